@@ -1,0 +1,18 @@
+#![doc = include_str!("../README.md")]
+#[cfg(feature = "detect")]
+pub use homeostasis_detect as detect;
+#[cfg(feature = "learn")]
+pub use homeostasis_learn as learn;
+#[cfg(feature = "patch")]
+pub use homeostasis_patch as patch;
+#[cfg(feature = "rca")]
+pub use homeostasis_rca as rca;
+#[cfg(feature = "remediate")]
+pub use homeostasis_remediate as remediate;
+#[cfg(feature = "signals")]
+pub use homeostasis_signals as signals;
+#[cfg(feature = "store")]
+pub use homeostasis_store as store;
+#[cfg(feature = "verify")]
+pub use homeostasis_verify as verify;
+pub use homeostasis_core as core;
