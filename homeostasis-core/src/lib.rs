@@ -1,1 +1,5 @@
 #![doc = include_str!("../README.md")]
+
+mod violation;
+
+pub use violation::{ConfigError, Violation, Violations};
