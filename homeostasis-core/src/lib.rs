@@ -1,1 +1,6 @@
 #![doc = include_str!("../README.md")]
+
+pub mod document;
+mod violation;
+
+pub use violation::{ConfigError, Violation, Violations};
