@@ -1,1 +1,2 @@
+//! Accuracy and robustness suites of homeostasis.
 fn main() {}

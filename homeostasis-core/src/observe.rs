@@ -1,0 +1,136 @@
+//! What was seen lately: the read side of signals, for diagnosis, pre-conditions and verification.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::condition::{Quantity, Scope, Variable};
+use crate::signal::{Change, HealthReport, Labels, LogRecord, SeriesKey, SpanRecord};
+use crate::target::Target;
+use crate::time::Timestamp;
+
+/// A stretch of one series, oldest first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeriesWindow {
+    /// Which series.
+    pub key: Arc<SeriesKey>,
+    /// Its points, by time; values may be NaN.
+    pub points: Vec<(Timestamp, f64)>,
+}
+
+impl SeriesWindow {
+    /// The newest point with a value.
+    pub fn latest(&self) -> Option<(Timestamp, f64)> {
+        self.points
+            .iter()
+            .rev()
+            .find(|(_, value)| !value.is_nan())
+            .copied()
+    }
+
+    /// The values that are numbers, oldest first.
+    pub fn values(&self) -> impl Iterator<Item = f64> + '_ {
+        self.points
+            .iter()
+            .map(|(_, value)| *value)
+            .filter(|value| !value.is_nan())
+    }
+}
+
+/// Recent signals, bounded by age and number.
+///
+/// *Guarantee:* reads do not block writers for long and never see the future.
+/// Nothing found is an empty answer; what was never measured is unknown, not zero.
+pub trait Observations: fmt::Debug + Send + Sync {
+    /// All series of `metric` that carry `labels`, with their points in `from..=to`.
+    ///
+    /// Series without a point in that stretch are left out.
+    fn series(
+        &self,
+        metric: &str,
+        labels: &Labels,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Vec<SeriesWindow>;
+
+    /// Everything measured about `target` (or parts of it) in `from..=to`.
+    fn series_of(&self, target: &Target, from: Timestamp, to: Timestamp) -> Vec<SeriesWindow>;
+
+    /// Log records in `from..=to`, oldest first, of `target` or of all.
+    fn logs(&self, target: Option<&Target>, from: Timestamp, to: Timestamp) -> Vec<LogRecord>;
+
+    /// Spans that began in `from..=to`, oldest first, of `target` or of all.
+    fn spans(&self, target: Option<&Target>, from: Timestamp, to: Timestamp) -> Vec<SpanRecord>;
+
+    /// Changes in `from..=to`, oldest first.
+    fn changes(&self, from: Timestamp, to: Timestamp) -> Vec<Change>;
+
+    /// Health reports in `from..=to`, oldest first, of `target` or of all.
+    fn health(&self, target: Option<&Target>, from: Timestamp, to: Timestamp) -> Vec<HealthReport>;
+}
+
+/// The present values of one target's metrics, as a [`Scope`] for conditions.
+///
+/// A variable without labels means the target's series of that name; the newest value not older
+/// than `since` counts. Several matching series give their maximum, the worst case for a threshold
+/// that alarms upwards; conditions that need another view name their labels.
+#[derive(Debug)]
+pub struct TargetScope<'a> {
+    /// Where to read.
+    pub observations: &'a dyn Observations,
+    /// Whose metrics; `None` for any.
+    pub target: Option<&'a Target>,
+    /// Nothing older counts.
+    pub since: Timestamp,
+    /// The present.
+    pub now: Timestamp,
+}
+
+impl Scope for TargetScope<'_> {
+    fn lookup(&self, variable: &Variable) -> Option<Quantity> {
+        let mut labels = variable.labels().clone();
+        if let Some(target) = self.target.filter(|_| !labels.contains_key("service")) {
+            labels.insert("service".to_owned(), target.service_name().to_owned());
+            if let Some(instance) = target.instance_name() {
+                labels
+                    .entry("instance".to_owned())
+                    .or_insert_with(|| instance.to_owned());
+            }
+        }
+        self.observations
+            .series(variable.name(), &labels, self.since, self.now)
+            .iter()
+            .filter_map(|window| window.latest().map(|(_, value)| value))
+            .reduce(f64::max)
+            .map(Quantity::number)
+    }
+}
+
+/// Observations of nothing: every question has an empty answer.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoObservations;
+
+impl Observations for NoObservations {
+    fn series(&self, _: &str, _: &Labels, _: Timestamp, _: Timestamp) -> Vec<SeriesWindow> {
+        Vec::new()
+    }
+
+    fn series_of(&self, _: &Target, _: Timestamp, _: Timestamp) -> Vec<SeriesWindow> {
+        Vec::new()
+    }
+
+    fn logs(&self, _: Option<&Target>, _: Timestamp, _: Timestamp) -> Vec<LogRecord> {
+        Vec::new()
+    }
+
+    fn spans(&self, _: Option<&Target>, _: Timestamp, _: Timestamp) -> Vec<SpanRecord> {
+        Vec::new()
+    }
+
+    fn changes(&self, _: Timestamp, _: Timestamp) -> Vec<Change> {
+        Vec::new()
+    }
+
+    fn health(&self, _: Option<&Target>, _: Timestamp, _: Timestamp) -> Vec<HealthReport> {
+        Vec::new()
+    }
+}

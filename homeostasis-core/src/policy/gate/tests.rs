@@ -1,0 +1,360 @@
+use std::time::Duration;
+
+use super::*;
+use crate::id::{IncidentId, PlanId};
+use crate::policy::{LimitScope, PermitError};
+use crate::port::FencingToken;
+use crate::record::{Inverse, PlanStep, RiskLevel};
+use crate::target::Target;
+
+const NOW: Timestamp = Timestamp::from_secs(1_000_000);
+
+fn plan() -> Plan {
+    let target = Target::instance("orders", "0").unwrap();
+    let mut plan = Plan::new(
+        PlanId::from_u128(1),
+        IncidentId::from_u128(2),
+        "playbooks",
+        "restart",
+        target.clone(),
+    );
+    plan.radius = BlastRadius {
+        level: RadiusLevel::SingleInstance,
+        instances: 1,
+        services: 1,
+        risk_score: 10.0,
+    };
+    let mut step = PlanStep::new("restart", "restart_process", target);
+    step.risk = RiskLevel::Medium;
+    step.inverse = Inverse::Nothing;
+    plan.steps.push(step);
+    plan
+}
+
+struct Case {
+    mode: Mode,
+    flags: Flags,
+    policy: Policy,
+    breaker: BreakerState,
+}
+
+impl Default for Case {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Auto,
+            flags: Flags::default(),
+            policy: Policy::default(),
+            breaker: BreakerState::default(),
+        }
+    }
+}
+
+impl Case {
+    fn facts(&self) -> GateFacts<'_> {
+        GateFacts {
+            now: NOW,
+            purpose: Purpose::Execute,
+            kill_switch: false,
+            mode: &self.mode,
+            flags: &self.flags,
+            policy: &self.policy,
+            severity: Severity::Sev2,
+            incident_radius: plan().radius,
+            critical_service: false,
+            breaker: Some(&self.breaker),
+            limits: Some(Vec::new()),
+            last_run: None,
+            same_action_runs: 0,
+            approvals: &[],
+        }
+    }
+}
+
+fn decide(plan: &Plan, facts: &GateFacts<'_>) -> GateDecision {
+    let (record, clearance) = Gate::ask(plan, facts);
+    assert_eq!(
+        clearance.is_some(),
+        record.decision == GateDecision::Permitted
+    );
+    record.decision
+}
+
+#[test]
+fn a_small_reversible_plan_in_auto_mode_is_permitted() {
+    assert_eq!(
+        decide(&plan(), &Case::default().facts()),
+        GateDecision::Permitted
+    );
+}
+
+#[test]
+fn the_kill_switch_stops_every_purpose() {
+    let case = Case::default();
+    for purpose in [Purpose::Execute, Purpose::Resume, Purpose::Undo] {
+        let facts = GateFacts {
+            kill_switch: true,
+            purpose,
+            ..case.facts()
+        };
+        assert_eq!(decide(&plan(), &facts), GateDecision::Escalated);
+    }
+}
+
+#[test]
+fn modes_recommend_ask_or_wait() {
+    let ask = |mode| {
+        decide(
+            &plan(),
+            &Case {
+                mode,
+                ..Case::default()
+            }
+            .facts(),
+        )
+    };
+    assert_eq!(ask(Mode::Observe), GateDecision::Recommended);
+    assert!(matches!(
+        ask(Mode::Approve),
+        GateDecision::NeedsApproval { approvals: 1, .. }
+    ));
+    let until = NOW + Duration::from_secs(5);
+    let paused = Mode::Paused {
+        by: "ann".to_owned(),
+        why: "release".to_owned(),
+        until,
+    };
+    assert_eq!(ask(paused), GateDecision::Deferred { until });
+}
+
+#[test]
+fn a_flag_turns_one_playbook_into_a_recommendation() {
+    let flags = Flags::from_iter([("heal.playbooks.restart_process".to_owned(), false)]);
+    assert_eq!(
+        decide(
+            &plan(),
+            &Case {
+                flags,
+                ..Case::default()
+            }
+            .facts()
+        ),
+        GateDecision::Recommended
+    );
+}
+
+#[test]
+fn the_unknown_is_the_worst_case() {
+    let case = Case::default();
+    let unknown_radius = Plan {
+        radius: BlastRadius::UNKNOWN,
+        ..plan()
+    };
+    assert!(matches!(
+        decide(&unknown_radius, &case.facts()),
+        GateDecision::NeedsApproval { approvals: 2, .. }
+    ));
+    let mut no_inverse = plan();
+    no_inverse.steps[0].inverse = Inverse::Irreversible("nobody said how".to_owned());
+    assert!(matches!(
+        decide(&no_inverse, &case.facts()),
+        GateDecision::NeedsApproval { .. }
+    ));
+    assert_eq!(
+        decide(
+            &plan(),
+            &GateFacts {
+                breaker: None,
+                ..case.facts()
+            }
+        ),
+        GateDecision::Escalated
+    );
+    assert_eq!(
+        decide(
+            &plan(),
+            &GateFacts {
+                limits: None,
+                ..case.facts()
+            }
+        ),
+        GateDecision::Escalated
+    );
+}
+
+#[test]
+fn sev0_runs_only_what_is_pre_approved_and_never_across_regions() {
+    let mut case = Case::default();
+    let sev0 = |case: &Case| {
+        decide(
+            &plan(),
+            &GateFacts {
+                severity: Severity::Sev0,
+                ..case.facts()
+            },
+        )
+    };
+    assert!(matches!(sev0(&case), GateDecision::NeedsApproval { .. }));
+    case.policy
+        .pre_approved
+        .insert("restart_process".to_owned());
+    assert_eq!(sev0(&case), GateDecision::Permitted);
+    let facts = GateFacts {
+        severity: Severity::Sev0,
+        incident_radius: BlastRadius::UNKNOWN,
+        ..case.facts()
+    };
+    assert_eq!(decide(&plan(), &facts), GateDecision::Escalated);
+}
+
+#[test]
+fn a_whole_service_needs_approval_unless_the_incident_is_grave() {
+    let case = Case::default();
+    let mut whole = plan();
+    whole.radius = BlastRadius {
+        level: RadiusLevel::SingleService,
+        instances: 3,
+        services: 1,
+        risk_score: 30.0,
+    };
+    assert!(matches!(
+        decide(&whole, &case.facts()),
+        GateDecision::NeedsApproval { .. }
+    ));
+    let grave = GateFacts {
+        severity: Severity::Sev1,
+        ..case.facts()
+    };
+    assert_eq!(decide(&whole, &grave), GateDecision::Permitted);
+    assert!(matches!(
+        decide(
+            &whole,
+            &GateFacts {
+                critical_service: true,
+                ..grave.clone()
+            }
+        ),
+        GateDecision::NeedsApproval { .. }
+    ));
+    whole.radius.instances = 11;
+    assert!(matches!(
+        decide(&whole, &grave),
+        GateDecision::NeedsApproval { .. }
+    ));
+}
+
+#[test]
+fn limits_and_rest_defer_and_loops_escalate() {
+    let case = Case::default();
+    let limit = Limit {
+        scope: LimitScope::Global,
+        max: 2,
+        window: Duration::from_secs(30),
+    };
+    let full = GateFacts {
+        limits: Some(vec![LimitUse { limit, used: 2 }]),
+        ..case.facts()
+    };
+    assert_eq!(
+        decide(&plan(), &full),
+        GateDecision::Deferred {
+            until: NOW + Duration::from_secs(30)
+        }
+    );
+    let room = GateFacts {
+        limits: Some(vec![LimitUse { limit, used: 1 }]),
+        ..case.facts()
+    };
+    assert_eq!(decide(&plan(), &room), GateDecision::Permitted);
+    let tired = GateFacts {
+        last_run: Some(NOW),
+        ..case.facts()
+    };
+    assert_eq!(
+        decide(&plan(), &tired),
+        GateDecision::Deferred {
+            until: NOW + case.policy.min_interval
+        }
+    );
+    let circles = GateFacts {
+        same_action_runs: 3,
+        ..case.facts()
+    };
+    assert_eq!(decide(&plan(), &circles), GateDecision::Escalated);
+}
+
+#[test]
+fn an_open_breaker_refuses_the_plan_so_that_another_may_be_tried() {
+    let mut case = Case::default();
+    for _ in 0..3 {
+        case.breaker.record(false, NOW, &case.policy.breaker);
+    }
+    assert_eq!(decide(&plan(), &case.facts()), GateDecision::Refused);
+}
+
+#[test]
+fn an_approval_counts_for_the_plan_it_was_given_for_and_each_person_once() {
+    let case = Case::default();
+    let wide = Plan {
+        radius: BlastRadius::UNKNOWN,
+        ..plan()
+    };
+    let by = |name: &str, plan: &Plan| Approval {
+        plan_hash: plan.hash(),
+        by: name.to_owned(),
+    };
+    let ask = |approvals: &[Approval]| {
+        decide(
+            &wide,
+            &GateFacts {
+                approvals,
+                ..case.facts()
+            },
+        )
+    };
+    assert!(matches!(
+        ask(&[by("ann", &wide)]),
+        GateDecision::NeedsApproval { approvals: 2, .. }
+    ));
+    assert!(matches!(
+        ask(&[by("ann", &wide), by("ann", &wide)]),
+        GateDecision::NeedsApproval { .. }
+    ));
+    assert!(matches!(
+        ask(&[by("ann", &wide), by("bob", &plan())]),
+        GateDecision::NeedsApproval { .. }
+    ));
+    assert_eq!(
+        ask(&[by("ann", &wide), by("bob", &wide)]),
+        GateDecision::Permitted
+    );
+}
+
+#[test]
+fn a_permit_covers_only_its_plan_run_and_time() {
+    let case = Case::default();
+    let run = RunId::from_u128(7);
+    let permit = || {
+        let (_, clearance) = Gate::ask(&plan(), &case.facts());
+        clearance
+            .unwrap()
+            .with_lease(run, Lease::new("orders/0", FencingToken::new(1), NOW))
+    };
+    assert!(permit().redeem(run, plan().hash(), NOW).is_ok());
+    let changed = Plan {
+        title: "rm -rf".to_owned(),
+        ..plan()
+    };
+    assert!(matches!(
+        permit().redeem(run, changed.hash(), NOW),
+        Err(PermitError::OtherPlan { .. })
+    ));
+    assert!(matches!(
+        permit().redeem(RunId::from_u128(8), plan().hash(), NOW),
+        Err(PermitError::OtherRun { .. })
+    ));
+    let late = NOW + case.policy.permit_ttl;
+    assert!(matches!(
+        permit().redeem(run, plan().hash(), late),
+        Err(PermitError::Expired { .. })
+    ));
+}

@@ -1,0 +1,18 @@
+//! Policy: how bad, how far, and whether it may be done at all. Pure functions over facts.
+
+mod blast_radius;
+mod breaker;
+mod gate;
+mod permit;
+mod rules;
+mod severity;
+
+pub use blast_radius::{Reach, blast_radius};
+pub use breaker::{BreakerPhase, BreakerPolicy, BreakerState};
+pub use gate::{
+    Answer, Approval, Check, Clearance, Gate, GateAnswer, GateDecision, GateFacts, GateRecord,
+    LimitUse, Purpose,
+};
+pub use permit::{Grant, Permit, PermitError};
+pub use rules::{Limit, LimitScope, Policy};
+pub use severity::{SeverityInputs, SeverityScore, Trend};

@@ -1,0 +1,142 @@
+//! The operator's policy as data.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::policy::BreakerPolicy;
+use crate::record::{Plan, RadiusLevel, RiskLevel};
+
+/// What a limit is counted over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitScope {
+    /// Everything.
+    Global,
+    /// One target.
+    Target,
+    /// One playbook or action.
+    Action,
+    /// One playbook or action on one target.
+    ActionOnTarget,
+}
+
+/// At most `max` runs within `window`, over a scope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limit {
+    /// What is counted together.
+    pub scope: LimitScope,
+    /// How many.
+    pub max: u64,
+    /// In how long.
+    pub window: Duration,
+}
+
+impl Limit {
+    /// The durable counter a run of `plan` hits for this scope.
+    pub fn counter(scope: LimitScope, plan: &Plan) -> String {
+        match scope {
+            LimitScope::Global => "runs".to_owned(),
+            LimitScope::Target => format!("runs/target/{}", plan.target),
+            LimitScope::Action => format!("runs/action/{}", plan.action_key()),
+            LimitScope::ActionOnTarget => {
+                format!("runs/action/{}/{}", plan.action_key(), plan.target)
+            }
+        }
+    }
+
+    /// The counters a run of `plan` hits: one for each scope.
+    pub fn counters(plan: &Plan) -> [String; 4] {
+        [
+            LimitScope::Global,
+            LimitScope::Target,
+            LimitScope::Action,
+            LimitScope::ActionOnTarget,
+        ]
+        .map(|scope| Self::counter(scope, plan))
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scope = match self.scope {
+            LimitScope::Global => "in all",
+            LimitScope::Target => "per target",
+            LimitScope::Action => "per action",
+            LimitScope::ActionOnTarget => "per action and target",
+        };
+        write!(f, "{} in {:?} {scope}", self.max, self.window)
+    }
+}
+
+/// What the healer may do by itself. The default is careful.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Policy {
+    /// Playbooks and actions an operator approved beforehand: they may run in a SEV0 and may be
+    /// irreversible without a person being asked. Default none.
+    pub pre_approved: BTreeSet<String>,
+    /// Plans of higher risk need approval. Default medium.
+    pub max_risk: RiskLevel,
+    /// Plans that reach further need approval. Default a single service.
+    pub max_radius: RadiusLevel,
+    /// More instances than this need approval although it is one service. Default 10.
+    pub max_instances: u64,
+    /// How often plans may run. Default 10 per minute in all and 3 per hour per action and target.
+    pub limits: Vec<Limit>,
+    /// The time between two runs on one target. Default 10 s.
+    pub min_interval: Duration,
+    /// When an action that fails is no longer tried.
+    pub breaker: BreakerPolicy,
+    /// The same action for the same fingerprint this many times within a day without lasting
+    /// success is a loop: people are called. 0 turns it off. Default 3.
+    pub no_progress: u64,
+    /// How long people have to decide; silence is a refusal. Default 60 min.
+    pub approval_ttl: Duration,
+    /// How long a permit is good for; it bounds the run. Default 15 min.
+    pub permit_ttl: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        let minute = Duration::from_secs(60);
+        Self {
+            pre_approved: BTreeSet::new(),
+            max_risk: RiskLevel::Medium,
+            max_radius: RadiusLevel::SingleService,
+            max_instances: 10,
+            limits: vec![
+                Limit {
+                    scope: LimitScope::Global,
+                    max: 10,
+                    window: minute,
+                },
+                Limit {
+                    scope: LimitScope::ActionOnTarget,
+                    max: 3,
+                    window: 60 * minute,
+                },
+            ],
+            min_interval: Duration::from_secs(10),
+            breaker: BreakerPolicy::default(),
+            no_progress: 3,
+            approval_ttl: 60 * minute,
+            permit_ttl: 15 * minute,
+        }
+    }
+}
+
+impl Policy {
+    /// Whether an operator approved `plan`'s playbook, or each of its actions, beforehand.
+    pub fn is_pre_approved(&self, plan: &Plan) -> bool {
+        self.pre_approved.contains(&plan.action_key())
+            || (!plan.steps.is_empty()
+                && plan
+                    .steps
+                    .iter()
+                    .all(|step| self.pre_approved.contains(&step.action)))
+    }
+}

@@ -1,0 +1,231 @@
+//! Anomalies: what is wrong, with what was expected instead.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::record::Severity;
+use crate::signal::SeriesKey;
+use crate::target::Target;
+use crate::time::Timestamp;
+use crate::unit::Score;
+
+/// What kind of signal an anomaly was found in.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Subject {
+    /// A time series.
+    Series(SeriesKey),
+    /// Log records, by template or pattern.
+    Logs(String),
+    /// Spans of an operation.
+    Operation(String),
+    /// A health check.
+    Health(String),
+    /// A condition over several metrics, as text.
+    Condition(String),
+}
+
+impl Subject {
+    /// The short name: the metric, the template, the operation, the check, the condition.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Series(key) => &key.metric,
+            Self::Logs(name)
+            | Self::Operation(name)
+            | Self::Health(name)
+            | Self::Condition(name) => name,
+        }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Series(key) => write!(f, "{key}"),
+            Self::Logs(name) => write!(f, "logs {name:?}"),
+            Self::Operation(name) => write!(f, "operation {name}"),
+            Self::Health(name) => write!(f, "health check {name}"),
+            Self::Condition(text) => f.write_str(text),
+        }
+    }
+}
+
+/// To which side it deviates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// Too much.
+    High,
+    /// Too little.
+    Low,
+    /// Neither: a state, a shape.
+    Other,
+}
+
+/// What would have been normal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Expectation {
+    /// A value between these.
+    Between {
+        /// Lower bound; `None` for none.
+        low: Option<f64>,
+        /// Upper bound; `None` for none.
+        high: Option<f64>,
+    },
+    /// In words.
+    Words(String),
+}
+
+impl fmt::Display for Expectation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Between {
+                low: Some(low),
+                high: Some(high),
+            } => write!(f, "{low:.4} to {high:.4}"),
+            Self::Between {
+                low: Some(low),
+                high: None,
+            } => write!(f, "at least {low:.4}"),
+            Self::Between {
+                low: None,
+                high: Some(high),
+            } => write!(f, "at most {high:.4}"),
+            Self::Between {
+                low: None,
+                high: None,
+            } => f.write_str("any value"),
+            Self::Words(words) => f.write_str(words),
+        }
+    }
+}
+
+/// What makes two anomalies the same one: detector, target and subject, without time and values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Fingerprint(Digest);
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.short())
+    }
+}
+
+/// Something abnormal, found by one detector.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Anomaly {
+    /// Who found it.
+    pub detector: String,
+    /// Who has it.
+    pub target: Target,
+    /// In what.
+    pub subject: Subject,
+    /// When it was found.
+    pub at: Timestamp,
+    /// Since when it lasts, as far as the detector can tell; not after `at`.
+    pub since: Timestamp,
+    /// How anomalous, `0..=1`.
+    pub score: Score,
+    /// The same in nats (negative natural logarithm of the tail probability), where scores near 1
+    /// keep their order; 0 if the detector has no such scale.
+    pub surprise: f64,
+    /// To which side.
+    pub direction: Direction,
+    /// What was seen, if it is a number.
+    pub observed: Option<f64>,
+    /// What was expected.
+    pub expected: Expectation,
+    /// A hint of the detector; the engine judges severity itself.
+    pub severity_hint: Option<Severity>,
+    /// A playbook this anomaly was asked for by, if a playbook's trigger raised it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub playbook_hint: Option<String>,
+    /// One sentence for people.
+    pub explanation: String,
+    /// The last points, for a picture; at most 64.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub series: Vec<(Timestamp, f64)>,
+}
+
+impl Anomaly {
+    /// Points kept for the picture.
+    pub const MAX_POINTS: usize = 64;
+
+    /// An anomaly with score 1 that began when it was found and has no explanation yet.
+    pub fn new(
+        detector: impl Into<String>,
+        target: Target,
+        subject: Subject,
+        at: Timestamp,
+    ) -> Self {
+        Self {
+            detector: detector.into(),
+            target,
+            subject,
+            at,
+            since: at,
+            score: Score::ONE,
+            surprise: 0.0,
+            direction: Direction::Other,
+            observed: None,
+            expected: Expectation::Words("normal behavior".to_owned()),
+            severity_hint: None,
+            playbook_hint: None,
+            explanation: String::new(),
+            series: Vec::new(),
+        }
+    }
+
+    /// The same with this sentence.
+    pub fn saying(mut self, explanation: impl Into<String>) -> Self {
+        self.explanation = explanation.into();
+        self
+    }
+
+    /// What makes it the same as an earlier one.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint(Digest::of(&(&self.detector, &self.target, &self.subject)))
+    }
+
+    /// The post-conditions the engine checks of what a detector returns, as a sentence if broken.
+    pub fn violation(&self) -> Option<String> {
+        if self.detector.is_empty() {
+            return Some("an anomaly without the name of its detector".to_owned());
+        }
+        if self.since > self.at {
+            return Some(format!(
+                "an anomaly that began ({}) after it was found ({})",
+                self.since, self.at
+            ));
+        }
+        if !self.surprise.is_finite() || self.surprise < 0.0 {
+            return Some(format!(
+                "surprise = {}, expected a finite number of nats, 0 or more",
+                self.surprise
+            ));
+        }
+        if self.explanation.trim().is_empty() {
+            return Some("an anomaly without an explanation".to_owned());
+        }
+        if self.series.len() > Self::MAX_POINTS {
+            return Some(format!(
+                "{} points, expected at most {}",
+                self.series.len(),
+                Self::MAX_POINTS
+            ));
+        }
+        None
+    }
+}
+
+impl fmt::Display for Anomaly {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.target, self.explanation)
+    }
+}

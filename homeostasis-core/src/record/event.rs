@@ -1,0 +1,318 @@
+//! Events: what is appended to the journal, and the only way an incident changes.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::error::ErrorReport;
+use crate::id::{IncidentId, NodeId, PlanId, RunId, TenantId};
+use crate::policy::GateRecord;
+use crate::port::FencingToken;
+use crate::record::{
+    Anomaly, BlastRadius, Diagnosis, Outcome, Plan, Severity, StepIntent, StepOutcome, StepPhase,
+    Verdict,
+};
+use crate::time::Timestamp;
+
+/// The version of the shape of [`HealEvent`]; it grows when a reader must know.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// How an incident ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resolution {
+    /// A plan was executed and verified.
+    Healed {
+        /// Which run.
+        run: RunId,
+    },
+    /// The symptoms went away by themselves.
+    Recovered,
+    /// A person closed it.
+    Manual {
+        /// Who.
+        by: String,
+        /// What they said.
+        note: String,
+    },
+}
+
+/// One change of an incident.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HealEvent {
+    /// The shape of this record: [`SCHEMA_VERSION`] when it was written.
+    pub schema_version: u32,
+    /// Of which incident.
+    pub incident: IncidentId,
+    /// Its place in the incident, from 0.
+    pub seq: u64,
+    /// When.
+    pub at: Timestamp,
+    /// Which copy of the healer wrote it.
+    pub node: NodeId,
+    /// What happened.
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum EventKind {
+    /// The first anomaly opened the incident.
+    Opened {
+        /// Whose incident it is.
+        tenant: TenantId,
+        /// What was found.
+        anomaly: Box<Anomaly>,
+        /// How bad.
+        severity: Severity,
+        /// How far.
+        radius: BlastRadius,
+    },
+    /// Another anomaly belongs to it.
+    AnomalyJoined {
+        /// What was found.
+        anomaly: Box<Anomaly>,
+        /// How bad the incident now is.
+        severity: Severity,
+        /// How far it now reaches.
+        radius: BlastRadius,
+    },
+    /// A plug-in panicked, hung, failed or broke its post-condition; it was skipped.
+    Blamed {
+        /// The stage: `detector`, `analyzer` …
+        stage: String,
+        /// Its name.
+        plugin: String,
+        /// What it did.
+        report: ErrorReport,
+    },
+    /// The root cause was named, or an abstention.
+    Diagnosed {
+        /// The result.
+        diagnosis: Diagnosis,
+    },
+    /// What could be done, best first; may be empty.
+    Planned {
+        /// The plans.
+        plans: Vec<Plan>,
+    },
+    /// The gate answered.
+    Gated {
+        /// About which plan.
+        plan: PlanId,
+        /// Every answer with its numbers.
+        record: GateRecord,
+    },
+    /// A person, or the expiry, decided on a plan.
+    ApprovalDecided {
+        /// Which plan.
+        plan: PlanId,
+        /// The hash that was decided on.
+        plan_hash: Digest,
+        /// Whether it may run.
+        granted: bool,
+        /// Who decided.
+        by: String,
+        /// What they said.
+        reason: String,
+    },
+    /// The time of a deferred plan has come.
+    Woken {
+        /// Which plan.
+        plan: PlanId,
+    },
+    /// The effects of a permitted plan begin.
+    RunOpened {
+        /// Its id.
+        run: RunId,
+        /// Of which plan.
+        plan: PlanId,
+        /// The permitted hash.
+        plan_hash: Digest,
+        /// The lease on the target.
+        token: FencingToken,
+    },
+    /// After a crash or a hand-over a process took the run up again.
+    RunResumed {
+        /// Which run.
+        run: RunId,
+        /// The new lease.
+        token: FencingToken,
+    },
+    /// A step is about to touch the world.
+    StepIntended {
+        /// Of which run.
+        run: RunId,
+        /// Which step, how, with which key.
+        intent: StepIntent,
+    },
+    /// A step came to an end.
+    StepEnded {
+        /// Of which run.
+        run: RunId,
+        /// Which step, from 0.
+        step_idx: usize,
+        /// Forward or back.
+        phase: StepPhase,
+        /// How.
+        outcome: StepOutcome,
+    },
+    /// The run came to an end.
+    RunEnded {
+        /// Which run.
+        run: RunId,
+        /// How.
+        outcome: Outcome,
+    },
+    /// A verdict was given.
+    Verified {
+        /// On which run.
+        run: RunId,
+        /// The verdict.
+        verdict: Verdict,
+    },
+    /// The undo of a run came to an end.
+    UndoEnded {
+        /// Which run.
+        run: RunId,
+        /// How.
+        outcome: Outcome,
+    },
+    /// It was handed to people.
+    Escalated {
+        /// Why.
+        reason: String,
+    },
+    /// It is over.
+    Closed {
+        /// How it ended.
+        resolution: Resolution,
+    },
+}
+
+impl EventKind {
+    /// The tag under which it is serialized.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Opened { .. } => "opened",
+            Self::AnomalyJoined { .. } => "anomaly_joined",
+            Self::Blamed { .. } => "blamed",
+            Self::Diagnosed { .. } => "diagnosed",
+            Self::Planned { .. } => "planned",
+            Self::Gated { .. } => "gated",
+            Self::ApprovalDecided { .. } => "approval_decided",
+            Self::Woken { .. } => "woken",
+            Self::RunOpened { .. } => "run_opened",
+            Self::RunResumed { .. } => "run_resumed",
+            Self::StepIntended { .. } => "step_intended",
+            Self::StepEnded { .. } => "step_ended",
+            Self::RunEnded { .. } => "run_ended",
+            Self::Verified { .. } => "verified",
+            Self::UndoEnded { .. } => "undo_ended",
+            Self::Escalated { .. } => "escalated",
+            Self::Closed { .. } => "closed",
+        }
+    }
+}
+
+impl fmt::Display for HealEvent {
+    /// One line for people.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            EventKind::Opened {
+                anomaly,
+                severity,
+                radius,
+                ..
+            } => {
+                write!(f, "opened {severity}, {radius}: {anomaly}")
+            }
+            EventKind::AnomalyJoined { anomaly, .. } => write!(f, "also {anomaly}"),
+            EventKind::Blamed {
+                stage,
+                plugin,
+                report,
+            } => write!(f, "skipped {stage} {plugin}: {report}"),
+            EventKind::Diagnosed { diagnosis } => write!(f, "diagnosed {diagnosis}"),
+            EventKind::Planned { plans } if plans.is_empty() => f.write_str("no plan applies"),
+            EventKind::Planned { plans } => {
+                let titles: Vec<_> = plans.iter().map(|plan| plan.title.as_str()).collect();
+                write!(f, "planned {}", titles.join(", then "))
+            }
+            EventKind::Gated { record, .. } => write!(f, "gate: {record}"),
+            EventKind::ApprovalDecided {
+                granted,
+                by,
+                reason,
+                ..
+            } => {
+                write!(
+                    f,
+                    "{} by {by}: {reason}",
+                    if *granted { "approved" } else { "denied" }
+                )
+            }
+            EventKind::Woken { .. } => f.write_str("the deferred plan is due"),
+            EventKind::RunOpened { run, token, .. } => write!(f, "{run} opened with lease {token}"),
+            EventKind::RunResumed { run, token } => write!(f, "{run} resumed with lease {token}"),
+            EventKind::StepIntended { intent, .. } => write!(
+                f,
+                "{} step {}, attempt {}",
+                if intent.phase == StepPhase::Do {
+                    "doing"
+                } else {
+                    "undoing"
+                },
+                intent.step_idx + 1,
+                intent.attempt
+            ),
+            EventKind::StepEnded {
+                step_idx, outcome, ..
+            } => {
+                write!(f, "step {} ", step_idx + 1)?;
+                match outcome {
+                    StepOutcome::Done { .. } => f.write_str("done"),
+                    StepOutcome::Failed { report } => write!(f, "failed: {report}"),
+                    StepOutcome::Unknown { reason } => write!(f, "unknown: {reason}"),
+                    StepOutcome::Skipped { reason } => write!(f, "skipped: {reason}"),
+                }
+            }
+            EventKind::RunEnded { outcome, .. } => write!(f, "run {outcome}"),
+            EventKind::Verified { verdict, .. } => write!(f, "verdict {verdict}"),
+            EventKind::UndoEnded { outcome, .. } => write!(f, "undo {outcome}"),
+            EventKind::Escalated { reason } => write!(f, "escalated: {reason}"),
+            EventKind::Closed { resolution } => match resolution {
+                Resolution::Healed { run } => write!(f, "closed, healed by {run}"),
+                Resolution::Recovered => f.write_str("closed, recovered by itself"),
+                Resolution::Manual { by, note } => write!(f, "closed by {by}: {note}"),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+
+    #[test]
+    fn an_event_reads_back_from_its_json() {
+        let event = HealEvent {
+            schema_version: SCHEMA_VERSION,
+            incident: IncidentId::new(Timestamp::EPOCH, &mut Rng::from_seed(1)),
+            seq: 3,
+            at: Timestamp::from_secs(1),
+            node: NodeId::default(),
+            kind: EventKind::Escalated {
+                reason: "nobody home".to_owned(),
+            },
+        };
+        let text = serde_json::to_string(&event).unwrap();
+        assert!(text.contains(r#""event":"escalated""#), "{text}");
+        assert_eq!(serde_json::from_str::<HealEvent>(&text).unwrap(), event);
+    }
+}

@@ -1,0 +1,21 @@
+//! What is known of an incident: plain data, serialized into the journal.
+
+mod anomaly;
+mod criterion;
+mod diagnosis;
+mod event;
+mod patch;
+mod plan;
+mod run;
+mod severity;
+mod verdict;
+
+pub use anomaly::{Anomaly, Direction, Expectation, Fingerprint, Subject};
+pub use criterion::{Comparison, Criterion, VerificationSpec};
+pub use diagnosis::{Category, Diagnosis, Finding, Hypothesis, Proof, Role};
+pub use event::{EventKind, HealEvent, Resolution, SCHEMA_VERSION};
+pub use patch::{PatchCandidate, PatchKind};
+pub use plan::{EffectClass, Inverse, Plan, PlanStep, PlaybookRef, Retry, RiskLevel};
+pub use run::{Outcome, RunState, StepIntent, StepOutcome, StepPhase, StepState, UndoPolicy};
+pub use severity::{BlastRadius, RadiusLevel, Severity};
+pub use verdict::{CheckOutcome, CheckResult, Recommendation, Verdict, VerdictKind};

@@ -1,0 +1,76 @@
+//! Patch candidates: a change of text that would fix it, not yet applied anywhere.
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::record::RiskLevel;
+use crate::unit::Confidence;
+
+/// What a patch changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum PatchKind {
+    /// Settings.
+    Configuration,
+    /// Source code.
+    Code,
+}
+
+/// One proposed change, as a unified diff bound to the text it was made for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct PatchCandidate {
+    /// Which patcher proposes it.
+    pub patcher: String,
+    /// What it changes.
+    pub kind: PatchKind,
+    /// The file, relative to the project.
+    pub path: String,
+    /// The digest of the text the diff was made for.
+    pub base: Digest,
+    /// The change, as a unified diff.
+    pub diff: String,
+    /// What it changes for which inputs, in words.
+    pub explanation: String,
+    /// How sure.
+    pub confidence: Confidence,
+    /// How dangerous.
+    pub risk: RiskLevel,
+}
+
+impl PatchCandidate {
+    /// A candidate of high risk and no confidence.
+    pub fn new(
+        patcher: impl Into<String>,
+        kind: PatchKind,
+        path: impl Into<String>,
+        base: Digest,
+        diff: impl Into<String>,
+    ) -> Self {
+        Self {
+            patcher: patcher.into(),
+            kind,
+            path: path.into(),
+            base,
+            diff: diff.into(),
+            explanation: String::new(),
+            confidence: Confidence::ZERO,
+            risk: RiskLevel::High,
+        }
+    }
+
+    /// What an approval is bound to.
+    pub fn hash(&self) -> Digest {
+        Digest::of(self)
+    }
+
+    /// The post-conditions the engine checks of what a patcher returns, as a sentence if broken.
+    pub fn violation(&self) -> Option<String> {
+        if self.diff.trim().is_empty() {
+            return Some(format!("a patch of {:?} that changes nothing", self.path));
+        }
+        let escapes = self.path.starts_with('/') || self.path.split('/').any(|part| part == "..");
+        escapes.then(|| format!("path {:?}, expected one inside the project", self.path))
+    }
+}

@@ -1,0 +1,321 @@
+//! Plans: what would be done, as data that can be shown, approved, hashed and simulated.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::digest::Digest;
+use crate::id::{IncidentId, PlanId};
+use crate::record::{BlastRadius, VerificationSpec};
+use crate::target::Target;
+
+/// What is known about doing a step twice. It decides what recovery may do after a crash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EffectClass {
+    /// It changes nothing.
+    Read,
+    /// Twice is as good as once.
+    Idempotent,
+    /// The target drops a second request with our key.
+    Keyed,
+    /// One can ask whether it happened.
+    Probeable,
+    /// None of these: never repeated.
+    Opaque,
+}
+
+impl EffectClass {
+    /// Whether an unfinished step may simply run again.
+    pub fn may_repeat(self) -> bool {
+        matches!(self, Self::Read | Self::Idempotent | Self::Keyed)
+    }
+}
+
+impl fmt::Display for EffectClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Read => "read",
+            Self::Idempotent => "idempotent",
+            Self::Keyed => "keyed",
+            Self::Probeable => "probeable",
+            Self::Opaque => "opaque",
+        })
+    }
+}
+
+/// How dangerous a step is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RiskLevel {
+    /// Little can go wrong.
+    Low,
+    /// Users may notice.
+    Medium,
+    /// Users will notice if it goes wrong.
+    High,
+    /// Data may be lost.
+    Critical,
+}
+
+impl fmt::Display for RiskLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Critical => "critical",
+        })
+    }
+}
+
+/// Whether and how a step can be taken back.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Inverse {
+    /// It changes nothing that would have to be taken back.
+    Nothing,
+    /// The state before is captured when the step starts and put back by undo.
+    Captured(String),
+    /// It cannot be taken back, because …
+    Irreversible(String),
+}
+
+impl Inverse {
+    /// Whether undo can take the step back.
+    pub fn is_reversible(&self) -> bool {
+        !matches!(self, Self::Irreversible(_))
+    }
+}
+
+/// When a failed step is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Retry {
+    /// Attempts in all; at least 1.
+    pub attempts: u32,
+    /// The wait before the second attempt; it doubles each time, with full jitter.
+    pub backoff: Duration,
+    /// The wait never exceeds this.
+    pub max_backoff: Duration,
+}
+
+impl Default for Retry {
+    /// One attempt.
+    fn default() -> Self {
+        Self {
+            attempts: 1,
+            backoff: Duration::from_millis(500),
+            max_backoff: Duration::from_secs(30),
+        }
+    }
+}
+
+/// One step of a plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct PlanStep {
+    /// For people.
+    pub name: String,
+    /// Which action.
+    pub action: String,
+    /// On what.
+    pub target: Target,
+    /// The action's typed parameters.
+    pub args: Map<String, Value>,
+    /// What is known about doing it twice.
+    pub effect: EffectClass,
+    /// How dangerous it is.
+    pub risk: RiskLevel,
+    /// How it is taken back.
+    pub inverse: Inverse,
+    /// How long one attempt may take.
+    pub timeout: Duration,
+    /// When it is tried again.
+    pub retry: Retry,
+}
+
+impl PlanStep {
+    /// A step of the worst kind: opaque, high risk, irreversible; one attempt of 30 s.
+    pub fn new(name: impl Into<String>, action: impl Into<String>, target: Target) -> Self {
+        Self {
+            name: name.into(),
+            action: action.into(),
+            target,
+            args: Map::new(),
+            effect: EffectClass::Opaque,
+            risk: RiskLevel::High,
+            inverse: Inverse::Irreversible("nobody said how".to_owned()),
+            timeout: Duration::from_secs(30),
+            retry: Retry::default(),
+        }
+    }
+}
+
+/// Which playbook a plan was made from: name, version and the hash of its text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaybookRef {
+    /// Its `playbook_id`.
+    pub id: String,
+    /// Its version.
+    pub version: String,
+    /// The hash of what was read.
+    pub hash: Digest,
+}
+
+/// What would be done about an incident.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Plan {
+    /// Its id.
+    pub id: PlanId,
+    /// For which incident.
+    pub incident: IncidentId,
+    /// Which remediator made it and can run it.
+    pub remediator: String,
+    /// From which playbook, if any.
+    pub playbook: Option<PlaybookRef>,
+    /// For people.
+    pub title: String,
+    /// What the heal lock is taken on.
+    pub target: Target,
+    /// The steps, in order.
+    pub steps: Vec<PlanStep>,
+    /// How far the plan itself reaches.
+    pub radius: BlastRadius,
+    /// Whether its author asks for approval whatever the policy says.
+    pub require_approval: bool,
+    /// How the outcome is judged.
+    pub verification: VerificationSpec,
+    /// How well it fits, `0..=1`, as its remediator sees it; plans are tried best first.
+    pub fitness: f64,
+}
+
+impl Plan {
+    /// A plan without steps whose reach is unknown.
+    pub fn new(
+        id: PlanId,
+        incident: IncidentId,
+        remediator: impl Into<String>,
+        title: impl Into<String>,
+        target: Target,
+    ) -> Self {
+        Self {
+            id,
+            incident,
+            remediator: remediator.into(),
+            playbook: None,
+            title: title.into(),
+            target,
+            steps: Vec::new(),
+            radius: BlastRadius::UNKNOWN,
+            require_approval: false,
+            verification: VerificationSpec::default(),
+            fitness: 0.0,
+        }
+    }
+
+    /// What approvals and permits are bound to: everything in it.
+    pub fn hash(&self) -> Digest {
+        Digest::of(self)
+    }
+
+    /// The worst risk of its steps.
+    pub fn risk(&self) -> RiskLevel {
+        self.steps
+            .iter()
+            .map(|step| step.risk)
+            .max()
+            .unwrap_or(RiskLevel::Low)
+    }
+
+    /// Whether every step can be taken back.
+    pub fn is_reversible(&self) -> bool {
+        self.steps.iter().all(|step| step.inverse.is_reversible())
+    }
+
+    /// What limits are counted by: the playbook, or remediator and first action.
+    pub fn action_key(&self) -> String {
+        match (&self.playbook, self.steps.first()) {
+            (Some(playbook), _) => playbook.id.clone(),
+            (None, Some(step)) => format!("{}.{}", self.remediator, step.action),
+            (None, None) => self.remediator.clone(),
+        }
+    }
+
+    /// The post-conditions the engine checks of what a remediator returns, as a sentence if broken.
+    pub fn violation(&self) -> Option<String> {
+        if self.steps.is_empty() {
+            return Some(format!("plan {:?} without steps", self.title));
+        }
+        if !(0.0..=1.0).contains(&self.fitness) {
+            return Some(format!("fitness = {}, expected 0..=1", self.fitness));
+        }
+        self.steps
+            .iter()
+            .find(|step| step.retry.attempts == 0 || step.timeout.is_zero())
+            .map(|step| format!("step {:?} with no attempt or no time", step.name))
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{} on {} ({})",
+            self.title,
+            self.target,
+            self.hash().short()
+        )?;
+        for (i, step) in self.steps.iter().enumerate() {
+            let args = Value::Object(step.args.clone());
+            writeln!(
+                f,
+                "  {}. {}: {} on {} {args} [{}, risk {}, {}]",
+                i + 1,
+                step.name,
+                step.action,
+                step.target,
+                step.effect,
+                step.risk,
+                match &step.inverse {
+                    Inverse::Nothing => "nothing to undo".to_owned(),
+                    Inverse::Captured(what) => format!("undo: {what}"),
+                    Inverse::Irreversible(why) => format!("irreversible: {why}"),
+                },
+            )?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+    use crate::time::Timestamp;
+
+    #[test]
+    fn any_change_of_a_plan_changes_its_hash() {
+        let mut rng = Rng::from_seed(1);
+        let target = Target::service("orders").unwrap();
+        let id = PlanId::new(Timestamp::EPOCH, &mut rng);
+        let incident = IncidentId::new(Timestamp::EPOCH, &mut rng);
+        let mut plan = Plan::new(id, incident, "playbooks", "restart orders", target.clone());
+        plan.steps
+            .push(PlanStep::new("restart", "restart_process", target));
+        let approved = plan.hash();
+        assert_eq!(plan.clone().hash(), approved);
+        plan.steps[0]
+            .args
+            .insert("signal".to_owned(), Value::from("KILL"));
+        assert_ne!(plan.hash(), approved);
+        let text = serde_json::to_string(&plan).unwrap();
+        assert_eq!(
+            serde_json::from_str::<Plan>(&text).unwrap().hash(),
+            plan.hash()
+        );
+    }
+}

@@ -1,0 +1,260 @@
+//! Runs: the execution of a plan, step by step, as the journal knows it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::digest::Digest;
+use crate::error::ErrorReport;
+use crate::id::{IdempotencyKey, PlanId, RunId};
+use crate::port::FencingToken;
+use crate::record::EffectClass;
+use crate::time::Timestamp;
+
+/// Forward or back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepPhase {
+    /// The step itself.
+    Do,
+    /// Its inverse.
+    Undo,
+}
+
+/// Written before a step touches the world.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepIntent {
+    /// Which step of the plan, from 0.
+    pub step_idx: usize,
+    /// Forward or back.
+    pub phase: StepPhase,
+    /// The how-manieth try, from 1.
+    pub attempt: u32,
+    /// By which the target recognizes a repetition.
+    pub key: IdempotencyKey,
+    /// What is known about doing it twice.
+    pub effect: EffectClass,
+    /// The state before, as far as the inverse or a probe needs it.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub captured: Value,
+    /// When it must be done.
+    pub deadline: Timestamp,
+}
+
+/// Written after a step touched the world, or when nobody can tell whether it did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepOutcome {
+    /// It was done.
+    Done {
+        /// What it printed or returned, bounded and redacted.
+        #[serde(default, skip_serializing_if = "Value::is_null")]
+        output: Value,
+    },
+    /// It was not done, or it failed on the way.
+    Failed {
+        /// Why.
+        report: ErrorReport,
+    },
+    /// It may or may not have been done, and it must not be repeated.
+    Unknown {
+        /// Why nobody can tell.
+        reason: String,
+    },
+    /// It was not needed.
+    Skipped {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What the journal knows of one step in one phase.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepState {
+    /// Nothing was written.
+    #[default]
+    NotStarted,
+    /// The intent is durable, the outcome is not: it may have happened.
+    InFlight(StepIntent),
+    /// The outcome is durable.
+    Ended {
+        /// The last intent; `None` if the step was skipped without one.
+        intent: Option<StepIntent>,
+        /// How it ended.
+        outcome: StepOutcome,
+    },
+}
+
+impl StepState {
+    /// Whether it is known to have been done.
+    pub fn is_done(&self) -> bool {
+        matches!(
+            self,
+            Self::Ended {
+                outcome: StepOutcome::Done { .. },
+                ..
+            }
+        )
+    }
+
+    /// Whether nothing more needs to be done about it: done or skipped.
+    pub fn is_settled(&self) -> bool {
+        matches!(
+            self,
+            Self::Ended {
+                outcome: StepOutcome::Done { .. } | StepOutcome::Skipped { .. },
+                ..
+            }
+        )
+    }
+
+    /// Whether it may have touched the world.
+    pub fn may_have_happened(&self) -> bool {
+        match self {
+            Self::NotStarted
+            | Self::Ended {
+                outcome: StepOutcome::Skipped { .. },
+                ..
+            } => false,
+            Self::InFlight(_) => true,
+            Self::Ended { intent, .. } => intent.is_some(),
+        }
+    }
+
+    /// The state captured before the last attempt.
+    pub fn captured(&self) -> Option<&Value> {
+        match self {
+            Self::NotStarted => None,
+            Self::InFlight(intent) => Some(&intent.captured),
+            Self::Ended { intent, .. } => intent.as_ref().map(|intent| &intent.captured),
+        }
+    }
+
+    /// How many attempts were made.
+    pub fn attempts(&self) -> u32 {
+        match self {
+            Self::NotStarted => 0,
+            Self::InFlight(intent) => intent.attempt,
+            Self::Ended { intent, .. } => intent.as_ref().map_or(0, |intent| intent.attempt),
+        }
+    }
+}
+
+/// How a run or its undo ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Every step was done or was not needed.
+    Completed,
+    /// A step failed for good.
+    Failed {
+        /// Which step, from 0.
+        step_idx: usize,
+        /// Why.
+        report: ErrorReport,
+    },
+    /// A step that must not be repeated may or may not have happened.
+    Unknown {
+        /// Which step, from 0.
+        step_idx: usize,
+        /// Why nobody can tell.
+        reason: String,
+    },
+    /// It was stopped before it was through: kill switch, shutdown, lost lease, expired permit.
+    Halted {
+        /// By what.
+        reason: String,
+    },
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Completed => f.write_str("completed"),
+            Self::Failed { step_idx, report } => {
+                write!(f, "step {} failed: {report}", step_idx + 1)
+            }
+            Self::Unknown { step_idx, reason } => {
+                write!(f, "step {} unknown: {reason}", step_idx + 1)
+            }
+            Self::Halted { reason } => write!(f, "halted: {reason}"),
+        }
+    }
+}
+
+/// Whether a plan is taken back when it did not help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UndoPolicy {
+    /// What can be taken back is taken back, last step first.
+    Reverse,
+    /// Nothing was done that could be taken back.
+    NothingToUndo,
+}
+
+/// What the journal knows of one run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunState {
+    /// Its id.
+    pub run: RunId,
+    /// Of which plan.
+    pub plan: PlanId,
+    /// The plan's hash when it was permitted.
+    pub plan_hash: Digest,
+    /// The lease it holds at present.
+    pub token: FencingToken,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// The steps forward, one for each step of the plan.
+    pub steps: Vec<StepState>,
+    /// The steps back, one for each step of the plan.
+    pub undo: Vec<StepState>,
+    /// How often a process took it up again after another one died.
+    pub resumed: u32,
+    /// How it ended, if it did.
+    pub outcome: Option<Outcome>,
+    /// How its undo ended, if there was one and it ended.
+    pub undo_outcome: Option<Outcome>,
+}
+
+impl RunState {
+    /// A run whose steps have not started.
+    pub fn new(
+        run: RunId,
+        plan: PlanId,
+        plan_hash: Digest,
+        n_steps: usize,
+        token: FencingToken,
+        at: Timestamp,
+    ) -> Self {
+        Self {
+            run,
+            plan,
+            plan_hash,
+            token,
+            opened_at: at,
+            steps: vec![StepState::NotStarted; n_steps],
+            undo: vec![StepState::NotStarted; n_steps],
+            resumed: 0,
+            outcome: None,
+            undo_outcome: None,
+        }
+    }
+
+    /// The steps of `phase`.
+    pub fn phase(&self, phase: StepPhase) -> &[StepState] {
+        match phase {
+            StepPhase::Do => &self.steps,
+            StepPhase::Undo => &self.undo,
+        }
+    }
+
+    pub(crate) fn phase_mut(&mut self, phase: StepPhase) -> &mut [StepState] {
+        match phase {
+            StepPhase::Do => &mut self.steps,
+            StepPhase::Undo => &mut self.undo,
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Log records and the structured errors inside them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::target::Target;
+use crate::time::Timestamp;
+
+/// How loud a record is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// For developers.
+    Trace,
+    /// For debugging.
+    Debug,
+    /// Normal operation.
+    Info,
+    /// Something to look at.
+    Warn,
+    /// Something failed.
+    Error,
+    /// The process is going down.
+    Fatal,
+}
+
+impl FromStr for Level {
+    type Err = String;
+
+    /// Reads the usual spellings in any case: `warning`, `ERR`, `critical`, `panic` …
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text.trim().to_ascii_lowercase().as_str() {
+            "trace" => Self::Trace,
+            "debug" | "dbg" => Self::Debug,
+            "info" | "information" | "notice" => Self::Info,
+            "warn" | "warning" => Self::Warn,
+            "error" | "err" | "severe" => Self::Error,
+            "fatal" | "critical" | "crit" | "alert" | "emerg" | "emergency" | "panic" => {
+                Self::Fatal
+            }
+            _ => {
+                return Err(format!(
+                    "level {text:?}, expected trace, debug, info, warn, error or fatal"
+                ));
+            }
+        })
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Trace => "trace",
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+            Self::Fatal => "fatal",
+        })
+    }
+}
+
+/// One log record, enriched once at intake.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct LogRecord {
+    /// When it was written.
+    pub at: Timestamp,
+    /// How loud.
+    pub level: Level,
+    /// Whose it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Target>,
+    /// The module, logger or component.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub component: String,
+    /// The text.
+    pub message: String,
+    /// Structured fields.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fields: BTreeMap<String, String>,
+    /// What ties records of one request together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation: Option<String>,
+    /// The error it carries, as structure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Box<ErrorEvent>>,
+}
+
+impl LogRecord {
+    /// A record without fields.
+    pub fn new(at: Timestamp, level: Level, message: impl Into<String>) -> Self {
+        Self {
+            at,
+            level,
+            target: None,
+            component: String::new(),
+            message: message.into(),
+            fields: BTreeMap::new(),
+            correlation: None,
+            error: None,
+        }
+    }
+
+    /// The same, of `target`.
+    pub fn of(mut self, target: Target) -> Self {
+        self.target = Some(target);
+        self
+    }
+
+    /// The same with one field more.
+    pub fn with(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.fields.insert(name.into(), value.into());
+        self
+    }
+}
+
+/// An error as structure: what was raised, where, and because of what.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct ErrorEvent {
+    /// `rust`, `python`, …
+    pub language: String,
+    /// The type of exception or panic.
+    pub kind: String,
+    /// Its message.
+    pub message: String,
+    /// Where, innermost first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub frames: Vec<Frame>,
+    /// The environment at the time: probes by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, f64>,
+}
+
+impl ErrorEvent {
+    /// An error without frames.
+    pub fn new(
+        language: impl Into<String>,
+        kind: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            language: language.into(),
+            kind: kind.into(),
+            message: message.into(),
+            ..Self::default()
+        }
+    }
+}
+
+/// One frame of a stack.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Frame {
+    /// The function, if known.
+    pub function: String,
+    /// The source file, if known.
+    pub file: String,
+    /// 1-based; 0 if unknown.
+    pub line: u32,
+    /// 1-based; 0 if unknown.
+    pub column: u32,
+    /// Whether it is code of the project rather than of a library.
+    pub in_project: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_read_the_usual_spellings_and_name_the_rest() {
+        assert_eq!("WARNING".parse(), Ok(Level::Warn));
+        assert_eq!("crit".parse(), Ok(Level::Fatal));
+        assert!("loud".parse::<Level>().unwrap_err().contains("\"loud\""));
+        assert!(Level::Error > Level::Info);
+    }
+}

@@ -1,0 +1,21 @@
+//! What flows in: samples, log records, spans, changes, health reports.
+//!
+//! One schema for all sources; a [`SignalBatch`] is how detectors see them.
+//! Samples are cheap and numerous, so their names are interned once in a [`SeriesCatalog`] and a
+//! [`Sample`] is three words; everything else is a rare record that owns its text.
+
+mod batch;
+mod change;
+mod health;
+mod log;
+mod series;
+mod sink;
+mod span;
+
+pub use batch::{Interest, Signal, SignalBatch};
+pub use change::{Change, ChangeKind};
+pub use health::{HealthReport, HealthState};
+pub use log::{ErrorEvent, Frame, Level, LogRecord};
+pub use series::{Labels, Sample, SeriesCatalog, SeriesId, SeriesKey};
+pub use sink::{SignalSink, VecSink};
+pub use span::{SpanRecord, SpanStatus};

@@ -1,0 +1,76 @@
+//! Analyzers: from an incident and what was seen to findings.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::context::Context;
+use crate::cycle::Incident;
+use crate::error::stage_error;
+use crate::record::Finding;
+use crate::time::Timestamp;
+
+stage_error!(
+    /// Why an analyzer gave no answer.
+    AnalyzeError
+);
+
+/// What an analyzer looks at. Recent signals are read through [`Context::observations`].
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Evidence<'a> {
+    /// The incident with its anomalies.
+    pub incident: &'a Incident,
+    /// Nothing before it matters: the start of the stretch that may hold the cause.
+    pub from: Timestamp,
+    /// The present.
+    pub to: Timestamp,
+}
+
+impl<'a> Evidence<'a> {
+    /// Evidence on `incident` in `from..=to`.
+    pub fn new(incident: &'a Incident, from: Timestamp, to: Timestamp) -> Self {
+        Self { incident, from, to }
+    }
+}
+
+/// Looks for one kind of evidence.
+///
+/// # Guarantees
+/// Analyzers of one incident may run at the same time. Deadline and panics as for
+/// [`Detector`](crate::stage::Detector): a guilty analyzer is named and skipped.
+///
+/// # Assumptions
+/// The same evidence gives the same findings. A finding of role cause holds at least one proof.
+/// No evidence is an empty list, not an error.
+#[async_trait]
+#[diagnostic::on_unimplemented(note = "implement `Analyzer` with `#[async_trait]`")]
+pub trait Analyzer: fmt::Debug + Send + Sync {
+    /// Stable; used in configuration, journal, metrics and blame.
+    fn name(&self) -> &str;
+
+    /// Looks.
+    async fn analyze(
+        &self,
+        cx: &Context,
+        evidence: &Evidence<'_>,
+    ) -> Result<Vec<Finding>, AnalyzeError>;
+}
+
+const _: fn(&dyn Analyzer) = |_| {};
+
+#[async_trait]
+impl<T: Analyzer + ?Sized> Analyzer for Arc<T> {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    async fn analyze(
+        &self,
+        cx: &Context,
+        evidence: &Evidence<'_>,
+    ) -> Result<Vec<Finding>, AnalyzeError> {
+        (**self).analyze(cx, evidence).await
+    }
+}

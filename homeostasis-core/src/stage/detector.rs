@@ -1,0 +1,135 @@
+//! Detectors: from signals to anomalies.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::context::Context;
+use crate::error::stage_error;
+use crate::record::Anomaly;
+use crate::signal::{Interest, SignalBatch};
+
+stage_error!(
+    /// Why a detector gave no answer.
+    DetectError
+);
+
+/// The state of a model, so that it can be stored, moved and rolled back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelSnapshot {
+    /// Which detector it belongs to.
+    pub detector: String,
+    /// The version of its shape; a detector refuses shapes it does not know.
+    pub version: u32,
+    /// The state.
+    pub state: Value,
+}
+
+/// Finds anomalies in signals.
+///
+/// # Expected flow
+/// The engine calls [`detect`](Detector::detect) with what arrived since the last call, filtered
+/// by [`interest`](Detector::interest). Anomalies go into incidents.
+///
+/// # Guarantees
+/// One engine task owns the detector: calls never overlap, no lock is needed. Every call has a
+/// deadline; a panic is caught. Who panics, hangs, fails or returns an anomaly that breaks
+/// [`Anomaly::violation`] is named in the journal and skipped for a while; the others go on.
+///
+/// # Assumptions
+/// A call is cancel-safe at every `.await`: it may be dropped there. Time comes from the signals
+/// or `cx`, never from a clock of its own. A batch may be empty: time passes without signals too.
+///
+/// ```
+/// use homeostasis::core::record::{Anomaly, Subject};
+/// use homeostasis::core::signal::SignalBatch;
+/// use homeostasis::core::{Context, async_trait, stage::{DetectError, Detector}};
+///
+/// #[derive(Debug)]
+/// struct NegativeBalance;
+///
+/// #[async_trait]
+/// impl Detector for NegativeBalance {
+///     fn name(&self) -> &str {
+///         "negative_balance"
+///     }
+///
+///     async fn detect(&mut self, _: &Context, batch: SignalBatch<'_>) -> Result<Vec<Anomaly>, DetectError> {
+///         let mut found = Vec::new();
+///         for sample in batch.samples.iter().filter(|sample| sample.value < 0.0) {
+///             let Some(key) = batch.catalog.key(sample.series) else { continue };
+///             let Some(target) = key.target() else { continue };
+///             let subject = Subject::Series((*key).clone());
+///             found.push(Anomaly::new(self.name(), target, subject, sample.at).saying("a balance below zero"));
+///         }
+///         Ok(found)
+///     }
+/// }
+/// ```
+#[async_trait]
+#[diagnostic::on_unimplemented(
+    note = "implement `Detector` with `#[async_trait]`; a pure `SeriesDetector` kernel is lifted by `homeostasis::detect::PerSeries`"
+)]
+pub trait Detector: fmt::Debug + Send {
+    /// Stable; used in configuration, journal, metrics and blame.
+    fn name(&self) -> &str;
+
+    /// Which signals it wants.
+    fn interest(&self) -> Interest {
+        Interest::all()
+    }
+
+    /// Looks at what arrived.
+    async fn detect(
+        &mut self,
+        cx: &Context,
+        batch: SignalBatch<'_>,
+    ) -> Result<Vec<Anomaly>, DetectError>;
+
+    /// Its model, if it has one that can be stored.
+    fn snapshot(&self) -> Option<ModelSnapshot> {
+        None
+    }
+
+    /// Takes a stored model up again; scores afterwards are the same to the bit.
+    ///
+    /// # Errors
+    /// If it has no such model, or the snapshot is of another detector or shape.
+    fn restore(&mut self, snapshot: &ModelSnapshot) -> Result<(), DetectError> {
+        Err(DetectError::invalid(
+            format!("snapshot of {}", snapshot.detector),
+            format!("{} keeps no model that can be restored", self.name()),
+        ))
+    }
+}
+
+const _: fn(&dyn Detector) = |_| {};
+
+#[async_trait]
+impl<T: Detector + ?Sized> Detector for Box<T> {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn interest(&self) -> Interest {
+        (**self).interest()
+    }
+
+    async fn detect(
+        &mut self,
+        cx: &Context,
+        batch: SignalBatch<'_>,
+    ) -> Result<Vec<Anomaly>, DetectError> {
+        (**self).detect(cx, batch).await
+    }
+
+    fn snapshot(&self) -> Option<ModelSnapshot> {
+        (**self).snapshot()
+    }
+
+    fn restore(&mut self, snapshot: &ModelSnapshot) -> Result<(), DetectError> {
+        (**self).restore(snapshot)
+    }
+}

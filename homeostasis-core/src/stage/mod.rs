@@ -1,0 +1,19 @@
+//! The five stages as traits: what a plug-in implements.
+
+mod analyzer;
+mod detector;
+mod fuser;
+mod kernel;
+mod patcher;
+mod remediator;
+mod run_log;
+mod verifier;
+
+pub use analyzer::{AnalyzeError, Analyzer, Evidence};
+pub use detector::{DetectError, Detector, ModelSnapshot};
+pub use fuser::{Fuser, StrongestFinding};
+pub use kernel::{KernelScore, SeriesDetector};
+pub use patcher::{PatchError, PatchRequest, Patcher};
+pub use remediator::{ExecuteError, PlanError, PlanRequest, Remediator};
+pub use run_log::{RunJournal, RunLog, RunLogError};
+pub use verifier::{Verifier, VerifyError, VerifyRequest};

@@ -1,0 +1,124 @@
+//! Remediators: from a diagnosis to plans, and from a permitted plan to effects.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::context::Context;
+use crate::cycle::Incident;
+use crate::error::stage_error;
+use crate::policy::Permit;
+use crate::record::{Diagnosis, Outcome, PatchCandidate, Plan};
+use crate::stage::RunLog;
+
+stage_error!(
+    /// Why a remediator made no plan.
+    PlanError
+);
+stage_error!(
+    /// Why a run could not be carried to an outcome: it stays unfinished, and recovery takes it up.
+    ExecuteError
+);
+
+/// What a remediator plans for.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct PlanRequest<'a> {
+    /// The incident.
+    pub incident: &'a Incident,
+    /// Why it happened, or an abstention.
+    pub diagnosis: &'a Diagnosis,
+    /// Patches that passed their tests.
+    pub patches: &'a [PatchCandidate],
+}
+
+impl<'a> PlanRequest<'a> {
+    /// A request without patches.
+    pub fn new(incident: &'a Incident, diagnosis: &'a Diagnosis) -> Self {
+        Self {
+            incident,
+            diagnosis,
+            patches: &[],
+        }
+    }
+}
+
+/// Plans remedies, and carries permitted ones out.
+///
+/// # Expected flow
+/// [`plan`](Remediator::plan) returns data. The gate decides. With its permit,
+/// [`execute`](Remediator::execute) redeems it at the run log and does the steps, each between an
+/// intent and an outcome in the log. If the verdict is bad, [`undo`](Remediator::undo) takes back
+/// what was done.
+///
+/// # Guarantees
+/// Never two runs on one target at a time. The log refuses an intent without a redeemed permit,
+/// after the expiry, with the kill switch engaged, or under a lease that is no longer the newest.
+///
+/// # Assumptions
+/// `plan` has no effects. `execute` is replay-safe: called again after a crash it finds what the log
+/// knows ([`RunLog::step`]) and acts by each step's effect class: repeat, probe, or leave alone.
+/// `undo` tolerates that `execute` never ran or half ran, and that undo itself half ran.
+#[async_trait]
+#[diagnostic::on_unimplemented(note = "implement `Remediator` with `#[async_trait]`")]
+pub trait Remediator: fmt::Debug + Send + Sync {
+    /// Stable; used in configuration, journal, metrics and blame.
+    fn name(&self) -> &str;
+
+    /// What could be done, best first; nothing if nothing fits.
+    async fn plan(&self, cx: &Context, request: PlanRequest<'_>) -> Result<Vec<Plan>, PlanError>;
+
+    /// Does it.
+    ///
+    /// # Errors
+    /// Only if the run could not be brought to an outcome; a failed step is an [`Outcome`].
+    async fn execute(
+        &self,
+        cx: &Context,
+        permit: Permit,
+        run: &mut RunLog<'_>,
+    ) -> Result<Outcome, ExecuteError>;
+
+    /// Takes it back, last step first.
+    ///
+    /// # Errors
+    /// As for [`execute`](Remediator::execute).
+    async fn undo(
+        &self,
+        cx: &Context,
+        permit: Permit,
+        run: &mut RunLog<'_>,
+    ) -> Result<Outcome, ExecuteError>;
+}
+
+const _: fn(&dyn Remediator) = |_| {};
+
+#[async_trait]
+impl<T: Remediator + ?Sized> Remediator for Arc<T> {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    async fn plan(&self, cx: &Context, request: PlanRequest<'_>) -> Result<Vec<Plan>, PlanError> {
+        (**self).plan(cx, request).await
+    }
+
+    async fn execute(
+        &self,
+        cx: &Context,
+        permit: Permit,
+        run: &mut RunLog<'_>,
+    ) -> Result<Outcome, ExecuteError> {
+        (**self).execute(cx, permit, run).await
+    }
+
+    async fn undo(
+        &self,
+        cx: &Context,
+        permit: Permit,
+        run: &mut RunLog<'_>,
+    ) -> Result<Outcome, ExecuteError> {
+        (**self).undo(cx, permit, run).await
+    }
+}

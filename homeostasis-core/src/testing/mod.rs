@@ -1,0 +1,1 @@
+//! Conformance suites and fakes for tests of plug-ins and ports.
