@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod condition;
 pub mod document;
 mod violation;
 
