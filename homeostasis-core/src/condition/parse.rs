@@ -530,6 +530,14 @@ mod tests {
                 "found a string, expected a number like the others",
             ),
             ("a not b", 6..7, "found `b`, expected `in`"),
+        ] {
+            assert_eq!(error(text), (span, message.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_bad_word_is_named_with_its_place() {
+        for (text, span, message) in [
             (
                 "a{x=1} > 1",
                 4..5,
