@@ -195,11 +195,7 @@ fn step<'t>(parent: &'t Node, path: &ConfigPath, depth: usize) -> Result<Place<'
             });
         }
     };
-    Ok(Place {
-        parent,
-        parent_holder,
-        child,
-    })
+    Ok(Place { parent, child })
 }
 
 /// The error for the missing step number `depth` (1-based) under `parent`.

@@ -80,7 +80,7 @@ impl<'s> Builder<'s> {
         let (kind, span, anchor, tagged) = match event {
             Event::Alias(id) => (Kind::Alias(id), bytes, 0, false),
             Event::Scalar(text, style, anchor, tag) => {
-                let span = bytes;
+                let span = self.scalar_span(bytes, style);
                 let kind = match style {
                     ScalarStyle::Literal | ScalarStyle::Folded => {
                         Kind::BlockScalar(text.into_owned())
@@ -153,14 +153,61 @@ impl<'s> Builder<'s> {
             _ => (format!("\0key {index}"), false),
         };
         let key_node = self.node((event, span), depth + 1)?;
-        let key_span = key_span.start..key_span.end.max(key_node.span.end);
+        let key_span = key_span.start..key_node.span.end.max(key_span.start);
         let next = self.next()?;
+        let mut value = self.node(next, depth + 1)?;
+        if value.span.is_empty() {
+            // A value left out is reported at its key: it belongs behind the colon.
+            let rest = &self.source[key_span.end..];
+            let blanks = rest.len() - rest.trim_start_matches([' ', '\t']).len();
+            if rest[blanks..].starts_with(':') {
+                let after = key_span.end + blanks + 1;
+                value.span = after..after;
+            }
+        }
         Ok(Entry {
             key,
             key_span,
             merges,
-            value: self.node(next, depth + 1)?,
+            value,
         })
+    }
+
+    /// The text of a scalar. The parser's spans of quoted scalars run on over blanks and a comment.
+    fn scalar_span(&self, span: Range<usize>, style: ScalarStyle) -> Range<usize> {
+        let text = &self.source[span.clone()];
+        let quote = match style {
+            ScalarStyle::SingleQuoted => '\'',
+            ScalarStyle::DoubleQuoted => '"',
+            ScalarStyle::Plain => {
+                let comment = text
+                    .match_indices('#')
+                    .find(|(i, _)| text[..*i].ends_with([' ', '\t', '\n', '\r']));
+                let text = comment.map_or(text, |(i, _)| &text[..i]);
+                return span.start..span.start + text.trim_end().len();
+            }
+            _ => return span,
+        };
+        let Some(open) = text.find(quote) else {
+            return span;
+        };
+        let mut chars = text
+            .char_indices()
+            .skip_while(|(i, _)| *i <= open)
+            .peekable();
+        while let Some((i, c)) = chars.next() {
+            match c {
+                '\\' if quote == '"' => {
+                    chars.next();
+                }
+                '\'' if quote == '\'' && chars.peek().is_some_and(|(_, next)| *next == '\'') => {
+                    chars.next();
+                }
+                c if c == quote => return span.start + open..span.start + i + 1,
+                _ => {}
+            }
+        }
+        span
     }
 
     /// The span and layout of a collection whose start event has the given bytes.
@@ -172,19 +219,25 @@ impl<'s> Builder<'s> {
         open: &str,
         close: &str,
     ) -> (Range<usize>, Layout) {
-        // Anchors and tags are part of the start event's span: the bracket is its last byte.
-        let is_flow = self.source[..start.end].ends_with(open) && !start.is_empty();
-        if !is_flow {
+        // The start event's span has the anchor and tag before the bracket, and blanks behind it.
+        let bracket = self.source[start.clone()].find(open);
+        let Some(open_at) = bracket.map(|i| start.start + i) else {
             let layout = if self.opened_by_bracket(start.start) {
                 Layout::Bare
             } else {
                 Layout::Block
             };
-            let from = first.map_or(start.end, |f| start.end.min(f.span.start));
+            // The parser reports an unindented sequence at its key: look for the first dash.
+            let before = first.map_or("", |f| self.source[..f.span.start].trim_end());
+            let from = if before.ends_with('-') {
+                before.len() - 1
+            } else {
+                start.end
+            };
             return (from..last.unwrap_or(start.end).max(from), layout);
-        }
-        let open_at = start.end - open.len();
-        let mut at = last.unwrap_or(start.end);
+        };
+        let inside = open_at + open.len();
+        let mut at = last.unwrap_or(inside);
         loop {
             at = skip_trivia(self.source, at, Format::Yaml);
             let rest = &self.source[at..];
@@ -193,7 +246,7 @@ impl<'s> Builder<'s> {
             }
             // `{a: }` and `{a}` leave the colon and comma after the last known end.
             if !rest.starts_with([',', ':']) {
-                return (open_at..last.unwrap_or(start.end), Layout::Bare);
+                return (open_at..last.unwrap_or(inside), Layout::Bare);
             }
             at += 1;
         }

@@ -135,7 +135,7 @@ fn new_keys_and_items_are_indented_like_their_siblings() {
                 "- y # why\n",
                 "- y # why\n- \"no\"\n",
             ),
-            ("insert", "flow.d", json!(4), "c: }", "c: , d: 4}"),
+            ("insert", "flow.d", json!(4), "c: }", "c:, d: 4 }"),
             ("insert", "flow.b[1]", json!(4), "[1, 2]", "[1, 4, 2]"),
             (
                 "insert",
