@@ -208,7 +208,7 @@ impl<'t> Reader<'t> {
     }
 
     /// Start and count of both sides as written, and the section title.
-    fn hunk_header(&self) -> Option<((usize, usize), (usize, usize), String)> {
+    fn hunk_header(&self) -> Option<(Range, Range, String)> {
         let rest = self.peek()?.strip_prefix("@@ -")?;
         let (old, rest) = rest.split_once(" +")?;
         let (new, section) = rest.split_once(" @@")?;
@@ -275,7 +275,10 @@ impl<'t> Reader<'t> {
     }
 }
 
-fn range(text: &str) -> Option<(usize, usize)> {
+/// Start and count, as a hunk header writes them.
+type Range = (usize, usize);
+
+fn range(text: &str) -> Option<Range> {
     let number = |s: &str| {
         let digits = !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
         s.parse::<usize>().ok().filter(|n| digits && *n < MAX_LINE)

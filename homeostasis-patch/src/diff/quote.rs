@@ -1,5 +1,7 @@
 //! Paths as diffs write them: git's C-style quotes, and no way out of the tree.
 
+use std::fmt::Write as _;
+
 use super::DiffError;
 
 /// Refuses absolute paths, `..`, empty steps and what no file name may hold.
@@ -42,7 +44,7 @@ pub(super) fn quoted(prefix: &str, path: &str) -> String {
             '\r' => out.push_str("\\r"),
             c if c.is_control() => {
                 for byte in c.encode_utf8(&mut [0; 4]).bytes() {
-                    out.push_str(&format!("\\{byte:03o}"));
+                    let _ = write!(out, "\\{byte:03o}");
                 }
             }
             c => out.push(c),

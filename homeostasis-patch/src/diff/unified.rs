@@ -244,13 +244,15 @@ impl fmt::Display for FileDiff {
         } else {
             ""
         };
-        match self.creates {
-            true => f.write_str("--- /dev/null\n")?,
-            false => writeln!(f, "--- {old}{tab}")?,
+        if self.creates {
+            f.write_str("--- /dev/null\n")?;
+        } else {
+            writeln!(f, "--- {old}{tab}")?;
         }
-        match self.deletes {
-            true => f.write_str("+++ /dev/null\n")?,
-            false => writeln!(f, "+++ {new}{tab}")?,
+        if self.deletes {
+            f.write_str("+++ /dev/null\n")?;
+        } else {
+            writeln!(f, "+++ {new}{tab}")?;
         }
         self.hunks.iter().try_for_each(|hunk| hunk.fmt(f))
     }

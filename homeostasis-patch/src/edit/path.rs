@@ -1,6 +1,6 @@
 //! Paths into configuration documents.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -65,7 +65,9 @@ pub(crate) fn display(segments: &[PathSegment]) -> String {
     let mut text = String::new();
     for segment in segments {
         match segment {
-            PathSegment::Index(i) => text.push_str(&format!("[{i}]")),
+            PathSegment::Index(i) => {
+                let _ = write!(text, "[{i}]");
+            }
             PathSegment::Key(key) => {
                 if !text.is_empty() {
                     text.push('.');

@@ -1,5 +1,7 @@
 //! TOML through the spans of `toml_edit`'s parser.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 use toml_edit::{Array, Document, InlineTable, Item, Key, Table, TableLike};
 
@@ -172,7 +174,9 @@ fn quoted(text: &str) -> String {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
-            c if c.is_control() => out.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c if c.is_control() => {
+                let _ = write!(out, "\\u{:04X}", u32::from(c));
+            }
             c => out.push(c),
         }
     }

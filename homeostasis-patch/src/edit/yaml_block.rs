@@ -37,21 +37,21 @@ pub(crate) fn set(
         Kind::Mapping(entries, Layout::Block) => match value {
             Value::Object(new) if !new.is_empty() => {
                 let like = entries.first().map_or("", |e| &source[e.key_span.clone()]);
-                let lines = new
+                let lines: Vec<String> = new
                     .iter()
                     .map(|(k, v)| format!("{}: {}", key_text(k, like), value_text(v, "")))
                     .collect();
-                Ok(vec![replace_lines(source, node, lines)])
+                Ok(vec![replace_lines(source, node, &lines)])
             }
             _ => replace_block(source, node, holder, value),
         },
         Kind::Sequence(_, Layout::Block) => match value {
             Value::Array(new) if !new.is_empty() => {
-                let lines = new
+                let lines: Vec<String> = new
                     .iter()
                     .map(|v| format!("- {}", value_text(v, "")))
                     .collect();
-                Ok(vec![replace_lines(source, node, lines)])
+                Ok(vec![replace_lines(source, node, &lines)])
             }
             _ => replace_block(source, node, holder, value),
         },
@@ -67,7 +67,7 @@ pub(crate) fn set(
     }
 }
 
-fn replace_lines(source: &str, node: &Node, lines: Vec<String>) -> Splice {
+fn replace_lines(source: &str, node: &Node, lines: &[String]) -> Splice {
     let glue = format!(
         "{}{}",
         line_break(source),

@@ -1,5 +1,7 @@
 //! YAML scalars: what plain text means, and how to write a value so that every reader agrees.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 use super::datum::{Datum, Real};
@@ -100,8 +102,12 @@ fn string_text(text: &str, like: &str) -> String {
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
             c if is_printable(c) => out.push(c),
-            c if u32::from(c) <= 0xFFFF => out.push_str(&format!("\\u{:04X}", u32::from(c))),
-            c => out.push_str(&format!("\\U{:08X}", u32::from(c))),
+            c if u32::from(c) <= 0xFFFF => {
+                let _ = write!(out, "\\u{:04X}", u32::from(c));
+            }
+            c => {
+                let _ = write!(out, "\\U{:08X}", u32::from(c));
+            }
         }
     }
     out.push('"');

@@ -1,8 +1,9 @@
 //! Our diffs against the real `git apply`, and git's diffs against our parser.
+// Helpers of tests are tests, which the lint cannot see.
+#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::path::Path;
-#[allow(clippy::disallowed_types)]
 use std::process::Command;
 
 use homeostasis_patch::UnifiedDiff;
