@@ -29,7 +29,7 @@ impl UnifiedDiff {
                 let applied = file.apply(Some(source))?;
                 applied
                     .text
-                    .ok_or_else(|| file.conflict(0, 0, ConflictReason::Missing))
+                    .ok_or_else(|| file.conflict(0, 0, ConflictReason::Deletes))
             }
             files => Err(DiffError::NotOneFile {
                 n_files: files.len(),
@@ -83,18 +83,22 @@ impl FileDiff {
             let place = self.find(i, hunk, &lines, done, drift)?;
             drift = signed(place) - signed(hunk.old_start);
             drifts.push(drift);
+            let checked = out.len().saturating_sub(1);
             out.extend_from_slice(&lines[done..place]);
             out.extend(hunk.new_lines());
             done = place + hunk.old_lines().count();
             // A line without its break is the last of the file, before as after.
-            let after = lines.get(done..).unwrap_or_default();
-            let inner = if after.is_empty() {
+            let at_end = done >= lines.len();
+            let inner = if at_end {
                 out.len().saturating_sub(1)
             } else {
                 out.len()
             };
-            if out[..inner].iter().any(|line| !line.ends_with('\n')) {
-                return Err(self.conflict(i, place, ConflictReason::JoinsLines));
+            if out[checked.min(inner)..inner]
+                .iter()
+                .any(|line| !line.ends_with('\n'))
+            {
+                return Err(self.conflict(i + 1, place, ConflictReason::JoinsLines));
             }
         }
         out.extend_from_slice(&lines[done..]);

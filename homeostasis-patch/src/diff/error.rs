@@ -83,6 +83,8 @@ pub enum ConflictReason {
     Exists,
     /// The file to change or delete is missing.
     Missing,
+    /// The diff deletes the file where its new text was asked for.
+    Deletes,
     /// The file to delete holds more than the diff removes.
     NotEmptied,
 }
@@ -114,6 +116,9 @@ impl fmt::Display for Conflict {
             }
             ConflictReason::Exists => f.write_str("expected no file, found one"),
             ConflictReason::Missing => f.write_str("expected a file, found none"),
+            ConflictReason::Deletes => {
+                f.write_str("expected a change of the content, found the file's deletion")
+            }
             ConflictReason::NotEmptied => {
                 f.write_str("expected all of the file to be removed, found more lines")
             }

@@ -173,7 +173,8 @@ impl<'s> Builder<'s> {
         })
     }
 
-    /// The text of a scalar. The parser's spans of quoted scalars run on over blanks and a comment.
+    /// The text of a scalar. The parser's spans of quoted scalars run on over blanks and a
+    /// comment, those of block scalars over blank lines.
     fn scalar_span(&self, span: Range<usize>, style: ScalarStyle) -> Range<usize> {
         let text = &self.source[span.clone()];
         let quote = match style {
@@ -186,7 +187,8 @@ impl<'s> Builder<'s> {
                 let text = comment.map_or(text, |(i, _)| &text[..i]);
                 return span.start..span.start + text.trim_end().len();
             }
-            _ => return span,
+            // Block scalars: the blank lines below are nobody's.
+            _ => return span.start..span.start + text.trim_end().len(),
         };
         let Some(open) = text.find(quote) else {
             return span;

@@ -131,12 +131,6 @@ pub(crate) fn insert_key(
     let first = entries.first().unwrap_or(last);
     let indent = column_as_spaces(source, first.key_span.start);
     let end = line_end(source, last.value.span.end.max(last.key_span.end));
-    let end = if matches!(last.value.kind, Kind::BlockScalar(_)) {
-        // The text keeps its trailing blank lines: the new key goes below them.
-        line_end(source, source[..last.value.span.end].trim_end().len())
-    } else {
-        end
-    };
     let key = key_text(key, &source[last.key_span.clone()]);
     let entry = format!(
         "{}{indent}{key}: {}",
@@ -166,7 +160,7 @@ pub(crate) fn insert_item(
     let dash = dash_before(source, neighbor).ok_or(refusal)?;
     let indent = column_as_spaces(source, dash);
     if is_last {
-        let end = line_end(source, content_end(source, neighbor));
+        let end = line_end(source, neighbor.span.end);
         return Ok(vec![Splice::insert(end, format!("{eol}{indent}{text}"))]);
     }
     Ok(vec![Splice::insert(dash, format!("{text}{eol}{indent}"))])
@@ -179,7 +173,7 @@ pub(crate) fn remove_key(
     index: usize,
 ) -> Result<Vec<Splice>, Refusal> {
     let entry = entries.get(index).ok_or(("no key", "a key"))?;
-    let end = content_end(source, &entry.value).max(entry.key_span.end);
+    let end = entry.value.span.end.max(entry.key_span.end);
     let next = entries.get(index + 1).map(|e| e.key_span.start);
     remove_lines(source, entry.key_span.start, end, next, entries.len())
 }
@@ -199,7 +193,7 @@ pub(crate) fn remove_item(
     let next = items
         .get(index + 1)
         .and_then(|next| dash_before(source, next));
-    remove_lines(source, dash, content_end(source, item), next, items.len())
+    remove_lines(source, dash, item.span.end, next, items.len())
 }
 
 fn remove_lines(
@@ -232,16 +226,5 @@ fn remove_lines(
             "an entry that shares its line with others",
             "an entry on a line of its own",
         )),
-    }
-}
-
-/// End of the node's text, the blank lines after a block scalar left out.
-fn content_end(source: &str, node: &Node) -> usize {
-    let end = node.span.end;
-    let text = source[..end].trim_end().len();
-    if node.span.is_empty() {
-        end
-    } else {
-        text.max(node.span.start)
     }
 }

@@ -142,17 +142,10 @@ fn new_keys_and_items_are_indented_like_their_siblings() {
                 "'q k'.nested.b",
                 json!(1),
                 "yes\n",
-                "yes\n        \"b\": 1\n",
+                "yes\n        b: 1\n",
             ),
             ("insert", "z", json!(1), "end\n", "end\nz: 1\n"),
-        ]
-        .map(|mut case| {
-            // A plain sibling key: the new one is plain.
-            if case.1 == "'q k'.nested.b" {
-                case.4 = "yes\n        b: 1\n";
-            }
-            case
-        }),
+        ],
     );
     changes(
         Yaml,
@@ -342,4 +335,82 @@ fn precondition_holds_by_value_not_by_spelling() {
     assert_eq!(edit.apply("a: 0x10\n", Yaml).unwrap(), "a: 2\n");
     let error = edit.apply("a: 17\n", Yaml).unwrap_err().to_string();
     assert_eq!(error, "a: found the value 17, expected 16");
+}
+
+#[test]
+fn comments_around_nested_blocks_keep_their_place() {
+    let source = "\
+a: # of a
+  # before b
+  b: # of b
+    t: |
+      x
+
+  # c: disabled
+
+z: # of z
+  - \"q\" # of q
+  # between
+  - 'r' # of r
+  # after
+end: {k: \"v\", # of k
+  l: 'w' } # of end
+# tail
+";
+    changes(
+        Yaml,
+        source,
+        &[
+            ("insert", "a.q", json!(1), "      x\n", "      x\n  q: 1\n"),
+            (
+                "insert",
+                "a.b.q",
+                json!(1),
+                "      x\n",
+                "      x\n    q: 1\n",
+            ),
+            ("insert", "z[0]", json!(1), "  - \"q\"", "  - 1\n  - \"q\""),
+            ("set", "z[0]", json!("s"), "\"q\"", "\"s\""),
+            ("set", "z[1]", json!("s"), "'r'", "'s'"),
+            ("remove", "z[1]", Value::Null, "  - 'r' # of r\n", ""),
+            ("set", "end.k", json!("s"), "\"v\"", "\"s\""),
+            ("insert", "end.m", json!(1), "'w' }", "'w', m: 1 }"),
+            ("insert", "w", json!(1), "# of end\n", "# of end\nw: 1\n"),
+        ],
+    );
+    refuses(
+        Yaml,
+        source,
+        "remove",
+        "a.b",
+        Value::Null,
+        &["a.b", "only entry"],
+    );
+    refuses(
+        Yaml,
+        source,
+        "set",
+        "z",
+        json!(1),
+        &["z", "a comment before its first line"],
+    );
+}
+
+#[test]
+fn compact_nesting_is_kept() {
+    let source = "m:\n- - a\n  - b\n-\n  c: 1\n  d: 2\n- ? k\n  : v\n  e: 3\n";
+    changes(
+        Yaml,
+        source,
+        &[
+            ("set", "m[0][0]", json!("x"), "a\n", "x\n"),
+            ("remove", "m[0][0]", Value::Null, "- - a\n  - b", "- - b"),
+            ("remove", "m[0][1]", Value::Null, "  - b\n", ""),
+            ("insert", "m[0][0]", json!("x"), "- - a\n", "- - x\n  - a\n"),
+            ("insert", "m[0][2]", json!("x"), "  - b\n", "  - b\n  - x\n"),
+            ("remove", "m[1].c", Value::Null, "  c: 1\n", ""),
+            ("remove", "m[1]", Value::Null, "-\n  c: 1\n  d: 2\n", ""),
+            ("set", "m[2].e", json!(4), "e: 3", "e: 4"),
+        ],
+    );
 }
