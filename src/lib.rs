@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+pub use homeostasis_core as core;
 #[cfg(feature = "detect")]
 pub use homeostasis_detect as detect;
 #[cfg(feature = "learn")]
@@ -15,4 +16,3 @@ pub use homeostasis_signals as signals;
 pub use homeostasis_store as store;
 #[cfg(feature = "verify")]
 pub use homeostasis_verify as verify;
-pub use homeostasis_core as core;
