@@ -14,7 +14,7 @@ use crate::faults::Fault;
 use crate::json_log;
 use crate::narrator::Narrator;
 use crate::observed::{Incident, Observer};
-use crate::report::{FaultFree, FaultReport, Orders, Report};
+use crate::report::{FaultFree, FaultReport, Report};
 use crate::self_check;
 use crate::state::State;
 use crate::timeline::{CALM, Normal};
@@ -72,18 +72,12 @@ async fn tell(state: &State, options: &ConductorOptions) -> Result<ExitCode, Box
         world.narrator.chapter();
     }
     load.stop().await;
-    let (acknowledged, lost) = world.lost_orders().await?;
+    let orders = world.check_orders().await;
     world
         .timeline
         .write_csv(&state.run_dir().join("load.csv"))?;
 
-    let report = Report::new(
-        options,
-        state.run_dir(),
-        faults,
-        fault_free,
-        Orders { acknowledged, lost },
-    );
+    let report = Report::new(options, state.run_dir(), faults, fault_free, orders);
     report.write(state.root(), &incidents)?;
     world.narrator.end(&report.to_table());
     println!("{}", report.conclusion());
@@ -206,16 +200,25 @@ async fn watch_fault(
         problems.push("the shop is not calm".to_owned());
     }
     let incident = matching(observer, fault, injected_at).cloned();
+    let recovered_after = recovered(world);
     let load = world.timeline.summary(from, world.timeline.now());
     let report = FaultReport::new(
         fault,
         injected_at,
         incident.as_ref(),
-        recovered(world),
+        recovered_after,
         load.failed,
         problems,
     );
     world.narrator.say(format!("    {}", report.summary()));
+    if recovered_after.is_none() {
+        world
+            .narrator
+            .say("    cured by hand, so that the next fault stands alone");
+        if let Err(error) = fault.cure(world).await {
+            world.narrator.say(format!("    the cure failed: {error}"));
+        }
+    }
     Ok((report, incident))
 }
 

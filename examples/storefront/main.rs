@@ -33,6 +33,7 @@
 
 mod args;
 mod conductor;
+mod cures;
 mod deployment;
 mod faults;
 mod files;

@@ -45,8 +45,10 @@ impl Narrator {
     /// What is going on right now; only a terminal shows it.
     pub(crate) fn status(&self, text: String) {
         let mut progress = self.progress();
-        progress.text = text;
-        self.draw(&progress);
+        if progress.text != text {
+            progress.text = text;
+            self.draw(&progress);
+        }
     }
 
     /// A chapter is over: the bar moves on.

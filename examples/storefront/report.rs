@@ -1,10 +1,12 @@
 //! What is reported in the end: a table, `report.json`, and a page for every incident.
 
+use std::fmt::{self, Display};
 use std::io;
 use std::path::Path;
 
 use serde::Serialize;
 
+use crate::BoxError;
 use crate::args::ConductorOptions;
 use crate::files::write_atomically;
 use crate::observed::Incident;
@@ -56,8 +58,54 @@ pub(crate) struct FaultFree {
 /// Orders that customers were promised, and those that are gone.
 #[derive(Debug, Serialize)]
 pub(crate) struct Orders {
-    pub(crate) acknowledged: usize,
-    pub(crate) lost: Vec<u64>,
+    acknowledged: usize,
+    /// `None` if the orders service could not be asked.
+    lost: Option<usize>,
+    lost_ids: Vec<u64>,
+    problem: Option<String>,
+}
+
+impl Orders {
+    /// `lost` are the acknowledged orders that are gone, or why that is not known.
+    pub(crate) fn new(acknowledged: usize, lost: Result<Vec<u64>, BoxError>) -> Self {
+        let (lost, lost_ids, problem) = match lost {
+            Ok(ids) if ids.is_empty() => (Some(0), ids, None),
+            Ok(ids) => (
+                Some(ids.len()),
+                ids,
+                Some("acknowledged orders are lost".to_owned()),
+            ),
+            Err(error) => (None, Vec::new(), Some(crate::chain(error.as_ref()))),
+        };
+        Self {
+            acknowledged,
+            lost,
+            lost_ids,
+            problem,
+        }
+    }
+
+    /// Every acknowledged order is known to be there.
+    pub(crate) fn are_kept(&self) -> bool {
+        self.problem.is_none()
+    }
+}
+
+impl Display for Orders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.lost {
+            Some(lost) => write!(
+                f,
+                "{lost} of {} acknowledged orders lost",
+                self.acknowledged
+            ),
+            None => write!(
+                f,
+                "{} acknowledged orders, lost: unknown",
+                self.acknowledged
+            ),
+        }
+    }
 }
 
 impl Report {
@@ -71,7 +119,7 @@ impl Report {
         Self {
             passed: faults.iter().all(|fault| fault.healed)
                 && fault_free.problems.is_empty()
-                && orders.lost.is_empty(),
+                && orders.are_kept(),
             seed: options.seed,
             fast: options.fast,
             run_dir: run_dir.display().to_string(),
@@ -124,12 +172,11 @@ impl Report {
     pub(crate) fn conclusion(&self) -> String {
         let healed = self.faults.iter().filter(|fault| fault.healed).count();
         let mut text = format!(
-            "{healed} of {} faults healed; {} false heals in {} s without faults; {} of {} acknowledged orders lost",
+            "{healed} of {} faults healed; {} false heals in {} s without faults; {}",
             self.faults.len(),
             self.fault_free.false_heals,
             self.fault_free.seconds,
-            self.orders.lost.len(),
-            self.orders.acknowledged,
+            self.orders,
         );
         for fault in self.faults.iter().filter(|fault| !fault.healed) {
             text.push_str(&format!(
@@ -143,6 +190,9 @@ impl Report {
                 "\n  without faults: {}",
                 self.fault_free.problems.join("; ")
             ));
+        }
+        if let Some(problem) = &self.orders.problem {
+            text.push_str(&format!("\n  orders: {problem}"));
         }
         text
     }

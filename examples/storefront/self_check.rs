@@ -3,17 +3,13 @@
 
 use std::time::Duration;
 
-use rustix::process::Signal;
-use serde_json::json;
-
 use crate::BoxError;
+use crate::cures::set_catalog_fallback;
 use crate::deployment::ServiceName;
 use crate::faults::{self, Fault};
 use crate::http::Call;
-use crate::json_log::JsonLog;
 use crate::load::Load;
-use crate::shop;
-use crate::timeline::{Normal, Summary};
+use crate::timeline::{CALM, Normal, Summary};
 use crate::world::World;
 
 /// Learning what is normal.
@@ -52,16 +48,12 @@ pub(crate) async fn run(world: &World, load: Load, faults: &[Fault]) -> Result<b
         world.narrator.chapter();
     }
     load.stop().await;
-    let (acknowledged, lost) = world.lost_orders().await?;
-    if !lost.is_empty() {
-        say(format!("FAILED: acknowledged orders are lost: {lost:?}"));
-        passed = false;
-    }
+    let orders = world.check_orders().await;
+    passed &= orders.are_kept();
     let outcome = if passed { "passed" } else { "FAILED" };
-    world.narrator.end(&format!(
-        "self-check {outcome}; {} of {acknowledged} acknowledged orders lost",
-        lost.len()
-    ));
+    world
+        .narrator
+        .end(&format!("self-check {outcome}; {orders}"));
     Ok(passed)
 }
 
@@ -84,7 +76,7 @@ async fn check_orders_killed(world: &World) -> Result<(), BoxError> {
     ensure(hurt.failed * 10 >= hurt.requests * 9, || {
         format!("only {} of {} requests failed", hurt.failed, hurt.requests)
     })?;
-    start(world, ServiceName::Orders).await
+    Fault::OrdersKilled.cure(world).await
 }
 
 async fn check_catalog_leaks(world: &World) -> Result<(), BoxError> {
@@ -98,7 +90,7 @@ async fn check_catalog_leaks(world: &World) -> Result<(), BoxError> {
     world
         .narrator
         .say(format!("    catalog grew by {} MiB", grown >> 20));
-    restart(world, ServiceName::Catalog).await?;
+    Fault::CatalogLeaks.cure(world).await?;
     let shrunk = world
         .until(CURE_WITHIN, || world.catalog_memory.recovered_after(from))
         .await;
@@ -123,9 +115,7 @@ async fn check_bad_deployment(world: &World) -> Result<(), BoxError> {
         }),
         || "the deployment is not in the gateway's log".to_owned(),
     )?;
-    world.deployment.gateway_slots()?.point_to("v1")?;
-    world.running(ServiceName::Gateway)?.signal(Signal::HUP)?;
-    Ok(())
+    Fault::BadDeployment.cure(world).await
 }
 
 /// Cured twice: the flag relieves the customers, the restart takes the fault away.
@@ -149,10 +139,9 @@ async fn check_catalog_slow(world: &World, normal: Normal) -> Result<(), BoxErro
     ensure(waiting >= 10.0, || {
         format!("only {waiting} requests pile up in the gateway")
     })?;
-    set_fallback(world, true).await?;
+    set_catalog_fallback(world, true).await?;
     calm(world, normal, "with the fallback").await?;
-    restart(world, ServiceName::Catalog).await?;
-    set_fallback(world, false).await
+    Fault::CatalogSlow.cure(world).await
 }
 
 /// Without the healer process the shop goes on, and the next one adopts the services.
@@ -203,32 +192,12 @@ async fn leave_alone(world: &World) -> Summary {
 }
 
 async fn calm(world: &World, normal: Normal, when: &str) -> Result<(), BoxError> {
+    // What is calm must have happened after this: the window reaches back that far.
+    tokio::time::sleep(CALM).await;
     let calm = world
         .until(CURE_WITHIN, || world.timeline.is_calm(normal).then_some(()))
         .await;
     ensure(calm.is_some(), || format!("the shop is not calm {when}"))
-}
-
-async fn restart(world: &World, name: ServiceName) -> Result<(), BoxError> {
-    world.running(name)?.stop(shop::GRACE).await?;
-    start(world, name).await
-}
-
-async fn start(world: &World, name: ServiceName) -> Result<(), BoxError> {
-    let log = JsonLog::open(
-        &world.deployment.run_dir.join("logs/conductor.jsonl"),
-        "conductor",
-    )?;
-    shop::start(world.deployment.service(name)?, log).await?;
-    Ok(())
-}
-
-async fn set_fallback(world: &World, enabled: bool) -> Result<(), BoxError> {
-    let gateway = world.deployment.service(ServiceName::Gateway)?.address;
-    let path = "/admin/flags/catalog_fallback";
-    world
-        .command(Call::post(gateway, path, json!({"enabled": enabled})))
-        .await
 }
 
 fn in_flight(page: &str) -> Option<f64> {

@@ -1,5 +1,6 @@
 //! What the conductor has in its hands: the shop from outside, the load, and the watches.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::load::{Load, RATE_PER_SECOND};
 use crate::memory_watch::MemoryWatch;
 use crate::narrator::Narrator;
 use crate::process::{Identity, PidFile};
+use crate::report::Orders;
 use crate::service::order_log::Order;
 use crate::shop;
 use crate::timeline::{Normal, Timeline};
@@ -170,19 +172,21 @@ impl World {
         )
     }
 
-    /// Acknowledged orders, and those among them that the orders service does not have.
-    pub(crate) async fn lost_orders(&self) -> Result<(usize, Vec<u64>), BoxError> {
+    /// Compares the orders that were acknowledged with those that the orders service has.
+    pub(crate) async fn check_orders(&self) -> Orders {
+        let acknowledged = self.timeline.acknowledged();
+        let lost = self.kept_orders().await.map(|kept| {
+            let lost = acknowledged.iter().filter(|id| !kept.contains(id));
+            lost.copied().collect()
+        });
+        Orders::new(acknowledged.len(), lost)
+    }
+
+    async fn kept_orders(&self) -> Result<BTreeSet<u64>, BoxError> {
         let orders = self.deployment.service(ServiceName::Orders)?;
         let call = Call::get(orders.address, "/orders").within(Duration::from_secs(10));
         let kept: Vec<Order> = self.client.send(&call).await?.json()?;
-        let kept: std::collections::BTreeSet<u64> = kept.iter().map(|order| order.id).collect();
-        let acknowledged = self.timeline.acknowledged();
-        let lost = acknowledged
-            .iter()
-            .filter(|id| !kept.contains(id))
-            .copied()
-            .collect();
-        Ok((acknowledged.len(), lost))
+        Ok(kept.into_iter().map(|order| order.id).collect())
     }
 }
 
