@@ -201,6 +201,13 @@ async fn watch_fault(
     }
     let incident = matching(observer, fault, injected_at).cloned();
     let recovered_after = recovered(world);
+    // A heal of something that is well is wrong, also when the right one was healed besides.
+    for other in observer.since(injected_at) {
+        if !other.actions.is_empty() && other.root_cause.as_ref() != Some(&fault.root_cause()) {
+            let actions = other.actions.join(", ");
+            problems.push(format!("wrongly acted in {}: {actions}", other.id));
+        }
+    }
     let load = world.timeline.summary(from, world.timeline.now());
     let report = FaultReport::new(
         fault,
