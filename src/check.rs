@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use homeostasis_core::policy::Policy;
-use homeostasis_core::{ConfigError, Violation, Violations};
+use homeostasis_core::{ConfigError, Topology, Violation, Violations};
 
 use crate::builder::Builder;
 use crate::engine::EngineSettings;
@@ -44,7 +44,7 @@ pub(crate) fn check(builder: &Builder) -> Result<(), ConfigError> {
     violations.into_result(())
 }
 
-fn settings(settings: &EngineSettings, violations: &mut Violations) {
+pub(crate) fn settings(settings: &EngineSettings, violations: &mut Violations) {
     let durations = [
         ("tick", settings.tick, MS..=MINUTE),
         ("window", settings.window, SECOND..=7 * DAY),
@@ -99,7 +99,7 @@ fn settings(settings: &EngineSettings, violations: &mut Violations) {
     }
 }
 
-fn policy(policy: &Policy, violations: &mut Violations) {
+pub(crate) fn policy(policy: &Policy, violations: &mut Violations) {
     let durations = [
         ("min_interval", policy.min_interval, Duration::ZERO..=DAY),
         ("approval_ttl", policy.approval_ttl, SECOND..=7 * DAY),
@@ -125,6 +125,24 @@ fn policy(policy: &Policy, violations: &mut Violations) {
             limit.window,
             &(SECOND..=30 * DAY),
         );
+    }
+}
+
+/// Whoever is depended on must be known: the blast radius is computed from it.
+pub(crate) fn topology(topology: &Topology, violations: &mut Violations) {
+    for (name, facts) in topology.services() {
+        for callee in facts
+            .depends_on
+            .iter()
+            .filter(|callee| topology.service(callee).is_none())
+        {
+            let path = format!("services.{name}.depends_on");
+            violations.push(Violation::new(
+                path,
+                callee.as_str(),
+                "services that are listed",
+            ));
+        }
     }
 }
 

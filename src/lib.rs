@@ -4,10 +4,12 @@
 mod builder;
 mod check;
 mod clock;
+mod config;
 mod engine;
 
 pub use builder::{Builder, StartError};
 pub use clock::{SimulatedClock, SystemClock};
+pub use config::{ConditionRule, Config, ConfigSource};
 pub use engine::{
     Blame, EngineError, EngineHealth, EngineSettings, Events, Homeostasis, Recorder, Recovered,
     Series,

@@ -127,7 +127,7 @@ impl World {
     }
 }
 
-/// Waits for an event; fails the test after a simulated hour.
+/// Waits for an event; fails the test after a few simulated hours.
 pub async fn until(
     healer: &Homeostasis,
     events: &mut Events,
@@ -142,9 +142,9 @@ pub async fn until(
             }
         }
     };
-    homeostasis::core::timeout(&*clock, Duration::from_secs(3600), found)
+    homeostasis::core::timeout(&*clock, Duration::from_secs(2 * 3600), found)
         .await
-        .expect("the event comes within an hour")
+        .expect("the event comes within two hours")
 }
 
 pub fn is(name: &'static str) -> impl Fn(&HealEvent) -> bool {
