@@ -1,3 +1,6 @@
 //! Conformance suites and fakes for tests of plug-ins and ports.
 
+mod observations;
 pub mod patcher;
+
+pub use observations::RecordedObservations;
