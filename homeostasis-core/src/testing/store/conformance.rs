@@ -85,24 +85,25 @@ impl Case {
 
     #[track_caller]
     pub(super) fn conflict<T: Debug>(&self, what: &str, result: Result<T, StoreError>) {
-        if !matches!(result, Err(StoreError::Conflict { .. })) {
-            self.fail(&format!(
-                "{what}: {result:?}, expected StoreError::Conflict"
-            ));
+        match result {
+            Err(StoreError::Conflict { .. }) => {}
+            other => self.fail(&format!("{what}: {other:?}, expected StoreError::Conflict")),
         }
     }
 
     #[track_caller]
     pub(super) fn fenced<T: Debug>(&self, what: &str, result: Result<T, StoreError>) {
-        if !matches!(result, Err(StoreError::Fenced { .. })) {
-            self.fail(&format!("{what}: {result:?}, expected StoreError::Fenced"));
+        match result {
+            Err(StoreError::Fenced { .. }) => {}
+            other => self.fail(&format!("{what}: {other:?}, expected StoreError::Fenced")),
         }
     }
 
     #[track_caller]
     pub(super) fn invalid<T: Debug>(&self, what: &str, result: Result<T, StoreError>) {
-        if !matches!(result, Err(StoreError::Invalid { .. })) {
-            self.fail(&format!("{what}: {result:?}, expected StoreError::Invalid"));
+        match result {
+            Err(StoreError::Invalid { .. }) => {}
+            other => self.fail(&format!("{what}: {other:?}, expected StoreError::Invalid")),
         }
     }
 
