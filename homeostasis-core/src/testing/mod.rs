@@ -4,3 +4,4 @@ mod observations;
 pub mod patcher;
 
 pub use observations::RecordedObservations;
+pub mod store;
