@@ -38,7 +38,24 @@ pub(crate) struct JournalPorts {
 pub(crate) struct IncidentJournal {
     id: IncidentId,
     ports: JournalPorts,
-    state: Mutex<Arc<Incident>>,
+    held: Mutex<Held>,
+}
+
+/// The state as this process knows it.
+#[derive(Debug)]
+struct Held {
+    incident: Arc<Incident>,
+    /// A write failed: whether it is durable nobody knows until the store is read again.
+    stale: bool,
+}
+
+impl Held {
+    fn fresh(incident: Incident) -> Mutex<Self> {
+        Mutex::new(Self {
+            incident: Arc::new(incident),
+            stale: false,
+        })
+    }
 }
 
 impl IncidentJournal {
@@ -60,7 +77,7 @@ impl IncidentJournal {
         Ok(Self {
             id,
             ports,
-            state: Mutex::new(Arc::new(incident)),
+            held: Held::fresh(incident),
         })
     }
 
@@ -70,7 +87,7 @@ impl IncidentJournal {
         Ok(Self {
             id,
             ports,
-            state: Mutex::new(Arc::new(incident)),
+            held: Held::fresh(incident),
         })
     }
 
@@ -78,9 +95,31 @@ impl IncidentJournal {
         self.id
     }
 
-    /// The present state.
+    /// The present state; after a failed write, as the store has it.
     pub(crate) async fn incident(&self) -> Arc<Incident> {
-        Arc::clone(&*self.state.lock().await)
+        let mut held = self.held.lock().await;
+        if held.stale
+            && let Err(error) = self.reload(&mut held).await
+        {
+            tracing::error!(incident = %self.id, error = describe(&error), "the journal cannot be read");
+        }
+        Arc::clone(&held.incident)
+    }
+
+    async fn reload(&self, held: &mut Held) -> Result<(), JournalError> {
+        let events = self.ports.store.read(self.id).await?;
+        let known = held.incident.n_events;
+        held.incident = Arc::new(replay(&events)?.ok_or(JournalError::Unknown(self.id))?);
+        held.stale = false;
+        // What turned out to be durable has not been told yet.
+        publish(
+            &self.ports,
+            events
+                .into_iter()
+                .filter(|event| event.seq >= known)
+                .collect(),
+        );
+        Ok(())
     }
 
     /// Appends; everything becomes durable together, with what `extend` adds to the commit.
@@ -89,15 +128,22 @@ impl IncidentJournal {
         kinds: Vec<EventKind>,
         extend: impl FnOnce(Commit) -> Commit,
     ) -> Result<Arc<Incident>, JournalError> {
-        let mut state = self.state.lock().await;
-        let expected = Version(state.n_events);
-        let (next, events) = advance(&self.ports, self.id, Some((**state).clone()), kinds)?;
+        let mut held = self.held.lock().await;
+        if held.stale {
+            self.reload(&mut held).await?;
+        }
+        let expected = Version(held.incident.n_events);
+        let present = Some((*held.incident).clone());
+        let (next, events) = advance(&self.ports, self.id, present, kinds)?;
         let next = next.ok_or(JournalError::Unknown(self.id))?;
         let commit = extend(Commit::append(expected, events.clone()));
-        self.ports.store.commit(commit).await?;
-        *state = Arc::new(next);
+        if let Err(error) = self.ports.store.commit(commit).await {
+            held.stale = true;
+            return Err(error.into());
+        }
+        held.incident = Arc::new(next);
         publish(&self.ports, events);
-        Ok(Arc::clone(&state))
+        Ok(Arc::clone(&held.incident))
     }
 
     /// Appends.

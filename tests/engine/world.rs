@@ -54,6 +54,11 @@ impl World {
             .unwrap_or(false)
     }
 
+    /// A person does what the healer must not repeat.
+    pub fn cured_by_hand(&self, service: &str) {
+        self.ill.lock().unwrap().insert(service.to_owned(), false);
+    }
+
     /// How often `service` was cured.
     pub fn cures(&self, service: &str) -> u32 {
         self.cures

@@ -160,17 +160,93 @@ impl LocalCoordinator {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn refuse_if_held(&self, resource: &str) -> Result<(), CoordinateError> {
-        match self.held().get(resource) {
-            Some((holder, lease)) if lease.expires > self.clock.now() => {
-                Err(CoordinateError::Held {
+    /// Holds the resource for `holder` while its token is drawn, so that nobody else draws one.
+    fn reserve(&self, resource: &str, holder: &str, ttl: Duration) -> Result<(), CoordinateError> {
+        let now = self.clock.now();
+        let mut held = self.held();
+        if let Some((other, lease)) = held.get(resource).filter(|(_, lease)| lease.expires > now) {
+            return Err(CoordinateError::Held {
+                resource: resource.to_owned(),
+                holder: other.clone(),
+                until: lease.expires,
+            });
+        }
+        let reserved = Lease::new(resource, FencingToken::default(), now + ttl);
+        held.insert(resource.to_owned(), (holder.to_owned(), reserved));
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Coordinator for LocalCoordinator {
+    async fn acquire(
+        &self,
+        resource: &str,
+        holder: &str,
+        ttl: Duration,
+    ) -> Result<Lease, CoordinateError> {
+        self.reserve(resource, holder, ttl)?;
+        match self.store.next_token(resource).await {
+            Ok(token) => {
+                let lease = Lease::new(resource, token, self.clock.now() + ttl);
+                self.held()
+                    .insert(resource.to_owned(), (holder.to_owned(), lease.clone()));
+                Ok(lease)
+            }
+            Err(source) => {
+                self.held().remove(resource);
+                Err(CoordinateError::Store {
                     resource: resource.to_owned(),
-                    holder: holder.clone(),
-                    until: lease.expires,
+                    source,
                 })
             }
-            _ => Ok(()),
         }
+    }
+
+    async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<Lease, CoordinateError>;
+
+    /// Gives `lease` back; giving back a lost lease does nothing.
+    async fn release(&self, lease: &Lease);
+}
+
+const _: fn(&dyn Coordinator) = |_| {};
+
+/// Leases among the tasks of one process; tokens come from the store, so they grow across restarts.
+#[derive(Debug)]
+pub struct LocalCoordinator {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    held: Mutex<HashMap<String, (String, Lease)>>,
+}
+
+impl LocalCoordinator {
+    /// A coordinator whose tokens are kept by `store`.
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            store,
+            clock,
+            held: Mutex::default(),
+        }
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, HashMap<String, (String, Lease)>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Holds the resource for `holder` while its token is drawn, so that nobody else draws one.
+    fn reserve(&self, resource: &str, holder: &str, ttl: Duration) -> Result<(), CoordinateError> {
+        let now = self.clock.now();
+        let mut held = self.held();
+        if let Some((other, lease)) = held.get(resource).filter(|(_, lease)| lease.expires > now) {
+            return Err(CoordinateError::Held {
+                resource: resource.to_owned(),
+                holder: other.clone(),
+                until: lease.expires,
+            });
+        }
+        let reserved = Lease::new(resource, FencingToken::default(), now + ttl);
+        held.insert(resource.to_owned(), (holder.to_owned(), reserved));
+        Ok(())
     }
 }
 
