@@ -83,13 +83,15 @@ impl RuleAnalyzer {
             let language = record.error.as_ref().map_or("", |error| &error.language);
             for line in error_lines(record) {
                 let is_after = record.at >= scope.split;
-                if let Some(rule) = self.rules.best(&line, Some(writer), language) {
+                let place = self.rules.places(&line, Some(writer), language).next();
+                if let Some((place, rule)) =
+                    place.and_then(|place| Some((place, self.rules.rules().get(place)?)))
+                {
                     let accused = match rule.blames {
                         Blames::Itself => Some(writer.clone()),
                         Blames::Dependency => named_callee(scope, writer, &line, record),
                     };
-                    let place = self.rules.rules().iter().position(|r| r.id == rule.id);
-                    let key = (writer.clone(), place.unwrap_or_default(), accused);
+                    let key = (writer.clone(), place, accused);
                     let tally = tallies.entry(key).or_default();
                     if is_after {
                         tally.n_after += 1;

@@ -138,12 +138,25 @@ impl RuleSet {
         target: Option<&'a Target>,
         language: &'a str,
     ) -> impl Iterator<Item = &'a Rule> {
+        self.places(line, target, language)
+            .filter_map(|place| self.rules.get(place))
+    }
+
+    /// The places in [`rules`](Self::rules) of those that match.
+    pub(super) fn places<'a>(
+        &'a self,
+        line: &str,
+        target: Option<&'a Target>,
+        language: &'a str,
+    ) -> impl Iterator<Item = usize> {
         // A set gives the indices of its patterns upwards, which is their order of priority.
         self.patterns
             .matches(line)
             .into_iter()
-            .filter_map(|idx| self.rules.get(idx))
-            .filter(move |rule| rule.is_for(target, language))
+            .filter(move |place| {
+                let rule = self.rules.get(*place);
+                rule.is_some_and(|rule| rule.is_for(target, language))
+            })
     }
 
     /// The rule of first priority among [`matching`](Self::matching).
