@@ -1,1 +1,23 @@
 #![doc = include_str!("../README.md")]
+
+mod check;
+mod condition;
+mod duration_text;
+mod health;
+mod pattern;
+mod prose;
+mod recent;
+mod scale;
+mod series;
+mod side;
+mod stat;
+mod state;
+
+pub use condition::{SustainedCondition, SustainedConditionConfig};
+pub use health::{HealthDetector, HealthDetectorConfig};
+pub use pattern::{RateOfChange, RateOfChangeConfig, Trend, TrendConfig};
+pub use series::{
+    AlertState, Alerting, AlertingConfig, PerSeries, Selector, SeriesCounts, Transition,
+};
+pub use side::{Amount, Side};
+pub use stat::{Ewma, EwmaConfig, MovingAverage, MovingAverageConfig};
