@@ -21,3 +21,25 @@ pub use series::{
 };
 pub use side::{Amount, Side};
 pub use stat::{Ewma, EwmaConfig, MovingAverage, MovingAverageConfig};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn public_types_cross_threads() {
+        fn check<T: Send + Sync + 'static>() {}
+        check::<(Ewma, MovingAverage, RateOfChange, Trend)>();
+        check::<(
+            EwmaConfig,
+            MovingAverageConfig,
+            RateOfChangeConfig,
+            TrendConfig,
+        )>();
+        check::<(Alerting, AlertingConfig, AlertState, Selector)>();
+        check::<(SustainedCondition, SustainedConditionConfig)>();
+        check::<(HealthDetector, HealthDetectorConfig)>();
+        fn can_move<T: Send + 'static>() {}
+        can_move::<PerSeries<Box<dyn homeostasis_core::stage::SeriesDetector>>>();
+    }
+}

@@ -43,7 +43,7 @@ use crate::record::Anomaly;
 use crate::rng::Rng;
 use crate::signal::{
     Change, ChangeKind, HealthReport, HealthState, Level, LogRecord, Sample, SeriesCatalog,
-    SeriesKey, SignalBatch, SpanRecord,
+    SeriesId, SeriesKey, SignalBatch, SpanRecord,
 };
 use crate::stage::Detector;
 use crate::target::Target;
@@ -257,9 +257,14 @@ impl<D: Detector, F: Fn() -> D> Suite<F> {
         let mut detector = (self.make)();
         let mut twin = (self.make)();
         let mut rng = Rng::from_seed(13);
+        // A handle that the story's catalog never gave.
+        let other = SeriesCatalog::default();
+        let n_known = story.catalog.len();
+        let handles = (0..=n_known).map(|i| other.intern(&SeriesKey::new(format!("other_{i}"))));
+        let foreign = handles.last().expect("at least one series");
         for instant in 0..N_INSTANTS {
             let mut worst = story.clone_instant(instant);
-            worst.corrupt(&mut rng);
+            worst.corrupt(foreign, &mut rng);
             let now = START + STEP * u32::try_from(instant).unwrap_or(u32::MAX);
             let found = ask(&mut detector, now, worst.batch(&story.catalog));
             let again = ask(&mut twin, now, worst.batch(&story.catalog));
@@ -327,7 +332,7 @@ impl Instant {
     }
 
     /// Spoils some of the signals.
-    fn corrupt(&mut self, rng: &mut Rng) {
+    fn corrupt(&mut self, foreign: SeriesId, rng: &mut Rng) {
         let values = [
             f64::NAN,
             f64::INFINITY,
@@ -359,16 +364,11 @@ impl Instant {
             }
         }
         self.samples.extend(late);
-        // A handle that this catalog never gave.
-        let other = SeriesCatalog::new(10_000);
-        let handles = (0..500).map(|i| other.intern(&SeriesKey::new(format!("other_{i}"))));
-        if let Some(series) = handles.last() {
-            self.samples.push(Sample {
-                series,
-                at: START,
-                value: 1.0,
-            });
-        }
+        self.samples.push(Sample {
+            series: foreign,
+            at: START,
+            value: 1.0,
+        });
         let doubled: Vec<HealthReport> = self.health.clone();
         for report in &mut self.health {
             if rng.below(4) == 0 {

@@ -1,5 +1,6 @@
 //! Conformance suites and fakes for tests of plug-ins and ports.
 
+pub mod detector;
 mod observations;
 pub mod patcher;
 

@@ -12,6 +12,9 @@ use serde_json::Value;
 use crate::side::{Side, direction};
 use crate::{check, scale, state};
 
+/// When a sum of squares falls to this share of itself as a sample leaves, its digits are used up.
+const CANCELLED: f64 = 1e-6;
+
 /// How a [`MovingAverage`] looks back and when it alarms.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -19,8 +22,7 @@ pub struct MovingAverageConfig {
     /// How many samples it looks back; default 100, range 2 to 100 000.
     pub window: usize,
     /// The limit in standard deviations; default 3, range `0 < k <= 1e6`.
-    /// **Warning:** a single outlier in a window of `n` cannot exceed `(n - 1) / √n` deviations of a
-    /// window it belongs to; here it is judged before it joins, so that no such limit holds.
+    /// **Warning:** below 2 a normal series alarms all the time.
     pub k: f64,
     /// How many samples are learned before the first is judged; default 30, range 2 to `window`.
     pub warm_up: usize,
@@ -55,7 +57,7 @@ impl Default for MovingAverageConfig {
 /// The score is 0.5 at `k` standard deviations, the surprise follows Cantelli's bound.
 ///
 /// Mean and sum of squares are updated as a sample enters and another leaves, and summed anew from the
-/// window once per `window` samples, so that rounding does not accumulate.
+/// window once per `window` samples and when a huge sample has left it, so that rounding does not accumulate.
 /// *Missing, late and huge values:* NaN and infinities are missing; what is not later than the last sample
 /// is scored and not learned; beyond ±1e150 values count as ±1e150.
 /// O(1) amortized time per sample, 8 bytes of memory per sample of the window.
@@ -168,10 +170,10 @@ impl MovingAverage {
         } else {
             let old = std::mem::replace(&mut state.ring[state.next], value);
             state.next = (state.next + 1) % self.config.window;
-            let before = state.mean;
+            let (before, squares) = (state.mean, state.squares);
             state.mean += (value - old) / self.config.window as f64;
             state.squares += (value - old) * (value - state.mean + old - before);
-            if state.next == 0 {
+            if state.next == 0 || state.squares < CANCELLED * squares {
                 state.sum_anew();
             }
         }
@@ -315,6 +317,10 @@ mod tests {
             let value = 1e6 + rng.unit() + huge;
             all.push(value);
             model.update(at(second), Some(value));
+            if second == 172 {
+                // Three samples after the last huge one has left the window.
+                assert!(model.standard_deviation().unwrap() < 1.0);
+            }
         }
         let window = &all[950..];
         let mean = window.iter().sum::<f64>() / 50.0;
