@@ -29,6 +29,7 @@ mod tests {
     #[test]
     fn public_types_cross_threads() {
         fn check<T: Send + Sync + 'static>() {}
+        fn can_move<T: Send + 'static>() {}
         check::<(Ewma, MovingAverage, RateOfChange, Trend)>();
         check::<(
             EwmaConfig,
@@ -39,7 +40,6 @@ mod tests {
         check::<(Alerting, AlertingConfig, AlertState, Selector)>();
         check::<(SustainedCondition, SustainedConditionConfig)>();
         check::<(HealthDetector, HealthDetectorConfig)>();
-        fn can_move<T: Send + 'static>() {}
         can_move::<PerSeries<Box<dyn homeostasis_core::stage::SeriesDetector>>>();
     }
 }

@@ -66,7 +66,7 @@ impl Amount {
     ///
     /// A relative amount of a base nearer to 0 than `resolution` is that of `resolution`, so that
     /// nothing is divided by zero.
-    pub(crate) fn from_base(self, base: f64, resolution: f64) -> f64 {
+    pub(crate) fn allowed(self, base: f64, resolution: f64) -> f64 {
         match self {
             Self::Relative(share) => share * base.abs().max(resolution),
             Self::Absolute(amount) => amount,

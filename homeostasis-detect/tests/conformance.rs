@@ -23,8 +23,8 @@ fn suite<K: SeriesDetector + Clone + 'static>(kernel: K) -> Suite<impl Fn() -> P
             ..AlertingConfig::default()
         };
         PerSeries::new("watch", Selector::all(), move |_| kernel.clone())
-            .unwrap()
-            .with_alerting(Alerting::new(alerting).unwrap())
+            .expect("a configuration in range")
+            .with_alerting(Alerting::new(alerting).expect("a configuration in range"))
     })
     .finds_something()
 }

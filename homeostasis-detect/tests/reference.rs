@@ -27,8 +27,8 @@ fn rows() -> Vec<Row> {
             let cells: Vec<&str> = line.split(',').collect();
             assert_eq!(cells.len(), 8, "{line}");
             Row {
-                at: Timestamp::from_secs(cells[0].parse().unwrap()),
-                value: cells[1].parse().unwrap(),
+                at: Timestamp::from_secs(cells[0].parse().expect("seconds")),
+                value: cells[1].parse().expect("a value"),
                 ewma: judged(&cells[2..5]),
                 window: judged(&cells[5..8]),
             }
@@ -58,7 +58,9 @@ fn check(
             continue;
         };
         n_compared += 1;
-        let (low, high) = (low.unwrap(), high.unwrap());
+        let (Some(low), Some(high)) = (low, high) else {
+            panic!("expected both bounds at {}", row.at);
+        };
         for (what, found, expected, size) in [
             ("mean", f64::midpoint(low, high), mean, mean.abs()),
             (

@@ -157,7 +157,7 @@ impl State {
             return None;
         }
         let share = start.since(t0).as_secs_f64() / length.as_secs_f64();
-        (share <= 1.0).then(|| v0 + share * (v1 - v0))
+        (share <= 1.0).then_some(v0 + share * (v1 - v0))
     }
 
     fn fits(&self, max_samples: usize) -> bool {
@@ -209,7 +209,7 @@ impl RateOfChange {
     fn allowed(&self, base: f64) -> f64 {
         self.config
             .limit
-            .from_base(base, scale::floor(0.0, self.config.resolution))
+            .allowed(base, scale::floor(0.0, self.config.resolution))
     }
 
     /// The lowest and the highest value of the window that ends at `now`.
@@ -323,8 +323,8 @@ mod tests {
 
     fn kernel(side: Side, limit: Amount) -> RateOfChange {
         RateOfChange::new(RateOfChangeConfig {
-            side,
             limit,
+            side,
             ..RateOfChangeConfig::default()
         })
         .unwrap()

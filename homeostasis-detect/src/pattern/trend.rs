@@ -239,7 +239,7 @@ impl Trend {
         let begin = line.at(0.0);
         let allowed = config
             .min_growth
-            .from_base(begin, scale::floor(0.0, config.resolution));
+            .allowed(begin, scale::floor(0.0, config.resolution));
         Some(Found {
             growth: line.slope * n_buckets / allowed,
             slope: line.slope * 1e9 / self.width_nanos as f64,

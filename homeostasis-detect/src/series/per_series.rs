@@ -349,7 +349,9 @@ impl<K: SeriesDetector> Detector for PerSeries<K> {
         )?;
         self.slots.clear();
         self.places.clear();
-        slots.into_iter().for_each(|slot| self.insert(slot));
+        for slot in slots {
+            self.insert(slot);
+        }
         self.full_until = Timestamp::from_nanos(i64::MIN);
         Ok(())
     }
@@ -387,8 +389,8 @@ mod tests {
         PerSeries::new("cpu", Selector::metric("cpu"), move |_| ewma.clone()).unwrap()
     }
 
-    fn key(service: impl ToString) -> SeriesKey {
-        SeriesKey::new("cpu").with("service", service.to_string())
+    fn key(service: impl fmt::Display) -> SeriesKey {
+        SeriesKey::new("cpu").with("service", format!("{service}"))
     }
 
     fn at(secs: i64) -> Timestamp {

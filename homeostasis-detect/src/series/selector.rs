@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use homeostasis_core::signal::{Labels, SeriesKey};
 
+type Predicate = Arc<dyn Fn(&SeriesKey) -> bool + Send + Sync>;
+
 /// Selects series by metric, labels and a predicate; all that are given must hold.
 ///
 /// ```
@@ -22,7 +24,7 @@ use homeostasis_core::signal::{Labels, SeriesKey};
 pub struct Selector {
     metrics: Vec<String>,
     labels: Labels,
-    predicates: Vec<Arc<dyn Fn(&SeriesKey) -> bool + Send + Sync>>,
+    predicates: Vec<Predicate>,
 }
 
 impl Selector {
