@@ -1,1 +1,3 @@
 //! Conformance suites and fakes for tests of plug-ins and ports.
+
+pub mod remediator;
