@@ -7,3 +7,4 @@ pub mod patcher;
 
 pub use observations::RecordedObservations;
 pub mod store;
+pub mod remediator;
