@@ -40,9 +40,9 @@ pub struct ScraperConfig {
     /// The most lines that are followed at a time, at least 1; default 20 000.
     /// Lines beyond it are left out and counted.
     pub max_series: usize,
-    /// How many seconds a line that left the page is remembered; default 3600.
-    #[serde(rename = "forget_after_seconds")]
-    pub forget_after_secs: u32,
+    /// How long a line that left the page is remembered; default 1 h.
+    #[serde(with = "crate::duration_text")]
+    pub forget_after: Duration,
 }
 
 /// Which counters say how many requests there were and how many failed.
@@ -72,7 +72,7 @@ impl Default for ScraperConfig {
             error_ratio: Some(ErrorRatio::default()),
             new_series_start_at_zero: true,
             max_series: 20_000,
-            forget_after_secs: 3600,
+            forget_after: Duration::from_secs(3600),
         }
     }
 }
@@ -245,7 +245,7 @@ impl Scraper {
                 self.family(family, at, &mut sums);
             }
         }
-        let horizon = Duration::from_secs(u64::from(self.config.forget_after_secs));
+        let horizon = self.config.forget_after;
         self.lines.retain(|_, line| at.since(line.at) <= horizon);
         self.last = Some(at);
         let mut measurements = Vec::new();
@@ -716,7 +716,7 @@ mod tests {
     fn an_explosion_of_labels_is_bounded_and_old_lines_are_forgotten() {
         let mut scraper = Scraper::new(ScraperConfig {
             max_series: 10,
-            forget_after_secs: 60,
+            forget_after: Duration::from_secs(60),
             ..ScraperConfig::default()
         })
         .unwrap();
