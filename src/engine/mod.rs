@@ -32,7 +32,8 @@ use homeostasis_core::record::{EventKind, HealEvent, Resolution};
 use homeostasis_core::signal::SignalSink;
 use homeostasis_core::stage::Detector;
 use homeostasis_core::{
-    Cancellation, Clock, Flags, Incident, IncidentId, KillSwitch, Mode, Observations, Topology,
+    Cancellation, Clock, Context, Flags, Incident, IncidentId, KillSwitch, Mode, Observations,
+    Topology,
 };
 use tokio::sync::broadcast;
 
@@ -135,6 +136,13 @@ impl Homeostasis {
     /// What is cancelled when it shuts down.
     pub fn cancellation(&self) -> Cancellation {
         self.shared.cancellation.clone()
+    }
+
+    /// A context that is about no incident: for probes and tools.
+    pub fn context(&self) -> Context {
+        self.shared
+            .context(None, self.shared.settings.stage_deadline)
+            .without_deadline()
     }
 
     /// Runs `task` until it ends or the healer shuts down.
