@@ -19,8 +19,8 @@ mod law_tests;
 mod remediator;
 mod select;
 
-use homeostasis_core::stage::{ExecuteError, RunLogError};
 use homeostasis_core::record::Outcome;
+use homeostasis_core::stage::{ExecuteError, RunLogError};
 
 pub use back::undo;
 pub use forward::execute;
