@@ -16,6 +16,8 @@ mod back;
 mod forward;
 #[cfg(test)]
 mod law_tests;
+#[cfg(test)]
+mod plan_tests;
 mod remediator;
 mod select;
 
