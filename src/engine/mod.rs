@@ -211,6 +211,19 @@ impl Homeostasis {
         self.shared.board().open().collect()
     }
 
+    /// Known incidents, newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn incidents(&self, limit: usize) -> Result<Vec<IncidentId>, EngineError> {
+        self.shared
+            .journal
+            .store
+            .incidents(limit)
+            .await
+            .map_err(EngineError::Store)
+    }
+
     /// The present state of any incident the store knows.
     ///
     /// # Errors
