@@ -105,7 +105,7 @@ impl ChangeAnalyzer {
         harm
     }
 
-    fn examine(&self, scope: &Scope<'_>, change: &Change, nats: f64, findings: &mut Vec<Finding>) {
+    fn examine(scope: &Scope<'_>, change: &Change, nats: f64, findings: &mut Vec<Finding>) {
         let target = &change.target;
         let (cause, category) = match change.kind {
             ChangeKind::Config => ("configuration_error", Category::Configuration),
@@ -211,7 +211,7 @@ impl Analyzer for ChangeAnalyzer {
             }
             seen.push(identity);
             let nats = self.nats(onset.since(change.at));
-            self.examine(&scope, change, nats, &mut findings);
+            Self::examine(&scope, change, nats, &mut findings);
         }
         if changes.is_empty() {
             for service in &scope.affected {

@@ -86,11 +86,11 @@ impl<'a> Scope<'a> {
         found
     }
 
-    /// Whether `caller` waits for `callee` and not the other way round, so that the illness of the
-    /// callee shows in the caller.
-    pub(crate) fn waits_for(&self, caller: &str, callee: &str) -> bool {
+    /// Whether `service` waits for `other` and not the other way round, so that the illness of the
+    /// other shows in the service.
+    pub(crate) fn waits_for(&self, service: &str, other: &str) -> bool {
         let topology = self.cx.topology();
-        topology.depends_on(caller, callee) && !topology.depends_on(callee, caller)
+        topology.depends_on(service, other) && !topology.depends_on(other, service)
     }
 }
 
