@@ -85,8 +85,9 @@ pub struct TargetScope<'a> {
     pub now: Timestamp,
 }
 
-impl Scope for TargetScope<'_> {
-    fn lookup(&self, variable: &Variable) -> Option<Quantity> {
+impl TargetScope<'_> {
+    /// The series that `variable` means, with their points in `since..=now`.
+    pub fn series(&self, variable: &Variable) -> Vec<SeriesWindow> {
         let mut labels = variable.labels().clone();
         if let Some(target) = self.target.filter(|_| !labels.contains_key("service")) {
             labels.insert("service".to_owned(), target.service_name().to_owned());
@@ -98,6 +99,12 @@ impl Scope for TargetScope<'_> {
         }
         self.observations
             .series(variable.name(), &labels, self.since, self.now)
+    }
+}
+
+impl Scope for TargetScope<'_> {
+    fn lookup(&self, variable: &Variable) -> Option<Quantity> {
+        self.series(variable)
             .iter()
             .filter_map(|window| window.latest().map(|(_, value)| value))
             .reduce(f64::max)

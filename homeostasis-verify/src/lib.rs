@@ -1,1 +1,14 @@
 #![doc = include_str!("../README.md")]
+
+mod config;
+mod criterion;
+mod harm;
+mod judgment;
+pub mod stats;
+mod watch;
+
+pub use config::{Tolerance, WatchConfig};
+pub use criterion::{Evaluator, Look, Reading};
+pub use harm::{HarmReading, HarmWatch};
+pub use judgment::{Judgment, judge};
+pub use watch::SequentialWatch;

@@ -63,8 +63,8 @@ pub trait Approvals: fmt::Debug + Send + Sync {
     /// Asks; asking again about the same hash changes nothing.
     async fn request(&self, request: ApprovalRequest);
 
-    /// The answer on this hash, if somebody gave one.
-    async fn decision(&self, plan_hash: Digest) -> Option<ApprovalDecision>;
+    /// The answers on this hash so far, oldest first; each person counts once.
+    async fn decisions(&self, plan_hash: Digest) -> Vec<ApprovalDecision>;
 }
 
 /// Nobody to ask: every request is refused at once.
@@ -75,12 +75,12 @@ pub struct NoApprovals;
 impl Approvals for NoApprovals {
     async fn request(&self, _: ApprovalRequest) {}
 
-    async fn decision(&self, _: Digest) -> Option<ApprovalDecision> {
-        Some(ApprovalDecision {
+    async fn decisions(&self, _: Digest) -> Vec<ApprovalDecision> {
+        vec![ApprovalDecision {
             granted: false,
             by: "homeostasis".to_owned(),
             reason: "nobody is configured to approve plans".to_owned(),
-        })
+        }]
     }
 }
 
@@ -93,7 +93,7 @@ pub struct MemoryApprovals {
 #[derive(Debug, Default)]
 struct ApprovalState {
     requests: Vec<ApprovalRequest>,
-    decisions: HashMap<Digest, ApprovalDecision>,
+    decisions: HashMap<Digest, Vec<ApprovalDecision>>,
 }
 
 impl MemoryApprovals {
@@ -103,22 +103,39 @@ impl MemoryApprovals {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What waits for an answer at `now`.
-    pub fn pending(&self, now: Timestamp) -> Vec<ApprovalRequest> {
+    /// What nobody refused and what is not expired at `now`, with the answers so far.
+    pub fn pending(&self, now: Timestamp) -> Vec<(ApprovalRequest, Vec<ApprovalDecision>)> {
         let state = self.state();
-        let open = |request: &&ApprovalRequest| {
-            request.expires > now && !state.decisions.contains_key(&request.plan_hash)
+        let answers = |request: &ApprovalRequest| {
+            state
+                .decisions
+                .get(&request.plan_hash)
+                .cloned()
+                .unwrap_or_default()
         };
-        state.requests.iter().filter(open).cloned().collect()
+        state
+            .requests
+            .iter()
+            .filter(|request| request.expires > now)
+            .map(|request| (request.clone(), answers(request)))
+            .filter(|(_, answers)| answers.iter().all(|answer| answer.granted))
+            .collect()
     }
 
-    /// Decides on the plan with this hash; the first decision stands. Returns whether this was it.
+    /// Decides on the plan with this hash.
+    ///
+    /// Returns false, and changes nothing, if nobody asked about it or this person has decided.
     pub fn decide(&self, plan_hash: Digest, decision: ApprovalDecision) -> bool {
         let mut state = self.state();
-        if state.decisions.contains_key(&plan_hash) {
+        let asked = state
+            .requests
+            .iter()
+            .any(|request| request.plan_hash == plan_hash);
+        let answers = state.decisions.entry(plan_hash).or_default();
+        if !asked || answers.iter().any(|present| present.by == decision.by) {
             return false;
         }
-        state.decisions.insert(plan_hash, decision);
+        answers.push(decision);
         true
     }
 }
@@ -141,7 +158,11 @@ impl Approvals for MemoryApprovals {
         state.requests.push(request);
     }
 
-    async fn decision(&self, plan_hash: Digest) -> Option<ApprovalDecision> {
-        self.state().decisions.get(&plan_hash).cloned()
+    async fn decisions(&self, plan_hash: Digest) -> Vec<ApprovalDecision> {
+        self.state()
+            .decisions
+            .get(&plan_hash)
+            .cloned()
+            .unwrap_or_default()
     }
 }
