@@ -10,6 +10,8 @@ use homeostasis_core::{
     Confidence, ConfigError, Context, Target, Timestamp, Violation, Violations,
 };
 
+use crate::scope::TOLERANCE;
+
 /// How evidence is weighed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LogOddsConfig {
@@ -47,7 +49,7 @@ impl Default for LogOddsConfig {
             damping: 0.5,
             max_finding: 8.0,
             max_context: 2.5,
-            tolerance: Duration::from_secs(30),
+            tolerance: TOLERANCE,
             threshold: 0.6,
             margin: std::f64::consts::LN_2,
             calibration_slope: 1.0,
