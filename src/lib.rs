@@ -1,4 +1,23 @@
 #![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod builder;
+mod check;
+mod clock;
+mod config;
+mod engine;
+mod furnished;
+#[cfg(feature = "signals")]
+mod telemetry;
+
+pub use builder::{Builder, StartError};
+pub use clock::{SimulatedClock, SystemClock};
+pub use config::{ConditionRule, Config, ConfigSource};
+pub use engine::{
+    Blame, EngineError, EngineHealth, EngineSettings, Events, Homeostasis, Recorder, Recovered,
+    Series,
+};
+
 pub use homeostasis_core as core;
 #[cfg(feature = "detect")]
 pub use homeostasis_detect as detect;

@@ -542,7 +542,7 @@ impl Incident {
                 return Ok(None);
             }
             (EventKind::RunEnded { run, outcome }, Phase::Running { run: open }) if run == open => {
-                self.end_run(*run, outcome)
+                self.end_run(*run, outcome, event.at)
             }
             (
                 EventKind::Verified { run, verdict },
@@ -608,9 +608,10 @@ impl Incident {
         )
     }
 
-    fn end_run(&mut self, run: RunId, outcome: &Outcome) -> Phase {
+    fn end_run(&mut self, run: RunId, outcome: &Outcome, at: Timestamp) -> Phase {
         if let Some(state) = self.run_mut(run) {
             state.outcome = Some(outcome.clone());
+            state.ended_at = Some(at);
         }
         match outcome {
             Outcome::Completed => Phase::Verifying { run, extensions: 0 },

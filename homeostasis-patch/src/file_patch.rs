@@ -2,101 +2,44 @@
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-use thiserror::Error;
+use homeostasis_core::Digest;
+use homeostasis_core::record::PatchCandidate;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{ConfigEdit, DEFAULT_CONTEXT, DiffError, EditError, Format, UnifiedDiff, apply_edits};
-
-/// Why a file patch was refused.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum FilePatchError {
-    /// The file's extension names no format that can be edited.
-    #[error("{path}: unknown format, expected one of toml, yaml, yml, json, jsonc")]
-    Format {
-        /// The file.
-        path: String,
-    },
-    /// The edits change nothing.
-    #[error("{path}: the edits change nothing, expected a change")]
-    NoChange {
-        /// The file.
-        path: String,
-    },
-    /// The file is not the one the patch was made for.
-    #[error("{path}: found content with hash {found}, expected {expected}")]
-    Drifted {
-        /// The file.
-        path: String,
-        /// Hash of the content given.
-        found: String,
-        /// Hash of the content the patch was made for.
-        expected: String,
-    },
-    /// The diff gave another text than the one promised.
-    #[error("{path}: the patch gives content with hash {found}, expected {expected}")]
-    Corrupt {
-        /// The file.
-        path: String,
-        /// Hash of the result.
-        found: String,
-        /// Hash of the promised result.
-        expected: String,
-    },
-    /// The patch has no edits that could be made anew on other content.
-    #[error("{path}: made from a diff or reverting one, expected a patch made from edits")]
-    NoEdits {
-        /// The file.
-        path: String,
-    },
-    /// An edit was refused.
-    #[error("{path}: edit refused")]
-    Edit {
-        /// The file.
-        path: String,
-        /// Why.
-        #[source]
-        source: EditError,
-    },
-    /// The diff does not apply.
-    #[error("{path}: diff refused")]
-    Diff {
-        /// The file.
-        path: String,
-        /// Why.
-        #[source]
-        source: DiffError,
-    },
-}
+use crate::{
+    ConfigEdit, DEFAULT_CONTEXT, DiffError, FilePatchError, Format, UnifiedDiff, apply_edits,
+};
 
 /// A change of one existing file: what was asked, the diff it became, and the hashes of the bytes
 /// before and after.
 ///
-/// The hash function is the caller's (any that resists collisions, such as SHA-256 in hex) and
-/// must be the same in every call.
+/// It is data: serialized with a `schema_version`, and one of another version is refused.
 ///
 /// ```
 /// use homeostasis::patch::{ConfigEdit, FilePatch};
 ///
-/// # fn sha256_hex(bytes: &[u8]) -> String { format!("{bytes:?}") }
 /// let source = "[server]\ntimeout_ms = 500 # low\n";
 /// let edit = ConfigEdit::set("server.timeout_ms".parse()?, 2_000);
-/// let patch = FilePatch::from_edits("app.toml", source, vec![edit], sha256_hex)?;
-/// let patched = patch.apply(source, sha256_hex)?;
+/// let patch = FilePatch::from_edits("app.toml", source, vec![edit])?;
+/// let patched = patch.apply(source)?;
 /// assert_eq!(patched, "[server]\ntimeout_ms = 2000 # low\n");
-/// assert_eq!(patch.inverted().apply(&patched, sha256_hex)?, source);
+/// assert_eq!(patch.inverted().apply(&patched)?, source);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct FilePatch {
+    /// The version of this format: [`FilePatch::SCHEMA_VERSION`].
+    #[serde(deserialize_with = "known_version")]
+    pub schema_version: u32,
     /// The file, relative to the root of the tree.
     pub path: String,
     /// Hash of the content the patch applies to.
-    pub base_hash: String,
+    pub base_hash: Digest,
     /// Hash of the content it gives.
-    pub result_hash: String,
+    pub result_hash: Digest,
     /// The edits asked for; empty when the patch was made from two texts.
     #[serde(default)]
     pub edits: Vec<ConfigEdit>,
@@ -108,6 +51,9 @@ pub struct FilePatch {
 }
 
 impl FilePatch {
+    /// The version of the serialized form that is written and read.
+    pub const SCHEMA_VERSION: u32 = 1;
+
     /// Makes the edits on `source` and keeps the difference. The format is told by the extension.
     ///
     /// # Errors
@@ -117,7 +63,6 @@ impl FilePatch {
         path: &str,
         source: &str,
         edits: Vec<ConfigEdit>,
-        hash: impl Fn(&[u8]) -> String,
     ) -> Result<Self, FilePatchError> {
         let format = Format::from_path(Path::new(path)).ok_or_else(|| FilePatchError::Format {
             path: path.to_owned(),
@@ -128,7 +73,7 @@ impl FilePatch {
         })?;
         Ok(Self {
             edits,
-            ..Self::from_texts(path, source, &new, hash)?
+            ..Self::from_texts(path, source, &new)?
         })
     }
 
@@ -137,12 +82,7 @@ impl FilePatch {
     /// # Errors
     /// - [`FilePatchError::NoChange`]: the texts are equal.
     /// - [`FilePatchError::Diff`]: the path leaves the tree.
-    pub fn from_texts(
-        path: &str,
-        old: &str,
-        new: &str,
-        hash: impl Fn(&[u8]) -> String,
-    ) -> Result<Self, FilePatchError> {
+    pub fn from_texts(path: &str, old: &str, new: &str) -> Result<Self, FilePatchError> {
         let diff = UnifiedDiff::between(path, Some(old), Some(new), DEFAULT_CONTEXT).map_err(
             |source| FilePatchError::Diff {
                 path: path.to_owned(),
@@ -155,13 +95,53 @@ impl FilePatch {
             });
         }
         Ok(Self {
+            schema_version: Self::SCHEMA_VERSION,
             path: path.to_owned(),
-            base_hash: hash(old.as_bytes()),
-            result_hash: hash(new.as_bytes()),
+            base_hash: Digest::of_bytes(old.as_bytes()),
+            result_hash: Digest::of_bytes(new.as_bytes()),
             edits: Vec::new(),
             diff,
             reverts: false,
         })
+    }
+
+    /// The patch a candidate stands for, on the text it was made for.
+    ///
+    /// # Errors
+    /// - [`FilePatchError::Drifted`]: `source` does not have the digest `candidate.base`.
+    /// - [`FilePatchError::Diff`]: the diff cannot be read, does not change exactly the file
+    ///   `candidate.path`, creates or deletes it, or does not fit `source`.
+    /// - [`FilePatchError::NoChange`].
+    pub fn from_candidate(
+        candidate: &PatchCandidate,
+        source: &str,
+    ) -> Result<Self, FilePatchError> {
+        let path = candidate.path.as_str();
+        let found = Digest::of_bytes(source.as_bytes());
+        if found != candidate.base {
+            return Err(FilePatchError::Drifted {
+                path: path.to_owned(),
+                found,
+                expected: candidate.base,
+            });
+        }
+        let refused = |source| FilePatchError::Diff {
+            path: path.to_owned(),
+            source,
+        };
+        let diff: UnifiedDiff = candidate.diff.parse().map_err(refused)?;
+        let [file] = diff.files() else {
+            let n_files = diff.files().len();
+            return Err(refused(DiffError::NotOneFile { n_files }));
+        };
+        if file.path() != path {
+            return Err(refused(DiffError::Path {
+                path: file.path().to_owned(),
+                expected: "the path of the candidate",
+            }));
+        }
+        let new = diff.apply(source).map_err(refused)?;
+        Self::from_texts(path, source, &new)
     }
 
     /// The patched text. The content must be the very bytes the patch was made for, and the result
@@ -170,14 +150,10 @@ impl FilePatch {
     /// # Errors
     /// - [`FilePatchError::Drifted`]: the file has changed since; see [`FilePatch::rebased`].
     /// - [`FilePatchError::Diff`], [`FilePatchError::Corrupt`]: the patch was altered.
-    pub fn apply(
-        &self,
-        source: &str,
-        hash: impl Fn(&[u8]) -> String,
-    ) -> Result<String, FilePatchError> {
-        let found = hash(source.as_bytes());
+    pub fn apply(&self, source: &str) -> Result<String, FilePatchError> {
+        let found = Digest::of_bytes(source.as_bytes());
         if found != self.base_hash {
-            let (path, expected) = (self.path.clone(), self.base_hash.clone());
+            let (path, expected) = (self.path.clone(), self.base_hash);
             return Err(FilePatchError::Drifted {
                 path,
                 found,
@@ -191,9 +167,9 @@ impl FilePatch {
                 path: self.path.clone(),
                 source,
             })?;
-        let found = hash(new.as_bytes());
+        let found = Digest::of_bytes(new.as_bytes());
         if found != self.result_hash {
-            let (path, expected) = (self.path.clone(), self.result_hash.clone());
+            let (path, expected) = (self.path.clone(), self.result_hash);
             return Err(FilePatchError::Corrupt {
                 path,
                 found,
@@ -209,25 +185,22 @@ impl FilePatch {
     /// # Errors
     /// - [`FilePatchError::NoEdits`]: the patch was made from texts, or is inverted.
     /// - Those of [`FilePatch::from_edits`].
-    pub fn rebased(
-        &self,
-        source: &str,
-        hash: impl Fn(&[u8]) -> String,
-    ) -> Result<Self, FilePatchError> {
+    pub fn rebased(&self, source: &str) -> Result<Self, FilePatchError> {
         if self.edits.is_empty() || self.reverts {
             return Err(FilePatchError::NoEdits {
                 path: self.path.clone(),
             });
         }
-        Self::from_edits(&self.path, source, self.edits.clone(), hash)
+        Self::from_edits(&self.path, source, self.edits.clone())
     }
 
     /// The patch that restores the exact bytes from before.
     pub fn inverted(&self) -> Self {
         Self {
+            schema_version: self.schema_version,
             path: self.path.clone(),
-            base_hash: self.result_hash.clone(),
-            result_hash: self.base_hash.clone(),
+            base_hash: self.result_hash,
+            result_hash: self.base_hash,
             edits: self.edits.clone(),
             diff: self.diff.inverted(),
             reverts: !self.reverts,
@@ -235,14 +208,23 @@ impl FilePatch {
     }
 }
 
+fn known_version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let version = u32::deserialize(deserializer)?;
+    if version == FilePatch::SCHEMA_VERSION {
+        return Ok(version);
+    }
+    Err(D::Error::custom(format_args!(
+        "schema_version = {version}, expected {}",
+        FilePatch::SCHEMA_VERSION
+    )))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use homeostasis_core::record::PatchKind;
 
-    /// Collision-free, which is all these tests need of a hash.
-    fn identity(bytes: &[u8]) -> String {
-        String::from_utf8_lossy(bytes).into_owned()
-    }
+    use super::*;
+    use crate::EditError;
 
     const SOURCE: &str = "# service\r\nserver:\r\n  timeout_ms: 500 # low\r\n  hosts: [a, b]";
 
@@ -251,20 +233,17 @@ mod tests {
             ConfigEdit::set("server.timeout_ms".parse().unwrap(), 2000).expecting(500),
             ConfigEdit::insert("server.hosts[2]".parse().unwrap(), "c"),
         ];
-        FilePatch::from_edits("conf/app.yaml", SOURCE, edits, identity).unwrap()
+        FilePatch::from_edits("conf/app.yaml", SOURCE, edits).unwrap()
     }
 
     #[test]
     fn patch_and_its_inverse_restore_the_bytes() {
-        let patched = patch().apply(SOURCE, identity).unwrap();
+        let patched = patch().apply(SOURCE).unwrap();
         assert_eq!(
             patched,
             "# service\r\nserver:\r\n  timeout_ms: 2000 # low\r\n  hosts: [a, b, \"c\"]"
         );
-        assert_eq!(
-            patch().inverted().apply(&patched, identity).unwrap(),
-            SOURCE
-        );
+        assert_eq!(patch().inverted().apply(&patched).unwrap(), SOURCE);
         assert_eq!(patch().inverted().inverted(), patch());
     }
 
@@ -275,29 +254,60 @@ mod tests {
     }
 
     #[test]
+    fn patch_of_another_schema_version_is_refused() {
+        let mut value = serde_json::to_value(patch()).unwrap();
+        value["schema_version"] = 2.into();
+        let error = serde_json::from_value::<FilePatch>(value).unwrap_err();
+        assert_eq!(error.to_string(), "schema_version = 2, expected 1");
+    }
+
+    #[test]
+    fn candidate_whose_diff_names_another_file_is_refused() {
+        let made = patch();
+        let candidate = |path: &str| {
+            let base = made.base_hash;
+            let kind = PatchKind::Configuration;
+            PatchCandidate::new("test", kind, path, base, made.diff.to_string())
+        };
+        let read = FilePatch::from_candidate(&candidate("conf/app.yaml"), SOURCE).unwrap();
+        assert_eq!(read.result_hash, made.result_hash);
+        assert!(matches!(
+            FilePatch::from_candidate(&candidate("conf/other.yaml"), SOURCE),
+            Err(FilePatchError::Diff {
+                source: DiffError::Path { .. },
+                ..
+            })
+        ));
+        assert!(matches!(
+            FilePatch::from_candidate(&candidate("conf/app.yaml"), "other"),
+            Err(FilePatchError::Drifted { .. })
+        ));
+    }
+
+    #[test]
     fn drifted_file_is_refused_and_edits_can_be_made_anew() {
         let drifted = format!("# moved\r\n{SOURCE}");
         assert!(matches!(
-            patch().apply(&drifted, identity),
+            patch().apply(&drifted),
             Err(FilePatchError::Drifted { .. })
         ));
-        let rebased = patch().rebased(&drifted, identity).unwrap();
+        let rebased = patch().rebased(&drifted).unwrap();
         assert!(
             rebased
-                .apply(&drifted, identity)
+                .apply(&drifted)
                 .unwrap()
                 .contains("timeout_ms: 2000 # low")
         );
         let healed_by_hand = SOURCE.replace("500", "900");
         assert!(matches!(
-            patch().rebased(&healed_by_hand, identity),
+            patch().rebased(&healed_by_hand),
             Err(FilePatchError::Edit {
                 source: EditError::Unexpected { .. },
                 ..
             })
         ));
         assert!(matches!(
-            patch().inverted().rebased(SOURCE, identity),
+            patch().inverted().rebased(SOURCE),
             Err(FilePatchError::NoEdits { .. })
         ));
     }
@@ -308,7 +318,7 @@ mod tests {
         let text = altered.diff.to_string().replace("2000", "9000");
         altered.diff = text.parse().unwrap();
         assert!(matches!(
-            altered.apply(SOURCE, identity),
+            altered.apply(SOURCE),
             Err(FilePatchError::Corrupt { .. })
         ));
     }

@@ -1,11 +1,20 @@
 #![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
 
+mod applied_patch;
+mod config_patcher;
+mod config_remedy;
 mod diff;
 mod edit;
 mod file_patch;
+mod file_patch_error;
+mod project_file;
 
+pub use applied_patch::{AppliedPatch, apply_candidate, revert};
+pub use config_patcher::ConfigPatcher;
+pub use config_remedy::ConfigRemedy;
 pub use diff::{Applied, Conflict, ConflictReason, DiffError, DiffLine, FileDiff, Hunk, LineKind};
 pub use diff::{DEFAULT_CONTEXT, UnifiedDiff};
 pub use edit::{ConfigEdit, ConfigPath, EditError, EditOp, Format, PathSegment, apply_edits};
-pub use file_patch::{FilePatch, FilePatchError};
+pub use file_patch::FilePatch;
+pub use file_patch_error::FilePatchError;

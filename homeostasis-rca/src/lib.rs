@@ -1,1 +1,21 @@
 #![doc = include_str!("../README.md")]
+
+mod change;
+mod down;
+mod fuser;
+mod meaning;
+mod rule;
+mod saturation;
+mod scope;
+mod shift;
+mod stats;
+mod topology_walk;
+mod trend;
+
+pub use change::{ChangeAnalyzer, ChangeConfig};
+pub use down::DownAnalyzer;
+pub use fuser::{LogOddsConfig, LogOddsFuser};
+pub use rule::{Blames, Criticality, Rule, RuleAnalyzer, RuleSet};
+pub use saturation::SaturationAnalyzer;
+pub use topology_walk::TopologyWalk;
+pub use trend::TrendAnalyzer;

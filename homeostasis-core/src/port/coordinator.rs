@@ -160,17 +160,20 @@ impl LocalCoordinator {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn refuse_if_held(&self, resource: &str) -> Result<(), CoordinateError> {
-        match self.held().get(resource) {
-            Some((holder, lease)) if lease.expires > self.clock.now() => {
-                Err(CoordinateError::Held {
-                    resource: resource.to_owned(),
-                    holder: holder.clone(),
-                    until: lease.expires,
-                })
-            }
-            _ => Ok(()),
+    /// Holds the resource for `holder` while its token is drawn, so that nobody else draws one.
+    fn reserve(&self, resource: &str, holder: &str, ttl: Duration) -> Result<(), CoordinateError> {
+        let now = self.clock.now();
+        let mut held = self.held();
+        if let Some((other, lease)) = held.get(resource).filter(|(_, lease)| lease.expires > now) {
+            return Err(CoordinateError::Held {
+                resource: resource.to_owned(),
+                holder: other.clone(),
+                until: lease.expires,
+            });
         }
+        let reserved = Lease::new(resource, FencingToken::default(), now + ttl);
+        held.insert(resource.to_owned(), (holder.to_owned(), reserved));
+        Ok(())
     }
 }
 
@@ -182,21 +185,22 @@ impl Coordinator for LocalCoordinator {
         holder: &str,
         ttl: Duration,
     ) -> Result<Lease, CoordinateError> {
-        self.refuse_if_held(resource)?;
-        let token =
-            self.store
-                .next_token(resource)
-                .await
-                .map_err(|source| CoordinateError::Store {
+        self.reserve(resource, holder, ttl)?;
+        match self.store.next_token(resource).await {
+            Ok(token) => {
+                let lease = Lease::new(resource, token, self.clock.now() + ttl);
+                self.held()
+                    .insert(resource.to_owned(), (holder.to_owned(), lease.clone()));
+                Ok(lease)
+            }
+            Err(source) => {
+                self.held().remove(resource);
+                Err(CoordinateError::Store {
                     resource: resource.to_owned(),
                     source,
-                })?;
-        // Two tasks may have passed the first look; the newer token wins only if nobody holds it now.
-        self.refuse_if_held(resource)?;
-        let lease = Lease::new(resource, token, self.clock.now() + ttl);
-        self.held()
-            .insert(resource.to_owned(), (holder.to_owned(), lease.clone()));
-        Ok(lease)
+                })
+            }
+        }
     }
 
     async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<Lease, CoordinateError> {

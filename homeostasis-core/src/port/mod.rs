@@ -1,15 +1,30 @@
 //! Ports: small traits for what lives outside of one stage, with an in-memory default beside each.
 
 mod approvals;
+mod audit;
+mod authz;
 mod coordinator;
 mod http;
+mod knowledge;
 mod memory_store;
 mod notify;
 mod store;
+mod strategy;
+mod tenant;
+mod traffic;
 
 pub use approvals::{ApprovalDecision, ApprovalRequest, Approvals, MemoryApprovals, NoApprovals};
+pub use audit::{
+    AuditEntry, AuditError, AuditRecord, AuditSink, ChainBreak, ChainHead, MemoryAudit,
+    verify_chain,
+};
+pub use authz::{Authorizer, NotAuthorized, Permission, Principal, Role, RoleTable};
 pub use coordinator::{CoordinateError, Coordinator, FencingToken, Lease, LocalCoordinator};
 pub use http::{HttpClient, HttpError, HttpRequest, HttpResponse, NoHttp};
+pub use knowledge::{Effectiveness, KnowledgeBase, KnowledgeError, MemoryKnowledge, PastIncident};
 pub use memory_store::MemoryStore;
 pub use notify::{MemoryNotifier, NoNotifier, Notification, Notifier, NotifyError};
 pub use store::{Commit, Document, Fence, Store, StoreError, Version};
+pub use strategy::{ByFitness, StrategyError, StrategySelector, reorder};
+pub use tenant::{SingleTenant, TenantDirectory, TenantError, TenantPolicy, tenant_key};
+pub use traffic::{MemoryRouter, TrafficError, TrafficRouter, Weights};

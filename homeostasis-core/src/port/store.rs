@@ -1,5 +1,6 @@
 //! The journal: events by incident, durable counters, documents, fencing tokens.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -58,6 +59,7 @@ pub struct Commit {
     /// Counters to hit, each at an instant.
     pub hits: Vec<(String, Timestamp)>,
     /// Documents to write: key, version it must have at present, new value (`None` deletes).
+    /// A key may come once. A deleted document is at [`Version::NONE`] again.
     pub documents: Vec<(String, Version, Option<Value>)>,
 }
 
@@ -89,8 +91,13 @@ impl Commit {
         self
     }
 
-    /// What is wrong with it in itself: events of two incidents, or out of sequence.
+    /// What is wrong with it in itself: a document named twice, events of two incidents, or events
+    /// out of sequence.
     pub fn violation(&self) -> Option<String> {
+        let mut keys = BTreeSet::new();
+        if let Some((key, ..)) = self.documents.iter().find(|(key, ..)| !keys.insert(key)) {
+            return Some(format!("document {key:?} twice in one commit"));
+        }
         let first = self.events.first()?;
         for (event, seq) in self.events.iter().zip(self.expected.0..) {
             if event.incident != first.incident {
@@ -140,8 +147,10 @@ pub enum StoreError {
         /// How.
         reason: String,
     },
-    /// Another process has it open.
-    #[error("{path} is open in another process; stop that process or give this one its own path")]
+    /// It is open already, in this process or in another one.
+    #[error(
+        "{path} is already open, here or in another process; close it there or use another path"
+    )]
     InUse {
         /// The file.
         path: String,

@@ -207,6 +207,9 @@ pub struct RunState {
     pub token: FencingToken,
     /// When it was opened.
     pub opened_at: Timestamp,
+    /// When it came to its outcome, if it did.
+    #[serde(default)]
+    pub ended_at: Option<Timestamp>,
     /// The steps forward, one for each step of the plan.
     pub steps: Vec<StepState>,
     /// The steps back, one for each step of the plan.
@@ -235,6 +238,7 @@ impl RunState {
             plan_hash,
             token,
             opened_at: at,
+            ended_at: None,
             steps: vec![StepState::NotStarted; n_steps],
             undo: vec![StepState::NotStarted; n_steps],
             resumed: 0,

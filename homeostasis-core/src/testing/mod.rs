@@ -1,5 +1,10 @@
 //! Conformance suites and fakes for tests of plug-ins and ports.
 
+pub mod analyzer;
+pub mod detector;
 mod observations;
+pub mod patcher;
 
 pub use observations::RecordedObservations;
+pub mod remediator;
+pub mod store;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use homeostasis_core::ErrorKind;
 use thiserror::Error;
 
 /// A refused diff; nothing was changed.
@@ -41,6 +42,20 @@ pub enum DiffError {
         /// The file.
         path: String,
     },
+}
+
+impl DiffError {
+    /// What may be done next: [`ErrorKind::Conflict`] if the source is not what the diff was made
+    /// for, else [`ErrorKind::Permanent`].
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Conflict(_) => ErrorKind::Conflict,
+            Self::Parse { .. }
+            | Self::Path { .. }
+            | Self::NotOneFile { .. }
+            | Self::Unsound { .. } => ErrorKind::Permanent,
+        }
+    }
 }
 
 /// Where and why a hunk does not fit the source.

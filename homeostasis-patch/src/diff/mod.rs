@@ -13,4 +13,5 @@ mod unified;
 pub use apply::Applied;
 pub use error::{Conflict, ConflictReason, DiffError};
 pub use hunk::{DiffLine, Hunk, LineKind};
+pub(crate) use quote::check_path;
 pub use unified::{DEFAULT_CONTEXT, FileDiff, UnifiedDiff};

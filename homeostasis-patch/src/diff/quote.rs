@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::DiffError;
 
 /// Refuses absolute paths, `..`, empty steps and what no file name may hold.
-pub(super) fn check_path(path: &str) -> Result<(), DiffError> {
+pub(crate) fn check_path(path: &str) -> Result<(), DiffError> {
     let refuse = |expected| {
         Err(DiffError::Path {
             path: path.to_owned(),

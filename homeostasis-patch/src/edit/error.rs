@@ -1,5 +1,6 @@
 //! Why a configuration edit was refused.
 
+use homeostasis_core::ErrorKind;
 use thiserror::Error;
 
 use super::Format;
@@ -100,6 +101,25 @@ pub enum EditError {
         /// What differed.
         detail: String,
     },
+}
+
+impl EditError {
+    /// What may be done next: [`ErrorKind::Conflict`] if the value changed in between, else
+    /// [`ErrorKind::Permanent`].
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Unexpected { .. } => ErrorKind::Conflict,
+            Self::Path { .. }
+            | Self::Parse { .. }
+            | Self::NotFound { .. }
+            | Self::Exists { .. }
+            | Self::WrongKind { .. }
+            | Self::DuplicateKey { .. }
+            | Self::Unsafe { .. }
+            | Self::Unrepresentable { .. }
+            | Self::Postcondition { .. } => ErrorKind::Permanent,
+        }
+    }
 }
 
 fn nearest_note(nearest: Option<&str>) -> String {

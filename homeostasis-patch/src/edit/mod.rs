@@ -4,6 +4,7 @@
 //! ranges, and the edited text is parsed again: it must differ from the original as data by
 //! exactly the requested change, or nothing is handed out.
 
+mod change;
 mod config_edit;
 mod datum;
 mod error;

@@ -1,0 +1,288 @@
+//! What is reported in the end: a table, `report.json`, and a page for every incident.
+
+use std::fmt::{self, Display};
+use std::io;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::BoxError;
+use crate::args::ConductorOptions;
+use crate::files::write_atomically;
+use crate::observed::Incident;
+use crate::timeline::Summary;
+
+/// Everything, as in `report.json`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    /// Every fault healed, no false heal, no acknowledged order lost.
+    pub(crate) passed: bool,
+    seed: u64,
+    fast: bool,
+    run_dir: String,
+    faults: Vec<FaultReport>,
+    fault_free: FaultFree,
+    orders: Orders,
+}
+
+/// One fault and what became of it.
+#[derive(Debug, Serialize)]
+pub(crate) struct FaultReport {
+    pub(crate) fault: String,
+    pub(crate) title: String,
+    pub(crate) injected_at: String,
+    pub(crate) incident: Option<String>,
+    pub(crate) detected_after_ms: Option<u64>,
+    pub(crate) root_cause_expected: String,
+    pub(crate) root_cause_named: Option<String>,
+    pub(crate) actions: Vec<String>,
+    pub(crate) verdict: Option<String>,
+    /// Measured from outside: customers well again, memory given back.
+    pub(crate) recovered_after_ms: Option<u64>,
+    pub(crate) requests_failed: usize,
+    pub(crate) healed: bool,
+    /// Why it does not count as healed.
+    pub(crate) problems: Vec<String>,
+}
+
+/// The stretch in which nothing was wrong.
+#[derive(Debug, Serialize)]
+pub(crate) struct FaultFree {
+    pub(crate) seconds: u64,
+    #[serde(flatten)]
+    pub(crate) load: Summary,
+    pub(crate) false_heals: usize,
+    pub(crate) problems: Vec<String>,
+}
+
+/// Orders that customers were promised, and those that are gone.
+#[derive(Debug, Serialize)]
+pub(crate) struct Orders {
+    acknowledged: usize,
+    /// `None` if the orders service could not be asked.
+    lost: Option<usize>,
+    lost_ids: Vec<u64>,
+    problem: Option<String>,
+}
+
+impl Orders {
+    /// `lost` are the acknowledged orders that are gone, or why that is not known.
+    pub(crate) fn new(acknowledged: usize, lost: Result<Vec<u64>, BoxError>) -> Self {
+        let (lost, lost_ids, problem) = match lost {
+            Ok(ids) if ids.is_empty() => (Some(0), ids, None),
+            Ok(ids) => (
+                Some(ids.len()),
+                ids,
+                Some("acknowledged orders are lost".to_owned()),
+            ),
+            Err(error) => (None, Vec::new(), Some(crate::chain(error.as_ref()))),
+        };
+        Self {
+            acknowledged,
+            lost,
+            lost_ids,
+            problem,
+        }
+    }
+
+    /// Every acknowledged order is known to be there.
+    pub(crate) fn are_kept(&self) -> bool {
+        self.problem.is_none()
+    }
+}
+
+impl Display for Orders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.lost {
+            Some(lost) => write!(
+                f,
+                "{lost} of {} acknowledged orders lost",
+                self.acknowledged
+            ),
+            None => write!(
+                f,
+                "{} acknowledged orders, lost: unknown",
+                self.acknowledged
+            ),
+        }
+    }
+}
+
+impl Report {
+    pub(crate) fn new(
+        options: &ConductorOptions,
+        run_dir: &Path,
+        faults: Vec<FaultReport>,
+        fault_free: FaultFree,
+        orders: Orders,
+    ) -> Self {
+        Self {
+            passed: faults.iter().all(|fault| fault.healed)
+                && fault_free.problems.is_empty()
+                && orders.are_kept(),
+            seed: options.seed,
+            fast: options.fast,
+            run_dir: run_dir.display().to_string(),
+            faults,
+            fault_free,
+            orders,
+        }
+    }
+
+    /// Writes `report.json` and the incidents' pages; `incidents` run parallel to the faults.
+    pub(crate) fn write(&self, root: &Path, incidents: &[Option<Incident>]) -> io::Result<()> {
+        for (fault, incident) in self.faults.iter().zip(incidents) {
+            if let Some(incident) = incident {
+                let page = root.join(format!("incident-{}-{}.md", fault.fault, incident.id));
+                write_atomically(&page, fault.to_markdown(incident).as_bytes())?;
+            }
+        }
+        write_atomically(&root.join("report.json"), &serde_json::to_vec_pretty(self)?)
+    }
+
+    /// The table at the end of the story.
+    pub(crate) fn to_table(&self) -> String {
+        let mut rows = vec![
+            [
+                "fault",
+                "detected after",
+                "root cause named",
+                "action",
+                "verdict",
+                "recovered after",
+                "requests failed",
+            ]
+            .map(str::to_owned),
+        ];
+        rows.extend(self.faults.iter().map(|fault| {
+            [
+                format!("({}) {}", fault.fault, fault.title),
+                seconds(fault.detected_after_ms),
+                or_dash(fault.root_cause_named.as_deref()),
+                or_dash(Some(fault.actions.join(", ").as_str())),
+                or_dash(fault.verdict.as_deref()),
+                seconds(fault.recovered_after_ms),
+                fault.requests_failed.to_string(),
+            ]
+        }));
+        table(&rows)
+    }
+
+    /// One line: did it work, and if not, why.
+    pub(crate) fn conclusion(&self) -> String {
+        let healed = self.faults.iter().filter(|fault| fault.healed).count();
+        let mut text = format!(
+            "{healed} of {} faults healed; {} false heals in {} s without faults; {}",
+            self.faults.len(),
+            self.fault_free.false_heals,
+            self.fault_free.seconds,
+            self.orders,
+        );
+        for fault in self.faults.iter().filter(|fault| !fault.healed) {
+            text.push_str(&format!(
+                "\n  ({}) {}",
+                fault.fault,
+                fault.problems.join("; ")
+            ));
+        }
+        if !self.fault_free.problems.is_empty() {
+            text.push_str(&format!(
+                "\n  without faults: {}",
+                self.fault_free.problems.join("; ")
+            ));
+        }
+        if let Some(problem) = &self.orders.problem {
+            text.push_str(&format!("\n  orders: {problem}"));
+        }
+        text
+    }
+}
+
+impl FaultReport {
+    /// One line for the story.
+    pub(crate) fn summary(&self) -> String {
+        let outcome = if self.healed {
+            "healed".to_owned()
+        } else {
+            format!("NOT healed: {}", self.problems.join("; "))
+        };
+        format!(
+            "{outcome}; recovered after {}, {} requests failed",
+            seconds(self.recovered_after_ms),
+            self.requests_failed
+        )
+    }
+
+    fn to_markdown(&self, incident: &Incident) -> String {
+        let mut page = format!("# Incident {}: {}\n\n", incident.id, self.title);
+        let facts = [
+            ("Injected at", self.injected_at.clone()),
+            ("Detected after", seconds(self.detected_after_ms)),
+            (
+                "Root cause named",
+                or_dash(self.root_cause_named.as_deref()),
+            ),
+            ("Root cause expected", self.root_cause_expected.clone()),
+            ("Actions", or_dash(Some(self.actions.join(", ").as_str()))),
+            ("Verdict", or_dash(self.verdict.as_deref())),
+            ("Recovered after", seconds(self.recovered_after_ms)),
+            ("Requests failed", self.requests_failed.to_string()),
+            ("Problems", or_dash(Some(self.problems.join("; ").as_str()))),
+        ];
+        page.push_str("| | |\n|---|---|\n");
+        for (name, value) in facts {
+            page.push_str(&format!("| {name} | {} |\n", value.replace('|', "\\|")));
+        }
+        page.push_str("\n## What the healer did\n\n");
+        for event in &incident.events {
+            page.push_str(&format!("- {} {}\n", event.at, event.describe()));
+        }
+        page
+    }
+}
+
+fn seconds(millis: Option<u64>) -> String {
+    millis.map_or("-".to_owned(), |millis| {
+        format!("{:.1} s", millis as f64 / 1000.0)
+    })
+}
+
+fn or_dash(text: Option<&str>) -> String {
+    text.filter(|text| !text.is_empty())
+        .unwrap_or("-")
+        .to_owned()
+}
+
+/// Columns as wide as their widest cell, a rule below the first row.
+fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    let widths: [usize; N] = std::array::from_fn(|column| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.max().unwrap_or_default()
+    });
+    let mut text = String::new();
+    for (number, row) in rows.iter().enumerate() {
+        let cells = row
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:width$}"));
+        text.push_str(cells.collect::<Vec<_>>().join(" | ").trim_end());
+        text.push('\n');
+        if number == 0 {
+            text.push_str(&widths.map(|width| "-".repeat(width)).join("-+-"));
+            text.push('\n');
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let cells = |row: [&str; 2]| row.map(str::to_owned);
+        let text = table(&[cells(["a", "long name"]), cells(["wide", "b"])]);
+        assert_eq!(text, "a    | long name\n-----+----------\nwide | b\n");
+    }
+}

@@ -1,0 +1,145 @@
+//! Reads, each in a snapshot of its own.
+
+use homeostasis_core::port::{Document, StoreError, Version};
+use homeostasis_core::record::HealEvent;
+use homeostasis_core::{IncidentId, Timestamp};
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
+
+use crate::apply::event_name;
+use crate::failure::Failure;
+use crate::table::{DOCUMENTS, EVENTS, HEADS, HITS, OPEN, TIMES};
+
+/// A snapshot, and the name of its file for errors.
+pub(crate) struct Snapshot {
+    txn: ReadTransaction,
+    path: String,
+}
+
+impl Snapshot {
+    pub(crate) fn new(db: &Database, path: &str) -> Result<Self, Failure> {
+        Ok(Self {
+            txn: db.begin_read()?,
+            path: path.to_owned(),
+        })
+    }
+
+    pub(crate) fn events(&self, incident: IncidentId) -> Result<Vec<HealEvent>, Failure> {
+        let bits = incident.as_u128();
+        let head = self.txn.open_table(HEADS)?.get(bits)?;
+        let n_events = head.map_or(0, |head| head.value().0);
+        let table = self.txn.open_table(EVENTS)?;
+        let mut events = Vec::new();
+        for entry in table.range((bits, 0)..=(bits, u64::MAX))? {
+            let (key, value) = entry?;
+            let seq = key.value().1;
+            if seq != events.len() as u64 {
+                return Err(self.missing(incident, events.len() as u64));
+            }
+            events.push(self.decode(incident, seq, value.value().1)?);
+        }
+        if events.len() as u64 == n_events {
+            Ok(events)
+        } else {
+            Err(self.missing(incident, events.len() as u64))
+        }
+    }
+
+    pub(crate) fn events_by_time(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<HealEvent>, Failure> {
+        if from > to {
+            return Ok(Vec::new());
+        }
+        let times = self.txn.open_table(TIMES)?;
+        let table = self.txn.open_table(EVENTS)?;
+        let first = (from.as_nanos(), 0, 0);
+        let last = (to.as_nanos(), u128::MAX, u64::MAX);
+        let mut events = Vec::new();
+        for entry in times.range(first..=last)?.take(limit) {
+            let (_, bits, seq) = entry?.0.value();
+            let incident = IncidentId::from_u128(bits);
+            let Some(event) = table.get((bits, seq))? else {
+                return Err(self.missing(incident, seq));
+            };
+            events.push(self.decode(incident, seq, event.value().1)?);
+        }
+        Ok(events)
+    }
+
+    pub(crate) fn open_incidents(&self) -> Result<Vec<IncidentId>, Failure> {
+        let mut incidents = Vec::new();
+        for entry in self.txn.open_table(OPEN)?.iter()? {
+            incidents.push(IncidentId::from_u128(entry?.0.value()));
+        }
+        Ok(incidents)
+    }
+
+    pub(crate) fn incidents(&self, limit: usize) -> Result<Vec<IncidentId>, Failure> {
+        let mut incidents = Vec::new();
+        for entry in self.txn.open_table(HEADS)?.iter()?.rev().take(limit) {
+            incidents.push(IncidentId::from_u128(entry?.0.value()));
+        }
+        Ok(incidents)
+    }
+
+    pub(crate) fn hits(&self, key: &str, since: Timestamp) -> Result<u64, Failure> {
+        let table = self.txn.open_table(HITS)?;
+        let mut n = 0;
+        for entry in table.range((key, since.as_nanos(), 0)..=(key, i64::MAX, u64::MAX))? {
+            entry?;
+            n += 1;
+        }
+        Ok(n)
+    }
+
+    pub(crate) fn last_hit(&self, key: &str) -> Result<Option<Timestamp>, Failure> {
+        let table = self.txn.open_table(HITS)?;
+        let last = table
+            .range((key, i64::MIN, 0)..=(key, i64::MAX, u64::MAX))?
+            .next_back()
+            .transpose()?;
+        Ok(last.map(|(key, _)| Timestamp::from_nanos(key.value().1)))
+    }
+
+    pub(crate) fn document(&self, key: &str) -> Result<Option<Document>, Failure> {
+        let Some(found) = self.txn.open_table(DOCUMENTS)?.get(key)? else {
+            return Ok(None);
+        };
+        let (version, json) = found.value();
+        match serde_json::from_slice(json) {
+            Ok(value) => Ok(Some(Document {
+                version: Version(version),
+                value,
+            })),
+            Err(error) => Err(self.corrupt(format!("document {key:?}"), Some(error))),
+        }
+    }
+
+    fn decode(&self, incident: IncidentId, seq: u64, json: &[u8]) -> Result<HealEvent, Failure> {
+        match serde_json::from_slice::<HealEvent>(json) {
+            Ok(event) if event.incident == incident && event.seq == seq => Ok(event),
+            Ok(event) => {
+                let other = event_name(event.incident, event.seq);
+                let place = format!("{}: it holds {other}", event_name(incident, seq));
+                Err(self.corrupt(place, None))
+            }
+            Err(error) => Err(self.corrupt(event_name(incident, seq), Some(error))),
+        }
+    }
+
+    fn missing(&self, incident: IncidentId, seq: u64) -> Failure {
+        let place = format!("{}: it is missing", event_name(incident, seq));
+        self.corrupt(place, None)
+    }
+
+    fn corrupt(&self, place: String, cause: Option<serde_json::Error>) -> Failure {
+        Failure::Refused(StoreError::Corrupt {
+            path: self.path.clone(),
+            place,
+            source: cause.map(Into::into),
+        })
+    }
+}

@@ -1,0 +1,285 @@
+//! The builder: what a healer is made of.
+
+use std::sync::{Arc, RwLock};
+
+use homeostasis_core::policy::Policy;
+use homeostasis_core::port::{
+    Approvals, Coordinator, LocalCoordinator, MemoryStore, NoApprovals, NoNotifier, Notifier, Store,
+};
+use homeostasis_core::signal::SeriesCatalog;
+use homeostasis_core::stage::{Analyzer, Detector, Fuser, Remediator, StrongestFinding, Verifier};
+use homeostasis_core::{
+    Clock, ConfigError, Flags, KillSwitch, Mode, NodeId, ServiceFacts, Topology,
+};
+
+use crate::clock::SystemClock;
+use crate::engine::{
+    Controls, EngineSettings, Homeostasis, Intake, JournalPorts, Shared, Stages, Window,
+    WindowLimits, describe, event_channel,
+};
+use crate::furnished::Parts;
+
+/// Why a healer did not start. Nothing runs then: it never half-starts.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Settings are out of range, names are taken twice.
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    /// Recovery could not read the journal.
+    #[error("recovery failed: {0}")]
+    Recovery(String),
+    /// There is no tokio runtime to run on.
+    #[error("no tokio runtime: call start() from within one")]
+    NoRuntime,
+}
+
+/// Puts a healer together; made by [`Homeostasis::builder`] or [`Homeostasis::empty`].
+#[derive(Debug)]
+#[must_use = "a builder does nothing until it is started"]
+pub struct Builder {
+    pub(crate) settings: EngineSettings,
+    pub(crate) policy: Policy,
+    pub(crate) mode: Mode,
+    pub(crate) flags: Flags,
+    pub(crate) topology: Topology,
+    pub(crate) node: NodeId,
+    pub(crate) seed: u64,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) kill_switch: KillSwitch,
+    pub(crate) store: Option<Arc<dyn Store>>,
+    pub(crate) coordinator: Option<Arc<dyn Coordinator>>,
+    pub(crate) approvals: Arc<dyn Approvals>,
+    pub(crate) notifier: Arc<dyn Notifier>,
+    pub(crate) detectors: Vec<Box<dyn Detector>>,
+    pub(crate) analyzers: Vec<Arc<dyn Analyzer>>,
+    pub(crate) fuser: Arc<dyn Fuser>,
+    pub(crate) remediators: Vec<Arc<dyn Remediator>>,
+    pub(crate) verifiers: Vec<Arc<dyn Verifier>>,
+    pub(crate) parts: Parts,
+}
+
+impl Homeostasis {
+    /// A builder without any stage, for hosts that bring their own.
+    pub fn empty() -> Builder {
+        Builder {
+            settings: EngineSettings::default(),
+            policy: Policy::default(),
+            mode: Mode::default(),
+            flags: Flags::default(),
+            topology: Topology::default(),
+            node: NodeId::default(),
+            seed: 0,
+            clock: Arc::new(SystemClock),
+            kill_switch: KillSwitch::default(),
+            store: None,
+            coordinator: None,
+            approvals: Arc::new(NoApprovals),
+            notifier: Arc::new(NoNotifier),
+            detectors: Vec::new(),
+            analyzers: Vec::new(),
+            fuser: Arc::new(StrongestFinding),
+            remediators: Vec::new(),
+            verifiers: Vec::new(),
+            parts: Parts::default(),
+        }
+    }
+}
+
+impl Builder {
+    /// The engine's rhythm, bounds and deadlines.
+    pub fn settings(mut self, settings: EngineSettings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// What the healer may do by itself.
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// How far it may go; [`Mode::Observe`] unless told otherwise.
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Feature flags.
+    pub fn flags(mut self, flags: Flags) -> Self {
+        self.flags = flags;
+        self
+    }
+
+    /// A service with what is known of it. What is not known counts as the worst case.
+    pub fn service(mut self, name: impl Into<String>, facts: ServiceFacts) -> Self {
+        self.topology.insert(name, facts);
+        self
+    }
+
+    /// All services at once.
+    pub fn topology(mut self, topology: Topology) -> Self {
+        self.topology = topology;
+        self
+    }
+
+    /// The name of this copy of the healer.
+    pub fn node(mut self, node: NodeId) -> Self {
+        self.node = node;
+        self
+    }
+
+    /// Where chance comes from; the same seed on the same signals does the same.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Where time comes from; the system's clock unless told otherwise.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The kill switch; a new one that is released unless told otherwise.
+    pub fn kill_switch(mut self, kill_switch: KillSwitch) -> Self {
+        self.kill_switch = kill_switch;
+        self
+    }
+
+    /// The journal; in memory unless told otherwise, which survives no restart.
+    pub fn store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// Who may act on what; leases within this process unless told otherwise.
+    pub fn coordinator(mut self, coordinator: Arc<dyn Coordinator>) -> Self {
+        self.coordinator = Some(coordinator);
+        self
+    }
+
+    /// Where people are asked; nobody unless told otherwise, so that what needs approval is refused.
+    pub fn approvals(mut self, approvals: Arc<dyn Approvals>) -> Self {
+        self.approvals = approvals;
+        self
+    }
+
+    /// How people are called; nobody unless told otherwise, which each escalation reports.
+    pub fn notifier(mut self, notifier: Arc<dyn Notifier>) -> Self {
+        self.notifier = notifier;
+        self
+    }
+
+    /// One detector more.
+    pub fn detector(mut self, detector: impl Detector + 'static) -> Self {
+        self.detectors.push(Box::new(detector));
+        self
+    }
+
+    /// More detectors.
+    pub fn detectors(mut self, detectors: impl IntoIterator<Item = Box<dyn Detector>>) -> Self {
+        self.detectors.extend(detectors);
+        self
+    }
+
+    /// One analyzer more.
+    pub fn analyzer(mut self, analyzer: impl Analyzer + 'static) -> Self {
+        self.analyzers.push(Arc::new(analyzer));
+        self
+    }
+
+    /// What adds findings up; [`StrongestFinding`] unless told otherwise.
+    pub fn fuser(mut self, fuser: impl Fuser + 'static) -> Self {
+        self.fuser = Arc::new(fuser);
+        self
+    }
+
+    /// One remediator more.
+    pub fn remediator(mut self, remediator: impl Remediator + 'static) -> Self {
+        self.remediators.push(Arc::new(remediator));
+        self
+    }
+
+    /// One verifier more.
+    pub fn verifier(mut self, verifier: impl Verifier + 'static) -> Self {
+        self.verifiers.push(Arc::new(verifier));
+        self
+    }
+
+    /// Checks everything, recovers what an earlier life left open, then starts.
+    ///
+    /// # Errors
+    /// If a setting is out of range, two plug-ins of a stage have one name, there is no runtime, or
+    /// the journal cannot be read. Nothing runs then.
+    pub async fn start(self) -> Result<Homeostasis, StartError> {
+        tokio::runtime::Handle::try_current().map_err(|_| StartError::NoRuntime)?;
+        let (mut builder, mut violations) = self.assemble();
+        violations.absorb(crate::check::check(&builder));
+        violations.into_result(())?;
+        let parts = std::mem::take(&mut builder.parts);
+        let healer = builder.launch().await?;
+        #[cfg(feature = "signals")]
+        crate::telemetry::ask_probes(&healer, parts.probes);
+        #[cfg(not(feature = "signals"))]
+        drop(parts);
+        Ok(healer)
+    }
+
+    async fn launch(self) -> Result<Homeostasis, StartError> {
+        let settings = self.settings;
+        let catalog = SeriesCatalog::new(settings.max_series);
+        let intake = Intake::new(
+            catalog.clone(),
+            settings.sample_queue,
+            settings.record_queue,
+        );
+        let limits = WindowLimits {
+            age: settings.window,
+            points: settings.window_points,
+            series: settings.max_series,
+            records: settings.window_records,
+        };
+        let window = Window::new(catalog, limits);
+        let store = self
+            .store
+            .unwrap_or_else(|| Arc::new(MemoryStore::default()));
+        let coordinator = self.coordinator.unwrap_or_else(|| {
+            Arc::new(LocalCoordinator::new(
+                Arc::clone(&store),
+                Arc::clone(&self.clock),
+            ))
+        });
+        let journal = JournalPorts {
+            store,
+            clock: self.clock,
+            node: self.node,
+            events: event_channel(),
+        };
+        let controls = Controls {
+            mode: RwLock::new(self.mode),
+            flags: RwLock::new(self.flags),
+            kill_switch: self.kill_switch,
+        };
+        let stages = Stages {
+            analyzers: self.analyzers,
+            fuser: self.fuser,
+            remediators: self.remediators,
+            verifiers: self.verifiers,
+        };
+        let shared = Shared::new(
+            settings,
+            self.policy,
+            controls,
+            self.topology,
+            journal,
+            (coordinator, self.approvals, self.notifier),
+            stages,
+            (Arc::new(intake), Arc::new(window)),
+            self.seed,
+        );
+        Homeostasis::launch(Arc::new(shared), self.detectors)
+            .await
+            .map_err(|error| StartError::Recovery(describe(&error)))
+    }
+}

@@ -1,0 +1,174 @@
+//! What must hold before anything starts: all violations at once.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use homeostasis_core::policy::Policy;
+use homeostasis_core::{ConfigError, Topology, Violation, Violations};
+
+use crate::builder::Builder;
+use crate::engine::EngineSettings;
+
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Checks settings, policy and the names of the plug-ins.
+pub(crate) fn check(builder: &Builder) -> Result<(), ConfigError> {
+    let mut violations = Violations::new();
+    settings(&builder.settings, &mut violations);
+    policy(&builder.policy, &mut violations);
+    unique(
+        &mut violations,
+        "detectors",
+        builder.detectors.iter().map(|plugin| plugin.name()),
+    );
+    unique(
+        &mut violations,
+        "analyzers",
+        builder.analyzers.iter().map(|plugin| plugin.name()),
+    );
+    unique(
+        &mut violations,
+        "remediators",
+        builder.remediators.iter().map(|plugin| plugin.name()),
+    );
+    unique(
+        &mut violations,
+        "verifiers",
+        builder.verifiers.iter().map(|plugin| plugin.name()),
+    );
+    violations.into_result(())
+}
+
+pub(crate) fn settings(settings: &EngineSettings, violations: &mut Violations) {
+    let durations = [
+        ("tick", settings.tick, MS..=MINUTE),
+        ("window", settings.window, SECOND..=7 * DAY),
+        ("settle", settings.settle, Duration::ZERO..=10 * MINUTE),
+        (
+            "correlation_window",
+            settings.correlation_window,
+            Duration::ZERO..=DAY,
+        ),
+        ("aftershock", settings.aftershock, Duration::ZERO..=HOUR),
+        ("lookback", settings.lookback, SECOND..=7 * DAY),
+        ("quiet", settings.quiet, SECOND..=7 * DAY),
+        ("detect_deadline", settings.detect_deadline, MS..=MINUTE),
+        ("stage_deadline", settings.stage_deadline, MS..=HOUR),
+        ("lease_ttl", settings.lease_ttl, SECOND..=HOUR),
+        (
+            "shutdown_grace",
+            settings.shutdown_grace,
+            Duration::ZERO..=HOUR,
+        ),
+    ];
+    for (name, value, range) in durations {
+        within(violations, "engine", name, value, &range);
+    }
+    let counts = [
+        ("sample_queue", settings.sample_queue, 1..=16_777_216),
+        ("record_queue", settings.record_queue, 1..=1_048_576),
+        ("max_series", settings.max_series, 1..=10_000_000),
+        ("window_points", settings.window_points, 2..=100_000),
+        ("window_records", settings.window_records, 1..=10_000_000),
+        (
+            "max_open_incidents",
+            settings.max_open_incidents,
+            1..=10_000,
+        ),
+        (
+            "max_concurrent_heals",
+            settings.max_concurrent_heals,
+            1..=1_000,
+        ),
+        ("max_anomalies", settings.max_anomalies, 1..=100_000),
+    ];
+    for (name, value, range) in counts {
+        if !range.contains(&value) {
+            let expected = format!("{} to {}", range.start(), range.end());
+            violations.push(Violation::new(
+                format!("engine.{name}"),
+                value.to_string(),
+                expected,
+            ));
+        }
+    }
+}
+
+pub(crate) fn policy(policy: &Policy, violations: &mut Violations) {
+    let durations = [
+        ("min_interval", policy.min_interval, Duration::ZERO..=DAY),
+        ("approval_ttl", policy.approval_ttl, SECOND..=7 * DAY),
+        ("permit_ttl", policy.permit_ttl, SECOND..=DAY),
+        (
+            "breaker.cool_down",
+            policy.breaker.cool_down,
+            SECOND..=7 * DAY,
+        ),
+    ];
+    for (name, value, range) in durations {
+        within(violations, "policy", name, value, &range);
+    }
+    if !(1..=1000).contains(&policy.breaker.window) {
+        let value = policy.breaker.window.to_string();
+        violations.push(Violation::new("policy.breaker.window", value, "1 to 1000"));
+    }
+    for (i, limit) in policy.limits.iter().enumerate() {
+        within(
+            violations,
+            &format!("policy.limits[{i}]"),
+            "window",
+            limit.window,
+            &(SECOND..=30 * DAY),
+        );
+    }
+}
+
+/// Whoever is depended on must be known: the blast radius is computed from it.
+pub(crate) fn topology(topology: &Topology, violations: &mut Violations) {
+    for (name, facts) in topology.services() {
+        for callee in facts
+            .depends_on
+            .iter()
+            .filter(|callee| topology.service(callee).is_none())
+        {
+            let path = format!("services.{name}.depends_on");
+            violations.push(Violation::new(
+                path,
+                callee.as_str(),
+                "services that are listed",
+            ));
+        }
+    }
+}
+
+fn within(
+    violations: &mut Violations,
+    section: &str,
+    name: &str,
+    value: Duration,
+    range: &RangeInclusive<Duration>,
+) {
+    if !range.contains(&value) {
+        let expected = format!("{:?} to {:?}", range.start(), range.end());
+        violations.push(Violation::new(
+            format!("{section}.{name}"),
+            format!("{value:?}"),
+            expected,
+        ));
+    }
+}
+
+fn unique<'a>(violations: &mut Violations, stage: &str, names: impl Iterator<Item = &'a str>) {
+    let mut seen = BTreeSet::new();
+    for (i, name) in names.enumerate() {
+        if name.is_empty() || !seen.insert(name.to_owned()) {
+            let expected = "a name no other plug-in of this stage has";
+            violations.push(Violation::new(format!("{stage}[{i}].name"), name, expected));
+        }
+    }
+}

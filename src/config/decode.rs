@@ -1,0 +1,308 @@
+//! The shape of a configuration, field by field.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use homeostasis_core::condition::Condition;
+use homeostasis_core::document::{
+    Fields, Node, any_duration, boolean, integer, list, map_of, nested, non_empty_string, one_of,
+    parsed, ratio, raw,
+};
+use homeostasis_core::policy::{BreakerPolicy, Limit, LimitScope, Policy};
+use homeostasis_core::record::{RadiusLevel, RiskLevel, Severity};
+use homeostasis_core::{
+    ConfigError, Flags, Mode, NodeId, Ratio, ServiceFacts, Topology, Violation, Violations,
+};
+
+use crate::check;
+use crate::config::{ConditionRule, Config};
+use crate::engine::EngineSettings;
+
+const MODES: &[(&str, Mode)] = &[
+    ("observe", Mode::Observe),
+    ("approve", Mode::Approve),
+    ("auto", Mode::Auto),
+];
+
+const SEVERITIES: &[(&str, Severity)] = &[
+    ("sev0", Severity::Sev0),
+    ("sev1", Severity::Sev1),
+    ("sev2", Severity::Sev2),
+    ("sev3", Severity::Sev3),
+];
+
+const RISKS: &[(&str, RiskLevel)] = &[
+    ("low", RiskLevel::Low),
+    ("medium", RiskLevel::Medium),
+    ("high", RiskLevel::High),
+    ("critical", RiskLevel::Critical),
+];
+
+const RADII: &[(&str, RadiusLevel)] = &[
+    ("single_instance", RadiusLevel::SingleInstance),
+    ("single_service", RadiusLevel::SingleService),
+    ("multiple_services", RadiusLevel::MultipleServices),
+    ("cluster_wide", RadiusLevel::ClusterWide),
+    ("multi_region", RadiusLevel::MultiRegion),
+];
+
+const SCOPES: &[(&str, LimitScope)] = &[
+    ("global", LimitScope::Global),
+    ("target", LimitScope::Target),
+    ("action", LimitScope::Action),
+    ("action_on_target", LimitScope::ActionOnTarget),
+];
+
+/// Reads the tree: types first, then the ranges that the builder checks too.
+pub(super) fn decode(tree: &Node) -> Result<Config, ConfigError> {
+    let mut violations = Violations::new();
+    let decoded = homeostasis_core::document::decode(tree, nested(config));
+    let Some(config) = violations.absorb(decoded) else {
+        return Err(with_ranges(tree, violations));
+    };
+    let mut ranges = Violations::new();
+    check::settings(&config.engine, &mut ranges);
+    check::policy(&config.policy, &mut ranges);
+    check::topology(&config.topology, &mut ranges);
+    violations.merge(ranges.iter().map(|violation| placed(tree, violation)));
+    violations.into_result(config)
+}
+
+/// A tree whose types are wrong somewhere still has its other sections checked for ranges.
+fn with_ranges(tree: &Node, mut violations: Violations) -> ConfigError {
+    let section = |name: &str| tree.as_mapping().and_then(|mapping| mapping.get(name));
+    let mut ranges = Violations::new();
+    if let Some(engine) = section("engine")
+        && let Some(settings) = lenient(engine, engine_settings)
+    {
+        check::settings(&settings, &mut ranges);
+    }
+    if let Some(policy) = section("policy")
+        && let Some(policy) = lenient(policy, policy_fields)
+    {
+        check::policy(&policy, &mut ranges);
+    }
+    violations.merge(ranges.iter().map(|violation| placed(tree, violation)));
+    match violations.into_result(()) {
+        Err(error) => error,
+        Ok(()) => ConfigError::single("", "", "a configuration"),
+    }
+}
+
+/// What a section says where it can be read, ignoring what cannot.
+fn lenient<T>(node: &Node, read: fn(&mut Fields<'_>) -> Option<T>) -> Option<T> {
+    let without_unknown = |fields: &mut Fields<'_>| {
+        fields.ignore_rest();
+        read(fields)
+    };
+    homeostasis_core::document::decode(node, nested(without_unknown)).ok()
+}
+
+/// Finds the place of a violation that was found in the decoded value.
+fn placed(tree: &Node, violation: &Violation) -> Violation {
+    let pointer: String = violation
+        .path
+        .split(['.', '[', ']'])
+        .filter(|part| !part.is_empty())
+        .flat_map(|part| ["/", part])
+        .collect();
+    match tree.pointer(&pointer) {
+        Some(node) => node.violation(violation.path.clone(), violation.expected.clone()),
+        None => violation.clone(),
+    }
+}
+
+fn config(d: &mut Fields<'_>) -> Option<Config> {
+    let node = d.default(
+        "node",
+        parsed::<NodeId>("1 to 128 characters"),
+        NodeId::default(),
+    );
+    let environment = d.default("environment", non_empty_string(), String::new());
+    let mode = d.default("mode", one_of(MODES), Mode::default());
+    let store = d.optional("store", non_empty_string());
+    let engine = d.default("engine", nested(engine_settings), EngineSettings::default());
+    let policy = d.default("policy", nested(policy_fields), Policy::default());
+    let flags = d.default("flags", map_of(boolean()), Vec::new().into_iter().collect());
+    let services = d.default(
+        "services",
+        map_of(nested(service)),
+        Vec::new().into_iter().collect(),
+    );
+    let conditions = d.default("conditions", list(nested(condition)), Vec::new());
+    let playbooks = d.default("playbooks", list(non_empty_string()), Vec::new());
+    let rules = d.default("rules", list(non_empty_string()), Vec::new());
+    d.optional("environments", map_of(raw()));
+    let conditions = conditions?;
+    let mut seen = BTreeSet::new();
+    if let Some(twice) = conditions
+        .iter()
+        .find(|rule| !seen.insert(rule.name.as_str()))
+    {
+        d.reject(
+            "conditions",
+            format!("names that differ; {:?} stands twice", twice.name),
+        );
+    }
+    let mut topology = Topology::default();
+    for (name, facts) in services? {
+        topology.insert(name, facts);
+    }
+    Some(Config {
+        node: node?,
+        environment: environment?,
+        mode: mode?,
+        store: store?.map(PathBuf::from),
+        engine: engine?,
+        policy: policy?,
+        flags: flags?.into_iter().collect::<Flags>(),
+        topology,
+        conditions,
+        playbooks: playbooks?.into_iter().map(PathBuf::from).collect(),
+        rules: rules?.into_iter().map(PathBuf::from).collect(),
+    })
+}
+
+fn service(d: &mut Fields<'_>) -> Option<ServiceFacts> {
+    let facts = ServiceFacts::default();
+    let instances = d.default("instances", integer(1..=1_000_000), facts.instances);
+    let depends_on = d.default("depends_on", list(non_empty_string()), Vec::new());
+    let critical = d.default("critical", boolean(), facts.critical);
+    Some(ServiceFacts {
+        instances: instances?,
+        depends_on: depends_on?.into_iter().collect(),
+        critical: critical?,
+    })
+}
+
+fn condition(d: &mut Fields<'_>) -> Option<ConditionRule> {
+    let name = d.required("name", non_empty_string());
+    let condition = d.required(
+        "condition",
+        parsed::<Condition>("a condition such as error_ratio > 5%"),
+    );
+    let duration = d.default("for", any_duration(), Duration::ZERO);
+    let severity = d.optional("severity", one_of(SEVERITIES));
+    Some(ConditionRule {
+        name: name?,
+        condition: condition?,
+        duration: duration?,
+        severity: severity?,
+    })
+}
+
+fn engine_settings(d: &mut Fields<'_>) -> Option<EngineSettings> {
+    let base = EngineSettings::default();
+    let tick = d.default("tick", any_duration(), base.tick);
+    let sample_queue = d.default("sample_queue", integer(0..=usize::MAX), base.sample_queue);
+    let record_queue = d.default("record_queue", integer(0..=usize::MAX), base.record_queue);
+    let max_series = d.default("max_series", integer(0..=usize::MAX), base.max_series);
+    let window = d.default("window", any_duration(), base.window);
+    let window_points = d.default("window_points", integer(0..=usize::MAX), base.window_points);
+    let window_records = d.default(
+        "window_records",
+        integer(0..=usize::MAX),
+        base.window_records,
+    );
+    let settle = d.default("settle", any_duration(), base.settle);
+    let correlation_window = d.default(
+        "correlation_window",
+        any_duration(),
+        base.correlation_window,
+    );
+    let aftershock = d.default("aftershock", any_duration(), base.aftershock);
+    let lookback = d.default("lookback", any_duration(), base.lookback);
+    let quiet = d.default("quiet", any_duration(), base.quiet);
+    let max_open_incidents = d.default(
+        "max_open_incidents",
+        integer(0..=usize::MAX),
+        base.max_open_incidents,
+    );
+    let max_concurrent_heals = d.default(
+        "max_concurrent_heals",
+        integer(0..=usize::MAX),
+        base.max_concurrent_heals,
+    );
+    let max_anomalies = d.default("max_anomalies", integer(0..=usize::MAX), base.max_anomalies);
+    let detect_deadline = d.default("detect_deadline", any_duration(), base.detect_deadline);
+    let stage_deadline = d.default("stage_deadline", any_duration(), base.stage_deadline);
+    let lease_ttl = d.default("lease_ttl", any_duration(), base.lease_ttl);
+    let shutdown_grace = d.default("shutdown_grace", any_duration(), base.shutdown_grace);
+    Some(EngineSettings {
+        tick: tick?,
+        sample_queue: sample_queue?,
+        record_queue: record_queue?,
+        max_series: max_series?,
+        window: window?,
+        window_points: window_points?,
+        window_records: window_records?,
+        settle: settle?,
+        correlation_window: correlation_window?,
+        aftershock: aftershock?,
+        lookback: lookback?,
+        quiet: quiet?,
+        max_open_incidents: max_open_incidents?,
+        max_concurrent_heals: max_concurrent_heals?,
+        max_anomalies: max_anomalies?,
+        detect_deadline: detect_deadline?,
+        stage_deadline: stage_deadline?,
+        lease_ttl: lease_ttl?,
+        shutdown_grace: shutdown_grace?,
+    })
+}
+
+fn policy_fields(d: &mut Fields<'_>) -> Option<Policy> {
+    let base = Policy::default();
+    let pre_approved = d.default("pre_approved", list(non_empty_string()), Vec::new());
+    let max_risk = d.default("max_risk", one_of(RISKS), base.max_risk);
+    let max_radius = d.default("max_radius", one_of(RADII), base.max_radius);
+    let max_instances = d.default("max_instances", integer(0..=u64::MAX), base.max_instances);
+    let limits = d.default("limits", list(nested(limit)), base.limits);
+    let min_interval = d.default("min_interval", any_duration(), base.min_interval);
+    let breaker = d.default("breaker", nested(breaker), base.breaker);
+    let no_progress = d.default("no_progress", integer(0..=u64::MAX), base.no_progress);
+    let approval_ttl = d.default("approval_ttl", any_duration(), base.approval_ttl);
+    let permit_ttl = d.default("permit_ttl", any_duration(), base.permit_ttl);
+    Some(Policy {
+        pre_approved: pre_approved?.into_iter().collect(),
+        max_risk: max_risk?,
+        max_radius: max_radius?,
+        max_instances: max_instances?,
+        limits: limits?,
+        min_interval: min_interval?,
+        breaker: breaker?,
+        no_progress: no_progress?,
+        approval_ttl: approval_ttl?,
+        permit_ttl: permit_ttl?,
+    })
+}
+
+fn limit(d: &mut Fields<'_>) -> Option<Limit> {
+    let scope = d.default("scope", one_of(SCOPES), LimitScope::Global);
+    let max = d.required("max", integer(0..=u64::MAX));
+    let window = d.required("window", any_duration());
+    Some(Limit {
+        scope: scope?,
+        max: max?,
+        window: window?,
+    })
+}
+
+fn breaker(d: &mut Fields<'_>) -> Option<BreakerPolicy> {
+    let base = BreakerPolicy::default();
+    let consecutive_failures = d.default(
+        "consecutive_failures",
+        integer(0..=u32::MAX),
+        base.consecutive_failures,
+    );
+    let failure_ratio = d.default("failure_ratio", ratio(0.0..=1.0), base.failure_ratio.get());
+    let window = d.default("window", integer(0..=usize::MAX), base.window);
+    let cool_down = d.default("cool_down", any_duration(), base.cool_down);
+    Some(BreakerPolicy {
+        consecutive_failures: consecutive_failures?,
+        failure_ratio: Ratio::saturating(failure_ratio?),
+        window: window?,
+        cool_down: cool_down?,
+    })
+}

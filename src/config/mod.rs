@@ -1,0 +1,90 @@
+//! Configuration: one YAML tree, read so that every violation is named at once with its line.
+
+mod decode;
+mod source;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use homeostasis_core::condition::Condition;
+use homeostasis_core::policy::Policy;
+use homeostasis_core::record::Severity;
+use homeostasis_core::{ConfigError, Flags, Mode, NodeId, Topology};
+
+use crate::engine::EngineSettings;
+
+pub use source::ConfigSource;
+
+/// A condition over metrics that is an anomaly when it holds for a while.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct ConditionRule {
+    /// Its name: unique, and the name of its detector.
+    pub name: String,
+    /// What must hold: `error_ratio > 5%`.
+    pub condition: Condition,
+    /// For how long without a break; 0 is at once.
+    pub duration: Duration,
+    /// How bad it is at least.
+    pub severity: Option<Severity>,
+}
+
+/// Everything a file can say about a healer.
+///
+/// Plug-ins and actions are code and come from the [`Builder`](crate::Builder); a configuration
+/// says how they are used.
+///
+/// ```
+/// use homeostasis::{Config, core::Mode};
+/// let config = Config::parse(r"
+/// mode: auto
+/// engine: { tick: 50ms }
+/// services:
+///   gateway: { depends_on: [orders] }
+///   orders: { instances: 3 }
+/// conditions:
+///   - { name: errors, condition: error_ratio > 5%, for: 10s, severity: sev2 }
+/// ")?;
+/// assert_eq!(config.mode, Mode::Auto);
+/// assert_eq!(config.topology.n_services(), 2);
+///
+/// let wrong = Config::parse("mode: fast\nengine: { tick: 0s, tock: 1s }").unwrap_err();
+/// assert_eq!(wrong.violations().len(), 3);
+/// # Ok::<(), homeostasis::core::ConfigError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
+pub struct Config {
+    /// The name of this copy of the healer.
+    pub node: NodeId,
+    /// Which environment this is; empty if not said.
+    pub environment: String,
+    /// How far the healer may go by itself. Default observe.
+    pub mode: Mode,
+    /// The durable journal's file; none keeps the journal in memory.
+    pub store: Option<PathBuf>,
+    /// The engine's rhythm, bounds and deadlines.
+    pub engine: EngineSettings,
+    /// What the healer may do by itself.
+    pub policy: Policy,
+    /// Feature flags.
+    pub flags: Flags,
+    /// Who depends on whom.
+    pub topology: Topology,
+    /// Conditions that are anomalies.
+    pub conditions: Vec<ConditionRule>,
+    /// Files and folders with playbooks.
+    pub playbooks: Vec<PathBuf>,
+    /// Files with root-cause rules, beside those that are shipped.
+    pub rules: Vec<PathBuf>,
+}
+
+impl Config {
+    /// Reads a configuration from text, without environment variables and overlays.
+    ///
+    /// # Errors
+    /// All violations at once, each with its line, value and what was expected.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        ConfigSource::new(text).read()
+    }
+}

@@ -1,0 +1,191 @@
+//! The board: which anomaly belongs to which open incident.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use homeostasis_core::cycle::Phase;
+use homeostasis_core::record::{Anomaly, Fingerprint};
+use homeostasis_core::{Incident, IncidentId, Timestamp, Topology};
+
+/// What is to be done with an anomaly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// It is known; it was seen again.
+    Duplicate(IncidentId),
+    /// It belongs to an open incident.
+    Join(IncidentId),
+    /// It is an echo of an incident that was just closed.
+    Aftershock,
+    /// It is a new incident.
+    Open,
+    /// There are too many open incidents; the detector will raise it again.
+    Full,
+}
+
+/// How anomalies are grouped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Grouping {
+    /// Anomalies of related services this close in time belong together.
+    pub(crate) window: Duration,
+    /// An anomaly that began before an incident closed, found this soon after, is its echo.
+    pub(crate) aftershock: Duration,
+    /// At most this many incidents are open.
+    pub(crate) max_open: usize,
+}
+
+/// What is known of the open incidents, for routing.
+#[derive(Debug, Default)]
+pub(crate) struct Board {
+    open: BTreeMap<IncidentId, Entry>,
+    closed: VecDeque<Echo>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    services: BTreeSet<String>,
+    fingerprints: BTreeSet<Fingerprint>,
+    last_seen: Timestamp,
+    standing: Standing,
+}
+
+#[derive(Debug)]
+struct Echo {
+    closed_at: Timestamp,
+    services: BTreeSet<String>,
+}
+
+/// How far an incident is, as far as routing cares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// Not diagnosed yet: what is related in time and place belongs to it.
+    Gathering,
+    /// Being worked on: what is related in place belongs to it.
+    Working,
+    /// With people: only the same services belong to it.
+    Parked,
+}
+
+impl Board {
+    const MAX_CLOSED: usize = 256;
+
+    /// Says where `anomaly` belongs. Pure but for noting that it was seen.
+    pub(crate) fn route(
+        &mut self,
+        anomaly: &Anomaly,
+        topology: &Topology,
+        grouping: Grouping,
+        now: Timestamp,
+    ) -> Route {
+        let fingerprint = anomaly.fingerprint();
+        let service = anomaly.target.service_name();
+        let known = self
+            .open
+            .iter_mut()
+            .find(|(_, entry)| entry.fingerprints.contains(&fingerprint));
+        if let Some((id, entry)) = known {
+            entry.last_seen = now;
+            return Route::Duplicate(*id);
+        }
+        let home = self
+            .open
+            .iter_mut()
+            .find(|(_, entry)| entry.takes(service, topology, grouping, now));
+        if let Some((id, entry)) = home {
+            entry.last_seen = now;
+            entry.fingerprints.insert(fingerprint);
+            entry.services.insert(service.to_owned());
+            return Route::Join(*id);
+        }
+        let echo = |closed: &Echo| {
+            now.since(closed.closed_at) <= grouping.aftershock
+                && anomaly.since <= closed.closed_at
+                && closed
+                    .services
+                    .iter()
+                    .any(|other| topology.related(service, other))
+        };
+        if self.closed.iter().any(echo) {
+            return Route::Aftershock;
+        }
+        if self.open.len() >= grouping.max_open {
+            Route::Full
+        } else {
+            Route::Open
+        }
+    }
+
+    /// Notes how `incident` stands; a closed one leaves its echo.
+    pub(crate) fn note(&mut self, incident: &Incident, now: Timestamp) {
+        let services: BTreeSet<_> = incident
+            .anomalies
+            .iter()
+            .map(|anomaly| anomaly.target.service_name().to_owned())
+            .collect();
+        if incident.is_closed() {
+            if self.open.remove(&incident.id).is_some() {
+                self.closed.push_back(Echo {
+                    closed_at: now,
+                    services,
+                });
+                if self.closed.len() > Self::MAX_CLOSED {
+                    self.closed.pop_front();
+                }
+            }
+            return;
+        }
+        let standing = match incident.phase {
+            Phase::Diagnosing => Standing::Gathering,
+            Phase::Recommended
+            | Phase::Escalated
+            | Phase::Stuck { .. }
+            | Phase::AwaitingApproval { .. } => Standing::Parked,
+            _ => Standing::Working,
+        };
+        let entry = self.open.entry(incident.id).or_insert_with(|| Entry {
+            services: BTreeSet::new(),
+            fingerprints: BTreeSet::new(),
+            last_seen: incident.updated_at,
+            standing,
+        });
+        entry.standing = standing;
+        entry.services.extend(services);
+        entry
+            .fingerprints
+            .extend(incident.anomalies.iter().map(Anomaly::fingerprint));
+    }
+
+    /// When an anomaly of `id` was last seen.
+    pub(crate) fn last_seen(&self, id: IncidentId) -> Option<Timestamp> {
+        self.open.get(&id).map(|entry| entry.last_seen)
+    }
+
+    /// The open incidents.
+    pub(crate) fn open(&self) -> impl Iterator<Item = IncidentId> + '_ {
+        self.open.keys().copied()
+    }
+
+    pub(crate) fn n_open(&self) -> usize {
+        self.open.len()
+    }
+}
+
+impl Entry {
+    fn takes(
+        &self,
+        service: &str,
+        topology: &Topology,
+        grouping: Grouping,
+        now: Timestamp,
+    ) -> bool {
+        let related = || {
+            self.services
+                .iter()
+                .any(|other| topology.related(service, other))
+        };
+        match self.standing {
+            Standing::Gathering => now.since(self.last_seen) <= grouping.window && related(),
+            Standing::Working => related(),
+            Standing::Parked => self.services.contains(service),
+        }
+    }
+}

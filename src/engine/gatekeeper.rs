@@ -1,0 +1,268 @@
+//! The gatekeeper: gathers the facts, asks core's gate, takes the lease, makes the answer durable.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use homeostasis_core::policy::{
+    BreakerState, Clearance, Gate, GateFacts, GateRecord, Limit, LimitScope, LimitUse, Permit,
+    Purpose,
+};
+use homeostasis_core::port::{Commit, CoordinateError, Lease, StoreError, Version};
+use homeostasis_core::record::{EventKind, Plan};
+use homeostasis_core::{Digest, Incident, RunId, Timestamp};
+
+use crate::engine::journal::{IncidentJournal, JournalError, describe};
+use crate::engine::shared::Shared;
+
+/// The day over which loops without progress are counted.
+const PROGRESS_WINDOW: Duration = Duration::from_secs(24 * 3600);
+
+/// How soon a lease that somebody else holds is asked for again.
+const LEASE_RETRY: Duration = Duration::from_secs(1);
+
+/// What came of asking.
+#[derive(Debug)]
+pub(crate) enum Admission {
+    /// The effects may begin.
+    Granted(Permit),
+    /// They may not; the journal knows why.
+    Withheld,
+}
+
+/// Asks about a new run of `plan`. Granting appends the answer and the opened run in one commit
+/// with every counter the run hits.
+pub(crate) async fn admit(
+    shared: &Shared,
+    journal: &IncidentJournal,
+    incident: &Incident,
+    plan: &Plan,
+) -> Result<Admission, JournalError> {
+    let (record, clearance) = ask(shared, incident, plan, Purpose::Execute).await;
+    let gated = |record| EventKind::Gated {
+        plan: plan.id,
+        record,
+    };
+    let Some(clearance) = clearance else {
+        journal.append(vec![gated(record)]).await?;
+        return Ok(Admission::Withheld);
+    };
+    let run = shared.new_run_id();
+    let lease = match lease(shared, plan, run).await {
+        Ok(lease) => lease,
+        Err(error) => {
+            tracing::debug!(%error, "no lease yet");
+            let record = record.deferred(shared.now() + LEASE_RETRY);
+            journal.append(vec![gated(record)]).await?;
+            return Ok(Admission::Withheld);
+        }
+    };
+    let now = shared.now();
+    let opened = EventKind::RunOpened {
+        run,
+        plan: plan.id,
+        plan_hash: plan.hash(),
+        token: lease.token,
+    };
+    let counters = Limit::counters(plan);
+    let progress = progress_counter(incident, plan);
+    let committed = journal
+        .append_with(vec![gated(record), opened], |commit| {
+            let commit = counters
+                .into_iter()
+                .fold(commit, |commit, key| commit.hit(key, now));
+            commit.hit(progress, now).fenced(Some(lease.fence()))
+        })
+        .await;
+    match committed {
+        Ok(_) => Ok(Admission::Granted(clearance.with_lease(run, lease))),
+        Err(error) => {
+            shared.coordinator.release(&lease).await;
+            Err(error)
+        }
+    }
+}
+
+/// Asks about a run that is open already: to go on with it, or to take it back.
+pub(crate) async fn readmit(
+    shared: &Shared,
+    journal: &IncidentJournal,
+    incident: &Incident,
+    plan: &Plan,
+    run: RunId,
+    purpose: Purpose,
+) -> Result<Result<Permit, String>, JournalError> {
+    let (record, clearance) = ask(shared, incident, plan, purpose).await;
+    let Some(clearance) = clearance else {
+        return Ok(Err(record.reason()));
+    };
+    let lease = match lease(shared, plan, run).await {
+        Ok(lease) => lease,
+        Err(error) => return Ok(Err(describe(&error))),
+    };
+    let resumed = EventKind::RunResumed {
+        run,
+        token: lease.token,
+    };
+    journal
+        .append_with(vec![resumed], |commit| commit.fenced(Some(lease.fence())))
+        .await?;
+    Ok(Ok(clearance.with_lease(run, lease)))
+}
+
+async fn lease(shared: &Shared, plan: &Plan, run: RunId) -> Result<Lease, CoordinateError> {
+    // One heal per service: plans on its instances exclude each other.
+    let resource = format!("heal/{}", plan.target.service_name());
+    shared
+        .coordinator
+        .acquire(&resource, &run.to_string(), shared.settings.lease_ttl)
+        .await
+}
+
+async fn ask(
+    shared: &Shared,
+    incident: &Incident,
+    plan: &Plan,
+    purpose: Purpose,
+) -> (GateRecord, Option<Clearance>) {
+    let now = shared.now();
+    let facts = Facts::gather(shared, incident, plan, now).await;
+    let (mode, flags) = (shared.mode(), shared.flags());
+    let critical = shared
+        .topology
+        .service(plan.target.service_name())
+        .is_none_or(|service| service.critical);
+    Gate::ask(
+        plan,
+        &GateFacts {
+            now,
+            purpose,
+            kill_switch: shared.controls.kill_switch.is_engaged(),
+            mode: &mode,
+            flags: &flags,
+            policy: &shared.policy,
+            severity: incident.severity,
+            incident_radius: incident.radius,
+            critical_service: critical,
+            breaker: facts.breaker.as_ref(),
+            limits: facts.limits,
+            last_run: facts.last_run,
+            same_action_runs: facts.same_action_runs,
+            approvals: &incident.approvals,
+        },
+    )
+}
+
+/// What the store says. What could not be read is absent, and absence is the worst case.
+#[derive(Debug, Default)]
+struct Facts {
+    breaker: Option<BreakerState>,
+    limits: Option<Vec<LimitUse>>,
+    last_run: Option<Timestamp>,
+    same_action_runs: u64,
+}
+
+impl Facts {
+    async fn gather(shared: &Shared, incident: &Incident, plan: &Plan, now: Timestamp) -> Self {
+        match Self::read(shared, incident, plan, now).await {
+            Ok(facts) => facts,
+            Err(error) => {
+                shared.vitals.store_error();
+                tracing::error!(
+                    error = describe(&error),
+                    "the gate's facts could not be read"
+                );
+                Self::default()
+            }
+        }
+    }
+
+    async fn read(
+        shared: &Shared,
+        incident: &Incident,
+        plan: &Plan,
+        now: Timestamp,
+    ) -> Result<Self, StoreError> {
+        let store = &shared.journal.store;
+        let (_, breaker) = read_breaker(shared, plan).await?;
+        let mut limits = Vec::new();
+        for limit in &shared.policy.limits {
+            let used = store
+                .hits(&Limit::counter(limit.scope, plan), now - limit.window)
+                .await?;
+            limits.push(LimitUse {
+                limit: *limit,
+                used,
+            });
+        }
+        let progress = progress_counter(incident, plan);
+        Ok(Self {
+            breaker: Some(breaker),
+            limits: Some(limits),
+            last_run: store
+                .last_hit(&Limit::counter(LimitScope::Target, plan))
+                .await?,
+            same_action_runs: store.hits(&progress, now - PROGRESS_WINDOW).await?,
+        })
+    }
+}
+
+fn progress_counter(incident: &Incident, plan: &Plan) -> String {
+    format!("progress/{}/{}", incident.fingerprint(), plan.action_key())
+}
+
+fn breaker_key(plan: &Plan) -> String {
+    format!("breaker/{}", plan.action_key())
+}
+
+async fn read_breaker(shared: &Shared, plan: &Plan) -> Result<(Version, BreakerState), StoreError> {
+    let key = breaker_key(plan);
+    let Some(document) = shared.journal.store.document(&key).await? else {
+        return Ok((Version::NONE, BreakerState::default()));
+    };
+    let state = serde_json::from_value(document.value).map_err(|source| StoreError::Corrupt {
+        path: key,
+        place: document.version.to_string(),
+        source: Some(Box::new(source)),
+    })?;
+    Ok((document.version, state))
+}
+
+/// Appends `kinds` and, in the same commit, notes in the plan's breaker how the attempt ended.
+///
+/// Another incident may write the breaker in between; then it is read again.
+pub(crate) async fn settle(
+    shared: &Shared,
+    journal: &IncidentJournal,
+    plan: &Plan,
+    success: bool,
+    kinds: Vec<EventKind>,
+) -> Result<Arc<Incident>, JournalError> {
+    const ATTEMPTS: usize = 5;
+    for _ in 1..ATTEMPTS {
+        match settle_once(shared, journal, plan, success, kinds.clone()).await {
+            Err(JournalError::Store(StoreError::Conflict { what, .. }))
+                if what == breaker_key(plan) => {}
+            other => return other,
+        }
+    }
+    settle_once(shared, journal, plan, success, kinds).await
+}
+
+async fn settle_once(
+    shared: &Shared,
+    journal: &IncidentJournal,
+    plan: &Plan,
+    success: bool,
+    kinds: Vec<EventKind>,
+) -> Result<Arc<Incident>, JournalError> {
+    let (version, mut breaker) = read_breaker(shared, plan).await?;
+    breaker.record(success, shared.now(), &shared.policy.breaker);
+    let value = serde_json::to_value(&breaker).map_err(|source| StoreError::Invalid {
+        reason: format!(
+            "breaker {}: {source}",
+            Digest::of(&plan.action_key()).short()
+        ),
+    })?;
+    let write = |commit: Commit| commit.put(breaker_key(plan), version, value);
+    journal.append_with(kinds, write).await
+}

@@ -1,0 +1,142 @@
+//! The engine's own health: what an operator asks of the healer itself.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use homeostasis_core::{ErrorReport, Timestamp};
+use serde::Serialize;
+
+/// Counters the engine keeps of itself.
+#[derive(Debug, Default)]
+pub(crate) struct Vitals {
+    last_turn: AtomicI64,
+    turns: AtomicU64,
+    samples: AtomicU64,
+    records: AtomicU64,
+    anomalies: AtomicU64,
+    dropped_anomalies: AtomicU64,
+    store_errors: AtomicU64,
+    blames: Mutex<Vec<Blame>>,
+}
+
+/// Who misbehaved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Blame {
+    /// The stage: `detector`, `analyzer` …
+    pub stage: String,
+    /// Its name.
+    pub plugin: String,
+    /// When it last did.
+    pub at: Timestamp,
+    /// How often.
+    pub times: u64,
+    /// What it did last.
+    pub report: ErrorReport,
+}
+
+/// The engine's health at one instant.
+///
+/// A `last_turn` that does not move is a dead engine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct EngineHealth {
+    /// When signals were last looked at.
+    pub last_turn: Timestamp,
+    /// How often they were.
+    pub turns: u64,
+    /// Samples taken in.
+    pub samples: u64,
+    /// Other records taken in.
+    pub records: u64,
+    /// Signals that wait.
+    pub queue_depth: usize,
+    /// Samples lost because the queue was full.
+    pub lost_samples: u64,
+    /// Records lost because the queue was full.
+    pub lost_records: u64,
+    /// Anomalies found.
+    pub anomalies: u64,
+    /// Anomalies dropped because too many incidents were open or a detector flooded.
+    pub dropped_anomalies: u64,
+    /// Incidents that are open.
+    pub open_incidents: usize,
+    /// Incidents that wait for a slot.
+    pub waiting_heals: usize,
+    /// Failed writes and reads of the store.
+    pub store_errors: u64,
+    /// Who misbehaved, most recent last; at most 64.
+    pub blames: Vec<Blame>,
+}
+
+impl Vitals {
+    const MAX_BLAMES: usize = 64;
+
+    pub(crate) fn turn(&self, now: Timestamp, samples: usize, records: usize) {
+        self.last_turn.store(now.as_nanos(), Ordering::Relaxed);
+        self.turns.fetch_add(1, Ordering::Relaxed);
+        self.samples.fetch_add(samples as u64, Ordering::Relaxed);
+        self.records.fetch_add(records as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn anomaly(&self) {
+        self.anomalies.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn dropped_anomalies(&self, n: usize) {
+        self.dropped_anomalies
+            .fetch_add(n as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn store_error(&self) {
+        self.store_errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes a misdeed.
+    pub(crate) fn blame(&self, stage: &str, plugin: &str, report: ErrorReport, at: Timestamp) {
+        let mut blames = self.blames.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = blames
+            .iter()
+            .position(|blame| blame.stage == stage && blame.plugin == plugin);
+        let times = known.map_or(0, |i| blames.remove(i).times) + 1;
+        if blames.len() == Self::MAX_BLAMES {
+            blames.remove(0);
+        }
+        blames.push(Blame {
+            stage: stage.to_owned(),
+            plugin: plugin.to_owned(),
+            at,
+            times,
+            report,
+        });
+    }
+
+    /// Misdeeds at or after `since`.
+    pub(crate) fn blames_since(&self, since: Timestamp) -> Vec<Blame> {
+        let blames = self.blames.lock().unwrap_or_else(PoisonError::into_inner);
+        blames
+            .iter()
+            .filter(|blame| blame.at >= since)
+            .cloned()
+            .collect()
+    }
+
+    pub(crate) fn read(&self) -> EngineHealth {
+        EngineHealth {
+            last_turn: Timestamp::from_nanos(self.last_turn.load(Ordering::Relaxed)),
+            turns: self.turns.load(Ordering::Relaxed),
+            samples: self.samples.load(Ordering::Relaxed),
+            records: self.records.load(Ordering::Relaxed),
+            queue_depth: 0,
+            lost_samples: 0,
+            lost_records: 0,
+            anomalies: self.anomalies.load(Ordering::Relaxed),
+            dropped_anomalies: self.dropped_anomalies.load(Ordering::Relaxed),
+            open_incidents: 0,
+            waiting_heals: 0,
+            store_errors: self.store_errors.load(Ordering::Relaxed),
+            blames: self.blames_since(Timestamp::from_nanos(i64::MIN)),
+        }
+    }
+}

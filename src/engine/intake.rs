@@ -1,0 +1,145 @@
+//! The intake: a bounded, lock-free queue between the host's hot path and the engine.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crossbeam_queue::ArrayQueue;
+use homeostasis_core::Timestamp;
+use homeostasis_core::signal::{
+    Change, HealthReport, LogRecord, Sample, SeriesCatalog, SeriesId, Signal, SignalBatch,
+    SignalSink, SpanRecord,
+};
+
+/// Queues signals until the engine takes them.
+///
+/// Recording is a clock-free push into a ring: no lock, no wait, and for samples no allocation.
+/// When a ring is full the oldest entry makes room and is counted as lost.
+#[derive(Debug)]
+pub(crate) struct Intake {
+    catalog: SeriesCatalog,
+    samples: ArrayQueue<Sample>,
+    records: ArrayQueue<Signal>,
+    lost_samples: AtomicU64,
+    lost_records: AtomicU64,
+}
+
+/// What was taken in one go.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) samples: Vec<Sample>,
+    pub(crate) logs: Vec<LogRecord>,
+    pub(crate) spans: Vec<SpanRecord>,
+    pub(crate) changes: Vec<Change>,
+    pub(crate) health: Vec<HealthReport>,
+}
+
+impl Batch {
+    pub(crate) fn as_signals<'a>(&'a self, catalog: &'a SeriesCatalog) -> SignalBatch<'a> {
+        SignalBatch::empty(catalog)
+            .with_samples(&self.samples)
+            .with_logs(&self.logs)
+            .with_spans(&self.spans)
+            .with_changes(&self.changes)
+            .with_health(&self.health)
+    }
+}
+
+impl Intake {
+    /// At most this many signals are taken at once, so that one turn of the engine stays short.
+    const MAX_BATCH: usize = 65_536;
+
+    pub(crate) fn new(catalog: SeriesCatalog, samples: usize, records: usize) -> Self {
+        Self {
+            catalog,
+            samples: ArrayQueue::new(samples.max(1)),
+            records: ArrayQueue::new(records.max(1)),
+            lost_samples: AtomicU64::new(0),
+            lost_records: AtomicU64::new(0),
+        }
+    }
+
+    /// Takes what is there; the rest stays for the next call.
+    pub(crate) fn take(&self) -> Batch {
+        let mut batch = Batch::default();
+        batch
+            .samples
+            .extend(std::iter::from_fn(|| self.samples.pop()).take(Self::MAX_BATCH));
+        for signal in std::iter::from_fn(|| self.records.pop()).take(Self::MAX_BATCH) {
+            match signal {
+                Signal::Sample(sample) => batch.samples.push(sample),
+                Signal::Log(record) => batch.logs.push(record),
+                Signal::Span(span) => batch.spans.push(span),
+                Signal::Change(change) => batch.changes.push(change),
+                Signal::Health(report) => batch.health.push(report),
+                _ => self.count_lost_record(),
+            }
+        }
+        batch
+    }
+
+    pub(crate) fn depth(&self) -> usize {
+        self.samples.len() + self.records.len()
+    }
+
+    pub(crate) fn lost(&self) -> (u64, u64) {
+        (
+            self.lost_samples.load(Ordering::Relaxed),
+            self.lost_records.load(Ordering::Relaxed),
+        )
+    }
+
+    fn count_lost_record(&self) {
+        self.lost_records.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl SignalSink for Intake {
+    fn sample(&self, series: SeriesId, at: Timestamp, value: f64) {
+        if self
+            .samples
+            .force_push(Sample { series, at, value })
+            .is_some()
+        {
+            self.lost_samples.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Signal::Sample(Sample { series, at, value }) = signal {
+            self.sample(series, at, value);
+        } else if self.records.force_push(signal).is_some() {
+            self.count_lost_record();
+        }
+    }
+
+    fn catalog(&self) -> &SeriesCatalog {
+        &self.catalog
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use homeostasis_core::signal::{Level, SeriesKey};
+
+    #[test]
+    fn under_overload_the_newest_wins_and_the_loss_is_counted() {
+        let intake = Intake::new(SeriesCatalog::default(), 3, 1);
+        let key = SeriesKey::new("m");
+        for i in 0..5_u32 {
+            intake.sample_of(&key, Timestamp::from_secs(i64::from(i)), f64::from(i));
+        }
+        for text in ["old", "new"] {
+            intake.signal(Signal::Log(LogRecord::new(
+                Timestamp::EPOCH,
+                Level::Info,
+                text,
+            )));
+        }
+        let batch = intake.take();
+        let values: Vec<_> = batch.samples.iter().map(|sample| sample.value).collect();
+        assert_eq!(values, [2.0, 3.0, 4.0]);
+        assert_eq!(batch.logs[0].message, "new");
+        assert_eq!(intake.lost(), (2, 1));
+        assert_eq!(intake.depth(), 0);
+    }
+}

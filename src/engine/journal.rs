@@ -1,0 +1,214 @@
+//! The journal of one incident: every change passes the transition function, then the store, then
+//! the event stream.
+
+use std::sync::Arc;
+
+use homeostasis_core::cycle::{IllegalTransition, Incident, replay, transition};
+use homeostasis_core::port::{Commit, Fence, Store, StoreError, Version};
+use homeostasis_core::record::{EventKind, HealEvent, SCHEMA_VERSION};
+use homeostasis_core::stage::RunJournal;
+use homeostasis_core::{Clock, IncidentId, NodeId, async_trait};
+use tokio::sync::{Mutex, broadcast};
+
+/// Why an event was not appended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum JournalError {
+    /// It cannot follow what is there.
+    #[error("the event is not legal here")]
+    Illegal(#[from] IllegalTransition),
+    /// The store refused or failed.
+    #[error("the store refused")]
+    Store(#[from] StoreError),
+    /// There is nothing to go on from.
+    #[error("{0} has no events")]
+    Unknown(IncidentId),
+}
+
+/// What all journals share.
+#[derive(Debug, Clone)]
+pub(crate) struct JournalPorts {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) node: NodeId,
+    pub(crate) events: broadcast::Sender<Arc<HealEvent>>,
+}
+
+/// The journal of one incident, with its present state.
+#[derive(Debug)]
+pub(crate) struct IncidentJournal {
+    id: IncidentId,
+    ports: JournalPorts,
+    held: Mutex<Held>,
+}
+
+/// The state as this process knows it.
+#[derive(Debug)]
+struct Held {
+    incident: Arc<Incident>,
+    /// A write failed: whether it is durable nobody knows until the store is read again.
+    stale: bool,
+}
+
+impl Held {
+    fn fresh(incident: Incident) -> Mutex<Self> {
+        Mutex::new(Self {
+            incident: Arc::new(incident),
+            stale: false,
+        })
+    }
+}
+
+impl IncidentJournal {
+    /// Opens a new incident and hits `counter`; `kinds` begins with [`EventKind::Opened`].
+    pub(crate) async fn open(
+        ports: JournalPorts,
+        id: IncidentId,
+        kinds: Vec<EventKind>,
+        counter: Option<String>,
+    ) -> Result<Self, JournalError> {
+        let (incident, events) = advance(&ports, id, None, kinds)?;
+        let incident = incident.ok_or(JournalError::Unknown(id))?;
+        let mut commit = Commit::append(Version::NONE, events.clone());
+        if let Some(counter) = counter {
+            commit = commit.hit(counter, incident.opened_at);
+        }
+        ports.store.commit(commit).await?;
+        publish(&ports, events);
+        Ok(Self {
+            id,
+            ports,
+            held: Held::fresh(incident),
+        })
+    }
+
+    /// Takes up an incident that another process left.
+    pub(crate) async fn resume(ports: JournalPorts, id: IncidentId) -> Result<Self, JournalError> {
+        let incident = replay(&ports.store.read(id).await?)?.ok_or(JournalError::Unknown(id))?;
+        Ok(Self {
+            id,
+            ports,
+            held: Held::fresh(incident),
+        })
+    }
+
+    pub(crate) fn id(&self) -> IncidentId {
+        self.id
+    }
+
+    /// The present state; after a failed write, as the store has it.
+    pub(crate) async fn incident(&self) -> Arc<Incident> {
+        let mut held = self.held.lock().await;
+        if held.stale
+            && let Err(error) = self.reload(&mut held).await
+        {
+            tracing::error!(incident = %self.id, error = describe(&error), "the journal cannot be read");
+        }
+        Arc::clone(&held.incident)
+    }
+
+    async fn reload(&self, held: &mut Held) -> Result<(), JournalError> {
+        let events = self.ports.store.read(self.id).await?;
+        let known = held.incident.n_events;
+        held.incident = Arc::new(replay(&events)?.ok_or(JournalError::Unknown(self.id))?);
+        held.stale = false;
+        // What turned out to be durable has not been told yet.
+        publish(
+            &self.ports,
+            events
+                .into_iter()
+                .filter(|event| event.seq >= known)
+                .collect(),
+        );
+        Ok(())
+    }
+
+    /// Appends; everything becomes durable together, with what `extend` adds to the commit.
+    pub(crate) async fn append_with(
+        &self,
+        kinds: Vec<EventKind>,
+        extend: impl FnOnce(Commit) -> Commit,
+    ) -> Result<Arc<Incident>, JournalError> {
+        let mut held = self.held.lock().await;
+        if held.stale {
+            self.reload(&mut held).await?;
+        }
+        let expected = Version(held.incident.n_events);
+        let present = Some((*held.incident).clone());
+        let (next, events) = advance(&self.ports, self.id, present, kinds)?;
+        let next = next.ok_or(JournalError::Unknown(self.id))?;
+        let commit = extend(Commit::append(expected, events.clone()));
+        if let Err(error) = self.ports.store.commit(commit).await {
+            held.stale = true;
+            return Err(error.into());
+        }
+        held.incident = Arc::new(next);
+        publish(&self.ports, events);
+        Ok(Arc::clone(&held.incident))
+    }
+
+    /// Appends.
+    pub(crate) async fn append(
+        &self,
+        kinds: Vec<EventKind>,
+    ) -> Result<Arc<Incident>, JournalError> {
+        self.append_with(kinds, |commit| commit).await
+    }
+}
+
+#[async_trait]
+impl RunJournal for IncidentJournal {
+    async fn append(&self, kind: EventKind, fence: Fence) -> Result<(), StoreError> {
+        match self
+            .append_with(vec![kind], |commit| commit.fenced(Some(fence)))
+            .await
+        {
+            Ok(_) => Ok(()),
+            Err(JournalError::Store(error)) => Err(error),
+            Err(other) => Err(StoreError::Invalid {
+                reason: describe(&other),
+            }),
+        }
+    }
+}
+
+/// An error with its causes in one line.
+pub(crate) fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+fn advance(
+    ports: &JournalPorts,
+    id: IncidentId,
+    mut state: Option<Incident>,
+    kinds: Vec<EventKind>,
+) -> Result<(Option<Incident>, Vec<HealEvent>), JournalError> {
+    let at = ports.clock.now();
+    let mut events = Vec::with_capacity(kinds.len());
+    for kind in kinds {
+        let event = HealEvent {
+            schema_version: SCHEMA_VERSION,
+            incident: id,
+            seq: state.as_ref().map_or(0, |incident| incident.n_events),
+            at,
+            node: ports.node.clone(),
+            kind,
+        };
+        state = Some(transition(state, &event)?.0);
+        events.push(event);
+    }
+    Ok((state, events))
+}
+
+fn publish(ports: &JournalPorts, events: Vec<HealEvent>) {
+    for event in events {
+        // Without a subscriber there is nobody to tell.
+        let _ = ports.events.send(Arc::new(event));
+    }
+}

@@ -1,0 +1,290 @@
+//! The engine: interprets core's healing cycle on tokio.
+//!
+//! ```text
+//! Recorder, probes ──> Intake ──> sense ──> Board ──> heal (one task per incident)
+//!                                   │                  │  Diagnose, Plan, AskGate, Execute, Verify …
+//!                                   v                  v
+//!                                 Window <── reads ── stages        IncidentJournal ──> Store
+//! ```
+
+mod board;
+mod events;
+mod gatekeeper;
+mod guard;
+mod heal;
+mod health;
+mod intake;
+mod journal;
+mod recorder;
+mod recover;
+mod sense;
+mod settings;
+mod shared;
+mod slots;
+mod tasks;
+mod triage;
+mod window;
+
+use std::sync::{Arc, PoisonError};
+
+use homeostasis_core::cycle::replay;
+use homeostasis_core::record::{EventKind, HealEvent, Resolution};
+use homeostasis_core::signal::SignalSink;
+use homeostasis_core::stage::Detector;
+use homeostasis_core::{
+    Cancellation, Clock, Context, Flags, Incident, IncidentId, KillSwitch, Mode, Observations,
+    Topology,
+};
+use tokio::sync::broadcast;
+
+pub use events::Events;
+pub use health::{Blame, EngineHealth};
+pub use recorder::{Recorder, Series};
+pub use recover::Recovered;
+pub use settings::EngineSettings;
+
+pub(crate) use intake::Intake;
+pub(crate) use journal::{JournalError, JournalPorts, describe};
+pub(crate) use shared::{Controls, Shared, Stages};
+pub(crate) use window::{Window, WindowLimits};
+
+/// Why the engine could not do what a caller asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// No incident has this id.
+    #[error("{0} is unknown")]
+    UnknownIncident(IncidentId),
+    /// The incident is closed.
+    #[error("{0} is closed")]
+    Closed(IncidentId),
+    /// It is not possible in its present state.
+    #[error("{id}: {reason}")]
+    Refused {
+        /// Which incident.
+        id: IncidentId,
+        /// Why.
+        reason: String,
+    },
+    /// The store failed.
+    #[error("the store failed")]
+    Store(#[source] homeostasis_core::port::StoreError),
+}
+
+/// A running healer. Cheap to clone; all clones are the same healer.
+///
+/// Made by [`Homeostasis::builder`]. Dropping it does not stop it:
+/// [`shutdown`](Homeostasis::shutdown) does.
+#[derive(Debug, Clone)]
+pub struct Homeostasis {
+    shared: Arc<Shared>,
+    recovered: Arc<Recovered>,
+}
+
+impl Homeostasis {
+    /// Recovers what was left open, then starts sensing.
+    pub(crate) async fn launch(
+        shared: Arc<Shared>,
+        detectors: Vec<Box<dyn Detector>>,
+    ) -> Result<Self, JournalError> {
+        let recovered = recover::recover(&shared).await?;
+        for (id, reason) in &recovered.unreadable {
+            tracing::error!(incident = %id, reason, "the journal of an incident cannot be understood");
+        }
+        shared
+            .tasks
+            .spawn(sense::run(Arc::clone(&shared), detectors));
+        Ok(Self {
+            shared,
+            recovered: Arc::new(recovered),
+        })
+    }
+
+    /// What recovery found when this healer started.
+    pub fn recovered(&self) -> &Recovered {
+        &self.recovered
+    }
+
+    /// The host's way to record signals.
+    pub fn recorder(&self) -> Recorder {
+        Recorder::new(
+            Arc::clone(&self.shared.intake),
+            Arc::clone(self.shared.clock()),
+        )
+    }
+
+    /// The intake, for capture and probes.
+    pub fn sink(&self) -> Arc<dyn SignalSink> {
+        Arc::clone(&self.shared.intake) as Arc<_>
+    }
+
+    /// Recent signals.
+    pub fn observations(&self) -> Arc<dyn Observations> {
+        Arc::clone(&self.shared.window) as Arc<_>
+    }
+
+    /// The clock it runs on.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(self.shared.clock())
+    }
+
+    /// Who depends on whom.
+    pub fn topology(&self) -> &Topology {
+        &self.shared.topology
+    }
+
+    /// What is cancelled when it shuts down.
+    pub fn cancellation(&self) -> Cancellation {
+        self.shared.cancellation.clone()
+    }
+
+    /// A context that is about no incident: for probes and tools.
+    pub fn context(&self) -> Context {
+        self.shared
+            .context(None, self.shared.settings.stage_deadline)
+            .without_deadline()
+    }
+
+    /// Runs `task` until it ends or the healer shuts down.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let cancellation = self.shared.cancellation.clone();
+        self.shared.tasks.spawn(async move {
+            tokio::select! {
+                biased;
+                () = cancellation.cancelled() => {}
+                () = task => {}
+            }
+        });
+    }
+
+    /// The events from now on.
+    pub fn subscribe(&self) -> Events {
+        Events::new(self.shared.journal.events.subscribe())
+    }
+
+    /// How far it may go by itself.
+    pub fn mode(&self) -> Mode {
+        self.shared.mode()
+    }
+
+    /// Changes how far it may go by itself. Steps in flight are not stopped: that is what
+    /// [`kill_switch`](Homeostasis::kill_switch) is for.
+    pub fn set_mode(&self, mode: Mode) {
+        *self
+            .shared
+            .controls
+            .mode
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = mode;
+    }
+
+    /// Replaces the feature flags.
+    pub fn set_flags(&self, flags: Flags) {
+        *self
+            .shared
+            .controls
+            .flags
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = flags;
+    }
+
+    /// Stops every effect at once, with or without a store.
+    pub fn kill_switch(&self) -> KillSwitch {
+        self.shared.controls.kill_switch.clone()
+    }
+
+    /// Its own health.
+    pub fn health(&self) -> EngineHealth {
+        let (lost_samples, lost_records) = self.shared.intake.lost();
+        EngineHealth {
+            queue_depth: self.shared.intake.depth(),
+            lost_samples,
+            lost_records,
+            open_incidents: self.shared.board().n_open(),
+            waiting_heals: self.shared.slots.n_waiting(),
+            ..self.shared.vitals.read()
+        }
+    }
+
+    /// The incidents that are open.
+    pub fn open_incidents(&self) -> Vec<IncidentId> {
+        self.shared.board().open().collect()
+    }
+
+    /// The present state of any incident the store knows.
+    ///
+    /// # Errors
+    /// If it is unknown, its journal cannot be understood, or the store fails.
+    pub async fn incident(&self, id: IncidentId) -> Result<Incident, EngineError> {
+        let events = self.events_of(id).await?;
+        replay(&events)
+            .map_err(|error| EngineError::Refused {
+                id,
+                reason: error.to_string(),
+            })?
+            .ok_or(EngineError::UnknownIncident(id))
+    }
+
+    /// The events of any incident the store knows; empty if it is unknown.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn events_of(&self, id: IncidentId) -> Result<Vec<HealEvent>, EngineError> {
+        self.shared
+            .journal
+            .store
+            .read(id)
+            .await
+            .map_err(EngineError::Store)
+    }
+
+    /// Closes an incident on behalf of a person.
+    ///
+    /// # Errors
+    /// If it is unknown or closed, or effects are in flight.
+    pub async fn close_incident(
+        &self,
+        id: IncidentId,
+        by: impl Into<String>,
+        note: impl Into<String>,
+    ) -> Result<(), EngineError> {
+        let Some(journal) = self.shared.journal_of(id) else {
+            let known = !self.events_of(id).await?.is_empty();
+            return Err(if known {
+                EngineError::Closed(id)
+            } else {
+                EngineError::UnknownIncident(id)
+            });
+        };
+        let resolution = Resolution::Manual {
+            by: by.into(),
+            note: note.into(),
+        };
+        match journal.append(vec![EventKind::Closed { resolution }]).await {
+            Ok(_) => Ok(()),
+            Err(JournalError::Store(error)) => Err(EngineError::Store(error)),
+            Err(error) => Err(EngineError::Refused {
+                id,
+                reason: describe(&error),
+            }),
+        }
+    }
+
+    /// Stops: no new work begins, steps in flight get the configured grace, then everything ends.
+    ///
+    /// What is unfinished stays in the journal and is taken up at the next start. Returns how many
+    /// tasks had to be ended.
+    pub async fn shutdown(&self) -> usize {
+        self.shared.cancellation.cancel();
+        let grace = self.shared.settings.shutdown_grace;
+        self.shared
+            .tasks
+            .finish(&**self.shared.clock(), grace)
+            .await
+    }
+}
+
+/// A stream with room for this many events per slow subscriber.
+pub(crate) fn event_channel() -> broadcast::Sender<Arc<HealEvent>> {
+    broadcast::channel(1024).0
+}

@@ -1,0 +1,332 @@
+//! Sensing: intake to detectors to incidents, turn by turn.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use homeostasis_core::record::{Anomaly, EventKind};
+use homeostasis_core::signal::{Interest, SignalSink};
+use homeostasis_core::stage::Detector;
+use homeostasis_core::{ErrorKind, ErrorReport, Timestamp};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::engine::board::Route;
+use crate::engine::guard;
+use crate::engine::heal::Heal;
+use crate::engine::intake::Batch;
+use crate::engine::journal::{IncidentJournal, JournalError, describe};
+use crate::engine::shared::Shared;
+use crate::engine::triage::triage;
+
+/// A detector that misbehaved rests at first this long, then twice as long each time.
+const FIRST_REST: Duration = Duration::from_secs(1);
+
+/// … but never longer than this.
+const LONGEST_REST: Duration = Duration::from_secs(300);
+
+/// Misdeeds this recent are named in a new incident.
+const BLAME_WINDOW: Duration = Duration::from_secs(600);
+
+/// Occurrences of a fingerprint are counted over this long.
+const HISTORY_WINDOW: Duration = Duration::from_secs(24 * 3600);
+
+/// One detector on a task of its own.
+#[derive(Debug)]
+struct Worker {
+    name: String,
+    jobs: mpsc::Sender<Job>,
+    /// The answer that is still owed: the detector blocks its thread.
+    owed: Option<oneshot::Receiver<Answer>>,
+    rests_until: Option<Timestamp>,
+    rest: Duration,
+}
+
+type Answer = Result<Vec<Anomaly>, ErrorReport>;
+
+#[derive(Debug)]
+struct Job {
+    batch: Arc<Batch>,
+    reply: oneshot::Sender<Answer>,
+}
+
+/// Looks at signals until the engine shuts down.
+pub(crate) async fn run(shared: Arc<Shared>, detectors: Vec<Box<dyn Detector>>) {
+    let mut workers: Vec<_> = detectors
+        .into_iter()
+        .map(|detector| Worker::start(&shared, detector))
+        .collect();
+    loop {
+        let batch = Arc::new(shared.intake.take());
+        let now = shared.now();
+        shared.window.add(&batch, now);
+        let n_records =
+            batch.logs.len() + batch.spans.len() + batch.changes.len() + batch.health.len();
+        shared.vitals.turn(now, batch.samples.len(), n_records);
+        let mut anomalies = Vec::new();
+        for (worker, answer) in ask_all(&shared, &mut workers, &batch).await {
+            match answer {
+                Ok(found) => anomalies.extend(found),
+                Err(report) => blame_detector(&shared, &worker, report).await,
+            }
+        }
+        for anomaly in anomalies {
+            take_in(&shared, anomaly).await;
+        }
+        // A queue that fills faster than it is emptied is emptied without a pause.
+        let busy = shared.intake.depth() > shared.settings.sample_queue / 2;
+        let pause = if busy {
+            Duration::ZERO
+        } else {
+            shared.settings.tick
+        };
+        if !shared.pause(pause).await {
+            return;
+        }
+    }
+}
+
+impl Worker {
+    fn start(shared: &Arc<Shared>, detector: Box<dyn Detector>) -> Self {
+        let (jobs, queue) = mpsc::channel(1);
+        let name = detector.name().to_owned();
+        shared
+            .tasks
+            .spawn(work(Arc::clone(shared), detector, queue));
+        Self {
+            name,
+            jobs,
+            owed: None,
+            rests_until: None,
+            rest: FIRST_REST,
+        }
+    }
+
+    /// Sends the batch unless the detector rests or still owes an answer.
+    fn send(&mut self, batch: &Arc<Batch>, now: Timestamp) -> Option<oneshot::Receiver<Answer>> {
+        if let Some(owed) = &mut self.owed {
+            match owed.try_recv() {
+                Err(oneshot::error::TryRecvError::Empty) => return None,
+                // Late answers are about a past that was already judged without them.
+                _ => self.owed = None,
+            }
+        }
+        if self.rests_until.is_some_and(|until| until > now) {
+            return None;
+        }
+        let (reply, answer) = oneshot::channel();
+        self.jobs
+            .try_send(Job {
+                batch: Arc::clone(batch),
+                reply,
+            })
+            .ok()?;
+        Some(answer)
+    }
+
+    fn misbehaved(&mut self, now: Timestamp) {
+        self.rests_until = Some(now + self.rest);
+        self.rest = (self.rest * 2).min(LONGEST_REST);
+    }
+}
+
+/// The detector's own task: one job after another, each within its deadline.
+async fn work(shared: Arc<Shared>, mut detector: Box<dyn Detector>, mut jobs: mpsc::Receiver<Job>) {
+    let interest = detector.interest();
+    loop {
+        let job = tokio::select! {
+            biased;
+            () = shared.cancellation.cancelled() => return,
+            job = jobs.recv() => job,
+        };
+        let Some(job) = job else { return };
+        let answer = detect(&shared, detector.as_mut(), interest, &job.batch).await;
+        // Nobody waits any more if the answer comes too late.
+        let _ = job.reply.send(answer);
+    }
+}
+
+async fn detect(
+    shared: &Shared,
+    detector: &mut dyn Detector,
+    interest: Interest,
+    batch: &Batch,
+) -> Answer {
+    let limit = shared.settings.detect_deadline;
+    let cx = shared.context(None, limit);
+    let signals = batch.as_signals(shared.intake.catalog()).filtered(interest);
+    let call = async {
+        detector
+            .detect(&cx, signals)
+            .await
+            .map_err(|error| error.report())
+    };
+    guard::call(&**shared.clock(), limit, call).await
+}
+
+/// Gives every detector the batch, and waits for the answers until the deadline.
+async fn ask_all(
+    shared: &Shared,
+    workers: &mut [Worker],
+    batch: &Arc<Batch>,
+) -> Vec<(String, Answer)> {
+    let now = shared.now();
+    // The margin is for detectors that block: their own deadline cannot fire.
+    let limit = shared.settings.detect_deadline + Duration::from_millis(100);
+    let asked: Vec<_> = workers
+        .iter_mut()
+        .filter_map(|worker| worker.send(batch, now).map(|answer| (worker, answer)))
+        .collect();
+    let mut answers = Vec::new();
+    for (worker, mut answer) in asked {
+        let left = (now + limit).since(shared.now());
+        let waited = async { Ok((&mut answer).await) };
+        let received = guard::call(&**shared.clock(), left, waited).await;
+        let checked = match received {
+            Ok(Ok(answer)) => answer.and_then(|found| admissible(shared, found)),
+            Ok(Err(_)) => Err(ErrorReport::message(ErrorKind::Cancelled, "its task ended")),
+            Err(_) => {
+                worker.owed = Some(answer);
+                let message = format!("blocked its thread for more than {limit:?}");
+                Err(ErrorReport::message(ErrorKind::Timeout, message))
+            }
+        };
+        match &checked {
+            Ok(_) => worker.rest = FIRST_REST,
+            Err(_) => worker.misbehaved(shared.now()),
+        }
+        answers.push((worker.name.clone(), checked));
+    }
+    answers
+}
+
+/// The post-conditions of a detector's answer.
+fn admissible(shared: &Shared, found: Vec<Anomaly>) -> Answer {
+    let max = shared.settings.max_anomalies;
+    if found.len() > max {
+        shared.vitals.dropped_anomalies(found.len());
+        let message = format!(
+            "flooded: {} anomalies in one turn, expected at most {max}",
+            found.len()
+        );
+        return Err(ErrorReport::message(ErrorKind::Permanent, message));
+    }
+    match found.iter().find_map(Anomaly::violation) {
+        Some(broken) => {
+            let message = format!("broke its post-condition: {broken}");
+            Err(ErrorReport::message(ErrorKind::Permanent, message))
+        }
+        None => Ok(found),
+    }
+}
+
+/// Names a detector in the engine's health and in every open incident that does not name it yet.
+async fn blame_detector(shared: &Shared, name: &str, report: ErrorReport) {
+    shared.blame("detector", name, &report);
+    let open: Vec<_> = shared.journals().values().map(Arc::clone).collect();
+    for journal in open {
+        let incident = journal.incident().await;
+        let named = incident
+            .blamed
+            .iter()
+            .any(|(stage, plugin)| stage == "detector" && plugin == name);
+        if !named && !incident.is_closed() {
+            let kind = blamed(name, report.clone());
+            note_failure(shared, journal.append(vec![kind]).await);
+        }
+    }
+}
+
+fn blamed(name: &str, report: ErrorReport) -> EventKind {
+    EventKind::Blamed {
+        stage: "detector".to_owned(),
+        plugin: name.to_owned(),
+        report,
+    }
+}
+
+/// Puts an anomaly where it belongs.
+async fn take_in(shared: &Arc<Shared>, anomaly: Anomaly) {
+    shared.vitals.anomaly();
+    let now = shared.now();
+    let route = shared
+        .board()
+        .route(&anomaly, &shared.topology, shared.grouping(), now);
+    match route {
+        Route::Duplicate(_) | Route::Aftershock => {}
+        Route::Full => shared.vitals.dropped_anomalies(1),
+        Route::Join(id) => {
+            let Some(journal) = shared.journal_of(id) else {
+                return;
+            };
+            let incident = journal.incident().await;
+            let mut anomalies = incident.anomalies.clone();
+            anomalies.push(anomaly.clone());
+            let (severity, radius) = triage(&anomalies, &shared.topology, 0, now);
+            let severity = severity.min(incident.severity);
+            let kind = EventKind::AnomalyJoined {
+                anomaly: Box::new(anomaly),
+                severity,
+                radius,
+            };
+            note_failure(shared, journal.append(vec![kind]).await);
+        }
+        Route::Open => {
+            let opened = open(shared, anomaly, now).await;
+            note_failure(shared, opened);
+        }
+    }
+}
+
+async fn open(shared: &Arc<Shared>, anomaly: Anomaly, now: Timestamp) -> Result<(), JournalError> {
+    let store = &shared.journal.store;
+    let seen = format!("seen/{}", anomaly.fingerprint());
+    let seen_before = store.hits(&seen, now - HISTORY_WINDOW).await?;
+    let (severity, radius) = triage(
+        std::slice::from_ref(&anomaly),
+        &shared.topology,
+        seen_before,
+        now,
+    );
+    let tenant = shared.tenant.clone();
+    let mut kinds = vec![EventKind::Opened {
+        tenant,
+        anomaly: Box::new(anomaly),
+        severity,
+        radius,
+    }];
+    let recent = shared.vitals.blames_since(now - BLAME_WINDOW);
+    kinds.extend(
+        recent
+            .into_iter()
+            .filter(|blame| blame.stage == "detector")
+            .map(|blame| blamed(&blame.plugin, blame.report)),
+    );
+    let id = shared.new_incident_id();
+    let journal = IncidentJournal::open(shared.journal.clone(), id, kinds, Some(seen)).await?;
+    start_heal(shared, Arc::new(journal)).await;
+    Ok(())
+}
+
+/// Starts the task that heals an incident.
+pub(crate) async fn start_heal(shared: &Arc<Shared>, journal: Arc<IncidentJournal>) {
+    let id = journal.id();
+    let incident = journal.incident().await;
+    shared.board().note(&incident, shared.now());
+    shared.journals().insert(id, Arc::clone(&journal));
+    let heal = Heal::new(Arc::clone(shared), journal);
+    let shared = Arc::clone(shared);
+    let tasks = Arc::clone(&shared);
+    tasks.tasks.spawn(async move {
+        heal.run().await;
+        shared.journals().remove(&id);
+    });
+}
+
+fn note_failure<T>(shared: &Shared, result: Result<T, JournalError>) {
+    if let Err(error) = result {
+        shared.vitals.store_error();
+        tracing::error!(
+            error = describe(&error),
+            "an anomaly was not recorded; it will be raised again"
+        );
+    }
+}

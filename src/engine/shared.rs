@@ -1,0 +1,202 @@
+//! What the engine's tasks share.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use homeostasis_core::policy::Policy;
+use homeostasis_core::port::{Approvals, Coordinator, Notifier};
+use homeostasis_core::stage::{Analyzer, Fuser, Remediator, Verifier};
+use homeostasis_core::{
+    Cancellation, Clock, Context, ErrorReport, Flags, Incident, IncidentId, KillSwitch, Mode, Rng,
+    RunId, TenantId, Timestamp, Topology,
+};
+
+use crate::engine::board::{Board, Grouping};
+use crate::engine::health::Vitals;
+use crate::engine::intake::Intake;
+use crate::engine::journal::{IncidentJournal, JournalPorts};
+use crate::engine::settings::EngineSettings;
+use crate::engine::slots::Slots;
+use crate::engine::tasks::Tasks;
+use crate::engine::window::Window;
+
+/// The stages behind the detectors.
+#[derive(Debug)]
+pub(crate) struct Stages {
+    pub(crate) analyzers: Vec<Arc<dyn Analyzer>>,
+    pub(crate) fuser: Arc<dyn Fuser>,
+    pub(crate) remediators: Vec<Arc<dyn Remediator>>,
+    pub(crate) verifiers: Vec<Arc<dyn Verifier>>,
+}
+
+/// What may change while the engine runs.
+#[derive(Debug)]
+pub(crate) struct Controls {
+    pub(crate) mode: RwLock<Mode>,
+    pub(crate) flags: RwLock<Flags>,
+    pub(crate) kill_switch: KillSwitch,
+}
+
+/// Everything the engine's tasks share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) settings: EngineSettings,
+    pub(crate) policy: Policy,
+    pub(crate) controls: Controls,
+    pub(crate) topology: Arc<Topology>,
+    pub(crate) tenant: TenantId,
+    pub(crate) journal: JournalPorts,
+    pub(crate) coordinator: Arc<dyn Coordinator>,
+    pub(crate) approvals: Arc<dyn Approvals>,
+    pub(crate) notifier: Arc<dyn Notifier>,
+    pub(crate) stages: Stages,
+    pub(crate) intake: Arc<Intake>,
+    pub(crate) window: Arc<Window>,
+    pub(crate) vitals: Vitals,
+    pub(crate) slots: Slots,
+    pub(crate) tasks: Tasks,
+    pub(crate) cancellation: Cancellation,
+    pub(crate) seed: u64,
+    /// Draws names: seeded from the seed and the start time, so that two lives do not collide.
+    pub(crate) ids: Mutex<Rng>,
+    board: Mutex<Board>,
+    journals: Mutex<BTreeMap<IncidentId, Arc<IncidentJournal>>>,
+}
+
+impl Shared {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "called once, by the builder, with named locals"
+    )]
+    pub(crate) fn new(
+        settings: EngineSettings,
+        policy: Policy,
+        controls: Controls,
+        topology: Topology,
+        journal: JournalPorts,
+        (coordinator, approvals, notifier): (
+            Arc<dyn Coordinator>,
+            Arc<dyn Approvals>,
+            Arc<dyn Notifier>,
+        ),
+        stages: Stages,
+        (intake, window): (Arc<Intake>, Arc<Window>),
+        seed: u64,
+    ) -> Self {
+        let life = Rng::from_seed(seed).fork(journal.clock.now().as_nanos().unsigned_abs());
+        Self {
+            slots: Slots::new(settings.max_concurrent_heals),
+            settings,
+            policy,
+            controls,
+            topology: Arc::new(topology),
+            tenant: TenantId::default(),
+            journal,
+            coordinator,
+            approvals,
+            notifier,
+            stages,
+            intake,
+            window,
+            vitals: Vitals::default(),
+            tasks: Tasks::default(),
+            cancellation: Cancellation::default(),
+            seed,
+            ids: Mutex::new(life),
+            board: Mutex::default(),
+            journals: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.journal.clock
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.journal.clock.now()
+    }
+
+    pub(crate) fn board(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The journals of the open incidents.
+    pub(crate) fn journals(&self) -> MutexGuard<'_, BTreeMap<IncidentId, Arc<IncidentJournal>>> {
+        self.journals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The journal of an open incident.
+    pub(crate) fn journal_of(&self, id: IncidentId) -> Option<Arc<IncidentJournal>> {
+        self.journals().get(&id).map(Arc::clone)
+    }
+
+    pub(crate) fn grouping(&self) -> Grouping {
+        Grouping {
+            window: self.settings.correlation_window,
+            aftershock: self.settings.aftershock,
+            max_open: self.settings.max_open_incidents,
+        }
+    }
+
+    pub(crate) fn mode(&self) -> Mode {
+        self.controls
+            .mode
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(crate) fn flags(&self) -> Flags {
+        self.controls
+            .flags
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(crate) fn new_incident_id(&self) -> IncidentId {
+        IncidentId::new(
+            self.now(),
+            &mut self.ids.lock().unwrap_or_else(PoisonError::into_inner),
+        )
+    }
+
+    pub(crate) fn new_run_id(&self) -> RunId {
+        RunId::new(
+            self.now(),
+            &mut self.ids.lock().unwrap_or_else(PoisonError::into_inner),
+        )
+    }
+
+    /// The context of a call that is about no incident, or about `incident`, within `limit`.
+    pub(crate) fn context(&self, incident: Option<&Incident>, limit: Duration) -> Context {
+        let cx = Context::new(Arc::clone(self.clock()), self.seed)
+            .for_tenant(self.tenant.clone())
+            .with_flags(self.flags())
+            .observing(Arc::clone(&self.window) as Arc<_>)
+            .in_topology(Arc::clone(&self.topology))
+            .cancelled_by(self.cancellation.clone())
+            .within(limit);
+        match incident {
+            Some(incident) => cx.for_incident(incident.id),
+            None => cx,
+        }
+    }
+
+    /// Sleeps, or ends early because the engine shuts down. Says whether it may go on.
+    pub(crate) async fn pause(&self, duration: Duration) -> bool {
+        let mut sleep = self.clock().sleep(duration);
+        tokio::select! {
+            biased;
+            () = self.cancellation.cancelled() => false,
+            () = &mut sleep => true,
+        }
+    }
+
+    /// Notes what a plug-in did.
+    pub(crate) fn blame(&self, stage: &str, plugin: &str, report: &ErrorReport) {
+        tracing::warn!(stage, plugin, %report, "plug-in skipped");
+        self.vitals.blame(stage, plugin, report.clone(), self.now());
+    }
+}

@@ -1,0 +1,157 @@
+//! A configuration that is wrong says everything that is wrong, with its place, and starts nothing.
+
+use std::time::Duration;
+
+use homeostasis::core::record::{RiskLevel, Severity};
+use homeostasis::core::{ConfigError, Mode};
+use homeostasis::{Config, ConfigSource};
+
+fn violations(text: &str) -> Vec<String> {
+    let error: ConfigError = ConfigSource::new(text)
+        .named("homeostasis.yaml")
+        .read()
+        .unwrap_err();
+    error.violations().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn every_violation_is_named_at_once_with_path_line_and_range() {
+    let found = violations(
+        "\
+mode: fast
+engine:
+  tick: 0s
+  sample_queue: 99999999
+  tock: 1s
+policy:
+  breaker:
+    window: 0
+    failure_ratio: 1.5
+  limits:
+    - max: 3
+      window: 500ms
+    - window: 1h
+services:
+  gateway:
+    depends_on: [orders]
+    instances: 0
+conditions:
+  - name: errors
+    condition: error_ratio >
+",
+    );
+    let expected = [
+        "homeostasis.yaml:1:7: mode = \"fast\"",
+        "homeostasis.yaml:3:9: engine.tick = \"0s\", expected 1ms to 60s",
+        "homeostasis.yaml:4:17: engine.sample_queue = 99999999, expected 1 to 16777216",
+        "homeostasis.yaml:5:3: engine.tock = unknown field",
+        "homeostasis.yaml:9:20: policy.breaker.failure_ratio = 1.5",
+        "homeostasis.yaml:13:7: policy.limits[1].max is missing",
+        "homeostasis.yaml:17:16: services.gateway.instances = 0",
+        "homeostasis.yaml:20:16: conditions[0].condition = \"error_ratio >\"",
+    ];
+    for (line, start) in found.iter().zip(expected) {
+        assert!(
+            line.starts_with(start),
+            "{line}\nexpected {start}\nall: {found:#?}"
+        );
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+}
+
+#[test]
+fn ranges_and_references_are_checked_where_types_are_right() {
+    let found = violations(
+        "\
+services:
+  gateway: { depends_on: [ordres] }
+  orders: {}
+policy: { permit_ttl: 0s, limits: [{ max: 1, window: 1ms }] }
+",
+    );
+    assert_eq!(found.len(), 3, "{found:#?}");
+    assert!(
+        found[0].starts_with("homeostasis.yaml:2:26: services.gateway.depends_on"),
+        "{found:#?}"
+    );
+}
+
+#[test]
+fn an_overlay_is_laid_over_and_must_exist() {
+    let text = "
+mode: observe
+policy: { max_risk: low }
+environments:
+  production: { mode: auto, engine: { tick: 20ms } }
+";
+    let base = Config::parse(text).unwrap();
+    assert_eq!(
+        (base.mode, base.engine.tick),
+        (Mode::Observe, Duration::from_millis(100))
+    );
+    let config = ConfigSource::new(text)
+        .environment("production")
+        .read()
+        .unwrap();
+    assert_eq!(
+        (&config.mode, config.engine.tick),
+        (&Mode::Auto, Duration::from_millis(20))
+    );
+    assert_eq!(config.policy.max_risk, RiskLevel::Low);
+    assert_eq!(config.environment, "production");
+    let error = ConfigSource::new(text)
+        .environment("staging")
+        .read()
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("environments.staging"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_missing_variable_is_a_violation_and_a_default_is_none() {
+    let text = "node: ${NODE}\nstore: ${DATA:-/tmp}/j.redb\n";
+    let error = ConfigSource::new(text)
+        .variables(|_| None)
+        .read()
+        .unwrap_err();
+    assert!(error.to_string().contains("NODE"), "{error}");
+    let config = ConfigSource::new(text)
+        .variables(|name| (name == "NODE").then(|| "n1".to_owned()))
+        .read();
+    assert_eq!(config.unwrap().node.as_str(), "n1");
+}
+
+#[test]
+fn everything_that_can_be_said_is_read() {
+    let config = Config::parse(
+        "
+node: shop-1
+mode: approve
+store: var/journal.redb
+engine: { settle: 1s, max_concurrent_heals: 4 }
+policy:
+  pre_approved: [restart_process]
+  max_risk: high
+  max_radius: multiple_services
+  limits: [{ scope: action_on_target, max: 5, window: 1h }]
+  breaker: { consecutive_failures: 2, failure_ratio: 40%, window: 5, cool_down: 10m }
+flags: { heal: true, heal.orders: false }
+services:
+  gateway: { depends_on: [orders], critical: true }
+  orders: { instances: 3 }
+conditions:
+  - { name: errors, condition: error_ratio > 5%, for: 10s, severity: sev1 }
+playbooks: [playbooks]
+rules: [rules.yaml]
+",
+    )
+    .unwrap();
+    assert_eq!(config.conditions[0].severity, Some(Severity::Sev1));
+    assert_eq!(config.topology.n_instances(), 4);
+    assert!(!config.flags.is_on("heal.orders", true));
+    assert_eq!(config.policy.limits[0].max, 5);
+    assert!((config.policy.breaker.failure_ratio.get() - 0.4).abs() < 1e-12);
+    assert_eq!(config.playbooks.len() + config.rules.len(), 2);
+}

@@ -1,0 +1,225 @@
+//! What the engine does when a plug-in misbehaves: the others heal, the culprit is named.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use homeostasis::core::port::{MemoryStore, Store};
+use homeostasis::core::record::{Anomaly, Category, Finding, Role, Subject, Verdict, VerdictKind};
+use homeostasis::core::signal::SignalBatch;
+use homeostasis::core::stage::{
+    AnalyzeError, Analyzer, DetectError, Detector, Evidence, Verifier, VerifyError, VerifyRequest,
+};
+use homeostasis::core::{Context, Timestamp, async_trait};
+
+use crate::world::{World, blames, is, service, until};
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Misdeed {
+    Panic,
+    Hang,
+    Garbage,
+    Flood,
+    Fail,
+}
+
+#[derive(Debug)]
+struct Rogue(Misdeed);
+
+#[async_trait]
+impl Detector for Rogue {
+    fn name(&self) -> &str {
+        "rogue"
+    }
+
+    async fn detect(
+        &mut self,
+        _: &Context,
+        _: SignalBatch<'_>,
+    ) -> Result<Vec<Anomaly>, DetectError> {
+        let anomaly = |i: usize| {
+            let subject = Subject::Logs(i.to_string());
+            Anomaly::new("rogue", service("d"), subject, Timestamp::EPOCH).saying("nonsense")
+        };
+        match self.0 {
+            Misdeed::Panic => panic!("rogue detector"),
+            Misdeed::Hang => std::future::pending().await,
+            Misdeed::Garbage => {
+                let mut broken = anomaly(0);
+                broken.surprise = f64::NAN;
+                Ok(vec![broken])
+            }
+            Misdeed::Flood => Ok((0..100_000).map(anomaly).collect()),
+            Misdeed::Fail => Err(DetectError::invalid("model", "it was never trained")),
+        }
+    }
+}
+
+#[async_trait]
+impl Analyzer for Rogue {
+    fn name(&self) -> &str {
+        "rogue"
+    }
+
+    async fn analyze(&self, _: &Context, _: &Evidence<'_>) -> Result<Vec<Finding>, AnalyzeError> {
+        let unproven = Finding::new(
+            "rogue",
+            service("d"),
+            "magic",
+            Category::Unknown,
+            Role::Cause,
+            99.0,
+        );
+        match self.0 {
+            Misdeed::Panic => panic!("rogue analyzer"),
+            Misdeed::Hang => std::future::pending().await,
+            Misdeed::Garbage | Misdeed::Flood => Ok(vec![unproven]),
+            Misdeed::Fail => Err(AnalyzeError::invalid("evidence", "too little")),
+        }
+    }
+}
+
+#[async_trait]
+impl Verifier for Rogue {
+    fn name(&self) -> &str {
+        "rogue"
+    }
+
+    async fn verify(&self, cx: &Context, _: VerifyRequest<'_>) -> Result<Verdict, VerifyError> {
+        match self.0 {
+            Misdeed::Panic => panic!("rogue verifier"),
+            Misdeed::Hang => std::future::pending().await,
+            Misdeed::Fail => Err(VerifyError::invalid("criteria", "none")),
+            Misdeed::Garbage | Misdeed::Flood => {
+                Ok(Verdict::new(VerdictKind::Success, cx.now(), "looks fine"))
+            }
+        }
+    }
+}
+
+const MISDEEDS: [Misdeed; 5] = [
+    Misdeed::Panic,
+    Misdeed::Hang,
+    Misdeed::Garbage,
+    Misdeed::Flood,
+    Misdeed::Fail,
+];
+
+#[tokio::test(start_paused = true)]
+async fn a_rogue_detector_is_named_in_the_incident_and_the_others_heal() {
+    for misdeed in MISDEEDS {
+        let world = Arc::new(World::default());
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        let builder = world
+            .healer()
+            .store(Arc::clone(&store))
+            .detector(Rogue(misdeed));
+        let healer = builder.start().await.unwrap();
+        let mut events = healer.subscribe();
+        world.watch(&healer, &["a"]);
+        world.fall_ill("a");
+        let closed = until(&healer, &mut events, is("closed")).await;
+        assert_eq!((world.cures("a"), world.cures("d")), (1, 0), "{misdeed:?}");
+        let story = store.read(closed.incident).await.unwrap();
+        assert!(
+            story.iter().any(|event| blames(event, "rogue")),
+            "{misdeed:?}: {story:?}"
+        );
+        let blame = healer.health().blames.pop().unwrap();
+        assert_eq!(
+            (blame.stage.as_str(), blame.plugin.as_str()),
+            ("detector", "rogue")
+        );
+        healer.shutdown().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rogue_rests_longer_each_time() {
+    let world = Arc::new(World::default());
+    let healer = world
+        .healer()
+        .detector(Rogue(Misdeed::Panic))
+        .start()
+        .await
+        .unwrap();
+    healer.clock().sleep(Duration::from_secs(600)).await;
+    let times = healer.health().blames[0].times;
+    assert!((5..=12).contains(&times), "{times} calls in ten minutes");
+    healer.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn rogue_analyzers_and_verifiers_are_named_and_the_others_decide() {
+    for misdeed in MISDEEDS {
+        let world = Arc::new(World::default());
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        let builder = world.healer().store(Arc::clone(&store));
+        let healer = builder
+            .analyzer(Rogue(misdeed))
+            .verifier(Rogue(misdeed))
+            .start()
+            .await
+            .unwrap();
+        let mut events = healer.subscribe();
+        world.watch(&healer, &["a"]);
+        world.fall_ill("a");
+        let closed = until(&healer, &mut events, is("closed")).await;
+        assert_eq!(world.cures("a"), 1, "{misdeed:?}");
+        let story = store.read(closed.incident).await.unwrap();
+        assert!(
+            story.iter().any(|event| blames(event, "rogue")),
+            "{misdeed:?}"
+        );
+        healer.shutdown().await;
+    }
+}
+
+/// A detector that blocks its thread: the engine must run on more than one.
+#[derive(Debug)]
+struct Blocker(std::sync::mpsc::Receiver<()>);
+
+#[async_trait]
+impl Detector for Blocker {
+    fn name(&self) -> &str {
+        "blocker"
+    }
+
+    async fn detect(
+        &mut self,
+        _: &Context,
+        _: SignalBatch<'_>,
+    ) -> Result<Vec<Anomaly>, DetectError> {
+        // Blocks until the test lets go.
+        let _ = self.0.recv();
+        Ok(Vec::new())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_detector_that_blocks_its_thread_does_not_stop_the_others() {
+    let world = Arc::new(World::default());
+    let (release, blocked) = std::sync::mpsc::channel();
+    let mut settings = homeostasis::EngineSettings::default();
+    settings.settle = Duration::from_millis(10);
+    settings.tick = Duration::from_millis(10);
+    settings.detect_deadline = Duration::from_millis(50);
+    let builder = world
+        .healer()
+        .settings(settings)
+        .clock(Arc::new(homeostasis::SystemClock));
+    let healer = builder.detector(Blocker(blocked)).start().await.unwrap();
+    let mut events = healer.subscribe();
+    world.watch(&healer, &["a"]);
+    world.fall_ill("a");
+    until(&healer, &mut events, is("closed")).await;
+    assert_eq!(world.cures("a"), 1);
+    assert!(
+        healer
+            .health()
+            .blames
+            .iter()
+            .any(|blame| blame.plugin == "blocker")
+    );
+    drop(release);
+    healer.shutdown().await;
+}
