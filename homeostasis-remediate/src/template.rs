@@ -90,7 +90,7 @@ impl<'a> Template<'a> {
             match part {
                 Part::Literal(text) => out.push_str(text),
                 Part::Placeholder(name) if encode => {
-                    percent_encode(&bindings.value(name)?, &mut out)
+                    percent_encode(&bindings.value(name)?, &mut out);
                 }
                 Part::Placeholder(name) => out.push_str(&bindings.value(name)?),
             }

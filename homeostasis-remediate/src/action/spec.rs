@@ -201,7 +201,7 @@ impl ActionSpec {
                 Some(value) => {
                     param
                         .kind
-                        .check(value, &format!("/{}", param.name), templates, &mut problems)
+                        .check(value, &format!("/{}", param.name), templates, &mut problems);
                 }
             }
         }

@@ -8,7 +8,7 @@ use homeostasis_core::document::{
     one_of, parsed, ratio, raw, string,
 };
 use homeostasis_core::record::{Category, Comparison, RadiusLevel, Retry, Severity};
-use homeostasis_core::{ConfigError, Digest, Target};
+use homeostasis_core::{ConfigError, Digest, Target, Violation, Violations};
 use serde_json::{Map, Value};
 
 use super::check::CheckRegistry;
@@ -219,7 +219,7 @@ impl Shape for PreConditionShape<'_> {
         &self,
         node: &document::Node,
         path: &str,
-        violations: &mut homeostasis_core::Violations,
+        violations: &mut Violations,
     ) -> Option<PreCondition> {
         if node.as_str().is_some() {
             let condition = condition().read(node, path, violations)?;
@@ -360,7 +360,7 @@ fn arguments(d: &mut Fields<'_>) -> Map<String, Value> {
 }
 
 /// A violation at a JSON pointer below the step.
-fn place(d: &Fields<'_>, pointer: &str, expected: String) -> homeostasis_core::Violation {
+fn place(d: &Fields<'_>, pointer: &str, expected: String) -> Violation {
     let mut path = d.path().to_owned();
     for token in pointer.split('/').skip(1) {
         let token = token.replace("~1", "/").replace("~0", "~");
@@ -370,17 +370,14 @@ fn place(d: &Fields<'_>, pointer: &str, expected: String) -> homeostasis_core::V
             format!("{path}.{token}")
         };
     }
-    match d.node().pointer(pointer) {
-        Some(node) => node.violation(path, expected),
-        None => {
-            let span = d.node().span();
-            let missing =
-                homeostasis_core::Violation::new(path, "", expected).at(span.line, span.column);
-            match d.node().source() {
-                Some(source) => missing.in_source(source),
-                None => missing,
-            }
-        }
+    if let Some(node) = d.node().pointer(pointer) {
+        return node.violation(path, expected);
+    }
+    let span = d.node().span();
+    let missing = Violation::new(path, "", expected).at(span.line, span.column);
+    match d.node().source() {
+        Some(source) => missing.in_source(source),
+        None => missing,
     }
 }
 

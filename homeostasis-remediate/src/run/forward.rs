@@ -76,14 +76,13 @@ impl Forward<'_> {
         let known = run.step(StepPhase::Do, self.step_idx).clone();
         if let StepState::Ended { intent, outcome } = &known {
             match outcome {
-                StepOutcome::Done { .. } => return Ok(None),
                 StepOutcome::Skipped { reason } if intent.is_some() => {
                     // The log itself skips a step when the kill switch falls between intent and effect.
                     return Ok(Some(Outcome::Halted {
                         reason: reason.clone(),
                     }));
                 }
-                StepOutcome::Skipped { .. } => return Ok(None),
+                StepOutcome::Done { .. } | StepOutcome::Skipped { .. } => return Ok(None),
                 StepOutcome::Unknown { reason } => return Ok(Some(self.unknown(reason.clone()))),
                 StepOutcome::Failed { report }
                     if self.step.effect == EffectClass::Opaque

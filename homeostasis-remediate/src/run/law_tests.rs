@@ -282,13 +282,7 @@ impl Stage {
             match effect {
                 EffectClass::Read => assert_eq!(n, 0, "{story}"),
                 EffectClass::Idempotent => assert!(!done || n >= 1, "{story}"),
-                EffectClass::Keyed | EffectClass::Probeable => {
-                    assert!(
-                        n <= 1 && (!done || n == 1),
-                        "{story}: {n} effects of step {step_idx}"
-                    );
-                }
-                EffectClass::Opaque => {
+                EffectClass::Keyed | EffectClass::Probeable | EffectClass::Opaque => {
                     assert!(
                         n <= 1 && (!done || n == 1),
                         "{story}: {n} effects of step {step_idx}"

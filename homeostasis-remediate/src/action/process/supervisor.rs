@@ -196,7 +196,9 @@ impl ProcessError {
     /// What may be done next.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Unknown { .. } | Self::TooOften { .. } => ErrorKind::Permanent,
+            Self::Unknown { .. } | Self::TooOften { .. } | Self::Immortal { .. } => {
+                ErrorKind::Permanent
+            }
             Self::Io { source, .. } => match source.kind() {
                 io::ErrorKind::NotFound
                 | io::ErrorKind::PermissionDenied
@@ -204,7 +206,6 @@ impl ProcessError {
                 _ => ErrorKind::Transient,
             },
             Self::EndedEarly { .. } | Self::NotStarted { .. } => ErrorKind::Transient,
-            Self::Immortal { .. } => ErrorKind::Permanent,
         }
     }
 }
