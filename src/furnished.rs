@@ -11,11 +11,19 @@ use crate::builder::Builder;
 use crate::config::{ConditionRule, Config};
 use crate::engine::Homeostasis;
 
+/// An anomaly that lasts is raised again at least this often.
+#[cfg(feature = "detect")]
+const LONGEST_RERAISE: std::time::Duration = std::time::Duration::from_secs(60);
+
 /// What was collected and is put together at the start.
 #[derive(Debug, Default)]
 pub(crate) struct Parts {
-    /// Whether the rules that are shipped are wanted.
-    pub(crate) with_rules: bool,
+    /// Whether what is shipped is wanted: rules, and the detector of failing health checks.
+    #[cfg_attr(
+        not(any(feature = "rca", feature = "detect")),
+        expect(dead_code, reason = "nothing is shipped then")
+    )]
+    pub(crate) is_furnished: bool,
     pub(crate) store: Option<PathBuf>,
     pub(crate) conditions: Vec<ConditionRule>,
     pub(crate) rules: Vec<PathBuf>,
@@ -49,24 +57,10 @@ impl Homeostasis {
     ))]
     #[cfg_attr(docsrs, doc(cfg(feature = "default")))]
     pub fn builder() -> Builder {
-        use homeostasis_core::record::Severity;
-        use homeostasis_detect::{
-            HealthDetector, HealthDetectorConfig, PerSeries, Selector, Trend, TrendConfig,
-        };
+        use homeostasis_detect::{PerSeries, Selector, Trend, TrendConfig};
 
         let mut builder = Homeostasis::empty();
-        builder.parts.with_rules = true;
-        let health = HealthDetector::new(
-            "health",
-            HealthDetectorConfig {
-                reraise: Some(std::time::Duration::from_secs(60)),
-                severity_hint: Some(Severity::Sev2),
-                ..HealthDetectorConfig::default()
-            },
-        );
-        if let Some(health) = builder.parts.violations.absorb(health) {
-            builder = builder.detector(health);
-        }
+        builder.parts.is_furnished = true;
         if let Some(template) = builder
             .parts
             .violations
@@ -188,7 +182,7 @@ impl Builder {
 
     #[cfg(feature = "rca")]
     fn assemble_rules(self, violations: &mut Violations) -> Self {
-        if !self.parts.with_rules && self.parts.rules.is_empty() {
+        if !self.parts.is_furnished && self.parts.rules.is_empty() {
             return self;
         }
         let texts = read_all(&self.parts.rules, "rules", violations);
@@ -267,14 +261,30 @@ impl Builder {
 
     #[cfg(feature = "detect")]
     fn assemble_conditions(mut self, violations: &mut Violations) -> Self {
-        use homeostasis_detect::{SustainedCondition, SustainedConditionConfig};
+        use homeostasis_core::record::Severity;
+        use homeostasis_detect::{
+            HealthDetector, HealthDetectorConfig, SustainedCondition, SustainedConditionConfig,
+        };
+
+        // What lasts must be raised again before its absence is taken for recovery.
+        let reraise = Some((self.settings.quiet / 3).min(LONGEST_RERAISE));
+        if self.parts.is_furnished {
+            let config = HealthDetectorConfig {
+                reraise,
+                severity_hint: Some(Severity::Sev2),
+                ..HealthDetectorConfig::default()
+            };
+            if let Some(health) = violations.absorb(HealthDetector::new("health", config)) {
+                self = self.detector(health);
+            }
+        }
 
         for rule in std::mem::take(&mut self.parts.conditions) {
             let hint = rule.name.strip_prefix("playbook.").map(str::to_owned);
             let config = SustainedConditionConfig {
                 severity_hint: rule.severity,
                 playbook_hint: hint,
-                reraise: Some(std::time::Duration::from_secs(60)),
+                reraise,
                 ..SustainedConditionConfig::new(rule.condition, rule.duration)
             };
             let made = SustainedCondition::new(rule.name.clone(), config)

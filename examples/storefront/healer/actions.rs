@@ -25,7 +25,10 @@ pub(super) fn supervisor(deployment: &Deployment) -> Result<ProcessSupervisor, B
         spec.pid_file_writer = PidFileWriter::Process;
         spec.output_file = Some(service.output_file.clone());
         spec.grace = GRACE;
-        spec.intensity = RestartIntensity { max: 10, period: Duration::from_secs(60) };
+        spec.intensity = RestartIntensity {
+            max: 10,
+            period: Duration::from_secs(60),
+        };
         supervisor.register(service.name.as_str(), spec)?;
     }
     Ok(supervisor)

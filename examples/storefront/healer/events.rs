@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use homeostasis::Homeostasis;
-use homeostasis::core::record::{EventKind, HealEvent};
+use homeostasis::core::record::{Diagnosis, EventKind, HealEvent};
 use serde_json::{Value, json};
 
 use crate::BoxError;
@@ -97,8 +97,13 @@ async fn details(healer: &Homeostasis, event: &HealEvent) -> Result<Value, BoxEr
                 "service": cause.target.service_name(),
                 "cause": cause.cause,
                 "reason": cause.confidence.to_string(),
+                "evidence": evidence(diagnosis),
             }),
-            None => json!({ "kind": "not_diagnosed", "reason": diagnosis.to_string() }),
+            None => json!({
+                "kind": "not_diagnosed",
+                "reason": diagnosis.to_string(),
+                "evidence": evidence(diagnosis),
+            }),
         },
         EventKind::StepIntended { run, intent } => {
             let incident = healer.incident(event.incident).await?;
@@ -120,4 +125,17 @@ async fn details(healer: &Homeostasis, event: &HealEvent) -> Result<Value, BoxEr
         EventKind::Closed { .. } => json!({ "kind": "closed", "reason": event.to_string() }),
         other => json!({ "kind": other.name(), "reason": event.to_string() }),
     })
+}
+
+/// What the hypotheses rest on, one sentence each with its weight.
+fn evidence(diagnosis: &Diagnosis) -> Vec<String> {
+    let findings = diagnosis.hypotheses.iter().flat_map(|hypothesis| {
+        hypothesis.evidence.iter().map(move |finding| {
+            format!(
+                "{hypothesis}: {} {:+.1} {}",
+                finding.analyzer, finding.log_likelihood_ratio, finding.explanation
+            )
+        })
+    });
+    findings.collect()
 }

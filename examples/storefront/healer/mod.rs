@@ -6,6 +6,7 @@
 
 mod actions;
 mod events;
+mod pager;
 mod probes;
 
 use std::time::Duration;
@@ -35,6 +36,7 @@ pub(crate) async fn tend(shop: &Shop) -> Result<(), BoxError> {
     let builder = builder.store(std::sync::Arc::new(homeostasis::store::RedbStore::open(
         &shop.deployment.journal_file,
     )?));
+    let builder = builder.notifier(std::sync::Arc::new(pager::Pager::new(shop.log.clone())));
     let builder = watch_memory(builder)?;
     let builder = actions::register(builder, &shop.deployment, supervisor)?;
     let builder = probes::register(builder, &shop.deployment)?;
