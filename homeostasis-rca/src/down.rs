@@ -173,9 +173,10 @@ impl DownAnalyzer {
             finding.onset = Some(worst.onset);
             dead.push(finding);
         }
-        let reports = scope
+        let mut reports = scope
             .observations()
             .health(Some(&whole), scope.split, scope.to);
+        reports.retain(|report| scope.covers(report.at));
         let mut silent: Vec<Finding> = Vec::new();
         for check in Check::all(&reports) {
             let target = &check.last.target;

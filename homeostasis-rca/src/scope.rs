@@ -25,6 +25,8 @@ pub(crate) struct Scope<'a> {
     pub(crate) split: Timestamp,
     /// The estimated onset.
     pub(crate) onset: Timestamp,
+    /// The evidence itself: it knows which instants are another incident's.
+    evidence: Evidence<'a>,
     /// Services with anomalies.
     pub(crate) affected: BTreeSet<String>,
     /// Those, what they depend on, and who depends on them.
@@ -32,7 +34,7 @@ pub(crate) struct Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
-    pub(crate) fn new(cx: &'a Context, evidence: &Evidence<'_>) -> Self {
+    pub(crate) fn new(cx: &'a Context, evidence: &Evidence<'a>) -> Self {
         let affected: BTreeSet<String> = evidence
             .incident
             .anomalies
@@ -55,6 +57,7 @@ impl<'a> Scope<'a> {
             to: evidence.to,
             split,
             onset: evidence.incident.since,
+            evidence: *evidence,
             affected,
             services,
         }
@@ -69,7 +72,8 @@ impl<'a> Scope<'a> {
         let Ok(target) = Target::service(service) else {
             return Vec::new();
         };
-        let mut windows = self.observations().series_of(&target, self.from, self.to);
+        let windows = self.observations().series_of(&target, self.from, self.to);
+        let mut windows = self.own(windows);
         windows.sort_by(|a, b| a.key.cmp(&b.key));
         windows
     }
@@ -82,7 +86,8 @@ impl<'a> Scope<'a> {
         from: Timestamp,
     ) -> BTreeMap<Target, Vec<SeriesWindow>> {
         let labels = BTreeMap::from([("service".to_owned(), service.to_owned())]);
-        let mut windows = self.observations().series(metric, &labels, from, self.to);
+        let windows = self.observations().series(metric, &labels, from, self.to);
+        let mut windows = self.own(windows);
         windows.sort_by(|a, b| a.key.cmp(&b.key));
         let mut found: BTreeMap<Target, Vec<SeriesWindow>> = BTreeMap::new();
         for window in windows {
@@ -91,6 +96,20 @@ impl<'a> Scope<'a> {
             }
         }
         found
+    }
+
+    /// Whether what happened at `at` may belong to this incident or to the calm before it.
+    pub(crate) fn covers(&self, at: Timestamp) -> bool {
+        self.evidence.covers(at)
+    }
+
+    /// The windows without the points of other incidents.
+    fn own(&self, mut windows: Vec<SeriesWindow>) -> Vec<SeriesWindow> {
+        for window in &mut windows {
+            window.points.retain(|(at, _)| self.covers(*at));
+        }
+        windows.retain(|window| !window.points.is_empty());
+        windows
     }
 
     /// Whether `service` waits for `other` and not the other way round, so that the illness of the

@@ -72,7 +72,9 @@ impl RuleAnalyzer {
         let mut records = scope
             .observations()
             .logs(Some(&whole), scope.from, scope.to);
-        records.retain(|record| record.level >= Level::Warn || record.error.is_some());
+        records.retain(|record| {
+            scope.covers(record.at) && (record.level >= Level::Warn || record.error.is_some())
+        });
         // Of several records of one instant the same one is shown, in whatever order they come.
         records.sort_by(|a, b| a.at.cmp(&b.at).then_with(|| a.message.cmp(&b.message)));
         // By the writer, the rule's place and the accused: each is a finding of its own.
