@@ -6,3 +6,4 @@ pub mod patcher;
 
 pub use observations::RecordedObservations;
 pub mod store;
+pub mod remediator;
