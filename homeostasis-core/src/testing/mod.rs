@@ -5,5 +5,5 @@ mod observations;
 pub mod patcher;
 
 pub use observations::RecordedObservations;
-pub mod store;
 pub mod remediator;
+pub mod store;
