@@ -1,5 +1,7 @@
 //! The table of transitions: which event may follow which phase, and what it changes.
 
+use std::collections::BTreeSet;
+
 use crate::cycle::{
     IllegalTransition, Incident, MAX_ANOMALIES, MAX_WATCH_EXTENSIONS, Phase, refuse,
 };
@@ -48,6 +50,7 @@ impl Incident {
             blamed: Vec::new(),
             escalated: false,
             n_events: 1,
+            permitted: None,
         })
     }
 
@@ -122,12 +125,18 @@ impl Incident {
                 Phase::Planning
             }
             (EventKind::Planned { plans }, Phase::Planning) => {
+                // Which plan comes next, and what is taken back, is found by the plan's id.
+                let mut ids = BTreeSet::new();
+                if let Some(twice) = plans.iter().find(|plan| !ids.insert(plan.id)) {
+                    return Err(self.illegal(event, &format!("{} comes twice", twice.id)));
+                }
                 self.plans.clone_from(plans);
                 self.try_plan(0, "no plan applies")
             }
             (EventKind::Gated { plan, record }, Phase::Gating { plan_idx }) => {
                 let plan_idx = *plan_idx;
                 self.expect_plan(event, plan_idx, *plan)?;
+                self.permitted = (record.decision == GateDecision::Permitted).then_some(*plan);
                 match &record.decision {
                     GateDecision::Permitted => Phase::Gating { plan_idx },
                     GateDecision::NeedsApproval { expires, .. } => Phase::AwaitingApproval {
@@ -190,9 +199,13 @@ impl Incident {
                 if permitted.hash() != *plan_hash {
                     return Err(self.illegal(event, "the permit was for another plan"));
                 }
+                if self.permitted != Some(*plan) {
+                    return Err(self.illegal(event, "the gate did not permit the plan"));
+                }
                 if self.run(*run).is_some() {
                     return Err(self.illegal(event, "the run exists"));
                 }
+                self.permitted = None;
                 self.runs.push(RunState::new(
                     *run,
                     *plan,

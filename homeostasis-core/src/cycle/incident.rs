@@ -54,6 +54,8 @@ pub struct Incident {
     pub escalated: bool,
     /// How many events it has.
     pub n_events: u64,
+    /// Which plan the gate permitted last, until its run is opened.
+    pub(super) permitted: Option<PlanId>,
 }
 
 impl Incident {

@@ -17,8 +17,12 @@
 mod apply;
 mod effect;
 mod incident;
+#[cfg(test)]
+mod laws;
 mod phase;
 mod step;
+#[cfg(test)]
+mod walk;
 
 use crate::id::IncidentId;
 use crate::record::HealEvent;

@@ -23,17 +23,17 @@ impl Incident {
         if run != open || undoing != (phase == StepPhase::Undo) {
             return Err(self.illegal(event, "another run or phase is open"));
         }
-        let known = self
-            .run(run)
-            .and_then(|state| state.phase(phase).get(step_idx))
-            .cloned();
-        let Some(known) = known else {
+        let Some(state) = self.run(run) else {
+            return Err(self.illegal(event, "no run is open"));
+        };
+        let Some(known) = state.phase(phase).get(step_idx).cloned() else {
             return Err(self.illegal(event, "the plan has no such step"));
         };
         let next = match (&event.kind, known) {
-            (EventKind::StepIntended { intent, .. }, known)
-                if intent.attempt > known.attempts() && !known.is_settled() =>
-            {
+            (EventKind::StepIntended { intent, .. }, _) => {
+                if let Some(objection) = state.objection(intent) {
+                    return Err(self.illegal(event, &objection));
+                }
                 StepState::InFlight(intent.clone())
             }
             (EventKind::StepEnded { outcome, .. }, StepState::InFlight(intent)) => {
@@ -52,7 +52,7 @@ impl Incident {
                 intent: None,
                 outcome: outcome.clone(),
             },
-            _ => return Err(self.illegal(event, "intent and outcome are out of order")),
+            _ => return Err(self.illegal(event, "an outcome without an intent")),
         };
         if let Some(slot) = self
             .run_mut(run)
