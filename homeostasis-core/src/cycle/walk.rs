@@ -104,7 +104,7 @@ pub(super) fn report() -> ErrorReport {
 }
 
 pub(super) fn plans(tape: &mut Tape) -> Vec<Plan> {
-    let n_plans = tape.below(MAX_PLANS + 1);
+    let n_plans = tape.pick(&[0, 1, 2, MAX_PLANS, 1, 2, MAX_PLANS]);
     (0..n_plans as u128)
         .map(|number| {
             let target = Target::service("orders").unwrap();
@@ -133,7 +133,6 @@ pub(super) fn plans(tape: &mut Tape) -> Vec<Plan> {
 fn gated(tape: &mut Tape, plan: PlanId, until: Timestamp) -> EventKind {
     let decision = tape.pick(&[
         GateDecision::Permitted,
-        GateDecision::Permitted,
         GateDecision::Refused,
         GateDecision::NeedsApproval {
             approvals: 1,
@@ -142,6 +141,9 @@ fn gated(tape: &mut Tape, plan: PlanId, until: Timestamp) -> EventKind {
         GateDecision::Deferred { until },
         GateDecision::Recommended,
         GateDecision::Escalated,
+        GateDecision::Permitted,
+        GateDecision::Permitted,
+        GateDecision::Permitted,
     ]);
     let record = GateRecord {
         decision,
@@ -164,6 +166,8 @@ fn outcome(tape: &mut Tape) -> Outcome {
         Outcome::Halted {
             reason: "stop".to_owned(),
         },
+        Outcome::Completed,
+        Outcome::Completed,
     ])
 }
 
@@ -358,98 +362,124 @@ fn step_event(
     }
 }
 
-/// Any event at all: ids, hashes, tokens and steps that fit and that do not, in any order.
-pub(super) fn anything(tape: &mut Tape, walk: &Walk) -> HealEvent {
+/// Every kind of event next in sequence, with ids, hashes, tokens and steps that fit and that
+/// nearly fit.
+pub(super) fn candidates(walk: &Walk) -> Vec<HealEvent> {
     let state = &walk.state;
-    let at = state.updated_at;
-    let plan = match state.plans.len() {
-        0 => Plan::new(
-            PlanId::from_u128(77),
-            state.id,
-            "test",
-            "foreign",
-            Target::service("orders").unwrap(),
-        ),
-        n => state.plans[tape.below(n)].clone(),
-    };
-    let plan_id = tape.pick(&[plan.id, plan.id, plan.id, PlanId::from_u128(77)]);
-    let plan_hash = tape.pick(&[plan.hash(), plan.hash(), plan.hash(), Digest::of("other")]);
-    let run = RunId::from_u128(tape.below(state.runs.len() + 2) as u128);
-    let token = FencingToken::new(tape.below(5) as u64);
-    let step_idx = tape.below(MAX_STEPS + 1);
-    let phase = tape.pick(&[StepPhase::Do, StepPhase::Undo]);
-    let kind = match tape.below(18) {
-        0 => walk.events[0].kind.clone(),
-        1 => aside(tape),
-        2 => EventKind::Diagnosed {
+    let mut kinds = vec![
+        walk.events[0].kind.clone(),
+        aside(&mut Tape::new(vec![0])),
+        aside(&mut Tape::new(vec![1])),
+        EventKind::Diagnosed {
             diagnosis: Diagnosis::abstain("a test"),
         },
-        3 => {
-            let mut plans = plans(tape);
-            if let Some(first) = plans.first().cloned()
-                && tape.chance()
-            {
-                plans.push(first);
-            }
-            EventKind::Planned { plans }
-        }
-        4 | 5 => gated(tape, plan_id, at),
-        6 => EventKind::ApprovalDecided {
-            plan: plan_id,
-            plan_hash,
-            granted: tape.chance(),
-            by: "bob".to_owned(),
-            reason: "because".to_owned(),
-        },
-        7 => EventKind::Woken { plan: plan_id },
-        8 => EventKind::RunOpened {
-            run,
-            plan: plan_id,
-            plan_hash,
-            token,
-        },
-        9 => EventKind::RunResumed { run, token },
-        10 | 11 => {
-            let attempt = u32::try_from(tape.below(4)).unwrap();
-            intent(run, step_idx, phase, attempt, &plan)
-        }
-        12 => EventKind::StepEnded {
-            run,
-            step_idx,
-            phase,
-            outcome: step_outcome(tape),
-        },
-        13 => EventKind::RunEnded {
-            run,
-            outcome: outcome(tape),
-        },
-        14 => EventKind::Verified {
-            run,
-            verdict: verdict(tape, at),
-        },
-        15 => EventKind::UndoEnded {
-            run,
-            outcome: outcome(tape),
-        },
-        16 => EventKind::Escalated {
+        EventKind::Escalated {
             reason: "help".to_owned(),
         },
-        _ => EventKind::Closed {
-            resolution: tape.pick(&[
-                Resolution::Recovered,
-                Resolution::Healed { run },
-                Resolution::Manual {
-                    by: "ann".to_owned(),
-                    note: "done".to_owned(),
-                },
-            ]),
-        },
+    ];
+    for choices in [vec![], vec![1], vec![2, 2, 1, 1, 0, 1, 0, 1]] {
+        let plans = plans(&mut Tape::new(choices));
+        kinds.push(EventKind::Planned {
+            plans: plans.iter().chain(plans.first()).cloned().collect(),
+        });
+        kinds.push(EventKind::Planned { plans });
+    }
+    for plan in &state.plans {
+        plan_events(plan, state, &mut kinds);
+    }
+    let foreign = RunId::from_u128(77);
+    let known = state.runs.iter().rev().take(2).map(|run| run.run);
+    for run in known.chain([foreign]) {
+        run_events(run, state, &mut kinds);
+    }
+    kinds.push(EventKind::Closed {
+        resolution: Resolution::Recovered,
+    });
+    kinds
+        .into_iter()
+        .map(|kind| walk.next_event(kind))
+        .collect()
+}
+
+fn plan_events(plan: &Plan, state: &Incident, kinds: &mut Vec<EventKind>) {
+    let until = state.updated_at;
+    kinds.extend((0..6).map(|choice| gated(&mut Tape::new(vec![choice]), plan.id, until)));
+    kinds.push(EventKind::Woken { plan: plan.id });
+    for plan_hash in [plan.hash(), Digest::of("other")] {
+        for granted in [true, false] {
+            kinds.push(EventKind::ApprovalDecided {
+                plan: plan.id,
+                plan_hash,
+                granted,
+                by: "bob".to_owned(),
+                reason: "because".to_owned(),
+            });
+        }
+        let newest = state.runs.last().map(|run| run.run);
+        for run in newest.into_iter().chain([unused(state)]) {
+            kinds.push(EventKind::RunOpened {
+                run,
+                plan: plan.id,
+                plan_hash,
+                token: FencingToken::new(1),
+            });
+        }
+    }
+}
+
+fn run_events(run: RunId, state: &Incident, kinds: &mut Vec<EventKind>) {
+    let known = state.run(run);
+    let token = known.map_or(1, |run| run.token.get());
+    for token in [token - 1, token, token + 1].map(FencingToken::new) {
+        kinds.push(EventKind::RunResumed { run, token });
+    }
+    for choice in 0..4 {
+        let tape = || Tape::new(vec![choice]);
+        let outcome = outcome(&mut tape());
+        kinds.push(EventKind::UndoEnded {
+            run,
+            outcome: outcome.clone(),
+        });
+        kinds.push(EventKind::RunEnded { run, outcome });
+        kinds.push(EventKind::Verified {
+            run,
+            verdict: verdict(&mut tape(), state.updated_at),
+        });
+    }
+    kinds.push(EventKind::Closed {
+        resolution: Resolution::Healed { run },
+    });
+    let plan = known.and_then(|known| state.plan(known.plan));
+    let (Some(known), Some(plan)) = (known, plan) else {
+        return;
     };
-    let mut event = walk.next_event(kind);
+    for phase in [StepPhase::Do, StepPhase::Undo] {
+        for step_idx in 0..=plan.steps.len() {
+            let attempts = known
+                .phase(phase)
+                .get(step_idx)
+                .map_or(0, StepState::attempts);
+            for attempt in [attempts, attempts + 1] {
+                kinds.push(intent(run, step_idx, phase, attempt, plan));
+            }
+            kinds.extend((0..4).map(|choice| EventKind::StepEnded {
+                run,
+                step_idx,
+                phase,
+                outcome: step_outcome(&mut Tape::new(vec![choice])),
+            }));
+        }
+    }
+}
+
+/// Any of the candidates, and now and then one out of sequence or of another incident.
+pub(super) fn anything(tape: &mut Tape, walk: &Walk) -> HealEvent {
+    let mut candidates = candidates(walk);
+    let mut event = candidates.swap_remove(tape.below(candidates.len()));
     match tape.below(12) {
-        0 => event.seq += 1,
-        1 => event.seq = event.seq.saturating_sub(1),
-        2 => event.incident = IncidentId::from_u128(2),
+        1 => event.seq += 1,
+        2 => event.seq = event.seq.saturating_sub(1),
+        3 => event.incident = IncidentId::from_u128(2),
         _ => {}
     }
     event

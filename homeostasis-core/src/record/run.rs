@@ -278,7 +278,10 @@ impl RunState {
     /// not, and only what may have happened is taken back.
     pub(crate) fn objection(&self, intent: &StepIntent) -> Option<String> {
         let Some(known) = self.phase(intent.phase).get(intent.step_idx) else {
-            return Some(format!("the plan has {} steps", self.steps.len()));
+            return Some(format!(
+                "expected a step of the plan, which has {}",
+                self.steps.len()
+            ));
         };
         if known.is_settled() {
             return Some("it is settled".to_owned());

@@ -234,3 +234,6 @@ impl<'a> RunLog<'a> {
         Ok(grant.lease.fence())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,9 @@
 pub mod analyzer;
 mod observations;
 pub mod patcher;
-
-pub use observations::RecordedObservations;
+mod permit;
 pub mod remediator;
 pub mod store;
+
+pub use observations::RecordedObservations;
+pub use permit::permit_for;
