@@ -308,10 +308,10 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn whatever_event_meets_a_state_is_lawful_or_refused(choices in choices(400)) {
+    fn whatever_event_meets_a_state_is_lawful_or_refused(choices in choices(300)) {
         let mut tape = Tape::new(choices);
         while !tape.is_empty() {
             let mut walk = Walk::begin();
