@@ -260,7 +260,18 @@ impl Heal {
                     })
             };
             match answer.and_then(|made| check(made, violation)) {
-                Ok(made) => plans.extend(made),
+                Ok(made) => {
+                    for plan in made {
+                        // The cycle tells plans apart by their ids and refuses two with one.
+                        if plans.iter().any(|known| known.id == plan.id) {
+                            let twice = format!("broke its post-condition: {} twice", plan.id);
+                            let report = ErrorReport::message(ErrorKind::Permanent, twice);
+                            kinds.push(self.blamed("remediator", &name, report));
+                        } else {
+                            plans.push(plan);
+                        }
+                    }
+                }
                 Err(report) => kinds.push(self.blamed("remediator", &name, report)),
             }
         }

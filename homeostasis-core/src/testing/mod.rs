@@ -4,7 +4,9 @@ pub mod analyzer;
 pub mod detector;
 mod observations;
 pub mod patcher;
-
-pub use observations::RecordedObservations;
+mod permit;
 pub mod remediator;
 pub mod store;
+
+pub use observations::RecordedObservations;
+pub use permit::permit_for;

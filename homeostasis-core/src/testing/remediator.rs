@@ -12,60 +12,17 @@ use async_trait::async_trait;
 
 use crate::context::Context;
 use crate::cycle::{Incident, Phase, replay, transition};
-use crate::flags::{Flags, KillSwitch, Mode};
+use crate::flags::KillSwitch;
 use crate::id::{NodeId, RunId, TenantId};
-use crate::policy::{
-    Approval, BreakerState, Gate, GateDecision, GateFacts, GateRecord, Permit, Policy, Purpose,
-};
+use crate::policy::{GateDecision, GateRecord, Permit, Policy};
 use crate::port::{Fence, FencingToken, Lease, StoreError};
 use crate::record::{
-    Anomaly, BlastRadius, Diagnosis, EventKind, HealEvent, Outcome, Plan, RadiusLevel, RunState,
-    SCHEMA_VERSION, Severity, Subject, Verdict, VerdictKind,
+    Anomaly, Diagnosis, EventKind, HealEvent, Outcome, Plan, RunState, SCHEMA_VERSION, Severity,
+    Subject, Verdict, VerdictKind,
 };
 use crate::stage::{ExecuteError, Remediator, RunJournal, RunLog};
+use crate::testing::permit_for;
 use crate::time::Timestamp;
-
-/// A permit for `run` of `plan` under the lease with `token`, from the real gate in auto mode and
-/// with three approvals; good for the default policy's permit lifetime from `now`.
-///
-/// # Panics
-/// If the gate refuses.
-pub fn permit_for(plan: &Plan, run: RunId, token: FencingToken, now: Timestamp) -> Permit {
-    let approvals = ["ann", "bob", "cleo"].map(|by| Approval {
-        plan_hash: plan.hash(),
-        by: by.to_owned(),
-    });
-    let facts = GateFacts {
-        now,
-        purpose: Purpose::Execute,
-        kill_switch: false,
-        mode: &Mode::Auto,
-        flags: &Flags::default(),
-        policy: &Policy::default(),
-        severity: Severity::Sev2,
-        incident_radius: BlastRadius {
-            level: RadiusLevel::SingleInstance,
-            instances: 1,
-            services: 1,
-            risk_score: 1.0,
-        },
-        critical_service: false,
-        breaker: Some(&BreakerState::default()),
-        limits: Some(Vec::new()),
-        last_run: None,
-        same_action_runs: 0,
-        approvals: &approvals,
-    };
-    let (record, clearance) = Gate::ask(plan, &facts);
-    let lease = Lease::new(
-        plan.target.to_string(),
-        token,
-        now + Policy::default().permit_ttl,
-    );
-    clearance
-        .unwrap_or_else(|| panic!("the gate refuses the test's plan: {record}"))
-        .with_lease(run, lease)
-}
 
 /// When a process dies, counted in writes to the journal from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -304,7 +261,7 @@ impl RunHarness {
         crash: Crash,
     ) -> Result<Outcome, ExecuteError> {
         let token = self.begin(cx, crash);
-        let permit = permit_for(&self.plan, self.run, token, cx.now());
+        let permit = self.permit(token, cx.now());
         let mut log = self.log(cx);
         let outcome = remediator.execute(cx, permit, &mut log).await?;
         self.end(
@@ -348,7 +305,7 @@ impl RunHarness {
         crash: Crash,
     ) -> Result<Outcome, ExecuteError> {
         let token = self.begin(cx, crash);
-        let permit = permit_for(&self.plan, self.run, token, cx.now());
+        let permit = self.permit(token, cx.now());
         let mut log = self.log(cx);
         let outcome = remediator.undo(cx, permit, &mut log).await?;
         self.end(
@@ -372,6 +329,12 @@ impl RunHarness {
         state.writes = 0;
         state.dead = false;
         token
+    }
+
+    fn permit(&self, token: FencingToken, now: Timestamp) -> Permit {
+        let expires = now + Policy::default().permit_ttl;
+        let lease = Lease::new(self.plan.target.to_string(), token, expires);
+        permit_for(&self.plan, self.run, lease, now)
     }
 
     fn end(&self, kind: EventKind, now: Timestamp) {
