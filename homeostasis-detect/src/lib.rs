@@ -1,1 +1,45 @@
 #![doc = include_str!("../README.md")]
+
+mod check;
+mod condition;
+mod duration_text;
+mod health;
+mod pattern;
+mod prose;
+mod recent;
+mod scale;
+mod series;
+mod side;
+mod stat;
+mod state;
+
+pub use condition::{SustainedCondition, SustainedConditionConfig};
+pub use health::{HealthDetector, HealthDetectorConfig};
+pub use pattern::{RateOfChange, RateOfChangeConfig, Trend, TrendConfig};
+pub use series::{
+    AlertState, Alerting, AlertingConfig, PerSeries, Selector, SeriesCounts, Transition,
+};
+pub use side::{Amount, Side};
+pub use stat::{Ewma, EwmaConfig, MovingAverage, MovingAverageConfig};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn public_types_cross_threads() {
+        fn check<T: Send + Sync + 'static>() {}
+        fn can_move<T: Send + 'static>() {}
+        check::<(Ewma, MovingAverage, RateOfChange, Trend)>();
+        check::<(
+            EwmaConfig,
+            MovingAverageConfig,
+            RateOfChangeConfig,
+            TrendConfig,
+        )>();
+        check::<(Alerting, AlertingConfig, AlertState, Selector)>();
+        check::<(SustainedCondition, SustainedConditionConfig)>();
+        check::<(HealthDetector, HealthDetectorConfig)>();
+        can_move::<PerSeries<Box<dyn homeostasis_core::stage::SeriesDetector>>>();
+    }
+}

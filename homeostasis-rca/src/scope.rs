@@ -8,8 +8,12 @@ use homeostasis_core::stage::Evidence;
 use homeostasis_core::{Context, Observations, SeriesWindow, Target, Timestamp};
 
 /// How long before the estimated onset the incident may in truth have begun: detectors need a
-/// few samples to be sure, and callees fall ill before their callers are seen to.
-pub(crate) const GUARD: Duration = Duration::from_secs(30);
+/// few samples to be sure, and callees fall ill before their callers are seen to. Longer, and the
+/// end of an earlier incident would be taken for the beginning of this one.
+pub(crate) const GUARD: Duration = Duration::from_secs(15);
+
+/// How much later than its caller a callee may seem to fall ill and still be the reason.
+pub(crate) const TOLERANCE: Duration = Duration::from_secs(30);
 
 /// The services and the stretch in which the cause is sought.
 #[derive(Debug)]
@@ -19,6 +23,8 @@ pub(crate) struct Scope<'a> {
     pub(crate) to: Timestamp,
     /// Where the stretch that may be ill begins: the onset minus [`GUARD`].
     pub(crate) split: Timestamp,
+    /// The estimated onset.
+    pub(crate) onset: Timestamp,
     /// Services with anomalies.
     pub(crate) affected: BTreeSet<String>,
     /// Those, what they depend on, and who depends on them.
@@ -48,6 +54,7 @@ impl<'a> Scope<'a> {
             from,
             to: evidence.to,
             split,
+            onset: evidence.incident.since,
             affected,
             services,
         }
@@ -86,11 +93,11 @@ impl<'a> Scope<'a> {
         found
     }
 
-    /// Whether `caller` waits for `callee` and not the other way round, so that the illness of the
-    /// callee shows in the caller.
-    pub(crate) fn waits_for(&self, caller: &str, callee: &str) -> bool {
+    /// Whether `service` waits for `other` and not the other way round, so that the illness of the
+    /// other shows in the service.
+    pub(crate) fn waits_for(&self, service: &str, other: &str) -> bool {
         let topology = self.cx.topology();
-        topology.depends_on(caller, callee) && !topology.depends_on(callee, caller)
+        topology.depends_on(service, other) && !topology.depends_on(other, service)
     }
 }
 

@@ -1,1 +1,10 @@
 #![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod action;
+mod file;
+pub mod playbook;
+pub mod run;
+mod template;
+
+pub use run::PlaybookRemediator;

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
+use serde_json::Value;
+
 use crate::record::{Direction, Expectation};
+use crate::stage::DetectError;
 use crate::time::Timestamp;
 use crate::unit::Score;
 
@@ -39,10 +42,47 @@ impl KernelScore {
 pub trait SeriesDetector: fmt::Debug + Send {
     /// Scores the sample, then learns it.
     fn update(&mut self, at: Timestamp, value: Option<f64>) -> KernelScore;
+
+    /// What it makes of the last sample, as the middle of a sentence (`grows by 5 % per hour`), if it
+    /// has more to say than what was seen and what was expected.
+    fn explain(&self) -> Option<String> {
+        None
+    }
+
+    /// Its state, if it can be stored; the configuration is not part of it.
+    fn save(&self) -> Option<Value> {
+        None
+    }
+
+    /// Takes a stored state up again; scores afterwards are the same to the bit.
+    ///
+    /// # Errors
+    /// If it has no state that can be stored, or this one does not fit its configuration; the
+    /// present state is then kept.
+    fn load(&mut self, _: &Value) -> Result<(), DetectError> {
+        Err(DetectError::invalid(
+            "stored state",
+            "this kernel keeps no state that can be stored",
+        ))
+    }
 }
+
+const _: fn(&dyn SeriesDetector) = |_| {};
 
 impl<T: SeriesDetector + ?Sized> SeriesDetector for Box<T> {
     fn update(&mut self, at: Timestamp, value: Option<f64>) -> KernelScore {
         (**self).update(at, value)
+    }
+
+    fn explain(&self) -> Option<String> {
+        (**self).explain()
+    }
+
+    fn save(&self) -> Option<Value> {
+        (**self).save()
+    }
+
+    fn load(&mut self, state: &Value) -> Result<(), DetectError> {
+        (**self).load(state)
     }
 }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use crate::context::Context;
-use crate::cycle::{Incident, Phase, replay};
+use crate::cycle::{Incident, Phase, replay, transition};
 use crate::flags::KillSwitch;
 use crate::id::{NodeId, RunId, TenantId};
 use crate::policy::{GateDecision, GateRecord, Permit, Policy};
@@ -51,6 +51,8 @@ pub struct CrashJournal {
 #[derive(Debug)]
 struct JournalState {
     events: Vec<HealEvent>,
+    /// The fold of the events.
+    incident: Incident,
     newest: FencingToken,
     crash: Crash,
     writes: usize,
@@ -71,19 +73,22 @@ impl CrashJournal {
 impl JournalState {
     /// Stores an event, checked against the cycle.
     fn store(&mut self, kind: EventKind, at: Timestamp) {
-        let first = self.events.first().map(|event| event.incident);
-        let incident = first.expect("the harness opened the incident");
-        self.events.push(HealEvent {
-            schema_version: SCHEMA_VERSION,
-            incident,
-            seq: self.events.len() as u64,
-            at,
-            node: NodeId::default(),
-            kind,
-        });
-        if let Err(illegal) = replay(&self.events) {
+        let event = event(&self.incident, kind, at);
+        if let Err(illegal) = self.incident.apply(&event) {
             panic!("the executor wrote what cannot follow: {illegal}");
         }
+        self.events.push(event);
+    }
+}
+
+fn event(incident: &Incident, kind: EventKind, at: Timestamp) -> HealEvent {
+    HealEvent {
+        schema_version: SCHEMA_VERSION,
+        incident: incident.id,
+        seq: incident.n_events,
+        at,
+        node: NodeId::default(),
+        kind,
     }
 }
 
@@ -146,16 +151,9 @@ impl RunHarness {
             panic!("the test's plan is no plan: {violation}");
         }
         let run = RunId::from_u128(plan.id.as_u128() + 1);
-        let mut state = JournalState {
-            events: Vec::new(),
-            newest: FencingToken::new(1),
-            crash: Crash::Never,
-            writes: 0,
-            dead: false,
-        };
         let subject = Subject::Health("test".to_owned());
         let anomaly = Anomaly::new("test", plan.target.clone(), subject, now).saying("it is ill");
-        state.events.push(HealEvent {
+        let opened = HealEvent {
             schema_version: SCHEMA_VERSION,
             incident: plan.incident,
             seq: 0,
@@ -167,7 +165,16 @@ impl RunHarness {
                 severity: Severity::Sev2,
                 radius: plan.radius,
             },
-        });
+        };
+        let (incident, _) = transition(None, &opened).expect("an incident may be opened");
+        let mut state = JournalState {
+            events: vec![opened],
+            incident,
+            newest: FencingToken::new(1),
+            crash: Crash::Never,
+            writes: 0,
+            dead: false,
+        };
         let diagnosis = Diagnosis::abstain("a test");
         state.store(EventKind::Diagnosed { diagnosis }, now);
         let plans = vec![plan.clone()];

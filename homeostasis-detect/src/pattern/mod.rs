@@ -1,0 +1,8 @@
+//! Kernels that look at the shape of a series: how fast it moves, and for how long.
+
+mod rate_of_change;
+mod slope;
+mod trend;
+
+pub use rate_of_change::{RateOfChange, RateOfChangeConfig};
+pub use trend::{Trend, TrendConfig};

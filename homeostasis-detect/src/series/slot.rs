@@ -1,0 +1,123 @@
+//! One watched series: its kernel, where its alarm stands, and its last points.
+
+use std::sync::Arc;
+
+use homeostasis_core::record::Anomaly;
+use homeostasis_core::signal::SeriesKey;
+use homeostasis_core::stage::{DetectError, KernelScore, SeriesDetector};
+use homeostasis_core::{Target, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::alerting::{AlertState, Alerting, Transition};
+use crate::prose;
+use crate::recent::Recent;
+
+#[derive(Debug)]
+pub(super) struct Slot<K> {
+    pub(super) key: Arc<SeriesKey>,
+    pub(super) target: Target,
+    pub(super) last_seen: Timestamp,
+    kernel: K,
+    alert: AlertState,
+    recent: Recent,
+}
+
+/// A slot as it is stored.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StoredSlot {
+    pub(super) key: SeriesKey,
+    last_seen: Timestamp,
+    kernel: Value,
+    alert: AlertState,
+    recent: Recent,
+}
+
+/// An alarm before it has a name: what was found in which sample.
+pub(super) struct Alarm {
+    pub(super) score: KernelScore,
+    pub(super) since: Timestamp,
+    pub(super) explanation: String,
+    pub(super) recent: Vec<(Timestamp, f64)>,
+}
+
+impl Alarm {
+    /// Fills in what was found.
+    pub(super) fn describe(self, anomaly: &mut Anomaly, value: f64) {
+        anomaly.since = self.since;
+        anomaly.score = self.score.score;
+        // A stranger's kernel may break its contract; the engine would blame the adapter for it.
+        anomaly.surprise = if self.score.surprise.is_finite() {
+            self.score.surprise.max(0.0)
+        } else {
+            0.0
+        };
+        anomaly.direction = self.score.direction;
+        anomaly.observed = Some(value);
+        anomaly.expected = self.score.expected;
+        anomaly.explanation = self.explanation;
+        anomaly.series = self.recent;
+    }
+}
+
+impl<K: SeriesDetector> Slot<K> {
+    pub(super) fn new(key: Arc<SeriesKey>, target: Target, at: Timestamp, kernel: K) -> Self {
+        Self {
+            key,
+            target,
+            last_seen: at,
+            kernel,
+            alert: AlertState::default(),
+            recent: Recent::default(),
+        }
+    }
+
+    /// Takes a sample; an alarm if it raises one.
+    pub(super) fn take(&mut self, alerting: &Alerting, at: Timestamp, value: f64) -> Option<Alarm> {
+        self.last_seen = self.last_seen.max(at);
+        if !value.is_finite() {
+            self.kernel.update(at, None);
+            return None;
+        }
+        let score = self.kernel.update(at, Some(value));
+        self.recent.push(at, value);
+        let (Transition::Raised { since } | Transition::Reraised { since }) =
+            alerting.step(&mut self.alert, at, score.score)
+        else {
+            return None;
+        };
+        let found = self.kernel.explain().unwrap_or_else(|| {
+            format!(
+                "is {}, expected {}",
+                prose::number(value),
+                prose::expectation(&score.expected)
+            )
+        });
+        Some(Alarm {
+            explanation: format!("{} {found}, since {since}", self.key),
+            score,
+            since,
+            recent: self.recent.to_vec(),
+        })
+    }
+
+    pub(super) fn save(&self) -> Option<StoredSlot> {
+        Some(StoredSlot {
+            key: (*self.key).clone(),
+            last_seen: self.last_seen,
+            kernel: self.kernel.save()?,
+            alert: self.alert,
+            recent: self.recent.clone(),
+        })
+    }
+
+    /// Takes up what was stored.
+    pub(super) fn load(&mut self, stored: StoredSlot) -> Result<(), DetectError> {
+        self.kernel.load(&stored.kernel)?;
+        self.last_seen = stored.last_seen;
+        self.alert = stored.alert;
+        self.recent = stored.recent;
+        Ok(())
+    }
+}

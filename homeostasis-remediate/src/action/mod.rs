@@ -1,0 +1,193 @@
+//! Actions: the verbs of playbooks. Each declares what it may do before it does it.
+
+mod cache;
+mod call;
+mod deployment_slot;
+mod flag;
+mod function;
+mod http;
+mod intensity;
+#[cfg(test)]
+mod laws;
+mod pool;
+#[cfg(all(feature = "process", target_os = "linux"))]
+mod process;
+#[cfg(all(feature = "process", target_os = "linux"))]
+mod program;
+mod registry;
+mod spec;
+mod task;
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use homeostasis_core::record::{EffectClass, Inverse};
+use homeostasis_core::{Context, Target};
+use serde_json::{Map, Value};
+
+pub use cache::ClearCache;
+pub(crate) use call::bounded;
+pub use call::{ActionCall, ActionError, MAX_OUTPUT_BYTES, ProbeAnswer};
+pub use deployment_slot::{DeploymentSlots, RollbackDeployment};
+pub use flag::SetFlag;
+pub use function::{CallFunction, FunctionCall};
+pub use http::HttpRequestAction;
+pub use intensity::RestartIntensity;
+pub use pool::ResizePool;
+#[cfg(all(feature = "process", target_os = "linux"))]
+pub use process::{
+    PidFileWriter, ProcessError, ProcessId, ProcessSpec, ProcessSupervisor, RestartProcess,
+    StopProcess,
+};
+#[cfg(all(feature = "process", target_os = "linux"))]
+pub use program::{Program, RunProgram};
+pub use registry::ActionRegistry;
+pub(crate) use spec::is_name;
+pub use spec::{ActionSpec, ArgumentProblem, Param, ParamKind};
+pub use task::{RestartTask, TaskError, TaskSupervisor};
+
+/// Something a step of a playbook can do.
+///
+/// # Expected flow
+/// When a playbook is loaded its arguments are checked against [`spec`](Action::spec) and
+/// [`check`](Action::check). When a plan is made, [`effect`](Action::effect),
+/// [`inverse`](Action::inverse) and [`touches`](Action::touches) become part of it. When the plan
+/// runs: [`capture`](Action::capture), then the intent is made durable, then
+/// [`perform`](Action::perform). After a crash the effect class decides what happens, see
+/// [`EffectClass`]; only `Probeable` actions are [`probe`](Action::probe)d.
+///
+/// # Guarantees
+/// `perform` is called with a durable intent and the same key for every attempt; `captured` is the
+/// state before the *first* attempt. An opaque action whose `perform` may have begun is never
+/// called again for that key. Futures are dropped at the deadline.
+///
+/// # Assumptions
+/// `capture` and `probe` change nothing. The effect class is the truth. `undo` tolerates that
+/// `perform` never ran, half ran, or was undone already; it is called again after a crash.
+/// Whatever a dropped future leaves running must have ended, or be bounded by the action itself.
+#[async_trait]
+#[diagnostic::on_unimplemented(note = "implement `Action` with `#[async_trait]`")]
+pub trait Action: fmt::Debug + Send + Sync {
+    /// Stable; what playbooks call it.
+    fn name(&self) -> &str;
+
+    /// Parameters, effect class, risk, inverse and bounds.
+    fn spec(&self) -> &ActionSpec;
+
+    /// What is known about doing it twice with these arguments.
+    fn effect(&self, args: &Map<String, Value>) -> EffectClass {
+        let _ = args;
+        self.spec().effect
+    }
+
+    /// How it is taken back with these arguments.
+    fn inverse(&self, args: &Map<String, Value>) -> Inverse {
+        let _ = args;
+        self.spec().inverse.clone()
+    }
+
+    /// What it touches when it is planned for `target`: what the blast radius is computed from.
+    fn touches(&self, target: &Target, args: &Map<String, Value>) -> Target {
+        let _ = args;
+        target.clone()
+    }
+
+    /// What is wrong with arguments beyond their types, such as a name nobody registered.
+    ///
+    /// Arguments with placeholders are checked when they are filled in.
+    fn check(&self, args: &Map<String, Value>) -> Vec<ArgumentProblem> {
+        let _ = args;
+        Vec::new()
+    }
+
+    /// The state before, as far as `undo` or `probe` need it; it changes nothing.
+    async fn capture(&self, cx: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
+        let _ = (cx, call);
+        Ok(Value::Null)
+    }
+
+    /// Does it. What it returns is stored, up to [`MAX_OUTPUT_BYTES`].
+    async fn perform(&self, cx: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError>;
+
+    /// Whether an earlier attempt with this key happened; it changes nothing.
+    async fn probe(&self, cx: &Context, call: &ActionCall<'_>) -> ProbeAnswer {
+        let _ = (cx, call);
+        ProbeAnswer::CannotTell(format!("`{}` cannot be probed", self.name()))
+    }
+
+    /// Takes it back from the captured state.
+    async fn undo(&self, cx: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
+        let _ = (cx, call);
+        Err(ActionError::Denied {
+            reason: format!("`{}` has no inverse", self.name()),
+        })
+    }
+}
+
+const _: fn(&dyn Action) = |_| {};
+
+#[async_trait]
+impl<T: Action + ?Sized> Action for Arc<T> {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn spec(&self) -> &ActionSpec {
+        (**self).spec()
+    }
+
+    fn effect(&self, args: &Map<String, Value>) -> EffectClass {
+        (**self).effect(args)
+    }
+
+    fn inverse(&self, args: &Map<String, Value>) -> Inverse {
+        (**self).inverse(args)
+    }
+
+    fn touches(&self, target: &Target, args: &Map<String, Value>) -> Target {
+        (**self).touches(target, args)
+    }
+
+    fn check(&self, args: &Map<String, Value>) -> Vec<ArgumentProblem> {
+        (**self).check(args)
+    }
+
+    async fn capture(&self, cx: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
+        (**self).capture(cx, call).await
+    }
+
+    async fn perform(&self, cx: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
+        (**self).perform(cx, call).await
+    }
+
+    async fn probe(&self, cx: &Context, call: &ActionCall<'_>) -> ProbeAnswer {
+        (**self).probe(cx, call).await
+    }
+
+    async fn undo(&self, cx: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
+        (**self).undo(cx, call).await
+    }
+}
+
+/// Refuses an argument that names nothing in `known`.
+pub(crate) fn unknown_name<'a>(
+    args: &Map<String, Value>,
+    param: &str,
+    known: impl Iterator<Item = &'a String>,
+) -> Vec<ArgumentProblem> {
+    let Some(name) = args.get(param).and_then(Value::as_str) else {
+        return Vec::new();
+    };
+    let names: Vec<_> = known.collect();
+    if name.contains("${") || names.iter().any(|known| *known == name) {
+        return Vec::new();
+    }
+    let listed: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+    let expected = if listed.is_empty() {
+        format!("a registered {param}; none is registered")
+    } else {
+        format!("one of {}", listed.join(", "))
+    };
+    vec![ArgumentProblem::new(format!("/{param}"), expected)]
+}

@@ -1,0 +1,21 @@
+//! Playbooks: what an operator writes about when to do what.
+
+mod check;
+mod definition;
+mod dry_run;
+mod lint;
+mod read;
+mod set;
+#[cfg(test)]
+mod tests;
+mod to_plan;
+
+pub use check::{CheckRegistry, PreCheck};
+pub use definition::{
+    ComparisonCheck, Escalation, Playbook, PlaybookStep, PreCondition, Rollback, Safety, Trigger,
+    VerificationCheck,
+};
+pub use dry_run::{DryRun, DryStep};
+pub use lint::{Lint, LintRule};
+pub use set::PlaybookSet;
+pub use to_plan::PlanBinding;

@@ -1,0 +1,504 @@
+//! Reading playbooks: every mistake is found at once and named with its line and column.
+
+use std::time::Duration;
+
+use homeostasis_core::condition::Condition;
+use homeostasis_core::document::{
+    self, Fields, Parser, Shape, boolean, duration, float, integer, list, nested, non_empty_string,
+    one_of, parsed, ratio, raw, string,
+};
+use homeostasis_core::record::{Category, Comparison, RadiusLevel, Retry, Severity};
+use homeostasis_core::{ConfigError, Digest, Target, Violation, Violations};
+use serde_json::{Map, Value};
+
+use super::check::CheckRegistry;
+use super::definition::{
+    ComparisonCheck, Escalation, Playbook, PlaybookStep, PreCondition, Rollback, Safety, Trigger,
+    VerificationCheck,
+};
+use crate::action::{ActionRegistry, is_name};
+
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+const SEVERITIES: &[(&str, Severity)] = &[
+    ("critical", Severity::Sev0),
+    ("high", Severity::Sev1),
+    ("medium", Severity::Sev2),
+    ("low", Severity::Sev3),
+    ("sev0", Severity::Sev0),
+    ("sev1", Severity::Sev1),
+    ("sev2", Severity::Sev2),
+    ("sev3", Severity::Sev3),
+];
+
+const CATEGORIES: &[(&str, Category)] = &[
+    ("resource_exhaustion", Category::ResourceExhaustion),
+    ("network", Category::Network),
+    ("application_error", Category::ApplicationError),
+    ("configuration", Category::Configuration),
+    ("dependency_failure", Category::DependencyFailure),
+    ("data_validation", Category::DataValidation),
+    ("concurrency", Category::Concurrency),
+    ("security", Category::Security),
+];
+
+const RADII: &[(&str, RadiusLevel)] = &[
+    ("single_instance", RadiusLevel::SingleInstance),
+    ("single_host", RadiusLevel::SingleInstance),
+    ("single_container", RadiusLevel::SingleInstance),
+    ("single_service", RadiusLevel::SingleService),
+    ("multiple_services", RadiusLevel::MultipleServices),
+    ("cluster_wide", RadiusLevel::ClusterWide),
+    ("multi_region", RadiusLevel::MultiRegion),
+];
+
+/// Fields of a step that are ours; every other one is an argument of its action.
+const STEP_FIELDS: [&str; 7] = [
+    "step",
+    "name",
+    "action",
+    "target",
+    "timeout",
+    "retry",
+    "expected_recovery",
+];
+
+impl Playbook {
+    /// Reads and checks a playbook from YAML, or JSON if `source` ends in `.json`.
+    ///
+    /// Actions and checks must be registered, and arguments must fit their actions' parameters.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, each with line and column.
+    pub fn parse(
+        source: &str,
+        text: &str,
+        actions: &ActionRegistry,
+        checks: &CheckRegistry,
+    ) -> Result<Self, ConfigError> {
+        let node = Parser::new().source(source).parse(text)?;
+        let mut playbook = document::decode(&node, nested(|d| playbook(d, actions, checks)))?;
+        source.clone_into(&mut playbook.source);
+        playbook.hash = Digest::of_bytes(text.as_bytes());
+        Ok(playbook)
+    }
+}
+
+fn playbook(
+    d: &mut Fields<'_>,
+    actions: &ActionRegistry,
+    checks: &CheckRegistry,
+) -> Option<Playbook> {
+    let id = d.required("playbook_id", non_empty_string());
+    if id.as_deref().is_some_and(|id| !is_name(id)) {
+        d.reject("playbook_id", "letters, digits, `.`, `_` and `-`");
+    }
+    let name = d.required("name", non_empty_string());
+    let version = d.required("version", non_empty_string());
+    let category = d.optional("category", non_empty_string());
+    let severity = d.optional("severity", one_of(SEVERITIES));
+    let trigger = d.required("trigger", nested(trigger));
+    let pre_conditions = d.default(
+        "pre_conditions",
+        list(PreConditionShape { checks }),
+        Vec::new(),
+    );
+    let safety = d.default("safety", nested(safety), Safety::default());
+    let max_retries = safety.as_ref().and_then(|safety| safety.max_retries);
+    let steps = d.required(
+        "remediation_steps",
+        list(nested(|d| step(d, actions, max_retries)))
+            .at_least(1)
+            .at_most(64),
+    );
+    let verification = d.optional("verification", nested(verification));
+    let rollback = d.optional("rollback", nested(rollback));
+    let escalation = d.default("escalation", nested(escalation), Escalation::default());
+    let metadata = d.optional("metadata", raw());
+    let metadata = metadata.and_then(|metadata| match metadata.map(|raw| raw.to_json()) {
+        None => Some(Map::new()),
+        Some(Value::Object(fields)) => Some(fields),
+        Some(_) => {
+            d.reject("metadata", "a mapping");
+            None
+        }
+    });
+    if let Some(steps) = &steps {
+        check_numbers(d, steps);
+    }
+    Some(Playbook {
+        id: id?,
+        name: name?,
+        version: version?,
+        category: category?,
+        severity: severity?,
+        trigger: trigger?,
+        pre_conditions: pre_conditions?,
+        steps: steps?.into_iter().map(|(_, step)| step).collect(),
+        verification: verification?,
+        rollback: rollback?,
+        escalation: escalation?,
+        safety: safety?,
+        metadata: metadata?,
+        source: String::new(),
+        hash: Digest::of_bytes(b""),
+    })
+}
+
+/// The numbers of the steps must count from 1: a gap is usually a step that got lost.
+fn check_numbers(d: &mut Fields<'_>, steps: &[(Option<u64>, PlaybookStep)]) {
+    let wrong: Vec<_> = steps
+        .iter()
+        .enumerate()
+        .filter(|(idx, (number, _))| number.is_some_and(|number| number != *idx as u64 + 1))
+        .map(|(idx, _)| idx)
+        .collect();
+    let Some(items) = d
+        .peek("remediation_steps")
+        .and_then(|node| node.as_sequence())
+    else {
+        return;
+    };
+    let violations: Vec<_> = wrong
+        .into_iter()
+        .filter_map(|idx| {
+            let number = items.get(idx)?.as_mapping()?.get("step")?;
+            let path = format!("remediation_steps[{idx}].step");
+            Some(number.violation(
+                path,
+                format!("{}, as steps run in the order they are written", idx + 1),
+            ))
+        })
+        .collect();
+    d.merge(violations);
+}
+
+fn condition() -> document::Parsed<Condition> {
+    parsed("a condition such as disk_usage_percent > 85")
+}
+
+fn target() -> document::Parsed<Target> {
+    parsed("a service, or service/instance")
+}
+
+fn trigger(d: &mut Fields<'_>) -> Option<Trigger> {
+    let condition = d.optional("condition", condition());
+    let duration = d.default("duration", duration(Duration::ZERO..=DAY), Duration::ZERO);
+    let cause = d.optional("cause", non_empty_string());
+    let category = d.optional("category", one_of(CATEGORIES));
+    let service = d.optional("service", target());
+    if !["condition", "cause", "category", "service"]
+        .iter()
+        .any(|name| d.has(name))
+    {
+        d.reject_all("one of `condition`, `cause`, `category`, `service`");
+        return None;
+    }
+    if d.has("duration") && !d.has("condition") {
+        d.reject("duration", "a `condition` that lasts so long");
+    }
+    Some(Trigger {
+        condition: condition?,
+        duration: duration?,
+        cause: cause?,
+        category: category?,
+        service: service?,
+    })
+}
+
+/// `check: name`, `condition: …`, or just a condition.
+struct PreConditionShape<'a> {
+    checks: &'a CheckRegistry,
+}
+
+impl Shape for PreConditionShape<'_> {
+    type Output = PreCondition;
+
+    fn read(
+        &self,
+        node: &document::Node,
+        path: &str,
+        violations: &mut Violations,
+    ) -> Option<PreCondition> {
+        if node.as_str().is_some() {
+            let condition = condition().read(node, path, violations)?;
+            let within = Duration::from_secs(60);
+            return Some(PreCondition::Condition { condition, within });
+        }
+        nested(|d| self.fields(d)).read(node, path, violations)
+    }
+
+    fn expected(&self) -> String {
+        "a condition, `check: name` or `condition: …`".to_owned()
+    }
+}
+
+impl PreConditionShape<'_> {
+    fn fields(&self, d: &mut Fields<'_>) -> Option<PreCondition> {
+        let check = d.optional("check", non_empty_string());
+        let condition = d.optional("condition", condition());
+        let within = d.default("within", duration(SECOND..=DAY), Duration::from_secs(60));
+        match (check?, condition?) {
+            (Some(check), None) => {
+                if self.checks.get(&check).is_none() {
+                    let names: Vec<_> = self
+                        .checks
+                        .names()
+                        .map(|name| format!("`{name}`"))
+                        .collect();
+                    d.reject(
+                        "check",
+                        if names.is_empty() {
+                            "a registered check; none is registered".to_owned()
+                        } else {
+                            format!("one of {}", names.join(", "))
+                        },
+                    );
+                    return None;
+                }
+                if d.has("within") {
+                    d.reject("within", "a `condition` beside it");
+                }
+                Some(PreCondition::Check(check))
+            }
+            (None, Some(condition)) => Some(PreCondition::Condition {
+                condition,
+                within: within?,
+            }),
+            _ => {
+                d.reject_all("either `check` or `condition`");
+                None
+            }
+        }
+    }
+}
+
+fn step(
+    d: &mut Fields<'_>,
+    actions: &ActionRegistry,
+    max_retries: Option<u32>,
+) -> Option<(Option<u64>, PlaybookStep)> {
+    let number = d.optional("step", integer(1..=64_u64));
+    let action = d.required("action", non_empty_string());
+    let name = d.optional("name", non_empty_string());
+    let target = d.optional("target", target());
+    let known = action.as_deref().and_then(|action| actions.get(action));
+    if action.is_some() && known.is_none() {
+        let names: Vec<_> = actions.names().map(|name| format!("`{name}`")).collect();
+        d.reject(
+            "action",
+            if names.is_empty() {
+                "a registered action; none is registered".to_owned()
+            } else {
+                format!("one of {}", names.join(", "))
+            },
+        );
+    }
+    let spec = known.map(|action| action.spec());
+    let (default_timeout, max_timeout) = spec.map_or((30 * SECOND, DAY), |spec| {
+        (spec.default_timeout, spec.max_timeout)
+    });
+    let timeout = d.default(
+        "timeout",
+        duration(Duration::from_millis(1)..=max_timeout),
+        default_timeout,
+    );
+    let default_retry = Retry {
+        attempts: max_retries.map_or(1, |retries| retries + 1),
+        ..Retry::default()
+    };
+    let retry = d.default("retry", nested(retry), default_retry);
+    if let (Some(retry), Some(max_retries)) = (&retry, max_retries)
+        && retry.attempts > max_retries + 1
+    {
+        let expected = format!(
+            "at most {} attempts, as `safety.max_retries` says",
+            max_retries + 1
+        );
+        d.reject("retry", expected);
+    }
+    let expected_recovery = d.optional("expected_recovery", raw());
+    let args = arguments(d);
+    if let Some(action) = known {
+        let mut problems = action.spec().problems(&args, true);
+        if problems.is_empty() {
+            problems = action.check(&args);
+        }
+        let violations: Vec<_> = problems
+            .into_iter()
+            .map(|problem| place(d, &problem.pointer, problem.expected))
+            .collect();
+        d.merge(violations);
+    }
+    let action = action?;
+    let step = PlaybookStep {
+        name: name?.unwrap_or_else(|| action.replace('_', " ")),
+        action,
+        target: target?,
+        args,
+        timeout: timeout?,
+        retry: retry?,
+        expected_recovery: expected_recovery?.map(|raw| match raw.to_json() {
+            Value::String(text) => text,
+            other => other.to_string(),
+        }),
+    };
+    Some((number?, step))
+}
+
+/// The fields that are not ours, as the action's arguments.
+fn arguments(d: &mut Fields<'_>) -> Map<String, Value> {
+    d.ignore_rest();
+    let fields = d.node().as_mapping();
+    fields
+        .into_iter()
+        .flatten()
+        .filter(|entry| !STEP_FIELDS.contains(&entry.key.as_str()))
+        .map(|entry| (entry.key.clone(), entry.value.to_json()))
+        .collect()
+}
+
+/// A violation at a JSON pointer below the step.
+fn place(d: &Fields<'_>, pointer: &str, expected: String) -> Violation {
+    let mut path = d.path().to_owned();
+    for token in pointer.split('/').skip(1) {
+        let token = token.replace("~1", "/").replace("~0", "~");
+        path = if token.chars().all(|c| c.is_ascii_digit()) && !token.is_empty() {
+            format!("{path}[{token}]")
+        } else {
+            format!("{path}.{token}")
+        };
+    }
+    if let Some(node) = d.node().pointer(pointer) {
+        return node.violation(path, expected);
+    }
+    let span = d.node().span();
+    let missing = Violation::new(path, "", expected).at(span.line, span.column);
+    match d.node().source() {
+        Some(source) => missing.in_source(source),
+        None => missing,
+    }
+}
+
+fn retry(d: &mut Fields<'_>) -> Option<Retry> {
+    let default = Retry::default();
+    let attempts = d.default("attempts", integer(1..=20_u32), 3);
+    let backoff = d.default("backoff", duration(Duration::ZERO..=DAY), default.backoff);
+    let max_backoff = d.default(
+        "max_backoff",
+        duration(Duration::ZERO..=DAY),
+        default.max_backoff,
+    );
+    if let (Some(backoff), Some(max_backoff)) = (backoff, max_backoff)
+        && backoff > max_backoff
+    {
+        d.reject("backoff", "at most `max_backoff`");
+    }
+    Some(Retry {
+        attempts: attempts?,
+        backoff: backoff?,
+        max_backoff: max_backoff?,
+    })
+}
+
+fn verification(d: &mut Fields<'_>) -> Option<VerificationCheck> {
+    let check = d.optional("check", condition());
+    let wait = d.default("wait_time", duration(Duration::ZERO..=DAY), 5 * SECOND);
+    let retry = d.optional("retry", integer(0..=1000_u32));
+    let interval = d.default(
+        "interval",
+        duration(Duration::from_millis(10)..=DAY),
+        SECOND,
+    );
+    let watch = d.optional("watch", duration(SECOND..=DAY));
+    let consecutive = d.default("consecutive", integer(1..=1000_u32), 1);
+    let window = d.default("window", duration(SECOND..=DAY), Duration::from_secs(60));
+    let health = d.optional("health", ratio(0.0..=1.0));
+    let comparisons = d.default("comparison", list(nested(comparison)), Vec::new());
+    if !["check", "health", "comparison"]
+        .iter()
+        .any(|name| d.has(name))
+    {
+        d.reject_all("one of `check`, `health`, `comparison`");
+    }
+    if d.has("retry") && d.has("watch") {
+        d.reject(
+            "retry",
+            "either `retry` or `watch`: both say how long to look",
+        );
+    }
+    let (wait, retry) = (wait?, retry?);
+    let looks = wait.max(SECOND).saturating_mul(retry.unwrap_or_default());
+    let watch = watch?.unwrap_or(if retry.is_some() {
+        looks.max(SECOND)
+    } else {
+        Duration::from_secs(120)
+    });
+    Some(VerificationCheck {
+        condition: check?,
+        consecutive: consecutive?,
+        window: window?,
+        health: health?,
+        comparisons: comparisons?,
+        wait,
+        watch,
+        interval: interval?,
+    })
+}
+
+fn comparison(d: &mut Fields<'_>) -> Option<ComparisonCheck> {
+    let metric = d.required("metric", non_empty_string());
+    let at_most = d.optional("at_most", float(0.0..=1e6));
+    let at_least = d.optional("at_least", float(0.0..=1e6));
+    let window = d.default("window", duration(SECOND..=DAY), Duration::from_secs(60));
+    let on = d.optional("target", target());
+    let comparison = match (at_most?, at_least?) {
+        (Some(times), None) => Comparison::AtMost(times),
+        (None, Some(times)) => Comparison::AtLeast(times),
+        _ => {
+            d.reject_all("either `at_most` or `at_least`, in multiples of the baseline");
+            return None;
+        }
+    };
+    Some(ComparisonCheck {
+        metric: metric?,
+        target: on?,
+        comparison,
+        window: window?,
+    })
+}
+
+fn rollback(d: &mut Fields<'_>) -> Option<Rollback> {
+    let available = d.required("available", boolean());
+    let reason = d.optional("reason", string());
+    if available == Some(false) && !d.has("reason") {
+        d.reject("reason", "why it cannot be taken back");
+    }
+    Some(Rollback {
+        available: available?,
+        reason: reason?,
+    })
+}
+
+fn escalation(d: &mut Fields<'_>) -> Option<Escalation> {
+    let on_failure = d.default("on_failure", boolean(), true);
+    let notify = d.default("notify", list(non_empty_string()), Vec::new());
+    let create_incident = d.default("create_incident", boolean(), false);
+    Some(Escalation {
+        on_failure: on_failure?,
+        notify: notify?,
+        create_incident: create_incident?,
+    })
+}
+
+fn safety(d: &mut Fields<'_>) -> Option<Safety> {
+    let max_retries = d.optional("max_retries", integer(0..=19_u32));
+    let require_approval = d.default("require_approval", boolean(), false);
+    let blast_radius = d.optional("blast_radius", one_of(RADII));
+    Some(Safety {
+        max_retries: max_retries?,
+        require_approval: require_approval?,
+        blast_radius: blast_radius?,
+    })
+}

@@ -1,0 +1,167 @@
+//! From a playbook to a plan for one incident.
+
+use homeostasis_core::policy::{Reach, blast_radius};
+use homeostasis_core::record::{Criterion, Inverse, Plan, PlanStep, RadiusLevel, VerificationSpec};
+use homeostasis_core::{
+    ConfigError, IncidentId, PlanId, Ratio, Target, Topology, Violation, Violations,
+};
+
+use super::definition::{Playbook, PlaybookStep};
+use crate::action::ActionRegistry;
+use crate::template::{Bindings, fill};
+
+/// What a playbook is bound to when it becomes a plan.
+#[derive(Debug, Clone, Copy)]
+pub struct PlanBinding<'a> {
+    /// The plan's id.
+    pub id: PlanId,
+    /// For which incident.
+    pub incident: IncidentId,
+    /// Which remediator runs it.
+    pub remediator: &'a str,
+    /// On what: the root cause, not the symptom.
+    pub target: &'a Target,
+    /// What the blast radius is computed in.
+    pub topology: &'a Topology,
+    /// How well it fits, `0..=1`.
+    pub fitness: f64,
+}
+
+impl Playbook {
+    /// The plan for one incident: placeholders filled in as values, arguments checked again,
+    /// effect classes, inverses and reach taken from the actions.
+    ///
+    /// # Errors
+    /// Every argument that does not fit once it is filled in, and every action that is gone.
+    pub fn to_plan(
+        &self,
+        actions: &ActionRegistry,
+        binding: PlanBinding<'_>,
+    ) -> Result<Plan, ConfigError> {
+        let mut plan = Plan::new(
+            binding.id,
+            binding.incident,
+            binding.remediator,
+            self.name(),
+            binding.target.clone(),
+        );
+        let mut violations = Violations::new();
+        for (step_idx, step) in self.steps().iter().enumerate() {
+            let bound = self.bind(step, actions, &binding);
+            let path = format!("{}.remediation_steps[{step_idx}]", self.id());
+            if let Some(step) = violations.absorb(bound.map_err(|error| error.under(&path))) {
+                plan.steps.push(step);
+            }
+        }
+        if let Some(error) = violations.into_error() {
+            return Err(error);
+        }
+        let mut targets: Vec<_> = plan.steps.iter().map(|step| step.target.clone()).collect();
+        targets.push(binding.target.clone());
+        plan.radius = blast_radius(&targets, binding.topology, Reach::default());
+        plan.playbook = Some(self.reference());
+        plan.require_approval =
+            self.safety().require_approval || self.reaches_too_far(plan.radius.level);
+        plan.verification = self.verification_for(binding.target);
+        plan.fitness = binding.fitness;
+        Ok(plan)
+    }
+
+    fn reaches_too_far(&self, level: RadiusLevel) -> bool {
+        self.safety()
+            .blast_radius
+            .is_some_and(|meant| level > meant)
+    }
+
+    fn bind(
+        &self,
+        step: &PlaybookStep,
+        actions: &ActionRegistry,
+        binding: &PlanBinding<'_>,
+    ) -> Result<PlanStep, ConfigError> {
+        let Some(action) = actions.get(&step.action) else {
+            let expected = "a registered action";
+            return Err(ConfigError::single("action", &step.action, expected));
+        };
+        let spec = action.spec();
+        let bindings = Bindings {
+            target: binding.target,
+            incident: binding.incident,
+        };
+        let mut args = fill(spec, &step.args, &bindings)
+            .map_err(|(name, expected)| ConfigError::single(name, "a placeholder", expected))?;
+        spec.fill_defaults(&mut args);
+        let mut problems = spec.problems(&args, false);
+        if problems.is_empty() {
+            problems = action.check(&args);
+        }
+        let mut violations = Violations::new();
+        for problem in problems {
+            let value = serde_json::Value::Object(args.clone())
+                .pointer(&problem.pointer)
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            let path = problem.pointer.trim_start_matches('/').replace('/', ".");
+            violations.push(Violation::new(path, value, problem.expected));
+        }
+        let planned = step.target.as_ref().unwrap_or(binding.target);
+        let mut bound = PlanStep::new(&step.name, &step.action, action.touches(planned, &args));
+        bound.effect = action.effect(&args);
+        bound.risk = spec.risk;
+        bound.inverse = self.inverse(action.inverse(&args));
+        bound.timeout = step.timeout;
+        bound.retry = step.retry;
+        bound.args = args;
+        violations.into_result(bound)
+    }
+
+    /// An author who says that nothing can be taken back is believed.
+    fn inverse(&self, inverse: Inverse) -> Inverse {
+        match (self.rollback(), inverse) {
+            (Some(rollback), Inverse::Captured(_)) if !rollback.available => {
+                let reason = rollback.reason.as_deref().unwrap_or("its playbook says so");
+                Inverse::Irreversible(reason.to_owned())
+            }
+            (_, inverse) => inverse,
+        }
+    }
+
+    fn verification_for(&self, target: &Target) -> VerificationSpec {
+        let Some(check) = self.verification() else {
+            return VerificationSpec::default();
+        };
+        let mut criteria = Vec::new();
+        if let Some(condition) = &check.condition {
+            criteria.push(Criterion::Metric {
+                condition: condition.clone(),
+                target: target.clone(),
+                window: check.window,
+                consecutive: check.consecutive,
+            });
+        }
+        if let Some(pass_rate) = check.health.and_then(|rate| Ratio::new(rate).ok()) {
+            criteria.push(Criterion::Health {
+                target: target.clone(),
+                pass_rate,
+                window: check.window,
+            });
+        }
+        criteria.extend(
+            check
+                .comparisons
+                .iter()
+                .map(|comparison| Criterion::Comparison {
+                    metric: comparison.metric.clone(),
+                    target: comparison.target.as_ref().unwrap_or(target).clone(),
+                    comparison: comparison.comparison,
+                    window: comparison.window,
+                }),
+        );
+        VerificationSpec {
+            criteria,
+            wait: check.wait,
+            watch: check.watch,
+            interval: check.interval,
+        }
+    }
+}

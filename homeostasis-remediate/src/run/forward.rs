@@ -1,0 +1,372 @@
+//! Doing the steps of a permitted plan, in order; again after a crash from where the log ends.
+
+use homeostasis_core::policy::Permit;
+use homeostasis_core::record::{EffectClass, Outcome, PlanStep, StepOutcome, StepPhase, StepState};
+use homeostasis_core::stage::{ExecuteError, RunLog, RunLogError};
+use homeostasis_core::{Context, ErrorKind, ErrorReport, IdempotencyKey};
+use serde_json::Value;
+
+use super::attempt::{Attempt, backoff, pause, stop_requested};
+use super::{MAX_RESUMES, refused, unwritten};
+use crate::action::{Action, ActionRegistry, ProbeAnswer, bounded};
+
+/// Executes the plan of `run`, or resumes it: steps that ended are not done again.
+///
+/// The permit is redeemed before anything else. A step that fails ends the run with
+/// [`Outcome::Failed`], a step of which nobody can tell whether it happened with
+/// [`Outcome::Unknown`], the kill switch or an expired permit with [`Outcome::Halted`].
+///
+/// # Errors
+/// - The permit does not cover the run.
+/// - The journal refused or failed, or a newer lease exists.
+/// - The context was cancelled or its deadline passed between two attempts.
+///
+/// In each case the run is unfinished, and calling this again with a new permit goes on.
+///
+/// # Cancel safety
+/// Dropping the future is a crash: the run is unfinished, and the effect class of the step in
+/// flight decides what happens to it.
+pub async fn execute(
+    actions: &ActionRegistry,
+    cx: &Context,
+    permit: Permit,
+    run: &mut RunLog<'_>,
+) -> Result<Outcome, ExecuteError> {
+    if let Err(error) = run.redeem(permit) {
+        return refused(error);
+    }
+    let plan = run.plan();
+    for (step_idx, step) in plan.steps.iter().enumerate() {
+        let key = IdempotencyKey::new(run.state().run, step_idx);
+        let step = Forward {
+            cx,
+            step,
+            step_idx,
+            key,
+        };
+        if let Some(outcome) = step.advance(actions, run).await? {
+            return Ok(outcome);
+        }
+    }
+    Ok(Outcome::Completed)
+}
+
+struct Forward<'a> {
+    cx: &'a Context,
+    step: &'a PlanStep,
+    step_idx: usize,
+    key: IdempotencyKey,
+}
+
+/// What a failed attempt allows.
+enum After {
+    /// It was done after all, or the run is over.
+    Over(Option<Outcome>),
+    /// Another attempt may be made.
+    Retry(ErrorReport),
+}
+
+impl Forward<'_> {
+    /// Brings the step to an end; `None` if the next one may follow.
+    async fn advance(
+        &self,
+        actions: &ActionRegistry,
+        run: &mut RunLog<'_>,
+    ) -> Result<Option<Outcome>, ExecuteError> {
+        let known = run.step(StepPhase::Do, self.step_idx).clone();
+        if let StepState::Ended { intent, outcome } = &known {
+            match outcome {
+                StepOutcome::Skipped { reason } if intent.is_some() => {
+                    // The log itself skips a step when the kill switch falls between intent and effect.
+                    return Ok(Some(Outcome::Halted {
+                        reason: reason.clone(),
+                    }));
+                }
+                StepOutcome::Done { .. } | StepOutcome::Skipped { .. } => return Ok(None),
+                StepOutcome::Unknown { reason } => return Ok(Some(self.unknown(reason.clone()))),
+                StepOutcome::Failed { report }
+                    if self.step.effect == EffectClass::Opaque
+                        || !report.kind.is_retryable()
+                        || known.attempts() >= self.step.retry.attempts.max(1) =>
+                {
+                    return Ok(Some(self.failed(report.clone())));
+                }
+                StepOutcome::Failed { .. } => {}
+            }
+        }
+        let Some(action) = actions.get(&self.step.action) else {
+            let missing = format!("no action `{}` is registered", self.step.action);
+            if matches!(known, StepState::InFlight(_)) {
+                return self.end_unknown(run, missing).await.map(Some);
+            }
+            return Ok(Some(
+                self.failed(ErrorReport::message(ErrorKind::Permanent, missing)),
+            ));
+        };
+        self.attempts(&**action, known, run).await
+    }
+
+    async fn attempts(
+        &self,
+        action: &dyn Action,
+        known: StepState,
+        run: &mut RunLog<'_>,
+    ) -> Result<Option<Outcome>, ExecuteError> {
+        let mut number = known.attempts();
+        let mut captured = known.captured().cloned();
+        let mut last_report = match &known {
+            StepState::Ended {
+                outcome: StepOutcome::Failed { report },
+                ..
+            } => Some(report.clone()),
+            _ => None,
+        };
+        if known.may_have_happened() {
+            let before = captured.clone().unwrap_or_default();
+            let in_flight = matches!(known, StepState::InFlight(_));
+            if let Some(over) = self
+                .settle_leftover(action, number, &before, in_flight, run)
+                .await?
+            {
+                return Ok(over);
+            }
+        }
+        loop {
+            stop_requested(self.cx, &format!("step {} was due", self.step_idx + 1))?;
+            number += 1;
+            let before = match captured.take() {
+                Some(before) => before,
+                None => match self
+                    .attempt(number, &Value::Null)
+                    .capture(self.cx, action)
+                    .await
+                {
+                    Ok(before) => before,
+                    Err(report) => match self.wait(number, report, run).await {
+                        Ok(()) => continue,
+                        Err(report) => return Ok(Some(self.failed(report))),
+                    },
+                },
+            };
+            let attempt = self.attempt(number, &before);
+            if let Err(error) = run.intend(attempt.intent(self.cx)).await {
+                return match (error, last_report) {
+                    // The step failed, and there was no time left for another attempt.
+                    (RunLogError::Expired { .. }, Some(report)) => Ok(Some(self.failed(report))),
+                    (error, _) => refused(error).map(Some),
+                };
+            }
+            match self.try_once(action, &attempt, run).await? {
+                After::Over(over) => return Ok(over),
+                After::Retry(report) => match self.wait(number, report, run).await {
+                    Ok(()) => {}
+                    Err(report) => return Ok(Some(self.failed(report))),
+                },
+            }
+            last_report = match run.step(StepPhase::Do, self.step_idx) {
+                StepState::Ended {
+                    outcome: StepOutcome::Failed { report },
+                    ..
+                } => Some(report.clone()),
+                _ => None,
+            };
+            captured = Some(before);
+        }
+    }
+
+    /// Decides about an attempt whose outcome was not recorded, or that failed on the way before
+    /// the process died. `None`: another attempt may be made.
+    async fn settle_leftover(
+        &self,
+        action: &dyn Action,
+        number: u32,
+        captured: &Value,
+        in_flight: bool,
+        run: &mut RunLog<'_>,
+    ) -> Result<Option<Option<Outcome>>, ExecuteError> {
+        // What was intended counts, not what the present version of the action says of itself.
+        match self.step.effect {
+            EffectClass::Opaque => {
+                let reason =
+                    "an attempt was interrupted; it may have happened and must not be repeated";
+                return self
+                    .end_unknown(run, reason.to_owned())
+                    .await
+                    .map(|end| Some(Some(end)));
+            }
+            EffectClass::Probeable => {
+                match self.attempt(number, captured).probe(self.cx, action).await {
+                    ProbeAnswer::Happened(output) => {
+                        // A failure on record needs a new intent before it can become done.
+                        let again = self.attempt(number + 1, captured).intent(self.cx);
+                        if !in_flight && let Err(error) = run.intend(again).await {
+                            return refused(error).map(|end| Some(Some(end)));
+                        }
+                        self.end(
+                            run,
+                            StepOutcome::Done {
+                                output: bounded(output),
+                            },
+                        )
+                        .await?;
+                        return Ok(Some(None));
+                    }
+                    ProbeAnswer::DidNot => {}
+                    ProbeAnswer::CannotTell(reason) if in_flight => {
+                        return self
+                            .end_unknown(run, reason)
+                            .await
+                            .map(|end| Some(Some(end)));
+                    }
+                    ProbeAnswer::CannotTell(reason) => {
+                        return Ok(Some(Some(self.unknown(reason))));
+                    }
+                }
+            }
+            EffectClass::Read | EffectClass::Idempotent | EffectClass::Keyed => {}
+        }
+        let allowed = self.step.retry.attempts.max(1).saturating_add(MAX_RESUMES);
+        if in_flight && number >= allowed {
+            let reason = format!("{number} attempts ended without an outcome");
+            return self
+                .end_unknown(run, reason)
+                .await
+                .map(|end| Some(Some(end)));
+        }
+        Ok(None)
+    }
+
+    /// Performs one intended attempt and records how it ended.
+    async fn try_once(
+        &self,
+        action: &dyn Action,
+        attempt: &Attempt<'_>,
+        run: &mut RunLog<'_>,
+    ) -> Result<After, ExecuteError> {
+        let limit = attempt.limit(self.cx);
+        let (report, may_have_begun, in_time) = match attempt.perform(self.cx, action).await {
+            Ok(Ok(output)) => {
+                self.end(
+                    run,
+                    StepOutcome::Done {
+                        output: bounded(output),
+                    },
+                )
+                .await?;
+                return Ok(After::Over(None));
+            }
+            Ok(Err(error)) => (error.report(), error.may_have_begun(), true),
+            Err(_) => (attempt.too_long(limit), true, false),
+        };
+        let mut may_repeat = true;
+        if may_have_begun {
+            match self.step.effect {
+                EffectClass::Read | EffectClass::Idempotent | EffectClass::Keyed => {}
+                EffectClass::Opaque if in_time => may_repeat = false,
+                EffectClass::Opaque => {
+                    let reason = format!("{report}; it may have happened and must not be repeated");
+                    let outcome = self.end_unknown(run, reason).await?;
+                    return Ok(After::Over(Some(outcome)));
+                }
+                EffectClass::Probeable => match attempt.probe(self.cx, action).await {
+                    ProbeAnswer::Happened(output) => {
+                        self.end(
+                            run,
+                            StepOutcome::Done {
+                                output: bounded(output),
+                            },
+                        )
+                        .await?;
+                        return Ok(After::Over(None));
+                    }
+                    ProbeAnswer::DidNot => {}
+                    ProbeAnswer::CannotTell(reason) => {
+                        let reason = format!("{report}; {reason}");
+                        let outcome = self.end_unknown(run, reason).await?;
+                        return Ok(After::Over(Some(outcome)));
+                    }
+                },
+            }
+        }
+        self.end(
+            run,
+            StepOutcome::Failed {
+                report: report.clone(),
+            },
+        )
+        .await?;
+        if may_repeat && report.kind.is_retryable() {
+            Ok(After::Retry(report))
+        } else {
+            Ok(After::Over(Some(self.failed(report))))
+        }
+    }
+
+    /// Waits before the attempt after `number`; gives the report back if there is none.
+    async fn wait(
+        &self,
+        number: u32,
+        report: ErrorReport,
+        run: &RunLog<'_>,
+    ) -> Result<(), ErrorReport> {
+        if !report.kind.is_retryable() || number >= self.step.retry.attempts.max(1) {
+            return Err(report);
+        }
+        let wait = backoff(
+            self.cx,
+            &self.step.retry,
+            self.step_idx,
+            StepPhase::Do,
+            number,
+        );
+        if run
+            .expires()
+            .is_some_and(|expires| self.cx.now() + wait >= expires)
+        {
+            return Err(report);
+        }
+        pause(self.cx, wait).await;
+        Ok(())
+    }
+
+    fn attempt<'b>(&'b self, number: u32, captured: &'b Value) -> Attempt<'b> {
+        Attempt {
+            step: self.step,
+            step_idx: self.step_idx,
+            phase: StepPhase::Do,
+            number,
+            key: &self.key,
+            captured,
+        }
+    }
+
+    async fn end(&self, run: &mut RunLog<'_>, outcome: StepOutcome) -> Result<(), ExecuteError> {
+        run.end(StepPhase::Do, self.step_idx, outcome)
+            .await
+            .map_err(unwritten)
+    }
+
+    async fn end_unknown(
+        &self,
+        run: &mut RunLog<'_>,
+        reason: String,
+    ) -> Result<Outcome, ExecuteError> {
+        let outcome = self.unknown(reason.clone());
+        self.end(run, StepOutcome::Unknown { reason }).await?;
+        Ok(outcome)
+    }
+
+    fn unknown(&self, reason: String) -> Outcome {
+        Outcome::Unknown {
+            step_idx: self.step_idx,
+            reason,
+        }
+    }
+
+    fn failed(&self, report: ErrorReport) -> Outcome {
+        Outcome::Failed {
+            step_idx: self.step_idx,
+            report,
+        }
+    }
+}

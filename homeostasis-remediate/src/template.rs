@@ -1,0 +1,206 @@
+//! Placeholders in the arguments of a playbook: filled in as values, never through a shell.
+
+use homeostasis_core::{IncidentId, Target};
+use serde_json::{Map, Value};
+
+use crate::action::ActionSpec;
+use crate::action::ParamKind;
+
+/// What placeholders stand for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bindings<'a> {
+    pub(crate) target: &'a Target,
+    pub(crate) incident: IncidentId,
+}
+
+const NAMES: [&str; 4] = ["target", "target.service", "target.instance", "incident.id"];
+
+impl Bindings<'_> {
+    fn value(&self, name: &str) -> Result<String, String> {
+        match name {
+            "target" => Ok(self.target.to_string()),
+            "target.service" => Ok(self.target.service_name().to_owned()),
+            "target.instance" => self
+                .target
+                .instance_name()
+                .map(str::to_owned)
+                .ok_or_else(|| {
+                    format!("a target that is an instance; {} is a service", self.target)
+                }),
+            "incident.id" => Ok(self.incident.to_string()),
+            other => Err(format!("no placeholder `{other}`")),
+        }
+    }
+}
+
+/// A text with placeholders: `${target.service}`; `$${` is a literal `${`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Template<'a> {
+    parts: Vec<Part<'a>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part<'a> {
+    Literal(&'a str),
+    Placeholder(&'a str),
+}
+
+impl<'a> Template<'a> {
+    /// # Errors
+    /// What was expected instead, in words.
+    pub(crate) fn parse(text: &'a str) -> Result<Self, String> {
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some(at) = rest.find("${") {
+            let (before, after) = (&rest[..at], &rest[at + 2..]);
+            if let Some(before) = before.strip_suffix('$') {
+                parts.push(Part::Literal(before));
+                parts.push(Part::Literal("${"));
+                rest = after;
+                continue;
+            }
+            let Some(end) = after.find('}') else {
+                return Err("a closing `}` after `${` (write `$${` for a literal `${`)".to_owned());
+            };
+            let name = &after[..end];
+            if !NAMES.contains(&name) {
+                let names: Vec<_> = NAMES.iter().map(|name| format!("`${{{name}}}`")).collect();
+                return Err(format!(
+                    "one of the placeholders {} (write `$${{` for a literal `${{`)",
+                    names.join(", ")
+                ));
+            }
+            parts.push(Part::Literal(before));
+            parts.push(Part::Placeholder(name));
+            rest = &after[end + 1..];
+        }
+        parts.push(Part::Literal(rest));
+        Ok(Self { parts })
+    }
+
+    pub(crate) fn has_placeholders(&self) -> bool {
+        self.parts
+            .iter()
+            .any(|part| matches!(part, Part::Placeholder(_)))
+    }
+
+    fn fill(&self, bindings: &Bindings<'_>, encode: bool) -> Result<String, String> {
+        let mut out = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Literal(text) => out.push_str(text),
+                Part::Placeholder(name) if encode => {
+                    percent_encode(&bindings.value(name)?, &mut out);
+                }
+                Part::Placeholder(name) => out.push_str(&bindings.value(name)?),
+            }
+        }
+        Ok(out)
+    }
+}
+
+fn percent_encode(value: &str, out: &mut String) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    for byte in value.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            out.push(char::from(byte));
+        } else {
+            out.push('%');
+            out.push(char::from(HEX[usize::from(byte >> 4)]));
+            out.push(char::from(HEX[usize::from(byte & 15)]));
+        }
+    }
+}
+
+/// The arguments with placeholders filled in.
+///
+/// # Errors
+/// Which argument could not be filled in, and why.
+pub(crate) fn fill(
+    spec: &ActionSpec,
+    args: &Map<String, Value>,
+    bindings: &Bindings<'_>,
+) -> Result<Map<String, Value>, (String, String)> {
+    args.iter()
+        .map(|(name, value)| {
+            let is_url = spec
+                .param(name)
+                .is_some_and(|param| param.kind == ParamKind::Url);
+            fill_value(value, bindings, is_url)
+                .map(|value| (name.clone(), value))
+                .map_err(|problem| (name.clone(), problem))
+        })
+        .collect()
+}
+
+fn fill_value(value: &Value, bindings: &Bindings<'_>, encode: bool) -> Result<Value, String> {
+    Ok(match value {
+        Value::String(text) => Value::String(Template::parse(text)?.fill(bindings, encode)?),
+        Value::Array(items) => items
+            .iter()
+            .map(|item| fill_value(item, bindings, encode))
+            .collect::<Result<_, _>>()?,
+        Value::Object(fields) => Value::Object(
+            fields
+                .iter()
+                .map(|(name, field)| Ok((name.clone(), fill_value(field, bindings, encode)?)))
+                .collect::<Result<_, String>>()?,
+        ),
+        other => other.clone(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::action::Param;
+
+    fn filled(target: &str, args: &Value) -> Result<Value, (String, String)> {
+        let spec = ActionSpec::new("t").with_params([
+            Param::optional("url", ParamKind::Url, ""),
+            Param::optional("text", ParamKind::Any, ""),
+        ]);
+        let target: Target = target.parse().unwrap();
+        let bindings = Bindings {
+            target: &target,
+            incident: IncidentId::from_u128(1),
+        };
+        fill(&spec, args.as_object().unwrap(), &bindings).map(Value::Object)
+    }
+
+    #[test]
+    fn a_value_stays_one_value_whatever_it_holds() {
+        let evil = "a; rm -rf $(x) ${incident.id}";
+        assert_eq!(
+            filled(
+                evil,
+                &json!({"text": ["${target.service}"], "url": "http://h/${target.service}?x"})
+            )
+            .unwrap(),
+            json!({"text": [evil], "url": "http://h/a%3B%20rm%20-rf%20%24%28x%29%20%24%7Bincident.id%7D?x"})
+        );
+    }
+
+    #[test]
+    fn escapes_stay_and_a_missing_instance_is_an_error() {
+        assert_eq!(
+            filled("a/0", &json!({"text": "$${x} ${target}"})).unwrap(),
+            json!({"text": "${x} a/0"})
+        );
+        let (name, problem) = filled("a", &json!({"text": "${target.instance}"})).unwrap_err();
+        assert_eq!(name, "text");
+        assert!(problem.contains("instance"), "{problem}");
+    }
+
+    #[test]
+    fn unknown_and_unclosed_placeholders_are_refused() {
+        assert!(
+            Template::parse("${HOME}")
+                .unwrap_err()
+                .contains("${target}")
+        );
+        assert!(Template::parse("${target").unwrap_err().contains("closing"));
+    }
+}
