@@ -160,12 +160,7 @@ mod tests {
 
     #[test]
     fn crash_has_defaults_and_refuses_what_is_out_of_range() {
-        let crash = |kills, seed| {
-            Ok(Command::Suite(Suite::Crash(crash::Options {
-                kills,
-                seed,
-            })))
-        };
+        let crash = |kills, seed| Ok(Command::Suite(Suite::Crash(crash::Options { kills, seed })));
         assert_eq!(read(&["crash"]), crash(DEFAULT_KILLS, DEFAULT_SEED));
         assert_eq!(
             read(&["crash", "--seed", "7", "--kills", "30"]),

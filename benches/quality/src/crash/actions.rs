@@ -52,8 +52,12 @@ impl Deed {
             .with_inverse(inverse)
             .with_timeout(Duration::from_secs(120))
             .with_params([
-                Param::optional("cures", ParamKind::Bool, "Whether the service is well then.")
-                    .or(false),
+                Param::optional(
+                    "cures",
+                    ParamKind::Bool,
+                    "Whether the service is well then.",
+                )
+                .or(false),
                 Param::optional("fails", fails, "When it fails, before or after its effect.")
                     .or("never"),
                 Param::optional("value", ParamKind::Text, "What is written.").or(""),
@@ -159,7 +163,10 @@ impl Action for Deed {
     }
 
     async fn probe(&self, _: &Context, call: &ActionCall<'_>) -> ProbeAnswer {
-        match self.world.has(call.target.service_name(), call.key.as_str()) {
+        match self
+            .world
+            .has(call.target.service_name(), call.key.as_str())
+        {
             Ok(true) => ProbeAnswer::Happened(Value::Null),
             Ok(false) => ProbeAnswer::DidNot,
             Err(error) => ProbeAnswer::CannotTell(error.to_string()),

@@ -6,7 +6,7 @@ use std::fmt;
 use homeostasis::core::cycle::{Phase, replay};
 use homeostasis::core::port::FencingToken;
 use homeostasis::core::record::{
-    EffectClass, EventKind, HealEvent, StepOutcome, StepPhase, StepState,
+    EffectClass, EventKind, HealEvent, Inverse, Resolution, StepOutcome, StepPhase, StepState,
 };
 use homeostasis::core::{Digest, IdempotencyKey, Incident, IncidentId, RunId, Timestamp};
 
@@ -60,6 +60,12 @@ pub(crate) struct Findings {
     /// Effects that came more than once where that does no harm.
     pub(crate) repeated_harmless: u64,
     pub(crate) runs: usize,
+    /// Incidents that a verified run closed.
+    pub(crate) healed: usize,
+    /// Incidents for which people were called.
+    pub(crate) handed_to_people: usize,
+    /// Incidents in which a plug-in was skipped: none of ours should be.
+    pub(crate) blamed: usize,
 }
 
 impl Findings {
@@ -80,12 +86,20 @@ pub(crate) fn examine(evidence: &Evidence<'_>) -> Findings {
     let mut found = Findings::default();
     acknowledged(evidence, &mut found);
     effects_and_journal(evidence, &mut found);
-    repetitions(evidence.world, &mut found);
+    repetitions(evidence, &mut found);
     let mut spans: BTreeMap<String, BTreeMap<RunId, Span>> = BTreeMap::new();
     for (id, events) in evidence.journal {
         match replay(events) {
             Ok(Some(incident)) => {
                 found.runs += incident.runs.len();
+                found.blamed += usize::from(!incident.blamed.is_empty());
+                found.handed_to_people += usize::from(incident.escalated);
+                found.healed += usize::from(matches!(
+                    incident.phase,
+                    Phase::Closed {
+                        resolution: Resolution::Healed { .. }
+                    }
+                ));
                 unfinished(&incident, &mut found);
                 order_of_steps(events, &mut found);
                 note_spans(&incident, events, &mut spans);
@@ -114,7 +128,10 @@ fn acknowledged(evidence: &Evidence<'_>, found: &mut Findings) {
             None => found.add(Fault::Lost, format!("{place} was acknowledged and is gone")),
             Some(event) if Digest::of(*event) != ack.digest => found.add(
                 Fault::Lost,
-                format!("{place} was acknowledged and is now another {}", event.kind.name()),
+                format!(
+                    "{place} was acknowledged and is now another {}",
+                    event.kind.name()
+                ),
             ),
             Some(_) => {}
         }
@@ -175,9 +192,18 @@ fn key_of(run: RunId, step_idx: usize, phase: StepPhase) -> IdempotencyKey {
 }
 
 /// What must happen once happened once.
-fn repetitions(world: &[EffectRecord], found: &mut Findings) {
+fn repetitions(evidence: &Evidence<'_>, found: &mut Findings) {
+    let incidents: BTreeMap<_, _> = evidence
+        .journal
+        .iter()
+        .flat_map(|(_, events)| events)
+        .filter_map(|event| match &event.kind {
+            EventKind::StepIntended { intent, .. } => Some((intent.key.as_str(), event.incident)),
+            _ => None,
+        })
+        .collect();
     let mut by_key: BTreeMap<&str, Vec<&EffectRecord>> = BTreeMap::new();
-    for effect in world {
+    for effect in evidence.world {
         by_key.entry(&effect.key).or_default().push(effect);
     }
     for (key, effects) in by_key {
@@ -192,10 +218,13 @@ fn repetitions(world: &[EffectRecord], found: &mut Findings) {
                 .iter()
                 .map(|effect| format!("attempt {} by pid {}", effect.attempt, effect.pid))
                 .collect();
+            let incident = incidents
+                .get(key)
+                .map_or_else(|| "no incident".to_owned(), ToString::to_string);
             found.add(
                 Fault::Repeated,
                 format!(
-                    "{} {} on {} happened {harmful} times with key {key}: {}",
+                    "{incident}: {} {} on {} happened {harmful} times with key {key}: {}",
                     first.nature,
                     first.action,
                     first.service,
@@ -255,7 +284,7 @@ fn order_of_steps(events: &[HealEvent], found: &mut Findings) {
                 .all(|((undo, step), planned)| {
                     undo.is_settled()
                         || !step.may_have_happened()
-                        || planned.inverse == homeostasis::core::record::Inverse::Nothing
+                        || planned.inverse == Inverse::Nothing
                 }),
         };
         if !due {
@@ -341,7 +370,11 @@ fn one_at_a_time(service: &str, runs: &BTreeMap<RunId, Span>, found: &mut Findin
     }
     let mut tokens: Vec<_> = ordered
         .iter()
-        .flat_map(|(run, span)| span.tokens.iter().map(move |(at, token)| (*at, *token, run)))
+        .flat_map(|(run, span)| {
+            span.tokens
+                .iter()
+                .map(move |(at, token)| (*at, *token, run))
+        })
         .collect();
     tokens.sort();
     for pair in tokens.windows(2) {
@@ -354,3 +387,6 @@ fn one_at_a_time(service: &str, runs: &BTreeMap<RunId, Span>, found: &mut Findin
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

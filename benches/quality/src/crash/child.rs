@@ -118,17 +118,18 @@ async fn live(options: &ChildOptions) -> Result<(), Box<dyn Error>> {
         })
         .start()
         .await?;
-    let unreadable = &healer.recovered().unreadable;
-    if !unreadable.is_empty() {
-        return Err(format!("recovery could not read {unreadable:?}").into());
-    }
     say(&[Line::Recovered]);
     healer.spawn(sample(healer.clone(), Arc::clone(&world)));
     healer.spawn(cure_by_hand(healer.clone(), Arc::clone(&world)));
     if options.mode == Mode::Busy {
         for (service, stream) in SERVICES.into_iter().zip(0..) {
             let chance = Rng::from_seed(options.seed).fork(stream);
-            healer.spawn(fall_ill(healer.clone(), Arc::clone(&world), service, chance));
+            healer.spawn(fall_ill(
+                healer.clone(),
+                Arc::clone(&world),
+                service,
+                chance,
+            ));
         }
         return std::future::pending().await;
     }

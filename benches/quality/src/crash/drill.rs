@@ -28,6 +28,9 @@ const LONGEST_LIFE: Duration = Duration::from_millis(1500);
 /// How long the last life may take to finish what is open.
 const LAST_LIFE: Duration = Duration::from_secs(60);
 
+/// How long a process may take to end after its last line.
+const LAST_BREATH: Duration = Duration::from_secs(5);
+
 /// From this many kills on, each stage must have been hit.
 const ENOUGH_KILLS: u32 = 300;
 
@@ -97,6 +100,9 @@ fn run_in(folder: &Path, options: Options) -> Result<(Value, bool), Box<dyn Erro
         "stuck": found.count(Fault::Stuck),
         "illegal_states": found.count(Fault::Illegal),
         "incidents": events.len(),
+        "healed": found.healed,
+        "handed_to_people": found.handed_to_people,
+        "blamed": found.blamed,
         "runs": found.runs,
         "effects": world.len(),
         "acknowledged": drill.acks.len(),
@@ -217,8 +223,7 @@ impl<'a> Drill<'a> {
             _ => Mode::Busy,
         };
         let mut life = self.start(mode)?;
-        let lived = life.until(moment);
-        if lived == Lived::ToItsEnd {
+        if life.until(moment)? == Lived::ToItsEnd {
             return Err(format!("life {} ended by itself: {}", self.lives, life.end()?).into());
         }
         std::thread::sleep(tail);
@@ -229,10 +234,11 @@ impl<'a> Drill<'a> {
     }
 
     fn note_acks(&mut self, lines: Vec<Line>) {
-        self.acks.extend(lines.into_iter().filter_map(|line| match line {
-            Line::Durable(ack) => Some(ack),
-            _ => None,
-        }));
+        self.acks
+            .extend(lines.into_iter().filter_map(|line| match line {
+                Line::Durable(ack) => Some(ack),
+                _ => None,
+            }));
     }
 
     /// Counts where the kill hit, once for each stage some open incident was in.
@@ -243,7 +249,8 @@ impl<'a> Drill<'a> {
         let mut resuming = !recovered;
         let mut left_open = BTreeMap::new();
         for events in &open {
-            let Some(incident) = replay(events)? else {
+            // A journal that is not legal stays so: the check at the end names it.
+            let Ok(Some(incident)) = replay(events) else {
                 continue;
             };
             let service = incident.anomalies[0].target.service_name();
@@ -254,14 +261,18 @@ impl<'a> Drill<'a> {
                 })
             }));
             if let Some(before) = self.left_open.get(&incident.id) {
-                resuming |= events[*before..].iter().all(|event| {
+                let news = events.get(*before..).unwrap_or_default();
+                resuming |= news.iter().all(|event| {
                     matches!(
                         event.kind,
                         EventKind::RunResumed { .. } | EventKind::AnomalyJoined { .. }
                     )
                 });
             }
-            if matches!(incident.phase, Phase::Running { .. } | Phase::Undoing { .. }) {
+            if matches!(
+                incident.phase,
+                Phase::Running { .. } | Phase::Undoing { .. }
+            ) {
                 left_open.insert(incident.id, events.len());
             }
         }
@@ -298,7 +309,7 @@ impl<'a> Drill<'a> {
     /// One more life that may finish. Says whether it did in time.
     fn finish(&mut self) -> Result<bool, Box<dyn Error>> {
         let mut life = self.start(Mode::Finish)?;
-        match life.until(Moment::At(LAST_LIFE)) {
+        match life.until(Moment::At(LAST_LIFE))? {
             Lived::ToItsEnd => {
                 let status = life.end()?;
                 if !status.success() {
@@ -384,7 +395,10 @@ impl Life {
     }
 
     /// Listens until the moment has come or the life is over.
-    fn until(&mut self, moment: Moment) -> Lived {
+    ///
+    /// # Errors
+    /// If it says something that cannot be understood.
+    fn until(&mut self, moment: Moment) -> Result<Lived, String> {
         let limit = match moment {
             Moment::At(limit) => limit,
             _ => LONGEST_LIFE,
@@ -393,15 +407,16 @@ impl Life {
         loop {
             let left = limit.saturating_sub(SystemClock.now().since(self.started));
             match self.said.recv_timeout(left) {
-                Ok(Ok(line)) => {
+                Ok(line) => {
+                    let line = line?;
                     let come = has_come(moment, &line, &mut stages);
                     self.lines.push(line);
                     if come {
-                        return Lived::ToTheMoment;
+                        return Ok(Lived::ToTheMoment);
                     }
                 }
-                Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => return Lived::ToItsEnd,
-                Err(RecvTimeoutError::Timeout) => return Lived::ToTheMoment,
+                Err(RecvTimeoutError::Disconnected) => return Ok(Lived::ToItsEnd),
+                Err(RecvTimeoutError::Timeout) => return Ok(Lived::ToTheMoment),
             }
         }
     }
@@ -419,9 +434,15 @@ impl Life {
         Ok(std::mem::take(&mut self.lines))
     }
 
-    /// How it ended, when it did so by itself.
+    /// How it ended, when it said its last line by itself.
     fn end(&mut self) -> Result<ExitStatus, Box<dyn Error>> {
-        Ok(self.child.wait()?)
+        for _ in 0..LAST_BREATH.as_millis() {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Err(format!("a child said its last line and did not end within {LAST_BREATH:?}").into())
     }
 }
 

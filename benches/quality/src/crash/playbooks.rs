@@ -11,7 +11,14 @@ pub(crate) struct Illness(u8);
 /// Each ends in another way: healed by steps of each class, healed by the second plan after the
 /// first was taken back, not healed and taken back, or beyond every playbook.
 const NAMES: [&str; 8] = [
-    "drained", "hung", "jammed", "misrouted", "futile", "baffling", "flaky", "botched",
+    "drained",
+    "hung",
+    "jammed",
+    "misrouted",
+    "futile",
+    "baffling",
+    "flaky",
+    "botched",
 ];
 
 impl Illness {

@@ -67,10 +67,7 @@ impl Stage {
 
     /// The stage `incident` is in; `None` if it is closed or with people. `happened` says whether
     /// the world has the effect of an attempt.
-    pub(crate) fn of(
-        incident: &Incident,
-        happened: impl Fn(&StepIntent) -> bool,
-    ) -> Option<Self> {
+    pub(crate) fn of(incident: &Incident, happened: impl Fn(&StepIntent) -> bool) -> Option<Self> {
         Some(match &incident.phase {
             Phase::Diagnosing => Self::Diagnosing,
             Phase::Planning => Self::Planning,

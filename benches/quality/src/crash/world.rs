@@ -120,7 +120,10 @@ impl World {
     pub(crate) fn append(&self, record: &EffectRecord) -> io::Result<()> {
         let mut line = serde_json::to_string(record)?;
         if line.len() >= RECORD {
-            return Err(io::Error::other(format!("a record of {} bytes", line.len())));
+            return Err(io::Error::other(format!(
+                "a record of {} bytes",
+                line.len()
+            )));
         }
         line.extend(std::iter::repeat_n(' ', RECORD - 1 - line.len()));
         line.push('\n');
@@ -141,7 +144,10 @@ impl World {
 
     /// Whether `service` has an effect with this key.
     pub(crate) fn has(&self, service: &str, key: &str) -> io::Result<bool> {
-        Ok(self.effects_on(service)?.iter().any(|known| known.key == key))
+        Ok(self
+            .effects_on(service)?
+            .iter()
+            .any(|known| known.key == key))
     }
 
     /// Everything that was done to `service`, oldest first.
@@ -155,7 +161,10 @@ impl World {
             other => other?,
         };
         if text.len() % RECORD != 0 {
-            return Err(io::Error::other(format!("a torn line in {}", path.display())));
+            return Err(io::Error::other(format!(
+                "a torn line in {}",
+                path.display()
+            )));
         }
         text.lines()
             .map(|line| serde_json::from_str(line).map_err(io::Error::other))
@@ -190,7 +199,9 @@ mod tests {
             pid: 7,
         };
         let world = World::open(folder.path()).unwrap();
-        world.fall_ill("cart", Illness::named("hung").unwrap()).unwrap();
+        world
+            .fall_ill("cart", Illness::named("hung").unwrap())
+            .unwrap();
         world.append_keyed(record.clone()).unwrap();
         world.append_keyed(record).unwrap();
         let again = World::open(folder.path()).unwrap();
