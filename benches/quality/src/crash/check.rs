@@ -13,6 +13,9 @@ use homeostasis::core::{Digest, IdempotencyKey, Incident, IncidentId, RunId, Tim
 use super::protocol::Ack;
 use super::world::EffectRecord;
 
+/// The events of all incidents.
+pub(crate) type Journal = Vec<(IncidentId, Vec<HealEvent>)>;
+
 /// Everything that is known after the last life.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Evidence<'a> {

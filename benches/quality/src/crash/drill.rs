@@ -16,7 +16,7 @@ use homeostasis::core::{Clock, IncidentId, Rng, Timestamp};
 use homeostasis::store::RedbStore;
 use serde_json::{Map, Value, json};
 
-use super::check::{self, Evidence, Fault};
+use super::check::{self, Evidence, Fault, Journal};
 use super::child::{ChildOptions, Mode};
 use super::protocol::{Ack, Line};
 use super::stage::Stage;
@@ -326,7 +326,7 @@ impl<'a> Drill<'a> {
         }
     }
 
-    fn whole_journal(&self) -> Result<Vec<(IncidentId, Vec<HealEvent>)>, Box<dyn Error>> {
+    fn whole_journal(&self) -> Result<Journal, Box<dyn Error>> {
         let store = RedbStore::open(self.folder.join("journal.redb"))?;
         self.runtime.block_on(async {
             let mut all = Vec::new();
@@ -428,7 +428,7 @@ impl Life {
         if status.code().is_some() {
             return Err(format!("a child ended by itself: {status}").into());
         }
-        for line in self.said.iter() {
+        for line in &self.said {
             self.lines.push(line?);
         }
         Ok(std::mem::take(&mut self.lines))
