@@ -17,6 +17,7 @@ use crate::engine::{
     Controls, EngineSettings, Homeostasis, Intake, JournalPorts, Shared, Stages, Window,
     WindowLimits, describe, event_channel,
 };
+use crate::furnished::Parts;
 
 /// Why a healer did not start. Nothing runs then: it never half-starts.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +56,7 @@ pub struct Builder {
     pub(crate) fuser: Arc<dyn Fuser>,
     pub(crate) remediators: Vec<Arc<dyn Remediator>>,
     pub(crate) verifiers: Vec<Arc<dyn Verifier>>,
+    pub(crate) parts: Parts,
 }
 
 impl Homeostasis {
@@ -79,6 +81,7 @@ impl Homeostasis {
             fuser: Arc::new(StrongestFinding),
             remediators: Vec::new(),
             verifiers: Vec::new(),
+            parts: Parts::default(),
         }
     }
 }
@@ -210,8 +213,20 @@ impl Builder {
     /// If a setting is out of range, two plug-ins of a stage have one name, there is no runtime, or
     /// the journal cannot be read. Nothing runs then.
     pub async fn start(self) -> Result<Homeostasis, StartError> {
-        crate::check::check(&self)?;
         tokio::runtime::Handle::try_current().map_err(|_| StartError::NoRuntime)?;
+        let (mut builder, mut violations) = self.assemble();
+        violations.absorb(crate::check::check(&builder));
+        violations.into_result(())?;
+        let parts = std::mem::take(&mut builder.parts);
+        let healer = builder.launch().await?;
+        #[cfg(feature = "signals")]
+        crate::telemetry::ask_probes(&healer, parts.probes);
+        #[cfg(not(feature = "signals"))]
+        drop(parts);
+        Ok(healer)
+    }
+
+    async fn launch(self) -> Result<Homeostasis, StartError> {
         let settings = self.settings;
         let catalog = SeriesCatalog::new(settings.max_series);
         let intake = Intake::new(

@@ -6,6 +6,9 @@ mod check;
 mod clock;
 mod config;
 mod engine;
+mod furnished;
+#[cfg(feature = "signals")]
+mod telemetry;
 
 pub use builder::{Builder, StartError};
 pub use clock::{SimulatedClock, SystemClock};

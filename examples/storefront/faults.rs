@@ -61,9 +61,9 @@ impl Fault {
     /// What the healer must name.
     pub(crate) fn root_cause(self) -> RootCause {
         let (service, cause) = match self {
-            Self::OrdersKilled | Self::HealerKilled => (ServiceName::Orders, "process_exit"),
+            Self::OrdersKilled | Self::HealerKilled => (ServiceName::Orders, "process_down"),
             Self::CatalogLeaks => (ServiceName::Catalog, "memory_leak"),
-            Self::BadDeployment => (ServiceName::Gateway, "bad_change"),
+            Self::BadDeployment => (ServiceName::Gateway, "bad_deploy"),
             Self::CatalogSlow => (ServiceName::Catalog, "slow_response"),
         };
         RootCause {

@@ -141,6 +141,12 @@ impl Context {
         self
     }
 
+    /// The same without a deadline.
+    pub fn without_deadline(mut self) -> Self {
+        self.deadline = None;
+        self
+    }
+
     /// The same with a cancellation of its own.
     pub fn cancelled_by(mut self, cancellation: Cancellation) -> Self {
         self.cancellation = cancellation;

@@ -49,7 +49,7 @@ macro_rules! id {
             }
 
             /// The identifier with these raw bits.
-            pub fn from_u128(bits: u128) -> Self {
+            pub const fn from_u128(bits: u128) -> Self {
                 Self(bits)
             }
         }

@@ -11,6 +11,10 @@ use crate::meaning::Meaning;
 use crate::scope::Scope;
 use crate::shift::Shift;
 
+/// What was ill this long before a change, or in the last four points before it, was not made ill
+/// by it.
+const JUST_BEFORE: Duration = Duration::from_secs(20);
+
 /// How fast a change stops being suspicious.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ChangeConfig {
@@ -91,11 +95,11 @@ impl ChangeAnalyzer {
             })
             .filter_map(|window| {
                 let shift = Shift::of(&window, change.at)?;
-                // Was it ill already? The last third of what was before, against the rest of it.
+                // Was it ill already? The last points before the change, against those before them.
                 let mut past = window;
                 past.points.retain(|(at, _)| *at < change.at);
-                let first = past.points.first()?.0;
-                let since = change.at - change.at.since(first) / 3;
+                let fourth_last = past.points.iter().rev().nth(3)?.0;
+                let since = fourth_last.min(change.at - JUST_BEFORE);
                 let was_ill = Shift::of(&past, since)
                     .is_some_and(|earlier| earlier.nats() > shift.nats() / 2.0);
                 (!was_ill).then_some(shift)
@@ -105,7 +109,7 @@ impl ChangeAnalyzer {
         harm
     }
 
-    fn examine(&self, scope: &Scope<'_>, change: &Change, nats: f64, findings: &mut Vec<Finding>) {
+    fn examine(scope: &Scope<'_>, change: &Change, nats: f64, findings: &mut Vec<Finding>) {
         let target = &change.target;
         let (cause, category) = match change.kind {
             ChangeKind::Config => ("configuration_error", Category::Configuration),
@@ -211,7 +215,7 @@ impl Analyzer for ChangeAnalyzer {
             }
             seen.push(identity);
             let nats = self.nats(onset.since(change.at));
-            self.examine(&scope, change, nats, &mut findings);
+            Self::examine(&scope, change, nats, &mut findings);
         }
         if changes.is_empty() {
             for service in &scope.affected {

@@ -24,6 +24,8 @@ struct Pulse {
     n_down_now: usize,
     /// Since when it is or was 0.
     onset: Timestamp,
+    /// When it was 0 last.
+    last: Timestamp,
 }
 
 impl Pulse {
@@ -40,6 +42,7 @@ impl Pulse {
         } else {
             known.iter().find(|(_, v)| *v == 0.0)?
         };
+        let last = known.iter().rev().find(|(_, v)| *v == 0.0)?.0;
         let state = if n_down_now > 0 {
             format!("is 0 since {}", first.0)
         } else {
@@ -54,6 +57,7 @@ impl Pulse {
             },
             n_down_now,
             onset: first.0,
+            last,
         })
     }
 }
@@ -148,7 +152,12 @@ impl DownAnalyzer {
         let processes = scope.metric_of("process_up", service, scope.split);
         let mut dead: Vec<Finding> = Vec::new();
         for (target, windows) in &processes {
-            let pulses: Vec<_> = windows.iter().filter_map(Pulse::of).collect();
+            // What was over when this began belongs to an earlier incident.
+            let pulses: Vec<_> = windows
+                .iter()
+                .filter_map(Pulse::of)
+                .filter(|pulse| pulse.n_down_now > 0 || pulse.last >= scope.onset)
+                .collect();
             let Some(worst) = pulses.iter().max_by_key(|pulse| pulse.n_down_now) else {
                 continue;
             };
@@ -164,9 +173,10 @@ impl DownAnalyzer {
             finding.onset = Some(worst.onset);
             dead.push(finding);
         }
-        let reports = scope
+        let mut reports = scope
             .observations()
             .health(Some(&whole), scope.split, scope.to);
+        reports.retain(|report| scope.covers(report.at));
         let mut silent: Vec<Finding> = Vec::new();
         for check in Check::all(&reports) {
             let target = &check.last.target;

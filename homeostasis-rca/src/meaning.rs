@@ -43,8 +43,8 @@ impl Meaning {
     /// The smallest deviation that can matter, in the unit of the metric.
     pub(crate) fn floor(self, metric: &str) -> f64 {
         match self {
-            // One millisecond, one percentage point, a tenth of a request per second.
-            Self::Latency => 0.001,
+            // Five milliseconds, one percentage point, a tenth of a request per second.
+            Self::Latency => 0.005,
             Self::Errors if metric.ends_with("_rate") => 0.1,
             Self::Errors => 0.01,
             Self::Queue => 0.5,

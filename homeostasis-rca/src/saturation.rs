@@ -20,7 +20,7 @@ const FULL: f64 = 0.95;
 /// Compares latency, errors, queues and CPU of every service around the incident with what they
 /// were before it, and looks for disks that are full.
 ///
-/// Normal is the median before the onset (less half a minute, since detectors need time); the unit
+/// Normal is the median before the onset (less 15 seconds, since detectors need time); the unit
 /// of deviation is max(IQR/1.349, 1.4826 MAD, 5 % of the median, a floor by unit). A rise counts
 /// if its largest mean over two points in a row exceeds what the series does in its own calm. Its
 /// weight is twice the logarithm of that excess, at most 5 nats. Services that merely wait for an

@@ -8,8 +8,12 @@ use homeostasis_core::stage::Evidence;
 use homeostasis_core::{Context, Observations, SeriesWindow, Target, Timestamp};
 
 /// How long before the estimated onset the incident may in truth have begun: detectors need a
-/// few samples to be sure, and callees fall ill before their callers are seen to.
-pub(crate) const GUARD: Duration = Duration::from_secs(30);
+/// few samples to be sure, and callees fall ill before their callers are seen to. Longer, and the
+/// end of an earlier incident would be taken for the beginning of this one.
+pub(crate) const GUARD: Duration = Duration::from_secs(15);
+
+/// How much later than its caller a callee may seem to fall ill and still be the reason.
+pub(crate) const TOLERANCE: Duration = Duration::from_secs(30);
 
 /// The services and the stretch in which the cause is sought.
 #[derive(Debug)]
@@ -19,6 +23,10 @@ pub(crate) struct Scope<'a> {
     pub(crate) to: Timestamp,
     /// Where the stretch that may be ill begins: the onset minus [`GUARD`].
     pub(crate) split: Timestamp,
+    /// The estimated onset.
+    pub(crate) onset: Timestamp,
+    /// The evidence itself: it knows which instants are another incident's.
+    evidence: Evidence<'a>,
     /// Services with anomalies.
     pub(crate) affected: BTreeSet<String>,
     /// Those, what they depend on, and who depends on them.
@@ -26,7 +34,7 @@ pub(crate) struct Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
-    pub(crate) fn new(cx: &'a Context, evidence: &Evidence<'_>) -> Self {
+    pub(crate) fn new(cx: &'a Context, evidence: &Evidence<'a>) -> Self {
         let affected: BTreeSet<String> = evidence
             .incident
             .anomalies
@@ -48,6 +56,8 @@ impl<'a> Scope<'a> {
             from,
             to: evidence.to,
             split,
+            onset: evidence.incident.since,
+            evidence: *evidence,
             affected,
             services,
         }
@@ -62,7 +72,8 @@ impl<'a> Scope<'a> {
         let Ok(target) = Target::service(service) else {
             return Vec::new();
         };
-        let mut windows = self.observations().series_of(&target, self.from, self.to);
+        let windows = self.observations().series_of(&target, self.from, self.to);
+        let mut windows = self.own(windows);
         windows.sort_by(|a, b| a.key.cmp(&b.key));
         windows
     }
@@ -75,7 +86,8 @@ impl<'a> Scope<'a> {
         from: Timestamp,
     ) -> BTreeMap<Target, Vec<SeriesWindow>> {
         let labels = BTreeMap::from([("service".to_owned(), service.to_owned())]);
-        let mut windows = self.observations().series(metric, &labels, from, self.to);
+        let windows = self.observations().series(metric, &labels, from, self.to);
+        let mut windows = self.own(windows);
         windows.sort_by(|a, b| a.key.cmp(&b.key));
         let mut found: BTreeMap<Target, Vec<SeriesWindow>> = BTreeMap::new();
         for window in windows {
@@ -86,11 +98,25 @@ impl<'a> Scope<'a> {
         found
     }
 
-    /// Whether `caller` waits for `callee` and not the other way round, so that the illness of the
-    /// callee shows in the caller.
-    pub(crate) fn waits_for(&self, caller: &str, callee: &str) -> bool {
+    /// Whether what happened at `at` may belong to this incident or to the calm before it.
+    pub(crate) fn covers(&self, at: Timestamp) -> bool {
+        self.evidence.covers(at)
+    }
+
+    /// The windows without the points of other incidents.
+    fn own(&self, mut windows: Vec<SeriesWindow>) -> Vec<SeriesWindow> {
+        for window in &mut windows {
+            window.points.retain(|(at, _)| self.covers(*at));
+        }
+        windows.retain(|window| !window.points.is_empty());
+        windows
+    }
+
+    /// Whether `service` waits for `other` and not the other way round, so that the illness of the
+    /// other shows in the service.
+    pub(crate) fn waits_for(&self, service: &str, other: &str) -> bool {
         let topology = self.cx.topology();
-        topology.depends_on(caller, callee) && !topology.depends_on(callee, caller)
+        topology.depends_on(service, other) && !topology.depends_on(other, service)
     }
 }
 

@@ -36,9 +36,11 @@ impl Shift {
     /// The rise of `window` after `split` against what it was before; `None` if it did not rise or
     /// there is too little to say.
     ///
-    /// The statistic is the largest mean deviation over two or more points in a row, divided by the
-    /// 95th percentile of the same statistic over stretches of the same length in the calm (at
-    /// least 1): every series is judged against its own restlessness.
+    /// The statistic is the largest mean deviation over two or more points in a row, divided by
+    /// 1.25 times the upper quartile of the same statistic over stretches of the same length in the
+    /// past (at least 1): every series is judged against its own restlessness. A quartile and not
+    /// the 95th percentile, because the past may hold earlier incidents and nobody says where;
+    /// 1.25 makes up for it where it holds none.
     pub(crate) fn of(window: &SeriesWindow, split: Timestamp) -> Option<Self> {
         let meaning = Meaning::of(&window.key.metric)?;
         let target = window.key.target()?;
@@ -58,7 +60,8 @@ impl Shift {
                 .filter_map(scan)
                 .map(|(highest, _)| highest),
         );
-        let null = quantile(&calm, 0.95).unwrap_or(1.0).max(1.0);
+        let null = 1.25 * quantile(&calm, 0.75).unwrap_or(1.0);
+        let null = null.max(1.0);
         let strength = highest / null;
         if !strength.is_finite() || strength <= MIN_STRENGTH {
             return None;

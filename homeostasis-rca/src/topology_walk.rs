@@ -7,7 +7,7 @@ use homeostasis_core::stage::{AnalyzeError, Analyzer, Evidence};
 use homeostasis_core::{Context, Target, Timestamp, async_trait};
 
 use crate::down::DownAnalyzer;
-use crate::scope::{GUARD, Scope};
+use crate::scope::{Scope, TOLERANCE};
 use crate::shift::shifts_of;
 
 /// Walks from every ill service along its calls to the deepest ill callee.
@@ -98,7 +98,7 @@ impl Analyzer for TopologyWalk {
             let ill_callees: Vec<_> = ill
                 .iter()
                 .filter(|(callee, illness)| {
-                    scope.waits_for(service, callee) && illness.onset <= its.onset + GUARD
+                    scope.waits_for(service, callee) && illness.onset <= its.onset + TOLERANCE
                 })
                 .collect();
             let worst = ill_callees

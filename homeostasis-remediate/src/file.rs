@@ -49,7 +49,9 @@ pub(crate) fn read_small(path: &Path, limit: u64) -> io::Result<Option<String>> 
         Ok(_) => {}
     }
     let mut text = String::new();
-    let read = File::open(path)?.take(limit + 1).read_to_string(&mut text)?;
+    let read = File::open(path)?
+        .take(limit + 1)
+        .read_to_string(&mut text)?;
     if read as u64 > limit {
         let message = format!("{} is longer than {limit} bytes", path.display());
         return Err(io::Error::new(io::ErrorKind::InvalidData, message));

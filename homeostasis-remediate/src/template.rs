@@ -3,8 +3,8 @@
 use homeostasis_core::{IncidentId, Target};
 use serde_json::{Map, Value};
 
-use crate::action::ParamKind;
 use crate::action::ActionSpec;
+use crate::action::ParamKind;
 
 /// What placeholders stand for.
 #[derive(Debug, Clone, Copy)]
@@ -24,7 +24,9 @@ impl Bindings<'_> {
                 .target
                 .instance_name()
                 .map(str::to_owned)
-                .ok_or_else(|| format!("a target that is an instance; {} is a service", self.target)),
+                .ok_or_else(|| {
+                    format!("a target that is an instance; {} is a service", self.target)
+                }),
             "incident.id" => Ok(self.incident.to_string()),
             other => Err(format!("no placeholder `{other}`")),
         }
@@ -87,7 +89,9 @@ impl<'a> Template<'a> {
         for part in &self.parts {
             match part {
                 Part::Literal(text) => out.push_str(text),
-                Part::Placeholder(name) if encode => percent_encode(&bindings.value(name)?, &mut out),
+                Part::Placeholder(name) if encode => {
+                    percent_encode(&bindings.value(name)?, &mut out);
+                }
                 Part::Placeholder(name) => out.push_str(&bindings.value(name)?),
             }
         }
@@ -170,15 +174,21 @@ mod tests {
     fn a_value_stays_one_value_whatever_it_holds() {
         let evil = "a; rm -rf $(x) ${incident.id}";
         assert_eq!(
-            filled(evil, &json!({"text": ["${target.service}"], "url": "http://h/${target.service}?x"}))
-                .unwrap(),
+            filled(
+                evil,
+                &json!({"text": ["${target.service}"], "url": "http://h/${target.service}?x"})
+            )
+            .unwrap(),
             json!({"text": [evil], "url": "http://h/a%3B%20rm%20-rf%20%24%28x%29%20%24%7Bincident.id%7D?x"})
         );
     }
 
     #[test]
     fn escapes_stay_and_a_missing_instance_is_an_error() {
-        assert_eq!(filled("a/0", &json!({"text": "$${x} ${target}"})).unwrap(), json!({"text": "${x} a/0"}));
+        assert_eq!(
+            filled("a/0", &json!({"text": "$${x} ${target}"})).unwrap(),
+            json!({"text": "${x} a/0"})
+        );
         let (name, problem) = filled("a", &json!({"text": "${target.instance}"})).unwrap_err();
         assert_eq!(name, "text");
         assert!(problem.contains("instance"), "{problem}");
@@ -186,7 +196,11 @@ mod tests {
 
     #[test]
     fn unknown_and_unclosed_placeholders_are_refused() {
-        assert!(Template::parse("${HOME}").unwrap_err().contains("${target}"));
+        assert!(
+            Template::parse("${HOME}")
+                .unwrap_err()
+                .contains("${target}")
+        );
         assert!(Template::parse("${target").unwrap_err().contains("closing"));
     }
 }

@@ -50,6 +50,7 @@ struct Entry {
 
 #[derive(Debug)]
 struct Echo {
+    since: Timestamp,
     closed_at: Timestamp,
     services: BTreeSet<String>,
 }
@@ -124,6 +125,7 @@ impl Board {
         if incident.is_closed() {
             if self.open.remove(&incident.id).is_some() {
                 self.closed.push_back(Echo {
+                    since: incident.since,
                     closed_at: now,
                     services,
                 });
@@ -152,6 +154,32 @@ impl Board {
         entry
             .fingerprints
             .extend(incident.anomalies.iter().map(Anomaly::fingerprint));
+    }
+
+    /// When other incidents troubled services related to those of `incident`, before it began.
+    pub(crate) fn trouble_before(
+        &self,
+        incident: &Incident,
+        topology: &Topology,
+    ) -> Vec<(Timestamp, Timestamp)> {
+        let targets = incident.targets();
+        let related = |echo: &&Echo| {
+            targets.iter().any(|target| {
+                echo.services
+                    .iter()
+                    .any(|other| topology.related(target.service_name(), other))
+            })
+        };
+        // What lasts into this incident is a part of it.
+        let last = incident.since - Duration::from_nanos(1);
+        let before = self
+            .closed
+            .iter()
+            .filter(related)
+            .filter(|echo| echo.since <= last);
+        before
+            .map(|echo| (echo.since, echo.closed_at.min(last)))
+            .collect()
     }
 
     /// When an anomaly of `id` was last seen.

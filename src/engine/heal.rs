@@ -171,17 +171,22 @@ impl Heal {
             incident.since - self.shared.settings.lookback,
             self.shared.now(),
         );
+        let others: Arc<[_]> = self
+            .shared
+            .board()
+            .trouble_before(&incident, &self.shared.topology)
+            .into();
         let mut kinds = Vec::new();
         let mut findings: Vec<Finding> = Vec::new();
         let mut calls = Vec::new();
         for analyzer in &self.shared.stages.analyzers {
             let (name, analyzer) = (analyzer.name().to_owned(), Arc::clone(analyzer));
             let cx = self.shared.context(Some(&incident), limit);
-            let subject = Arc::clone(&incident);
+            let (subject, others) = (Arc::clone(&incident), Arc::clone(&others));
             calls.push((
                 name,
                 Box::pin(self.call(limit, async move {
-                    let evidence = Evidence::new(&subject, from, to);
+                    let evidence = Evidence::new(&subject, from, to).besides(&others);
                     analyzer
                         .analyze(&cx, &evidence)
                         .await
@@ -200,7 +205,11 @@ impl Heal {
         let subject = Arc::clone(&incident);
         let added_up = self
             .call(limit, async move {
-                Ok(fuser.fuse(&cx, &Evidence::new(&subject, from, to), findings))
+                Ok(fuser.fuse(
+                    &cx,
+                    &Evidence::new(&subject, from, to).besides(&others),
+                    findings,
+                ))
             })
             .await;
         let diagnosis = match added_up {
@@ -251,7 +260,18 @@ impl Heal {
                     })
             };
             match answer.and_then(|made| check(made, violation)) {
-                Ok(made) => plans.extend(made),
+                Ok(made) => {
+                    for plan in made {
+                        // The cycle tells plans apart by their ids and refuses two with one.
+                        if plans.iter().any(|known| known.id == plan.id) {
+                            let twice = format!("broke its post-condition: {} twice", plan.id);
+                            let report = ErrorReport::message(ErrorKind::Permanent, twice);
+                            kinds.push(self.blamed("remediator", &name, report));
+                        } else {
+                            plans.push(plan);
+                        }
+                    }
+                }
                 Err(report) => kinds.push(self.blamed("remediator", &name, report)),
             }
         }

@@ -32,7 +32,8 @@ use homeostasis_core::record::{EventKind, HealEvent, Resolution};
 use homeostasis_core::signal::SignalSink;
 use homeostasis_core::stage::Detector;
 use homeostasis_core::{
-    Cancellation, Clock, Flags, Incident, IncidentId, KillSwitch, Mode, Observations, Topology,
+    Cancellation, Clock, Context, Flags, Incident, IncidentId, KillSwitch, Mode, Observations,
+    Topology,
 };
 use tokio::sync::broadcast;
 
@@ -137,6 +138,13 @@ impl Homeostasis {
         self.shared.cancellation.clone()
     }
 
+    /// A context that is about no incident: for probes and tools.
+    pub fn context(&self) -> Context {
+        self.shared
+            .context(None, self.shared.settings.stage_deadline)
+            .without_deadline()
+    }
+
     /// Runs `task` until it ends or the healer shuts down.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let cancellation = self.shared.cancellation.clone();
@@ -201,6 +209,19 @@ impl Homeostasis {
     /// The incidents that are open.
     pub fn open_incidents(&self) -> Vec<IncidentId> {
         self.shared.board().open().collect()
+    }
+
+    /// Known incidents, newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn incidents(&self, limit: usize) -> Result<Vec<IncidentId>, EngineError> {
+        self.shared
+            .journal
+            .store
+            .incidents(limit)
+            .await
+            .map_err(EngineError::Store)
     }
 
     /// The present state of any incident the store knows.

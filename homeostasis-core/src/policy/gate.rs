@@ -334,12 +334,6 @@ fn mode(_: &Plan, facts: &GateFacts<'_>, _: u32) -> (Answer, String) {
 }
 
 fn severity_and_radius(plan: &Plan, facts: &GateFacts<'_>, _: u32) -> (Answer, String) {
-    let level = plan.radius.level.max(
-        facts
-            .incident_radius
-            .level
-            .min(RadiusLevel::MultipleServices),
-    );
     let pre_approved = facts.policy.is_pre_approved(plan);
     let detail = format!(
         "{} with a plan of radius {} in an incident of radius {}",
@@ -363,7 +357,6 @@ fn severity_and_radius(plan: &Plan, facts: &GateFacts<'_>, _: u32) -> (Answer, S
         {
             1
         }
-        _ if level > RadiusLevel::SingleService && plan.radius.level == level => 1,
         _ => 0,
     };
     if approvals == 0 {

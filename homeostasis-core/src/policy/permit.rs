@@ -12,16 +12,26 @@ use crate::time::Timestamp;
 /// executing consumes it. It is bound to the plan's hash, the run, the lease on the target and an
 /// expiry: a plan that changed after it was permitted has no permit.
 ///
+/// It is redeemed for the run and the plan it was made for:
+///
+/// ```
+/// use homeostasis::core::policy::{Grant, Permit, PermitError};
+/// use homeostasis::core::{Digest, RunId, Timestamp};
+/// fn once(permit: Permit, run: RunId, hash: Digest, now: Timestamp) -> Result<Grant, PermitError> {
+///     permit.redeem(run, hash, now)
+/// }
+/// ```
+///
 /// A plug-in cannot make one:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0451
 /// use homeostasis::core::policy::Permit;
 /// let forged = Permit { plan_hash: todo!(), run: todo!(), lease: todo!(), expires: todo!() };
 /// ```
 ///
 /// nor copy one it was given:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0599
 /// fn twice(permit: homeostasis::core::policy::Permit) {
 ///     let copy = permit.clone();
 ///     drop((permit, copy));
@@ -30,7 +40,7 @@ use crate::time::Timestamp;
 ///
 /// nor use one twice:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0382
 /// use homeostasis::core::policy::Permit;
 /// use homeostasis::core::{Digest, RunId, Timestamp};
 /// fn twice(permit: Permit, run: RunId, hash: Digest, now: Timestamp) {

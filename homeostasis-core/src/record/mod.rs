@@ -13,7 +13,7 @@ mod verdict;
 pub use anomaly::{Anomaly, Direction, Expectation, Fingerprint, Subject};
 pub use criterion::{Comparison, Criterion, VerificationSpec};
 pub use diagnosis::{Category, Diagnosis, Finding, Hypothesis, Proof, Role};
-pub use event::{EventKind, HealEvent, Resolution, SCHEMA_VERSION};
+pub use event::{EventError, EventKind, HealEvent, Resolution, SCHEMA_VERSION};
 pub use patch::{PatchCandidate, PatchKind};
 pub use plan::{EffectClass, Inverse, Plan, PlanStep, PlaybookRef, Retry, RiskLevel};
 pub use run::{Outcome, RunState, StepIntent, StepOutcome, StepPhase, StepState, UndoPolicy};

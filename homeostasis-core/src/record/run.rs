@@ -111,15 +111,32 @@ impl StepState {
     }
 
     /// Whether it may have touched the world.
+    ///
+    /// A skip says so of the last attempt only: after an earlier one it still may have.
     pub fn may_have_happened(&self) -> bool {
         match self {
-            Self::NotStarted
-            | Self::Ended {
-                outcome: StepOutcome::Skipped { .. },
-                ..
-            } => false,
+            Self::NotStarted => false,
             Self::InFlight(_) => true,
+            Self::Ended {
+                intent,
+                outcome: StepOutcome::Skipped { .. },
+            } => intent.as_ref().is_some_and(|intent| intent.attempt > 1),
             Self::Ended { intent, .. } => intent.is_some(),
+        }
+    }
+
+    /// Whether it may have happened and another attempt is forbidden: nobody can tell, or it was
+    /// interrupted on its way forward and is opaque.
+    fn must_not_repeat(&self) -> bool {
+        match self {
+            Self::Ended {
+                outcome: StepOutcome::Unknown { .. },
+                ..
+            } => true,
+            Self::InFlight(intent) => {
+                intent.phase == StepPhase::Do && intent.effect == EffectClass::Opaque
+            }
+            Self::NotStarted | Self::Ended { .. } => false,
         }
     }
 
@@ -253,6 +270,38 @@ impl RunState {
             StepPhase::Do => &self.steps,
             StepPhase::Undo => &self.undo,
         }
+    }
+
+    /// Why `intent` may not follow what is known; `None` if it may.
+    ///
+    /// A settled step is not done again, attempts count up, a step that must not be repeated is
+    /// not, and only what may have happened is taken back.
+    pub(crate) fn objection(&self, intent: &StepIntent) -> Option<String> {
+        let Some(known) = self.phase(intent.phase).get(intent.step_idx) else {
+            return Some(format!(
+                "expected a step of the plan, which has {}",
+                self.steps.len()
+            ));
+        };
+        if known.is_settled() {
+            return Some("it is settled".to_owned());
+        }
+        if intent.attempt <= known.attempts() {
+            return Some(format!(
+                "attempt {}, expected more than {}",
+                intent.attempt,
+                known.attempts()
+            ));
+        }
+        if known.must_not_repeat() {
+            return Some("it may have happened and must not be repeated".to_owned());
+        }
+        let undoes_nothing = intent.phase == StepPhase::Undo
+            && !self
+                .steps
+                .get(intent.step_idx)
+                .is_some_and(StepState::may_have_happened);
+        undoes_nothing.then(|| "it did not happen, there is nothing to take back".to_owned())
     }
 
     pub(crate) fn phase_mut(&mut self, phase: StepPhase) -> &mut [StepState] {

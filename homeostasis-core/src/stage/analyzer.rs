@@ -26,12 +26,35 @@ pub struct Evidence<'a> {
     pub from: Timestamp,
     /// The present.
     pub to: Timestamp,
+    /// Stretches within which other incidents, now closed, troubled related services: neither the
+    /// calm before this one nor a part of it. From and to, both included.
+    pub besides: &'a [(Timestamp, Timestamp)],
 }
 
 impl<'a> Evidence<'a> {
-    /// Evidence on `incident` in `from..=to`.
+    /// Evidence on `incident` in `from..=to`, all of which counts.
     pub fn new(incident: &'a Incident, from: Timestamp, to: Timestamp) -> Self {
-        Self { incident, from, to }
+        Self {
+            incident,
+            from,
+            to,
+            besides: &[],
+        }
+    }
+
+    /// The same without these stretches.
+    pub fn besides(mut self, stretches: &'a [(Timestamp, Timestamp)]) -> Self {
+        self.besides = stretches;
+        self
+    }
+
+    /// Whether what happened at `at` counts: it is in the stretch and not another incident's.
+    pub fn covers(&self, at: Timestamp) -> bool {
+        (self.from..=self.to).contains(&at)
+            && !self
+                .besides
+                .iter()
+                .any(|(from, to)| (*from..=*to).contains(&at))
     }
 }
 

@@ -81,7 +81,7 @@ impl RunLogError {
 /// The log of one run. Every effect passes it twice: intent before, outcome after.
 ///
 /// It refuses an intent without a redeemed permit, after its expiry, with the kill switch engaged,
-/// or when the journal says that the lease is stale. An intent is durable when the call returns.
+/// out of sequence, or when the journal says that the lease is stale. An intent is durable when the call returns.
 #[derive(Debug)]
 pub struct RunLog<'a> {
     plan: &'a Plan,
@@ -149,7 +149,7 @@ impl<'a> RunLog<'a> {
     /// # Errors
     /// See [`RunLogError`]; after any of them the effect must not begin.
     pub async fn intend(&mut self, intent: StepIntent) -> Result<(), RunLogError> {
-        let fence = self.ready(intent.step_idx)?;
+        let fence = self.ready(&intent)?;
         let (step_idx, phase) = (intent.step_idx, intent.phase);
         let kind = EventKind::StepIntended {
             run: self.state.run,
@@ -190,7 +190,7 @@ impl<'a> RunLog<'a> {
             StepState::InFlight(intent) => Some(intent.clone()),
             StepState::NotStarted
                 if matches!(outcome, StepOutcome::Skipped { .. })
-                    && step_idx < self.plan.steps.len() =>
+                    && step_idx < self.state.phase(phase).len() =>
             {
                 None
             }
@@ -215,7 +215,7 @@ impl<'a> RunLog<'a> {
         Ok(())
     }
 
-    fn ready(&self, step_idx: usize) -> Result<Fence, RunLogError> {
+    fn ready(&self, intent: &StepIntent) -> Result<Fence, RunLogError> {
         let grant = self.grant.as_ref().ok_or(RunLogError::NotPermitted {
             run: self.state.run,
         })?;
@@ -227,10 +227,13 @@ impl<'a> RunLog<'a> {
                 expired: grant.expires,
             });
         }
-        if step_idx >= self.plan.steps.len() {
-            let reason = format!("the plan has {} steps", self.plan.steps.len());
+        if let Some(reason) = self.state.objection(intent) {
+            let step_idx = intent.step_idx;
             return Err(RunLogError::Sequence { step_idx, reason });
         }
         Ok(grant.lease.fence())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,9 @@ pub mod analyzer;
 pub mod detector;
 mod observations;
 pub mod patcher;
+mod permit;
+pub mod remediator;
+pub mod store;
 
 pub use observations::RecordedObservations;
-pub mod store;
-pub mod remediator;
+pub use permit::permit_for;

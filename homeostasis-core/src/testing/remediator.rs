@@ -11,61 +11,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use crate::context::Context;
-use crate::cycle::{Incident, Phase, replay};
-use crate::flags::{Flags, KillSwitch, Mode};
+use crate::cycle::{Incident, Phase, replay, transition};
+use crate::flags::KillSwitch;
 use crate::id::{NodeId, RunId, TenantId};
-use crate::policy::{
-    Approval, BreakerState, Gate, GateDecision, GateFacts, GateRecord, Permit, Policy, Purpose,
-};
+use crate::policy::{GateDecision, GateRecord, Permit, Policy};
 use crate::port::{Fence, FencingToken, Lease, StoreError};
 use crate::record::{
-    Anomaly, BlastRadius, Diagnosis, EventKind, HealEvent, Outcome, Plan, RadiusLevel, RunState,
-    SCHEMA_VERSION, Severity, Subject, Verdict, VerdictKind,
+    Anomaly, Diagnosis, EventKind, HealEvent, Outcome, Plan, RunState, SCHEMA_VERSION, Severity,
+    Subject, Verdict, VerdictKind,
 };
 use crate::stage::{ExecuteError, Remediator, RunJournal, RunLog};
+use crate::testing::permit_for;
 use crate::time::Timestamp;
-
-/// A permit for `run` of `plan` under the lease with `token`, from the real gate in auto mode and
-/// with three approvals; good for the default policy's permit lifetime from `now`.
-///
-/// # Panics
-/// If the gate refuses.
-pub fn permit_for(plan: &Plan, run: RunId, token: FencingToken, now: Timestamp) -> Permit {
-    let approvals = ["ann", "bob", "cleo"].map(|by| Approval {
-        plan_hash: plan.hash(),
-        by: by.to_owned(),
-    });
-    let facts = GateFacts {
-        now,
-        purpose: Purpose::Execute,
-        kill_switch: false,
-        mode: &Mode::Auto,
-        flags: &Flags::default(),
-        policy: &Policy::default(),
-        severity: Severity::Sev2,
-        incident_radius: BlastRadius {
-            level: RadiusLevel::SingleInstance,
-            instances: 1,
-            services: 1,
-            risk_score: 1.0,
-        },
-        critical_service: false,
-        breaker: Some(&BreakerState::default()),
-        limits: Some(Vec::new()),
-        last_run: None,
-        same_action_runs: 0,
-        approvals: &approvals,
-    };
-    let (record, clearance) = Gate::ask(plan, &facts);
-    let lease = Lease::new(
-        plan.target.to_string(),
-        token,
-        now + Policy::default().permit_ttl,
-    );
-    clearance
-        .unwrap_or_else(|| panic!("the gate refuses the test's plan: {record}"))
-        .with_lease(run, lease)
-}
 
 /// When a process dies, counted in writes to the journal from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -94,6 +51,8 @@ pub struct CrashJournal {
 #[derive(Debug)]
 struct JournalState {
     events: Vec<HealEvent>,
+    /// The fold of the events.
+    incident: Incident,
     newest: FencingToken,
     crash: Crash,
     writes: usize,
@@ -114,19 +73,22 @@ impl CrashJournal {
 impl JournalState {
     /// Stores an event, checked against the cycle.
     fn store(&mut self, kind: EventKind, at: Timestamp) {
-        let first = self.events.first().map(|event| event.incident);
-        let incident = first.expect("the harness opened the incident");
-        self.events.push(HealEvent {
-            schema_version: SCHEMA_VERSION,
-            incident,
-            seq: self.events.len() as u64,
-            at,
-            node: NodeId::default(),
-            kind,
-        });
-        if let Err(illegal) = replay(&self.events) {
+        let event = event(&self.incident, kind, at);
+        if let Err(illegal) = self.incident.apply(&event) {
             panic!("the executor wrote what cannot follow: {illegal}");
         }
+        self.events.push(event);
+    }
+}
+
+fn event(incident: &Incident, kind: EventKind, at: Timestamp) -> HealEvent {
+    HealEvent {
+        schema_version: SCHEMA_VERSION,
+        incident: incident.id,
+        seq: incident.n_events,
+        at,
+        node: NodeId::default(),
+        kind,
     }
 }
 
@@ -189,16 +151,9 @@ impl RunHarness {
             panic!("the test's plan is no plan: {violation}");
         }
         let run = RunId::from_u128(plan.id.as_u128() + 1);
-        let mut state = JournalState {
-            events: Vec::new(),
-            newest: FencingToken::new(1),
-            crash: Crash::Never,
-            writes: 0,
-            dead: false,
-        };
         let subject = Subject::Health("test".to_owned());
         let anomaly = Anomaly::new("test", plan.target.clone(), subject, now).saying("it is ill");
-        state.events.push(HealEvent {
+        let opened = HealEvent {
             schema_version: SCHEMA_VERSION,
             incident: plan.incident,
             seq: 0,
@@ -210,7 +165,16 @@ impl RunHarness {
                 severity: Severity::Sev2,
                 radius: plan.radius,
             },
-        });
+        };
+        let (incident, _) = transition(None, &opened).expect("an incident may be opened");
+        let mut state = JournalState {
+            events: vec![opened],
+            incident,
+            newest: FencingToken::new(1),
+            crash: Crash::Never,
+            writes: 0,
+            dead: false,
+        };
         let diagnosis = Diagnosis::abstain("a test");
         state.store(EventKind::Diagnosed { diagnosis }, now);
         let plans = vec![plan.clone()];
@@ -297,7 +261,7 @@ impl RunHarness {
         crash: Crash,
     ) -> Result<Outcome, ExecuteError> {
         let token = self.begin(cx, crash);
-        let permit = permit_for(&self.plan, self.run, token, cx.now());
+        let permit = self.permit(token, cx.now());
         let mut log = self.log(cx);
         let outcome = remediator.execute(cx, permit, &mut log).await?;
         self.end(
@@ -341,7 +305,7 @@ impl RunHarness {
         crash: Crash,
     ) -> Result<Outcome, ExecuteError> {
         let token = self.begin(cx, crash);
-        let permit = permit_for(&self.plan, self.run, token, cx.now());
+        let permit = self.permit(token, cx.now());
         let mut log = self.log(cx);
         let outcome = remediator.undo(cx, permit, &mut log).await?;
         self.end(
@@ -365,6 +329,12 @@ impl RunHarness {
         state.writes = 0;
         state.dead = false;
         token
+    }
+
+    fn permit(&self, token: FencingToken, now: Timestamp) -> Permit {
+        let expires = now + Policy::default().permit_ttl;
+        let lease = Lease::new(self.plan.target.to_string(), token, expires);
+        permit_for(&self.plan, self.run, lease, now)
     }
 
     fn end(&self, kind: EventKind, now: Timestamp) {

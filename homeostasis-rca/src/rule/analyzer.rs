@@ -72,7 +72,9 @@ impl RuleAnalyzer {
         let mut records = scope
             .observations()
             .logs(Some(&whole), scope.from, scope.to);
-        records.retain(|record| record.level >= Level::Warn || record.error.is_some());
+        records.retain(|record| {
+            scope.covers(record.at) && (record.level >= Level::Warn || record.error.is_some())
+        });
         // Of several records of one instant the same one is shown, in whatever order they come.
         records.sort_by(|a, b| a.at.cmp(&b.at).then_with(|| a.message.cmp(&b.message)));
         // By the writer, the rule's place and the accused: each is a finding of its own.
@@ -168,7 +170,7 @@ fn finding(
     nats: f64,
 ) -> Option<Finding> {
     let (at, line) = tally.first.as_ref()?;
-    let (target, role) = match accused {
+    let (target, part) = match accused {
         Some(accused) => (accused, Role::Cause),
         None => (writer.clone(), Role::Symptom),
     };
@@ -183,7 +185,7 @@ fn finding(
         target,
         rule.cause.clone(),
         rule.category,
-        role,
+        part,
         nats,
     )
     .proven_by(Proof {
@@ -256,7 +258,123 @@ impl Analyzer for RuleAnalyzer {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use homeostasis_core::ManualClock;
+    use homeostasis_core::record::{Anomaly, Subject};
+    use homeostasis_core::signal::SeriesKey;
+    use homeostasis_core::testing::RecordedObservations;
+    use homeostasis_core::testing::analyzer::{incident_of, topology_of};
+
     use super::*;
+
+    const RULE: &str = "
+rules:
+- id: pool
+  pattern: pool is empty
+  cause: pool_exhausted
+  category: resource_exhaustion
+  confidence: 0.9
+  root_cause_indicators: [slow query, leaked connection]
+  context_requirements: ['connections_ratio > 90%']
+  examples: [the pool is empty]
+  explanation: No connection is free.
+- id: upstream
+  pattern: upstream failed
+  cause: error_rate
+  category: dependency_failure
+  blames: dependency
+  confidence: 0.8
+  examples: [upstream failed]
+  explanation: Something that was called failed.
+";
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_secs(secs)
+    }
+
+    fn orders() -> Target {
+        Target::service("orders").unwrap()
+    }
+
+    fn ratio(value: f64) -> RecordedObservations {
+        let key = SeriesKey::new("connections_ratio").with("service", "orders");
+        RecordedObservations::new().with_point(key, at(305), value)
+    }
+
+    async fn findings(world: RecordedObservations, lines: &[(i64, &str)]) -> Vec<Finding> {
+        let world = lines.iter().fold(world, |world, (secs, line)| {
+            world.with_log(LogRecord::new(at(*secs), Level::Error, *line).of(orders()))
+        });
+        let topology = topology_of(&[("gateway", &["orders"]), ("orders", &["db", "db-replica"])]);
+        let cx = Context::new(Arc::new(ManualClock::new(at(320))), 1)
+            .observing(Arc::new(world))
+            .in_topology(Arc::new(topology));
+        let subject = Subject::Condition("x".to_owned());
+        let incident = incident_of(&[Anomaly::new("d", orders(), subject, at(300)).saying("x")]);
+        let evidence = Evidence::new(&incident, at(0), at(320));
+        let analyzer = RuleAnalyzer::new(RuleSet::parse("r.yaml", RULE).unwrap());
+        analyzer.analyze(&cx, &evidence).await.unwrap()
+    }
+
+    async fn nats(world: RecordedObservations, lines: &[(i64, &str)]) -> Option<f64> {
+        let found = findings(world, lines).await;
+        found.first().map(|finding| finding.log_likelihood_ratio)
+    }
+
+    #[tokio::test]
+    async fn a_requirement_that_is_false_drops_and_an_unknown_one_halves() {
+        let line = [(302, "the pool is empty")];
+        let sure = nats(ratio(0.99), &line).await.unwrap();
+        // 1.5 lines in 50 seconds against 0.5 lines in 270 seconds, below the odds of 0.9.
+        assert!((sure - (1.5 / 50.0 / (0.5 / 270.0_f64)).ln().min(9.0_f64.ln())).abs() < 1e-9);
+        let unknown = nats(RecordedObservations::new(), &line).await.unwrap();
+        assert!((unknown - sure / 2.0).abs() < 1e-9);
+        assert_eq!(nats(ratio(0.5), &line).await, None);
+    }
+
+    #[tokio::test]
+    async fn indicators_make_it_surer() {
+        let bare = nats(ratio(0.99), &[(302, "pool is empty")]).await.unwrap();
+        let told = [(302, "pool is empty"), (303, "slow query: 9 s")];
+        assert!((nats(ratio(0.99), &told).await.unwrap() - bare - 0.5).abs() < 1e-9);
+    }
+
+    #[tokio::test]
+    async fn a_line_as_frequent_before_says_next_to_nothing() {
+        let lines: Vec<_> = (0..32).map(|i| (i * 10, "pool is empty")).collect();
+        assert!(nats(ratio(0.99), &lines).await.unwrap_or_default() < 0.1);
+        let rarer = [&lines[..], &[(1, "pool is empty"); 40][..]].concat();
+        assert_eq!(nats(ratio(0.99), &rarer).await, None);
+    }
+
+    #[tokio::test]
+    async fn the_callee_that_is_named_is_accused_and_else_nobody() {
+        let accused = |line: &'static str| async move {
+            let found = findings(RecordedObservations::new(), &[(302, line)]).await;
+            found
+                .first()
+                .map(|finding| (finding.target.to_string(), finding.role))
+        };
+        let by = |name: &str, role| Some((name.to_owned(), role));
+        assert_eq!(
+            accused("upstream failed: db-replica:5432").await,
+            by("db-replica", Role::Cause)
+        );
+        assert_eq!(
+            accused("upstream failed: db:5432").await,
+            by("db", Role::Cause)
+        );
+        assert_eq!(
+            accused("upstream failed: somebody").await,
+            by("orders", Role::Symptom)
+        );
+        // A caller is no dependency.
+        assert_eq!(
+            accused("upstream failed: gateway").await,
+            by("orders", Role::Symptom)
+        );
+    }
 
     #[test]
     fn a_name_is_a_word_of_its_own() {

@@ -125,6 +125,16 @@ impl RuleSet {
         Self::load(FURNISHED)
     }
 
+    /// The rules that come with the crate together with those of `documents`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the documents; see [`RuleSet::parse`].
+    pub fn furnished_with<'a>(
+        documents: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, ConfigError> {
+        Self::load(FURNISHED.into_iter().chain(documents))
+    }
+
     /// The rules, first priority first: the more specific, then the surer, then by id.
     pub fn rules(&self) -> &[Rule] {
         &self.rules

@@ -289,3 +289,24 @@ async fn a_line_that_was_always_there_says_nothing() {
     let diagnosis = world.diagnose().await;
     assert!(diagnosis.root_cause().is_none(), "{diagnosis:#?}");
 }
+
+#[tokio::test]
+async fn an_earlier_incident_neither_blinds_nor_is_blamed() {
+    let earlier = |t: f64| (200.0..250.0).contains(&t);
+    for healed in [250.0, 287.0] {
+        let world = World::new(18)
+            .calm(&["gateway", "orders"])
+            .p95("gateway", |_| 0.02)
+            .errors("gateway", move |t| {
+                if t >= ONSET || earlier(t) { 0.4 } else { 0.001 }
+            })
+            .flag("process_up", "gateway", |_| true)
+            .flag("process_up", "orders", move |t| {
+                !(200.0..healed).contains(&t)
+            })
+            .p95("orders", |_| 0.02)
+            .change(298.0, ChangeKind::Deploy, "gateway")
+            .anomaly(ONSET, "gateway", "error_ratio");
+        assert_named(world, "bad_deploy of gateway").await;
+    }
+}

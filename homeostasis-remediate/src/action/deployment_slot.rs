@@ -52,7 +52,10 @@ impl DeploymentSlots {
             Ok(version.to_owned())
         } else {
             let what = path.display().to_string();
-            Err(ActionError::invalid(what, format!("it says {version:?}, expected a version")))
+            Err(ActionError::invalid(
+                what,
+                format!("it says {version:?}, expected a version"),
+            ))
         }
     }
 
@@ -88,12 +91,15 @@ impl DeploymentSlots {
 
     fn require(&self, version: &str) -> Result<(), ActionError> {
         let slot = self.root.join("slots").join(version);
-        let exists = is_name(version)
-            && fs::symlink_metadata(&slot).is_ok_and(|metadata| metadata.is_dir());
+        let exists =
+            is_name(version) && fs::symlink_metadata(&slot).is_ok_and(|metadata| metadata.is_dir());
         if exists {
             Ok(())
         } else {
-            Err(ActionError::invalid(format!("slot {version:?}"), "expected an existing slot"))
+            Err(ActionError::invalid(
+                format!("slot {version:?}"),
+                "expected an existing slot",
+            ))
         }
     }
 
@@ -101,10 +107,12 @@ impl DeploymentSlots {
         let path = self.root.join("current");
         let what = format!("pointing {} at {version:?}", path.display());
         // Renaming is quick, syncing may not be.
-        tokio::task::spawn_blocking(move || write_atomically(&path, format!("{version}\n").as_bytes()))
-            .await
-            .map_err(|cause| ActionError::transient(what.clone(), cause))?
-            .map_err(|cause| ActionError::transient(what, cause))
+        tokio::task::spawn_blocking(move || {
+            write_atomically(&path, format!("{version}\n").as_bytes())
+        })
+        .await
+        .map_err(|cause| ActionError::transient(what.clone(), cause))?
+        .map_err(|cause| ActionError::transient(what, cause))
     }
 }
 
@@ -130,7 +138,9 @@ impl Default for RollbackDeployment {
             ])
             .with_effect(EffectClass::Idempotent)
             .with_risk(RiskLevel::Medium)
-            .with_inverse(Inverse::Captured("the slot that was deployed before".to_owned()));
+            .with_inverse(Inverse::Captured(
+                "the slot that was deployed before".to_owned(),
+            ));
         Self {
             spec,
             deployments: BTreeMap::new(),
@@ -164,7 +174,10 @@ impl RollbackDeployment {
 fn captured<'a>(call: &ActionCall<'a>) -> Result<(&'a str, &'a str), ActionError> {
     match (call.captured["from"].as_str(), call.captured["to"].as_str()) {
         (Some(from), Some(to)) => Ok((from, to)),
-        _ => Err(ActionError::invalid("captured state", "expected the slots before and after")),
+        _ => Err(ActionError::invalid(
+            "captured state",
+            "expected the slots before and after",
+        )),
     }
 }
 

@@ -95,7 +95,11 @@ pub(super) fn new_name<T>(
         return Err(ConfigError::single(what, format!("{name:?}"), expected));
     }
     if taken.contains_key(&name) {
-        return Err(ConfigError::single(what, format!("{name:?}"), "each name once"));
+        return Err(ConfigError::single(
+            what,
+            format!("{name:?}"),
+            "each name once",
+        ));
     }
     Ok(name)
 }
@@ -175,8 +179,15 @@ mod tests {
         let action = action(&Arc::default());
         let orders = Target::service("orders").unwrap();
         let args = |flag: &str| json!({ "flag": flag }).as_object().unwrap().clone();
-        assert_eq!(action.touches(&orders, &args("fallback")).to_string(), "gateway");
-        assert!(action.check(&args("fallbcak"))[0].expected.contains("`fallback`"));
+        assert_eq!(
+            action.touches(&orders, &args("fallback")).to_string(),
+            "gateway"
+        );
+        assert!(
+            action.check(&args("fallbcak"))[0]
+                .expected
+                .contains("`fallback`")
+        );
         assert!(action.check(&args("fallback")).is_empty());
         assert!(action.flag("fallback", orders, || true, |_| ()).is_err());
     }

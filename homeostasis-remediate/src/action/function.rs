@@ -186,9 +186,8 @@ mod tests {
         let spec = ActionSpec::new("x")
             .with_effect(EffectClass::Probeable)
             .with_inverse(Inverse::Captured("?".to_owned()));
-        let action = CallFunction::new("x", spec, |_| {
-            Box::pin(std::future::ready(Ok(Value::Null)))
-        });
+        let action =
+            CallFunction::new("x", spec, |_| Box::pin(std::future::ready(Ok(Value::Null))));
         assert_eq!(action.spec().effect, EffectClass::Opaque);
         assert!(!action.spec().inverse.is_reversible());
     }

@@ -124,7 +124,13 @@ impl HttpRequestAction {
         let mut request = HttpRequest::get(url).within(call.deadline.since(cx.now()));
         method.clone_into(&mut request.method);
         request.max_body = MAX_BODY;
-        for (name, value) in call.args.get("headers").and_then(Value::as_object).into_iter().flatten() {
+        for (name, value) in call
+            .args
+            .get("headers")
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten()
+        {
             request = request.header(name, value.as_str().unwrap_or_default());
         }
         Ok(request)
@@ -237,9 +243,8 @@ impl Action for HttpRequestAction {
             .iter()
             .find(|(name, _)| name == "content-type")
             .map_or("application/json", |(_, value)| value.as_str());
-        let body = String::from_utf8(response.body.clone()).map_err(|_| {
-            ActionError::invalid("the state before", "expected text in UTF-8")
-        })?;
+        let body = String::from_utf8(response.body.clone())
+            .map_err(|_| ActionError::invalid("the state before", "expected text in UTF-8"))?;
         Ok(json!({ "content_type": content_type, "body": body }))
     }
 
@@ -266,7 +271,10 @@ impl Action for HttpRequestAction {
             call.captured["content_type"].as_str(),
         );
         let (Some(body), Some(content_type)) = captured else {
-            return Err(ActionError::invalid("captured state", "expected what GET said"));
+            return Err(ActionError::invalid(
+                "captured state",
+                "expected what GET said",
+            ));
         };
         let mut request = self.request(cx, call, method(call.args))?;
         request.body = body.as_bytes().to_vec();
@@ -308,7 +316,11 @@ mod tests {
             if request.method != "GET" {
                 *body = String::from_utf8(request.body).unwrap();
             }
-            Ok(HttpResponse::new(200, Vec::new(), body.clone().into_bytes()))
+            Ok(HttpResponse::new(
+                200,
+                Vec::new(),
+                body.clone().into_bytes(),
+            ))
         }
     }
 
@@ -332,7 +344,10 @@ mod tests {
         });
         laws::repeat_and_undo(&action, &args, || client.body.lock().unwrap().clone()).await;
         let log = client.log.lock().unwrap();
-        assert!(log.iter().any(|request| request.body == br#"{"enabled":true}"#));
+        assert!(
+            log.iter()
+                .any(|request| request.body == br#"{"enabled":true}"#)
+        );
     }
 
     #[test]
@@ -342,9 +357,16 @@ mod tests {
         assert_eq!(class(json!({"method": "GET"})), EffectClass::Read);
         assert_eq!(class(json!({"method": "DELETE"})), EffectClass::Idempotent);
         assert_eq!(class(json!({"method": "POST"})), EffectClass::Opaque);
-        assert_eq!(class(json!({"idempotency_header": "x-key"})), EffectClass::Keyed);
+        assert_eq!(
+            class(json!({"idempotency_header": "x-key"})),
+            EffectClass::Keyed
+        );
         assert_eq!(class(json!({"idempotent": true})), EffectClass::Idempotent);
-        assert!(!action.inverse(&map(&json!({"method": "PUT"}))).is_reversible());
+        assert!(
+            !action
+                .inverse(&map(&json!({"method": "PUT"})))
+                .is_reversible()
+        );
     }
 
     #[tokio::test]
@@ -358,7 +380,10 @@ mod tests {
         let call = ActionCall::new(&target, &args, &key);
         action.perform(&cx, &call).await.unwrap();
         let sent = client.log.lock().unwrap().pop().unwrap();
-        assert!(sent.headers.contains(&("x-key".to_owned(), key.to_string())));
+        assert!(
+            sent.headers
+                .contains(&("x-key".to_owned(), key.to_string()))
+        );
         let args = map(&json!({"url": "http://gateway:8080/x"}));
         assert_eq!(action.check(&args)[0].pointer, "/url");
         let error = action

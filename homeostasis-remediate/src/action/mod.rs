@@ -6,16 +6,17 @@ mod deployment_slot;
 mod flag;
 mod function;
 mod http;
+mod intensity;
 #[cfg(test)]
 mod laws;
 mod pool;
-#[cfg(any())]
+#[cfg(all(feature = "process", target_os = "linux"))]
 mod process;
-#[cfg(any())]
+#[cfg(all(feature = "process", target_os = "linux"))]
 mod program;
 mod registry;
 mod spec;
-//mod task;
+mod task;
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,24 +27,25 @@ use homeostasis_core::{Context, Target};
 use serde_json::{Map, Value};
 
 pub use cache::ClearCache;
-pub use call::{ActionCall, ActionError, MAX_OUTPUT_BYTES, ProbeAnswer};
 pub(crate) use call::bounded;
+pub use call::{ActionCall, ActionError, MAX_OUTPUT_BYTES, ProbeAnswer};
 pub use deployment_slot::{DeploymentSlots, RollbackDeployment};
 pub use flag::SetFlag;
 pub use function::{CallFunction, FunctionCall};
 pub use http::HttpRequestAction;
+pub use intensity::RestartIntensity;
 pub use pool::ResizePool;
-#[cfg(any())]
+#[cfg(all(feature = "process", target_os = "linux"))]
 pub use process::{
     PidFileWriter, ProcessError, ProcessId, ProcessSpec, ProcessSupervisor, RestartProcess,
     StopProcess,
 };
-#[cfg(any())]
+#[cfg(all(feature = "process", target_os = "linux"))]
 pub use program::{Program, RunProgram};
 pub use registry::ActionRegistry;
 pub(crate) use spec::is_name;
 pub use spec::{ActionSpec, ArgumentProblem, Param, ParamKind};
-//pub use task::{RestartIntensity, RestartTask, TaskError, TaskSupervisor};
+pub use task::{RestartTask, TaskError, TaskSupervisor};
 
 /// Something a step of a playbook can do.
 ///

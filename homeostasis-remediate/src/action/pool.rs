@@ -197,12 +197,21 @@ mod tests {
     #[test]
     fn the_hosts_bounds_hold_when_a_playbook_is_loaded() {
         let action = action(&Arc::default());
-        let args = |size: u64| json!({"pool": "db", "size": size}).as_object().unwrap().clone();
+        let args = |size: u64| {
+            json!({"pool": "db", "size": size})
+                .as_object()
+                .unwrap()
+                .clone()
+        };
         assert!(action.check(&args(64)).is_empty());
         assert_eq!(action.check(&args(65))[0].pointer, "/size");
         #[expect(clippy::reversed_empty_ranges, reason = "that is what is refused")]
         let reversed = 5..=1;
         let target = Target::service("a").unwrap();
-        assert!(action.pool("x", target, reversed, || 1, |_| Ok(())).is_err());
+        assert!(
+            action
+                .pool("x", target, reversed, || 1, |_| Ok(()))
+                .is_err()
+        );
     }
 }

@@ -49,7 +49,10 @@ impl ActionRegistry {
         }
         let params = &action.spec().params;
         for (idx, param) in params.iter().enumerate() {
-            if params[..idx].iter().any(|earlier| earlier.name == param.name) {
+            if params[..idx]
+                .iter()
+                .any(|earlier| earlier.name == param.name)
+            {
                 return Err(ConfigError::single(
                     format!("actions.{name}"),
                     format!("{:?}", param.name),

@@ -198,12 +198,11 @@ impl ActionSpec {
                     param.kind.expected(),
                 )),
                 None | Some(Value::Null) => {}
-                Some(value) => param.kind.check(
-                    value,
-                    &format!("/{}", param.name),
-                    templates,
-                    &mut problems,
-                ),
+                Some(value) => {
+                    param
+                        .kind
+                        .check(value, &format!("/{}", param.name), templates, &mut problems);
+                }
             }
         }
         for name in args.keys().filter(|name| self.param(name).is_none()) {
@@ -217,10 +216,7 @@ impl ActionSpec {
             } else {
                 format!("one of the action's parameters {}", names.join(", "))
             };
-            problems.push(ArgumentProblem::new(
-                format!("/{}", escape(name)),
-                expected,
-            ));
+            problems.push(ArgumentProblem::new(format!("/{}", escape(name)), expected));
         }
         problems
     }

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use homeostasis_core::condition::Condition;
-use homeostasis_core::record::{
-    Category, Comparison, PlaybookRef, RadiusLevel, Retry, Severity,
-};
+use homeostasis_core::record::{Category, Comparison, PlaybookRef, RadiusLevel, Retry, Severity};
 use homeostasis_core::{Digest, Target};
 use serde_json::{Map, Value};
 

@@ -73,7 +73,10 @@ impl Playbook {
             .map(|pre_condition| match pre_condition {
                 PreCondition::Check(name) => format!("check {name}"),
                 PreCondition::Condition { condition, within } => {
-                    format!("{condition} (values of the last {})", format_duration(*within))
+                    format!(
+                        "{condition} (values of the last {})",
+                        format_duration(*within)
+                    )
                 }
             })
             .collect();

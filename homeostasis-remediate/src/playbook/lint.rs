@@ -95,7 +95,9 @@ impl Playbook {
                 "success is only that the anomalies are gone; say what must hold afterwards",
             ),
             Some(check) => {
-                let needed = check.interval.saturating_mul(check.consecutive.saturating_sub(1));
+                let needed = check
+                    .interval
+                    .saturating_mul(check.consecutive.saturating_sub(1));
                 if needed > check.watch {
                     find(
                         LintRule::WatchTooShort,
@@ -122,11 +124,16 @@ impl Playbook {
             if starts_at >= permit_ttl {
                 find(
                     LintRule::UnreachableStep,
-                    format!("in the worst case it is due after {starts_at:?}, when the permit of {permit_ttl:?} has ended"),
+                    format!(
+                        "in the worst case it is due after {starts_at:?}, when the permit of {permit_ttl:?} has ended"
+                    ),
                 );
             }
             let waits = (1..step.retry.attempts).fold(Duration::ZERO, |sum, number| {
-                let doubled = step.retry.backoff.saturating_mul(1 << number.saturating_sub(1).min(31));
+                let doubled = step
+                    .retry
+                    .backoff
+                    .saturating_mul(1 << number.saturating_sub(1).min(31));
                 sum.saturating_add(doubled.min(step.retry.max_backoff))
             });
             starts_at = starts_at
@@ -142,7 +149,10 @@ impl Playbook {
             if irreversible && !self.safety().require_approval {
                 find(
                     LintRule::IrreversibleWithoutApproval,
-                    format!("`{}` cannot be taken back here; set `safety.require_approval`, or pre-approve it knowingly", step.action),
+                    format!(
+                        "`{}` cannot be taken back here; set `safety.require_approval`, or pre-approve it knowingly",
+                        step.action
+                    ),
                 );
             }
             if let Inverse::Irreversible(why) = &inverse
@@ -150,13 +160,19 @@ impl Playbook {
             {
                 find(
                     LintRule::RollbackPromised,
-                    format!("`rollback.available` is true, but `{}` cannot be taken back: {why}", step.action),
+                    format!(
+                        "`rollback.available` is true, but `{}` cannot be taken back: {why}",
+                        step.action
+                    ),
                 );
             }
             if action.effect(&step.args) == EffectClass::Opaque && step.retry.attempts > 1 {
                 find(
                     LintRule::RetriedOpaqueStep,
-                    format!("`{}` is opaque: it is tried again only if it certainly did not begin", step.action),
+                    format!(
+                        "`{}` is opaque: it is tried again only if it certainly did not begin",
+                        step.action
+                    ),
                 );
             }
             if step.args.values().any(has_wildcard) {
@@ -173,7 +189,8 @@ fn has_wildcard(value: &serde_json::Value) -> bool {
     use serde_json::Value;
     match value {
         Value::String(text) => {
-            !text.contains("://") && (text.contains('*') || text.split('/').any(|part| part == ".."))
+            !text.contains("://")
+                && (text.contains('*') || text.split('/').any(|part| part == ".."))
         }
         Value::Array(items) => items.iter().any(has_wildcard),
         Value::Object(fields) => fields.values().any(has_wildcard),

@@ -6,6 +6,8 @@ mod dry_run;
 mod lint;
 mod read;
 mod set;
+#[cfg(test)]
+mod tests;
 mod to_plan;
 
 pub use check::{CheckRegistry, PreCheck};

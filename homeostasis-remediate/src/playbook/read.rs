@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use homeostasis_core::condition::Condition;
 use homeostasis_core::document::{
-    self, Fields, Parser, Shape, boolean, duration, float, integer, list, nested,
-    non_empty_string, one_of, parsed, ratio, raw, string,
+    self, Fields, Parser, Shape, boolean, duration, float, integer, list, nested, non_empty_string,
+    one_of, parsed, ratio, raw, string,
 };
 use homeostasis_core::record::{Category, Comparison, RadiusLevel, Retry, Severity};
-use homeostasis_core::{ConfigError, Digest, Target};
+use homeostasis_core::{ConfigError, Digest, Target, Violation, Violations};
 use serde_json::{Map, Value};
 
 use super::check::CheckRegistry;
@@ -99,7 +99,11 @@ fn playbook(
     let category = d.optional("category", non_empty_string());
     let severity = d.optional("severity", one_of(SEVERITIES));
     let trigger = d.required("trigger", nested(trigger));
-    let pre_conditions = d.default("pre_conditions", list(PreConditionShape { checks }), Vec::new());
+    let pre_conditions = d.default(
+        "pre_conditions",
+        list(PreConditionShape { checks }),
+        Vec::new(),
+    );
     let safety = d.default("safety", nested(safety), Safety::default());
     let max_retries = safety.as_ref().and_then(|safety| safety.max_retries);
     let steps = d.required(
@@ -150,7 +154,10 @@ fn check_numbers(d: &mut Fields<'_>, steps: &[(Option<u64>, PlaybookStep)]) {
         .filter(|(idx, (number, _))| number.is_some_and(|number| number != *idx as u64 + 1))
         .map(|(idx, _)| idx)
         .collect();
-    let Some(items) = d.peek("remediation_steps").and_then(|node| node.as_sequence()) else {
+    let Some(items) = d
+        .peek("remediation_steps")
+        .and_then(|node| node.as_sequence())
+    else {
         return;
     };
     let violations: Vec<_> = wrong
@@ -158,7 +165,10 @@ fn check_numbers(d: &mut Fields<'_>, steps: &[(Option<u64>, PlaybookStep)]) {
         .filter_map(|idx| {
             let number = items.get(idx)?.as_mapping()?.get("step")?;
             let path = format!("remediation_steps[{idx}].step");
-            Some(number.violation(path, format!("{}, as steps run in the order they are written", idx + 1)))
+            Some(number.violation(
+                path,
+                format!("{}, as steps run in the order they are written", idx + 1),
+            ))
         })
         .collect();
     d.merge(violations);
@@ -178,7 +188,10 @@ fn trigger(d: &mut Fields<'_>) -> Option<Trigger> {
     let cause = d.optional("cause", non_empty_string());
     let category = d.optional("category", one_of(CATEGORIES));
     let service = d.optional("service", target());
-    if !["condition", "cause", "category", "service"].iter().any(|name| d.has(name)) {
+    if !["condition", "cause", "category", "service"]
+        .iter()
+        .any(|name| d.has(name))
+    {
         d.reject_all("one of `condition`, `cause`, `category`, `service`");
         return None;
     }
@@ -206,7 +219,7 @@ impl Shape for PreConditionShape<'_> {
         &self,
         node: &document::Node,
         path: &str,
-        violations: &mut homeostasis_core::Violations,
+        violations: &mut Violations,
     ) -> Option<PreCondition> {
         if node.as_str().is_some() {
             let condition = condition().read(node, path, violations)?;
@@ -229,7 +242,11 @@ impl PreConditionShape<'_> {
         match (check?, condition?) {
             (Some(check), None) => {
                 if self.checks.get(&check).is_none() {
-                    let names: Vec<_> = self.checks.names().map(|name| format!("`{name}`")).collect();
+                    let names: Vec<_> = self
+                        .checks
+                        .names()
+                        .map(|name| format!("`{name}`"))
+                        .collect();
                     d.reject(
                         "check",
                         if names.is_empty() {
@@ -295,7 +312,10 @@ fn step(
     if let (Some(retry), Some(max_retries)) = (&retry, max_retries)
         && retry.attempts > max_retries + 1
     {
-        let expected = format!("at most {} attempts, as `safety.max_retries` says", max_retries + 1);
+        let expected = format!(
+            "at most {} attempts, as `safety.max_retries` says",
+            max_retries + 1
+        );
         d.reject("retry", expected);
     }
     let expected_recovery = d.optional("expected_recovery", raw());
@@ -340,7 +360,7 @@ fn arguments(d: &mut Fields<'_>) -> Map<String, Value> {
 }
 
 /// A violation at a JSON pointer below the step.
-fn place(d: &Fields<'_>, pointer: &str, expected: String) -> homeostasis_core::Violation {
+fn place(d: &Fields<'_>, pointer: &str, expected: String) -> Violation {
     let mut path = d.path().to_owned();
     for token in pointer.split('/').skip(1) {
         let token = token.replace("~1", "/").replace("~0", "~");
@@ -350,17 +370,14 @@ fn place(d: &Fields<'_>, pointer: &str, expected: String) -> homeostasis_core::V
             format!("{path}.{token}")
         };
     }
-    match d.node().pointer(pointer) {
-        Some(node) => node.violation(path, expected),
-        None => {
-            let span = d.node().span();
-            let missing = homeostasis_core::Violation::new(path, "", expected)
-                .at(span.line, span.column);
-            match d.node().source() {
-                Some(source) => missing.in_source(source),
-                None => missing,
-            }
-        }
+    if let Some(node) = d.node().pointer(pointer) {
+        return node.violation(path, expected);
+    }
+    let span = d.node().span();
+    let missing = Violation::new(path, "", expected).at(span.line, span.column);
+    match d.node().source() {
+        Some(source) => missing.in_source(source),
+        None => missing,
     }
 }
 
@@ -368,7 +385,11 @@ fn retry(d: &mut Fields<'_>) -> Option<Retry> {
     let default = Retry::default();
     let attempts = d.default("attempts", integer(1..=20_u32), 3);
     let backoff = d.default("backoff", duration(Duration::ZERO..=DAY), default.backoff);
-    let max_backoff = d.default("max_backoff", duration(Duration::ZERO..=DAY), default.max_backoff);
+    let max_backoff = d.default(
+        "max_backoff",
+        duration(Duration::ZERO..=DAY),
+        default.max_backoff,
+    );
     if let (Some(backoff), Some(max_backoff)) = (backoff, max_backoff)
         && backoff > max_backoff
     {
@@ -395,11 +416,17 @@ fn verification(d: &mut Fields<'_>) -> Option<VerificationCheck> {
     let window = d.default("window", duration(SECOND..=DAY), Duration::from_secs(60));
     let health = d.optional("health", ratio(0.0..=1.0));
     let comparisons = d.default("comparison", list(nested(comparison)), Vec::new());
-    if !["check", "health", "comparison"].iter().any(|name| d.has(name)) {
+    if !["check", "health", "comparison"]
+        .iter()
+        .any(|name| d.has(name))
+    {
         d.reject_all("one of `check`, `health`, `comparison`");
     }
     if d.has("retry") && d.has("watch") {
-        d.reject("retry", "either `retry` or `watch`: both say how long to look");
+        d.reject(
+            "retry",
+            "either `retry` or `watch`: both say how long to look",
+        );
     }
     let (wait, retry) = (wait?, retry?);
     let looks = wait.max(SECOND).saturating_mul(retry.unwrap_or_default());

@@ -1,9 +1,7 @@
 //! From a playbook to a plan for one incident.
 
 use homeostasis_core::policy::{Reach, blast_radius};
-use homeostasis_core::record::{
-    Criterion, Inverse, Plan, PlanStep, RadiusLevel, VerificationSpec,
-};
+use homeostasis_core::record::{Criterion, Inverse, Plan, PlanStep, RadiusLevel, VerificationSpec};
 use homeostasis_core::{
     ConfigError, IncidentId, PlanId, Ratio, Target, Topology, Violation, Violations,
 };
@@ -148,12 +146,17 @@ impl Playbook {
                 window: check.window,
             });
         }
-        criteria.extend(check.comparisons.iter().map(|comparison| Criterion::Comparison {
-            metric: comparison.metric.clone(),
-            target: comparison.target.as_ref().unwrap_or(target).clone(),
-            comparison: comparison.comparison,
-            window: comparison.window,
-        }));
+        criteria.extend(
+            check
+                .comparisons
+                .iter()
+                .map(|comparison| Criterion::Comparison {
+                    metric: comparison.metric.clone(),
+                    target: comparison.target.as_ref().unwrap_or(target).clone(),
+                    comparison: comparison.comparison,
+                    window: comparison.window,
+                }),
+        );
         VerificationSpec {
             criteria,
             wait: check.wait,

@@ -122,7 +122,8 @@ pub(super) fn backoff(
         .saturating_mul(1 << doublings)
         .min(retry.max_backoff);
     let phase = u64::from(phase == StepPhase::Undo);
-    let stream = 0x5e7a_0000_0000_0000 ^ (phase << 40) ^ ((step_idx as u64) << 16) ^ u64::from(number);
+    let stream =
+        0x5e7a_0000_0000_0000 ^ (phase << 40) ^ ((step_idx as u64) << 16) ^ u64::from(number);
     cx.rng(stream).jitter(limit)
 }
 

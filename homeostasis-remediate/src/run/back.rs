@@ -121,7 +121,8 @@ impl Back<'_> {
             }
             return Ok(Some(self.failed(report)));
         };
-        self.attempts(&**action, known.attempts(), allowed, run).await
+        self.attempts(&**action, known.attempts(), allowed, run)
+            .await
     }
 
     async fn attempts(
@@ -137,7 +138,10 @@ impl Back<'_> {
             .cloned()
             .unwrap_or_default();
         loop {
-            stop_requested(self.cx, &format!("taking back step {} was due", self.step_idx + 1))?;
+            stop_requested(
+                self.cx,
+                &format!("taking back step {} was due", self.step_idx + 1),
+            )?;
             number += 1;
             let attempt = Attempt {
                 step: self.step,
@@ -164,7 +168,13 @@ impl Back<'_> {
                 report: report.clone(),
             };
             self.end(run, outcome).await?;
-            let wait = backoff(self.cx, &self.step.retry, self.step_idx, StepPhase::Undo, number);
+            let wait = backoff(
+                self.cx,
+                &self.step.retry,
+                self.step_idx,
+                StepPhase::Undo,
+                number,
+            );
             let too_late = run
                 .expires()
                 .is_some_and(|expires| self.cx.now() + wait >= expires);

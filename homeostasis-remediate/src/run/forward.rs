@@ -1,9 +1,7 @@
 //! Doing the steps of a permitted plan, in order; again after a crash from where the log ends.
 
 use homeostasis_core::policy::Permit;
-use homeostasis_core::record::{
-    EffectClass, Outcome, PlanStep, StepOutcome, StepPhase, StepState,
-};
+use homeostasis_core::record::{EffectClass, Outcome, PlanStep, StepOutcome, StepPhase, StepState};
 use homeostasis_core::stage::{ExecuteError, RunLog, RunLogError};
 use homeostasis_core::{Context, ErrorKind, ErrorReport, IdempotencyKey};
 use serde_json::Value;
@@ -78,14 +76,13 @@ impl Forward<'_> {
         let known = run.step(StepPhase::Do, self.step_idx).clone();
         if let StepState::Ended { intent, outcome } = &known {
             match outcome {
-                StepOutcome::Done { .. } => return Ok(None),
                 StepOutcome::Skipped { reason } if intent.is_some() => {
                     // The log itself skips a step when the kill switch falls between intent and effect.
                     return Ok(Some(Outcome::Halted {
                         reason: reason.clone(),
                     }));
                 }
-                StepOutcome::Skipped { .. } => return Ok(None),
+                StepOutcome::Done { .. } | StepOutcome::Skipped { .. } => return Ok(None),
                 StepOutcome::Unknown { reason } => return Ok(Some(self.unknown(reason.clone()))),
                 StepOutcome::Failed { report }
                     if self.step.effect == EffectClass::Opaque
@@ -102,7 +99,9 @@ impl Forward<'_> {
             if matches!(known, StepState::InFlight(_)) {
                 return self.end_unknown(run, missing).await.map(Some);
             }
-            return Ok(Some(self.failed(ErrorReport::message(ErrorKind::Permanent, missing))));
+            return Ok(Some(
+                self.failed(ErrorReport::message(ErrorKind::Permanent, missing)),
+            ));
         };
         self.attempts(&**action, known, run).await
     }
@@ -137,7 +136,11 @@ impl Forward<'_> {
             number += 1;
             let before = match captured.take() {
                 Some(before) => before,
-                None => match self.attempt(number, &Value::Null).capture(self.cx, action).await {
+                None => match self
+                    .attempt(number, &Value::Null)
+                    .capture(self.cx, action)
+                    .await
+                {
                     Ok(before) => before,
                     Err(report) => match self.wait(number, report, run).await {
                         Ok(()) => continue,
@@ -184,8 +187,12 @@ impl Forward<'_> {
         // What was intended counts, not what the present version of the action says of itself.
         match self.step.effect {
             EffectClass::Opaque => {
-                let reason = "an attempt was interrupted; it may have happened and must not be repeated";
-                return self.end_unknown(run, reason.to_owned()).await.map(|end| Some(Some(end)));
+                let reason =
+                    "an attempt was interrupted; it may have happened and must not be repeated";
+                return self
+                    .end_unknown(run, reason.to_owned())
+                    .await
+                    .map(|end| Some(Some(end)));
             }
             EffectClass::Probeable => {
                 match self.attempt(number, captured).probe(self.cx, action).await {
@@ -195,12 +202,21 @@ impl Forward<'_> {
                         if !in_flight && let Err(error) = run.intend(again).await {
                             return refused(error).map(|end| Some(Some(end)));
                         }
-                        self.end(run, StepOutcome::Done { output: bounded(output) }).await?;
+                        self.end(
+                            run,
+                            StepOutcome::Done {
+                                output: bounded(output),
+                            },
+                        )
+                        .await?;
                         return Ok(Some(None));
                     }
                     ProbeAnswer::DidNot => {}
                     ProbeAnswer::CannotTell(reason) if in_flight => {
-                        return self.end_unknown(run, reason).await.map(|end| Some(Some(end)));
+                        return self
+                            .end_unknown(run, reason)
+                            .await
+                            .map(|end| Some(Some(end)));
                     }
                     ProbeAnswer::CannotTell(reason) => {
                         return Ok(Some(Some(self.unknown(reason))));
@@ -212,7 +228,10 @@ impl Forward<'_> {
         let allowed = self.step.retry.attempts.max(1).saturating_add(MAX_RESUMES);
         if in_flight && number >= allowed {
             let reason = format!("{number} attempts ended without an outcome");
-            return self.end_unknown(run, reason).await.map(|end| Some(Some(end)));
+            return self
+                .end_unknown(run, reason)
+                .await
+                .map(|end| Some(Some(end)));
         }
         Ok(None)
     }
@@ -227,7 +246,13 @@ impl Forward<'_> {
         let limit = attempt.limit(self.cx);
         let (report, may_have_begun, in_time) = match attempt.perform(self.cx, action).await {
             Ok(Ok(output)) => {
-                self.end(run, StepOutcome::Done { output: bounded(output) }).await?;
+                self.end(
+                    run,
+                    StepOutcome::Done {
+                        output: bounded(output),
+                    },
+                )
+                .await?;
                 return Ok(After::Over(None));
             }
             Ok(Err(error)) => (error.report(), error.may_have_begun(), true),
@@ -245,7 +270,13 @@ impl Forward<'_> {
                 }
                 EffectClass::Probeable => match attempt.probe(self.cx, action).await {
                     ProbeAnswer::Happened(output) => {
-                        self.end(run, StepOutcome::Done { output: bounded(output) }).await?;
+                        self.end(
+                            run,
+                            StepOutcome::Done {
+                                output: bounded(output),
+                            },
+                        )
+                        .await?;
                         return Ok(After::Over(None));
                     }
                     ProbeAnswer::DidNot => {}
@@ -257,7 +288,13 @@ impl Forward<'_> {
                 },
             }
         }
-        self.end(run, StepOutcome::Failed { report: report.clone() }).await?;
+        self.end(
+            run,
+            StepOutcome::Failed {
+                report: report.clone(),
+            },
+        )
+        .await?;
         if may_repeat && report.kind.is_retryable() {
             Ok(After::Retry(report))
         } else {
@@ -275,7 +312,13 @@ impl Forward<'_> {
         if !report.kind.is_retryable() || number >= self.step.retry.attempts.max(1) {
             return Err(report);
         }
-        let wait = backoff(self.cx, &self.step.retry, self.step_idx, StepPhase::Do, number);
+        let wait = backoff(
+            self.cx,
+            &self.step.retry,
+            self.step_idx,
+            StepPhase::Do,
+            number,
+        );
         if run
             .expires()
             .is_some_and(|expires| self.cx.now() + wait >= expires)

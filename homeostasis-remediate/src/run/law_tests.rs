@@ -96,12 +96,17 @@ impl Action for Fake {
             match self.fault {
                 Fault::Flaky(n) if *calls <= n => {
                     let what = "the fake";
-                    return Err(ActionError::not_begun(what, ErrorKind::Transient, "not yet"));
+                    return Err(ActionError::not_begun(
+                        what,
+                        ErrorKind::Transient,
+                        "not yet",
+                    ));
                 }
                 _ => {}
             }
             if self.fault != Fault::HangsBefore && self.spec.effect != EffectClass::Read {
-                let known = self.spec.effect == EffectClass::Keyed && world.effects.contains_key(&key);
+                let known =
+                    self.spec.effect == EffectClass::Keyed && world.effects.contains_key(&key);
                 if !known {
                     *world.effects.entry(key).or_default() += 1;
                     world.registers.insert(Self::register(call), 1);
@@ -200,7 +205,8 @@ impl Stage {
             step.effect = *effect;
             step.risk = RiskLevel::Low;
             step.inverse = inverse.clone();
-            step.args.insert("register".to_owned(), json!(format!("r{idx}")));
+            step.args
+                .insert("register".to_owned(), json!(format!("r{idx}")));
             step.retry.attempts = 3;
             plan.steps.push(step);
             let spec = ActionSpec::new("sets a register")
@@ -228,11 +234,13 @@ impl Stage {
     }
 
     async fn execute(&self, crash: Crash) -> Result<Outcome, ExecuteError> {
-        self.driven(self.harness.execute(&self.runner, &self.cx, crash)).await
+        self.driven(self.harness.execute(&self.runner, &self.cx, crash))
+            .await
     }
 
     async fn undo(&self, crash: Crash) -> Result<Outcome, ExecuteError> {
-        self.driven(self.harness.undo(&self.runner, &self.cx, crash)).await
+        self.driven(self.harness.undo(&self.runner, &self.cx, crash))
+            .await
     }
 
     /// Runs `future`; whenever it sleeps, time goes on.
@@ -258,7 +266,11 @@ impl Stage {
 
     fn register(&self, step_idx: usize) -> i64 {
         let world = self.world.lock().unwrap();
-        world.registers.get(&format!("r{step_idx}")).copied().unwrap_or(0)
+        world
+            .registers
+            .get(&format!("r{step_idx}"))
+            .copied()
+            .unwrap_or(0)
     }
 
     fn assert_effects(&self, steps: &[(EffectClass, Fault)], story: &str) {
@@ -270,11 +282,11 @@ impl Stage {
             match effect {
                 EffectClass::Read => assert_eq!(n, 0, "{story}"),
                 EffectClass::Idempotent => assert!(!done || n >= 1, "{story}"),
-                EffectClass::Keyed | EffectClass::Probeable => {
-                    assert!(n <= 1 && (!done || n == 1), "{story}: {n} effects of step {step_idx}");
-                }
-                EffectClass::Opaque => {
-                    assert!(n <= 1 && (!done || n == 1), "{story}: {n} effects of step {step_idx}");
+                EffectClass::Keyed | EffectClass::Probeable | EffectClass::Opaque => {
+                    assert!(
+                        n <= 1 && (!done || n == 1),
+                        "{story}: {n} effects of step {step_idx}"
+                    );
                 }
             }
         }
@@ -303,7 +315,10 @@ fn shapes() -> Vec<Vec<(EffectClass, Fault)>> {
 async fn a_crash_at_every_write_repeats_nothing_that_must_not_be_repeated() {
     for shape in shapes() {
         let calm = Stage::new(&shape);
-        assert_eq!(calm.execute(Crash::Never).await.unwrap(), Outcome::Completed);
+        assert_eq!(
+            calm.execute(Crash::Never).await.unwrap(),
+            Outcome::Completed
+        );
         let writes = calm.harness.writes();
         assert_eq!(writes, shape.len() * 2, "{shape:?}");
         for crash in Crash::every(writes) {
@@ -353,13 +368,19 @@ async fn only_an_opaque_step_that_may_have_happened_is_left_to_people() {
     // Before the intent nothing can have happened: the step is done afterwards.
     let stage = Stage::new(&shape);
     stage.execute(Crash::Before(0)).await.unwrap_err();
-    assert_eq!(stage.execute(Crash::Never).await.unwrap(), Outcome::Completed);
+    assert_eq!(
+        stage.execute(Crash::Never).await.unwrap(),
+        Outcome::Completed
+    );
     // After it nobody can tell, whether it did or did not.
     for (crash, effects) in [(Crash::After(0), 0), (Crash::Before(1), 1)] {
         let stage = Stage::new(&shape);
         stage.execute(crash).await.unwrap_err();
         let outcome = stage.execute(Crash::Never).await.unwrap();
-        assert!(matches!(outcome, Outcome::Unknown { step_idx: 0, .. }), "{outcome}");
+        assert!(
+            matches!(outcome, Outcome::Unknown { step_idx: 0, .. }),
+            "{outcome}"
+        );
         assert_eq!(stage.effects(0), effects);
     }
 }
@@ -367,7 +388,11 @@ async fn only_an_opaque_step_that_may_have_happened_is_left_to_people() {
 #[tokio::test]
 async fn a_failure_of_any_step_unwinds_what_was_done_before_it() {
     for broken in 0..3 {
-        for class in [EffectClass::Idempotent, EffectClass::Keyed, EffectClass::Probeable] {
+        for class in [
+            EffectClass::Idempotent,
+            EffectClass::Keyed,
+            EffectClass::Probeable,
+        ] {
             let mut shape = vec![(class, Fault::None); 3];
             shape[broken] = (EffectClass::Opaque, Fault::Breaks);
             let stage = Stage::new(&shape);
@@ -399,14 +424,28 @@ async fn a_crash_at_every_write_of_the_undo_still_unwinds() {
         for second in Crash::every(6).chain([Crash::Never]) {
             let story = format!("{first:?} {second:?}");
             let stage = Stage::new(&shape);
-            assert_eq!(stage.execute(Crash::Never).await.unwrap(), Outcome::Completed);
+            assert_eq!(
+                stage.execute(Crash::Never).await.unwrap(),
+                Outcome::Completed
+            );
             stage.harness.condemn(NOW);
             stage.undo(first).await.unwrap_err();
             if stage.undo(second).await.is_err() {
-                assert_eq!(stage.undo(Crash::Never).await.unwrap(), Outcome::Completed, "{story}");
+                assert_eq!(
+                    stage.undo(Crash::Never).await.unwrap(),
+                    Outcome::Completed,
+                    "{story}"
+                );
             }
-            assert_eq!(stage.harness.state().undo_outcome, Some(Outcome::Completed), "{story}");
-            assert!((0..4).all(|step_idx| stage.register(step_idx) == 0), "{story}");
+            assert_eq!(
+                stage.harness.state().undo_outcome,
+                Some(Outcome::Completed),
+                "{story}"
+            );
+            assert!(
+                (0..4).all(|step_idx| stage.register(step_idx) == 0),
+                "{story}"
+            );
         }
     }
 }
@@ -432,7 +471,11 @@ async fn time_that_runs_out_is_treated_like_a_crash() {
     let outcome = |class, fault| async move {
         let stage = Stage::new(&[(class, fault)]);
         let outcome = stage.execute(Crash::Never).await.unwrap();
-        (outcome, stage.effects(0), stage.harness.state().steps[0].attempts())
+        (
+            outcome,
+            stage.effects(0),
+            stage.harness.state().steps[0].attempts(),
+        )
     };
     let (opaque, n, attempts) = outcome(EffectClass::Opaque, Fault::HangsAfter).await;
     assert!(matches!(opaque, Outcome::Unknown { .. }), "{opaque}");
@@ -455,15 +498,25 @@ async fn a_failure_that_may_pass_is_retried_and_one_that_happened_is_not() {
     for class in CLASSES {
         let stage = Stage::new(&[(class, Fault::Flaky(2))]);
         let started = stage.clock.now();
-        assert_eq!(stage.execute(Crash::Never).await.unwrap(), Outcome::Completed, "{class}");
+        assert_eq!(
+            stage.execute(Crash::Never).await.unwrap(),
+            Outcome::Completed,
+            "{class}"
+        );
         assert_eq!(stage.harness.state().steps[0].attempts(), 3);
         assert!(stage.clock.now() > started, "it did not wait");
         let stage = Stage::new(&[(class, Fault::Flaky(3))]);
         let outcome = stage.execute(Crash::Never).await.unwrap();
-        assert!(matches!(outcome, Outcome::Failed { .. }), "{class}: {outcome}");
+        assert!(
+            matches!(outcome, Outcome::Failed { .. }),
+            "{class}: {outcome}"
+        );
     }
     let stage = Stage::new(&[(EffectClass::Probeable, Fault::LiesAboutFailure)]);
-    assert_eq!(stage.execute(Crash::Never).await.unwrap(), Outcome::Completed);
+    assert_eq!(
+        stage.execute(Crash::Never).await.unwrap(),
+        Outcome::Completed
+    );
     assert_eq!(stage.effects(0), 1);
     let stage = Stage::new(&[(EffectClass::Opaque, Fault::LiesAboutFailure)]);
     let outcome = stage.execute(Crash::Never).await.unwrap();
@@ -487,7 +540,10 @@ async fn undo_is_tried_again_and_ends_at_the_first_step_that_cannot_be_undone() 
     stage.execute(Crash::Never).await.unwrap();
     stage.harness.condemn(NOW);
     let outcome = stage.undo(Crash::Never).await.unwrap();
-    assert!(matches!(outcome, Outcome::Failed { step_idx: 1, .. }), "{outcome}");
+    assert!(
+        matches!(outcome, Outcome::Failed { step_idx: 1, .. }),
+        "{outcome}"
+    );
     assert_eq!(stage.register(0), 1);
 }
 
@@ -522,11 +578,16 @@ async fn the_kill_switch_and_the_expiry_halt_and_a_request_to_stop_leaves_the_ru
 #[tokio::test]
 async fn a_zombie_with_an_old_lease_cannot_act() {
     let stage = Stage::new(&[(EffectClass::Idempotent, Fault::Flaky(1))]);
-    let zombie = stage.harness.execute(&stage.runner, &stage.cx, Crash::Never);
+    let zombie = stage
+        .harness
+        .execute(&stage.runner, &stage.cx, Crash::Never);
     let mut zombie = std::pin::pin!(zombie);
     // It sleeps before its second attempt; meanwhile another process takes over and finishes.
     assert!(futures_pending(zombie.as_mut()).await);
-    assert_eq!(stage.execute(Crash::Never).await.unwrap(), Outcome::Completed);
+    assert_eq!(
+        stage.execute(Crash::Never).await.unwrap(),
+        Outcome::Completed
+    );
     let error = stage.driven(zombie).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert_eq!(stage.effects(0), 1);

@@ -16,11 +16,13 @@ mod back;
 mod forward;
 #[cfg(test)]
 mod law_tests;
+#[cfg(test)]
+mod plan_tests;
 mod remediator;
 mod select;
 
-use homeostasis_core::stage::{ExecuteError, RunLogError};
 use homeostasis_core::record::Outcome;
+use homeostasis_core::stage::{ExecuteError, RunLogError};
 
 pub use back::undo;
 pub use forward::execute;

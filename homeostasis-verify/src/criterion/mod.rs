@@ -120,6 +120,7 @@ enum Kind {
 /// | health | the rate was reached over the whole window | it was not reached | no report | the window is not over |
 /// | comparison | within the factor over the whole window | outside, relatively and absolutely | fewer than 5 values before or after | the window is not over |
 ///
+/// A health check passes if it finds its target healthy; degraded is not recovered.
 /// A condition over a service with several instances must hold for each of them, and for the
 /// highest and the lowest value of each series it names.
 ///

@@ -6,7 +6,7 @@ use super::Counts;
 /// share, more for bursts.
 ///
 /// It is the chi-squared statistic of homogeneity over its degrees of freedom (D. R. Cox and E. J.
-/// Snell, *Analysis of Binary Data*, 2nd ed. 1989, section 3.2). Intervals without trials are left
+/// Snell, *Analysis of Binary Data*, 2nd ed. 1989). Intervals without trials are left
 /// out. `None` with fewer than 8 intervals; 0 if none or all trials failed, where bursts cannot be
 /// seen. O(n).
 ///

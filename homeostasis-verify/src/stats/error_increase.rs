@@ -46,7 +46,7 @@ impl Counts {
 /// likelihood is a martingale, and the quotient here is never above it: an e-process.
 ///
 /// Sources: L. Wasserman, A. Ramdas, S. Balakrishnan, *Universal inference*, PNAS 117 (2020),
-/// section 7, doi:10.1073/pnas.1922664117; the mixture is that of R. Krichevsky and V. Trofimov,
+/// doi:10.1073/pnas.1922664117; the mixture is that of R. Krichevsky and V. Trofimov,
 /// *The performance of universal encoding*, IEEE Trans. Inf. Theory 27 (1981).
 /// Deviation: the margin `ratio`; the boundary of the null is then the root of a quadratic.
 ///

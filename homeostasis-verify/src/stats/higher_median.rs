@@ -15,7 +15,7 @@ const STAKES: [f64; 7] = [0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875];
 /// `risk + alpha` at most if one stops at `1 / alpha`.
 ///
 /// Source: G. Shafer, *Testing by betting*, JRSS A 184 (2021), doi:10.1111/rssa.12647; the sign
-/// bets are those of a coin-betting test as in A. Ramdas et al. (2023), section 4.
+/// bets are those on a coin.
 /// Deviation: a fixed mixture of stakes instead of an adaptive stake, for the same bits everywhere.
 ///
 /// Values may have any distribution, but those before must not depend strongly on each other; a

@@ -1,0 +1,427 @@
+//! The laws of the cycle, checked at every event of arbitrary walks.
+//!
+//! What may have happened is told from the events alone here, and not with the functions under test.
+
+use std::collections::BTreeSet;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::walk::{
+    MAX_ATTEMPTS, MAX_PLANS, MAX_STEPS, Tape, Walk, answer, anything, aside, candidates, intent,
+    plans, report, rests,
+};
+use super::*;
+use crate::id::{PlanId, RunId};
+use crate::policy::GateDecision;
+use crate::record::{
+    EffectClass, EventKind, Inverse, Outcome, Plan, Resolution, StepOutcome, StepPhase, StepState,
+    VerdictKind,
+};
+use crate::rng::Rng;
+
+/// How many answers may follow one another before the incident rests or is closed.
+const MAX_ANSWERS: usize = {
+    let step_events = 2 * MAX_ATTEMPTS as usize;
+    let steps = 2 * MAX_STEPS * step_events;
+    let verdicts = 1 + MAX_WATCH_EXTENSIONS as usize;
+    let plan = 2 + steps + 1 + verdicts + 1;
+    2 + MAX_PLANS * plan + 2
+};
+
+impl Walk {
+    /// Applies `event` and checks every law; a refusal must change nothing.
+    fn take(&mut self, event: &HealEvent) -> Result<(), IllegalTransition> {
+        let before = self.state.clone();
+        let mut in_place = before.clone();
+        let applied = in_place.apply(event);
+        match transition(Some(before.clone()), event) {
+            Err(illegal) => {
+                assert_eq!(applied, Err(illegal.clone()));
+                assert_eq!(in_place, before, "refused, but changed: {illegal}");
+                Err(illegal)
+            }
+            Ok((after, effects)) => {
+                assert_eq!(applied, Ok(()));
+                assert_eq!(in_place, after);
+                assert_eq!(effects, after.effects());
+                self.check(&before, event, &after);
+                self.state = after;
+                self.events.push(event.clone());
+                Ok(())
+            }
+        }
+    }
+
+    /// Tries every candidate here, each on a copy.
+    fn probe(&self) {
+        for event in candidates(self) {
+            let _ = self.clone().take(&event);
+        }
+    }
+
+    fn check(&self, before: &Incident, event: &HealEvent, after: &Incident) {
+        assert!(!before.is_closed(), "an event after the close");
+        assert_eq!(after.n_events, before.n_events + 1);
+        assert_eq!((event.incident, event.seq), (before.id, before.n_events));
+        assert_eq!(after.effects().len(), usize::from(!after.is_closed()));
+        assert!(after.updated_at >= before.updated_at && after.since <= before.since);
+        self.check_runs(before, event, after);
+        self.check_steps(before, event, after);
+        for (run, _) in &after.verdicts {
+            let n_verdicts = after.verdicts.iter().filter(|(of, _)| of == run).count();
+            assert!(n_verdicts <= 1 + MAX_WATCH_EXTENSIONS as usize);
+        }
+        match &event.kind {
+            EventKind::Verified { run, verdict } if verdict.kind == VerdictKind::Failed => {
+                assert_eq!(
+                    after.phase == Phase::Undoing { run: *run },
+                    self.can_be_taken_back(before, *run)
+                );
+            }
+            EventKind::Closed {
+                resolution: Resolution::Healed { run },
+            } => {
+                let last = self
+                    .events
+                    .iter()
+                    .rev()
+                    .find_map(|event| match &event.kind {
+                        EventKind::Verified { run: of, verdict } if of == run => Some(verdict.kind),
+                        _ => None,
+                    });
+                assert_eq!(last, Some(VerdictKind::Success), "healed without a proof");
+            }
+            EventKind::Closed { .. } => assert!(!before.is_in_flight(), "closed in flight"),
+            _ => {}
+        }
+    }
+
+    /// At most one run is open, nothing runs that was not permitted as it is, and leases only grow.
+    fn check_runs(&self, before: &Incident, event: &HealEvent, after: &Incident) {
+        let open: Vec<_> = after
+            .runs
+            .iter()
+            .filter(|run| run.outcome.is_none())
+            .map(|run| run.run)
+            .collect();
+        match after.phase {
+            Phase::Running { run } => assert_eq!(open, [run]),
+            _ => assert_eq!(open, []),
+        }
+        let ids: BTreeSet<_> = after.runs.iter().map(|run| run.run).collect();
+        assert_eq!(ids.len(), after.runs.len(), "two runs with one id");
+        for (old, new) in before.runs.iter().zip(&after.runs) {
+            let resumed =
+                matches!(&event.kind, EventKind::RunResumed { run, .. } if *run == old.run);
+            assert_eq!(new.token > old.token, resumed);
+            assert!(new.token >= old.token);
+            assert_eq!(new.plan_hash, old.plan_hash);
+        }
+        if after.runs.len() == before.runs.len() {
+            return;
+        }
+        let EventKind::RunOpened {
+            run,
+            plan,
+            plan_hash,
+            ..
+        } = &event.kind
+        else {
+            panic!("a run was opened by {}", event.kind.name());
+        };
+        assert_eq!(after.runs.len(), before.runs.len() + 1);
+        assert_eq!(after.phase, Phase::Running { run: *run });
+        assert_eq!(before.plan(*plan).unwrap().hash(), *plan_hash);
+        assert!(self.was_just_permitted(*plan), "a run without a permit");
+    }
+
+    fn was_just_permitted(&self, plan: PlanId) -> bool {
+        let last = self.events.iter().rev().find(|event| {
+            !matches!(
+                event.kind,
+                EventKind::AnomalyJoined { .. } | EventKind::Blamed { .. }
+            )
+        });
+        matches!(last.map(|event| &event.kind), Some(EventKind::Gated { plan: of, record })
+            if *of == plan && record.decision == GateDecision::Permitted)
+    }
+
+    /// Only the step of the event changes, and only in an order that repeats nothing it must not.
+    fn check_steps(&self, before: &Incident, event: &HealEvent, after: &Incident) {
+        let place = match &event.kind {
+            EventKind::StepIntended { run, intent } => {
+                let known = &before.run(*run).unwrap().phase(intent.phase)[intent.step_idx];
+                assert!(intent.attempt > known.attempts());
+                match known {
+                    StepState::NotStarted => {}
+                    StepState::InFlight(last) => assert!(
+                        intent.phase == StepPhase::Undo || last.effect != EffectClass::Opaque,
+                        "an opaque step was repeated"
+                    ),
+                    StepState::Ended { outcome, .. } => assert!(
+                        matches!(outcome, StepOutcome::Failed { .. }),
+                        "repeated although {outcome:?}"
+                    ),
+                }
+                let wanted = match intent.phase {
+                    StepPhase::Do => Phase::Running { run: *run },
+                    StepPhase::Undo => Phase::Undoing { run: *run },
+                };
+                assert_eq!(before.phase, wanted);
+                assert!(
+                    intent.phase == StepPhase::Do || self.may_have_happened(*run, intent.step_idx),
+                    "what never happened was taken back"
+                );
+                Some((*run, intent.phase, intent.step_idx))
+            }
+            EventKind::StepEnded {
+                run,
+                step_idx,
+                phase,
+                ..
+            } => Some((*run, *phase, *step_idx)),
+            _ => None,
+        };
+        for (old, new) in before.runs.iter().zip(&after.runs) {
+            for phase in [StepPhase::Do, StepPhase::Undo] {
+                for (step_idx, (was, is)) in
+                    old.phase(phase).iter().zip(new.phase(phase)).enumerate()
+                {
+                    assert_eq!(was != is, place == Some((old.run, phase, step_idx)));
+                }
+            }
+        }
+    }
+
+    /// From the events: whether an attempt was begun that was not given up before its effect.
+    fn may_have_happened(&self, of: RunId, idx: usize) -> bool {
+        let (mut begun, mut happened) = (false, false);
+        for event in &self.events {
+            match &event.kind {
+                EventKind::StepIntended { run, intent }
+                    if *run == of && intent.phase == StepPhase::Do && intent.step_idx == idx =>
+                {
+                    happened |= begun;
+                    begun = true;
+                }
+                EventKind::StepEnded {
+                    run,
+                    step_idx,
+                    phase: StepPhase::Do,
+                    outcome,
+                } if *run == of && *step_idx == idx => {
+                    happened |= begun && !matches!(outcome, StepOutcome::Skipped { .. });
+                    begun = false;
+                }
+                _ => {}
+            }
+        }
+        begun || happened
+    }
+
+    fn can_be_taken_back(&self, state: &Incident, run: RunId) -> bool {
+        let plan = state.plan(state.run(run).unwrap().plan).unwrap();
+        plan.steps.iter().enumerate().any(|(step_idx, step)| {
+            matches!(step.inverse, Inverse::Captured(_)) && self.may_have_happened(run, step_idx)
+        })
+    }
+
+    /// Lets the gate permit the first of `plans`.
+    fn run_first(&mut self, plans: Vec<Plan>) {
+        let mut tape = Tape::new(Vec::new());
+        let diagnosed = answer(&mut tape, &self.state).remove(0);
+        self.take(&self.next_event(diagnosed)).unwrap();
+        self.take(&self.next_event(EventKind::Planned { plans }))
+            .unwrap();
+        for kind in answer(&mut tape, &self.state) {
+            self.take(&self.next_event(kind)).unwrap();
+        }
+    }
+
+    /// Answers the effects of each state until the incident rests, and counts the answers.
+    fn answer_until_rest(&mut self, tape: &mut Tape) {
+        let mut n_answers = 0;
+        while !rests(&self.state) {
+            for kind in answer(tape, &self.state) {
+                n_answers += usize::from(!matches!(kind, EventKind::RunResumed { .. }));
+                let event = self.next_event(kind);
+                self.take(&event).unwrap();
+            }
+            assert!(n_answers <= MAX_ANSWERS, "{n_answers} answers without rest");
+        }
+    }
+}
+
+/// A legal walk along `choices`, and on to the next rest.
+fn legal(choices: Vec<u16>) -> Walk {
+    let mut tape = Tape::new(choices);
+    let mut walk = Walk::begin();
+    while !tape.is_empty() && !walk.state.is_closed() {
+        if tape.below(8) == 7 {
+            let event = walk.next_event(aside(&mut tape));
+            walk.take(&event).unwrap();
+        }
+        for kind in answer(&mut tape, &walk.state) {
+            let event = walk.next_event(kind);
+            walk.take(&event).unwrap();
+        }
+    }
+    walk.answer_until_rest(&mut tape);
+    walk
+}
+
+fn choices(limit: usize) -> impl Strategy<Value = Vec<u16>> {
+    vec(any::<u16>(), 0..limit)
+}
+
+proptest! {
+    #[test]
+    fn every_effect_has_a_legal_answer_and_replay_is_the_fold(choices in choices(300)) {
+        let walk = legal(choices);
+        prop_assert!(rests(&walk.state));
+        prop_assert_eq!(replay(&walk.events).unwrap().unwrap(), walk.state);
+    }
+
+    #[test]
+    fn from_any_state_answers_lead_to_rest(before in choices(120), after in choices(120)) {
+        let mut walk = Walk::begin();
+        let mut tape = Tape::new(before);
+        while !tape.is_empty() {
+            let event = anything(&mut tape, &walk);
+            let _ = walk.take(&event);
+        }
+        walk.answer_until_rest(&mut Tape::new(after));
+        prop_assert_eq!(replay(&walk.events).unwrap().unwrap(), walk.state);
+    }
+
+    #[test]
+    fn noise_is_lawful_or_refused(noise in choices(200)) {
+        let mut walk = Walk::begin();
+        let mut tape = Tape::new(noise);
+        while !tape.is_empty() {
+            let event = anything(&mut tape, &walk);
+            let _ = walk.take(&event);
+        }
+        prop_assert_eq!(replay(&walk.events).unwrap().unwrap(), walk.state);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn whatever_event_meets_a_state_is_lawful_or_refused(choices in choices(300)) {
+        let mut tape = Tape::new(choices);
+        while !tape.is_empty() {
+            let mut walk = Walk::begin();
+            while !tape.is_empty() && !walk.state.is_closed() {
+                let mut kinds = answer(&mut tape, &walk.state);
+                // A gate may permit and be asked again before the run is opened.
+                if kinds.len() > 1 && tape.below(3) == 2 {
+                    kinds.pop();
+                }
+                for kind in kinds {
+                    walk.probe();
+                    let event = walk.next_event(kind);
+                    walk.take(&event).unwrap();
+                }
+            }
+            walk.probe();
+        }
+    }
+}
+
+#[test]
+fn the_walks_reach_every_phase_and_every_event() {
+    let mut rng = Rng::from_seed(7);
+    let (mut phases, mut events) = (BTreeSet::new(), BTreeSet::new());
+    for _ in 0..200 {
+        let tape = (0..200)
+            .map(|_| u16::try_from(rng.below(1 << 16)).unwrap())
+            .collect();
+        let walk = legal(tape);
+        let mut state = None;
+        for event in &walk.events {
+            let (next, _) = transition(state, event).unwrap();
+            let name = format!("{:?}", next.phase);
+            phases.insert(name.split(' ').next().unwrap().to_owned());
+            events.insert(event.kind.name());
+            state = Some(next);
+        }
+    }
+    assert_eq!(phases.len(), 13, "{phases:?}");
+    assert_eq!(events.len(), 17, "{events:?}");
+}
+
+#[test]
+fn the_first_event_must_open_the_incident() {
+    let opened = Walk::begin().events.remove(0);
+    let late = HealEvent {
+        seq: 1,
+        ..opened.clone()
+    };
+    let other = HealEvent {
+        kind: EventKind::Escalated {
+            reason: "help".to_owned(),
+        },
+        ..opened
+    };
+    assert!(transition(None, &late).is_err());
+    assert!(transition(None, &other).is_err());
+    assert_eq!(replay(&[]), Ok(None));
+}
+
+/// Two plans with one id: after the second one the first was found by its id, and the second was
+/// tried again and again.
+#[test]
+fn two_plans_with_one_id_are_refused() {
+    let mut walk = Walk::begin();
+    let mut tape = Tape::new(Vec::new());
+    for kind in answer(&mut tape, &walk.state) {
+        walk.take(&walk.next_event(kind)).unwrap();
+    }
+    let mut twins = plans(&mut Tape::new(vec![1]));
+    twins.push(twins[0].clone());
+    let illegal = walk
+        .take(&walk.next_event(EventKind::Planned { plans: twins }))
+        .unwrap_err();
+    assert!(illegal.reason.ends_with("comes twice"), "{illegal}");
+}
+
+/// The kill switch fell before the second attempt: that one was skipped, but the first one failed
+/// on its way, and its effects were not taken back.
+#[test]
+fn a_skipped_retry_does_not_hide_the_attempt_before_it() {
+    let mut walk = Walk::begin();
+    // One plan with one step: idempotent, captured.
+    let one_plan = plans(&mut Tape::new(vec![1, 0, 0, 1]));
+    let run = RunId::from_u128(0);
+    let ended = |outcome| EventKind::StepEnded {
+        run,
+        step_idx: 0,
+        phase: StepPhase::Do,
+        outcome,
+    };
+    let [first, second] =
+        [1, 2].map(|attempt| intent(run, 0, StepPhase::Do, attempt, &one_plan[0]));
+    walk.run_first(one_plan);
+    for kind in [
+        first,
+        ended(StepOutcome::Failed { report: report() }),
+        second,
+        ended(StepOutcome::Skipped {
+            reason: "the kill switch".to_owned(),
+        }),
+        EventKind::RunEnded {
+            run,
+            outcome: Outcome::Failed {
+                step_idx: 0,
+                report: report(),
+            },
+        },
+    ] {
+        walk.take(&walk.next_event(kind)).unwrap();
+    }
+    assert_eq!(walk.state.phase, Phase::Undoing { run });
+}

@@ -1,0 +1,122 @@
+//! A closure as a probe.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use homeostasis_core::signal::{HealthReport, HealthState};
+use homeostasis_core::{BoxFuture, Context, Target};
+
+use super::probing::Probe;
+use super::reading::Reading;
+
+type Ask = Box<dyn Fn(Context) -> BoxFuture<'static, Reading> + Send + Sync>;
+
+/// A probe made of a closure.
+///
+/// # Examples
+/// ```
+/// use homeostasis::core::signal::HealthState;
+/// use homeostasis::core::{Context, Target};
+/// use homeostasis::signals::{FnProbe, Probe};
+/// use std::time::Duration;
+///
+/// let probe = FnProbe::of_state("license", Target::service("shop")?, |_: Context| async {
+///     (HealthState::Degraded, "expires in 3 days".to_owned())
+/// })
+/// .every(Duration::from_secs(3600));
+/// assert_eq!(probe.interval().as_secs(), 3600);
+/// # Ok::<(), homeostasis::core::NameError>(())
+/// ```
+pub struct FnProbe {
+    name: String,
+    target: Target,
+    interval: Duration,
+    timeout: Duration,
+    ask: Ask,
+}
+
+impl FnProbe {
+    /// A probe that gives the reading of `ask`, every 10 s and within 5 s.
+    pub fn new<F, Fut>(name: impl Into<String>, target: Target, ask: F) -> Self
+    where
+        F: Fn(Context) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Reading> + Send + 'static,
+    {
+        Self {
+            name: name.into(),
+            target,
+            interval: Duration::from_secs(10),
+            timeout: Duration::from_secs(5),
+            ask: Box::new(move |cx| Box::pin(ask(cx))),
+        }
+    }
+
+    /// A probe that reports the state and the words of `ask`, and how long it took.
+    pub fn of_state<F, Fut>(name: impl Into<String>, target: Target, ask: F) -> Self
+    where
+        F: Fn(Context) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = (HealthState, String)> + Send + 'static,
+    {
+        let name = name.into();
+        let (check, of) = (name.clone(), target.clone());
+        Self::new(name, target, move |cx| {
+            let report = HealthReport::new(cx.now(), of.clone(), &check, HealthState::Healthy);
+            let clock = Arc::clone(cx.clock());
+            let asked = ask(cx);
+            async move {
+                let (state, detail) = asked.await;
+                let took = clock.now().since(report.at);
+                let mut report = report.took(took).saying(detail);
+                report.state = state;
+                Reading::default().reporting(report)
+            }
+        })
+    }
+
+    /// The same, asked at another interval.
+    pub fn every(mut self, interval: Duration) -> Self {
+        self.interval = interval;
+        self
+    }
+
+    /// The same with another time limit.
+    pub fn within(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+}
+
+impl fmt::Debug for FnProbe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FnProbe")
+            .field("name", &self.name)
+            .field("target", &self.target)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Probe for FnProbe {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn probe(&self, cx: &Context) -> Reading {
+        (self.ask)(cx.clone()).await
+    }
+
+    fn target(&self) -> Option<&Target> {
+        Some(&self.target)
+    }
+
+    fn interval(&self) -> Duration {
+        self.interval
+    }
+
+    fn timeout(&self) -> Duration {
+        self.timeout
+    }
+}

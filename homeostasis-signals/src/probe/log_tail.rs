@@ -1,0 +1,107 @@
+//! Reads what a log file has grown by.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use homeostasis_core::signal::{Level, LogRecord, Signal};
+use homeostasis_core::{Context, Timestamp};
+
+use super::probing::{Missed, Probe};
+use super::reading::Reading;
+use crate::intake::LogTail;
+
+/// Polls a [`LogTail`] and gives its records and changes as they are.
+///
+/// A file that cannot be read is told in a log record (`warn`); one that is not there is silence.
+/// If more is appended between two polls than one reads, the rest follows with the next.
+#[derive(Debug)]
+pub struct LogTailProbe {
+    name: String,
+    tail: LogTail,
+    interval: Duration,
+}
+
+impl LogTailProbe {
+    /// A probe that polls `tail` every second; keep a clone of the tail to store its position.
+    pub fn new(name: impl Into<String>, tail: LogTail) -> Self {
+        Self {
+            name: name.into(),
+            tail,
+            interval: Duration::from_secs(1),
+        }
+    }
+
+    /// The same, polled at another interval.
+    pub fn every(mut self, interval: Duration) -> Self {
+        self.interval = interval;
+        self
+    }
+
+    fn complaint(&self, at: Timestamp, why: &str) -> Reading {
+        let mut record = LogRecord::new(at, Level::Warn, format!("log cannot be read: {why}"));
+        self.name.clone_into(&mut record.component);
+        Reading {
+            signals: vec![Signal::Log(record)],
+            ..Reading::default()
+        }
+    }
+}
+
+#[async_trait]
+impl Probe for LogTailProbe {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn interval(&self) -> Duration {
+        self.interval
+    }
+
+    async fn probe(&self, cx: &Context) -> Reading {
+        match self.tail.poll().await {
+            Ok(signals) => Reading {
+                signals,
+                ..Reading::default()
+            },
+            Err(error) => self.complaint(cx.now(), &error.to_string()),
+        }
+    }
+
+    fn missed(&self, at: Timestamp, why: &Missed) -> Reading {
+        self.complaint(at, &why.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use homeostasis_core::ManualClock;
+
+    use super::*;
+    use crate::intake::LogTailConfig;
+
+    #[tokio::test]
+    async fn lines_come_through_and_an_unreadable_file_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
+        let cx = Context::new(Arc::<ManualClock>::clone(&clock), 1);
+        let path = directory.path().join("a.jsonl");
+        let tail = LogTail::new(
+            LogTailConfig::new(&path),
+            Arc::<ManualClock>::clone(&clock) as _,
+        )
+        .unwrap();
+        let probe = LogTailProbe::new("shop log", tail);
+        assert!(probe.probe(&cx).await.is_empty());
+        std::fs::write(&path, "{\"kind\":\"deploy\",\"service\":\"shop\"}\n").unwrap();
+        let signals = probe.probe(&cx).await.signals;
+        assert!(matches!(&signals[..], [Signal::Change(_)]));
+        let tail = LogTail::new(LogTailConfig::new(directory.path()), clock).unwrap();
+        let signals = LogTailProbe::new("bad", tail).probe(&cx).await.signals;
+        assert!(matches!(
+            &signals[..],
+            [Signal::Log(log)] if log.message.contains("not a regular file") && log.component == "bad"
+        ));
+    }
+}

@@ -1,0 +1,114 @@
+//! The contract of a probe.
+
+use std::fmt::{self, Debug};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use homeostasis_core::signal::{HealthReport, HealthState};
+use homeostasis_core::{Context, Target, Timestamp};
+
+use super::reading::Reading;
+
+/// Why a probe gave no reading of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Missed {
+    /// It did not answer within its time limit.
+    TimedOut(Duration),
+    /// It panicked; the text is the panic's message.
+    Panicked(String),
+}
+
+impl fmt::Display for Missed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TimedOut(limit) => write!(f, "timeout: no answer within {limit:?}"),
+            Self::Panicked(message) => write!(f, "probe panicked: {message}"),
+        }
+    }
+}
+
+/// A question about one target that is asked again and again.
+///
+/// # Expected flow
+/// A [`ProbeSchedule`](super::ProbeSchedule) calls [`Probe::probe`] about every
+/// [`Probe::interval`] and writes the reading into the sink. A finding, also a bad one, is a
+/// reading and not an error.
+///
+/// # Guarantees
+/// A probe is never asked again while it is being asked. Past [`Probe::timeout`] its future is
+/// dropped, and a panic is caught; then [`Probe::missed`] gives the reading.
+///
+/// # Assumptions
+/// A probe changes nothing in the world, does not block its thread for long, takes time from the
+/// context's clock, and is cancel-safe at every `.await`. Names are unique per target.
+#[async_trait]
+pub trait Probe: Debug + Send + Sync {
+    /// What it is called in reports; stable.
+    fn name(&self) -> &str;
+
+    /// Asks once.
+    async fn probe(&self, cx: &Context) -> Reading;
+
+    /// Whom it is about, if about one.
+    fn target(&self) -> Option<&Target> {
+        None
+    }
+
+    /// How often it is asked; default 10 s. Less than 10 ms counts as 10 ms.
+    fn interval(&self) -> Duration {
+        Duration::from_secs(10)
+    }
+
+    /// How long an answer may take; default 5 s.
+    fn timeout(&self) -> Duration {
+        Duration::from_secs(5)
+    }
+
+    /// The reading when there was no answer; by default an unhealthy report about the target.
+    fn missed(&self, at: Timestamp, why: &Missed) -> Reading {
+        let Some(target) = self.target() else {
+            return Reading::default();
+        };
+        let state = HealthState::Unhealthy;
+        let report = HealthReport::new(at, target.clone(), self.name(), state);
+        Reading::default().reporting(report.saying(why.to_string()))
+    }
+}
+
+const _: fn(&dyn Probe) = |_| {};
+
+macro_rules! forward {
+    ($pointer:ident) => {
+        #[async_trait]
+        impl<T: Probe + ?Sized> Probe for $pointer<T> {
+            fn name(&self) -> &str {
+                (**self).name()
+            }
+
+            async fn probe(&self, cx: &Context) -> Reading {
+                (**self).probe(cx).await
+            }
+
+            fn target(&self) -> Option<&Target> {
+                (**self).target()
+            }
+
+            fn interval(&self) -> Duration {
+                (**self).interval()
+            }
+
+            fn timeout(&self) -> Duration {
+                (**self).timeout()
+            }
+
+            fn missed(&self, at: Timestamp, why: &Missed) -> Reading {
+                (**self).missed(at, why)
+            }
+        }
+    };
+}
+
+forward!(Arc);
+forward!(Box);

@@ -1,0 +1,368 @@
+//! The furnished pipeline: what a host gets without choosing, and how it adds its own parts.
+//!
+//! Actions, playbooks, conditions and probes are collected as they come and put together when the
+//! healer starts, so that everything that is wrong is said at once and nothing half-starts.
+
+use std::path::PathBuf;
+
+use homeostasis_core::{Violation, Violations};
+
+use crate::builder::Builder;
+use crate::config::{ConditionRule, Config};
+use crate::engine::Homeostasis;
+
+/// An anomaly that lasts is raised again at least this often.
+#[cfg(feature = "detect")]
+const LONGEST_RERAISE: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// What was collected and is put together at the start.
+#[derive(Debug, Default)]
+pub(crate) struct Parts {
+    /// Whether what is shipped is wanted: rules, and the detector of failing health checks.
+    #[cfg_attr(
+        not(any(feature = "rca", feature = "detect")),
+        expect(dead_code, reason = "nothing is shipped then")
+    )]
+    pub(crate) is_furnished: bool,
+    pub(crate) store: Option<PathBuf>,
+    pub(crate) conditions: Vec<ConditionRule>,
+    pub(crate) rules: Vec<PathBuf>,
+    pub(crate) playbook_paths: Vec<PathBuf>,
+    pub(crate) playbook_texts: Vec<(String, String)>,
+    #[cfg(feature = "remediate")]
+    pub(crate) actions: homeostasis_remediate::action::ActionRegistry,
+    #[cfg(feature = "remediate")]
+    pub(crate) checks: homeostasis_remediate::playbook::CheckRegistry,
+    #[cfg(feature = "signals")]
+    pub(crate) probes: Vec<std::sync::Arc<dyn homeostasis_signals::Probe>>,
+    pub(crate) violations: Violations,
+}
+
+impl Homeostasis {
+    /// A builder with the furnished pipeline.
+    ///
+    /// | stage | what is in it |
+    /// |---|---|
+    /// | detect | failing health checks, memory that keeps growing, the configured conditions, the triggers of playbooks |
+    /// | rca | down, trend, saturation, change, topology and rule analyzers; evidence added up as log odds |
+    /// | remediate | playbooks over the registered actions |
+    /// | verify | the sequential watch |
+    ///
+    /// It observes until it is told to act: see [`Builder::mode`].
+    #[cfg(all(
+        feature = "detect",
+        feature = "rca",
+        feature = "remediate",
+        feature = "verify"
+    ))]
+    #[cfg_attr(docsrs, doc(cfg(feature = "default")))]
+    pub fn builder() -> Builder {
+        use homeostasis_detect::{PerSeries, Selector, Trend, TrendConfig};
+
+        let mut builder = Homeostasis::empty();
+        builder.parts.is_furnished = true;
+        if let Some(template) = builder
+            .parts
+            .violations
+            .absorb(Trend::new(TrendConfig::default()))
+        {
+            let selector = Selector::metric("process_resident_memory_bytes");
+            let growth = PerSeries::new("memory_growth", selector, move |_| template.clone());
+            if let Some(growth) = builder.parts.violations.absorb(growth) {
+                builder = builder.detector(growth);
+            }
+        }
+        let watch =
+            homeostasis_verify::SequentialWatch::new(homeostasis_verify::WatchConfig::default());
+        if let Some(watch) = builder.parts.violations.absorb(watch) {
+            builder = builder.verifier(watch);
+        }
+        builder
+            .analyzer(homeostasis_rca::DownAnalyzer)
+            .analyzer(homeostasis_rca::TrendAnalyzer)
+            .analyzer(homeostasis_rca::SaturationAnalyzer)
+            .analyzer(homeostasis_rca::ChangeAnalyzer::default())
+            .analyzer(homeostasis_rca::TopologyWalk)
+            .fuser(homeostasis_rca::LogOddsFuser::default())
+    }
+}
+
+impl Builder {
+    /// Everything a configuration says. Call it before setters that shall win over it.
+    pub fn config(mut self, config: Config) -> Self {
+        self.settings = config.engine;
+        self.policy = config.policy;
+        self.mode = config.mode;
+        self.flags = config.flags;
+        self.node = config.node;
+        for (name, facts) in config.topology.services() {
+            self.topology.insert(name, facts.clone());
+        }
+        self.parts.store = config.store;
+        self.parts.conditions.extend(config.conditions);
+        self.parts.rules.extend(config.rules);
+        self.parts.playbook_paths.extend(config.playbooks);
+        self
+    }
+
+    /// One playbook, as YAML or JSON; `name` is shown in messages.
+    pub fn playbook(mut self, name: impl Into<String>, text: impl Into<String>) -> Self {
+        self.parts.playbook_texts.push((name.into(), text.into()));
+        self
+    }
+
+    /// One action that playbooks can name.
+    #[cfg(feature = "remediate")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "remediate")))]
+    pub fn action(mut self, action: impl homeostasis_remediate::action::Action + 'static) -> Self {
+        let registered = self.parts.actions.register(action);
+        self.parts.violations.absorb(registered);
+        self
+    }
+
+    /// One check that playbooks can ask for before they begin.
+    #[cfg(feature = "remediate")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "remediate")))]
+    pub fn pre_check(
+        mut self,
+        check: impl homeostasis_remediate::playbook::PreCheck + 'static,
+    ) -> Self {
+        let registered = self.parts.checks.register(check);
+        self.parts.violations.absorb(registered);
+        self
+    }
+
+    /// One probe, asked at its interval for as long as the healer runs.
+    #[cfg(feature = "signals")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
+    pub fn probe(mut self, probe: impl homeostasis_signals::Probe + 'static) -> Self {
+        self.parts.probes.push(std::sync::Arc::new(probe));
+        self
+    }
+
+    /// Turns what was collected into plug-ins.
+    pub(crate) fn assemble(mut self) -> (Self, Violations) {
+        let mut violations = std::mem::take(&mut self.parts.violations);
+        self = self.assemble_store(&mut violations);
+        self = self.assemble_rules(&mut violations);
+        self = self.assemble_playbooks(&mut violations);
+        self = self.assemble_conditions(&mut violations);
+        (self, violations)
+    }
+
+    #[cfg(feature = "store")]
+    fn assemble_store(mut self, violations: &mut Violations) -> Self {
+        let Some(path) = self.parts.store.take().filter(|_| self.store.is_none()) else {
+            return self;
+        };
+        match homeostasis_store::RedbStore::open(&path) {
+            Ok(store) => self.store(std::sync::Arc::new(store)),
+            Err(error) => {
+                let expected = format!(
+                    "a journal that can be opened ({})",
+                    crate::engine::describe(&error)
+                );
+                violations.push(Violation::new(
+                    "store",
+                    path.display().to_string(),
+                    expected,
+                ));
+                self
+            }
+        }
+    }
+
+    #[cfg(not(feature = "store"))]
+    fn assemble_store(self, violations: &mut Violations) -> Self {
+        if let Some(path) = &self.parts.store {
+            violations.push(missing("store", &path.display().to_string(), "store"));
+        }
+        self
+    }
+
+    #[cfg(feature = "rca")]
+    fn assemble_rules(self, violations: &mut Violations) -> Self {
+        if !self.parts.is_furnished && self.parts.rules.is_empty() {
+            return self;
+        }
+        let texts = read_all(&self.parts.rules, "rules", violations);
+        let documents = texts
+            .iter()
+            .map(|(name, text)| (name.as_str(), text.as_str()));
+        match violations.absorb(homeostasis_rca::RuleSet::furnished_with(documents)) {
+            Some(rules) => self.analyzer(homeostasis_rca::RuleAnalyzer::new(rules)),
+            None => self,
+        }
+    }
+
+    #[cfg(not(feature = "rca"))]
+    fn assemble_rules(self, violations: &mut Violations) -> Self {
+        for path in &self.parts.rules {
+            violations.push(missing("rules", &path.display().to_string(), "rca"));
+        }
+        self
+    }
+
+    #[cfg(feature = "remediate")]
+    fn assemble_playbooks(mut self, violations: &mut Violations) -> Self {
+        use homeostasis_remediate::PlaybookRemediator;
+        use homeostasis_remediate::playbook::PlaybookSet;
+
+        let mut texts = std::mem::take(&mut self.parts.playbook_texts);
+        for path in std::mem::take(&mut self.parts.playbook_paths) {
+            let files = if path.is_dir() {
+                yaml_files(&path, violations)
+            } else {
+                vec![path]
+            };
+            texts.extend(read_all(&files, "playbooks", violations));
+        }
+        let pairs = texts
+            .iter()
+            .map(|(name, text)| (name.as_str(), text.as_str()));
+        let set = PlaybookSet::parse(pairs, &self.parts.actions, &self.parts.checks);
+        let Some(set) = violations.absorb(set).filter(|set| !set.is_empty()) else {
+            return self;
+        };
+        for playbook in set.iter() {
+            let trigger = playbook.trigger();
+            // A trigger that names a cause waits for the diagnosis; only a bare condition is watched.
+            if let Some(condition) = trigger.condition.clone() {
+                self.parts.conditions.push(ConditionRule {
+                    name: format!("playbook.{}", playbook.id()),
+                    condition,
+                    duration: trigger.duration,
+                    severity: playbook.severity(),
+                });
+            }
+        }
+        let actions = std::mem::take(&mut self.parts.actions);
+        let checks = std::mem::take(&mut self.parts.checks);
+        self.remediator(PlaybookRemediator::new(set, actions, checks))
+    }
+
+    #[cfg(not(feature = "remediate"))]
+    fn assemble_playbooks(self, violations: &mut Violations) -> Self {
+        let paths = self
+            .parts
+            .playbook_paths
+            .iter()
+            .map(|path| path.display().to_string());
+        let texts = self
+            .parts
+            .playbook_texts
+            .iter()
+            .map(|(name, _)| name.clone());
+        for name in paths.chain(texts) {
+            violations.push(missing("playbooks", &name, "remediate"));
+        }
+        self
+    }
+
+    #[cfg(feature = "detect")]
+    fn assemble_conditions(mut self, violations: &mut Violations) -> Self {
+        use homeostasis_core::record::Severity;
+        use homeostasis_detect::{
+            HealthDetector, HealthDetectorConfig, SustainedCondition, SustainedConditionConfig,
+        };
+
+        // What lasts must be raised again before its absence is taken for recovery.
+        let reraise = Some((self.settings.quiet / 3).min(LONGEST_RERAISE));
+        if self.parts.is_furnished {
+            let config = HealthDetectorConfig {
+                reraise,
+                severity_hint: Some(Severity::Sev2),
+                ..HealthDetectorConfig::default()
+            };
+            if let Some(health) = violations.absorb(HealthDetector::new("health", config)) {
+                self = self.detector(health);
+            }
+        }
+
+        for rule in std::mem::take(&mut self.parts.conditions) {
+            let hint = rule.name.strip_prefix("playbook.").map(str::to_owned);
+            let config = SustainedConditionConfig {
+                severity_hint: rule.severity,
+                playbook_hint: hint,
+                reraise,
+                ..SustainedConditionConfig::new(rule.condition, rule.duration)
+            };
+            let made = SustainedCondition::new(rule.name.clone(), config)
+                .map_err(|error| error.under(&format!("conditions.{}", rule.name)));
+            if let Some(detector) = violations.absorb(made) {
+                self = self.detector(detector);
+            }
+        }
+        self
+    }
+
+    #[cfg(not(feature = "detect"))]
+    fn assemble_conditions(self, violations: &mut Violations) -> Self {
+        for rule in &self.parts.conditions {
+            violations.push(missing("conditions", &rule.name, "detect"));
+        }
+        self
+    }
+}
+
+#[cfg(not(all(
+    feature = "store",
+    feature = "rca",
+    feature = "remediate",
+    feature = "detect"
+)))]
+fn missing(path: &str, value: &str, feature: &str) -> Violation {
+    Violation::new(
+        path,
+        value,
+        format!("nothing, or the feature {feature:?} turned on"),
+    )
+}
+
+#[cfg(feature = "remediate")]
+fn yaml_files(folder: &std::path::Path, violations: &mut Violations) -> Vec<PathBuf> {
+    let listed = std::fs::read_dir(folder).and_then(|entries| {
+        entries
+            .map(|entry| Ok(entry?.path()))
+            .collect::<std::io::Result<Vec<_>>>()
+    });
+    match listed {
+        Ok(mut files) => {
+            files.retain(|file| {
+                file.extension().is_some_and(|ending| {
+                    ["yaml", "yml", "json"].iter().any(|known| ending == *known)
+                })
+            });
+            files.sort();
+            files
+        }
+        Err(error) => {
+            let expected = format!("a folder that can be read ({error})");
+            violations.push(Violation::new(
+                "playbooks",
+                folder.display().to_string(),
+                expected,
+            ));
+            Vec::new()
+        }
+    }
+}
+
+#[cfg(any(feature = "rca", feature = "remediate"))]
+fn read_all(paths: &[PathBuf], what: &str, violations: &mut Violations) -> Vec<(String, String)> {
+    let mut texts = Vec::new();
+    for path in paths {
+        let name = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => texts.push((name, text)),
+            Err(error) => {
+                violations.push(Violation::new(
+                    what,
+                    name,
+                    format!("a file that can be read ({error})"),
+                ));
+            }
+        }
+    }
+    texts
+}
