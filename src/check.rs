@@ -58,6 +58,7 @@ pub(crate) fn settings(settings: &EngineSettings, violations: &mut Violations) {
         ("aftershock", settings.aftershock, Duration::ZERO..=HOUR),
         ("lookback", settings.lookback, SECOND..=7 * DAY),
         ("quiet", settings.quiet, SECOND..=7 * DAY),
+        ("retention", settings.retention, HOUR..=3650 * DAY),
         ("detect_deadline", settings.detect_deadline, MS..=MINUTE),
         ("stage_deadline", settings.stage_deadline, MS..=HOUR),
         ("lease_ttl", settings.lease_ttl, SECOND..=HOUR),

@@ -215,6 +215,7 @@ fn engine_settings(d: &mut Fields<'_>) -> Option<EngineSettings> {
     let aftershock = d.default("aftershock", any_duration(), base.aftershock);
     let lookback = d.default("lookback", any_duration(), base.lookback);
     let quiet = d.default("quiet", any_duration(), base.quiet);
+    let retention = d.default("retention", any_duration(), base.retention);
     let max_open_incidents = d.default(
         "max_open_incidents",
         integer(0..=usize::MAX),
@@ -244,6 +245,7 @@ fn engine_settings(d: &mut Fields<'_>) -> Option<EngineSettings> {
         aftershock: aftershock?,
         lookback: lookback?,
         quiet: quiet?,
+        retention: retention?,
         max_open_incidents: max_open_incidents?,
         max_concurrent_heals: max_concurrent_heals?,
         max_anomalies: max_anomalies?,

@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use homeostasis_core::cycle::Phase;
+use homeostasis_core::cycle::{MAX_ANOMALIES, Phase};
 use homeostasis_core::record::{Anomaly, Fingerprint};
 use homeostasis_core::{Incident, IncidentId, Timestamp, Topology};
+
+/// For each incident that can be worked on this many may wait for people.
+const MAX_PARKED_FACTOR: usize = 16;
 
 /// What is to be done with an anomaly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +19,8 @@ pub(crate) enum Route {
     Join(IncidentId),
     /// It is an echo of an incident that was just closed.
     Aftershock,
+    /// It belongs to an open incident that has as many anomalies as are kept: it is counted.
+    Crowded(IncidentId),
     /// It is a new incident.
     Open,
     /// There are too many open incidents; the detector will raise it again.
@@ -44,7 +49,10 @@ pub(crate) struct Board {
 struct Entry {
     services: BTreeSet<String>,
     fingerprints: BTreeSet<Fingerprint>,
+    /// When an anomaly of it was last seen, in this life or an earlier one.
     last_seen: Timestamp,
+    /// Since when this process looks.
+    watched_since: Timestamp,
     standing: Standing,
 }
 
@@ -93,12 +101,17 @@ impl Board {
             .find(|(_, entry)| entry.takes(service, topology, grouping, now));
         if let Some((id, entry)) = home {
             entry.last_seen = now;
+            if entry.fingerprints.len() >= MAX_ANOMALIES {
+                return Route::Crowded(*id);
+            }
             entry.fingerprints.insert(fingerprint);
             entry.services.insert(service.to_owned());
             return Route::Join(*id);
         }
         let echo = |closed: &Echo| {
-            now.since(closed.closed_at) <= grouping.aftershock
+            // A clock that was set back makes no echoes.
+            now >= closed.closed_at
+                && now.since(closed.closed_at) <= grouping.aftershock
                 && anomaly.since <= closed.closed_at
                 && closed
                     .services
@@ -108,11 +121,16 @@ impl Board {
         if self.closed.iter().any(echo) {
             return Route::Aftershock;
         }
-        if self.open.len() >= grouping.max_open {
-            Route::Full
-        } else {
-            Route::Open
-        }
+        // Those that wait for people take no place from those that can be worked on; but memory is
+        // bounded for them too.
+        let n_parked = self
+            .open
+            .values()
+            .filter(|entry| entry.standing == Standing::Parked)
+            .count();
+        let is_full = self.open.len() - n_parked >= grouping.max_open
+            || n_parked >= grouping.max_open.saturating_mul(MAX_PARKED_FACTOR);
+        if is_full { Route::Full } else { Route::Open }
     }
 
     /// Notes how `incident` stands; a closed one leaves its echo.
@@ -147,6 +165,7 @@ impl Board {
             services: BTreeSet::new(),
             fingerprints: BTreeSet::new(),
             last_seen: incident.updated_at,
+            watched_since: now,
             standing,
         });
         entry.standing = standing;
@@ -185,6 +204,18 @@ impl Board {
     /// When an anomaly of `id` was last seen.
     pub(crate) fn last_seen(&self, id: IncidentId) -> Option<Timestamp> {
         self.open.get(&id).map(|entry| entry.last_seen)
+    }
+
+    /// Since when this process has watched `id`.
+    pub(crate) fn watched_since(&self, id: IncidentId) -> Option<Timestamp> {
+        self.open.get(&id).map(|entry| entry.watched_since)
+    }
+
+    /// An anomaly could not be written into `id`: when it is seen again it is new again.
+    pub(crate) fn forget(&mut self, id: IncidentId, fingerprint: Fingerprint) {
+        if let Some(entry) = self.open.get_mut(&id) {
+            entry.fingerprints.remove(&fingerprint);
+        }
     }
 
     /// The open incidents.

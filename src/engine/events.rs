@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use homeostasis_core::Cancellation;
 use homeostasis_core::record::HealEvent;
 use tokio::sync::broadcast;
 
@@ -12,21 +13,37 @@ use tokio::sync::broadcast;
 #[derive(Debug)]
 pub struct Events {
     receiver: broadcast::Receiver<Arc<HealEvent>>,
+    stopped: Cancellation,
     missed: u64,
 }
 
 impl Events {
-    pub(crate) fn new(receiver: broadcast::Receiver<Arc<HealEvent>>) -> Self {
+    pub(crate) fn new(
+        receiver: broadcast::Receiver<Arc<HealEvent>>,
+        stopped: Cancellation,
+    ) -> Self {
         Self {
             receiver,
+            stopped,
             missed: 0,
         }
     }
 
-    /// The next event; `None` once the engine has shut down. Cancel-safe.
+    /// The next event; `None` once the engine has shut down and every event was given. Cancel-safe.
     pub async fn next(&mut self) -> Option<Arc<HealEvent>> {
         loop {
-            match self.receiver.recv().await {
+            let received = tokio::select! {
+                biased;
+                received = self.receiver.recv() => received,
+                () = self.stopped.cancelled() => match self.receiver.try_recv() {
+                    Ok(event) => Ok(event),
+                    Err(broadcast::error::TryRecvError::Lagged(n)) => {
+                        Err(broadcast::error::RecvError::Lagged(n))
+                    }
+                    Err(_) => return None,
+                },
+            };
+            match received {
                 Ok(event) => return Some(event),
                 Err(broadcast::error::RecvError::Lagged(n)) => self.missed += n,
                 Err(broadcast::error::RecvError::Closed) => return None,

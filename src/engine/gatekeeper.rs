@@ -7,11 +7,12 @@ use homeostasis_core::policy::{
     BreakerState, Clearance, Gate, GateFacts, GateRecord, Limit, LimitScope, LimitUse, Permit,
     Purpose,
 };
-use homeostasis_core::port::{Commit, CoordinateError, Lease, StoreError, Version};
+use homeostasis_core::port::{Commit, CoordinateError, StoreError, Version};
 use homeostasis_core::record::{EventKind, Plan};
 use homeostasis_core::{Digest, Incident, RunId, Timestamp};
 
 use crate::engine::journal::{IncidentJournal, JournalError, describe};
+use crate::engine::lease::HeldLease;
 use crate::engine::shared::Shared;
 
 /// The day over which loops without progress are counted.
@@ -20,19 +21,30 @@ const PROGRESS_WINDOW: Duration = Duration::from_secs(24 * 3600);
 /// How soon a lease that somebody else holds is asked for again.
 const LEASE_RETRY: Duration = Duration::from_secs(1);
 
-/// What came of asking.
+/// What came of asking about a new run.
 #[derive(Debug)]
 pub(crate) enum Admission {
     /// The effects may begin.
-    Granted(Permit),
+    Granted(Permit, HeldLease),
     /// They may not; the journal knows why.
     Withheld,
+}
+
+/// What came of asking about an open run.
+#[derive(Debug)]
+pub(crate) enum Readmission {
+    /// It may go on.
+    Granted(Permit, HeldLease),
+    /// The gate says no; the lease that was held is given back.
+    Refused(GateRecord, Option<HeldLease>),
+    /// Somebody else holds the target.
+    NoLease(String),
 }
 
 /// Asks about a new run of `plan`. Granting appends the answer and the opened run in one commit
 /// with every counter the run hits.
 pub(crate) async fn admit(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     journal: &IncidentJournal,
     incident: &Incident,
     plan: &Plan,
@@ -47,21 +59,25 @@ pub(crate) async fn admit(
         return Ok(Admission::Withheld);
     };
     let run = shared.new_run_id();
-    let lease = match lease(shared, plan, run).await {
+    let lease = match HeldLease::take(shared, plan, run).await {
         Ok(lease) => lease,
         Err(error) => {
             tracing::debug!(%error, "no lease yet");
-            let record = record.deferred(shared.now() + LEASE_RETRY);
-            journal.append(vec![gated(record)]).await?;
+            let soonest = shared.now() + LEASE_RETRY;
+            let until = match error {
+                CoordinateError::Held { until, .. } => until.max(soonest),
+                _ => soonest,
+            };
+            journal.append(vec![gated(record.deferred(until))]).await?;
             return Ok(Admission::Withheld);
         }
     };
-    let now = shared.now();
+    let (now, first) = (shared.now(), lease.first().clone());
     let opened = EventKind::RunOpened {
         run,
         plan: plan.id,
         plan_hash: plan.hash(),
-        token: lease.token,
+        token: first.token,
     };
     let counters = Limit::counters(plan);
     let progress = progress_counter(incident, plan);
@@ -70,52 +86,58 @@ pub(crate) async fn admit(
             let commit = counters
                 .into_iter()
                 .fold(commit, |commit, key| commit.hit(key, now));
-            commit.hit(progress, now).fenced(Some(lease.fence()))
+            commit.hit(progress, now).fenced(Some(first.fence()))
         })
         .await;
     match committed {
-        Ok(_) => Ok(Admission::Granted(clearance.with_lease(run, lease))),
+        Ok(_) => Ok(Admission::Granted(clearance.with_lease(run, first), lease)),
         Err(error) => {
-            shared.coordinator.release(&lease).await;
+            lease.release(shared).await;
             Err(error)
         }
     }
 }
 
-/// Asks about a run that is open already: to go on with it, or to take it back.
+/// Asks about a run that is open already: to go on with it, or to take it back. Under the lease
+/// that is held nothing changes; a new one is made known to the journal first.
 pub(crate) async fn readmit(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     journal: &IncidentJournal,
     incident: &Incident,
     plan: &Plan,
     run: RunId,
     purpose: Purpose,
-) -> Result<Result<Permit, String>, JournalError> {
+    held: Option<HeldLease>,
+) -> Result<Readmission, JournalError> {
     let (record, clearance) = ask(shared, incident, plan, purpose).await;
     let Some(clearance) = clearance else {
-        return Ok(Err(record.reason()));
+        return Ok(Readmission::Refused(record, held));
     };
-    let lease = match lease(shared, plan, run).await {
-        Ok(lease) => lease,
-        Err(error) => return Ok(Err(describe(&error))),
+    let lease = match held {
+        Some(lease) => lease,
+        None => {
+            let lease = match HeldLease::take(shared, plan, run).await {
+                Ok(lease) => lease,
+                Err(error) => return Ok(Readmission::NoLease(describe(&error))),
+            };
+            let first = lease.first().clone();
+            let resumed = EventKind::RunResumed {
+                run,
+                token: first.token,
+            };
+            let fence = |commit: Commit| commit.fenced(Some(first.fence()));
+            if let Err(error) = journal.append_with(vec![resumed], fence).await {
+                lease.release(shared).await;
+                return Err(error);
+            }
+            lease
+        }
     };
-    let resumed = EventKind::RunResumed {
-        run,
-        token: lease.token,
-    };
-    journal
-        .append_with(vec![resumed], |commit| commit.fenced(Some(lease.fence())))
-        .await?;
-    Ok(Ok(clearance.with_lease(run, lease)))
-}
-
-async fn lease(shared: &Shared, plan: &Plan, run: RunId) -> Result<Lease, CoordinateError> {
-    // One heal per service: plans on its instances exclude each other.
-    let resource = format!("heal/{}", plan.target.service_name());
-    shared
-        .coordinator
-        .acquire(&resource, &run.to_string(), shared.settings.lease_ttl)
-        .await
+    let first = lease.first().clone();
+    Ok(Readmission::Granted(
+        clearance.with_lease(run, first),
+        lease,
+    ))
 }
 
 async fn ask(

@@ -37,6 +37,11 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
         .unwrap_or("no message")
 }
 
+/// Runs a future of ours; a panic is an error.
+pub(crate) async fn catch_panic<F: Future>(future: F) -> Result<F::Output, ErrorReport> {
+    CatchPanic(Box::pin(future)).await
+}
+
 /// Runs one call of a plug-in: at most `limit`, and a panic is an error.
 ///
 /// A future that is pending past the limit is dropped. One that blocks its thread cannot be

@@ -7,7 +7,7 @@ use homeostasis_core::cycle::{IllegalTransition, Incident, replay, transition};
 use homeostasis_core::port::{Commit, Fence, Store, StoreError, Version};
 use homeostasis_core::record::{EventKind, HealEvent, SCHEMA_VERSION};
 use homeostasis_core::stage::RunJournal;
-use homeostasis_core::{Clock, IncidentId, NodeId, async_trait};
+use homeostasis_core::{Clock, ErrorKind, IncidentId, NodeId, async_trait};
 use tokio::sync::{Mutex, broadcast};
 
 /// Why an event was not appended.
@@ -22,6 +22,16 @@ pub(crate) enum JournalError {
     /// There is nothing to go on from.
     #[error("{0} has no events")]
     Unknown(IncidentId),
+}
+
+impl JournalError {
+    /// What may be done next.
+    pub(crate) fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Store(error) => error.kind(),
+            Self::Illegal(_) | Self::Unknown(_) => ErrorKind::Permanent,
+        }
+    }
 }
 
 /// What all journals share.

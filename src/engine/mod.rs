@@ -15,6 +15,7 @@ mod heal;
 mod health;
 mod intake;
 mod journal;
+mod lease;
 mod recorder;
 mod recover;
 mod sense;
@@ -159,7 +160,10 @@ impl Homeostasis {
 
     /// The events from now on.
     pub fn subscribe(&self) -> Events {
-        Events::new(self.shared.journal.events.subscribe())
+        Events::new(
+            self.shared.journal.events.subscribe(),
+            self.shared.stopped.clone(),
+        )
     }
 
     /// How far it may go by itself.
@@ -290,10 +294,13 @@ impl Homeostasis {
     pub async fn shutdown(&self) -> usize {
         self.shared.cancellation.cancel();
         let grace = self.shared.settings.shutdown_grace;
-        self.shared
+        let ended = self
+            .shared
             .tasks
             .finish(&**self.shared.clock(), grace)
-            .await
+            .await;
+        self.shared.stopped.cancel();
+        ended
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use homeostasis_core::IncidentId;
+use homeostasis_core::{ErrorKind, IncidentId};
 
 use crate::engine::journal::{IncidentJournal, JournalError, describe};
 use crate::engine::sense::start_heal;
@@ -26,17 +26,22 @@ pub struct Recovered {
 /// If the store cannot say what is open.
 pub(crate) async fn recover(shared: &Arc<Shared>) -> Result<Recovered, JournalError> {
     let mut recovered = Recovered::default();
+    let mut journals = Vec::new();
     for id in shared.journal.store.open_incidents().await? {
         match IncidentJournal::resume(shared.journal.clone(), id).await {
-            Ok(journal) => {
-                start_heal(shared, Arc::new(journal)).await;
-                recovered.resumed.push(id);
-            }
+            Ok(journal) => journals.push((journal.incident().await.is_in_flight(), journal)),
+            Err(error) if error.kind() != ErrorKind::Permanent => return Err(error),
             Err(error) => {
                 shared.vitals.store_error();
                 recovered.unreadable.push((id, describe(&error)));
             }
         }
+    }
+    // Runs in flight take their leases and slots before anything new may.
+    journals.sort_by_key(|(in_flight, _)| !in_flight);
+    for (_, journal) in journals {
+        recovered.resumed.push(journal.id());
+        start_heal(shared, Arc::new(journal)).await;
     }
     Ok(recovered)
 }

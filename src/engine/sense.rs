@@ -26,6 +26,12 @@ const LONGEST_REST: Duration = Duration::from_secs(300);
 /// Misdeeds this recent are named in a new incident.
 const BLAME_WINDOW: Duration = Duration::from_secs(600);
 
+/// How often old incidents are forgotten.
+const PRUNE_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// A heal that panics is begun again this often.
+const MAX_LIVES: u32 = 3;
+
 /// Occurrences of a fingerprint are counted over this long.
 const HISTORY_WINDOW: Duration = Duration::from_secs(24 * 3600);
 
@@ -54,6 +60,7 @@ pub(crate) async fn run(shared: Arc<Shared>, detectors: Vec<Box<dyn Detector>>) 
         .into_iter()
         .map(|detector| Worker::start(&shared, detector))
         .collect();
+    let mut pruned_at = shared.now();
     loop {
         let batch = Arc::new(shared.intake.take());
         let now = shared.now();
@@ -68,9 +75,14 @@ pub(crate) async fn run(shared: Arc<Shared>, detectors: Vec<Box<dyn Detector>>) 
                 Err(report) => blame_detector(&shared, &worker, report).await,
             }
         }
-        for anomaly in anomalies {
-            take_in(&shared, anomaly).await;
+        settle_doubts(&shared).await;
+        // While an opening is in doubt, the same anomaly would open a second incident.
+        if shared.doubtful().is_empty() {
+            for anomaly in anomalies {
+                take_in(&shared, anomaly).await;
+            }
         }
+        prune(&shared, &mut pruned_at).await;
         // A queue that fills faster than it is emptied is emptied without a pause.
         let busy = shared.intake.depth() > shared.settings.sample_queue / 2;
         let pause = if busy {
@@ -130,7 +142,9 @@ impl Worker {
 
 /// The detector's own task: one job after another, each within its deadline.
 async fn work(shared: Arc<Shared>, mut detector: Box<dyn Detector>, mut jobs: mpsc::Receiver<Job>) {
-    let interest = detector.interest();
+    // A detector that panics already here is blamed at its first batch.
+    let interest = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| detector.interest()))
+        .unwrap_or(Interest::all());
     loop {
         let job = tokio::select! {
             biased;
@@ -252,7 +266,7 @@ async fn take_in(shared: &Arc<Shared>, anomaly: Anomaly) {
         .route(&anomaly, &shared.topology, shared.grouping(), now);
     match route {
         Route::Duplicate(_) | Route::Aftershock => {}
-        Route::Full => shared.vitals.dropped_anomalies(1),
+        Route::Full | Route::Crowded(_) => shared.vitals.dropped_anomalies(1),
         Route::Join(id) => {
             let Some(journal) = shared.journal_of(id) else {
                 return;
@@ -262,12 +276,17 @@ async fn take_in(shared: &Arc<Shared>, anomaly: Anomaly) {
             anomalies.push(anomaly.clone());
             let (severity, radius) = triage(&anomalies, &shared.topology, 0, now);
             let severity = severity.min(incident.severity);
+            let fingerprint = anomaly.fingerprint();
             let kind = EventKind::AnomalyJoined {
                 anomaly: Box::new(anomaly),
                 severity,
                 radius,
             };
-            note_failure(shared, journal.append(vec![kind]).await);
+            let joined = journal.append(vec![kind]).await;
+            if joined.is_err() {
+                shared.board().forget(id, fingerprint);
+            }
+            note_failure(shared, joined);
         }
         Route::Open => {
             let opened = open(shared, anomaly, now).await;
@@ -301,9 +320,47 @@ async fn open(shared: &Arc<Shared>, anomaly: Anomaly, now: Timestamp) -> Result<
             .map(|blame| blamed(&blame.plugin, blame.report)),
     );
     let id = shared.new_incident_id();
-    let journal = IncidentJournal::open(shared.journal.clone(), id, kinds, Some(seen)).await?;
-    start_heal(shared, Arc::new(journal)).await;
-    Ok(())
+    match IncidentJournal::open(shared.journal.clone(), id, kinds, Some(seen)).await {
+        Ok(journal) => {
+            start_heal(shared, Arc::new(journal)).await;
+            Ok(())
+        }
+        Err(error) => {
+            // It may be durable all the same: then it must be found and healed, not opened twice.
+            shared.doubtful().push(id);
+            Err(error)
+        }
+    }
+}
+
+/// Looks whether incidents whose opening failed are durable after all, and takes them up.
+async fn settle_doubts(shared: &Arc<Shared>) {
+    let doubtful = std::mem::take(&mut *shared.doubtful());
+    for id in doubtful {
+        match IncidentJournal::resume(shared.journal.clone(), id).await {
+            Ok(journal) => start_heal(shared, Arc::new(journal)).await,
+            Err(JournalError::Unknown(_)) => {}
+            Err(_) => shared.doubtful().push(id),
+        }
+    }
+}
+
+/// Forgets what is older than the retention, now and then.
+async fn prune(shared: &Shared, last: &mut Timestamp) {
+    let now = shared.now();
+    if now.since(*last) < PRUNE_INTERVAL {
+        return;
+    }
+    *last = now;
+    if let Err(error) = shared
+        .journal
+        .store
+        .prune(now - shared.settings.retention)
+        .await
+    {
+        shared.vitals.store_error();
+        tracing::error!(error = describe(&error), "old incidents were not forgotten");
+    }
 }
 
 /// Starts the task that heals an incident.
@@ -312,11 +369,20 @@ pub(crate) async fn start_heal(shared: &Arc<Shared>, journal: Arc<IncidentJourna
     let incident = journal.incident().await;
     shared.board().note(&incident, shared.now());
     shared.journals().insert(id, Arc::clone(&journal));
-    let heal = Heal::new(Arc::clone(shared), journal);
     let shared = Arc::clone(shared);
     let tasks = Arc::clone(&shared);
     tasks.tasks.spawn(async move {
-        heal.run().await;
+        for life in 1..=MAX_LIVES {
+            let heal = Heal::new(Arc::clone(&shared), Arc::clone(&journal));
+            let Err(report) = guard::catch_panic(heal.run()).await else {
+                break;
+            };
+            // A defect of ours: the incident goes on from its journal, as after a crash.
+            shared.blame("engine", "heal", &report);
+            if life == MAX_LIVES || !shared.pause(FIRST_REST).await {
+                break;
+            }
+        }
         shared.journals().remove(&id);
     });
 }

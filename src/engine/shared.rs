@@ -56,7 +56,12 @@ pub(crate) struct Shared {
     pub(crate) vitals: Vitals,
     pub(crate) slots: Slots,
     pub(crate) tasks: Tasks,
+    /// Asks every task to end.
     pub(crate) cancellation: Cancellation,
+    /// Every task has ended: no event follows.
+    pub(crate) stopped: Cancellation,
+    /// Incidents whose opening may or may not be durable.
+    doubtful: Mutex<Vec<IncidentId>>,
     pub(crate) seed: u64,
     /// Draws names: seeded from the seed and the start time, so that two lives do not collide.
     pub(crate) ids: Mutex<Rng>,
@@ -102,6 +107,8 @@ impl Shared {
             vitals: Vitals::default(),
             tasks: Tasks::default(),
             cancellation: Cancellation::default(),
+            stopped: Cancellation::default(),
+            doubtful: Mutex::default(),
             seed,
             ids: Mutex::new(life),
             board: Mutex::default(),
@@ -119,6 +126,11 @@ impl Shared {
 
     pub(crate) fn board(&self) -> MutexGuard<'_, Board> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Incidents whose opening may or may not be durable.
+    pub(crate) fn doubtful(&self) -> MutexGuard<'_, Vec<IncidentId>> {
+        self.doubtful.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The journals of the open incidents.

@@ -7,6 +7,9 @@ use std::time::Duration;
 use homeostasis_core::{Clock, timeout};
 use tokio::task::{AbortHandle, JoinSet};
 
+/// How long tasks may take to notice that they were ended.
+const LAST_WAIT: Duration = Duration::from_millis(500);
+
 /// Tracks what was spawned.
 #[derive(Debug, Default)]
 pub(crate) struct Tasks {
@@ -29,7 +32,11 @@ impl Tasks {
             return 0;
         }
         let left = set.len();
-        set.shutdown().await;
+        set.abort_all();
+        // One that blocks its thread cannot be ended: it is left behind and counted.
+        let ended = async { while set.join_next().await.is_some() {} };
+        let _ = timeout(clock, LAST_WAIT, ended).await;
+        set.detach_all();
         left
     }
 }

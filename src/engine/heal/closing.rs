@@ -1,0 +1,128 @@
+//! Closing: calling people, and telling recovery from silence.
+
+use std::sync::Arc;
+
+use homeostasis_core::port::Notification;
+use homeostasis_core::record::{EventKind, Resolution};
+use homeostasis_core::{Incident, Observations, Timestamp};
+
+use super::{Heal, POLL};
+use crate::engine::journal::JournalError;
+
+impl Heal {
+    pub(super) async fn escalate(
+        &mut self,
+        incident: &Arc<Incident>,
+        reason: String,
+    ) -> Result<(), JournalError> {
+        let mut kinds = Vec::new();
+        // If the journal failed after people were called, they are not called again.
+        if self.notified.as_deref() != Some(&reason)
+            && let Err(report) = self.call_people(incident, &reason).await
+        {
+            kinds.push(self.blamed("notifier", "notifier", report));
+        }
+        self.notified = Some(reason.clone());
+        kinds.push(EventKind::Escalated { reason });
+        self.journal.append(kinds).await.map(drop)
+    }
+
+    async fn call_people(
+        &self,
+        incident: &Incident,
+        reason: &str,
+    ) -> Result<(), homeostasis_core::ErrorReport> {
+        let diagnosis = incident.diagnosis.as_ref();
+        let cause = diagnosis.map_or_else(|| "not diagnosed".to_owned(), ToString::to_string);
+        let title = format!(
+            "{} {}: {reason}",
+            incident.severity, incident.anomalies[0].target
+        );
+        let tried: Vec<_> = incident
+            .plans
+            .iter()
+            .map(|plan| plan.title.as_str())
+            .collect();
+        let body = format!(
+            "{}\n{cause}\nplans: {}",
+            incident.anomalies[0],
+            tried.join(", ")
+        );
+        let at = self.shared.now();
+        let message = Notification::new(incident.id, incident.severity, at, title, body);
+        let notifier = Arc::clone(&self.shared.notifier);
+        self.call(self.shared.settings.stage_deadline, async move {
+            notifier
+                .notify(&message)
+                .await
+                .map_err(|error| error.report())
+        })
+        .await
+    }
+
+    pub(super) async fn watch_recovery(
+        &mut self,
+        incident: &Arc<Incident>,
+    ) -> Result<(), JournalError> {
+        loop {
+            if !self.shared.pause(POLL).await
+                || self.journal.incident().await.phase != incident.phase
+                || self.close_if_calm(incident).await?
+            {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether the trouble was seen so lately that acting on it makes sense.
+    pub(super) fn is_pressing(&self, incident: &Incident) -> bool {
+        let seen = self
+            .shared
+            .board()
+            .last_seen(incident.id)
+            .unwrap_or(incident.updated_at);
+        self.shared.now().since(seen) < self.shared.settings.quiet
+    }
+
+    /// Closes the incident as recovered if that is proven, and says whether it did.
+    ///
+    /// Silence alone proves nothing: for the whole quiet time this process must have watched, each
+    /// target must have been heard of lately, and no detector may have been skipped.
+    pub(super) async fn close_if_calm(&self, incident: &Incident) -> Result<bool, JournalError> {
+        let (now, quiet) = (self.shared.now(), self.shared.settings.quiet);
+        let watched = self
+            .shared
+            .board()
+            .watched_since(incident.id)
+            .unwrap_or(now);
+        let calm = !self.is_pressing(incident)
+            && now.since(watched) >= quiet
+            && incident
+                .targets()
+                .iter()
+                .all(|target| self.is_heard(target, now))
+            && !self
+                .shared
+                .vitals
+                .blames_since(now - quiet)
+                .iter()
+                .any(|blame| blame.stage == "detector");
+        if !calm {
+            return Ok(false);
+        }
+        let kind = EventKind::Closed {
+            resolution: Resolution::Recovered,
+        };
+        self.journal.append(vec![kind]).await?;
+        Ok(true)
+    }
+
+    /// Whether anything was measured or said of `target` within the last half of the quiet time.
+    fn is_heard(&self, target: &homeostasis_core::Target, now: Timestamp) -> bool {
+        let (window, from) = (&self.shared.window, now - self.shared.settings.quiet / 2);
+        !window.series_of(target, from, now).is_empty()
+            || !window.health(Some(target), from, now).is_empty()
+            || !window.logs(Some(target), from, now).is_empty()
+            || !window.spans(Some(target), from, now).is_empty()
+    }
+}

@@ -1,0 +1,77 @@
+//! Planning: what every remediator would do, best first.
+
+use std::sync::Arc;
+
+use homeostasis_core::record::{EventKind, Plan};
+use homeostasis_core::stage::PlanRequest;
+use homeostasis_core::{ErrorKind, ErrorReport, Incident};
+
+use super::Heal;
+use super::calls::{check, join};
+use crate::engine::journal::JournalError;
+
+/// At most this many plans are kept for one incident.
+const MAX_PLANS: usize = 16;
+
+impl Heal {
+    pub(super) async fn plan(&mut self, incident: &Arc<Incident>) -> Result<(), JournalError> {
+        let limit = self.shared.settings.stage_deadline;
+        let mut kinds = Vec::new();
+        let mut plans: Vec<Plan> = Vec::new();
+        let mut calls = Vec::new();
+        for remediator in &self.shared.stages.remediators {
+            let (name, remediator) = (remediator.name().to_owned(), Arc::clone(remediator));
+            let cx = self.shared.context(Some(incident), limit);
+            let subject = Arc::clone(incident);
+            calls.push((
+                name,
+                Box::pin(self.call(limit, async move {
+                    let Some(diagnosis) = &subject.diagnosis else {
+                        return Ok(Vec::new());
+                    };
+                    let request = PlanRequest::new(&subject, diagnosis);
+                    remediator
+                        .plan(&cx, request)
+                        .await
+                        .map_err(|error| error.report())
+                })),
+            ));
+        }
+        for (name, answer) in join(calls).await {
+            let violation = |plan: &Plan| {
+                plan.violation()
+                    .or_else(|| {
+                        (plan.incident != incident.id)
+                            .then(|| "a plan for another incident".to_owned())
+                    })
+                    .or_else(|| {
+                        (plan.remediator != name)
+                            .then(|| format!("a plan in the name of {:?}", plan.remediator))
+                    })
+            };
+            match answer.and_then(|made| check(made, violation)) {
+                Ok(made) => {
+                    for plan in made {
+                        // The cycle tells plans apart by their ids and refuses two with one.
+                        if plans.iter().any(|known| known.id == plan.id) {
+                            let twice = format!("broke its post-condition: {} twice", plan.id);
+                            let report = ErrorReport::message(ErrorKind::Permanent, twice);
+                            kinds.push(self.blamed("remediator", &name, report));
+                        } else {
+                            plans.push(plan);
+                        }
+                    }
+                }
+                Err(report) => kinds.push(self.blamed("remediator", &name, report)),
+            }
+        }
+        plans.sort_by(|a, b| {
+            b.fitness
+                .total_cmp(&a.fitness)
+                .then_with(|| a.title.cmp(&b.title))
+        });
+        plans.truncate(MAX_PLANS);
+        kinds.push(EventKind::Planned { plans });
+        self.journal.append(kinds).await.map(drop)
+    }
+}

@@ -1,0 +1,198 @@
+//! Running: executing a permitted plan, going on with it after a crash, taking it back.
+
+use std::sync::Arc;
+
+use homeostasis_core::policy::{GateDecision, Permit, Purpose};
+use homeostasis_core::record::{EventKind, Outcome, Plan};
+use homeostasis_core::stage::RunLog;
+use homeostasis_core::{ErrorKind, ErrorReport, Incident, RunId};
+
+use super::{Heal, POLL, plan_of};
+use crate::engine::gatekeeper::{self, Readmission};
+use crate::engine::journal::JournalError;
+
+/// How often a remediator that gave no outcome is asked to go on before people are.
+const MAX_REENTRIES: u32 = 2;
+
+/// What came of asking for a permit for an open run.
+enum Entry {
+    Permitted(Permit),
+    /// It may not go on; people must know.
+    Halted(String),
+    /// The engine shuts down: the next start takes it up.
+    Stopping,
+}
+
+impl Heal {
+    pub(super) async fn execute(
+        &mut self,
+        incident: &Arc<Incident>,
+        run: RunId,
+    ) -> Result<(), JournalError> {
+        let Some(outcome) = self.carry_out(incident, run, Purpose::Resume).await? else {
+            return Ok(());
+        };
+        let failed = matches!(outcome, Outcome::Failed { .. } | Outcome::Unknown { .. });
+        let kinds = vec![EventKind::RunEnded { run, outcome }];
+        match plan_of(incident, run).filter(|_| failed) {
+            Some(plan) => gatekeeper::settle(&self.shared, &self.journal, plan, false, kinds)
+                .await
+                .map(drop),
+            None => self.journal.append(kinds).await.map(drop),
+        }
+    }
+
+    pub(super) async fn undo(
+        &mut self,
+        incident: &Arc<Incident>,
+        run: RunId,
+    ) -> Result<(), JournalError> {
+        // The permit to execute does not permit to take back.
+        self.permit = None;
+        let Some(outcome) = self.carry_out(incident, run, Purpose::Undo).await? else {
+            return Ok(());
+        };
+        self.journal
+            .append(vec![EventKind::UndoEnded { run, outcome }])
+            .await
+            .map(drop)
+    }
+
+    /// Executes or undoes `run` under a permit. `None` means that it is to be asked again: after a
+    /// failure of the remediator, or by the next start because the engine shuts down.
+    async fn carry_out(
+        &mut self,
+        incident: &Arc<Incident>,
+        run: RunId,
+        purpose: Purpose,
+    ) -> Result<Option<Outcome>, JournalError> {
+        let halted = |reason: String| Ok(Some(Outcome::Halted { reason }));
+        let Some(plan) = plan_of(incident, run) else {
+            return halted(format!("{run} has no plan"));
+        };
+        if !self.take_slot().await {
+            return Ok(None);
+        }
+        let permit = match self.permit.take() {
+            Some(permit) => permit,
+            None => match self.readmit(incident, plan, run, purpose).await? {
+                Entry::Permitted(permit) => permit,
+                Entry::Halted(reason) => return halted(reason),
+                Entry::Stopping => return Ok(None),
+            },
+        };
+        let remediators = &self.shared.stages.remediators;
+        let remediator = remediators
+            .iter()
+            .find(|known| known.name() == plan.remediator);
+        let Some(remediator) = remediator.map(Arc::clone) else {
+            return halted(format!("no remediator is called {:?}", plan.remediator));
+        };
+        let incident = self.journal.incident().await;
+        let Some(state) = incident.run(run).cloned() else {
+            return halted(format!("{run} is unknown"));
+        };
+        let Some(lost) = self.lease.as_ref().map(|lease| lease.lost()) else {
+            return halted(format!("{run} has no lease"));
+        };
+        let limit = self.shared.policy.permit_ttl;
+        let cx = self.shared.context(Some(&incident), limit);
+        let name = plan.remediator.clone();
+        let (shared, journal, plan) = (
+            Arc::clone(&self.shared),
+            Arc::clone(&self.journal),
+            plan.clone(),
+        );
+        let clock = Arc::clone(self.shared.clock());
+        let effects = self.call(limit, async move {
+            let kill_switch = shared.controls.kill_switch.clone();
+            let mut log = RunLog::new(&plan, state, &*journal, &*clock, kill_switch);
+            let outcome = match purpose {
+                Purpose::Undo => remediator.undo(&cx, permit, &mut log).await,
+                _ => remediator.execute(&cx, permit, &mut log).await,
+            };
+            outcome.map_err(|error| error.report())
+        });
+        let answer = tokio::select! {
+            answer = effects => answer,
+            () = lost.cancelled() => {
+                Err(ErrorReport::message(ErrorKind::Conflict, "the lease on the target was lost"))
+            }
+        };
+        match answer {
+            Ok(outcome) => Ok(Some(outcome)),
+            Err(_) if self.shared.cancellation.is_cancelled() => Ok(None),
+            Err(report) => {
+                self.reentries += 1;
+                let reason = report.to_string();
+                let blamed = self.blamed("remediator", &name, report);
+                self.journal.append(vec![blamed]).await?;
+                if self.reentries > MAX_REENTRIES {
+                    halted(reason)
+                } else {
+                    Ok(None)
+                }
+            }
+        }
+    }
+
+    /// A new permit for an open run: under the lease that is held, or under a new one.
+    ///
+    /// It waits while the lease of a former life runs out, and through a pause of the healer.
+    async fn readmit(
+        &mut self,
+        incident: &Arc<Incident>,
+        plan: &Plan,
+        run: RunId,
+        purpose: Purpose,
+    ) -> Result<Entry, JournalError> {
+        if self
+            .lease
+            .as_ref()
+            .is_some_and(|lease| lease.is_lost() || self.reentries > 0)
+            && let Some(lease) = self.lease.take()
+        {
+            lease.release(&self.shared).await;
+        }
+        let give_up = self.shared.now() + self.shared.settings.lease_ttl * 2;
+        loop {
+            let held = self.lease.take();
+            let asked = gatekeeper::readmit(
+                &self.shared,
+                &self.journal,
+                incident,
+                plan,
+                run,
+                purpose,
+                held,
+            );
+            let reason = match asked.await? {
+                Readmission::Granted(permit, lease) => {
+                    self.lease = Some(lease);
+                    return Ok(Entry::Permitted(permit));
+                }
+                Readmission::Refused(record, held) => {
+                    self.lease = held;
+                    if let GateDecision::Deferred { until } = record.decision {
+                        if !self
+                            .shared
+                            .pause(until.since(self.shared.now()).min(POLL))
+                            .await
+                        {
+                            return Ok(Entry::Stopping);
+                        }
+                        continue;
+                    }
+                    record.reason()
+                }
+                Readmission::NoLease(reason) => reason,
+            };
+            if self.shared.now() >= give_up || self.shared.controls.kill_switch.is_engaged() {
+                return Ok(Entry::Halted(reason));
+            }
+            if !self.shared.pause(POLL).await {
+                return Ok(Entry::Stopping);
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Verification: every verifier's verdict, joined.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use homeostasis_core::record::{EventKind, Verdict, VerdictKind};
+use homeostasis_core::stage::VerifyRequest;
+use homeostasis_core::{Incident, RunId};
+
+use super::calls::join;
+use super::{Heal, plan_of};
+use crate::engine::gatekeeper;
+use crate::engine::journal::JournalError;
+
+impl Heal {
+    pub(super) async fn verify(
+        &mut self,
+        incident: &Arc<Incident>,
+        run: RunId,
+    ) -> Result<(), JournalError> {
+        let Some((plan, state)) = plan_of(incident, run).zip(incident.run(run)) else {
+            let verdict = Verdict::new(
+                VerdictKind::Uncertain,
+                self.shared.now(),
+                format!("{run} has no plan"),
+            );
+            return self
+                .journal
+                .append(vec![EventKind::Verified { run, verdict }])
+                .await
+                .map(drop);
+        };
+        let (started, ended) = (state.opened_at, state.ended_at.unwrap_or(state.opened_at));
+        let spec = &plan.verification;
+        let limit = [
+            spec.watch,
+            spec.interval,
+            self.shared.settings.stage_deadline,
+        ]
+        .into_iter()
+        .fold(spec.wait, Duration::saturating_add);
+        let mut kinds = Vec::new();
+        let mut verdicts = Vec::new();
+        let mut calls = Vec::new();
+        for verifier in &self.shared.stages.verifiers {
+            let (name, verifier) = (verifier.name().to_owned(), Arc::clone(verifier));
+            let cx = self.shared.context(Some(incident), limit);
+            let (subject, plan) = (Arc::clone(incident), plan.clone());
+            calls.push((
+                name,
+                Box::pin(self.call(limit, async move {
+                    let request = VerifyRequest::new(&subject, &plan, started, ended);
+                    verifier
+                        .verify(&cx, request)
+                        .await
+                        .map_err(|error| error.report())
+                })),
+            ));
+        }
+        let answers = tokio::select! {
+            biased;
+            () = self.shared.cancellation.cancelled() => return Ok(()),
+            answers = join(calls) => answers,
+        };
+        for (name, answer) in answers {
+            match answer {
+                Ok(verdict) => verdicts.push(verdict),
+                Err(report) => kinds.push(self.blamed("verifier", &name, report)),
+            }
+        }
+        let verdict = Verdict::join(verdicts, self.shared.now());
+        let success = match verdict.kind {
+            VerdictKind::Success => Some(true),
+            VerdictKind::Failed | VerdictKind::Partial => Some(false),
+            VerdictKind::Uncertain => None,
+        };
+        kinds.push(EventKind::Verified { run, verdict });
+        match success {
+            Some(success) => gatekeeper::settle(&self.shared, &self.journal, plan, success, kinds)
+                .await
+                .map(drop),
+            None => self.journal.append(kinds).await.map(drop),
+        }
+    }
+}
