@@ -61,6 +61,10 @@ mod my_plugin {
             }
         }
 
+        fn has_room_for(&self, target: &Target) -> bool {
+            self.queues.len() < MAX_TARGETS || self.queues.contains_key(target)
+        }
+
         fn judge(
             &mut self,
             target: Target,
@@ -77,7 +81,6 @@ mod my_plugin {
                 queue.late_since = None;
                 return None;
             }
-            // A late sample must not make it begin after it was found.
             let since = *queue.late_since.get_or_insert(at);
             let explanation = if wait.is_finite() {
                 format!(
@@ -87,6 +90,7 @@ mod my_plugin {
                 format!("{depth:.0} jobs wait and none is done, {promised} s are promised")
             };
             let mut anomaly = Anomaly::new("queue_wait", target, subject, at).saying(explanation);
+            // A sample that comes late must not make it begin after it was found.
             anomaly.since = since.min(at);
             anomaly.direction = Direction::High;
             // JSON knows no infinity, and what is found is stored as JSON.
@@ -123,11 +127,9 @@ mod my_plugin {
                 // A number that cannot be is no number: NaN, infinite, or less than nothing.
                 let is_possible = sample.value.is_finite() && sample.value >= 0.0;
                 match key.metric.as_str() {
-                    "jobs_done_rate" => {
-                        if self.queues.len() < MAX_TARGETS || self.queues.contains_key(&target) {
-                            let queue = self.queues.entry(target).or_default();
-                            queue.rate = Some(sample.value).filter(|_| is_possible);
-                        }
+                    "jobs_done_rate" if self.has_room_for(&target) => {
+                        let queue = self.queues.entry(target).or_default();
+                        queue.rate = Some(sample.value).filter(|_| is_possible);
                     }
                     "queue_depth" if is_possible => {
                         let subject = Subject::Series((*key).clone());
