@@ -49,6 +49,7 @@ pub(crate) fn settings(settings: &EngineSettings, violations: &mut Violations) {
         ("tick", settings.tick, MS..=MINUTE),
         ("window", settings.window, SECOND..=7 * DAY),
         ("settle", settings.settle, Duration::ZERO..=10 * MINUTE),
+        ("patience", settings.patience, Duration::ZERO..=HOUR),
         (
             "correlation_window",
             settings.correlation_window,

@@ -57,21 +57,8 @@ impl Homeostasis {
     ))]
     #[cfg_attr(docsrs, doc(cfg(feature = "default")))]
     pub fn builder() -> Builder {
-        use homeostasis_detect::{PerSeries, Selector, Trend, TrendConfig};
-
         let mut builder = Homeostasis::empty();
         builder.parts.is_furnished = true;
-        if let Some(template) = builder
-            .parts
-            .violations
-            .absorb(Trend::new(TrendConfig::default()))
-        {
-            let selector = Selector::metric("process_resident_memory_bytes");
-            let growth = PerSeries::new("memory_growth", selector, move |_| template.clone());
-            if let Some(growth) = builder.parts.violations.absorb(growth) {
-                builder = builder.detector(growth);
-            }
-        }
         let watch =
             homeostasis_verify::SequentialWatch::new(homeostasis_verify::WatchConfig::default());
         if let Some(watch) = builder.parts.violations.absorb(watch) {
@@ -277,6 +264,9 @@ impl Builder {
             if let Some(health) = violations.absorb(HealthDetector::new("health", config)) {
                 self = self.detector(health);
             }
+            if let Some(growth) = violations.absorb(memory_growth(reraise)) {
+                self = self.detector(growth);
+            }
         }
 
         for rule in std::mem::take(&mut self.parts.conditions) {
@@ -303,6 +293,24 @@ impl Builder {
         }
         self
     }
+}
+
+/// Watches the memory of every process for growth that does not stop.
+#[cfg(feature = "detect")]
+fn memory_growth(
+    reraise: Option<std::time::Duration>,
+) -> Result<homeostasis_detect::PerSeries<homeostasis_detect::Trend>, homeostasis_core::ConfigError>
+{
+    use homeostasis_detect::{Alerting, AlertingConfig, PerSeries, Selector, Trend, TrendConfig};
+
+    let template = Trend::new(TrendConfig::default())?;
+    let selector = Selector::metric("process_resident_memory_bytes");
+    let alerting = Alerting::new(AlertingConfig {
+        reraise,
+        ..AlertingConfig::default()
+    })?;
+    let growth = PerSeries::new("memory_growth", selector, move |_| template.clone())?;
+    Ok(growth.with_alerting(alerting))
 }
 
 #[cfg(not(all(

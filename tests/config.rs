@@ -6,6 +6,7 @@ use homeostasis::core::record::{RiskLevel, Severity};
 use homeostasis::core::{ConfigError, Mode};
 use homeostasis::{Config, ConfigSource};
 
+#[allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 fn violations(text: &str) -> Vec<String> {
     let error: ConfigError = ConfigSource::new(text)
         .named("homeostasis.yaml")

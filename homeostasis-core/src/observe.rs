@@ -97,8 +97,18 @@ impl TargetScope<'_> {
                     .or_insert_with(|| instance.to_owned());
             }
         }
-        self.observations
-            .series(variable.name(), &labels, self.since, self.now)
+        let read = |labels: &Labels| {
+            self.observations
+                .series(variable.name(), labels, self.since, self.now)
+        };
+        let mut found = read(&labels);
+        let asked_for = variable.label("instance").is_some();
+        if found.is_empty() && !asked_for && labels.remove("instance").is_some() {
+            // What is measured of the service as a whole holds for its instances.
+            found = read(&labels);
+            found.retain(|window| !window.key.labels.contains_key("instance"));
+        }
+        found
     }
 }
 
@@ -139,5 +149,43 @@ impl Observations for NoObservations {
 
     fn health(&self, _: Option<&Target>, _: Timestamp, _: Timestamp) -> Vec<HealthReport> {
         Vec::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::RecordedObservations;
+
+    #[test]
+    fn an_instance_without_its_own_series_reads_those_of_its_service() {
+        let at = Timestamp::from_secs(10);
+        let of = |key: SeriesKey, value| (key.with("service", "orders"), value);
+        let (whole, own) = (
+            SeriesKey::new("load"),
+            SeriesKey::new("up").with("instance", "0"),
+        );
+        let other = SeriesKey::new("load_own").with("instance", "1");
+        let world = [of(whole, 1.0), of(own, 0.0), of(other, 5.0)]
+            .into_iter()
+            .fold(RecordedObservations::default(), |world, (key, value)| {
+                world.with_point(key, at, value)
+            });
+        let target = Target::instance("orders", "0").unwrap();
+        let scope = TargetScope {
+            observations: &world,
+            target: Some(&target),
+            since: Timestamp::EPOCH,
+            now: at,
+        };
+        let truth = |text: &str| {
+            crate::condition::Condition::parse(text)
+                .unwrap()
+                .evaluate(&scope)
+                .unwrap()
+        };
+        assert!(truth("load == 1").is_true());
+        assert!(truth("up == 0").is_true());
+        assert!(truth("load_own == 5").is_unknown());
     }
 }

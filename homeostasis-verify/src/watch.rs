@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use homeostasis_core::record::{Anomaly, CheckResult, Criterion, Verdict, VerdictKind};
+use homeostasis_core::record::{Anomaly, CheckResult, Verdict, VerdictKind};
 use homeostasis_core::stage::{Verifier, VerifyError, VerifyRequest};
 use homeostasis_core::{ConfigError, Context, Target, Timestamp, async_trait, timeout};
 
@@ -66,13 +66,8 @@ impl SequentialWatch {
                 })
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let needs_recovery = criteria
-            .iter()
-            .all(|criterion| matches!(criterion, Criterion::Comparison { .. }));
+        // Whatever a plan asks for: while the symptoms of its incident last, nothing is healed.
         for anomaly in &request.incident.anomalies {
-            if !needs_recovery && anomaly.since <= request.ended {
-                continue;
-            }
             let check = self.recovery(anomaly);
             let words = check.evaluator.words();
             if !checks.iter().any(|known| known.evaluator.words() == words) {

@@ -206,6 +206,7 @@ fn engine_settings(d: &mut Fields<'_>) -> Option<EngineSettings> {
         base.window_records,
     );
     let settle = d.default("settle", any_duration(), base.settle);
+    let patience = d.default("patience", any_duration(), base.patience);
     let correlation_window = d.default(
         "correlation_window",
         any_duration(),
@@ -238,6 +239,7 @@ fn engine_settings(d: &mut Fields<'_>) -> Option<EngineSettings> {
         window_points: window_points?,
         window_records: window_records?,
         settle: settle?,
+        patience: patience?,
         correlation_window: correlation_window?,
         aftershock: aftershock?,
         lookback: lookback?,

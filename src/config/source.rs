@@ -32,8 +32,11 @@ pub struct ConfigSource<'a> {
     text: &'a str,
     name: Option<String>,
     environment: Option<String>,
-    variables: Option<Box<dyn Fn(&str) -> Option<String> + 'a>>,
+    variables: Option<Lookup<'a>>,
 }
+
+/// Where `${NAME}` is looked up.
+type Lookup<'a> = Box<dyn Fn(&str) -> Option<String> + 'a>;
 
 impl std::fmt::Debug for ConfigSource<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

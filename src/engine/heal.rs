@@ -8,7 +8,7 @@ use homeostasis_core::cycle::Effect;
 use homeostasis_core::policy::{Permit, Purpose};
 use homeostasis_core::port::{ApprovalRequest, Lease, Notification};
 use homeostasis_core::record::{
-    EventKind, Finding, Outcome, Plan, Resolution, Verdict, VerdictKind,
+    Diagnosis, EventKind, Finding, Outcome, Plan, Resolution, Verdict, VerdictKind,
 };
 use homeostasis_core::stage::{Evidence, PlanRequest, RunLog, VerifyRequest};
 use homeostasis_core::{ErrorKind, ErrorReport, Incident, RunId, Timestamp};
@@ -28,6 +28,9 @@ const JOURNAL_RETRY: Duration = Duration::from_secs(1);
 
 /// How often people's answers and the return of symptoms are looked at.
 const POLL: Duration = Duration::from_secs(1);
+
+/// Two looks at the evidence are at least this far apart.
+const LEAST_PATIENCE: Duration = Duration::from_millis(500);
 
 /// At most this many plans are kept for one incident.
 const MAX_PLANS: usize = 16;
@@ -159,13 +162,56 @@ impl Heal {
         }
     }
 
+    /// Diagnoses until a cause is named or the patience is over: evidence grows while it waits.
     async fn diagnose(&mut self) -> Result<(), JournalError> {
-        let settled = self.journal.incident().await.opened_at + self.shared.settings.settle;
-        if !self.shared.pause(settled.since(self.shared.now())).await {
-            return Ok(());
+        let settings = &self.shared.settings;
+        let opened_at = self.journal.incident().await.opened_at;
+        let mut at = opened_at + settings.settle;
+        loop {
+            if !self.shared.pause(at.since(self.shared.now())).await {
+                return Ok(());
+            }
+            // What joined meanwhile belongs to the evidence.
+            let incident = self.journal.incident().await;
+            if incident.is_closed() {
+                return Ok(());
+            }
+            let (diagnosis, mut kinds) = self.analyze(&incident).await;
+            let asked_for = incident
+                .anomalies
+                .iter()
+                .any(|anomaly| anomaly.playbook_hint.is_some());
+            at = self.shared.now() + settings.settle.max(LEAST_PATIENCE);
+            let patient = at <= opened_at + settings.patience;
+            if diagnosis.root_cause().is_some() || asked_for || !patient {
+                kinds.push(EventKind::Diagnosed { diagnosis });
+                return self.journal.append(kinds).await.map(drop);
+            }
+            self.note_new_blames(&incident, kinds).await?;
         }
-        // What joined while it settled belongs to the evidence.
-        let incident = self.journal.incident().await;
+    }
+
+    /// Names culprits in the incident that it does not name yet.
+    async fn note_new_blames(
+        &self,
+        incident: &Incident,
+        mut kinds: Vec<EventKind>,
+    ) -> Result<(), JournalError> {
+        kinds.retain(|kind| match kind {
+            EventKind::Blamed { stage, plugin, .. } => {
+                !incident.blamed.contains(&(stage.clone(), plugin.clone()))
+            }
+            _ => true,
+        });
+        if kinds.is_empty() {
+            Ok(())
+        } else {
+            self.journal.append(kinds).await.map(drop)
+        }
+    }
+
+    /// One look of all analyzers, added up; and who misbehaved.
+    async fn analyze(&self, incident: &Arc<Incident>) -> (Diagnosis, Vec<EventKind>) {
         let limit = self.shared.settings.stage_deadline;
         let (from, to) = (
             incident.since - self.shared.settings.lookback,
@@ -174,15 +220,15 @@ impl Heal {
         let others: Arc<[_]> = self
             .shared
             .board()
-            .trouble_before(&incident, &self.shared.topology)
+            .trouble_before(incident, &self.shared.topology)
             .into();
         let mut kinds = Vec::new();
         let mut findings: Vec<Finding> = Vec::new();
         let mut calls = Vec::new();
         for analyzer in &self.shared.stages.analyzers {
             let (name, analyzer) = (analyzer.name().to_owned(), Arc::clone(analyzer));
-            let cx = self.shared.context(Some(&incident), limit);
-            let (subject, others) = (Arc::clone(&incident), Arc::clone(&others));
+            let cx = self.shared.context(Some(incident), limit);
+            let (subject, others) = (Arc::clone(incident), Arc::clone(&others));
             calls.push((
                 name,
                 Box::pin(self.call(limit, async move {
@@ -201,8 +247,8 @@ impl Heal {
             }
         }
         let fuser = Arc::clone(&self.shared.stages.fuser);
-        let cx = self.shared.context(Some(&incident), limit);
-        let subject = Arc::clone(&incident);
+        let cx = self.shared.context(Some(incident), limit);
+        let subject = Arc::clone(incident);
         let added_up = self
             .call(limit, async move {
                 Ok(fuser.fuse(
@@ -217,11 +263,10 @@ impl Heal {
             Err(report) => {
                 let reason = format!("the fuser gave no diagnosis: {report}");
                 kinds.push(self.blamed("fuser", "fuser", report));
-                homeostasis_core::record::Diagnosis::abstain(reason)
+                Diagnosis::abstain(reason)
             }
         };
-        kinds.push(EventKind::Diagnosed { diagnosis });
-        self.journal.append(kinds).await.map(drop)
+        (diagnosis, kinds)
     }
 
     async fn plan(&mut self, incident: &Arc<Incident>) -> Result<(), JournalError> {

@@ -26,6 +26,9 @@ pub struct EngineSettings {
     /// How long an incident gathers related anomalies before it is diagnosed. Default 2 s, up to
     /// 10 min; 0 diagnoses at once.
     pub settle: Duration,
+    /// How long a cause is sought before the diagnosis abstains; it is tried again every `settle`,
+    /// because evidence grows. Default 30 s, up to 1 h; 0 tries once.
+    pub patience: Duration,
     /// Anomalies of related services this close in time are one incident. Default 60 s, up to 1 d.
     pub correlation_window: Duration,
     /// Anomalies that began before an incident closed are its echo for this long. Default 15 s, up
@@ -63,6 +66,7 @@ impl Default for EngineSettings {
             window_points: 1_024,
             window_records: 10_000,
             settle: Duration::from_secs(2),
+            patience: Duration::from_secs(30),
             correlation_window: Duration::from_secs(60),
             aftershock: Duration::from_secs(15),
             lookback: Duration::from_secs(10 * 60),

@@ -25,27 +25,27 @@ use homeostasis::core::{
 };
 use homeostasis::{Builder, EngineSettings, Events, Homeostasis, SimulatedClock};
 
-pub const START: Timestamp = Timestamp::from_secs(1_700_000_000);
+pub(crate) const START: Timestamp = Timestamp::from_secs(1_700_000_000);
 
 /// The state of the world outside of the healer.
 #[derive(Debug, Default)]
-pub struct World {
+pub(crate) struct World {
     ill: Mutex<BTreeMap<String, bool>>,
     cures: Mutex<BTreeMap<String, u32>>,
     /// Whether the remedy has any effect.
-    pub incurable: AtomicBool,
+    pub(crate) incurable: AtomicBool,
     /// How many cures run at this moment, and how many ever did at once.
     running: AtomicU32,
-    pub most_running: AtomicU32,
-    pub notifier: Arc<MemoryNotifier>,
+    pub(crate) most_running: AtomicU32,
+    pub(crate) notifier: Arc<MemoryNotifier>,
 }
 
 impl World {
-    pub fn fall_ill(&self, service: &str) {
+    pub(crate) fn fall_ill(&self, service: &str) {
         self.ill.lock().unwrap().insert(service.to_owned(), true);
     }
 
-    pub fn is_ill(&self, service: &str) -> bool {
+    pub(crate) fn is_ill(&self, service: &str) -> bool {
         self.ill
             .lock()
             .unwrap()
@@ -55,12 +55,12 @@ impl World {
     }
 
     /// A person does what the healer must not repeat.
-    pub fn cured_by_hand(&self, service: &str) {
+    pub(crate) fn cured_by_hand(&self, service: &str) {
         self.ill.lock().unwrap().insert(service.to_owned(), false);
     }
 
     /// How often `service` was cured.
-    pub fn cures(&self, service: &str) -> u32 {
+    pub(crate) fn cures(&self, service: &str) -> u32 {
         self.cures
             .lock()
             .unwrap()
@@ -86,7 +86,7 @@ impl World {
     }
 
     /// A healer of this world with every stage, in automatic mode.
-    pub fn healer(self: &Arc<Self>) -> Builder {
+    pub(crate) fn healer(self: &Arc<Self>) -> Builder {
         let settings = {
             let mut settings = EngineSettings::default();
             settings.quiet = Duration::from_secs(30);
@@ -115,7 +115,7 @@ impl World {
     }
 
     /// Records the state of `services` once a second until the healer shuts down.
-    pub fn watch(self: &Arc<Self>, healer: &Homeostasis, services: &'static [&'static str]) {
+    pub(crate) fn watch(self: &Arc<Self>, healer: &Homeostasis, services: &'static [&'static str]) {
         let (world, recorder, clock) = (Arc::clone(self), healer.recorder(), healer.clock());
         healer.spawn(async move {
             let gauges: Vec<_> = services
@@ -133,7 +133,7 @@ impl World {
 }
 
 /// Waits for an event; fails the test after a few simulated hours.
-pub async fn until(
+pub(crate) async fn until(
     healer: &Homeostasis,
     events: &mut Events,
     wanted: impl Fn(&HealEvent) -> bool,
@@ -152,12 +152,12 @@ pub async fn until(
         .expect("the event comes within two hours")
 }
 
-pub fn is(name: &'static str) -> impl Fn(&HealEvent) -> bool {
+pub(crate) fn is(name: &'static str) -> impl Fn(&HealEvent) -> bool {
     move |event| event.kind.name() == name
 }
 
 /// The events of an incident by name.
-pub async fn names(store: &dyn Store, id: IncidentId) -> Vec<&'static str> {
+pub(crate) async fn names(store: &dyn Store, id: IncidentId) -> Vec<&'static str> {
     store
         .read(id)
         .await
@@ -230,7 +230,7 @@ impl Analyzer for IllnessAnalyzer {
 
 /// One opaque step: whoever repeats it does harm.
 #[derive(Debug)]
-pub struct Doctor(pub Arc<World>);
+pub(crate) struct Doctor(pub(crate) Arc<World>);
 
 #[async_trait]
 impl Remediator for Doctor {
@@ -348,11 +348,11 @@ impl Verifier for CureVerifier {
 }
 
 /// Whether the event says that a plug-in was skipped.
-pub fn blames(event: &HealEvent, wanted: &str) -> bool {
+pub(crate) fn blames(event: &HealEvent, wanted: &str) -> bool {
     matches!(&event.kind, EventKind::Blamed { plugin, .. } if plugin == wanted)
 }
 
 /// The target of a service.
-pub fn service(name: &str) -> Target {
+pub(crate) fn service(name: &str) -> Target {
     Target::service(name).unwrap()
 }

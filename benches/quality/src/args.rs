@@ -1,10 +1,15 @@
 //! The command line.
 
+use crate::crash;
+
 /// What the command says of itself.
 pub(crate) const HELP: &str = "\
 homeostasis-quality SUITE [options]: runs one suite; the last line on standard output is one JSON object
 
 suites
+  crash             kills a real healer again and again, also while it recovers: what is lost, repeated, stuck
+    --kills N         how often, 1 to 100000 (default 300)
+    --seed S          where chance comes from (default 20261122)
   overhead          what recording costs the host: nanoseconds and allocations per event, memory under a flood
 
 nab, univariate, multivariate, logs, errors, rca, patches and canary arrive with the stages they measure";
@@ -21,9 +26,18 @@ const LATER: &[(&str, &str)] = &[
     ("canary", "the rollout verifiers"),
 ];
 
+/// The first argument of the process that `crash` kills. It is not for people.
+pub(crate) const CRASH_CHILD: &str = "__crash-child";
+
+const DEFAULT_KILLS: u32 = 300;
+const MOST_KILLS: u32 = 100_000;
+const DEFAULT_SEED: u64 = 20_261_122;
+
 /// What to run.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Suite {
+    /// What a killed healer loses or repeats.
+    Crash(crash::Options),
     /// What recording costs.
     Overhead,
 }
@@ -35,6 +49,8 @@ pub(crate) enum Command {
     Help,
     /// Run a suite.
     Suite(Suite),
+    /// Be the process that `crash` kills.
+    CrashChild(crash::ChildOptions),
 }
 
 /// Reads the arguments, or says what is wrong with them.
@@ -44,7 +60,9 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, S
     };
     let command = match suite.as_str() {
         "help" | "--help" | "-h" => Command::Help,
+        "crash" => return crash(args).map(|options| Command::Suite(Suite::Crash(options))),
         "overhead" => Command::Suite(Suite::Overhead),
+        CRASH_CHILD => return crash_child(args).map(Command::CrashChild),
         other => {
             return Err(match LATER.iter().find(|(name, _)| *name == other) {
                 Some((name, what)) => {
@@ -58,6 +76,65 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, S
         Some(extra) => Err(format!("option {extra:?}, expected none")),
         None => Ok(command),
     }
+}
+
+fn crash(mut args: impl Iterator<Item = String>) -> Result<crash::Options, String> {
+    let (mut kills, mut seed) = (None, None);
+    while let Some(option) = args.next() {
+        match option.as_str() {
+            "--kills" => {
+                let expected = format!("a whole number, 1 to {MOST_KILLS}");
+                let in_range = |kills: &u32| (1..=MOST_KILLS).contains(kills);
+                once(&mut kills, &option, args.next(), &expected, in_range)?;
+            }
+            "--seed" => {
+                let expected = "a whole number, 0 to 2^64 - 1";
+                once(&mut seed, &option, args.next(), expected, |_| true)?;
+            }
+            other => return Err(format!("option {other:?}, expected --kills or --seed")),
+        }
+    }
+    Ok(crash::Options {
+        kills: kills.unwrap_or(DEFAULT_KILLS),
+        seed: seed.unwrap_or(DEFAULT_SEED),
+    })
+}
+
+/// Reads the value of an option that may be given once.
+fn once<T: std::str::FromStr>(
+    slot: &mut Option<T>,
+    option: &str,
+    value: Option<String>,
+    expected: &str,
+    accepts: impl Fn(&T) -> bool,
+) -> Result<(), String> {
+    let Some(text) = value else {
+        return Err(format!("{option} without a value, expected {expected}"));
+    };
+    match text.parse().ok().filter(accepts) {
+        Some(_) if slot.is_some() => Err(format!("{option} {text}, but it is given already")),
+        Some(value) => {
+            *slot = Some(value);
+            Ok(())
+        }
+        None => Err(format!("{option} = {text:?}, expected {expected}")),
+    }
+}
+
+fn crash_child(args: impl Iterator<Item = String>) -> Result<crash::ChildOptions, String> {
+    let args: Vec<_> = args.collect();
+    let read = || {
+        let [folder, seed, base, mode] = &args[..] else {
+            return None;
+        };
+        Some(crash::ChildOptions {
+            folder: folder.into(),
+            seed: seed.parse().ok()?,
+            base: base.parse().ok()?,
+            mode: crash::Mode::named(mode)?,
+        })
+    };
+    read().ok_or_else(|| format!("{CRASH_CHILD} {args:?}, expected FOLDER SEED BASE MODE"))
 }
 
 #[cfg(test)]
@@ -79,5 +156,39 @@ mod tests {
                 .contains("--fast")
         );
         assert!(read(&[]).is_err());
+    }
+
+    #[test]
+    fn crash_has_defaults_and_refuses_what_is_out_of_range() {
+        let crash = |kills, seed| Ok(Command::Suite(Suite::Crash(crash::Options { kills, seed })));
+        assert_eq!(read(&["crash"]), crash(DEFAULT_KILLS, DEFAULT_SEED));
+        assert_eq!(
+            read(&["crash", "--seed", "7", "--kills", "30"]),
+            crash(30, 7)
+        );
+        for (wrong, named) in [
+            (&["crash", "--kills", "0"][..], "\"0\""),
+            (&["crash", "--kills", "many"], "\"many\""),
+            (&["crash", "--kills"], "without a value"),
+            (&["crash", "--seed", "-1"], "\"-1\""),
+            (&["crash", "--seed", "1", "--seed", "2"], "already"),
+            (&["crash", "--fast"], "--fast"),
+        ] {
+            let message = read(wrong).unwrap_err();
+            assert!(message.contains(named), "{message}");
+        }
+    }
+
+    #[test]
+    fn the_child_reads_back_what_its_parent_passes() {
+        let child = read(&[CRASH_CHILD, "somewhere", "7", "12", "calm"]);
+        let expected = crash::ChildOptions {
+            folder: "somewhere".into(),
+            seed: 7,
+            base: 12,
+            mode: crash::Mode::Calm,
+        };
+        assert_eq!(child, Ok(Command::CrashChild(expected)));
+        assert!(read(&[CRASH_CHILD, "somewhere", "7", "12", "wild"]).is_err());
     }
 }

@@ -10,6 +10,7 @@
 )]
 
 mod args;
+mod crash;
 mod overhead;
 
 use std::process::ExitCode;
@@ -26,12 +27,26 @@ fn main() -> ExitCode {
             println!("{}", args::HELP);
             return ExitCode::SUCCESS;
         }
-        Ok(Command::Suite(Suite::Overhead)) => overhead::run(),
+        Ok(Command::CrashChild(options)) => {
+            return match crash::serve(&options) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    eprintln!("{error}");
+                    ExitCode::FAILURE
+                }
+            };
+        }
+        Ok(Command::Suite(Suite::Crash(options))) => crash::run(options),
+        Ok(Command::Suite(Suite::Overhead)) => overhead::run().map(|report| (report, true)),
     };
     match report {
-        Ok(report) => {
+        Ok((report, sound)) => {
             println!("{report}");
-            ExitCode::SUCCESS
+            if sound {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
         }
         Err(error) => {
             eprintln!("{error}");

@@ -12,7 +12,9 @@ mod probes;
 use std::time::Duration;
 
 use homeostasis::core::{ConfigError, Target};
-use homeostasis::detect::{Amount, PerSeries, Selector, Trend, TrendConfig};
+use homeostasis::detect::{
+    Alerting, AlertingConfig, Amount, PerSeries, Selector, Trend, TrendConfig,
+};
 use homeostasis::{Builder, ConfigSource, Homeostasis};
 use serde_json::json;
 
@@ -61,7 +63,12 @@ fn watch_memory(builder: Builder) -> Result<Builder, ConfigError> {
     })?;
     let selector = Selector::metric("process_resident_memory_bytes");
     let growth = PerSeries::new("memory_leak", selector, move |_| template.clone())?;
-    Ok(builder.detector(growth))
+    // As long as it leaks it is said again; its silence would be taken for recovery.
+    let alerting = Alerting::new(AlertingConfig {
+        reraise: Some(Duration::from_secs(3)),
+        ..AlertingConfig::default()
+    })?;
+    Ok(builder.detector(growth.with_alerting(alerting)))
 }
 
 fn target(name: ServiceName) -> Result<Target, BoxError> {

@@ -9,53 +9,53 @@ use crate::time::Timestamp;
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Effect {
-    /// Run the analyzers; answer with [`EventKind::Diagnosed`].
+    /// Run the analyzers; answer with [`EventKind::Diagnosed`](crate::record::EventKind::Diagnosed).
     Diagnose,
-    /// Run the remediators' planning; answer with [`EventKind::Planned`].
+    /// Run the remediators' planning; answer with [`EventKind::Planned`](crate::record::EventKind::Planned).
     Plan,
-    /// Ask the gate; answer with [`EventKind::Gated`], and with [`EventKind::RunOpened`] in the
+    /// Ask the gate; answer with [`EventKind::Gated`](crate::record::EventKind::Gated), and with [`EventKind::RunOpened`](crate::record::EventKind::RunOpened) in the
     /// same commit if it permits.
     AskGate {
         /// About which plan.
         plan_idx: usize,
     },
-    /// Ask people; answer with [`EventKind::ApprovalDecided`].
+    /// Ask people; answer with [`EventKind::ApprovalDecided`](crate::record::EventKind::ApprovalDecided).
     AwaitApproval {
         /// About which plan.
         plan_idx: usize,
         /// When silence becomes a refusal.
         expires: Timestamp,
     },
-    /// Wait; answer with [`EventKind::Woken`].
+    /// Wait; answer with [`EventKind::Woken`](crate::record::EventKind::Woken).
     WakeAt {
         /// For which plan.
         plan_idx: usize,
         /// Until when.
         until: Timestamp,
     },
-    /// Execute or resume the run; answer with [`EventKind::RunEnded`].
+    /// Execute or resume the run; answer with [`EventKind::RunEnded`](crate::record::EventKind::RunEnded).
     Execute {
         /// Which run.
         run: RunId,
     },
-    /// Watch the outcome; answer with [`EventKind::Verified`].
+    /// Watch the outcome; answer with [`EventKind::Verified`](crate::record::EventKind::Verified).
     Verify {
         /// Of which run.
         run: RunId,
     },
-    /// Take the run back; answer with [`EventKind::UndoEnded`].
+    /// Take the run back; answer with [`EventKind::UndoEnded`](crate::record::EventKind::UndoEnded).
     Undo {
         /// Which run.
         run: RunId,
     },
-    /// Call people; answer with [`EventKind::Escalated`].
+    /// Call people; answer with [`EventKind::Escalated`](crate::record::EventKind::Escalated).
     Escalate {
         /// Why.
         reason: String,
     },
-    /// Wait until the symptoms are gone; answer with [`EventKind::Closed`].
+    /// Wait until the symptoms are gone; answer with [`EventKind::Closed`](crate::record::EventKind::Closed).
     WatchRecovery,
-    /// Close; answer with [`EventKind::Closed`].
+    /// Close; answer with [`EventKind::Closed`](crate::record::EventKind::Closed).
     Close {
         /// How it ended.
         resolution: Resolution,

@@ -17,7 +17,7 @@ pub enum Phase {
     Planning,
     /// The gate is asked about a plan.
     Gating {
-        /// Its position in [`Incident::plans`].
+        /// Its position in [`Incident::plans`](crate::cycle::Incident::plans).
         plan_idx: usize,
     },
     /// People are asked about a plan.

@@ -4,6 +4,7 @@ use std::task::{Poll, Waker};
 
 use super::*;
 use homeostasis_core::condition::Condition;
+use homeostasis_core::record::Criterion;
 use homeostasis_core::record::{
     BlastRadius, CheckOutcome, Comparison, EventKind, Expectation, HealEvent, Plan, PlanStep,
     Recommendation, SCHEMA_VERSION, Severity, Subject, VerificationSpec,

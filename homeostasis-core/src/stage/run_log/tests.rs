@@ -229,7 +229,9 @@ async fn a_permit_cannot_be_redeemed_from_its_expiry_on() {
 async fn after_the_expiry_no_step_begins_but_one_that_began_may_end() {
     let world = World::new();
     let mut log = world.permitted();
-    world.clock.advance(ttl() - Duration::from_nanos(1));
+    world
+        .clock
+        .advance(ttl().saturating_sub(Duration::from_nanos(1)));
     log.intend(attempt(1)).await.unwrap();
     world.clock.advance(Duration::from_nanos(1));
     log.end(StepPhase::Do, 0, failed()).await.unwrap();

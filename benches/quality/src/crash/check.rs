@@ -1,0 +1,395 @@
+//! The checker: do the journal, the world and what was acknowledged agree?
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use homeostasis::core::cycle::{Phase, replay};
+use homeostasis::core::port::FencingToken;
+use homeostasis::core::record::{
+    EffectClass, EventKind, HealEvent, Inverse, Resolution, StepOutcome, StepPhase, StepState,
+};
+use homeostasis::core::{Digest, IdempotencyKey, Incident, IncidentId, RunId, Timestamp};
+
+use super::protocol::Ack;
+use super::world::EffectRecord;
+
+/// The events of all incidents.
+pub(crate) type Journal = Vec<(IncidentId, Vec<HealEvent>)>;
+
+/// Everything that is known after the last life.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Evidence<'a> {
+    pub(crate) journal: &'a [(IncidentId, Vec<HealEvent>)],
+    pub(crate) world: &'a [EffectRecord],
+    pub(crate) acks: &'a [Ack],
+}
+
+/// What may be wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Something that was acknowledged, or done, is not in the journal; or the other way round.
+    Lost,
+    /// Something was done twice that must not be.
+    Repeated,
+    /// A run without an outcome, an incident that nobody works on.
+    Stuck,
+    /// A journal that could not have come about.
+    Illegal,
+}
+
+/// One thing that is wrong, with incident and key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Violation {
+    pub(crate) fault: Fault,
+    pub(crate) what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fault = match self.fault {
+            Fault::Lost => "lost",
+            Fault::Repeated => "repeated",
+            Fault::Stuck => "stuck",
+            Fault::Illegal => "illegal",
+        };
+        write!(f, "{fault}: {}", self.what)
+    }
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    pub(crate) violations: Vec<Violation>,
+    /// Effects that came more than once where that does no harm.
+    pub(crate) repeated_harmless: u64,
+    pub(crate) runs: usize,
+    /// Incidents that a verified run closed.
+    pub(crate) healed: usize,
+    /// Incidents for which people were called.
+    pub(crate) handed_to_people: usize,
+    /// Incidents in which a plug-in was skipped: none of ours should be.
+    pub(crate) blamed: usize,
+}
+
+impl Findings {
+    pub(crate) fn count(&self, fault: Fault) -> usize {
+        self.violations
+            .iter()
+            .filter(|violation| violation.fault == fault)
+            .count()
+    }
+
+    fn add(&mut self, fault: Fault, what: String) {
+        self.violations.push(Violation { fault, what });
+    }
+}
+
+/// Looks at everything.
+pub(crate) fn examine(evidence: &Evidence<'_>) -> Findings {
+    let mut found = Findings::default();
+    acknowledged(evidence, &mut found);
+    effects_and_journal(evidence, &mut found);
+    repetitions(evidence, &mut found);
+    let mut spans: BTreeMap<String, BTreeMap<RunId, Span>> = BTreeMap::new();
+    for (id, events) in evidence.journal {
+        match replay(events) {
+            Ok(Some(incident)) => {
+                found.runs += incident.runs.len();
+                found.blamed += usize::from(!incident.blamed.is_empty());
+                found.handed_to_people += usize::from(incident.escalated);
+                found.healed += usize::from(matches!(
+                    incident.phase,
+                    Phase::Closed {
+                        resolution: Resolution::Healed { .. }
+                    }
+                ));
+                unfinished(&incident, &mut found);
+                order_of_steps(events, &mut found);
+                note_spans(&incident, events, &mut spans);
+            }
+            Ok(None) => found.add(Fault::Lost, format!("{id} is known and has no events")),
+            Err(error) => found.add(Fault::Illegal, error.to_string()),
+        }
+    }
+    for (service, runs) in spans {
+        one_at_a_time(&service, &runs, &mut found);
+    }
+    found
+}
+
+/// Every acknowledged event is there, exactly as it was.
+fn acknowledged(evidence: &Evidence<'_>, found: &mut Findings) {
+    let journal: BTreeMap<_, _> = evidence
+        .journal
+        .iter()
+        .flat_map(|(_, events)| events)
+        .map(|event| ((event.incident, event.seq), event))
+        .collect();
+    for ack in evidence.acks {
+        let place = format!("{} of {} (seq {})", ack.event, ack.incident, ack.seq);
+        match journal.get(&(ack.incident, ack.seq)) {
+            None => found.add(Fault::Lost, format!("{place} was acknowledged and is gone")),
+            Some(event) if Digest::of(*event) != ack.digest => found.add(
+                Fault::Lost,
+                format!(
+                    "{place} was acknowledged and is now another {}",
+                    event.kind.name()
+                ),
+            ),
+            Some(_) => {}
+        }
+    }
+}
+
+/// No effect without an intent, no step that is done without an effect.
+fn effects_and_journal(evidence: &Evidence<'_>, found: &mut Findings) {
+    let mut intents = BTreeSet::new();
+    let mut done = BTreeMap::new();
+    for event in evidence.journal.iter().flat_map(|(_, events)| events) {
+        match &event.kind {
+            EventKind::StepIntended { run, intent } => {
+                let key = key_of(*run, intent.step_idx, intent.phase);
+                if intent.key != key {
+                    let (id, other) = (event.incident, &intent.key);
+                    found.add(Fault::Illegal, format!("{id}: key {other}, expected {key}"));
+                }
+                intents.insert((intent.key.as_str(), intent.attempt));
+            }
+            EventKind::StepEnded {
+                run,
+                step_idx,
+                phase,
+                outcome: StepOutcome::Done { .. },
+            } => {
+                let key = key_of(*run, *step_idx, *phase);
+                done.insert(key.to_string(), event.incident);
+            }
+            _ => {}
+        }
+    }
+    for effect in evidence.world {
+        if !intents.contains(&(effect.key.as_str(), effect.attempt)) {
+            found.add(
+                Fault::Lost,
+                format!(
+                    "{} on {} happened (key {}, attempt {}, pid {}) without an intent",
+                    effect.action, effect.service, effect.key, effect.attempt, effect.pid
+                ),
+            );
+        }
+    }
+    let happened: BTreeSet<_> = evidence.world.iter().map(|effect| &effect.key).collect();
+    for (key, incident) in done.iter().filter(|(key, _)| !happened.contains(key)) {
+        found.add(
+            Fault::Lost,
+            format!("{incident}: step {key} is done and nothing happened"),
+        );
+    }
+}
+
+fn key_of(run: RunId, step_idx: usize, phase: StepPhase) -> IdempotencyKey {
+    match phase {
+        StepPhase::Do => IdempotencyKey::new(run, step_idx),
+        StepPhase::Undo => IdempotencyKey::undo(run, step_idx),
+    }
+}
+
+/// What must happen once happened once.
+fn repetitions(evidence: &Evidence<'_>, found: &mut Findings) {
+    let incidents: BTreeMap<_, _> = evidence
+        .journal
+        .iter()
+        .flat_map(|(_, events)| events)
+        .filter_map(|event| match &event.kind {
+            EventKind::StepIntended { intent, .. } => Some((intent.key.as_str(), event.incident)),
+            _ => None,
+        })
+        .collect();
+    let mut by_key: BTreeMap<&str, Vec<&EffectRecord>> = BTreeMap::new();
+    for effect in evidence.world {
+        by_key.entry(&effect.key).or_default().push(effect);
+    }
+    for (key, effects) in by_key {
+        let harmful = match effects[0].nature {
+            EffectClass::Opaque | EffectClass::Probeable => effects.len(),
+            EffectClass::Keyed => effects.iter().filter(|effect| effect.applied).count(),
+            EffectClass::Read | EffectClass::Idempotent => 1,
+        };
+        if harmful > 1 {
+            let first = effects[0];
+            let who: Vec<_> = effects
+                .iter()
+                .map(|effect| format!("attempt {} by pid {}", effect.attempt, effect.pid))
+                .collect();
+            let incident = incidents
+                .get(key)
+                .map_or_else(|| "no incident".to_owned(), ToString::to_string);
+            found.add(
+                Fault::Repeated,
+                format!(
+                    "{incident}: {} {} on {} happened {harmful} times with key {key}: {}",
+                    first.nature,
+                    first.action,
+                    first.service,
+                    who.join(", ")
+                ),
+            );
+        } else {
+            found.repeated_harmless += effects.len() as u64 - 1;
+        }
+    }
+}
+
+/// Every run has an outcome; every incident is closed or with people.
+fn unfinished(incident: &Incident, found: &mut Findings) {
+    let id = incident.id;
+    for run in incident.runs.iter().filter(|run| run.outcome.is_none()) {
+        found.add(Fault::Stuck, format!("{id}: {} has no outcome", run.run));
+    }
+    let handed_over = matches!(
+        incident.phase,
+        Phase::Closed { .. }
+            | Phase::Escalated
+            | Phase::Recommended
+            | Phase::AwaitingApproval { .. }
+    );
+    if !handed_over {
+        found.add(Fault::Stuck, format!("{id} is left {:?}", incident.phase));
+    }
+}
+
+/// A step begins when all before it are settled; it is taken back when all after it are.
+fn order_of_steps(events: &[HealEvent], found: &mut Findings) {
+    for (at, event) in events.iter().enumerate() {
+        let EventKind::StepIntended { run, intent } = &event.kind else {
+            continue;
+        };
+        // What came before is legal: the whole is.
+        let Ok(Some(before)) = replay(&events[..at]) else {
+            continue;
+        };
+        let Some((state, plan)) = before
+            .run(*run)
+            .and_then(|state| Some((state, before.plan(state.plan)?)))
+        else {
+            continue;
+        };
+        let due = match intent.phase {
+            StepPhase::Do => state.steps[..intent.step_idx]
+                .iter()
+                .all(StepState::is_settled),
+            StepPhase::Undo => state
+                .undo
+                .iter()
+                .zip(&state.steps)
+                .zip(&plan.steps)
+                .skip(intent.step_idx + 1)
+                .all(|((undo, step), planned)| {
+                    undo.is_settled()
+                        || !step.may_have_happened()
+                        || planned.inverse == Inverse::Nothing
+                }),
+        };
+        if !due {
+            found.add(
+                Fault::Illegal,
+                format!(
+                    "{}: step {} began out of order (seq {})",
+                    event.incident, intent.key, event.seq
+                ),
+            );
+        }
+    }
+}
+
+/// When a run could touch its service, and with which leases.
+#[derive(Debug)]
+struct Span {
+    incident: IncidentId,
+    from: Timestamp,
+    to: Timestamp,
+    tokens: Vec<(Timestamp, FencingToken)>,
+}
+
+fn note_spans(
+    incident: &Incident,
+    events: &[HealEvent],
+    spans: &mut BTreeMap<String, BTreeMap<RunId, Span>>,
+) {
+    for event in events {
+        let (run, token) = match &event.kind {
+            EventKind::RunOpened { run, token, .. } | EventKind::RunResumed { run, token } => {
+                (*run, Some(*token))
+            }
+            EventKind::StepIntended { run, .. }
+            | EventKind::StepEnded { run, .. }
+            | EventKind::RunEnded { run, .. }
+            | EventKind::Verified { run, .. }
+            | EventKind::UndoEnded { run, .. } => (*run, None),
+            _ => continue,
+        };
+        let Some(plan) = incident
+            .run(run)
+            .and_then(|state| incident.plan(state.plan))
+        else {
+            continue;
+        };
+        let span = spans
+            .entry(plan.target.service_name().to_owned())
+            .or_default()
+            .entry(run)
+            .or_insert_with(|| Span {
+                incident: incident.id,
+                from: event.at,
+                to: event.at,
+                tokens: Vec::new(),
+            });
+        span.from = span.from.min(event.at);
+        span.to = span.to.max(event.at);
+        span.tokens.extend(token.map(|token| (event.at, token)));
+    }
+}
+
+/// Runs on one service do not overlap, and each lease is newer than the one before.
+fn one_at_a_time(service: &str, runs: &BTreeMap<RunId, Span>, found: &mut Findings) {
+    let mut ordered: Vec<_> = runs.iter().collect();
+    ordered.sort_by_key(|(_, span)| (span.from, span.to));
+    let mut latest: Option<(&RunId, &Span)> = None;
+    for (run, span) in &ordered {
+        if let Some((other, earlier)) = latest
+            && span.from < earlier.to
+        {
+            found.add(
+                Fault::Illegal,
+                format!(
+                    "{run} of {} and {other} of {} ran on {service} at once",
+                    span.incident, earlier.incident
+                ),
+            );
+        }
+        if latest.is_none_or(|(_, earlier)| span.to > earlier.to) {
+            latest = Some((run, span));
+        }
+    }
+    let mut tokens: Vec<_> = ordered
+        .iter()
+        .flat_map(|(run, span)| {
+            span.tokens
+                .iter()
+                .map(move |(at, token)| (*at, *token, run))
+        })
+        .collect();
+    tokens.sort();
+    for pair in tokens.windows(2) {
+        let ((_, before, _), (at, after, run)) = (pair[0], pair[1]);
+        if after <= before {
+            found.add(
+                Fault::Illegal,
+                format!("{run} on {service} got lease {after} at {at}, after lease {before}"),
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

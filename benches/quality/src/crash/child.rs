@@ -1,0 +1,248 @@
+//! The child: a real healer of the world in a folder, until it is killed or has nothing left to do.
+
+use std::error::Error;
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use homeostasis::core::cycle::Phase;
+use homeostasis::core::policy::{BreakerPolicy, Policy};
+use homeostasis::core::record::RiskLevel;
+use homeostasis::core::signal::SeriesKey;
+use homeostasis::core::{Clock, Mode as Reach, Ratio, Rng, ServiceFacts, Timestamp};
+use homeostasis::remediate::PlaybookRemediator;
+use homeostasis::remediate::playbook::CheckRegistry;
+use homeostasis::store::RedbStore;
+use homeostasis::{EngineSettings, Homeostasis};
+
+use super::actions::actions;
+use super::clock::{FastClock, SPEED};
+use super::playbooks::{Illness, playbooks};
+use super::protocol::{Line, say};
+use super::stages::{CureVerifier, GAUGE, IllnessAnalyzer, IllnessDetector, People};
+use super::witness::Witness;
+use super::world::{SERVICES, World};
+
+/// How a child lives. Written and read as its arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ChildOptions {
+    pub(crate) folder: PathBuf,
+    /// The chance of this life.
+    pub(crate) seed: u64,
+    /// When the drill began, in nanoseconds since the epoch: where the fast clock starts.
+    pub(crate) base: i64,
+    pub(crate) mode: Mode,
+}
+
+/// What a life is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Services fall ill.
+    Busy,
+    /// Nobody falls ill any more; it says when nothing is left to do, and waits.
+    Calm,
+    /// The same, and then it shuts down.
+    Finish,
+}
+
+impl Mode {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Busy => "busy",
+            Self::Calm => "calm",
+            Self::Finish => "finish",
+        }
+    }
+
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        [Self::Busy, Self::Calm, Self::Finish]
+            .into_iter()
+            .find(|mode| mode.name() == name)
+    }
+}
+
+/// Heals until it is killed, or finished.
+///
+/// # Errors
+/// If the healer does not start: the parent then sees a life that ended by itself.
+pub(crate) fn serve(options: &ChildOptions) -> Result<(), Box<dyn Error>> {
+    say(&[Line::Starting]);
+    end_with_the_parent();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(4)
+        .enable_all()
+        .build()?;
+    runtime.block_on(live(options))
+}
+
+/// The parent holds the other end of standard input: when it is gone, so is the child.
+fn end_with_the_parent() {
+    std::thread::spawn(|| {
+        let mut rest = Vec::new();
+        let _ = std::io::stdin().read_to_end(&mut rest);
+        std::process::exit(3);
+    });
+}
+
+async fn live(options: &ChildOptions) -> Result<(), Box<dyn Error>> {
+    let world = Arc::new(World::open(&options.folder)?);
+    let store = Witness::new(RedbStore::open(options.folder.join("journal.redb"))?);
+    say(&[Line::Opened]);
+    let actions = actions(&world)?;
+    let playbooks = playbooks(&actions)?;
+    let policy = policy(playbooks.iter().map(|playbook| playbook.id().to_owned()));
+    let clock = FastClock {
+        base: Timestamp::from_nanos(options.base),
+    };
+    let builder = Homeostasis::empty()
+        .settings(settings())
+        .policy(policy)
+        .mode(Reach::Auto)
+        .seed(options.seed)
+        .clock(Arc::new(clock))
+        .store(Arc::new(store))
+        .notifier(Arc::new(People))
+        .detector(IllnessDetector)
+        .analyzer(IllnessAnalyzer)
+        .remediator(PlaybookRemediator::new(
+            playbooks,
+            actions,
+            CheckRegistry::default(),
+        ))
+        .verifier(CureVerifier(Arc::clone(&world)));
+    let healer = SERVICES
+        .into_iter()
+        .fold(builder, |builder, service| {
+            builder.service(service, ServiceFacts::default())
+        })
+        .start()
+        .await?;
+    say(&[Line::Recovered]);
+    healer.spawn(sample(healer.clone(), Arc::clone(&world)));
+    healer.spawn(cure_by_hand(healer.clone(), Arc::clone(&world)));
+    if options.mode == Mode::Busy {
+        for (service, stream) in SERVICES.into_iter().zip(0..) {
+            let chance = Rng::from_seed(options.seed).fork(stream);
+            healer.spawn(fall_ill(
+                healer.clone(),
+                Arc::clone(&world),
+                service,
+                chance,
+            ));
+        }
+        return std::future::pending().await;
+    }
+    until_idle(&healer, &world).await;
+    say(&[Line::Idle]);
+    if options.mode == Mode::Calm {
+        return std::future::pending().await;
+    }
+    healer.shutdown().await;
+    Ok(())
+}
+
+/// On the fast clock: `millis` of the wall.
+fn wall(millis: u64) -> Duration {
+    Duration::from_millis(millis) * SPEED
+}
+
+fn settings() -> EngineSettings {
+    let mut settings = EngineSettings::default();
+    settings.tick = wall(5);
+    settings.settle = wall(4);
+    settings.correlation_window = wall(20);
+    settings.aftershock = wall(10);
+    settings.quiet = wall(40);
+    settings.max_concurrent_heals = 3;
+    // The disk does not run faster with the clock.
+    settings.detect_deadline = Duration::from_secs(60);
+    settings.stage_deadline = wall(10_000);
+    settings.lease_ttl = wall(10_000);
+    settings
+}
+
+/// Nothing but the steps themselves decides how a heal ends.
+fn policy(playbooks: impl Iterator<Item = String>) -> Policy {
+    Policy {
+        pre_approved: playbooks.collect(),
+        max_risk: RiskLevel::High,
+        limits: Vec::new(),
+        min_interval: Duration::ZERO,
+        breaker: BreakerPolicy {
+            consecutive_failures: 0,
+            failure_ratio: Ratio::ONE,
+            ..BreakerPolicy::default()
+        },
+        no_progress: 0,
+        permit_ttl: wall(60_000),
+        ..Policy::default()
+    }
+}
+
+/// Records who is ill.
+async fn sample(healer: Homeostasis, world: Arc<World>) {
+    let (recorder, clock) = (healer.recorder(), healer.clock());
+    let gauges = SERVICES.map(|service| {
+        let key = SeriesKey::new(GAUGE).with("service", service);
+        (service, recorder.series(&key))
+    });
+    loop {
+        for (service, gauge) in &gauges {
+            gauge.record(world.illness(service).map_or(0.0, Illness::gauge));
+        }
+        clock.sleep(wall(3)).await;
+    }
+}
+
+/// A service that falls ill again and again.
+async fn fall_ill(healer: Homeostasis, world: Arc<World>, service: &'static str, mut chance: Rng) {
+    let clock = healer.clock();
+    loop {
+        clock.sleep(wall(chance.below(100))).await;
+        let illness = Illness::nth(chance.below(Illness::COUNT));
+        if world.illness(service).is_none()
+            && let Err(error) = world.fall_ill(service, illness)
+        {
+            give_up(&error);
+        }
+        while world.illness(service).is_some() {
+            clock.sleep(wall(5)).await;
+        }
+    }
+}
+
+/// People cure what was handed to them.
+async fn cure_by_hand(healer: Homeostasis, world: Arc<World>) {
+    loop {
+        healer.clock().sleep(wall(25)).await;
+        for id in healer.open_incidents() {
+            let Ok(incident) = healer.incident(id).await else {
+                continue;
+            };
+            if incident.phase == Phase::Escalated {
+                for target in incident.targets() {
+                    if let Err(error) = world.cure(target.service_name()) {
+                        give_up(&error);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Nobody is ill and nothing is open, for long enough that nothing can be on its way.
+async fn until_idle(healer: &Homeostasis, world: &World) {
+    let mut quiet = 0;
+    while quiet < 5 {
+        healer.clock().sleep(wall(10)).await;
+        let idle = world.is_healthy() && healer.open_incidents().is_empty();
+        quiet = if idle { quiet + 1 } else { 0 };
+    }
+}
+
+/// A world that cannot be written to proves nothing: the parent sees a life that ended by itself.
+fn give_up(error: &std::io::Error) -> ! {
+    eprintln!("the world: {error}");
+    std::process::exit(5);
+}

@@ -1,0 +1,24 @@
+//! `crash`: a real healer in a real child process is killed again and again, and again while it
+//! recovers; then its journal and the world it acted on must agree.
+//!
+//! ```text
+//! parent (drill) ── starts, kills ──> child: engine + playbooks + RedbStore
+//!        │  <── what became durable, line by line ──┘      │ effects
+//!        v                                                 v
+//!      check  <────────────── journal.redb ─────────  effects.log per service
+//! ```
+
+mod actions;
+mod check;
+mod child;
+mod clock;
+mod drill;
+mod playbooks;
+mod protocol;
+mod stage;
+mod stages;
+mod witness;
+mod world;
+
+pub(crate) use child::{ChildOptions, Mode, serve};
+pub(crate) use drill::{Options, run};

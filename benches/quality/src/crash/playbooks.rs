@@ -1,0 +1,159 @@
+//! What the services suffer from, and the playbooks against it.
+
+use homeostasis::core::ConfigError;
+use homeostasis::remediate::action::ActionRegistry;
+use homeostasis::remediate::playbook::{CheckRegistry, PlaybookSet};
+
+/// An illness: what the gauge shows as a number, and a playbook's trigger as a cause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Illness(u8);
+
+/// Each ends in another way: healed by steps of each class, healed by the second plan after the
+/// first was taken back, not healed and taken back, or beyond every playbook.
+const NAMES: [&str; 8] = [
+    "drained",
+    "hung",
+    "jammed",
+    "misrouted",
+    "futile",
+    "baffling",
+    "flaky",
+    "botched",
+];
+
+impl Illness {
+    pub(crate) const COUNT: u64 = NAMES.len() as u64;
+
+    /// The one with this number, counted round.
+    pub(crate) fn nth(number: u64) -> Self {
+        Self(u8::try_from(number % Self::COUNT).unwrap_or(0))
+    }
+
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        let at = NAMES.iter().position(|known| *known == name)?;
+        u8::try_from(at).ok().map(Self)
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        NAMES[usize::from(self.0)]
+    }
+
+    /// What the gauge shows; 0 is healthy.
+    pub(crate) fn gauge(self) -> f64 {
+        f64::from(self.0 + 1)
+    }
+
+    /// The illness a gauge shows.
+    pub(crate) fn shown(gauge: f64) -> Option<Self> {
+        (0..Self::COUNT)
+            .map(Self::nth)
+            .find(|illness| illness.gauge() == gauge)
+    }
+}
+
+const TEXTS: [(&str, &str); 8] = [
+    (
+        "drained.yaml",
+        "
+playbook_id: refill
+name: refill
+version: '1'
+trigger: { cause: drained }
+remediation_steps:
+  - { action: look }
+  - { action: set, value: high }
+  - { action: order, cures: true }
+",
+    ),
+    (
+        "hung.yaml",
+        "
+playbook_id: restart
+name: restart
+version: '1'
+trigger: { cause: hung }
+remediation_steps:
+  - { action: look }
+  - { action: restart, cures: true }
+",
+    ),
+    (
+        "jammed.yaml",
+        "
+playbook_id: kick
+name: kick
+version: '1'
+trigger: { cause: jammed }
+remediation_steps:
+  - { action: set, value: low }
+  - { action: kick, cures: true }
+",
+    ),
+    (
+        "misrouted-1.yaml",
+        "
+playbook_id: reroute
+name: a reroute
+version: '1'
+trigger: { cause: misrouted }
+remediation_steps:
+  - { action: set, value: detour }
+  - { action: order }
+  - { action: restart, fails: before }
+",
+    ),
+    (
+        "misrouted-2.yaml",
+        "
+playbook_id: reset_route
+name: b reset
+version: '1'
+trigger: { cause: misrouted }
+remediation_steps:
+  - { action: restart }
+  - { action: kick, cures: true }
+",
+    ),
+    (
+        "futile.yaml",
+        "
+playbook_id: hope
+name: hope
+version: '1'
+trigger: { cause: futile }
+remediation_steps:
+  - { action: set, value: hope }
+  - { action: order }
+",
+    ),
+    (
+        "flaky.yaml",
+        "
+playbook_id: insist
+name: insist
+version: '1'
+trigger: { cause: flaky }
+remediation_steps:
+  - { action: set, value: again, fails: first_before, retry: { attempts: 3, backoff: 100ms, max_backoff: 500ms } }
+  - { action: order, fails: first_after, retry: { attempts: 3, backoff: 100ms, max_backoff: 500ms } }
+  - { action: restart, cures: true, fails: first_after, retry: { attempts: 3, backoff: 100ms, max_backoff: 500ms } }
+",
+    ),
+    (
+        "botched.yaml",
+        "
+playbook_id: botch
+name: botch
+version: '1'
+trigger: { cause: botched }
+remediation_steps:
+  - { action: set, value: odd }
+  - { action: kick, fails: after }
+",
+    ),
+];
+
+/// All of them.
+pub(crate) fn playbooks(actions: &ActionRegistry) -> Result<PlaybookSet, ConfigError> {
+    PlaybookSet::parse(TEXTS, actions, &CheckRegistry::default())
+}
