@@ -10,6 +10,7 @@
     reason = "an example talks to the person who runs it"
 )]
 
+use std::collections::VecDeque;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -206,13 +207,18 @@ impl Mailer {
             let series =
                 |metric| recorder.series(&SeriesKey::new(metric).with("service", "mailer"));
             let (rate, depth) = (series("jobs_done_rate"), series("queue_depth"));
-            let (mut before, mut last) = (clock.now(), 0);
+            // The pace of the last half second: one slow turn of this process is no slow worker.
+            let mut seen = VecDeque::from([(clock.now(), 0)]);
             loop {
                 clock.sleep(PERIOD).await;
                 let (now, sent) = (clock.now(), self.sent.load(Ordering::SeqCst));
-                rate.record((sent - last) as f64 / (now - before).as_secs_f64());
+                seen.push_back((now, sent));
+                if seen.len() > 6 {
+                    seen.pop_front();
+                }
+                let (since, before) = seen[0];
+                rate.record((sent - before) as f64 / (now - since).as_secs_f64());
                 depth.record(self.depth() as f64);
-                (before, last) = (now, sent);
             }
         })
     }
