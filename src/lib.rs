@@ -35,3 +35,18 @@ pub use homeostasis_signals as signals;
 pub use homeostasis_store as store;
 #[cfg(feature = "verify")]
 pub use homeostasis_verify as verify;
+
+/// The architecture and the how-to guides, so that their code is tested and their text is published.
+#[cfg(any(doc, doctest))]
+pub mod _documentation {
+    #[doc = include_str!("../docs/architecture.md")]
+    pub mod architecture {}
+    #[doc = include_str!("../docs/how-to/add-a-detector.md")]
+    pub mod add_a_detector {}
+    #[doc = include_str!("../docs/how-to/add-an-action.md")]
+    pub mod add_an_action {}
+    #[doc = include_str!("../docs/how-to/embed-in-a-service.md")]
+    pub mod embed_in_a_service {}
+    #[doc = include_str!("../docs/how-to/write-a-playbook.md")]
+    pub mod write_a_playbook {}
+}
