@@ -276,7 +276,7 @@ fn pre_approval_covers_a_playbook_or_every_single_step() {
     book.playbook = Some(crate::record::PlaybookRef {
         id: "rebuild".to_owned(),
         version: "1".to_owned(),
-        hash: crate::digest::Digest::of("text"),
+        hash: Digest::of("text"),
     });
     assert!(allows(&["rebuild"], &book));
     assert!(!allows(&["rebuild"], &two));
