@@ -109,6 +109,7 @@ impl Journal {
             hash: Digest::of_bytes(b"text"),
         });
         let mut step = PlanStep::new("restart it", "restart_process", target());
+        step.effect = EffectClass::Idempotent;
         step.inverse = Inverse::Captured("the command line before".to_owned());
         plan.steps.push(step);
         let plans = vec![plan.clone()];
@@ -165,7 +166,10 @@ impl Journal {
             step_idx: 0,
             phase,
             attempt: 1,
-            key: IdempotencyKey::new(run, 0),
+            key: match phase {
+                StepPhase::Do => IdempotencyKey::new(run, 0),
+                StepPhase::Undo => IdempotencyKey::undo(run, 0),
+            },
             effect: EffectClass::Idempotent,
             captured: "old".into(),
             deadline: self.at(secs + 30),

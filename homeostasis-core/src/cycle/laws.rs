@@ -389,6 +389,34 @@ fn two_plans_with_one_id_are_refused() {
     assert!(illegal.reason.ends_with("comes twice"), "{illegal}");
 }
 
+/// The cycle took an executor's word for the class and the key of a step.
+#[test]
+fn an_intent_that_contradicts_the_plan_is_refused() {
+    let mut walk = Walk::begin();
+    // One plan with one step: opaque.
+    let one_plan = plans(&mut Tape::new(vec![1, 0, 1]));
+    let run = RunId::from_u128(0);
+    let EventKind::StepIntended { intent: honest, .. } =
+        intent(run, 0, StepPhase::Do, 1, &one_plan[0])
+    else {
+        unreachable!("it is an intent");
+    };
+    walk.run_first(one_plan);
+    let mut forged = [honest.clone(), honest.clone()];
+    forged[0].effect = EffectClass::Idempotent;
+    forged[1].key = crate::id::IdempotencyKey::new(run, 1);
+    for (intent, complaint) in forged.into_iter().zip(["effect idempotent", "key "]) {
+        let event = walk.next_event(EventKind::StepIntended { run, intent });
+        let illegal = walk.take(&event).unwrap_err();
+        assert!(illegal.reason.contains(complaint), "{illegal}");
+    }
+    let event = walk.next_event(EventKind::StepIntended {
+        run,
+        intent: honest,
+    });
+    walk.take(&event).unwrap();
+}
+
 /// The kill switch fell before the second attempt: that one was skipped, but the first one failed
 /// on its way, and its effects were not taken back.
 #[test]

@@ -26,12 +26,15 @@ impl Incident {
         let Some(state) = self.run(run) else {
             return Err(self.illegal(event, "no run is open"));
         };
+        let Some(plan) = self.plan(state.plan) else {
+            return Err(self.illegal(event, "the run has no plan"));
+        };
         let Some(known) = state.phase(phase).get(step_idx).cloned() else {
             return Err(self.illegal(event, "the plan has no such step"));
         };
         let next = match (&event.kind, known) {
             (EventKind::StepIntended { intent, .. }, _) => {
-                if let Some(objection) = state.objection(intent) {
+                if let Some(objection) = state.objection(plan, intent) {
                     return Err(self.illegal(event, &objection));
                 }
                 StepState::InFlight(intent.clone())

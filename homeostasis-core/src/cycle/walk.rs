@@ -209,7 +209,10 @@ pub(super) fn intent(
             step_idx,
             phase,
             attempt,
-            key: IdempotencyKey::new(run, step_idx),
+            key: match phase {
+                StepPhase::Do => IdempotencyKey::new(run, step_idx),
+                StepPhase::Undo => IdempotencyKey::undo(run, step_idx),
+            },
             effect: plan
                 .steps
                 .get(step_idx)

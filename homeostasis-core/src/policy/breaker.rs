@@ -60,6 +60,7 @@ pub enum BreakerPhase {
 /// assert!(matches!(breaker.phase(Timestamp::EPOCH, &policy), BreakerPhase::Open { .. }));
 /// ```
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct BreakerState {
     /// The last outcomes, oldest first.
     recent: VecDeque<bool>,
@@ -169,6 +170,14 @@ mod tests {
             phase_after(&play(&more), 0),
             BreakerPhase::Open { .. }
         ));
+    }
+
+    #[test]
+    fn a_breaker_stored_by_an_older_version_can_be_read() {
+        let stored = r#"{"consecutive_failures": 2}"#;
+        let breaker: BreakerState = serde_json::from_str(stored).unwrap();
+        assert_eq!(breaker.consecutive_failures(), 2);
+        assert_eq!(phase_after(&breaker, 0), BreakerPhase::Closed);
     }
 
     #[test]

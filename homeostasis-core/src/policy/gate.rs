@@ -342,27 +342,31 @@ fn severity_and_radius(plan: &Plan, facts: &GateFacts<'_>, _: u32) -> (Answer, S
     if facts.severity == Severity::Sev0 && facts.incident_radius.level == RadiusLevel::MultiRegion {
         return (Answer::Escalate, format!("{detail}: always for people"));
     }
-    if facts.severity == Severity::Sev0 && !pre_approved {
-        return (
-            Answer::NeedsApproval(1),
-            format!("{detail}: only pre-approved actions run by themselves"),
-        );
-    }
-    let approvals = match plan.radius.level {
+    let critical = !pre_approved && facts.critical_service;
+    let by_radius = match plan.radius.level {
         RadiusLevel::ClusterWide | RadiusLevel::MultiRegion => 2,
         own if own > facts.policy.max_radius => 1,
         RadiusLevel::SingleService if plan.radius.instances > facts.policy.max_instances => 1,
         RadiusLevel::SingleService
-            if !pre_approved && (facts.critical_service || facts.severity > Severity::Sev1) =>
+            if critical || (!pre_approved && facts.severity > Severity::Sev1) =>
         {
             1
         }
+        // A grave incident of a critical service does not wait for its smallest remedy.
+        RadiusLevel::SingleInstance if critical && facts.severity > Severity::Sev1 => 1,
         _ => 0,
     };
-    if approvals == 0 {
+    if facts.severity == Severity::Sev0 && !pre_approved {
+        // Gravity adds to what the radius asks for, it never takes from it.
+        return (
+            Answer::NeedsApproval(by_radius.max(1)),
+            format!("{detail}: only pre-approved actions run by themselves"),
+        );
+    }
+    if by_radius == 0 {
         (Answer::Pass, detail)
     } else {
-        (Answer::NeedsApproval(approvals), detail)
+        (Answer::NeedsApproval(by_radius), detail)
     }
 }
 

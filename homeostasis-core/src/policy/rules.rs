@@ -131,12 +131,16 @@ impl Default for Policy {
 
 impl Policy {
     /// Whether an operator approved `plan`'s playbook, or each of its actions, beforehand.
+    ///
+    /// A playbook is named by its id. An action is named by itself or as `remediator.action`, and
+    /// one approved action does not vouch for the others of its plan.
     pub fn is_pre_approved(&self, plan: &Plan) -> bool {
-        self.pre_approved.contains(&plan.action_key())
-            || (!plan.steps.is_empty()
-                && plan
-                    .steps
-                    .iter()
-                    .all(|step| self.pre_approved.contains(&step.action)))
+        let listed = |name: &str| self.pre_approved.contains(name);
+        let by_playbook = plan.playbook.as_ref().is_some_and(|book| listed(&book.id));
+        let by_steps = !plan.steps.is_empty()
+            && plan.steps.iter().all(|step| {
+                listed(&step.action) || listed(&format!("{}.{}", plan.remediator, step.action))
+            });
+        by_playbook || by_steps
     }
 }

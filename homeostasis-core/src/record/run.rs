@@ -9,7 +9,7 @@ use crate::digest::Digest;
 use crate::error::ErrorReport;
 use crate::id::{IdempotencyKey, PlanId, RunId};
 use crate::port::FencingToken;
-use crate::record::EffectClass;
+use crate::record::{EffectClass, Plan};
 use crate::time::Timestamp;
 
 /// Forward or back.
@@ -272,17 +272,33 @@ impl RunState {
         }
     }
 
-    /// Why `intent` may not follow what is known; `None` if it may.
+    /// Why `intent` may not follow what is known of this run of `plan`; `None` if it may.
     ///
-    /// A settled step is not done again, attempts count up, a step that must not be repeated is
-    /// not, and only what may have happened is taken back.
-    pub(crate) fn objection(&self, intent: &StepIntent) -> Option<String> {
-        let Some(known) = self.phase(intent.phase).get(intent.step_idx) else {
+    /// The intent says of the step what the permitted plan says, a settled step is not done again,
+    /// attempts count up, a step that must not be repeated is not, and only what may have happened
+    /// is taken back.
+    pub(crate) fn objection(&self, plan: &Plan, intent: &StepIntent) -> Option<String> {
+        let known = self.phase(intent.phase).get(intent.step_idx);
+        let (Some(known), Some(step)) = (known, plan.steps.get(intent.step_idx)) else {
             return Some(format!(
                 "expected a step of the plan, which has {}",
-                self.steps.len()
+                plan.steps.len()
             ));
         };
+        // Recovery decides by the class whether to repeat, and the target by the key.
+        if intent.effect != step.effect {
+            return Some(format!(
+                "effect {}, expected the plan's {}",
+                intent.effect, step.effect
+            ));
+        }
+        let key = match intent.phase {
+            StepPhase::Do => IdempotencyKey::new(self.run, intent.step_idx),
+            StepPhase::Undo => IdempotencyKey::undo(self.run, intent.step_idx),
+        };
+        if intent.key != key {
+            return Some(format!("key {}, expected {key}", intent.key));
+        }
         if known.is_settled() {
             return Some("it is settled".to_owned());
         }

@@ -227,7 +227,7 @@ impl<'a> RunLog<'a> {
                 expired: grant.expires,
             });
         }
-        if let Some(reason) = self.state.objection(intent) {
+        if let Some(reason) = self.state.objection(self.plan, intent) {
             let step_idx = intent.step_idx;
             return Err(RunLogError::Sequence { step_idx, reason });
         }

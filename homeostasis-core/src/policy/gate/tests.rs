@@ -206,6 +206,87 @@ fn sev0_runs_only_what_is_pre_approved_and_never_across_regions() {
     assert_eq!(decide(&plan(), &facts), GateDecision::Escalated);
 }
 
+/// The most severe incidents asked one person where milder ones asked two.
+#[test]
+fn sev0_asks_no_fewer_people_than_the_radius_does() {
+    let case = Case::default();
+    let wide = Plan {
+        radius: BlastRadius::UNKNOWN,
+        ..plan()
+    };
+    for (plan, expected) in [(&wide, 2), (&plan(), 1)] {
+        let facts = GateFacts {
+            severity: Severity::Sev0,
+            ..case.facts()
+        };
+        assert!(matches!(
+            decide(plan, &facts),
+            GateDecision::NeedsApproval { approvals, .. } if approvals == expected
+        ));
+    }
+}
+
+#[test]
+fn one_instance_of_a_critical_service_needs_approval_unless_the_incident_is_grave() {
+    let mut case = Case::default();
+    let ask = |case: &Case, severity| {
+        let facts = GateFacts {
+            severity,
+            critical_service: true,
+            ..case.facts()
+        };
+        decide(&plan(), &facts)
+    };
+    for severity in [Severity::Sev2, Severity::Sev3] {
+        assert!(matches!(
+            ask(&case, severity),
+            GateDecision::NeedsApproval { approvals: 1, .. }
+        ));
+    }
+    assert_eq!(ask(&case, Severity::Sev1), GateDecision::Permitted);
+    case.policy
+        .pre_approved
+        .insert("restart_process".to_owned());
+    assert_eq!(ask(&case, Severity::Sev3), GateDecision::Permitted);
+}
+
+/// The name of a plan's first action vouched for all of them.
+#[test]
+fn pre_approval_covers_a_playbook_or_every_single_step() {
+    let allows = |names: &[&str], plan: &Plan| {
+        let policy = Policy {
+            pre_approved: names.iter().map(|name| (*name).to_owned()).collect(),
+            ..Policy::default()
+        };
+        policy.is_pre_approved(plan)
+    };
+    let one = plan();
+    let mut two = plan();
+    let mut drop = two.steps[0].clone();
+    drop.action = "drop_database".to_owned();
+    two.steps.push(drop);
+    for first in ["restart_process", "playbooks.restart_process"] {
+        assert!(allows(&[first], &one));
+        assert!(!allows(&[first], &two));
+        assert!(allows(&[first, "drop_database"], &two));
+        assert!(allows(&[first, "playbooks.drop_database"], &two));
+        assert!(!allows(&[first, "others.drop_database"], &two));
+    }
+    let mut book = two.clone();
+    book.playbook = Some(crate::record::PlaybookRef {
+        id: "rebuild".to_owned(),
+        version: "1".to_owned(),
+        hash: Digest::of("text"),
+    });
+    assert!(allows(&["rebuild"], &book));
+    assert!(!allows(&["rebuild"], &two));
+    let empty = Plan {
+        steps: Vec::new(),
+        ..plan()
+    };
+    assert!(!allows(&["playbooks"], &empty));
+}
+
 #[test]
 fn a_whole_service_needs_approval_unless_the_incident_is_grave() {
     let case = Case::default();

@@ -63,11 +63,15 @@ struct World {
 impl World {
     /// A plan with one idempotent step.
     fn new() -> Self {
+        Self::with_step_of(EffectClass::Idempotent)
+    }
+
+    fn with_step_of(effect: EffectClass) -> Self {
         let target = Target::service("orders").unwrap();
         let (id, incident) = (PlanId::from_u128(1), IncidentId::from_u128(2));
         let mut plan = Plan::new(id, incident, "test", "cure", target.clone());
         let mut step = PlanStep::new("cure", "cure", target);
-        step.effect = EffectClass::Idempotent;
+        step.effect = effect;
         plan.steps.push(step);
         Self {
             plan,
@@ -116,7 +120,10 @@ fn intent(phase: StepPhase, step_idx: usize, attempt: u32, effect: EffectClass) 
         step_idx,
         phase,
         attempt,
-        key: IdempotencyKey::new(RUN, step_idx),
+        key: match phase {
+            StepPhase::Do => IdempotencyKey::new(RUN, step_idx),
+            StepPhase::Undo => IdempotencyKey::undo(RUN, step_idx),
+        },
         effect,
         captured: serde_json::Value::Null,
         deadline: NOW + Duration::from_secs(30),
@@ -344,10 +351,38 @@ async fn what_must_not_be_repeated_is_not() {
     log.end(StepPhase::Do, 0, unknown()).await.unwrap();
     sequence(log.intend(attempt(2)).await);
 
+    let world = World::with_step_of(EffectClass::Opaque);
     let mut log = world.permitted();
     let opaque = |number| intent(StepPhase::Do, 0, number, EffectClass::Opaque);
     log.intend(opaque(1)).await.unwrap();
     sequence(log.intend(opaque(2)).await);
+}
+
+/// An executor that called an opaque step idempotent could have it repeated, and one with keys of
+/// its own could have the target do it twice.
+#[tokio::test]
+async fn an_intent_says_of_its_step_what_the_plan_says() {
+    let world = World::with_step_of(EffectClass::Opaque);
+    let mut log = world.permitted();
+    assert_eq!(
+        sequence(log.intend(attempt(1)).await),
+        "step 1: effect idempotent, expected the plan's opaque"
+    );
+    let honest = intent(StepPhase::Do, 0, 1, EffectClass::Opaque);
+    for key in [
+        IdempotencyKey::new(RUN, 1),
+        IdempotencyKey::undo(RUN, 0),
+        IdempotencyKey::new(RunId::from_u128(4), 0),
+    ] {
+        let forged = StepIntent {
+            key,
+            ..honest.clone()
+        };
+        let refusal = sequence(log.intend(forged).await);
+        assert!(refusal.starts_with("step 1: key "), "{refusal}");
+    }
+    assert!(world.journal.names().is_empty());
+    log.intend(honest).await.unwrap();
 }
 
 #[tokio::test]
