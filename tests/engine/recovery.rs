@@ -35,8 +35,8 @@ fn no_grace() -> homeostasis::EngineSettings {
 
 #[tokio::test(start_paused = true)]
 async fn a_second_life_finishes_what_the_first_began() {
-    // Before the step began, and after it ended, a second life carries on to the close.
-    for last in ["opened", "diagnosed", "planned", "step_ended", "run_ended"] {
+    // Before the step began, and after it ended; the test below dies at every write.
+    for last in ["opened", "step_ended", "run_ended"] {
         let world = Arc::new(World::default());
         let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
         world.fall_ill("a");
