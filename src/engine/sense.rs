@@ -142,9 +142,13 @@ impl Worker {
 
 /// The detector's own task: one job after another, each within its deadline.
 async fn work(shared: Arc<Shared>, mut detector: Box<dyn Detector>, mut jobs: mpsc::Receiver<Job>) {
-    // A detector that panics already here is blamed at its first batch.
-    let interest = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| detector.interest()))
-        .unwrap_or(Interest::all());
+    let asked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| detector.interest()));
+    let interest = asked.unwrap_or_else(|_| {
+        let report =
+            ErrorReport::message(ErrorKind::Permanent, "panicked when asked what it wants");
+        shared.blame("detector", detector.name(), &report);
+        Interest::all()
+    });
     loop {
         let job = tokio::select! {
             biased;
