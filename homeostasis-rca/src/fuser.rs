@@ -74,7 +74,8 @@ const MAX_HYPOTHESES: usize = 16;
 ///    dead process, a leak, a full disk, a busy CPU, a bad deployment explain slowness and errors
 ///    of the same service; any illness of a callee explains slowness, errors and the harm after a
 ///    change of its callers (and half of their growth, since waiting requests hold memory), unless
-///    the callee fell ill clearly later. So the deepest anomalous callee wins. Symptom findings do
+///    the callee fell ill clearly later, and not more evidence than its own illness shows. So the
+///    deepest callee that is ill enough wins. Symptom findings do
 ///    the same with the certainty they state; the stronger of both counts, not the sum.
 /// 5. Causes of one target may be true together and do not compete; causes of different services
 ///    do, and with them the possibility that none is true: the confidence of a cause is
@@ -107,6 +108,16 @@ struct Group {
 }
 
 impl Group {
+    /// How much of the evidence an illness elsewhere of this strength can account for, 0 to 1: a
+    /// callee that stumbles does not explain a caller that falls.
+    fn outdone_by(&self, nats: f64) -> f64 {
+        if self.evidence > 0.0 {
+            (nats / self.evidence).clamp(0.0, 1.0)
+        } else {
+            1.0
+        }
+    }
+
     /// Before anything is explained away.
     fn alone(&self) -> f64 {
         self.prior + self.evidence + self.context
@@ -284,7 +295,7 @@ impl LogOddsFuser {
         let waits = topology.depends_on(&effect.service, &other.service)
             && !topology.depends_on(&other.service, &effect.service);
         if waits {
-            sure * explained_by_callee(&effect.cause)
+            sure * explained_by_callee(&effect.cause) * effect.outdone_by(other.evidence)
         } else {
             0.0
         }
@@ -307,7 +318,9 @@ impl LogOddsFuser {
                     .filter(|f| f.role == Role::Symptom && f.log_likelihood_ratio < 0.0)
                     .map(|finding| {
                         let sure = 1.0 - finding.log_likelihood_ratio.exp();
-                        let share = sure * explained_by_callee(&effect.cause);
+                        let nats = finding.log_likelihood_ratio.abs();
+                        let share =
+                            sure * explained_by_callee(&effect.cause) * effect.outdone_by(nats);
                         (finding.explanation.clone(), share)
                     });
                 by_groups.chain(by_symptoms).fold(None, |best, next| {
@@ -550,20 +563,24 @@ mod tests {
 
     #[test]
     fn a_circle_of_calls_explains_nothing() {
-        let findings = || {
-            vec![
-                finding("x", "a", "error_rate", 6.0),
-                finding("x", "b", "error_rate", 3.0),
-            ]
-        };
-        let config = LogOddsConfig::default;
         let circle = topology_of(&[("a", &["b"]), ("b", &["a"])]);
-        let best = |topology| {
-            let diagnosis = fuse_in(topology, config(), findings());
-            diagnosis.hypotheses[0].target.to_string()
-        };
-        assert_eq!(best(circle), "a");
-        assert_eq!(best(topology_of(&[("a", &["b"])])), "b");
+        assert_eq!(blamed_of(circle, 5.0), "a");
+        assert_eq!(blamed_of(topology_of(&[("a", &["b"])]), 5.0), "b");
+    }
+
+    #[test]
+    fn a_callee_that_stumbles_does_not_explain_a_caller_that_falls() {
+        assert_eq!(blamed_of(topology_of(&[("a", &["b"])]), 2.5), "a");
+    }
+
+    /// Who is blamed if the caller `a` fails with 6 nats and `b` with `nats`.
+    fn blamed_of(topology: Topology, nats: f64) -> String {
+        let findings = vec![
+            finding("x", "a", "error_rate", 6.0),
+            finding("x", "b", "error_rate", nats),
+        ];
+        let diagnosis = fuse_in(topology, LogOddsConfig::default(), findings);
+        diagnosis.hypotheses[0].target.to_string()
     }
 
     #[test]
