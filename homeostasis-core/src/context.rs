@@ -1,9 +1,10 @@
 //! What every stage is given: identity, time, chance, deadline, cancellation, and what was seen.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -31,21 +32,29 @@ pub struct Cancellation {
 #[derive(Debug, Default)]
 struct CancelState {
     cancelled: AtomicBool,
-    wakers: Mutex<Vec<Waker>>,
+    waiting: Mutex<Waiting>,
+}
+
+/// One entry for each future that waits now; it leaves with the future.
+#[derive(Debug, Default)]
+struct Waiting {
+    wakers: BTreeMap<u64, Waker>,
+    next: u64,
+}
+
+impl CancelState {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Cancellation {
     /// Asks everyone to stop; repeating it changes nothing.
     pub fn cancel(&self) {
         self.shared.cancelled.store(true, Ordering::SeqCst);
-        let wakers = std::mem::take(
-            &mut *self
-                .shared
-                .wakers
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
-        wakers.into_iter().for_each(Waker::wake);
+        // Taken out first: a waker may drop a future that waits here.
+        let wakers = std::mem::take(&mut self.shared.waiting().wakers);
+        wakers.into_values().for_each(Waker::wake);
     }
 
     /// Whether somebody asked to stop.
@@ -53,26 +62,45 @@ impl Cancellation {
         self.shared.cancelled.load(Ordering::SeqCst)
     }
 
-    /// Completes once somebody asked to stop. Cancel-safe.
+    /// Completes once somebody asked to stop. Cancel-safe: a dropped future leaves nothing behind.
     pub async fn cancelled(&self) {
-        poll_fn(|cx| {
-            if self.is_cancelled() {
-                return Poll::Ready(());
-            }
-            let mut wakers = self
-                .shared
-                .wakers
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            if self.is_cancelled() {
-                return Poll::Ready(());
-            }
-            if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
-                wakers.push(cx.waker().clone());
-            }
-            Poll::Pending
-        })
-        .await;
+        let mut waiter = Waiter {
+            shared: &self.shared,
+            entry: None,
+        };
+        poll_fn(|cx| waiter.poll(cx.waker())).await;
+    }
+}
+
+/// A future's place among those who wait.
+struct Waiter<'a> {
+    shared: &'a CancelState,
+    entry: Option<u64>,
+}
+
+impl Waiter<'_> {
+    fn poll(&mut self, waker: &Waker) -> Poll<()> {
+        let mut waiting = self.shared.waiting();
+        // Asked under the lock: whoever cancels takes the wakers after the flag is set.
+        if self.shared.cancelled.load(Ordering::SeqCst) {
+            return Poll::Ready(());
+        }
+        let entry = *self.entry.get_or_insert(waiting.next);
+        waiting.next = waiting.next.max(entry + 1);
+        let replaced = waiting.wakers.insert(entry, waker.clone());
+        drop(waiting);
+        // A waker may run code of its own when it is dropped, so not under the lock.
+        drop(replaced);
+        Poll::Pending
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        if let Some(entry) = self.entry {
+            let left = self.shared.waiting().wakers.remove(&entry);
+            drop(left);
+        }
     }
 }
 
@@ -274,6 +302,29 @@ mod tests {
         assert_eq!(a.rng(1).next_u64(), a.clone().rng(1).next_u64());
         assert_ne!(a.rng(1).next_u64(), b.rng(1).next_u64());
         assert_ne!(a.rng(1).next_u64(), a.rng(2).next_u64());
+    }
+
+    /// Each task that once waited left its waker behind until somebody cancelled.
+    #[test]
+    fn a_future_that_no_longer_waits_leaves_nothing_behind() {
+        let cancellation = Cancellation::default();
+        let n_waiting = || cancellation.shared.waiting().wakers.len();
+        let mut task = std::task::Context::from_waker(Waker::noop());
+        for _ in 0..3 {
+            let mut first = std::pin::pin!(cancellation.cancelled());
+            let mut second = std::pin::pin!(cancellation.cancelled());
+            for _ in 0..2 {
+                assert!(first.as_mut().poll(&mut task).is_pending());
+                assert!(second.as_mut().poll(&mut task).is_pending());
+            }
+            assert_eq!(n_waiting(), 2);
+        }
+        assert_eq!(n_waiting(), 0);
+        let mut last = std::pin::pin!(cancellation.cancelled());
+        assert!(last.as_mut().poll(&mut task).is_pending());
+        cancellation.cancel();
+        assert_eq!(n_waiting(), 0);
+        assert!(last.as_mut().poll(&mut task).is_ready());
     }
 
     #[tokio::test]

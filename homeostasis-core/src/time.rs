@@ -153,6 +153,20 @@ impl<'de> Deserialize<'de> for Timestamp {
 /// The whole engine runs on this port, so that it runs unchanged under simulated time.
 /// *Guarantee:* `now` never goes back by more than the host's wall clock does; code that measures
 /// intervals must tolerate a jump ([`Timestamp::since`] never goes negative).
+///
+/// # Jumps
+/// What must outlive a process is kept as instants of wall time: permits, approvals, limits, breakers
+/// and leases are measured with `now`, and not with a monotonic clock. When the wall clock jumps
+/// - **forward**, what was to expire expires at once: an open permit lets no further step begin (one
+///   that began may end), an unanswered approval is a refusal, a lease may be taken over, and the
+///   older fencing token is then refused by the store. A deferral, a pause, a cool-down and the rest
+///   between two runs end early, and counted runs leave their window.
+/// - **back**, the same last longer, by as much as it jumped: permits, leases and approvals are good
+///   for longer, deferrals, cool-downs and rests go on.
+///
+/// An interval that would be negative counts as zero. `sleep` measures as the implementation does;
+/// time limits of calls are sleeps, so with a monotonic one a jump does not touch them. A host whose
+/// clock may jump far keeps it disciplined, or lends the engine a clock that does not jump.
 pub trait Clock: fmt::Debug + Send + Sync {
     /// The current instant.
     fn now(&self) -> Timestamp;

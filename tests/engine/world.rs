@@ -284,6 +284,15 @@ impl Remediator for Doctor {
                     reason,
                 });
             }
+            StepState::Ended {
+                outcome: StepOutcome::Unknown { reason },
+                ..
+            } => {
+                return Ok(Outcome::Unknown {
+                    step_idx: 0,
+                    reason: reason.clone(),
+                });
+            }
             StepState::Ended { .. } => return Ok(Outcome::Completed),
         }
         let intent = StepIntent {

@@ -9,7 +9,7 @@ use crate::id::{PlanId, RunId};
 use crate::policy::{Approval, GateDecision};
 use crate::record::{
     Anomaly, BlastRadius, EventKind, HealEvent, Inverse, Outcome, Resolution, RunState, Severity,
-    Verdict, VerdictKind,
+    StepPhase, Verdict, VerdictKind,
 };
 use crate::time::Timestamp;
 
@@ -240,6 +240,7 @@ impl Incident {
                 return Ok(None);
             }
             (EventKind::RunEnded { run, outcome }, Phase::Running { run: open }) if run == open => {
+                self.expect_settled(event, *run, StepPhase::Do, outcome)?;
                 self.end_run(*run, outcome, event.at)
             }
             (
@@ -256,6 +257,7 @@ impl Incident {
             (EventKind::UndoEnded { run, outcome }, Phase::Undoing { run: open })
                 if run == open =>
             {
+                self.expect_settled(event, *run, StepPhase::Undo, outcome)?;
                 if let Some(state) = self.run_mut(*run) {
                     state.undo_outcome = Some(outcome.clone());
                 }
@@ -349,6 +351,35 @@ impl Incident {
         plan.steps.iter().zip(&state.steps).any(|(step, known)| {
             known.may_have_happened() && matches!(step.inverse, Inverse::Captured(_))
         })
+    }
+
+    /// An outcome is not believed: it is complete if the journal says so of every step.
+    fn expect_settled(
+        &self,
+        event: &HealEvent,
+        run: RunId,
+        phase: StepPhase,
+        outcome: &Outcome,
+    ) -> Result<(), IllegalTransition> {
+        if *outcome != Outcome::Completed {
+            return Ok(());
+        }
+        let state = self.run(run);
+        let Some((state, plan)) = state.and_then(|state| Some((state, self.plan(state.plan)?)))
+        else {
+            return Err(self.illegal(event, "the run has no plan"));
+        };
+        match state.unsettled(plan, phase) {
+            Some(step_idx) => {
+                let back = match phase {
+                    StepPhase::Do => "",
+                    StepPhase::Undo => "the undo of ",
+                };
+                let reason = format!("completed, but {back}step {} is not settled", step_idx + 1);
+                Err(self.illegal(event, &reason))
+            }
+            None => Ok(()),
+        }
     }
 
     fn expect_plan(

@@ -93,6 +93,26 @@ impl Walk {
                 assert_eq!(last, Some(VerdictKind::Success), "healed without a proof");
             }
             EventKind::Closed { .. } => assert!(!before.is_in_flight(), "closed in flight"),
+            EventKind::RunEnded {
+                run,
+                outcome: Outcome::Completed,
+            } => {
+                for step_idx in 0..self.plan_of(before, *run).steps.len() {
+                    let settled = self.last_outcome_settles(*run, step_idx, StepPhase::Do);
+                    assert!(settled, "completed without step {step_idx}");
+                }
+            }
+            EventKind::UndoEnded {
+                run,
+                outcome: Outcome::Completed,
+            } => {
+                for (step_idx, step) in self.plan_of(before, *run).steps.iter().enumerate() {
+                    let due = matches!(step.inverse, Inverse::Captured(_))
+                        && self.may_have_happened(*run, step_idx);
+                    let settled = self.last_outcome_settles(*run, step_idx, StepPhase::Undo);
+                    assert!(!due || settled, "taken back without step {step_idx}");
+                }
+            }
             _ => {}
         }
     }
@@ -220,8 +240,38 @@ impl Walk {
         begun || happened
     }
 
+    fn plan_of<'a>(&self, state: &'a Incident, run: RunId) -> &'a Plan {
+        state.plan(state.run(run).unwrap().plan).unwrap()
+    }
+
+    /// From the events: whether the last word on a step is that it was done or not needed.
+    fn last_outcome_settles(&self, of: RunId, idx: usize, wanted: StepPhase) -> bool {
+        let last = self
+            .events
+            .iter()
+            .rev()
+            .find_map(|event| match &event.kind {
+                EventKind::StepIntended { run, intent }
+                    if (*run, intent.step_idx, intent.phase) == (of, idx, wanted) =>
+                {
+                    Some(false)
+                }
+                EventKind::StepEnded {
+                    run,
+                    step_idx,
+                    phase,
+                    outcome,
+                } if (*run, *step_idx, *phase) == (of, idx, wanted) => Some(matches!(
+                    outcome,
+                    StepOutcome::Done { .. } | StepOutcome::Skipped { .. }
+                )),
+                _ => None,
+            });
+        last == Some(true)
+    }
+
     fn can_be_taken_back(&self, state: &Incident, run: RunId) -> bool {
-        let plan = state.plan(state.run(run).unwrap().plan).unwrap();
+        let plan = self.plan_of(state, run);
         plan.steps.iter().enumerate().any(|(step_idx, step)| {
             matches!(step.inverse, Inverse::Captured(_)) && self.may_have_happened(run, step_idx)
         })
@@ -387,6 +437,53 @@ fn two_plans_with_one_id_are_refused() {
         .take(&walk.next_event(EventKind::Planned { plans: twins }))
         .unwrap_err();
     assert!(illegal.reason.ends_with("comes twice"), "{illegal}");
+}
+
+/// An executor that did nothing could say that it was through, and that it had taken it back.
+#[test]
+fn a_claim_of_completion_is_held_against_the_steps() {
+    let mut walk = Walk::begin();
+    // One plan with one step: idempotent, captured.
+    let one_plan = plans(&mut Tape::new(vec![1, 0, 0, 1]));
+    let run = RunId::from_u128(0);
+    let [forward, back] =
+        [StepPhase::Do, StepPhase::Undo].map(|phase| intent(run, 0, phase, 1, &one_plan[0]));
+    let done = |phase| EventKind::StepEnded {
+        run,
+        step_idx: 0,
+        phase,
+        outcome: StepOutcome::Done {
+            output: serde_json::Value::Null,
+        },
+    };
+    let completed = || EventKind::RunEnded {
+        run,
+        outcome: Outcome::Completed,
+    };
+    let taken_back = || EventKind::UndoEnded {
+        run,
+        outcome: Outcome::Completed,
+    };
+    walk.run_first(one_plan);
+    let refused = |walk: &mut Walk, kind| {
+        let event = walk.next_event(kind);
+        walk.take(&event).unwrap_err().reason
+    };
+    let expected = "completed, but step 1 is not settled";
+    assert_eq!(refused(&mut walk, completed()), expected);
+    walk.take(&walk.next_event(forward)).unwrap();
+    assert_eq!(refused(&mut walk, completed()), expected);
+    walk.take(&walk.next_event(done(StepPhase::Do))).unwrap();
+    walk.take(&walk.next_event(completed())).unwrap();
+    let verdict = crate::record::Verdict::new(VerdictKind::Failed, walk.state.updated_at, "ill");
+    walk.take(&walk.next_event(EventKind::Verified { run, verdict }))
+        .unwrap();
+    let expected = "completed, but the undo of step 1 is not settled";
+    assert_eq!(refused(&mut walk, taken_back()), expected);
+    walk.take(&walk.next_event(back)).unwrap();
+    assert_eq!(refused(&mut walk, taken_back()), expected);
+    walk.take(&walk.next_event(done(StepPhase::Undo))).unwrap();
+    walk.take(&walk.next_event(taken_back())).unwrap();
 }
 
 /// The cycle took an executor's word for the class and the key of a step.

@@ -315,7 +315,19 @@ fn work(tape: &mut Tape, state: &Incident, run: RunId, phase: StepPhase) -> Even
             token: known.token.next(),
         };
     }
-    let outcome = outcome(tape);
+    let mut outcome = outcome(tape);
+    if outcome == Outcome::Completed
+        && let Some(step_idx) = known.unsettled(plan, phase)
+    {
+        let step = &known.phase(phase)[step_idx];
+        if let Some(event) = step_event(tape, known, step, step_idx, phase, plan) {
+            return event;
+        }
+        outcome = Outcome::Failed {
+            step_idx,
+            report: report(),
+        };
+    }
     match phase {
         StepPhase::Do => EventKind::RunEnded { run, outcome },
         StepPhase::Undo => EventKind::UndoEnded { run, outcome },

@@ -9,7 +9,7 @@ use crate::flags::{Flags, Mode};
 use crate::id::RunId;
 use crate::policy::{BreakerPhase, BreakerState, Limit, Permit, Policy};
 use crate::port::Lease;
-use crate::record::{BlastRadius, Plan, RadiusLevel, Severity};
+use crate::record::{BlastRadius, Plan, RadiusLevel, Severity, StepPhase};
 use crate::time::Timestamp;
 
 /// What the effects are for.
@@ -22,6 +22,26 @@ pub enum Purpose {
     Resume,
     /// Taking a run back: what was done may always be undone, unless everything is stopped.
     Undo,
+}
+
+impl Purpose {
+    /// The steps a permit for this purpose covers: forward ones, or those that take back.
+    pub fn phase(self) -> StepPhase {
+        match self {
+            Self::Execute | Self::Resume => StepPhase::Do,
+            Self::Undo => StepPhase::Undo,
+        }
+    }
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Execute => "execute",
+            Self::Resume => "resume",
+            Self::Undo => "undo",
+        })
+    }
 }
 
 /// A granted approval.
@@ -213,13 +233,14 @@ impl fmt::Display for GateRecord {
 #[must_use = "a clearance without a lease permits nothing"]
 pub struct Clearance {
     plan_hash: Digest,
+    purpose: Purpose,
     expires: Timestamp,
 }
 
 impl Clearance {
     /// The permit for `run` under `lease`.
     pub fn with_lease(self, run: RunId, lease: Lease) -> Permit {
-        Permit::new(self.plan_hash, run, lease, self.expires)
+        Permit::new(self.plan_hash, self.purpose, run, lease, self.expires)
     }
 }
 
@@ -265,6 +286,7 @@ impl Gate {
         }
         let clearance = Clearance {
             plan_hash: plan.hash(),
+            purpose: facts.purpose,
             expires: facts.now + facts.policy.permit_ttl,
         };
         (

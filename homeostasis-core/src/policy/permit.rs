@@ -3,14 +3,24 @@
 use crate::digest::Digest;
 use crate::error::ErrorKind;
 use crate::id::RunId;
-use crate::port::Lease;
+use crate::policy::Purpose;
+use crate::port::{FencingToken, Lease};
+use crate::record::StepPhase;
 use crate::time::Timestamp;
 
 /// The right to execute one plan, once.
 ///
 /// It is made by the [`Gate`](crate::policy::Gate) and nowhere else; it cannot be copied, and
-/// executing consumes it. It is bound to the plan's hash, the run, the lease on the target and an
-/// expiry: a plan that changed after it was permitted has no permit.
+/// executing consumes it. It is bound to the plan's hash, the purpose, the run, the lease on the
+/// target and an expiry: a plan that changed after it was permitted has no permit, and a permit to
+/// execute does not permit to take back.
+///
+/// # What it does not prove
+/// The gate is public and pure: whoever asks it with facts of their own gets a permit for those
+/// facts. What such a permit cannot do is pass the engine's [`RunLog`](crate::stage::RunLog): that
+/// accepts only one whose run, plan hash and lease token are those the journal opened, and an event
+/// with an older token is refused by the store. A permit guards against mistakes of the code that
+/// carries plans out; it is no barrier against code of the same process that means harm.
 ///
 /// It is redeemed for the run and the plan it was made for:
 ///
@@ -26,7 +36,7 @@ use crate::time::Timestamp;
 ///
 /// ```compile_fail,E0451
 /// use homeostasis::core::policy::Permit;
-/// let forged = Permit { plan_hash: todo!(), run: todo!(), lease: todo!(), expires: todo!() };
+/// let forged = Permit { plan_hash: todo!(), purpose: todo!(), run: todo!(), lease: todo!(), expires: todo!() };
 /// ```
 ///
 /// nor copy one it was given:
@@ -52,6 +62,7 @@ use crate::time::Timestamp;
 #[must_use = "a permit that is dropped permits nothing"]
 pub struct Permit {
     plan_hash: Digest,
+    purpose: Purpose,
     run: RunId,
     lease: Lease,
     expires: Timestamp,
@@ -77,6 +88,25 @@ pub enum PermitError {
         /// The run it was shown for.
         shown: RunId,
     },
+    /// The lease is not the one the journal opened or resumed the run with.
+    #[error("the permit is for lease {permitted}, the journal has {held}")]
+    OtherLease {
+        /// The token of the permit's lease.
+        permitted: FencingToken,
+        /// The token the journal has for the run.
+        held: FencingToken,
+    },
+    /// It permits to go forward and was shown for taking back, or the other way round.
+    #[error("the permit is to {permitted}, it does not cover {} steps", match .shown {
+        StepPhase::Do => "forward",
+        StepPhase::Undo => "undo",
+    })]
+    OtherPurpose {
+        /// What the permit is for.
+        permitted: Purpose,
+        /// The steps it was shown for.
+        shown: StepPhase,
+    },
     /// It is too late.
     #[error("the permit expired at {expired}")]
     Expired {
@@ -95,11 +125,32 @@ impl PermitError {
 /// What remains of a permit once it is redeemed: what each step is checked against.
 #[derive(Debug)]
 pub struct Grant {
+    pub(crate) purpose: Purpose,
     pub(crate) lease: Lease,
     pub(crate) expires: Timestamp,
 }
 
 impl Grant {
+    /// What the effects are for.
+    pub fn purpose(&self) -> Purpose {
+        self.purpose
+    }
+
+    /// Whether it covers steps of `phase`.
+    ///
+    /// # Errors
+    /// If the permit was for the other direction.
+    pub fn covers(&self, phase: StepPhase) -> Result<(), PermitError> {
+        if self.purpose.phase() == phase {
+            Ok(())
+        } else {
+            Err(PermitError::OtherPurpose {
+                permitted: self.purpose,
+                shown: phase,
+            })
+        }
+    }
+
     /// The lease the steps are fenced with.
     pub fn lease(&self) -> &Lease {
         &self.lease
@@ -114,12 +165,14 @@ impl Grant {
 impl Permit {
     pub(in crate::policy) fn new(
         plan_hash: Digest,
+        purpose: Purpose,
         run: RunId,
         lease: Lease,
         expires: Timestamp,
     ) -> Self {
         Self {
             plan_hash,
+            purpose,
             run,
             lease,
             expires,
@@ -134,6 +187,11 @@ impl Permit {
     /// Which plan it is for.
     pub fn plan_hash(&self) -> Digest {
         self.plan_hash
+    }
+
+    /// What the effects are for.
+    pub fn purpose(&self) -> Purpose {
+        self.purpose
     }
 
     /// The lease on the target.
@@ -169,6 +227,7 @@ impl Permit {
             });
         }
         Ok(Grant {
+            purpose: self.purpose,
             lease: self.lease,
             expires: self.expires,
         })

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::record::Severity;
+use crate::record::bounds::{at_most, finite, short};
 use crate::signal::SeriesKey;
 use crate::target::Target;
 use crate::time::Timestamp;
@@ -194,6 +195,9 @@ impl Anomaly {
     }
 
     /// The post-conditions the engine checks of what a detector returns, as a sentence if broken.
+    ///
+    /// Every number is finite, because the journal cannot hold another; texts have at most 4096
+    /// characters.
     pub fn violation(&self) -> Option<String> {
         if self.detector.is_empty() {
             return Some("an anomaly without the name of its detector".to_owned());
@@ -213,19 +217,80 @@ impl Anomaly {
         if self.explanation.trim().is_empty() {
             return Some("an anomaly without an explanation".to_owned());
         }
-        if self.series.len() > Self::MAX_POINTS {
-            return Some(format!(
-                "{} points, expected at most {}",
-                self.series.len(),
-                Self::MAX_POINTS
-            ));
-        }
-        None
+        let (low, high) = match &self.expected {
+            Expectation::Between { low, high } => (*low, *high),
+            Expectation::Words(_) => (None, None),
+        };
+        let words = match &self.expected {
+            Expectation::Words(words) => words.as_str(),
+            Expectation::Between { .. } => "",
+        };
+        at_most("points", self.series.len(), Self::MAX_POINTS)
+            .or_else(|| finite("observed", self.observed?))
+            .or_else(|| finite("the lower bound expected", low?))
+            .or_else(|| finite("the upper bound expected", high?))
+            .or_else(|| {
+                let mut points = self.series.iter();
+                points.find_map(|(at, value)| finite(&format!("the point at {at}"), *value))
+            })
+            .or_else(|| short("an explanation", &self.explanation))
+            .or_else(|| short("an expectation", words))
     }
 }
 
 impl fmt::Display for Anomaly {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.target, self.explanation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// JSON writes NaN as null, and an event with null for a number cannot be read back.
+    #[test]
+    fn what_the_journal_cannot_hold_is_a_violation() {
+        let anomaly = || {
+            let target = Target::service("orders").unwrap();
+            let subject = Subject::Health("live".to_owned());
+            Anomaly::new("test", target, subject, Timestamp::EPOCH).saying("it is ill")
+        };
+        let broken = |breaks: &dyn Fn(&mut Anomaly)| {
+            let mut anomaly = anomaly();
+            breaks(&mut anomaly);
+            anomaly.violation().unwrap_or_default()
+        };
+        let between = |low, high| Expectation::Between { low, high };
+        assert_eq!(broken(&|_| {}), "");
+        let long = "é".repeat(4096);
+        assert_eq!(broken(&|anomaly| anomaly.explanation.clone_from(&long)), "");
+        let cases: [(&str, &dyn Fn(&mut Anomaly)); 7] = [
+            ("observed = NaN", &|anomaly| {
+                anomaly.observed = Some(f64::NAN);
+            }),
+            ("observed = inf", &|anomaly| {
+                anomaly.observed = Some(f64::INFINITY);
+            }),
+            ("lower bound", &|anomaly| {
+                anomaly.expected = between(Some(f64::NEG_INFINITY), None);
+            }),
+            ("upper bound", &|anomaly| {
+                anomaly.expected = between(None, Some(f64::NAN));
+            }),
+            ("the point at 1970", &|anomaly| {
+                anomaly.series = vec![(Timestamp::EPOCH, 1.0), (Timestamp::EPOCH, f64::NAN)];
+            }),
+            ("explanation of 4097 characters", &|anomaly| {
+                anomaly.explanation = format!("{long}!");
+            }),
+            ("expectation of 4097 characters", &|anomaly| {
+                anomaly.expected = Expectation::Words(format!("{long}!"));
+            }),
+        ];
+        for (complaint, breaks) in cases {
+            let said = broken(breaks);
+            assert!(said.contains(complaint), "{complaint}: {said:?}");
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::condition::Condition;
+use crate::record::bounds::{DAY, HOUR, MILLISECOND, at_most, finite, within};
 use crate::target::Target;
 use crate::unit::Ratio;
 
@@ -46,6 +47,26 @@ pub enum Criterion {
     },
 }
 
+impl Criterion {
+    fn violation(&self) -> Option<String> {
+        let (window, broken) = match self {
+            Self::Metric {
+                window,
+                consecutive,
+                ..
+            } => (window, within("consecutive", *consecutive, 1..=u32::MAX)),
+            Self::Health { window, .. } => (window, None),
+            Self::Comparison {
+                window, comparison, ..
+            } => {
+                let (Comparison::AtMost(times) | Comparison::AtLeast(times)) = comparison;
+                (window, finite("comparison", *times))
+            }
+        };
+        broken.or_else(|| within("window", *window, Duration::ZERO..=DAY))
+    }
+}
+
 /// How a metric may relate to its baseline.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -68,6 +89,29 @@ pub struct VerificationSpec {
     pub watch: Duration,
     /// How far apart two looks are.
     pub interval: Duration,
+}
+
+impl VerificationSpec {
+    /// Criteria a plan may have.
+    pub const MAX_CRITERIA: usize = 64;
+
+    /// The post-conditions the engine checks as part of a plan's, as a sentence if broken.
+    ///
+    /// At most [`MAX_CRITERIA`](Self::MAX_CRITERIA) criteria, with windows of at most 24 h and
+    /// finite numbers; a wait of at most 1 h, a watch of at most 24 h, looks 1 ms to 1 h apart.
+    pub fn violation(&self) -> Option<String> {
+        at_most("criteria", self.criteria.len(), Self::MAX_CRITERIA)
+            .or_else(|| within("wait", self.wait, Duration::ZERO..=HOUR))
+            .or_else(|| within("watch", self.watch, Duration::ZERO..=DAY))
+            .or_else(|| within("interval", self.interval, MILLISECOND..=HOUR))
+            .or_else(|| {
+                let mut criteria = self.criteria.iter().enumerate();
+                criteria.find_map(|(idx, criterion)| {
+                    let broken = criterion.violation()?;
+                    Some(format!("criterion {}: {broken}", idx + 1))
+                })
+            })
+    }
 }
 
 impl Default for VerificationSpec {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::record::bounds::{at_most, finite, short};
 use crate::target::Target;
 use crate::time::Timestamp;
 use crate::unit::Confidence;
@@ -74,6 +75,14 @@ pub struct Proof {
     pub statement: String,
 }
 
+impl Proof {
+    fn violation(&self) -> Option<String> {
+        short("a kind of proof", &self.kind)
+            .or_else(|| short("a proof's reference", &self.reference))
+            .or_else(|| short("a proof's statement", &self.statement))
+    }
+}
+
 /// One piece of evidence from one analyzer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -134,13 +143,16 @@ impl Finding {
         self
     }
 
+    /// Proofs a finding may rest on.
+    pub const MAX_PROOFS: usize = 64;
+
     /// The post-conditions the engine checks of what an analyzer returns, as a sentence if broken.
+    ///
+    /// A cause is named and proven, the ratio is finite, there are at most
+    /// [`MAX_PROOFS`](Self::MAX_PROOFS) proofs, and each text has at most 4096 characters.
     pub fn violation(&self) -> Option<String> {
-        if !self.log_likelihood_ratio.is_finite() {
-            return Some(format!(
-                "log likelihood ratio = {}, expected a finite number",
-                self.log_likelihood_ratio
-            ));
+        if let Some(broken) = finite("log likelihood ratio", self.log_likelihood_ratio) {
+            return Some(broken);
         }
         if self.role == Role::Cause && self.proofs.is_empty() {
             return Some(format!("cause {:?} without a proof", self.cause));
@@ -148,7 +160,10 @@ impl Finding {
         if self.cause.is_empty() {
             return Some("a finding that names no cause".to_owned());
         }
-        None
+        at_most("proofs", self.proofs.len(), Self::MAX_PROOFS)
+            .or_else(|| short("a cause", &self.cause))
+            .or_else(|| short("an explanation", &self.explanation))
+            .or_else(|| self.proofs.iter().find_map(Proof::violation))
     }
 }
 
@@ -167,6 +182,18 @@ pub struct Hypothesis {
     pub evidence: Vec<Finding>,
     /// One sentence for people.
     pub explanation: String,
+}
+
+impl Hypothesis {
+    fn violation(&self) -> Option<String> {
+        if self.cause.is_empty() {
+            return Some("it names no cause".to_owned());
+        }
+        at_most("findings", self.evidence.len(), Diagnosis::MAX_EVIDENCE)
+            .or_else(|| short("a cause", &self.cause))
+            .or_else(|| short("an explanation", &self.explanation))
+            .or_else(|| self.evidence.iter().find_map(Finding::violation))
+    }
 }
 
 impl fmt::Display for Hypothesis {
@@ -193,6 +220,33 @@ impl Diagnosis {
         }
     }
 
+    /// Hypotheses a diagnosis may have.
+    pub const MAX_HYPOTHESES: usize = 64;
+
+    /// Findings one hypothesis may rest on.
+    pub const MAX_EVIDENCE: usize = 1024;
+
+    /// The post-conditions the engine checks of what a fuser returns, as a sentence if broken.
+    ///
+    /// At most [`MAX_HYPOTHESES`](Self::MAX_HYPOTHESES) hypotheses, each naming its cause and
+    /// resting on at most [`MAX_EVIDENCE`](Self::MAX_EVIDENCE) findings that keep
+    /// [theirs](Finding::violation); each text has at most 4096 characters; without a hypothesis
+    /// there is an abstention.
+    pub fn violation(&self) -> Option<String> {
+        if self.hypotheses.is_empty() && self.abstained.is_none() {
+            return Some("a diagnosis without a hypothesis or an abstention".to_owned());
+        }
+        at_most("hypotheses", self.hypotheses.len(), Self::MAX_HYPOTHESES)
+            .or_else(|| short("an abstention", self.abstained.as_deref()?))
+            .or_else(|| {
+                let mut ranked = self.hypotheses.iter().enumerate();
+                ranked.find_map(|(idx, hypothesis)| {
+                    let broken = hypothesis.violation()?;
+                    Some(format!("hypothesis {}: {broken}", idx + 1))
+                })
+            })
+    }
+
     /// The best hypothesis, unless it abstained.
     pub fn root_cause(&self) -> Option<&Hypothesis> {
         if self.abstained.is_some() {
@@ -210,5 +264,78 @@ impl fmt::Display for Diagnosis {
             (None, Some(reason)) => write!(f, "no root cause named: {reason}"),
             (None, None) => f.write_str("no root cause named"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding() -> Finding {
+        let target = Target::service("orders").unwrap();
+        let category = Category::ApplicationError;
+        Finding::new("test", target, "illness", category, Role::Cause, 2.0).proven_by(Proof {
+            kind: "series".to_owned(),
+            reference: "up".to_owned(),
+            at: None,
+            statement: "up = 0".to_owned(),
+        })
+    }
+
+    fn hypothesis() -> Hypothesis {
+        Hypothesis {
+            target: Target::service("orders").unwrap(),
+            cause: "illness".to_owned(),
+            category: Category::ApplicationError,
+            confidence: Confidence::ONE,
+            evidence: vec![finding()],
+            explanation: String::new(),
+        }
+    }
+
+    fn diagnosis(hypotheses: Vec<Hypothesis>) -> Diagnosis {
+        Diagnosis {
+            hypotheses,
+            abstained: None,
+        }
+    }
+
+    #[test]
+    fn a_finding_is_finite_and_bounded() {
+        assert_eq!(finding().violation(), None);
+        let mut endless = finding();
+        endless.log_likelihood_ratio = f64::INFINITY;
+        assert!(endless.violation().unwrap().contains("= inf"));
+        let mut proven = finding();
+        proven.proofs = vec![proven.proofs[0].clone(); 65];
+        assert_eq!(
+            proven.violation().unwrap(),
+            "65 proofs, expected at most 64"
+        );
+        let mut told = finding();
+        told.proofs[0].statement = "x".repeat(4097);
+        assert_eq!(
+            told.violation().unwrap(),
+            "a proof's statement of 4097 characters, expected at most 4096"
+        );
+        let long = finding().saying("x".repeat(4097));
+        assert!(long.violation().unwrap().starts_with("an explanation"));
+    }
+
+    #[test]
+    fn a_diagnosis_keeps_the_bounds_of_everything_in_it() {
+        assert_eq!(diagnosis(vec![hypothesis(); 64]).violation(), None);
+        assert_eq!(Diagnosis::abstain("no data").violation(), None);
+        assert!(Diagnosis::default().violation().is_some());
+        assert_eq!(
+            diagnosis(vec![hypothesis(); 65]).violation().unwrap(),
+            "65 hypotheses, expected at most 64"
+        );
+        let mut second = hypothesis();
+        second.evidence[0].proofs.clear();
+        assert_eq!(
+            diagnosis(vec![hypothesis(), second]).violation().unwrap(),
+            "hypothesis 2: cause \"illness\" without a proof"
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! What is known of an incident: plain data, serialized into the journal.
 
 mod anomaly;
+mod bounds;
 mod criterion;
 mod diagnosis;
 mod event;

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::digest::Digest;
 use crate::id::{IncidentId, PlanId};
+use crate::record::bounds::{DAY, HOUR, MILLISECOND, at_most, within};
 use crate::record::{BlastRadius, VerificationSpec};
 use crate::target::Target;
 
@@ -152,6 +153,14 @@ impl PlanStep {
             retry: Retry::default(),
         }
     }
+
+    fn violation(&self) -> Option<String> {
+        within("timeout", self.timeout, MILLISECOND..=DAY)
+            .or_else(|| within("attempts", self.retry.attempts, 1..=100))
+            .or_else(|| within("backoff", self.retry.backoff, Duration::ZERO..=HOUR))
+            .or_else(|| within("max_backoff", self.retry.max_backoff, Duration::ZERO..=HOUR))
+            .map(|broken| format!("step {:?}: {broken}", self.name))
+    }
 }
 
 /// Which playbook a plan was made from: name, version and the hash of its text.
@@ -245,18 +254,24 @@ impl Plan {
         }
     }
 
+    /// Steps a plan may have.
+    pub const MAX_STEPS: usize = 256;
+
     /// The post-conditions the engine checks of what a remediator returns, as a sentence if broken.
+    ///
+    /// A plan has 1 to [`MAX_STEPS`](Self::MAX_STEPS) steps, each with a time of 1 ms to 24 h, 1 to
+    /// 100 attempts and waits of at most 1 h between them; a bounded
+    /// [verification](VerificationSpec::violation); a fitness of `0..=1` and a risk score of
+    /// `0..=100`.
     pub fn violation(&self) -> Option<String> {
         if self.steps.is_empty() {
             return Some(format!("plan {:?} without steps", self.title));
         }
-        if !(0.0..=1.0).contains(&self.fitness) {
-            return Some(format!("fitness = {}, expected 0..=1", self.fitness));
-        }
-        self.steps
-            .iter()
-            .find(|step| step.retry.attempts == 0 || step.timeout.is_zero())
-            .map(|step| format!("step {:?} with no attempt or no time", step.name))
+        at_most("steps", self.steps.len(), Self::MAX_STEPS)
+            .or_else(|| within("fitness", self.fitness, 0.0..=1.0))
+            .or_else(|| within("risk score", self.radius.risk_score, 0.0..=100.0))
+            .or_else(|| self.steps.iter().find_map(PlanStep::violation))
+            .or_else(|| self.verification.violation())
     }
 }
 
@@ -294,8 +309,78 @@ impl fmt::Display for Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::{Comparison, Criterion};
     use crate::rng::Rng;
     use crate::time::Timestamp;
+
+    /// A step that waited for years held its slot and its lease for as long.
+    #[test]
+    fn nothing_in_a_plan_is_without_a_bound() {
+        let plan = || {
+            let target = Target::service("orders").unwrap();
+            let (id, incident) = (PlanId::from_u128(1), IncidentId::from_u128(2));
+            let mut plan = Plan::new(id, incident, "playbooks", "restart", target.clone());
+            plan.steps.push(PlanStep::new("s", "restart", target));
+            plan
+        };
+        let broken = |breaks: &dyn Fn(&mut Plan)| {
+            let mut plan = plan();
+            breaks(&mut plan);
+            plan.violation().unwrap_or_default()
+        };
+        let ns = Duration::from_nanos(1);
+        assert_eq!(broken(&|_| {}), "");
+        assert_eq!(
+            broken(&|plan| plan.steps[0].timeout = DAY + ns),
+            "step \"s\": timeout = 86400.000000001s, expected 1ms..=86400s"
+        );
+        let cases: [(&str, &dyn Fn(&mut Plan)); 15] = [
+            ("without steps", &|plan| plan.steps.clear()),
+            ("257 steps", &|plan| {
+                plan.steps = vec![plan.steps[0].clone(); 257];
+            }),
+            ("fitness", &|plan| plan.fitness = f64::NAN),
+            ("risk score", &|plan| plan.radius.risk_score = f64::INFINITY),
+            ("timeout", &|plan| plan.steps[0].timeout = MILLISECOND - ns),
+            ("attempts", &|plan| plan.steps[0].retry.attempts = 0),
+            ("attempts", &|plan| plan.steps[0].retry.attempts = 101),
+            ("backoff", &|plan| plan.steps[0].retry.backoff = HOUR + ns),
+            ("max_backoff", &|plan| {
+                plan.steps[0].retry.max_backoff = Duration::MAX;
+            }),
+            ("wait", &|plan| plan.verification.wait = HOUR + ns),
+            ("watch", &|plan| plan.verification.watch = DAY + ns),
+            ("interval", &|plan| {
+                plan.verification.interval = Duration::ZERO;
+            }),
+            ("interval", &|plan| plan.verification.interval = HOUR + ns),
+            ("window", &|plan| {
+                plan.verification.criteria.push(criterion(1.0, DAY + ns));
+            }),
+            ("comparison", &|plan| {
+                plan.verification.criteria.push(criterion(f64::NAN, DAY));
+            }),
+        ];
+        for (complaint, breaks) in cases {
+            let said = broken(breaks);
+            assert!(said.contains(complaint), "{complaint}: {said:?}");
+        }
+        let many = broken(&|plan| plan.verification.criteria = vec![criterion(1.0, DAY); 65]);
+        assert_eq!(many, "65 criteria, expected at most 64");
+        assert_eq!(
+            broken(&|plan| plan.verification.criteria = vec![criterion(1.0, DAY); 64]),
+            ""
+        );
+    }
+
+    fn criterion(times: f64, window: Duration) -> Criterion {
+        Criterion::Comparison {
+            metric: "latency".to_owned(),
+            target: Target::service("orders").unwrap(),
+            comparison: Comparison::AtMost(times),
+            window,
+        }
+    }
 
     #[test]
     fn any_change_of_a_plan_changes_its_hash() {

@@ -9,7 +9,7 @@ use crate::digest::Digest;
 use crate::error::ErrorReport;
 use crate::id::{IdempotencyKey, PlanId, RunId};
 use crate::port::FencingToken;
-use crate::record::{EffectClass, Plan};
+use crate::record::{EffectClass, Inverse, Plan};
 use crate::time::Timestamp;
 
 /// Forward or back.
@@ -269,6 +269,26 @@ impl RunState {
         match phase {
             StepPhase::Do => &self.steps,
             StepPhase::Undo => &self.undo,
+        }
+    }
+
+    /// The first step because of which `phase` of this run of `plan` is not
+    /// [completed](Outcome::Completed); `None` if it is.
+    ///
+    /// Forward every step must be done or skipped. Back every step that may have happened and has a
+    /// captured inverse must have its undo done or skipped. An executor that claims completion
+    /// against this is wrong.
+    pub fn unsettled(&self, plan: &Plan, phase: StepPhase) -> Option<usize> {
+        match phase {
+            StepPhase::Do => self.steps.iter().position(|step| !step.is_settled()),
+            StepPhase::Undo => {
+                let pairs = plan.steps.iter().zip(self.steps.iter().zip(&self.undo));
+                pairs.into_iter().position(|(step, (forward, back))| {
+                    matches!(step.inverse, Inverse::Captured(_))
+                        && forward.may_have_happened()
+                        && !back.is_settled()
+                })
+            }
         }
     }
 

@@ -60,6 +60,8 @@ impl<'a> PlanRequest<'a> {
 /// `plan` has no effects. `execute` is replay-safe: called again after a crash it finds what the log
 /// knows ([`RunLog::step`]) and acts by each step's effect class: repeat, probe, or leave alone.
 /// `undo` tolerates that `execute` never ran or half ran, and that undo itself half ran.
+/// [`Outcome::Completed`] is claimed only when the log says so of the steps
+/// ([`RunState::unsettled`](crate::record::RunState::unsettled)); the cycle refuses it otherwise.
 #[async_trait]
 #[diagnostic::on_unimplemented(note = "implement `Remediator` with `#[async_trait]`")]
 pub trait Remediator: fmt::Debug + Send + Sync {

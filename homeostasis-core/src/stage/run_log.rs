@@ -80,8 +80,8 @@ impl RunLogError {
 
 /// The log of one run. Every effect passes it twice: intent before, outcome after.
 ///
-/// It refuses an intent without a redeemed permit, after its expiry, with the kill switch engaged,
-/// out of sequence, or when the journal says that the lease is stale. An intent is durable when the call returns.
+/// It refuses an intent without a redeemed permit for that direction, after its expiry, with the
+/// kill switch engaged, out of sequence, other than the plan says, or when the journal says that the lease is stale. An intent is durable when the call returns.
 #[derive(Debug)]
 pub struct RunLog<'a> {
     plan: &'a Plan,
@@ -127,13 +127,28 @@ impl<'a> RunLog<'a> {
         self.state.phase(phase).get(step_idx).unwrap_or(NONE)
     }
 
-    /// Consumes the permit; from now on intents are accepted.
+    /// Consumes the permit; from now on intents of its purpose are accepted.
     ///
     /// # Errors
-    /// If it is for another run or plan, or expired.
+    /// If it is for another run, plan or lease than the journal has, or expired.
     pub fn redeem(&mut self, permit: Permit) -> Result<(), RunLogError> {
+        let (permitted, held) = (permit.lease().token, self.state.token);
+        if permitted != held {
+            return Err(RunLogError::Permit(PermitError::OtherLease {
+                permitted,
+                held,
+            }));
+        }
+        // The permit is for the plan that was opened, and that is the plan that is carried out.
+        let shown = self.plan.hash();
+        if shown != self.state.plan_hash {
+            return Err(RunLogError::Permit(PermitError::OtherPlan {
+                permitted: self.state.plan_hash.short(),
+                shown: shown.short(),
+            }));
+        }
         let grant = permit
-            .redeem(self.state.run, self.plan.hash(), self.clock.now())
+            .redeem(self.state.run, shown, self.clock.now())
             .map_err(RunLogError::Permit)?;
         self.grant = Some(grant);
         Ok(())
@@ -175,7 +190,7 @@ impl<'a> RunLog<'a> {
     /// the expiry: what happened, happened.
     ///
     /// # Errors
-    /// If no permit was redeemed, the step was neither intended nor is skipped, or the journal refused.
+    /// If no permit for that direction was redeemed, the step was neither intended nor is skipped, or the journal refused.
     pub async fn end(
         &mut self,
         phase: StepPhase,
@@ -185,6 +200,7 @@ impl<'a> RunLog<'a> {
         let grant = self.grant.as_ref().ok_or(RunLogError::NotPermitted {
             run: self.state.run,
         })?;
+        grant.covers(phase).map_err(RunLogError::Permit)?;
         let fence = grant.lease.fence();
         let intent = match self.step(phase, step_idx) {
             StepState::InFlight(intent) => Some(intent.clone()),
@@ -219,6 +235,7 @@ impl<'a> RunLog<'a> {
         let grant = self.grant.as_ref().ok_or(RunLogError::NotPermitted {
             run: self.state.run,
         })?;
+        grant.covers(intent.phase).map_err(RunLogError::Permit)?;
         if self.kill_switch.is_engaged() {
             return Err(RunLogError::Stopped);
         }

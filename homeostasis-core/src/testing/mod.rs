@@ -9,4 +9,4 @@ pub mod remediator;
 pub mod store;
 
 pub use observations::RecordedObservations;
-pub use permit::permit_for;
+pub use permit::{permit_for, permit_to_undo};

@@ -29,13 +29,25 @@ use crate::time::Timestamp;
 /// # Panics
 /// If the gate refuses.
 pub fn permit_for(plan: &Plan, run: RunId, lease: Lease, now: Timestamp) -> Permit {
+    ask(plan, run, lease, now, Purpose::Execute)
+}
+
+/// As [`permit_for`], but to take `run` back.
+///
+/// # Panics
+/// If the gate refuses.
+pub fn permit_to_undo(plan: &Plan, run: RunId, lease: Lease, now: Timestamp) -> Permit {
+    ask(plan, run, lease, now, Purpose::Undo)
+}
+
+fn ask(plan: &Plan, run: RunId, lease: Lease, now: Timestamp, purpose: Purpose) -> Permit {
     let approvals = ["ann", "bob", "cleo"].map(|by| Approval {
         plan_hash: plan.hash(),
         by: by.to_owned(),
     });
     let facts = GateFacts {
         now,
-        purpose: Purpose::Execute,
+        purpose,
         kill_switch: false,
         mode: &Mode::Auto,
         flags: &Flags::default(),

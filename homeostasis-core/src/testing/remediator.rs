@@ -14,14 +14,14 @@ use crate::context::Context;
 use crate::cycle::{Incident, Phase, replay, transition};
 use crate::flags::KillSwitch;
 use crate::id::{NodeId, RunId, TenantId};
-use crate::policy::{GateDecision, GateRecord, Permit, Policy};
+use crate::policy::{GateDecision, GateRecord, Policy};
 use crate::port::{Fence, FencingToken, Lease, StoreError};
 use crate::record::{
     Anomaly, Diagnosis, EventKind, HealEvent, Outcome, Plan, RunState, SCHEMA_VERSION, Severity,
     Subject, Verdict, VerdictKind,
 };
 use crate::stage::{ExecuteError, Remediator, RunJournal, RunLog};
-use crate::testing::permit_for;
+use crate::testing::{permit_for, permit_to_undo};
 use crate::time::Timestamp;
 
 /// When a process dies, counted in writes to the journal from 0.
@@ -261,7 +261,7 @@ impl RunHarness {
         crash: Crash,
     ) -> Result<Outcome, ExecuteError> {
         let token = self.begin(cx, crash);
-        let permit = self.permit(token, cx.now());
+        let permit = permit_for(&self.plan, self.run, self.lease(token, cx.now()), cx.now());
         let mut log = self.log(cx);
         let outcome = remediator.execute(cx, permit, &mut log).await?;
         self.end(
@@ -305,7 +305,7 @@ impl RunHarness {
         crash: Crash,
     ) -> Result<Outcome, ExecuteError> {
         let token = self.begin(cx, crash);
-        let permit = self.permit(token, cx.now());
+        let permit = permit_to_undo(&self.plan, self.run, self.lease(token, cx.now()), cx.now());
         let mut log = self.log(cx);
         let outcome = remediator.undo(cx, permit, &mut log).await?;
         self.end(
@@ -331,10 +331,9 @@ impl RunHarness {
         token
     }
 
-    fn permit(&self, token: FencingToken, now: Timestamp) -> Permit {
+    fn lease(&self, token: FencingToken, now: Timestamp) -> Lease {
         let expires = now + Policy::default().permit_ttl;
-        let lease = Lease::new(self.plan.target.to_string(), token, expires);
-        permit_for(&self.plan, self.run, lease, now)
+        Lease::new(self.plan.target.to_string(), token, expires)
     }
 
     fn end(&self, kind: EventKind, now: Timestamp) {

@@ -20,6 +20,7 @@ use crate::action::{ActionRegistry, is_name};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 3600);
+const HOUR: Duration = Duration::from_secs(3600);
 
 const SEVERITIES: &[(&str, Severity)] = &[
     ("critical", Severity::Sev0),
@@ -297,7 +298,7 @@ fn step(
     }
     let spec = known.map(|action| action.spec());
     let (default_timeout, max_timeout) = spec.map_or((30 * SECOND, DAY), |spec| {
-        (spec.default_timeout, spec.max_timeout)
+        (spec.default_timeout, spec.max_timeout.min(DAY))
     });
     let timeout = d.default(
         "timeout",
@@ -384,10 +385,10 @@ fn place(d: &Fields<'_>, pointer: &str, expected: String) -> Violation {
 fn retry(d: &mut Fields<'_>) -> Option<Retry> {
     let default = Retry::default();
     let attempts = d.default("attempts", integer(1..=20_u32), 3);
-    let backoff = d.default("backoff", duration(Duration::ZERO..=DAY), default.backoff);
+    let backoff = d.default("backoff", duration(Duration::ZERO..=HOUR), default.backoff);
     let max_backoff = d.default(
         "max_backoff",
-        duration(Duration::ZERO..=DAY),
+        duration(Duration::ZERO..=HOUR),
         default.max_backoff,
     );
     if let (Some(backoff), Some(max_backoff)) = (backoff, max_backoff)
@@ -404,18 +405,22 @@ fn retry(d: &mut Fields<'_>) -> Option<Retry> {
 
 fn verification(d: &mut Fields<'_>) -> Option<VerificationCheck> {
     let check = d.optional("check", condition());
-    let wait = d.default("wait_time", duration(Duration::ZERO..=DAY), 5 * SECOND);
+    let wait = d.default("wait_time", duration(Duration::ZERO..=HOUR), 5 * SECOND);
     let retry = d.optional("retry", integer(0..=1000_u32));
     let interval = d.default(
         "interval",
-        duration(Duration::from_millis(10)..=DAY),
+        duration(Duration::from_millis(10)..=HOUR),
         SECOND,
     );
     let watch = d.optional("watch", duration(SECOND..=DAY));
     let consecutive = d.default("consecutive", integer(1..=1000_u32), 1);
     let window = d.default("window", duration(SECOND..=DAY), Duration::from_secs(60));
     let health = d.optional("health", ratio(0.0..=1.0));
-    let comparisons = d.default("comparison", list(nested(comparison)), Vec::new());
+    let comparisons = d.default(
+        "comparison",
+        list(nested(comparison)).at_most(62),
+        Vec::new(),
+    );
     if !["check", "health", "comparison"]
         .iter()
         .any(|name| d.has(name))
@@ -430,6 +435,9 @@ fn verification(d: &mut Fields<'_>) -> Option<VerificationCheck> {
     }
     let (wait, retry) = (wait?, retry?);
     let looks = wait.max(SECOND).saturating_mul(retry.unwrap_or_default());
+    if looks > DAY {
+        d.reject("retry", "`wait_time` times `retry` of at most 24h");
+    }
     let watch = watch?.unwrap_or(if retry.is_some() {
         looks.max(SECOND)
     } else {

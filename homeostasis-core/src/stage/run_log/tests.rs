@@ -8,7 +8,7 @@ use crate::policy::Policy;
 use crate::port::{FencingToken, Lease};
 use crate::record::{EffectClass, PlanStep};
 use crate::target::Target;
-use crate::testing::permit_for;
+use crate::testing::{permit_for, permit_to_undo};
 use crate::time::ManualClock;
 
 const NOW: Timestamp = Timestamp::from_secs(1_000);
@@ -82,14 +82,24 @@ impl World {
     }
 
     fn log(&self) -> RunLog<'_> {
-        let state = RunState::new(
+        self.log_of(RunState::new(
             RUN,
             self.plan.id,
             self.plan.hash(),
             self.plan.steps.len(),
             FencingToken::new(1),
             NOW,
-        );
+        ))
+    }
+
+    fn undoing(&self, state: RunState) -> RunLog<'_> {
+        let mut log = self.log_of(state);
+        log.redeem(permit_to_undo(&self.plan, RUN, lease(1), NOW))
+            .unwrap();
+        log
+    }
+
+    fn log_of(&self, state: RunState) -> RunLog<'_> {
         RunLog::new(
             &self.plan,
             state,
@@ -107,8 +117,11 @@ impl World {
 }
 
 fn permit(plan: &Plan, run: RunId) -> Permit {
-    let lease = Lease::new("orders", FencingToken::new(1), NOW);
-    permit_for(plan, run, lease, NOW)
+    permit_for(plan, run, lease(1), NOW)
+}
+
+fn lease(token: u64) -> Lease {
+    Lease::new("orders", FencingToken::new(token), NOW)
 }
 
 fn ttl() -> Duration {
@@ -218,6 +231,69 @@ async fn a_permit_for_another_plan_or_run_permits_nothing() {
     let error = log.intend(attempt(1)).await.unwrap_err();
     assert!(matches!(error, RunLogError::NotPermitted { .. }));
     assert!(world.journal.names().is_empty());
+}
+
+#[tokio::test]
+async fn a_plan_other_than_the_journal_opened_is_not_carried_out() {
+    let mut world = World::new();
+    let opened = world.log().state().clone();
+    world.plan.title.push('!');
+    let mut log = world.log_of(opened);
+    let error = log.redeem(permit(&world.plan, RUN)).unwrap_err();
+    assert!(matches!(
+        error,
+        RunLogError::Permit(PermitError::OtherPlan { .. })
+    ));
+}
+
+/// A host could ask the gate with facts of its own and show the permit for a run of the engine.
+#[tokio::test]
+async fn a_permit_under_a_lease_the_journal_does_not_know_permits_nothing() {
+    let world = World::new();
+    for token in [0, 2] {
+        let mut log = world.log();
+        let error = log
+            .redeem(permit_for(&world.plan, RUN, lease(token), NOW))
+            .unwrap_err();
+        assert!(matches!(
+            &error,
+            RunLogError::Permit(PermitError::OtherLease { permitted, held })
+                if permitted.get() == token && held.get() == 1
+        ));
+        assert_eq!(error.kind(), ErrorKind::Denied);
+        let error = log.intend(attempt(1)).await.unwrap_err();
+        assert!(matches!(error, RunLogError::NotPermitted { .. }));
+    }
+    assert!(world.journal.names().is_empty());
+}
+
+/// The gate asks less of taking back: a permit for that must not go forward.
+#[tokio::test]
+async fn a_permit_covers_one_direction() {
+    let world = World::new();
+    let refusal = |result: Result<(), RunLogError>| {
+        let error = result.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Denied);
+        match error {
+            RunLogError::Permit(error @ PermitError::OtherPurpose { .. }) => error.to_string(),
+            other => panic!("expected a refusal by purpose, got {other}"),
+        }
+    };
+    let mut log = world.undoing(world.log().state().clone());
+    assert_eq!(
+        refusal(log.intend(attempt(1)).await),
+        "the permit is to undo, it does not cover forward steps"
+    );
+    refusal(log.end(StepPhase::Do, 0, skipped()).await);
+    let mut log = world.permitted();
+    log.intend(attempt(1)).await.unwrap();
+    let back = intent(StepPhase::Undo, 0, 1, EffectClass::Idempotent);
+    assert_eq!(
+        refusal(log.intend(back).await),
+        "the permit is to execute, it does not cover undo steps"
+    );
+    refusal(log.end(StepPhase::Undo, 0, skipped()).await);
+    assert_eq!(world.journal.names(), ["step_intended"]);
 }
 
 #[tokio::test]
@@ -388,13 +464,15 @@ async fn an_intent_says_of_its_step_what_the_plan_says() {
 #[tokio::test]
 async fn only_what_may_have_happened_is_taken_back() {
     let world = World::new();
-    let mut log = world.permitted();
     let back = || intent(StepPhase::Undo, 0, 1, EffectClass::Idempotent);
+    let mut log = world.undoing(world.log().state().clone());
     assert_eq!(
         sequence(log.intend(back()).await),
         "step 1: it did not happen, there is nothing to take back"
     );
+    let mut log = world.permitted();
     log.intend(attempt(1)).await.unwrap();
+    let mut log = world.undoing(log.state().clone());
     log.intend(back()).await.unwrap();
     log.end(StepPhase::Undo, 0, done()).await.unwrap();
     assert!(log.step(StepPhase::Undo, 0).is_done());
@@ -403,8 +481,11 @@ async fn only_what_may_have_happened_is_taken_back() {
 #[tokio::test]
 async fn a_step_that_the_plan_does_not_have_is_refused() {
     let world = World::new();
-    let mut log = world.permitted();
     for phase in [StepPhase::Do, StepPhase::Undo] {
+        let mut log = match phase {
+            StepPhase::Do => world.permitted(),
+            StepPhase::Undo => world.undoing(world.log().state().clone()),
+        };
         let beyond = intent(phase, 1, 1, EffectClass::Idempotent);
         assert_eq!(
             sequence(log.intend(beyond).await),
