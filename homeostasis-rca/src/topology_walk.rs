@@ -1,21 +1,28 @@
 //! Who only suffers: callers of a callee that is ill itself.
 
 use std::collections::BTreeMap;
+use std::f64::consts::LN_2;
 
 use homeostasis_core::record::{Category, Finding, Proof, Role};
 use homeostasis_core::stage::{AnalyzeError, Analyzer, Evidence};
 use homeostasis_core::{Context, Target, Timestamp, async_trait};
 
 use crate::down::DownAnalyzer;
+use crate::meaning::Meaning;
 use crate::scope::{Scope, TOLERANCE};
 use crate::shift::shifts_of;
+
+/// A latency that rose by less than this share of another's accounts for little beside it.
+const ACCOUNTS_FOR: f64 = 0.25;
 
 /// Walks from every ill service along its calls to the deepest ill callee.
 ///
 /// A service is ill if its latency, errors or queues rose, or if it is down. A caller that fell ill
 /// no earlier than an ill callee gets a *symptom* finding, which speaks against its being the cause
 /// by as much as the callee's illness is certain. The ill service that waits for no other ill one
-/// gets a *context* finding of ln 2 if somebody suffers from it: root causes lie deep.
+/// gets a *context* finding of ln 2 if somebody suffers from it: root causes lie deep. Among such
+/// services that the same caller waits for, one whose latency rose by less than a quarter of
+/// another's accounts for little of what the caller suffers: its context speaks against it instead.
 ///
 /// Services that call each other in a circle explain nothing about each other.
 #[derive(Debug, Clone, Copy, Default)]
@@ -28,6 +35,8 @@ struct Illness {
     proof: Proof,
     cause: String,
     category: Category,
+    /// By how many seconds its latency rose, if that is its illness.
+    rise: Option<f64>,
 }
 
 impl TopologyWalk {
@@ -48,6 +57,7 @@ impl TopologyWalk {
                 proof,
                 cause: finding.cause,
                 category: finding.category,
+                rise: None,
             };
             let service = finding.target.service_name().to_owned();
             let known = ill.entry(service).or_insert_with(|| illness.clone());
@@ -64,13 +74,20 @@ impl TopologyWalk {
                     proof: shift.proof(),
                     cause: cause.to_owned(),
                     category,
+                    rise: (shift.meaning == Meaning::Latency).then_some(shift.after - shift.before),
                 };
                 let known = ill
                     .entry(service.clone())
                     .or_insert_with(|| illness.clone());
+                // Of what stands for the service the strongest is kept, of its rises the largest.
+                let rise = [known.rise, illness.rise]
+                    .into_iter()
+                    .flatten()
+                    .reduce(f64::max);
                 if illness.nats > known.nats {
                     *known = illness;
                 }
+                known.rise = rise;
             }
         }
         Ok(ill)
@@ -130,19 +147,38 @@ impl Analyzer for TopologyWalk {
             if suffering.is_empty() {
                 continue;
             }
-            let mut finding = Finding::new(
-                Self::NAME,
-                target,
-                its.cause.clone(),
-                its.category,
-                Role::Context,
-                std::f64::consts::LN_2,
-            )
-            .proven_by(its.proof.clone())
-            .saying(format!(
-                "{service} is the deepest ill service: {} depends on it",
-                suffering.join(", ")
-            ));
+            let louder = ill.iter().filter(|(other, illness)| {
+                let rises = illness.rise.zip(its.rise);
+                rises.is_some_and(|(theirs, own)| own < theirs * ACCOUNTS_FOR)
+                    && suffering
+                        .iter()
+                        .any(|caller| scope.waits_for(caller, other))
+                    && !scope.waits_for(service, other)
+            });
+            let louder =
+                louder.max_by(|a, b| a.1.nats.total_cmp(&b.1.nats).then_with(|| b.0.cmp(a.0)));
+            let (weight, explanation) = match louder {
+                Some((other, illness)) => (
+                    -2.0 * LN_2,
+                    format!(
+                        "{service} accounts for little of what {} suffers: in {other} {}",
+                        suffering.join(", "),
+                        illness.proof.statement
+                    ),
+                ),
+                None => (
+                    LN_2,
+                    format!(
+                        "{service} is the deepest ill service: {} depends on it",
+                        suffering.join(", ")
+                    ),
+                ),
+            };
+            let (cause, category) = (its.cause.clone(), its.category);
+            let mut finding =
+                Finding::new(Self::NAME, target, cause, category, Role::Context, weight)
+                    .proven_by(its.proof.clone())
+                    .saying(explanation);
             finding.onset = Some(its.onset);
             findings.push(finding);
         }
