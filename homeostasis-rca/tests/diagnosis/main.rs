@@ -147,6 +147,21 @@ async fn the_slow_callee_is_named_and_not_the_caller_where_calls_pile_up() {
     }
 }
 
+/// The machine is busy, so that orders is slower too: 60 ms do not explain what 900 ms do.
+#[tokio::test]
+async fn of_two_slow_callees_the_one_that_accounts_for_the_callers_latency_is_named() {
+    for seed in 0..20 {
+        let world = World::new(seed)
+            .calm(&["gateway", "catalog", "orders"])
+            .p95("catalog", ill(0.02, 0.8))
+            .p95("orders", ill(0.02, 0.08))
+            .p95("gateway", ill(0.03, 0.9))
+            .errors("gateway", ill(0.001, 0.1))
+            .anomaly(ONSET, "gateway", "http_request_duration_p95_seconds");
+        assert_named(world, "slow_response of catalog").await;
+    }
+}
+
 #[tokio::test]
 async fn the_deepest_of_a_chain_is_named() {
     let world = World::new(7)
