@@ -113,25 +113,24 @@ pub(crate) async fn readmit(
     let Some(clearance) = clearance else {
         return Ok(Readmission::Refused(record, held));
     };
-    let lease = match held {
-        Some(lease) => lease,
-        None => {
-            let lease = match HeldLease::take(shared, plan, run).await {
-                Ok(lease) => lease,
-                Err(error) => return Ok(Readmission::NoLease(describe(&error))),
-            };
-            let first = lease.first().clone();
-            let resumed = EventKind::RunResumed {
-                run,
-                token: first.token,
-            };
-            let fence = |commit: Commit| commit.fenced(Some(first.fence()));
-            if let Err(error) = journal.append_with(vec![resumed], fence).await {
-                lease.release(shared).await;
-                return Err(error);
-            }
-            lease
+    let lease = if let Some(lease) = held {
+        lease
+    } else {
+        let lease = match HeldLease::take(shared, plan, run).await {
+            Ok(lease) => lease,
+            Err(error) => return Ok(Readmission::NoLease(describe(&error))),
+        };
+        let first = lease.first().clone();
+        let resumed = EventKind::RunResumed {
+            run,
+            token: first.token,
+        };
+        let fence = |commit: Commit| commit.fenced(Some(first.fence()));
+        if let Err(error) = journal.append_with(vec![resumed], fence).await {
+            lease.release(shared).await;
+            return Err(error);
         }
+        lease
     };
     let first = lease.first().clone();
     Ok(Readmission::Granted(

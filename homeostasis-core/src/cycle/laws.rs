@@ -97,7 +97,7 @@ impl Walk {
                 run,
                 outcome: Outcome::Completed,
             } => {
-                for step_idx in 0..self.plan_of(before, *run).steps.len() {
+                for step_idx in 0..Self::plan_of(before, *run).steps.len() {
                     let settled = self.last_outcome_settles(*run, step_idx, StepPhase::Do);
                     assert!(settled, "completed without step {step_idx}");
                 }
@@ -106,7 +106,7 @@ impl Walk {
                 run,
                 outcome: Outcome::Completed,
             } => {
-                for (step_idx, step) in self.plan_of(before, *run).steps.iter().enumerate() {
+                for (step_idx, step) in Self::plan_of(before, *run).steps.iter().enumerate() {
                     let due = matches!(step.inverse, Inverse::Captured(_))
                         && self.may_have_happened(*run, step_idx);
                     let settled = self.last_outcome_settles(*run, step_idx, StepPhase::Undo);
@@ -240,7 +240,7 @@ impl Walk {
         begun || happened
     }
 
-    fn plan_of<'a>(&self, state: &'a Incident, run: RunId) -> &'a Plan {
+    fn plan_of(state: &Incident, run: RunId) -> &Plan {
         state.plan(state.run(run).unwrap().plan).unwrap()
     }
 
@@ -271,7 +271,7 @@ impl Walk {
     }
 
     fn can_be_taken_back(&self, state: &Incident, run: RunId) -> bool {
-        let plan = self.plan_of(state, run);
+        let plan = Self::plan_of(state, run);
         plan.steps.iter().enumerate().any(|(step_idx, step)| {
             matches!(step.inverse, Inverse::Captured(_)) && self.may_have_happened(run, step_idx)
         })

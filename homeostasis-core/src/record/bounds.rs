@@ -12,7 +12,7 @@ pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
 pub(super) const MAX_TEXT: usize = 4096;
 
 /// A sentence if `value` is outside of `range`.
-pub(super) fn within<T: PartialOrd + Debug>(
+pub(super) fn within<T: Copy + PartialOrd + Debug>(
     name: &str,
     value: T,
     range: RangeInclusive<T>,

@@ -308,6 +308,9 @@ impl fmt::Display for Plan {
 
 #[cfg(test)]
 mod tests {
+    /// What is broken, and how.
+    type Case<'a> = (&'a str, &'a dyn Fn(&mut Plan));
+
     use super::*;
     use crate::record::{Comparison, Criterion};
     use crate::rng::Rng;
@@ -334,14 +337,16 @@ mod tests {
             broken(&|plan| plan.steps[0].timeout = DAY + ns),
             "step \"s\": timeout = 86400.000000001s, expected 1ms..=86400s"
         );
-        let cases: [(&str, &dyn Fn(&mut Plan)); 15] = [
+        let cases: [Case<'_>; 15] = [
             ("without steps", &|plan| plan.steps.clear()),
             ("257 steps", &|plan| {
                 plan.steps = vec![plan.steps[0].clone(); 257];
             }),
             ("fitness", &|plan| plan.fitness = f64::NAN),
             ("risk score", &|plan| plan.radius.risk_score = f64::INFINITY),
-            ("timeout", &|plan| plan.steps[0].timeout = MILLISECOND - ns),
+            ("timeout", &|plan| {
+                plan.steps[0].timeout = Duration::from_nanos(999_999)
+            }),
             ("attempts", &|plan| plan.steps[0].retry.attempts = 0),
             ("attempts", &|plan| plan.steps[0].retry.attempts = 101),
             ("backoff", &|plan| plan.steps[0].retry.backoff = HOUR + ns),

@@ -10,6 +10,7 @@ use homeostasis_core::{ErrorKind, ErrorReport, Incident, RunId};
 use super::{Heal, POLL, plan_of};
 use crate::engine::gatekeeper::{self, Readmission};
 use crate::engine::journal::JournalError;
+use crate::engine::lease::HeldLease;
 
 /// How often a remediator that gave no outcome is asked to go on before people are.
 const MAX_REENTRIES: u32 = 2;
@@ -92,7 +93,7 @@ impl Heal {
         let Some(state) = incident.run(run).cloned() else {
             return halted(format!("{run} is unknown"));
         };
-        let Some(lost) = self.lease.as_ref().map(|lease| lease.lost()) else {
+        let Some(lost) = self.lease.as_ref().map(HeldLease::lost) else {
             return halted(format!("{run} has no lease"));
         };
         let limit = self.shared.policy.permit_ttl;
