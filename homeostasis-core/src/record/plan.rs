@@ -345,7 +345,7 @@ mod tests {
             ("fitness", &|plan| plan.fitness = f64::NAN),
             ("risk score", &|plan| plan.radius.risk_score = f64::INFINITY),
             ("timeout", &|plan| {
-                plan.steps[0].timeout = Duration::from_nanos(999_999)
+                plan.steps[0].timeout = Duration::from_nanos(999_999);
             }),
             ("attempts", &|plan| plan.steps[0].retry.attempts = 0),
             ("attempts", &|plan| plan.steps[0].retry.attempts = 101),
