@@ -265,7 +265,8 @@ mod tests {
         assert_eq!(broken(&|_| {}), "");
         let long = "é".repeat(4096);
         assert_eq!(broken(&|anomaly| anomaly.explanation.clone_from(&long)), "");
-        let cases: [(&str, &dyn Fn(&mut Anomaly)); 7] = [
+        type Breaks<'a> = &'a dyn Fn(&mut Anomaly);
+        let cases: [(&str, Breaks<'_>); 7] = [
             ("observed = NaN", &|anomaly| {
                 anomaly.observed = Some(f64::NAN);
             }),
