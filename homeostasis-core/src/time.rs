@@ -164,7 +164,8 @@ impl<'de> Deserialize<'de> for Timestamp {
 /// - **back**, the same last longer, by as much as it jumped: permits, leases and approvals are good
 ///   for longer, deferrals, cool-downs and rests go on.
 ///
-/// An interval that would be negative counts as zero. `sleep` measures as the implementation does;
+/// What the engine sleeps for already, such as a deferral, keeps the length it had when the sleep
+/// began. An interval that would be negative counts as zero. `sleep` measures as the implementation does;
 /// time limits of calls are sleeps, so with a monotonic one a jump does not touch them. A host whose
 /// clock may jump far keeps it disciplined, or lends the engine a clock that does not jump.
 pub trait Clock: fmt::Debug + Send + Sync {

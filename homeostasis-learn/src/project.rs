@@ -187,6 +187,7 @@ pub(crate) fn step_outcome(state: &StepState) -> &'static str {
             StepOutcome::Failed { .. } => "failed",
             StepOutcome::Unknown { .. } => "unknown",
             StepOutcome::Skipped { .. } => "skipped",
+            _ => "other",
         },
     }
 }
@@ -204,7 +205,8 @@ fn outcome(incident: &Incident, run: &RunState) -> Option<RemediationOutcome> {
         Some(Outcome::Unknown { .. } | Outcome::Halted { .. }) => {
             Some(RemediationOutcome::Undecided)
         }
-        Some(Outcome::Completed) | None => None,
+        // How it ended says nothing of whether it helped, or nothing that this version can read.
+        Some(_) | None => None,
     })
 }
 

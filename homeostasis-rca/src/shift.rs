@@ -84,9 +84,19 @@ impl Shift {
     }
 
     /// What the rise says for the illness it speaks of, in nats: twice the logarithm of its
-    /// strength, at most 5, so that no single series ever settles the matter.
+    /// strength, at most 5, so that no single series ever settles the matter; of a latency less, the
+    /// fewer milliseconds it rose by.
     pub(crate) fn nats(&self) -> f64 {
-        (2.0 * self.strength.ln() * self.meaning.weight()).clamp(0.0, 5.0)
+        (2.0 * self.strength.ln() * self.meaning.weight()).clamp(0.0, 5.0) * self.matter()
+    }
+
+    /// How much anybody notices of it, 0 to 1: a latency that rose by 25 ms counts half.
+    fn matter(&self) -> f64 {
+        if self.meaning != Meaning::Latency {
+            return 1.0;
+        }
+        let rise = (self.after - self.before).max(0.0);
+        rise / (rise + 0.025)
     }
 
     pub(crate) fn statement(&self) -> String {

@@ -97,7 +97,7 @@ impl Walk {
                 run,
                 outcome: Outcome::Completed,
             } => {
-                for step_idx in 0..Self::plan_of(before, *run).steps.len() {
+                for step_idx in 0..plan_of(before, *run).steps.len() {
                     let settled = self.last_outcome_settles(*run, step_idx, StepPhase::Do);
                     assert!(settled, "completed without step {step_idx}");
                 }
@@ -106,7 +106,7 @@ impl Walk {
                 run,
                 outcome: Outcome::Completed,
             } => {
-                for (step_idx, step) in Self::plan_of(before, *run).steps.iter().enumerate() {
+                for (step_idx, step) in plan_of(before, *run).steps.iter().enumerate() {
                     let due = matches!(step.inverse, Inverse::Captured(_))
                         && self.may_have_happened(*run, step_idx);
                     let settled = self.last_outcome_settles(*run, step_idx, StepPhase::Undo);
@@ -240,10 +240,6 @@ impl Walk {
         begun || happened
     }
 
-    fn plan_of(state: &Incident, run: RunId) -> &Plan {
-        state.plan(state.run(run).unwrap().plan).unwrap()
-    }
-
     /// From the events: whether the last word on a step is that it was done or not needed.
     fn last_outcome_settles(&self, of: RunId, idx: usize, wanted: StepPhase) -> bool {
         let last = self
@@ -271,7 +267,7 @@ impl Walk {
     }
 
     fn can_be_taken_back(&self, state: &Incident, run: RunId) -> bool {
-        let plan = Self::plan_of(state, run);
+        let plan = plan_of(state, run);
         plan.steps.iter().enumerate().any(|(step_idx, step)| {
             matches!(step.inverse, Inverse::Captured(_)) && self.may_have_happened(run, step_idx)
         })
@@ -301,6 +297,10 @@ impl Walk {
             assert!(n_answers <= MAX_ANSWERS, "{n_answers} answers without rest");
         }
     }
+}
+
+fn plan_of(state: &Incident, run: RunId) -> &Plan {
+    state.plan(state.run(run).unwrap().plan).unwrap()
 }
 
 /// A legal walk along `choices`, and on to the next rest.

@@ -15,6 +15,7 @@ use crate::time::Timestamp;
 /// What the effects are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Purpose {
     /// A new run: every check applies.
     Execute,
@@ -138,6 +139,7 @@ pub struct GateAnswer {
 /// What one check decided by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Answer {
     /// Nothing against it.
     Pass,
@@ -156,6 +158,7 @@ pub enum Answer {
 /// What the gate decided.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum GateDecision {
     /// It may run.
     Permitted,

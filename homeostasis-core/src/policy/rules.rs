@@ -12,6 +12,7 @@ use crate::record::{Plan, RadiusLevel, RiskLevel};
 /// What a limit is counted over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum LimitScope {
     /// Everything.
     Global,

@@ -246,9 +246,6 @@ impl fmt::Display for Anomaly {
 
 #[cfg(test)]
 mod tests {
-    /// What is broken, and how.
-    type Case<'a> = (&'a str, &'a dyn Fn(&mut Anomaly));
-
     use super::*;
 
     /// JSON writes NaN as null, and an event with null for a number cannot be read back.
@@ -268,7 +265,8 @@ mod tests {
         assert_eq!(broken(&|_| {}), "");
         let long = "é".repeat(4096);
         assert_eq!(broken(&|anomaly| anomaly.explanation.clone_from(&long)), "");
-        let cases: [Case<'_>; 7] = [
+        type Breaks<'a> = &'a dyn Fn(&mut Anomaly);
+        let cases: [(&str, Breaks<'_>); 7] = [
             ("observed = NaN", &|anomaly| {
                 anomaly.observed = Some(f64::NAN);
             }),

@@ -14,10 +14,10 @@ pub(super) const MAX_TEXT: usize = 4096;
 /// A sentence if `value` is outside of `range`.
 pub(super) fn within<T: Copy + PartialOrd + Debug>(
     name: &str,
-    value: T,
-    range: RangeInclusive<T>,
+    value: &T,
+    range: &RangeInclusive<T>,
 ) -> Option<String> {
-    (!range.contains(&value)).then(|| format!("{name} = {value:?}, expected {range:?}"))
+    (!range.contains(value)).then(|| format!("{name} = {value:?}, expected {range:?}"))
 }
 
 /// A sentence if there are more than `max`.

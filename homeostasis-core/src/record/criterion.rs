@@ -54,7 +54,7 @@ impl Criterion {
                 window,
                 consecutive,
                 ..
-            } => (window, within("consecutive", *consecutive, 1..=u32::MAX)),
+            } => (window, within("consecutive", consecutive, &(1..=u32::MAX))),
             Self::Health { window, .. } => (window, None),
             Self::Comparison {
                 window, comparison, ..
@@ -63,7 +63,7 @@ impl Criterion {
                 (window, finite("comparison", *times))
             }
         };
-        broken.or_else(|| within("window", *window, Duration::ZERO..=DAY))
+        broken.or_else(|| within("window", window, &(Duration::ZERO..=DAY)))
     }
 }
 
@@ -101,9 +101,9 @@ impl VerificationSpec {
     /// finite numbers; a wait of at most 1 h, a watch of at most 24 h, looks 1 ms to 1 h apart.
     pub fn violation(&self) -> Option<String> {
         at_most("criteria", self.criteria.len(), Self::MAX_CRITERIA)
-            .or_else(|| within("wait", self.wait, Duration::ZERO..=HOUR))
-            .or_else(|| within("watch", self.watch, Duration::ZERO..=DAY))
-            .or_else(|| within("interval", self.interval, MILLISECOND..=HOUR))
+            .or_else(|| within("wait", &self.wait, &(Duration::ZERO..=HOUR)))
+            .or_else(|| within("watch", &self.watch, &(Duration::ZERO..=DAY)))
+            .or_else(|| within("interval", &self.interval, &(MILLISECOND..=HOUR)))
             .or_else(|| {
                 let mut criteria = self.criteria.iter().enumerate();
                 criteria.find_map(|(idx, criterion)| {

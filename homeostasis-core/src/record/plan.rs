@@ -155,10 +155,16 @@ impl PlanStep {
     }
 
     fn violation(&self) -> Option<String> {
-        within("timeout", self.timeout, MILLISECOND..=DAY)
-            .or_else(|| within("attempts", self.retry.attempts, 1..=100))
-            .or_else(|| within("backoff", self.retry.backoff, Duration::ZERO..=HOUR))
-            .or_else(|| within("max_backoff", self.retry.max_backoff, Duration::ZERO..=HOUR))
+        within("timeout", &self.timeout, &(MILLISECOND..=DAY))
+            .or_else(|| within("attempts", &self.retry.attempts, &(1..=100)))
+            .or_else(|| within("backoff", &self.retry.backoff, &(Duration::ZERO..=HOUR)))
+            .or_else(|| {
+                within(
+                    "max_backoff",
+                    &self.retry.max_backoff,
+                    &(Duration::ZERO..=HOUR),
+                )
+            })
             .map(|broken| format!("step {:?}: {broken}", self.name))
     }
 }
@@ -268,8 +274,8 @@ impl Plan {
             return Some(format!("plan {:?} without steps", self.title));
         }
         at_most("steps", self.steps.len(), Self::MAX_STEPS)
-            .or_else(|| within("fitness", self.fitness, 0.0..=1.0))
-            .or_else(|| within("risk score", self.radius.risk_score, 0.0..=100.0))
+            .or_else(|| within("fitness", &self.fitness, &(0.0..=1.0)))
+            .or_else(|| within("risk score", &self.radius.risk_score, &(0.0..=100.0)))
             .or_else(|| self.steps.iter().find_map(PlanStep::violation))
             .or_else(|| self.verification.violation())
     }
@@ -308,9 +314,6 @@ impl fmt::Display for Plan {
 
 #[cfg(test)]
 mod tests {
-    /// What is broken, and how.
-    type Case<'a> = (&'a str, &'a dyn Fn(&mut Plan));
-
     use super::*;
     use crate::record::{Comparison, Criterion};
     use crate::rng::Rng;
@@ -337,7 +340,8 @@ mod tests {
             broken(&|plan| plan.steps[0].timeout = DAY + ns),
             "step \"s\": timeout = 86400.000000001s, expected 1ms..=86400s"
         );
-        let cases: [Case<'_>; 15] = [
+        type Breaks<'a> = &'a dyn Fn(&mut Plan);
+        let cases: [(&str, Breaks<'_>); 15] = [
             ("without steps", &|plan| plan.steps.clear()),
             ("257 steps", &|plan| {
                 plan.steps = vec![plan.steps[0].clone(); 257];
@@ -345,7 +349,7 @@ mod tests {
             ("fitness", &|plan| plan.fitness = f64::NAN),
             ("risk score", &|plan| plan.radius.risk_score = f64::INFINITY),
             ("timeout", &|plan| {
-                plan.steps[0].timeout = Duration::from_nanos(999_999);
+                plan.steps[0].timeout = MILLISECOND.saturating_sub(ns)
             }),
             ("attempts", &|plan| plan.steps[0].retry.attempts = 0),
             ("attempts", &|plan| plan.steps[0].retry.attempts = 101),

@@ -45,6 +45,7 @@ pub struct StepIntent {
 /// Written after a step touched the world, or when nobody can tell whether it did.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum StepOutcome {
     /// It was done.
     Done {
@@ -162,6 +163,7 @@ impl StepState {
 /// How a run or its undo ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Outcome {
     /// Every step was done or was not needed.
     Completed,

@@ -92,6 +92,11 @@ impl Forward<'_> {
                     return Ok(Some(self.failed(report.clone())));
                 }
                 StepOutcome::Failed { .. } => {}
+                // A newer version wrote it: whether the step may be repeated cannot be told.
+                other => {
+                    let reason = format!("its outcome cannot be read: {other:?}");
+                    return Ok(Some(self.unknown(reason)));
+                }
             }
         }
         let Some(action) = actions.get(&self.step.action) else {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use homeostasis_core::Incident;
 use homeostasis_core::record::{Diagnosis, EventKind, Finding};
 use homeostasis_core::stage::Evidence;
+use homeostasis_core::{ErrorKind, ErrorReport, Incident};
 
 use super::Heal;
 use super::calls::{check, join};
@@ -111,6 +111,13 @@ impl Heal {
                 ))
             })
             .await;
+        let added_up = added_up.and_then(|diagnosis| match diagnosis.violation() {
+            None => Ok(diagnosis),
+            Some(broken) => {
+                let message = format!("broke its post-condition: {broken}");
+                Err(ErrorReport::message(ErrorKind::Permanent, message))
+            }
+        });
         let diagnosis = match added_up {
             Ok(diagnosis) => diagnosis,
             Err(report) => {

@@ -120,6 +120,17 @@ impl Heal {
                 Err(ErrorReport::message(ErrorKind::Conflict, "the lease on the target was lost"))
             }
         };
+        let answer = match answer {
+            // A claim of completion is held against what the journal knows of the steps.
+            Ok(Outcome::Completed) => match self.unsettled(run, purpose).await {
+                None => Ok(Outcome::Completed),
+                Some(step_idx) => Err(ErrorReport::message(
+                    ErrorKind::Permanent,
+                    format!("said it was through, but step {} is not", step_idx + 1),
+                )),
+            },
+            other => other,
+        };
         match answer {
             Ok(outcome) => Ok(Some(outcome)),
             Err(_) if self.shared.cancellation.is_cancelled() => Ok(None),
@@ -135,6 +146,13 @@ impl Heal {
                 }
             }
         }
+    }
+
+    /// The first step that a completed run or undo would have settled and this one has not.
+    async fn unsettled(&self, run: RunId, purpose: Purpose) -> Option<usize> {
+        let incident = self.journal.incident().await;
+        let plan = plan_of(&incident, run)?;
+        incident.run(run)?.unsettled(plan, purpose.phase())
     }
 
     /// A new permit for an open run: under the lease that is held, or under a new one.
