@@ -153,7 +153,7 @@ struct Surgeon {
 #[derive(Debug, Default)]
 struct Work {
     begun: AtomicU32,
-    at_work: AtomicU32,
+    active: AtomicU32,
     finished: AtomicU32,
 }
 
@@ -162,7 +162,7 @@ struct Shift(Arc<Work>);
 
 impl Drop for Shift {
     fn drop(&mut self) {
-        self.0.at_work.fetch_sub(1, Ordering::SeqCst);
+        self.0.active.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -175,8 +175,8 @@ impl Remediator for Surgeon {
     async fn plan(&self, cx: &Context, request: PlanRequest<'_>) -> Result<Vec<Plan>, PlanError> {
         let mut plans = self.doctor.plan(cx, request).await?;
         for plan in &mut plans {
-            plan.remediator = "surgeon".to_owned();
-            plan.title = "an operation before the cure".to_owned();
+            plan.remediator = "surgeon".into();
+            plan.title = "an operation before the cure".into();
             plan.id = PlanId::new(cx.now(), &mut cx.rng(3));
         }
         Ok(plans)
@@ -191,7 +191,7 @@ impl Remediator for Surgeon {
         run.redeem(permit)
             .map_err(|error| ExecuteError::permanent("redeeming", error))?;
         self.work.begun.fetch_add(1, Ordering::SeqCst);
-        self.work.at_work.fetch_add(1, Ordering::SeqCst);
+        self.work.active.fetch_add(1, Ordering::SeqCst);
         let _shift = Shift(Arc::clone(&self.work));
         cx.clock().sleep(Duration::from_secs(120)).await;
         self.work.finished.fetch_add(1, Ordering::SeqCst);
@@ -233,7 +233,7 @@ async fn operate(harm: impl FnOnce(&Keeper)) -> (Arc<HealEvent>, Arc<HealEvent>)
     assert_eq!(world.notifier.sent().len(), 1);
     let count = |counter: &AtomicU32| counter.load(Ordering::SeqCst);
     assert_eq!(count(&work.begun), 3, "once and two more times");
-    assert_eq!(count(&work.at_work), 0, "nobody works without a lease");
+    assert_eq!(count(&work.active), 0, "nobody works without a lease");
     pass(&healer, 600).await;
     assert_eq!(count(&work.finished), 0);
     healer.shutdown().await;

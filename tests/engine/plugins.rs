@@ -91,7 +91,7 @@ impl Remediator for Colleague {
     async fn plan(&self, cx: &Context, request: PlanRequest<'_>) -> Result<Vec<Plan>, PlanError> {
         let mut plans = self.doctor.plan(cx, request).await?;
         for plan in &mut plans {
-            plan.remediator = "colleague".to_owned();
+            plan.remediator = "colleague".into();
             plan.id = PlanId::new(cx.now(), &mut cx.rng(2));
             (self.change)(plan);
         }
