@@ -1,17 +1,21 @@
 //! What the engine does when a plug-in misbehaves: the others heal, the culprit is named.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use homeostasis::core::port::{MemoryStore, Store};
-use homeostasis::core::record::{Anomaly, Category, Finding, Role, Subject, Verdict, VerdictKind};
-use homeostasis::core::signal::SignalBatch;
+use homeostasis::core::record::{
+    Anomaly, Category, EventKind, Finding, Plan, Resolution, Role, Subject, Verdict, VerdictKind,
+};
+use homeostasis::core::signal::{Interest, SignalBatch};
 use homeostasis::core::stage::{
     AnalyzeError, Analyzer, DetectError, Detector, Evidence, Verifier, VerifyError, VerifyRequest,
 };
-use homeostasis::core::{Context, Timestamp, async_trait};
+use homeostasis::core::{Context, Mode, Timestamp, async_trait};
 
-use crate::world::{World, blames, is, service, until};
+use crate::plugins::Colleague;
+use crate::world::{World, blames, is, pass, service, until};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Misdeed {
@@ -121,7 +125,7 @@ async fn a_rogue_detector_is_named_in_the_incident_and_the_others_heal() {
         assert_eq!((world.cures("a"), world.cures("d")), (1, 0), "{misdeed:?}");
         let story = store.read(closed.incident).await.unwrap();
         assert!(
-            story.iter().any(|event| blames(event, "rogue")),
+            story.iter().any(|event| blames(event, "detector", "rogue")),
             "{misdeed:?}: {story:?}"
         );
         let blame = healer.health().blames.pop().unwrap();
@@ -149,29 +153,158 @@ async fn a_rogue_rests_longer_each_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rogue_analyzers_and_verifiers_are_named_and_the_others_decide() {
+async fn rogue_analyzers_are_named_and_the_others_decide() {
     for misdeed in MISDEEDS {
         let world = Arc::new(World::default());
         let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
         let builder = world.healer().store(Arc::clone(&store));
-        let healer = builder
-            .analyzer(Rogue(misdeed))
-            .verifier(Rogue(misdeed))
-            .start()
-            .await
-            .unwrap();
+        let healer = builder.analyzer(Rogue(misdeed)).start().await.unwrap();
         let mut events = healer.subscribe();
         world.watch(&healer, &["a"]);
         world.fall_ill("a");
         let closed = until(&healer, &mut events, is("closed")).await;
-        assert_eq!(world.cures("a"), 1, "{misdeed:?}");
+        assert_eq!((world.cures("a"), world.cures("d")), (1, 0), "{misdeed:?}");
         let story = store.read(closed.incident).await.unwrap();
         assert!(
-            story.iter().any(|event| blames(event, "rogue")),
+            story.iter().any(|event| blames(event, "analyzer", "rogue")),
             "{misdeed:?}"
         );
         healer.shutdown().await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rogue_verifiers_are_named_and_the_others_decide() {
+    for misdeed in [Misdeed::Panic, Misdeed::Hang, Misdeed::Fail] {
+        let world = Arc::new(World::default());
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        let builder = world.healer().store(Arc::clone(&store));
+        let healer = builder.verifier(Rogue(misdeed)).start().await.unwrap();
+        let mut events = healer.subscribe();
+        world.watch(&healer, &["a"]);
+        world.fall_ill("a");
+        let closed = until(&healer, &mut events, is("closed")).await;
+        assert!(
+            matches!(
+                &closed.kind,
+                EventKind::Closed {
+                    resolution: Resolution::Healed { .. }
+                }
+            ),
+            "{misdeed:?}: {closed}"
+        );
+        let story = store.read(closed.incident).await.unwrap();
+        assert!(
+            story.iter().any(|event| blames(event, "verifier", "rogue")),
+            "{misdeed:?}"
+        );
+        healer.shutdown().await;
+    }
+}
+
+/// A verdict that looks well made cannot be known to be a lie; it does not outweigh a contrary one.
+#[tokio::test(start_paused = true)]
+async fn a_verifier_that_always_says_fine_heals_nothing_that_another_says_is_ill() {
+    let world = Arc::new(World::default());
+    world.incurable.store(true, Ordering::SeqCst);
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+    let builder = world.healer().store(Arc::clone(&store));
+    let healer = builder
+        .verifier(Rogue(Misdeed::Garbage))
+        .start()
+        .await
+        .unwrap();
+    let mut events = healer.subscribe();
+    world.watch(&healer, &["a"]);
+    world.fall_ill("a");
+    let escalated = until(&healer, &mut events, is("escalated")).await;
+    pass(&healer, 600).await;
+    assert_eq!(healer.open_incidents(), [escalated.incident]);
+    assert!(escalated.to_string().contains("still ill"), "{escalated}");
+    let story = store.read(escalated.incident).await.unwrap();
+    assert!(!story.iter().any(|event| blames(event, "verifier", "rogue")));
+    healer.shutdown().await;
+}
+
+/// A detector that panics when it is asked what it wants.
+#[derive(Debug)]
+struct Moody;
+
+#[async_trait]
+impl Detector for Moody {
+    fn name(&self) -> &str {
+        "moody"
+    }
+
+    fn interest(&self) -> Interest {
+        panic!("not today")
+    }
+
+    async fn detect(
+        &mut self,
+        _: &Context,
+        _: SignalBatch<'_>,
+    ) -> Result<Vec<Anomaly>, DetectError> {
+        let nonsense = Anomaly::new(
+            "moody",
+            service("d"),
+            Subject::Logs("x".to_owned()),
+            Timestamp::EPOCH,
+        );
+        Ok(vec![nonsense.saying("it is asked all the same")])
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_detector_that_panics_when_asked_what_it_wants_is_named_and_asked_all_the_same() {
+    let world = Arc::new(World::default());
+    let healer = world
+        .healer()
+        .mode(Mode::Observe)
+        .detector(Moody)
+        .start()
+        .await
+        .unwrap();
+    let mut events = healer.subscribe();
+    let opened = until(&healer, &mut events, is("opened")).await;
+    assert!(opened.to_string().contains('d'), "{opened}");
+    let blame = healer.health().blames.pop().unwrap();
+    assert_eq!(
+        (blame.stage.as_str(), blame.plugin.as_str(), blame.times),
+        ("detector", "moody", 1)
+    );
+    healer.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_that_would_be_watched_for_ever_keeps_no_incident_open() {
+    let world = Arc::new(World::default());
+    let eternal = |plan: &mut Plan| {
+        plan.title = "a plan before the doctor's".to_owned();
+        plan.verification.watch = Duration::MAX;
+    };
+    let healer = world
+        .healer()
+        .remediator(Colleague::of(&world, eternal))
+        .start()
+        .await
+        .unwrap();
+    let mut events = healer.subscribe();
+    world.watch(&healer, &["a"]);
+    world.fall_ill("a");
+    let closed = until(&healer, &mut events, is("closed")).await;
+    assert!(matches!(
+        &closed.kind,
+        EventKind::Closed {
+            resolution: Resolution::Healed { .. }
+        }
+    ));
+    let mishaps = healer.health().blames;
+    assert!(
+        mishaps.iter().all(|blame| blame.stage != "engine"),
+        "{mishaps:?}"
+    );
+    healer.shutdown().await;
 }
 
 /// A detector that blocks its thread: the engine must run on more than one.

@@ -2,7 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
+mod closing;
 mod distrust;
+mod faulty;
+mod gating;
+mod grouping;
 mod heal;
+mod leases;
+mod limits;
+mod plugins;
 mod recovery;
+mod shutdown;
+mod staleness;
 mod world;

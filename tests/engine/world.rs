@@ -152,6 +152,11 @@ pub(crate) async fn until(
         .expect("the event comes within two hours")
 }
 
+/// Lets simulated seconds pass.
+pub(crate) async fn pass(healer: &Homeostasis, secs: u64) {
+    healer.clock().sleep(Duration::from_secs(secs)).await;
+}
+
 pub(crate) fn is(name: &'static str) -> impl Fn(&HealEvent) -> bool {
     move |event| event.kind.name() == name
 }
@@ -356,9 +361,12 @@ impl Verifier for CureVerifier {
     }
 }
 
-/// Whether the event says that a plug-in was skipped.
-pub(crate) fn blames(event: &HealEvent, wanted: &str) -> bool {
-    matches!(&event.kind, EventKind::Blamed { plugin, .. } if plugin == wanted)
+/// Whether the event says that this plug-in of this stage was skipped.
+pub(crate) fn blames(event: &HealEvent, in_stage: &str, named: &str) -> bool {
+    matches!(
+        &event.kind,
+        EventKind::Blamed { stage, plugin, .. } if stage == in_stage && plugin == named
+    )
 }
 
 /// The target of a service.
