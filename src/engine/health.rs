@@ -1,5 +1,6 @@
 //! The engine's own health: what an operator asks of the healer itself.
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -17,6 +18,8 @@ pub(crate) struct Vitals {
     anomalies: AtomicU64,
     dropped_anomalies: AtomicU64,
     store_errors: AtomicU64,
+    /// Detectors that rest or owe an answer since they last misbehaved.
+    skipped: Mutex<BTreeSet<String>>,
     blames: Mutex<Vec<Blame>>,
 }
 
@@ -91,6 +94,25 @@ impl Vitals {
 
     pub(crate) fn store_error(&self) {
         self.store_errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes whether a detector is skipped: from its misdeed to its next good answer.
+    pub(crate) fn skips(&self, detector: &str, skipped: bool) {
+        let mut all = self.skipped.lock().unwrap_or_else(PoisonError::into_inner);
+        if skipped {
+            all.insert(detector.to_owned());
+        } else {
+            all.remove(detector);
+        }
+    }
+
+    /// Whether any detector is skipped.
+    pub(crate) fn skips_any(&self) -> bool {
+        !self
+            .skipped
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty()
     }
 
     /// Notes a misdeed.

@@ -207,6 +207,7 @@ async fn ask_all(
                 Err(ErrorReport::message(ErrorKind::Timeout, message))
             }
         };
+        shared.vitals.skips(&worker.name, checked.is_err());
         match &checked {
             Ok(_) => worker.rest = FIRST_REST,
             Err(_) => worker.misbehaved(shared.now()),

@@ -471,7 +471,9 @@ fn rate_limit(_: &Plan, facts: &GateFacts<'_>, _: u32) -> (Answer, String) {
 }
 
 fn cool_down(plan: &Plan, facts: &GateFacts<'_>, _: u32) -> (Answer, String) {
-    match facts.last_run.map(|last| last + facts.policy.min_interval) {
+    // A run of the future means that the clock was set back: it counts as one of this moment.
+    let last_run = facts.last_run.map(|last| last.min(facts.now));
+    match last_run.map(|last| last + facts.policy.min_interval) {
         Some(free) if free > facts.now => (
             Answer::Defer(free),
             format!("{} rests until {free}", plan.target),

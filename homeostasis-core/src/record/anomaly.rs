@@ -246,6 +246,9 @@ impl fmt::Display for Anomaly {
 
 #[cfg(test)]
 mod tests {
+    /// How an anomaly is broken.
+    type Breaks<'a> = &'a dyn Fn(&mut Anomaly);
+
     use super::*;
 
     /// JSON writes NaN as null, and an event with null for a number cannot be read back.
@@ -265,7 +268,6 @@ mod tests {
         assert_eq!(broken(&|_| {}), "");
         let long = "é".repeat(4096);
         assert_eq!(broken(&|anomaly| anomaly.explanation.clone_from(&long)), "");
-        type Breaks<'a> = &'a dyn Fn(&mut Anomaly);
         let cases: [(&str, Breaks<'_>); 7] = [
             ("observed = NaN", &|anomaly| {
                 anomaly.observed = Some(f64::NAN);

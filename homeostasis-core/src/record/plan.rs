@@ -314,6 +314,9 @@ impl fmt::Display for Plan {
 
 #[cfg(test)]
 mod tests {
+    /// How a plan is broken.
+    type Breaks<'a> = &'a dyn Fn(&mut Plan);
+
     use super::*;
     use crate::record::{Comparison, Criterion};
     use crate::rng::Rng;
@@ -340,7 +343,6 @@ mod tests {
             broken(&|plan| plan.steps[0].timeout = DAY + ns),
             "step \"s\": timeout = 86400.000000001s, expected 1ms..=86400s"
         );
-        type Breaks<'a> = &'a dyn Fn(&mut Plan);
         let cases: [(&str, Breaks<'_>); 15] = [
             ("without steps", &|plan| plan.steps.clear()),
             ("257 steps", &|plan| {
@@ -349,7 +351,7 @@ mod tests {
             ("fitness", &|plan| plan.fitness = f64::NAN),
             ("risk score", &|plan| plan.radius.risk_score = f64::INFINITY),
             ("timeout", &|plan| {
-                plan.steps[0].timeout = MILLISECOND.saturating_sub(ns)
+                plan.steps[0].timeout = MILLISECOND.saturating_sub(ns);
             }),
             ("attempts", &|plan| plan.steps[0].retry.attempts = 0),
             ("attempts", &|plan| plan.steps[0].retry.attempts = 101),

@@ -87,7 +87,7 @@ impl Heal {
     /// Closes the incident as recovered if that is proven, and says whether it did.
     ///
     /// Silence alone proves nothing: for the whole quiet time this process must have watched, each
-    /// target must have been heard of lately, and no detector may have been skipped.
+    /// target must have been heard of lately, and no detector may be skipped.
     pub(super) async fn close_if_calm(&self, incident: &Incident) -> Result<bool, JournalError> {
         let (now, quiet) = (self.shared.now(), self.shared.settings.quiet);
         let watched = self
@@ -101,12 +101,7 @@ impl Heal {
                 .targets()
                 .iter()
                 .all(|target| self.is_heard(target, now))
-            && !self
-                .shared
-                .vitals
-                .blames_since(now - quiet)
-                .iter()
-                .any(|blame| blame.stage == "detector");
+            && !self.shared.vitals.skips_any();
         if !calm {
             return Ok(false);
         }

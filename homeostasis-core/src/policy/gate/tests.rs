@@ -364,6 +364,17 @@ fn limits_and_rest_defer_and_loops_escalate() {
 }
 
 #[test]
+fn a_clock_that_was_set_back_lengthens_no_rest() {
+    let case = Case::default();
+    let future = GateFacts {
+        last_run: Some(NOW + Duration::from_secs(3600)),
+        ..case.facts()
+    };
+    let until = NOW + case.policy.min_interval;
+    assert_eq!(decide(&plan(), &future), GateDecision::Deferred { until });
+}
+
+#[test]
 fn an_open_breaker_refuses_the_plan_so_that_another_may_be_tried() {
     let mut case = Case::default();
     for _ in 0..3 {
