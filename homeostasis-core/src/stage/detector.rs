@@ -41,6 +41,8 @@ pub struct ModelSnapshot {
 /// # Assumptions
 /// A call is cancel-safe at every `.await`: it may be dropped there. Time comes from the signals
 /// or `cx`, never from a clock of its own. A batch may be empty: time passes without signals too.
+/// What lasts is raised again now and then, at least every third of the engine's quiet time: an
+/// anomaly that is not seen any more is not acted on, and in the end taken for gone.
 ///
 /// ```
 /// use homeostasis::core::record::{Anomaly, Subject};
