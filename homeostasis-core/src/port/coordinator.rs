@@ -261,4 +261,12 @@ mod tests {
             .await
             .unwrap();
     }
+
+    #[tokio::test]
+    async fn it_keeps_what_every_coordinator_must_keep() {
+        let clock = ManualClock::new(Timestamp::EPOCH);
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        let coordinator = LocalCoordinator::new(store, Arc::new(clock.clone()));
+        crate::testing::coordinator::conformance(&coordinator, |by| clock.advance(by)).await;
+    }
 }

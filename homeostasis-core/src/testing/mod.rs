@@ -1,12 +1,14 @@
 //! Conformance suites and fakes for tests of plug-ins and ports.
 
 pub mod analyzer;
+pub mod coordinator;
 pub mod detector;
 mod observations;
 pub mod patcher;
 mod permit;
 pub mod remediator;
 pub mod store;
+pub mod verifier;
 
 pub use observations::RecordedObservations;
 pub use permit::{permit_for, permit_to_undo};

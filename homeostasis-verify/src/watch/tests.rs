@@ -378,3 +378,33 @@ fn public_types_cross_threads() {
     check::<Evaluator>();
     check::<Judgment>();
 }
+
+#[tokio::test]
+async fn it_keeps_what_every_verifier_must_keep() {
+    use homeostasis_core::record::Plan;
+    use homeostasis_core::testing::{analyzer::incident_of, verifier};
+    use homeostasis_core::{IncidentId, PlanId, Timestamp};
+
+    let target: Target = "orders".parse().unwrap();
+    let subject = Subject::Health("http".to_owned());
+    let at = Timestamp::from_secs(1_000);
+    let anomaly = Anomaly::new("health", target.clone(), subject, at).saying("it is down");
+    let incident = incident_of(&[anomaly]);
+    let id = PlanId::from_u128(1);
+    let mut plan = Plan::new(
+        id,
+        IncidentId::from_u128(2),
+        "playbooks",
+        "restart",
+        target.clone(),
+    );
+    let watch = SequentialWatch::new(WatchConfig::default()).unwrap();
+    verifier::conformance(&watch, &incident, &plan).await;
+    plan.verification.criteria.push(Criterion::Metric {
+        condition: Condition::parse("up == 1").unwrap(),
+        target,
+        window: Duration::from_secs(10),
+        consecutive: 3,
+    });
+    verifier::conformance(&watch, &incident, &plan).await;
+}
