@@ -1,9 +1,10 @@
 //! Changes: what people and machines did to the system.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+use crate::signal::Fields;
 use crate::target::Target;
 use crate::time::Timestamp;
 
@@ -37,8 +38,8 @@ pub struct Change {
     /// One line for people: `v1 -> v2`.
     pub summary: String,
     /// Details: `version`, `previous`, `commit`, `by` …
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub fields: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Fields::is_empty")]
+    pub fields: Fields,
 }
 
 impl Change {
@@ -54,13 +55,13 @@ impl Change {
             kind,
             target,
             summary: summary.into(),
-            fields: BTreeMap::new(),
+            fields: Fields::new(),
         }
     }
 
     /// The same with one detail more.
-    pub fn with(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.fields.insert(name.into(), value.into());
+    pub fn with(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
+        self.fields.insert(name, value);
         self
     }
 }

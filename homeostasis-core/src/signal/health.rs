@@ -21,6 +21,21 @@ pub enum HealthState {
     Critical,
 }
 
+/// How deep a check looks: what it may cost, how often it is asked, and what its failure means.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthTier {
+    /// Is it there: no dependencies, answered within 100 ms, asked every 5 to 10 s.
+    #[default]
+    Shallow,
+    /// Does it work with what it depends on: 100 ms to 5 s, asked every 30 to 60 s.
+    Deep,
+    /// Does the whole of it work: 5 to 30 s, asked every 5 to 15 min.
+    Comprehensive,
+}
+
 /// What one probe found at one time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -37,6 +52,9 @@ pub struct HealthReport {
     pub latency: Duration,
     /// In words: the status, the refusal.
     pub detail: String,
+    /// How deep the check looks.
+    #[serde(default)]
+    pub tier: HealthTier,
 }
 
 impl HealthReport {
@@ -54,6 +72,7 @@ impl HealthReport {
             state,
             latency: Duration::ZERO,
             detail: String::new(),
+            tier: HealthTier::default(),
         }
     }
 
@@ -66,6 +85,12 @@ impl HealthReport {
     /// The same with words.
     pub fn saying(mut self, detail: impl Into<String>) -> Self {
         self.detail = detail.into();
+        self
+    }
+
+    /// The same of a check of another tier.
+    pub fn in_tier(mut self, tier: HealthTier) -> Self {
+        self.tier = tier;
         self
     }
 

@@ -1,11 +1,12 @@
-//! Log records and the structured errors inside them.
+//! Log records.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::signal::{ErrorEvent, Fields};
 use crate::target::Target;
 use crate::time::Timestamp;
 
@@ -75,13 +76,13 @@ pub struct LogRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Target>,
     /// The module, logger or component.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub component: String,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub component: Cow<'static, str>,
     /// The text.
     pub message: String,
     /// Structured fields.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub fields: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Fields::is_empty")]
+    pub fields: Fields,
     /// What ties records of one request together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation: Option<String>,
@@ -97,9 +98,9 @@ impl LogRecord {
             at,
             level,
             target: None,
-            component: String::new(),
+            component: Cow::Borrowed(""),
             message: message.into(),
-            fields: BTreeMap::new(),
+            fields: Fields::new(),
             correlation: None,
             error: None,
         }
@@ -112,61 +113,10 @@ impl LogRecord {
     }
 
     /// The same with one field more.
-    pub fn with(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.fields.insert(name.into(), value.into());
+    pub fn with(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
+        self.fields.insert(name, value);
         self
     }
-}
-
-/// An error as structure: what was raised, where, and because of what.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default)]
-#[non_exhaustive]
-pub struct ErrorEvent {
-    /// `rust`, `python`, …
-    pub language: String,
-    /// The type of exception or panic.
-    pub kind: String,
-    /// Its message.
-    pub message: String,
-    /// Where, innermost first.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub frames: Vec<Frame>,
-    /// The environment at the time: probes by name.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub environment: BTreeMap<String, f64>,
-}
-
-impl ErrorEvent {
-    /// An error without frames.
-    pub fn new(
-        language: impl Into<String>,
-        kind: impl Into<String>,
-        message: impl Into<String>,
-    ) -> Self {
-        Self {
-            language: language.into(),
-            kind: kind.into(),
-            message: message.into(),
-            ..Self::default()
-        }
-    }
-}
-
-/// One frame of a stack.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Frame {
-    /// The function, if known.
-    pub function: String,
-    /// The source file, if known.
-    pub file: String,
-    /// 1-based; 0 if unknown.
-    pub line: u32,
-    /// 1-based; 0 if unknown.
-    pub column: u32,
-    /// Whether it is code of the project rather than of a library.
-    pub in_project: bool,
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@
 
 mod batch;
 mod change;
+mod error_event;
+mod fields;
 mod health;
 mod log;
 mod series;
@@ -14,8 +16,10 @@ mod span;
 
 pub use batch::{Interest, Signal, SignalBatch};
 pub use change::{Change, ChangeKind};
-pub use health::{HealthReport, HealthState};
-pub use log::{ErrorEvent, Frame, Level, LogRecord};
+pub use error_event::{CauseRelation, ErrorCause, ErrorEvent, Frame};
+pub use fields::Fields;
+pub use health::{HealthReport, HealthState, HealthTier};
+pub use log::{Level, LogRecord};
 pub use series::{Labels, Sample, SeriesCatalog, SeriesId, SeriesKey};
 pub use sink::{SignalSink, VecSink};
 pub use span::{SpanRecord, SpanStatus};

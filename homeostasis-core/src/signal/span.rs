@@ -1,10 +1,11 @@
 //! Spans: what was done for a request, and how long it took.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::signal::Fields;
 use crate::target::Target;
 use crate::time::Timestamp;
 
@@ -27,7 +28,7 @@ pub struct SpanRecord {
     /// How long it took.
     pub duration: Duration,
     /// The operation: low cardinality.
-    pub operation: String,
+    pub operation: Cow<'static, str>,
     /// Whose it is.
     pub target: Option<Target>,
     /// The trace it belongs to.
@@ -39,13 +40,13 @@ pub struct SpanRecord {
     /// How it ended.
     pub status: SpanStatus,
     /// Attributes.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub fields: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Fields::is_empty")]
+    pub fields: Fields,
 }
 
 impl SpanRecord {
     /// A root span that ended well.
-    pub fn new(at: Timestamp, duration: Duration, operation: impl Into<String>) -> Self {
+    pub fn new(at: Timestamp, duration: Duration, operation: impl Into<Cow<'static, str>>) -> Self {
         Self {
             at,
             duration,
@@ -55,7 +56,7 @@ impl SpanRecord {
             span: 0,
             parent: 0,
             status: SpanStatus::Ok,
-            fields: BTreeMap::new(),
+            fields: Fields::new(),
         }
     }
 

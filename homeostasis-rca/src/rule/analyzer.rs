@@ -210,7 +210,7 @@ fn named_callee(
     record: &LogRecord,
 ) -> Option<Target> {
     let caller = writer.service_name();
-    let fields = record.fields.values().map(String::as_str);
+    let fields = record.fields.values();
     let texts: Vec<&str> = std::iter::once(line).chain(fields).collect();
     // Longest first: `orders-db` is not `orders`.
     let mut callees: Vec<&str> = scope

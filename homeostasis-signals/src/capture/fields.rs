@@ -1,9 +1,9 @@
 //! Reads the fields of a `tracing` event or span.
 
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
 
+use homeostasis_core::signal;
 use tracing::field::{Field, Visit};
 
 use super::bounded::{cut, text_of};
@@ -17,7 +17,7 @@ pub(super) struct Fields {
     /// The field `message`.
     pub(super) message: Option<String>,
     /// All others.
-    pub(super) named: BTreeMap<String, String>,
+    pub(super) named: signal::Fields,
     /// Whether a field `error` says that something failed.
     pub(super) failed: bool,
     /// The chain of the last error value, outermost first.
@@ -29,8 +29,7 @@ impl Fields {
     pub(super) fn correlation(&self) -> Option<&str> {
         CORRELATION
             .iter()
-            .find_map(|name| self.named.get(*name))
-            .map(String::as_str)
+            .find_map(|name| self.named.get(name))
             .filter(|id| !id.is_empty())
     }
 
@@ -39,7 +38,7 @@ impl Fields {
             self.message = Some(text);
         } else {
             self.failed |= field.name() == "error" && !text.is_empty();
-            self.named.insert(field.name().to_owned(), text);
+            self.named.insert(field.name(), text);
         }
     }
 }
@@ -52,7 +51,7 @@ impl Visit for Fields {
     fn record_bool(&mut self, field: &Field, value: bool) {
         if field.name() == "error" {
             self.failed |= value;
-            self.named.insert("error".to_owned(), value.to_string());
+            self.named.insert("error", value.to_string());
         } else {
             self.keep(field, value.to_string());
         }

@@ -113,9 +113,9 @@ impl Shared {
         }));
         let mut record = LogRecord::new(self.clock.now(), Level::Fatal, message);
         record.target.clone_from(&self.target);
-        "panic".clone_into(&mut record.component);
+        record.component = "panic".into();
         if let Some(name) = std::thread::current().name() {
-            record.fields.insert("thread".to_owned(), name.to_owned());
+            record.fields.insert("thread", name);
         }
         record.error = Some(Box::new(error));
         self.sink.signal(Signal::Log(record));

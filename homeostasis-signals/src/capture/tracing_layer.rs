@@ -204,7 +204,7 @@ where
         let message = fields.message.take().unwrap_or_default();
         let mut record = LogRecord::new(self.clock.now(), level, message);
         record.target.clone_from(&self.target);
-        metadata.target().clone_into(&mut record.component);
+        record.component = metadata.target().into();
         record.correlation = correlation;
         record.error = fields
             .error
@@ -363,10 +363,7 @@ mod tests {
         let [inner, outer] = spans[..] else {
             panic!("{spans:?}")
         };
-        assert_eq!(
-            (inner.operation.as_str(), outer.operation.as_str()),
-            ("inner", "outer")
-        );
+        assert_eq!((&*inner.operation, &*outer.operation), ("inner", "outer"));
         assert_eq!(inner.duration, Duration::from_millis(30));
         assert_eq!(outer.duration, Duration::from_millis(50));
         assert_eq!(

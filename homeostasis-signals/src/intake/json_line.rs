@@ -1,8 +1,6 @@
 //! Reads one line of a JSON log as a log record or a change.
 
-use std::collections::BTreeMap;
-
-use homeostasis_core::signal::{Change, ChangeKind, Level, LogRecord, Signal};
+use homeostasis_core::signal::{Change, ChangeKind, Fields, Level, LogRecord, Signal};
 use homeostasis_core::{Target, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -116,8 +114,9 @@ impl JsonLines {
         let level = take(&mut object, &LEVEL, level).unwrap_or(self.config.default_level);
         let message = take(&mut object, &MESSAGE, |value| Some(text(value))).unwrap_or_default();
         let mut record = LogRecord::new(at, level, message);
-        record.component =
-            take(&mut object, &COMPONENT, |value| Some(text(value))).unwrap_or_default();
+        record.component = take(&mut object, &COMPONENT, |value| Some(text(value)))
+            .unwrap_or_default()
+            .into();
         record.target = self.target(&object);
         record.correlation = CORRELATION
             .iter()
@@ -194,7 +193,7 @@ fn take<T>(
     })
 }
 
-fn fields(object: &Map<String, Value>) -> BTreeMap<String, String> {
+fn fields(object: &Map<String, Value>) -> Fields {
     object
         .iter()
         .filter(|(_, value)| !value.is_null())
@@ -267,11 +266,7 @@ mod tests {
         assert_eq!(read.target.unwrap().to_string(), "shop/0");
         assert_eq!(read.component, "db");
         assert_eq!(read.correlation.as_deref(), Some("r1"));
-        let fields: Vec<(&str, &str)> = read
-            .fields
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .collect();
+        let fields: Vec<(&str, &str)> = read.fields.iter().collect();
         assert_eq!(fields, [("request_id", "r1"), ("took", r#"{"ms":7}"#)]);
     }
 
@@ -285,7 +280,7 @@ mod tests {
             (Level::Error, "cannot book")
         );
         assert_eq!(
-            (read.component.as_str(), read.fields["order"].as_str()),
+            (&*read.component, read.fields["order"].as_str()),
             ("shop::book", "7")
         );
         let read = log(r#"{"level":50,"time":1520879607.5,"msg":"numbered"}"#);

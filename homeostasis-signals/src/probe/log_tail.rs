@@ -39,7 +39,7 @@ impl LogTailProbe {
 
     fn complaint(&self, at: Timestamp, why: &str) -> Reading {
         let mut record = LogRecord::new(at, Level::Warn, format!("log cannot be read: {why}"));
-        self.name.clone_into(&mut record.component);
+        record.component = self.name.clone().into();
         Reading {
             signals: vec![Signal::Log(record)],
             ..Reading::default()

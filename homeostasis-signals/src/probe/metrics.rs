@@ -128,7 +128,7 @@ impl MetricsProbe {
             format!("no metrics of {}: {why}", self.config.target),
         );
         record.target = Some(self.config.target.clone());
-        self.config.name.clone_into(&mut record.component);
+        record.component = self.config.name.clone().into();
         let mut reading = Reading::default().measured(self.own("up", at, 0.0));
         reading.signals.push(Signal::Log(record));
         reading
