@@ -23,9 +23,10 @@ pub use intake::{
 };
 pub use measurement::Measurement;
 pub use probe::{
-    BackupChecksum, BackupProbe, BackupProbeConfig, FnProbe, HttpProbe, HttpProbeConfig, LoadProbe,
-    LoadProbeConfig, LogTailProbe, MetricProbe, MetricProbeConfig, MetricsProbe,
-    MetricsProbeConfig, Missed, Probe, ProbeSchedule, Reading, ask,
+    BackupChecksum, BackupProbe, BackupProbeConfig, Extract, FnProbe, HttpProbe, HttpProbeConfig,
+    LoadProbe, LoadProbeConfig, LogTailProbe, MetricProbe, MetricProbeConfig, MetricsProbe,
+    MetricsProbeConfig, Missed, Probe, ProbeSchedule, Reading, WorkflowProbe, WorkflowProbeConfig,
+    WorkflowStep, ask,
 };
 #[cfg(feature = "host")]
 #[cfg_attr(docsrs, doc(cfg(feature = "host")))]

@@ -23,6 +23,7 @@ mod refusal;
 mod schedule;
 #[cfg(feature = "net")]
 mod tcp;
+mod workflow;
 
 pub use backup::{BackupChecksum, BackupProbe, BackupProbeConfig};
 pub use closure::FnProbe;
@@ -40,3 +41,4 @@ pub use reading::Reading;
 pub use schedule::{ProbeSchedule, ask};
 #[cfg(feature = "net")]
 pub use tcp::{TcpProbe, TcpProbeConfig};
+pub use workflow::{Extract, WorkflowProbe, WorkflowProbeConfig, WorkflowStep};
