@@ -11,6 +11,8 @@ mod probe;
 #[cfg(feature = "http")]
 #[cfg(test)]
 mod testing;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub use capture::{PanicHook, SeriesHandle, TracingLayer};
 #[cfg(feature = "http")]
@@ -36,6 +38,12 @@ pub use probe::{
 #[cfg(feature = "net")]
 #[cfg_attr(docsrs, doc(cfg(feature = "net")))]
 pub use probe::{TcpProbe, TcpProbeConfig};
+#[cfg(feature = "tls")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+pub use {
+    probe::{CertificateProbe, CertificateProbeConfig, CertificateSource},
+    tls::TrustRoots,
+};
 
 #[cfg(test)]
 mod tests {

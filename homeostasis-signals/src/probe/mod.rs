@@ -5,6 +5,8 @@
 
 mod backup;
 mod blocking;
+#[cfg(feature = "tls")]
+mod certificate;
 mod check;
 mod closure;
 #[cfg(feature = "host")]
@@ -26,6 +28,8 @@ mod tcp;
 mod workflow;
 
 pub use backup::{BackupChecksum, BackupProbe, BackupProbeConfig};
+#[cfg(feature = "tls")]
+pub use certificate::{CertificateProbe, CertificateProbeConfig, CertificateSource};
 pub use closure::FnProbe;
 #[cfg(feature = "host")]
 pub use filesystem::{FilesystemProbe, FilesystemProbeConfig};
