@@ -93,13 +93,6 @@ impl HyperClient {
         Ok(self)
     }
 
-    fn speaks_tls(&self) -> bool {
-        #[cfg(feature = "tls")]
-        return self.tls.is_some();
-        #[cfg(not(feature = "tls"))]
-        return false;
-    }
-
     async fn connect(&self, place: &Place) -> Result<Box<dyn Stream>, HttpError> {
         let failed =
             |error| HttpError::transient(format!("connecting to {}", place.authority), error);
@@ -122,7 +115,11 @@ impl HyperClient {
 
     async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let place = Place::of(&request.url)?;
-        if place.is_tls && !self.speaks_tls() {
+        #[cfg(feature = "tls")]
+        let speaks_tls = self.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        let speaks_tls = false;
+        if place.is_tls && !speaks_tls {
             return Err(HttpError::Denied {
                 reason: format!(
                     "{}: this client speaks no TLS; use http, tell it whom to trust (feature \"tls\"), or bring an HttpClient that does",
