@@ -12,7 +12,10 @@ mod probe;
 #[cfg(test)]
 mod testing;
 
-pub use capture::{PanicHook, SeriesHandle, TracingLayer};
+pub use capture::{
+    DiagnosticContext, EnteredContext, Environment, InContext, PanicHook, SeriesHandle,
+    TracingLayer,
+};
 #[cfg(feature = "http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 pub use http::HyperClient;
