@@ -14,7 +14,10 @@ mod testing;
 #[cfg(feature = "tls")]
 mod tls;
 
-pub use capture::{PanicHook, SeriesHandle, TracingLayer};
+pub use capture::{
+    DiagnosticContext, EnteredContext, Environment, InContext, PanicHook, SeriesHandle,
+    TracingLayer,
+};
 #[cfg(feature = "http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 pub use http::HyperClient;
