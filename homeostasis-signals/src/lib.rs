@@ -23,12 +23,19 @@ pub use intake::{
 };
 pub use measurement::Measurement;
 pub use probe::{
-    FnProbe, HttpProbe, HttpProbeConfig, LogTailProbe, MetricProbe, MetricProbeConfig,
-    MetricsProbe, MetricsProbeConfig, Missed, Probe, ProbeSchedule, Reading, ask,
+    BackupChecksum, BackupProbe, BackupProbeConfig, Extract, FnProbe, HttpProbe, HttpProbeConfig,
+    LoadProbe, LoadProbeConfig, LogTailProbe, MetricProbe, MetricProbeConfig, MetricsProbe,
+    MetricsProbeConfig, Missed, Probe, ProbeSchedule, Reading, WorkflowProbe, WorkflowProbeConfig,
+    WorkflowStep, ask,
 };
 #[cfg(feature = "host")]
 #[cfg_attr(docsrs, doc(cfg(feature = "host")))]
-pub use probe::{PidSource, ProcessId, ProcessProbe, ProcessProbeConfig};
+pub use probe::{
+    FilesystemProbe, FilesystemProbeConfig, PidSource, ProcessId, ProcessProbe, ProcessProbeConfig,
+};
+#[cfg(feature = "net")]
+#[cfg_attr(docsrs, doc(cfg(feature = "net")))]
+pub use probe::{TcpProbe, TcpProbeConfig};
 
 #[cfg(test)]
 mod tests {

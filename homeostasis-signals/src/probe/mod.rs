@@ -3,10 +3,15 @@
 //! A [`Probe`] answers with a [`Reading`]; a [`ProbeSchedule`] asks all its probes, each at its own
 //! interval, and writes what they read into the sink.
 
+mod backup;
+mod blocking;
 mod check;
 mod closure;
+#[cfg(feature = "host")]
+mod filesystem;
 mod http;
 mod join;
+mod load;
 mod log_tail;
 mod metric;
 mod metrics;
@@ -14,10 +19,18 @@ mod probing;
 #[cfg(feature = "host")]
 mod process;
 mod reading;
+mod refusal;
 mod schedule;
+#[cfg(feature = "net")]
+mod tcp;
+mod workflow;
 
+pub use backup::{BackupChecksum, BackupProbe, BackupProbeConfig};
 pub use closure::FnProbe;
+#[cfg(feature = "host")]
+pub use filesystem::{FilesystemProbe, FilesystemProbeConfig};
 pub use http::{HttpProbe, HttpProbeConfig};
+pub use load::{LoadProbe, LoadProbeConfig};
 pub use log_tail::LogTailProbe;
 pub use metric::{MetricProbe, MetricProbeConfig};
 pub use metrics::{MetricsProbe, MetricsProbeConfig};
@@ -26,3 +39,6 @@ pub use probing::{Missed, Probe};
 pub use process::{PidSource, ProcessId, ProcessProbe, ProcessProbeConfig};
 pub use reading::Reading;
 pub use schedule::{ProbeSchedule, ask};
+#[cfg(feature = "net")]
+pub use tcp::{TcpProbe, TcpProbeConfig};
+pub use workflow::{Extract, WorkflowProbe, WorkflowProbeConfig, WorkflowStep};
