@@ -24,7 +24,8 @@ pub use intake::{
 pub use measurement::Measurement;
 pub use probe::{
     FnProbe, HttpProbe, HttpProbeConfig, LogTailProbe, MetricProbe, MetricProbeConfig,
-    MetricsProbe, MetricsProbeConfig, Missed, Probe, ProbeSchedule, Reading, ask,
+    MetricsProbe, MetricsProbeConfig, Missed, PlannedProbe, Probe, ProbePlan, ProbeSchedule,
+    ProbeTrigger, Reading, ask,
 };
 #[cfg(feature = "host")]
 #[cfg_attr(docsrs, doc(cfg(feature = "host")))]

@@ -3,25 +3,31 @@
 //! A [`Probe`] answers with a [`Reading`]; a [`ProbeSchedule`] asks all its probes, each at its own
 //! interval, and writes what they read into the sink.
 
+mod asking;
 mod closure;
 mod http;
 mod join;
 mod log_tail;
 mod metric;
 mod metrics;
+mod plan;
 mod probing;
 #[cfg(feature = "host")]
 mod process;
 mod reading;
 mod schedule;
+mod trigger;
 
+pub use asking::ask;
 pub use closure::FnProbe;
 pub use http::{HttpProbe, HttpProbeConfig};
 pub use log_tail::LogTailProbe;
 pub use metric::{MetricProbe, MetricProbeConfig};
 pub use metrics::{MetricsProbe, MetricsProbeConfig};
+pub use plan::{PlannedProbe, ProbePlan};
 pub use probing::{Missed, Probe};
 #[cfg(feature = "host")]
 pub use process::{PidSource, ProcessId, ProcessProbe, ProcessProbeConfig};
 pub use reading::Reading;
-pub use schedule::{ProbeSchedule, ask};
+pub use schedule::ProbeSchedule;
+pub use trigger::ProbeTrigger;
