@@ -30,8 +30,8 @@ pub use measurement::Measurement;
 pub use probe::{
     BackupChecksum, BackupProbe, BackupProbeConfig, Extract, FnProbe, HttpProbe, HttpProbeConfig,
     LoadProbe, LoadProbeConfig, LogTailProbe, MetricProbe, MetricProbeConfig, MetricsProbe,
-    MetricsProbeConfig, Missed, Probe, ProbeSchedule, Reading, WorkflowProbe, WorkflowProbeConfig,
-    WorkflowStep, ask,
+    MetricsProbeConfig, Missed, PlannedProbe, Probe, ProbePlan, ProbeSchedule, ProbeTrigger,
+    Reading, WorkflowProbe, WorkflowProbeConfig, WorkflowStep, ask,
 };
 #[cfg(feature = "host")]
 #[cfg_attr(docsrs, doc(cfg(feature = "host")))]

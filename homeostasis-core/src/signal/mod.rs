@@ -18,7 +18,7 @@ pub use batch::{Interest, Signal, SignalBatch};
 pub use change::{Change, ChangeKind};
 pub use error_event::{CauseRelation, ErrorCause, ErrorEvent, Frame};
 pub use fields::Fields;
-pub use health::{HealthReport, HealthState, HealthTier};
+pub use health::{HealthReport, HealthState, HealthTier, TierPlan};
 pub use log::{Level, LogRecord};
 pub use series::{Labels, Sample, SeriesCatalog, SeriesId, SeriesKey, SeriesLimits};
 pub use sink::{SignalSink, VecSink};
