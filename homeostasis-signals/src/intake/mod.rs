@@ -3,16 +3,20 @@
 //! Each source is a pure reader of text ([`parse_exposition`], [`JsonLines`]) and a stateful
 //! follower around it ([`Scraper`], [`LogTail`]); probes drive the followers.
 
+mod cumulative;
+mod derived;
 mod exposition;
+mod histograms;
 mod json_line;
 mod line_reader;
 mod log_tail;
 mod quantile;
 mod scraper;
 
+pub use derived::ErrorRatio;
 pub use exposition::{Exposition, Family, MetricKind, PageProblem, Point, parse_exposition};
 pub use json_line::{JsonLines, JsonLinesConfig};
 pub use line_reader::TailPosition;
 pub use log_tail::{LogTail, LogTailConfig, StartAt, TailStats};
 pub use quantile::{Bucket, histogram_quantile};
-pub use scraper::{ErrorRatio, Scrape, Scraper, ScraperConfig};
+pub use scraper::{Scrape, Scraper, ScraperConfig};
