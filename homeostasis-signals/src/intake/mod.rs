@@ -10,6 +10,8 @@ mod histograms;
 mod json_line;
 mod line_reader;
 mod log_tail;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod quantile;
 mod scraper;
 
@@ -18,5 +20,10 @@ pub use exposition::{Exposition, Family, MetricKind, PageProblem, Point, parse_e
 pub use json_line::{JsonLines, JsonLinesConfig};
 pub use line_reader::TailPosition;
 pub use log_tail::{LogTail, LogTailConfig, StartAt, TailStats};
+#[cfg(feature = "otlp")]
+pub use otlp::{
+    OtlpEncoding, OtlpError, OtlpIntake, OtlpIntakeConfig, OtlpKind, OtlpOutcome, OtlpReply,
+    OtlpRequest, OtlpStats,
+};
 pub use quantile::{Bucket, histogram_quantile};
 pub use scraper::{Scrape, Scraper, ScraperConfig};
