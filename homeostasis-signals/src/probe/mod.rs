@@ -3,6 +3,7 @@
 //! A [`Probe`] answers with a [`Reading`]; a [`ProbeSchedule`] asks all its probes, each at its own
 //! interval, and writes what they read into the sink.
 
+mod check;
 mod closure;
 mod http;
 mod join;
