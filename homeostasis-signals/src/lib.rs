@@ -26,6 +26,12 @@ pub use intake::{
     MetricKind, PageProblem, Point, Scrape, Scraper, ScraperConfig, StartAt, TailPosition,
     TailStats, histogram_quantile, parse_exposition,
 };
+#[cfg(feature = "otlp")]
+#[cfg_attr(docsrs, doc(cfg(feature = "otlp")))]
+pub use intake::{
+    OtlpEncoding, OtlpError, OtlpIntake, OtlpIntakeConfig, OtlpKind, OtlpOutcome, OtlpReply,
+    OtlpRequest, OtlpStats,
+};
 pub use measurement::Measurement;
 pub use probe::{
     BackupChecksum, BackupProbe, BackupProbeConfig, Extract, FnProbe, HttpProbe, HttpProbeConfig,
