@@ -14,7 +14,10 @@ mod probe;
 mod testing;
 
 pub use capture::{PanicHook, SeriesHandle, TracingLayer};
-pub use errors::{Joined, TraceJoiner, TraceJoinerConfig};
+pub use errors::{
+    ErrorNormalizer, ErrorNormalizerConfig, Joined, TraceJoiner, TraceJoinerConfig,
+    error_fingerprint,
+};
 #[cfg(feature = "http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 pub use http::HyperClient;
