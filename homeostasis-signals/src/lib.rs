@@ -3,6 +3,7 @@
 
 mod capture;
 mod duration_text;
+mod errors;
 #[cfg(feature = "http")]
 mod http;
 mod intake;
@@ -17,6 +18,10 @@ mod tls;
 pub use capture::{
     DiagnosticContext, EnteredContext, Environment, InContext, PanicHook, SeriesHandle,
     TracingLayer,
+};
+pub use errors::{
+    ErrorNormalizer, ErrorNormalizerConfig, Joined, TraceJoiner, TraceJoinerConfig,
+    error_fingerprint,
 };
 #[cfg(feature = "http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
