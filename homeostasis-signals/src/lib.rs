@@ -12,13 +12,19 @@ mod probe;
 #[cfg(test)]
 mod testing;
 
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+pub use self::http::HyperClient;
+#[cfg(feature = "metrics")]
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+pub use capture::MetricsRecorder;
+#[cfg(feature = "tower")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
+pub use capture::{CountRequests, CountedResponse, RequestHead, RequestLayer, RouteCounts};
 pub use capture::{
     DiagnosticContext, EnteredContext, Environment, InContext, PanicHook, SeriesHandle,
     TracingLayer,
 };
-#[cfg(feature = "http")]
-#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
-pub use http::HyperClient;
 pub use intake::{
     Bucket, ErrorRatio, Exposition, Family, JsonLines, JsonLinesConfig, LogTail, LogTailConfig,
     MetricKind, PageProblem, Point, Scrape, Scraper, ScraperConfig, StartAt, TailPosition,

@@ -15,4 +15,8 @@ pub use json_line::{JsonLines, JsonLinesConfig};
 pub use line_reader::TailPosition;
 pub use log_tail::{LogTail, LogTailConfig, StartAt, TailStats};
 pub use quantile::{Bucket, histogram_quantile};
+#[cfg(feature = "metrics")]
+pub(crate) use scraper::rate_name;
 pub use scraper::{ErrorRatio, Scrape, Scraper, ScraperConfig};
+#[cfg(any(feature = "metrics", feature = "tower"))]
+pub(crate) use scraper::{QUANTILES, quantile_name};

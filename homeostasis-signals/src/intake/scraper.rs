@@ -15,7 +15,7 @@ use crate::measurement::{Measurement, label_target};
 /// The units that stay at the end of a derived name.
 const UNITS: [&str; 3] = ["_seconds", "_milliseconds", "_bytes"];
 /// The quantiles that are derived, and how their names say it.
-const QUANTILES: [(f64, &str); 3] = [(0.5, "p50"), (0.95, "p95"), (0.99, "p99")];
+pub(crate) const QUANTILES: [(f64, &str); 3] = [(0.5, "p50"), (0.95, "p95"), (0.99, "p99")];
 
 /// How pages become series.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -503,11 +503,11 @@ fn untyped_histogram(family: &Family) -> Option<&str> {
     (family.kind == MetricKind::Unknown && family.points.iter().all(bounded)).then_some(base)
 }
 
-fn rate_name(counter: &str) -> String {
+pub(crate) fn rate_name(counter: &str) -> String {
     format!("{}_rate", counter.strip_suffix("_total").unwrap_or(counter))
 }
 
-fn quantile_name(base: &str, word: &str) -> String {
+pub(crate) fn quantile_name(base: &str, word: &str) -> String {
     UNITS
         .iter()
         .find_map(|unit| Some(format!("{}_{word}{unit}", base.strip_suffix(unit)?)))
