@@ -37,7 +37,9 @@ pub use probe::{
 };
 #[cfg(feature = "host")]
 #[cfg_attr(docsrs, doc(cfg(feature = "host")))]
-pub use probe::{PidSource, ProcessId, ProcessProbe, ProcessProbeConfig};
+pub use probe::{
+    HostProbe, HostProbeConfig, PidSource, ProcessId, ProcessProbe, ProcessProbeConfig,
+};
 
 #[cfg(test)]
 mod tests {
