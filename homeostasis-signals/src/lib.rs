@@ -15,6 +15,15 @@ mod testing;
 #[cfg(feature = "tls")]
 mod tls;
 
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+pub use self::http::HyperClient;
+#[cfg(feature = "metrics")]
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+pub use capture::MetricsRecorder;
+#[cfg(feature = "tower")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
+pub use capture::{CountRequests, CountedResponse, RequestHead, RequestLayer, RouteCounts};
 pub use capture::{
     DiagnosticContext, EnteredContext, Environment, InContext, PanicHook, SeriesHandle,
     TracingLayer,
@@ -23,9 +32,6 @@ pub use errors::{
     ErrorNormalizer, ErrorNormalizerConfig, Joined, TraceJoiner, TraceJoinerConfig,
     error_fingerprint,
 };
-#[cfg(feature = "http")]
-#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
-pub use http::HyperClient;
 pub use intake::{
     Bucket, ErrorRatio, Exposition, Family, JsonLines, JsonLinesConfig, LogTail, LogTailConfig,
     MetricKind, PageProblem, Point, Scrape, Scraper, ScraperConfig, StartAt, TailPosition,
@@ -47,7 +53,8 @@ pub use probe::{
 #[cfg(feature = "host")]
 #[cfg_attr(docsrs, doc(cfg(feature = "host")))]
 pub use probe::{
-    FilesystemProbe, FilesystemProbeConfig, PidSource, ProcessId, ProcessProbe, ProcessProbeConfig,
+    FilesystemProbe, FilesystemProbeConfig, HostProbe, HostProbeConfig, PidSource, ProcessId,
+    ProcessProbe, ProcessProbeConfig,
 };
 #[cfg(feature = "net")]
 #[cfg_attr(docsrs, doc(cfg(feature = "net")))]

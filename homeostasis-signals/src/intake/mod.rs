@@ -16,6 +16,10 @@ mod quantile;
 mod scraper;
 
 pub use derived::ErrorRatio;
+#[cfg(feature = "metrics")]
+pub(crate) use derived::rate_name;
+#[cfg(any(feature = "metrics", feature = "tower"))]
+pub(crate) use derived::{QUANTILES, quantile_name};
 pub use exposition::{Exposition, Family, MetricKind, PageProblem, Point, parse_exposition};
 pub use json_line::{JsonLines, JsonLinesConfig};
 pub use line_reader::TailPosition;

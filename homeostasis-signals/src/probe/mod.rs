@@ -11,7 +11,11 @@ mod certificate;
 mod check;
 mod closure;
 #[cfg(feature = "host")]
+mod connections;
+#[cfg(feature = "host")]
 mod filesystem;
+#[cfg(feature = "host")]
+mod host;
 mod http;
 mod join;
 mod load;
@@ -27,17 +31,18 @@ mod refusal;
 mod schedule;
 #[cfg(feature = "net")]
 mod tcp;
+mod trigger;
 mod workflow;
 
+pub use asking::ask;
 pub use backup::{BackupChecksum, BackupProbe, BackupProbeConfig};
 #[cfg(feature = "tls")]
 pub use certificate::{CertificateProbe, CertificateProbeConfig, CertificateSource};
-mod trigger;
-
-pub use asking::ask;
 pub use closure::FnProbe;
 #[cfg(feature = "host")]
 pub use filesystem::{FilesystemProbe, FilesystemProbeConfig};
+#[cfg(feature = "host")]
+pub use host::{HostProbe, HostProbeConfig};
 pub use http::{HttpProbe, HttpProbeConfig};
 pub use load::{LoadProbe, LoadProbeConfig};
 pub use log_tail::LogTailProbe;
