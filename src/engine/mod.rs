@@ -80,6 +80,8 @@ pub enum EngineError {
 pub struct Homeostasis {
     shared: Arc<Shared>,
     recovered: Arc<Recovered>,
+    #[cfg(feature = "signals")]
+    pub(crate) trigger: homeostasis_signals::ProbeTrigger,
 }
 
 impl Homeostasis {
@@ -98,6 +100,8 @@ impl Homeostasis {
         Ok(Self {
             shared,
             recovered: Arc::new(recovered),
+            #[cfg(feature = "signals")]
+            trigger: homeostasis_signals::ProbeTrigger::default(),
         })
     }
 
