@@ -20,6 +20,6 @@ pub use error_event::{CauseRelation, ErrorCause, ErrorEvent, Frame};
 pub use fields::Fields;
 pub use health::{HealthReport, HealthState, HealthTier, TierPlan};
 pub use log::{Level, LogRecord};
-pub use series::{Labels, Sample, SeriesCatalog, SeriesId, SeriesKey};
+pub use series::{Labels, Sample, SeriesCatalog, SeriesId, SeriesKey, SeriesLimits};
 pub use sink::{SignalSink, VecSink};
 pub use span::{SpanRecord, SpanStatus};

@@ -12,7 +12,7 @@ use homeostasis_core::signal::{HealthReport, HealthState};
 use homeostasis_core::{ConfigError, Context, Target, Timestamp, Violation, Violations};
 use sysinfo::{Pid, ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, System};
 
-use super::http::check_durations;
+use super::check::{lasting, named};
 use super::probing::Probe;
 use super::reading::Reading;
 use crate::measurement::Measurement;
@@ -158,13 +158,11 @@ impl ProcessProbe {
     /// - The interval is zero.
     pub fn new(config: ProcessProbeConfig) -> Result<Self, ConfigError> {
         let mut wrong = Violations::new();
-        if config.name.is_empty() {
-            wrong.push(Violation::new("name", "\"\"", "a name"));
-        }
+        named(&mut wrong, &config.name);
         if matches!(&config.source, PidSource::File(path) if path.as_os_str().is_empty()) {
             wrong.push(Violation::new("source", "\"\"", "the path of a pid file"));
         }
-        check_durations(&mut wrong, config.interval, Duration::MAX);
+        lasting(&mut wrong, "interval", config.interval);
         wrong.into_result(Self {
             config,
             table: Mutex::new(Table {
