@@ -220,7 +220,7 @@ impl Builder {
         let parts = std::mem::take(&mut builder.parts);
         let healer = builder.launch().await?;
         #[cfg(feature = "signals")]
-        crate::telemetry::ask_probes(&healer, parts.probes);
+        let healer = healer.asking(parts.probes);
         #[cfg(not(feature = "signals"))]
         drop(parts);
         Ok(healer)

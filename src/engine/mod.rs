@@ -83,6 +83,8 @@ pub enum EngineError {
 pub struct Homeostasis {
     shared: Arc<Shared>,
     recovered: Arc<Recovered>,
+    #[cfg(feature = "signals")]
+    pub(crate) trigger: homeostasis_signals::ProbeTrigger,
 }
 
 impl Homeostasis {
@@ -101,6 +103,8 @@ impl Homeostasis {
         Ok(Self {
             shared,
             recovered: Arc::new(recovered),
+            #[cfg(feature = "signals")]
+            trigger: homeostasis_signals::ProbeTrigger::default(),
         })
     }
 
