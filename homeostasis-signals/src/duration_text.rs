@@ -23,6 +23,32 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
     })
 }
 
+/// The same where there may be none.
+#[cfg(feature = "postgres")]
+pub(crate) mod option {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    struct Text(#[serde(with = "super")] Duration);
+
+    #[expect(clippy::ref_option, reason = "serde gives a reference to the field")]
+    pub(crate) fn serialize<S: Serializer>(
+        duration: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        duration.map(Text).serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        let text = Option::<Text>::deserialize(deserializer)?;
+        Ok(text.map(|Text(duration)| duration))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use crate::intake::ScraperConfig;

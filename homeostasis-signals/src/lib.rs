@@ -22,6 +22,9 @@ pub use intake::{
     TailStats, histogram_quantile, parse_exposition,
 };
 pub use measurement::Measurement;
+#[cfg(feature = "amqp")]
+#[cfg_attr(docsrs, doc(cfg(feature = "amqp")))]
+pub use probe::{AmqpProbe, AmqpProbeConfig};
 pub use probe::{
     BackupChecksum, BackupProbe, BackupProbeConfig, Extract, FnProbe, HttpProbe, HttpProbeConfig,
     LoadProbe, LoadProbeConfig, LogTailProbe, MetricProbe, MetricProbeConfig, MetricsProbe,
@@ -33,6 +36,12 @@ pub use probe::{
 pub use probe::{
     FilesystemProbe, FilesystemProbeConfig, PidSource, ProcessId, ProcessProbe, ProcessProbeConfig,
 };
+#[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+pub use probe::{PostgresProbe, PostgresProbeConfig};
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use probe::{RedisProbe, RedisProbeConfig};
 #[cfg(feature = "net")]
 #[cfg_attr(docsrs, doc(cfg(feature = "net")))]
 pub use probe::{TcpProbe, TcpProbeConfig};

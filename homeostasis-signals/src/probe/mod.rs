@@ -3,10 +3,14 @@
 //! A [`Probe`] answers with a [`Reading`]; a [`ProbeSchedule`] asks all its probes, each at its own
 //! interval, and writes what they read into the sink.
 
+#[cfg(feature = "amqp")]
+mod amqp;
 mod backup;
 mod blocking;
 mod check;
 mod closure;
+#[cfg(any(feature = "postgres", feature = "redis", feature = "amqp"))]
+mod conversation;
 #[cfg(feature = "host")]
 mod filesystem;
 mod http;
@@ -15,16 +19,22 @@ mod load;
 mod log_tail;
 mod metric;
 mod metrics;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod probing;
 #[cfg(feature = "host")]
 mod process;
 mod reading;
+#[cfg(feature = "redis")]
+mod redis;
 mod refusal;
 mod schedule;
 #[cfg(feature = "net")]
 mod tcp;
 mod workflow;
 
+#[cfg(feature = "amqp")]
+pub use amqp::{AmqpProbe, AmqpProbeConfig};
 pub use backup::{BackupChecksum, BackupProbe, BackupProbeConfig};
 pub use closure::FnProbe;
 #[cfg(feature = "host")]
@@ -34,10 +44,14 @@ pub use load::{LoadProbe, LoadProbeConfig};
 pub use log_tail::LogTailProbe;
 pub use metric::{MetricProbe, MetricProbeConfig};
 pub use metrics::{MetricsProbe, MetricsProbeConfig};
+#[cfg(feature = "postgres")]
+pub use postgres::{PostgresProbe, PostgresProbeConfig};
 pub use probing::{Missed, Probe};
 #[cfg(feature = "host")]
 pub use process::{PidSource, ProcessId, ProcessProbe, ProcessProbeConfig};
 pub use reading::Reading;
+#[cfg(feature = "redis")]
+pub use redis::{RedisProbe, RedisProbeConfig};
 pub use schedule::{ProbeSchedule, ask};
 #[cfg(feature = "net")]
 pub use tcp::{TcpProbe, TcpProbeConfig};
