@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
-use std::task::{Context as Task, Poll};
+use std::task::{Context as Task, Poll, ready};
 use std::time::Duration;
 
 use homeostasis_core::signal::{HealthTier, Signal};
@@ -170,8 +170,8 @@ impl Terms<'_> {
     }
 }
 
-/// A connection whose other side may say only so much: whoever answers garbage without end must
-/// not fill the memory.
+/// A connection whose other side may say only so much (whoever answers garbage without end must not
+/// fill the memory), and whose end is always an error.
 #[derive(Debug)]
 pub(crate) struct Bounded {
     stream: TcpStream,
@@ -196,20 +196,25 @@ impl AsyncRead for Bounded {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
-        let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
+        ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
         let heard = &buf.filled()[before..];
-        if let (Some(bytes), Some(first)) = (this.begins, heard.first()) {
-            if !bytes.contains(first) {
-                let what = format!("an answer that begins with {:?}", excerpt(heard));
-                return Poll::Ready(Err(wrong(what)));
-            }
-            this.begins = None;
+        let Some(first) = heard.first() else {
+            // In the middle of a conversation the end is an error.
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        };
+        if this
+            .begins
+            .take()
+            .is_some_and(|bytes| !bytes.contains(first))
+        {
+            let what = format!("an answer that begins with {:?}", excerpt(heard));
+            return Poll::Ready(Err(wrong(what)));
         }
         let Some(left) = this.left.checked_sub(heard.len()) else {
             return Poll::Ready(Err(wrong(format!("more than {MAX_HEARD} bytes"))));
         };
         this.left = left;
-        polled
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -260,14 +260,21 @@ impl PostgresProbe {
             ..Answer::default()
         };
         let lag = cell(3).and_then(|text| text.parse::<f64>().ok());
-        if let (Some(limit), Some(lag)) = (self.config.max_replication_lag, lag) {
-            // The clocks of both servers may differ.
-            let lag = lag.max(0.0);
-            answer
-                .measured
-                .push(("postgres_replication_lag_seconds", lag));
-            answer.worse = (lag > limit.as_secs_f64())
-                .then(|| format!("replication lag: {lag:.3}s, more than {limit:?}"));
+        match (self.config.max_replication_lag, lag) {
+            (Some(limit), Some(lag)) => {
+                // The clocks of both servers may differ.
+                let lag = lag.max(0.0);
+                answer
+                    .measured
+                    .push(("postgres_replication_lag_seconds", lag));
+                answer.worse = (lag > limit.as_secs_f64())
+                    .then(|| format!("replication lag: {lag:.3}s, more than {limit:?}"));
+            }
+            (Some(_), None) if recovering => {
+                let unknown = "replication lag: not known, no transaction was replayed since start";
+                answer.worse = Some(unknown.to_owned());
+            }
+            _ => {}
         }
         Ok(answer)
     }

@@ -156,7 +156,7 @@ async fn a_standby_is_read_only_and_its_lag_is_measured() {
         return;
     };
     primary.sql("GRANT pg_monitor TO health");
-    let standby = primary.standby();
+    let mut standby = primary.standby();
     let mut config = standby.config();
     found(&probe(config.clone()))
         .await
@@ -172,6 +172,9 @@ async fn a_standby_is_read_only_and_its_lag_is_measured() {
     let mut config = primary.config();
     config.max_replication_lag = Some(START);
     let leading = probe(config);
+    primary.sql("CREATE TABLE shipments ()");
+    let there = "SELECT to_regclass('shipments') IS NOT NULL";
+    standby.wait_until(there);
     standby.sql("SELECT pg_wal_replay_pause()");
     primary.sql("CREATE TABLE orders ()");
     let behind = found_in_time(&following, |now| now.report.state == HealthState::Degraded).await;

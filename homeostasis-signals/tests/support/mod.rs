@@ -1,14 +1,13 @@
 //! What tests of probes need: real engines, and a proxy that misbehaves.
-#![expect(dead_code, reason = "each test binary uses a part")]
 #![expect(
     clippy::disallowed_methods,
     reason = "tests start real programs and wait on a real clock"
 )]
 
-pub mod postgres;
-pub mod proxy;
-pub mod rabbit;
-pub mod redis;
+pub(crate) mod postgres;
+pub(crate) mod proxy;
+pub(crate) mod rabbit;
+pub(crate) mod redis;
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -22,30 +21,30 @@ use homeostasis::core::{Context, Target};
 use homeostasis::signals::{Probe, Reading, ask};
 
 /// How long an engine may take to start on a busy machine.
-pub const START: Duration = Duration::from_secs(120);
+pub(crate) const START: Duration = Duration::from_secs(120);
 
 /// The password of every engine.
-pub const PASSWORD: &str = "h-u-n-t-e-r-2";
+pub(crate) const PASSWORD: &str = "h-u-n-t-e-r-2";
 
-pub fn target() -> Target {
+pub(crate) fn target() -> Target {
     Target::service("shop").unwrap()
 }
 
-pub fn context() -> Context {
+pub(crate) fn context() -> Context {
     Context::new(Arc::new(SystemClock), 7)
 }
 
 /// What one asking found.
 #[derive(Debug)]
-pub struct Found {
-    pub reading: Reading,
-    pub report: HealthReport,
-    pub took: Duration,
+pub(crate) struct Found {
+    pub(crate) reading: Reading,
+    pub(crate) report: HealthReport,
+    pub(crate) took: Duration,
 }
 
 impl Found {
     #[track_caller]
-    pub fn is(&self, state: HealthState, beginning: &str) -> &Self {
+    pub(crate) fn is(&self, state: HealthState, beginning: &str) -> &Self {
         let report = &self.report;
         assert!(
             report.state == state && report.detail.starts_with(beginning),
@@ -57,19 +56,19 @@ impl Found {
     }
 
     #[track_caller]
-    pub fn is_healthy(&self) -> &Self {
+    pub(crate) fn is_healthy(&self) -> &Self {
         self.is(HealthState::Healthy, "")
     }
 
     #[track_caller]
-    pub fn is_unhealthy(&self, beginning: &str) -> &Self {
+    pub(crate) fn is_unhealthy(&self, beginning: &str) -> &Self {
         self.is(HealthState::Unhealthy, beginning)
     }
 }
 
 /// Asks once, as a schedule does, and checks what holds for every reading: one report of the deep
 /// tier, `up`, the time limit kept, no task left behind, the password not told.
-pub async fn found(probe: &impl Probe) -> Found {
+pub(crate) async fn found(probe: &impl Probe) -> Found {
     let alive = n_tasks();
     let started = Instant::now();
     let reading = ask(probe, &context()).await;
@@ -98,14 +97,14 @@ pub async fn found(probe: &impl Probe) -> Found {
 }
 
 /// How many tasks the runtime of this test has.
-pub fn n_tasks() -> usize {
+pub(crate) fn n_tasks() -> usize {
     tokio::runtime::Handle::current()
         .metrics()
         .num_alive_tasks()
 }
 
 /// Asks until `found` is as wanted: a server that comes and goes takes its time.
-pub async fn found_in_time(probe: &impl Probe, wanted: impl Fn(&Found) -> bool) -> Found {
+pub(crate) async fn found_in_time(probe: &impl Probe, wanted: impl Fn(&Found) -> bool) -> Found {
     let started = Instant::now();
     loop {
         let now = found(probe).await;

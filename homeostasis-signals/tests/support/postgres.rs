@@ -12,17 +12,17 @@ const PLACES: &[&str] = &["/usr/lib/postgresql/*/bin", "/usr/local/pgsql/bin"];
 
 /// A server with the superuser `postgres` and the role `health`, both with the password.
 #[derive(Debug)]
-pub struct Postgres {
+pub(crate) struct Postgres {
     bin: PathBuf,
     data: PathBuf,
     engine: Option<Engine>,
-    pub port: u16,
+    pub(crate) port: u16,
     _scratch: Scratch,
 }
 
 impl Postgres {
     /// None if it is not installed.
-    pub fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         let mut server = Self::prepare()?;
         let password = server.data.with_file_name("password");
         std::fs::write(&password, PASSWORD).unwrap();
@@ -36,7 +36,7 @@ impl Postgres {
     }
 
     /// A server that follows this one.
-    pub fn standby(&self) -> Self {
+    pub(crate) fn standby(&self) -> Self {
         let mut standby = Self::prepare().unwrap();
         let mut backup = unprivileged(&self.bin.join("pg_basebackup"));
         backup
@@ -63,7 +63,7 @@ impl Postgres {
     }
 
     /// Starts it again, on the same port with the same data.
-    pub fn launch(&mut self) {
+    pub(crate) fn launch(&mut self) {
         let mut command = unprivileged(&self.bin.join("postgres"));
         command
             .arg("-D")
@@ -83,12 +83,12 @@ impl Postgres {
         engine.wait_until("server", START, || ready.status().unwrap().success());
     }
 
-    pub fn engine(&mut self) -> &mut Engine {
+    pub(crate) fn engine(&mut self) -> &mut Engine {
         self.engine.as_mut().unwrap()
     }
 
     /// Kills it; what it listened on is closed.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.engine = None;
     }
 
@@ -101,19 +101,26 @@ impl Postgres {
     }
 
     /// Runs a statement as the superuser.
-    pub fn sql(&self, statement: &str) -> String {
+    pub(crate) fn sql(&self, statement: &str) -> String {
         run(&mut self.psql(statement)).trim().to_owned()
     }
 
+    /// Waits until `question` is answered with true.
+    pub(crate) fn wait_until(&mut self, question: &str) {
+        let mut psql = self.psql(question);
+        let is_so = || String::from_utf8_lossy(&psql.output().unwrap().stdout).trim() == "t";
+        self.engine().wait_until(question, START, is_so);
+    }
+
     /// Somebody who stays logged in.
-    pub fn session(&self) -> Engine {
+    pub(crate) fn session(&self) -> Engine {
         let mut engine = Engine::start(self.psql("SELECT pg_sleep(600)"));
         let active = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'";
         engine.wait_until("session", START, || self.sql(active) == "1");
         engine
     }
 
-    pub fn config(&self) -> PostgresProbeConfig {
+    pub(crate) fn config(&self) -> PostgresProbeConfig {
         let address = format!("127.0.0.1:{}", self.port);
         let mut config = PostgresProbeConfig::new("db", target(), address, "health");
         config.password = Some(PASSWORD.into());

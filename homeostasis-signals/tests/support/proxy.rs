@@ -12,7 +12,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 /// What a proxy does with what the server says. It holds for connections that come afterwards.
 #[derive(Debug, Clone, Copy)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// Passes it on.
     Pass,
     /// Passes each piece on so much later.
@@ -29,7 +29,7 @@ pub enum Mode {
 
 /// A listener on the loopback that passes connections on to a server, if there is one.
 #[derive(Debug)]
-pub struct Proxy {
+pub(crate) struct Proxy {
     address: SocketAddr,
     mode: Arc<Mutex<Mode>>,
     n_open: Arc<AtomicUsize>,
@@ -39,12 +39,12 @@ pub struct Proxy {
 
 impl Proxy {
     /// A proxy of the server on `port` of the loopback.
-    pub async fn before(port: u16, mode: Mode) -> Self {
+    pub(crate) async fn before(port: u16, mode: Mode) -> Self {
         Self::start(Some(SocketAddr::from(([127, 0, 0, 1], port))), mode).await
     }
 
     /// A proxy without a server: it accepts, listens, and has nothing to pass on.
-    pub async fn of_nothing(mode: Mode) -> Self {
+    pub(crate) async fn of_nothing(mode: Mode) -> Self {
         Self::start(None, mode).await
     }
 
@@ -85,21 +85,21 @@ impl Proxy {
     }
 
     /// Where it listens, as `host:port`.
-    pub fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         self.address.to_string()
     }
 
-    pub fn set(&self, mode: Mode) {
+    pub(crate) fn set(&self, mode: Mode) {
         *self.mode.lock().unwrap() = mode;
     }
 
     /// How many connections it ever accepted.
-    pub fn n_accepted(&self) -> usize {
+    pub(crate) fn n_accepted(&self) -> usize {
         self.n_accepted.load(Ordering::SeqCst)
     }
 
     /// Waits until its clients have closed all their connections.
-    pub async fn deserted(&self) {
+    pub(crate) async fn deserted(&self) {
         for _ in 0..3000 {
             if self.n_open.load(Ordering::SeqCst) == 0 {
                 return;

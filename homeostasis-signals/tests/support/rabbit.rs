@@ -13,19 +13,19 @@ const PLACES: &[&str] = &["/usr/lib/rabbitmq/bin", "/opt/rabbitmq/sbin"];
 
 /// A broker with the user `health`, and the port mapper of its node.
 #[derive(Debug)]
-pub struct Rabbit {
+pub(crate) struct Rabbit {
     bin: PathBuf,
     engine: Option<Engine>,
     _mapper: Engine,
     mapper_port: u16,
     distribution_port: u16,
-    pub port: u16,
+    pub(crate) port: u16,
     scratch: Scratch,
 }
 
 impl Rabbit {
     /// None if it is not installed.
-    pub fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         // The script itself: what distributions put on the path wants to be a certain user.
         let script = PLACES
             .iter()
@@ -53,7 +53,7 @@ impl Rabbit {
     }
 
     /// Starts it again, on the same port with the same data.
-    pub fn launch(&mut self) {
+    pub(crate) fn launch(&mut self) {
         let folder = self.scratch.path();
         std::fs::write(folder.join("enabled_plugins"), "[].").unwrap();
         let config = format!(
@@ -92,21 +92,21 @@ impl Rabbit {
         command
     }
 
-    pub fn engine(&mut self) -> &mut Engine {
+    pub(crate) fn engine(&mut self) -> &mut Engine {
         self.engine.as_mut().unwrap()
     }
 
     /// Kills it; what it listened on is closed.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.engine = None;
     }
 
     /// Runs one command of `rabbitmqctl`.
-    pub fn ctl(&self, words: &[&str]) -> String {
+    pub(crate) fn ctl(&self, words: &[&str]) -> String {
         run(self.command("rabbitmqctl").arg("-q").args(words))
     }
 
-    pub fn config(&self) -> AmqpProbeConfig {
+    pub(crate) fn config(&self) -> AmqpProbeConfig {
         let address = format!("127.0.0.1:{}", self.port);
         let mut config = AmqpProbeConfig::new("queue", target(), address, "health", PASSWORD);
         config.timeout = Duration::from_secs(10);

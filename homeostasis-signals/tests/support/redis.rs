@@ -11,17 +11,17 @@ use super::{PASSWORD, START, run, target};
 
 /// A server with the default user's password.
 #[derive(Debug)]
-pub struct Redis {
+pub(crate) struct Redis {
     program: PathBuf,
     cli: PathBuf,
     engine: Option<Engine>,
-    pub port: u16,
+    pub(crate) port: u16,
     scratch: Scratch,
 }
 
 impl Redis {
     /// None if it is not installed.
-    pub fn start(settings: &[&str]) -> Option<Self> {
+    pub(crate) fn start(settings: &[&str]) -> Option<Self> {
         let mut server = Self {
             program: find("redis-server", &["/usr/local/bin"])?,
             cli: find("redis-cli", &["/usr/local/bin"])?,
@@ -34,7 +34,7 @@ impl Redis {
     }
 
     /// Starts it again, on the same port with the same data.
-    pub fn launch(&mut self, settings: &[&str]) {
+    pub(crate) fn launch(&mut self, settings: &[&str]) {
         let mut command = Command::new(&self.program);
         command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"]);
         command.arg("--dir").arg(self.scratch.path());
@@ -51,17 +51,17 @@ impl Redis {
         engine.wait_for_port(self.port, START);
     }
 
-    pub fn engine(&mut self) -> &mut Engine {
+    pub(crate) fn engine(&mut self) -> &mut Engine {
         self.engine.as_mut().unwrap()
     }
 
     /// Kills it; what it listened on is closed.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.engine = None;
     }
 
     /// Runs one command.
-    pub fn cli(&self, words: &[&str]) -> String {
+    pub(crate) fn cli(&self, words: &[&str]) -> String {
         let mut cli = Command::new(&self.cli);
         cli.args([
             "-h",
@@ -74,7 +74,7 @@ impl Redis {
         run(&mut cli).trim().to_owned()
     }
 
-    pub fn config(&self) -> RedisProbeConfig {
+    pub(crate) fn config(&self) -> RedisProbeConfig {
         let address = format!("127.0.0.1:{}", self.port);
         let mut config = RedisProbeConfig::new("cache", target(), address);
         config.password = Some(PASSWORD.into());

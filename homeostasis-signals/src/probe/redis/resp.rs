@@ -78,9 +78,6 @@ impl Link {
         let mut line = Vec::new();
         let mut limited = (&mut self.stream).take(MAX_TEXT as u64);
         limited.read_until(b'\n', &mut line).await?;
-        if line.is_empty() {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
         if !line.ends_with(b"\r\n") {
             let text = excerpt(&line);
             return Err(wrong(format!("{text:?}, which is not a whole line")));
