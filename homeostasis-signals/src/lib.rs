@@ -11,8 +11,13 @@ mod probe;
 #[cfg(feature = "http")]
 #[cfg(test)]
 mod testing;
+#[cfg(feature = "tls")]
+mod tls;
 
-pub use capture::{PanicHook, SeriesHandle, TracingLayer};
+pub use capture::{
+    DiagnosticContext, EnteredContext, Environment, InContext, PanicHook, SeriesHandle,
+    TracingLayer,
+};
 #[cfg(feature = "http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 pub use http::HyperClient;
@@ -21,6 +26,12 @@ pub use intake::{
     MetricKind, PageProblem, Point, Scrape, Scraper, ScraperConfig, StartAt, TailPosition,
     TailStats, histogram_quantile, parse_exposition,
 };
+#[cfg(feature = "otlp")]
+#[cfg_attr(docsrs, doc(cfg(feature = "otlp")))]
+pub use intake::{
+    OtlpEncoding, OtlpError, OtlpIntake, OtlpIntakeConfig, OtlpKind, OtlpOutcome, OtlpReply,
+    OtlpRequest, OtlpStats,
+};
 pub use measurement::Measurement;
 #[cfg(feature = "amqp")]
 #[cfg_attr(docsrs, doc(cfg(feature = "amqp")))]
@@ -28,8 +39,8 @@ pub use probe::{AmqpProbe, AmqpProbeConfig};
 pub use probe::{
     BackupChecksum, BackupProbe, BackupProbeConfig, Extract, FnProbe, HttpProbe, HttpProbeConfig,
     LoadProbe, LoadProbeConfig, LogTailProbe, MetricProbe, MetricProbeConfig, MetricsProbe,
-    MetricsProbeConfig, Missed, Probe, ProbeSchedule, Reading, WorkflowProbe, WorkflowProbeConfig,
-    WorkflowStep, ask,
+    MetricsProbeConfig, Missed, PlannedProbe, Probe, ProbePlan, ProbeSchedule, ProbeTrigger,
+    Reading, WorkflowProbe, WorkflowProbeConfig, WorkflowStep, ask,
 };
 #[cfg(feature = "host")]
 #[cfg_attr(docsrs, doc(cfg(feature = "host")))]
@@ -45,6 +56,12 @@ pub use probe::{RedisProbe, RedisProbeConfig};
 #[cfg(feature = "net")]
 #[cfg_attr(docsrs, doc(cfg(feature = "net")))]
 pub use probe::{TcpProbe, TcpProbeConfig};
+#[cfg(feature = "tls")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+pub use {
+    probe::{CertificateProbe, CertificateProbeConfig, CertificateSource},
+    tls::TrustRoots,
+};
 
 #[cfg(test)]
 mod tests {

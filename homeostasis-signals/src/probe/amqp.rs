@@ -6,7 +6,6 @@ mod session;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use homeostasis_core::signal::HealthTier;
 use homeostasis_core::{ConfigError, Context, Secret, Target, Violation, Violations};
 use serde::{Deserialize, Serialize};
 
@@ -59,9 +58,6 @@ pub struct AmqpProbeConfig {
         with = "crate::duration_text"
     )]
     pub timeout: Duration,
-    /// How deep this check looks; default deep.
-    #[serde(default = "AmqpProbeConfig::default_tier")]
-    pub tier: HealthTier,
 }
 
 impl AmqpProbeConfig {
@@ -84,7 +80,6 @@ impl AmqpProbeConfig {
             slow_after: Self::default_slow_after(),
             interval: Self::default_interval(),
             timeout: Self::default_timeout(),
-            tier: Self::default_tier(),
         }
     }
 
@@ -98,7 +93,6 @@ impl AmqpProbeConfig {
             },
             address: &self.address,
             slow_after: self.slow_after,
-            tier: self.tier,
         }
     }
 
@@ -124,10 +118,6 @@ impl AmqpProbeConfig {
 
     fn default_timeout() -> Duration {
         Duration::from_secs(2)
-    }
-
-    fn default_tier() -> HealthTier {
-        HealthTier::Deep
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::task::{Context as Task, Poll, ready};
 use std::time::Duration;
 
-use homeostasis_core::signal::{HealthTier, Signal};
+use homeostasis_core::signal::Signal;
 use homeostasis_core::{Context, Timestamp, Violation, Violations};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -27,7 +27,6 @@ pub(crate) struct Terms<'a> {
     pub(crate) check: Check<'a>,
     pub(crate) address: &'a str,
     pub(crate) slow_after: Duration,
-    pub(crate) tier: HealthTier,
 }
 
 /// What an engine that works has to say.
@@ -104,7 +103,7 @@ impl Terms<'_> {
         let outcome = conversation.await;
         let at = cx.now();
         let took = at.since(started);
-        let mut reading = match outcome {
+        match outcome {
             Err(Failure::Silent(why)) => self.check.silent(started, at, Finding::unhealthy(why)),
             Err(Failure::Refused(why)) => self.check.answered(started, at, Finding::unhealthy(why)),
             Ok(answer) => {
@@ -125,9 +124,7 @@ impl Terms<'_> {
                         all.measured(self.check.measure(metric, at, value))
                     })
             }
-        };
-        self.mark(&mut reading);
-        reading
+        }
     }
 
     /// The reading when there was none in time.
@@ -139,16 +136,7 @@ impl Terms<'_> {
                 report.detail = format!("{}, while {stage} {}", report.detail, self.address);
             }
         }
-        self.mark(&mut reading);
         reading
-    }
-
-    fn mark(self, reading: &mut Reading) {
-        for signal in &mut reading.signals {
-            if let Signal::Health(report) = signal {
-                report.tier = self.tier;
-            }
-        }
     }
 
     /// Connects.
@@ -266,6 +254,10 @@ macro_rules! probe_by_conversation {
 
             fn target(&self) -> Option<&homeostasis_core::Target> {
                 Some(&self.config.target)
+            }
+
+            fn tier(&self) -> homeostasis_core::signal::HealthTier {
+                homeostasis_core::signal::HealthTier::Deep
             }
 
             fn interval(&self) -> std::time::Duration {

@@ -5,8 +5,11 @@
 
 #[cfg(feature = "amqp")]
 mod amqp;
+mod asking;
 mod backup;
 mod blocking;
+#[cfg(feature = "tls")]
+mod certificate;
 mod check;
 mod closure;
 #[cfg(any(feature = "postgres", feature = "redis", feature = "amqp"))]
@@ -19,6 +22,7 @@ mod load;
 mod log_tail;
 mod metric;
 mod metrics;
+mod plan;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod probing;
@@ -36,6 +40,11 @@ mod workflow;
 #[cfg(feature = "amqp")]
 pub use amqp::{AmqpProbe, AmqpProbeConfig};
 pub use backup::{BackupChecksum, BackupProbe, BackupProbeConfig};
+#[cfg(feature = "tls")]
+pub use certificate::{CertificateProbe, CertificateProbeConfig, CertificateSource};
+mod trigger;
+
+pub use asking::ask;
 pub use closure::FnProbe;
 #[cfg(feature = "host")]
 pub use filesystem::{FilesystemProbe, FilesystemProbeConfig};
@@ -44,6 +53,7 @@ pub use load::{LoadProbe, LoadProbeConfig};
 pub use log_tail::LogTailProbe;
 pub use metric::{MetricProbe, MetricProbeConfig};
 pub use metrics::{MetricsProbe, MetricsProbeConfig};
+pub use plan::{PlannedProbe, ProbePlan};
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresProbe, PostgresProbeConfig};
 pub use probing::{Missed, Probe};
@@ -52,7 +62,8 @@ pub use process::{PidSource, ProcessId, ProcessProbe, ProcessProbeConfig};
 pub use reading::Reading;
 #[cfg(feature = "redis")]
 pub use redis::{RedisProbe, RedisProbeConfig};
-pub use schedule::{ProbeSchedule, ask};
+pub use schedule::ProbeSchedule;
 #[cfg(feature = "net")]
 pub use tcp::{TcpProbe, TcpProbeConfig};
+pub use trigger::ProbeTrigger;
 pub use workflow::{Extract, WorkflowProbe, WorkflowProbeConfig, WorkflowStep};

@@ -3,7 +3,6 @@
 use std::error::Error as _;
 use std::time::Duration;
 
-use homeostasis_core::signal::HealthTier;
 use homeostasis_core::{ConfigError, Context, Secret, Target, Violation, Violations};
 use serde::{Deserialize, Serialize};
 use tokio_postgres::config::SslMode;
@@ -60,9 +59,6 @@ pub struct PostgresProbeConfig {
         with = "crate::duration_text"
     )]
     pub timeout: Duration,
-    /// How deep this check looks; default deep.
-    #[serde(default = "PostgresProbeConfig::default_tier")]
-    pub tier: HealthTier,
 }
 
 impl PostgresProbeConfig {
@@ -85,7 +81,6 @@ impl PostgresProbeConfig {
             slow_after: Self::default_slow_after(),
             interval: Self::default_interval(),
             timeout: Self::default_timeout(),
-            tier: Self::default_tier(),
         }
     }
 
@@ -99,7 +94,6 @@ impl PostgresProbeConfig {
             },
             address: &self.address,
             slow_after: self.slow_after,
-            tier: self.tier,
         }
     }
 
@@ -117,10 +111,6 @@ impl PostgresProbeConfig {
 
     fn default_timeout() -> Duration {
         Duration::from_secs(2)
-    }
-
-    fn default_tier() -> HealthTier {
-        HealthTier::Deep
     }
 }
 
@@ -375,7 +365,7 @@ mod tests {
         let config: PostgresProbeConfig = serde_json::from_str(text).unwrap();
         assert_eq!(config.password, Some(Secret::new("hunter2")));
         assert_eq!(config.max_replication_lag, Some(Duration::from_secs(10)));
-        assert!(config.writable && config.tier == HealthTier::Deep);
+        assert!(config.writable);
         let written = serde_json::to_string(&config).unwrap();
         assert!(!written.contains("hunter2"), "{written}");
         let mut expected = config.clone();

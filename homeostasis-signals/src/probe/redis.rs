@@ -5,7 +5,6 @@ mod resp;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use homeostasis_core::signal::HealthTier;
 use homeostasis_core::{ConfigError, Context, Secret, Target, Violation, Violations};
 use serde::{Deserialize, Serialize};
 
@@ -58,9 +57,6 @@ pub struct RedisProbeConfig {
         with = "crate::duration_text"
     )]
     pub timeout: Duration,
-    /// How deep this check looks; default deep.
-    #[serde(default = "RedisProbeConfig::default_tier")]
-    pub tier: HealthTier,
 }
 
 impl RedisProbeConfig {
@@ -78,7 +74,6 @@ impl RedisProbeConfig {
             slow_after: Self::default_slow_after(),
             interval: Self::default_interval(),
             timeout: Self::default_timeout(),
-            tier: Self::default_tier(),
         }
     }
 
@@ -92,7 +87,6 @@ impl RedisProbeConfig {
             },
             address: &self.address,
             slow_after: self.slow_after,
-            tier: self.tier,
         }
     }
 
@@ -114,10 +108,6 @@ impl RedisProbeConfig {
 
     fn default_timeout() -> Duration {
         Duration::from_secs(1)
-    }
-
-    fn default_tier() -> HealthTier {
-        HealthTier::Deep
     }
 }
 
