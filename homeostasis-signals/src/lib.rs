@@ -44,6 +44,9 @@ pub use intake::{
     OtlpRequest, OtlpStats,
 };
 pub use measurement::Measurement;
+#[cfg(feature = "amqp")]
+#[cfg_attr(docsrs, doc(cfg(feature = "amqp")))]
+pub use probe::{AmqpProbe, AmqpProbeConfig};
 pub use probe::{
     BackupChecksum, BackupProbe, BackupProbeConfig, Extract, FnProbe, HttpProbe, HttpProbeConfig,
     LoadProbe, LoadProbeConfig, LogTailProbe, MetricProbe, MetricProbeConfig, MetricsProbe,
@@ -56,6 +59,12 @@ pub use probe::{
     FilesystemProbe, FilesystemProbeConfig, HostProbe, HostProbeConfig, PidSource, ProcessId,
     ProcessProbe, ProcessProbeConfig,
 };
+#[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+pub use probe::{PostgresProbe, PostgresProbeConfig};
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use probe::{RedisProbe, RedisProbeConfig};
 #[cfg(feature = "net")]
 #[cfg_attr(docsrs, doc(cfg(feature = "net")))]
 pub use probe::{TcpProbe, TcpProbeConfig};

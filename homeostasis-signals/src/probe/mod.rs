@@ -3,6 +3,8 @@
 //! A [`Probe`] answers with a [`Reading`]; a [`ProbeSchedule`] asks all its probes, each at its own
 //! interval, and writes what they read into the sink.
 
+#[cfg(feature = "amqp")]
+mod amqp;
 mod asking;
 mod backup;
 mod blocking;
@@ -10,6 +12,8 @@ mod blocking;
 mod certificate;
 mod check;
 mod closure;
+#[cfg(any(feature = "postgres", feature = "redis", feature = "amqp"))]
+mod conversation;
 #[cfg(feature = "host")]
 mod connections;
 #[cfg(feature = "host")]
@@ -23,10 +27,14 @@ mod log_tail;
 mod metric;
 mod metrics;
 mod plan;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod probing;
 #[cfg(feature = "host")]
 mod process;
 mod reading;
+#[cfg(feature = "redis")]
+mod redis;
 mod refusal;
 mod schedule;
 #[cfg(feature = "net")]
@@ -35,6 +43,8 @@ mod trigger;
 mod workflow;
 
 pub use asking::ask;
+#[cfg(feature = "amqp")]
+pub use amqp::{AmqpProbe, AmqpProbeConfig};
 pub use backup::{BackupChecksum, BackupProbe, BackupProbeConfig};
 #[cfg(feature = "tls")]
 pub use certificate::{CertificateProbe, CertificateProbeConfig, CertificateSource};
@@ -49,10 +59,14 @@ pub use log_tail::LogTailProbe;
 pub use metric::{MetricProbe, MetricProbeConfig};
 pub use metrics::{MetricsProbe, MetricsProbeConfig};
 pub use plan::{PlannedProbe, ProbePlan};
+#[cfg(feature = "postgres")]
+pub use postgres::{PostgresProbe, PostgresProbeConfig};
 pub use probing::{Missed, Probe};
 #[cfg(feature = "host")]
 pub use process::{PidSource, ProcessId, ProcessProbe, ProcessProbeConfig};
 pub use reading::Reading;
+#[cfg(feature = "redis")]
+pub use redis::{RedisProbe, RedisProbeConfig};
 pub use schedule::ProbeSchedule;
 #[cfg(feature = "net")]
 pub use tcp::{TcpProbe, TcpProbeConfig};
