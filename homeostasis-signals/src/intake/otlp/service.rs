@@ -339,3 +339,6 @@ fn shown(headers: &HeaderMap, name: &http::HeaderName) -> String {
         .get(name)
         .map_or_else(|| "is missing".to_owned(), |value| format!("{value:?}"))
 }
+
+#[cfg(test)]
+mod tests;
