@@ -6,7 +6,7 @@ use homeostasis_core::policy::Policy;
 use homeostasis_core::port::{
     Approvals, Coordinator, LocalCoordinator, MemoryStore, NoApprovals, NoNotifier, Notifier, Store,
 };
-use homeostasis_core::signal::SeriesCatalog;
+use homeostasis_core::signal::{SeriesCatalog, SeriesLimits};
 use homeostasis_core::stage::{Analyzer, Detector, Fuser, Remediator, StrongestFinding, Verifier};
 use homeostasis_core::{
     Clock, ConfigError, Flags, KillSwitch, Mode, NodeId, ServiceFacts, Topology,
@@ -14,7 +14,7 @@ use homeostasis_core::{
 
 use crate::clock::SystemClock;
 use crate::engine::{
-    Controls, EngineSettings, Homeostasis, Intake, JournalPorts, Shared, Stages, Window,
+    Controls, EngineSettings, Flood, Homeostasis, Intake, JournalPorts, Shared, Stages, Window,
     WindowLimits, describe, event_channel,
 };
 use crate::furnished::Parts;
@@ -228,11 +228,16 @@ impl Builder {
 
     async fn launch(self) -> Result<Homeostasis, StartError> {
         let settings = self.settings;
-        let catalog = SeriesCatalog::new(settings.max_series);
+        let catalog = SeriesCatalog::with_limits(SeriesLimits {
+            total: settings.max_series,
+            per_metric: settings.max_series_per_metric,
+            label_values: settings.label_values.clone(),
+        });
         let intake = Intake::new(
             catalog.clone(),
             settings.sample_queue,
             settings.record_queue,
+            Flood::new(&settings.flood),
         );
         let limits = WindowLimits {
             age: settings.window,

@@ -3,6 +3,7 @@
 
 mod capture;
 mod duration_text;
+mod errors;
 #[cfg(feature = "http")]
 mod http;
 mod intake;
@@ -11,8 +12,17 @@ mod probe;
 #[cfg(feature = "http")]
 #[cfg(test)]
 mod testing;
+#[cfg(feature = "tls")]
+mod tls;
 
-pub use capture::{PanicHook, SeriesHandle, TracingLayer};
+pub use capture::{
+    DiagnosticContext, EnteredContext, Environment, InContext, PanicHook, SeriesHandle,
+    TracingLayer,
+};
+pub use errors::{
+    ErrorNormalizer, ErrorNormalizerConfig, Joined, TraceJoiner, TraceJoinerConfig,
+    error_fingerprint,
+};
 #[cfg(feature = "http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 pub use http::HyperClient;
@@ -29,12 +39,25 @@ pub use intake::{
 };
 pub use measurement::Measurement;
 pub use probe::{
-    FnProbe, HttpProbe, HttpProbeConfig, LogTailProbe, MetricProbe, MetricProbeConfig,
-    MetricsProbe, MetricsProbeConfig, Missed, Probe, ProbeSchedule, Reading, ask,
+    BackupChecksum, BackupProbe, BackupProbeConfig, Extract, FnProbe, HttpProbe, HttpProbeConfig,
+    LoadProbe, LoadProbeConfig, LogTailProbe, MetricProbe, MetricProbeConfig, MetricsProbe,
+    MetricsProbeConfig, Missed, PlannedProbe, Probe, ProbePlan, ProbeSchedule, ProbeTrigger,
+    Reading, WorkflowProbe, WorkflowProbeConfig, WorkflowStep, ask,
 };
 #[cfg(feature = "host")]
 #[cfg_attr(docsrs, doc(cfg(feature = "host")))]
-pub use probe::{PidSource, ProcessId, ProcessProbe, ProcessProbeConfig};
+pub use probe::{
+    FilesystemProbe, FilesystemProbeConfig, PidSource, ProcessId, ProcessProbe, ProcessProbeConfig,
+};
+#[cfg(feature = "net")]
+#[cfg_attr(docsrs, doc(cfg(feature = "net")))]
+pub use probe::{TcpProbe, TcpProbeConfig};
+#[cfg(feature = "tls")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+pub use {
+    probe::{CertificateProbe, CertificateProbeConfig, CertificateSource},
+    tls::TrustRoots,
+};
 
 #[cfg(test)]
 mod tests {

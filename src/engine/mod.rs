@@ -9,6 +9,7 @@
 
 mod board;
 mod events;
+mod flood;
 mod gatekeeper;
 mod guard;
 mod heal;
@@ -39,11 +40,13 @@ use homeostasis_core::{
 use tokio::sync::broadcast;
 
 pub use events::Events;
+pub use flood::FloodSettings;
 pub use health::{Blame, EngineHealth};
 pub use recorder::{Recorder, Series};
 pub use recover::Recovered;
 pub use settings::EngineSettings;
 
+pub(crate) use flood::Flood;
 pub(crate) use intake::Intake;
 pub(crate) use journal::{JournalError, JournalPorts, describe};
 pub(crate) use shared::{Controls, Shared, Stages};
@@ -204,6 +207,7 @@ impl Homeostasis {
             queue_depth: self.shared.intake.depth(),
             lost_samples,
             lost_records,
+            suppressed_records: self.shared.intake.suppressed(),
             open_incidents: self.shared.board().n_open(),
             waiting_heals: self.shared.slots.n_waiting(),
             ..self.shared.vitals.read()

@@ -4,12 +4,16 @@
 //! passive: it changes neither what other `tracing` layers see nor what happens on a panic.
 
 mod bounded;
+mod context;
+mod environment;
 mod fields;
 mod panic_hook;
 mod reentry;
 mod series_handle;
 mod tracing_layer;
 
+pub use context::{DiagnosticContext, EnteredContext, InContext};
+pub use environment::Environment;
 pub use panic_hook::PanicHook;
 pub use series_handle::SeriesHandle;
 pub use tracing_layer::TracingLayer;

@@ -1,18 +1,17 @@
 //! Asks a URL.
 
-use std::error::Error;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use homeostasis_core::port::{HttpClient, HttpError, HttpRequest, HttpResponse};
+use homeostasis_core::port::{HttpClient, HttpRequest, HttpResponse};
 use homeostasis_core::{ConfigError, Context, Target, Violation, Violations};
 use serde::{Deserialize, Serialize};
 
 use super::check::{Check, Finding, absolute_url, checks};
 use super::probing::Probe;
 use super::reading::Reading;
+use super::refusal;
 
 /// What is asked, and which answer is good.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -175,38 +174,9 @@ impl HttpProbe {
     }
 }
 
-/// In words why there is no answer: first the reason as everybody calls it.
-pub(super) fn reason(error: &HttpError) -> String {
-    let words = error.report().to_string();
-    if let HttpError::Timeout { .. } = error {
-        return format!("timeout: {words}");
-    }
-    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(present) = cause {
-        let name = present
-            .downcast_ref::<io::Error>()
-            .and_then(|error| match error.kind() {
-                io::ErrorKind::ConnectionRefused => Some("connection refused"),
-                io::ErrorKind::ConnectionReset
-                | io::ErrorKind::ConnectionAborted
-                | io::ErrorKind::BrokenPipe => Some("connection reset"),
-                io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
-                    Some("unreachable")
-                }
-                io::ErrorKind::TimedOut => Some("timeout"),
-                _ => None,
-            });
-        if let Some(name) = name {
-            return format!("{name}: {words}");
-        }
-        cause = present.source();
-    }
-    words
-}
-
 #[async_trait]
 impl Probe for HttpProbe {
-    checks!();
+    checks!(Shallow);
 
     async fn probe(&self, cx: &Context) -> Reading {
         let mut request = HttpRequest::get(&self.config.url).within(self.config.timeout);
@@ -219,7 +189,9 @@ impl Probe for HttpProbe {
         let check = self.config.check();
         let answer = match answer {
             Ok(answer) => answer,
-            Err(error) => return check.silent(started, at, Finding::unhealthy(reason(&error))),
+            Err(error) => {
+                return check.silent(started, at, Finding::unhealthy(refusal::of_http(&error)));
+            }
         };
         let (latency, slow_after) = (at.since(started), self.config.slow_after);
         let status = answer.status;

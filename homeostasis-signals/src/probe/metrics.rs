@@ -10,9 +10,9 @@ use homeostasis_core::{ConfigError, Context, Target, Timestamp, Violations};
 use serde::{Deserialize, Serialize};
 
 use super::check::{Check, absolute_url};
-use super::http::reason;
 use super::probing::{Missed, Probe};
 use super::reading::Reading;
+use super::refusal;
 use crate::intake::{Scraper, ScraperConfig};
 
 /// Which page is read, and how.
@@ -200,7 +200,7 @@ impl Probe for MetricsProbe {
                 at,
                 &format!("status {}, expected 200 to 299", answer.status),
             ),
-            Err(error) => self.down(at, &reason(&error)),
+            Err(error) => self.down(at, &refusal::of_http(&error)),
         }
     }
 
