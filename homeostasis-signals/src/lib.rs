@@ -17,9 +17,9 @@ pub use capture::{PanicHook, SeriesHandle, TracingLayer};
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 pub use http::HyperClient;
 pub use intake::{
-    Bucket, ErrorRatio, Exposition, Family, JsonLines, JsonLinesConfig, LogTail, LogTailConfig,
-    MetricKind, PageProblem, Point, Scrape, Scraper, ScraperConfig, StartAt, TailPosition,
-    TailStats, histogram_quantile, parse_exposition,
+    Bucket, ErrorRatio, Exposition, Family, LineFormat, LogLines, LogLinesConfig, LogTail,
+    LogTailConfig, MetricKind, PageProblem, PatternConfig, PatternPreset, Point, Scrape, Scraper,
+    ScraperConfig, StartAt, TailPosition, TailStats, histogram_quantile, parse_exposition,
 };
 pub use measurement::Measurement;
 pub use probe::{

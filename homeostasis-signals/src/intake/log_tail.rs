@@ -8,8 +8,8 @@ use homeostasis_core::signal::Signal;
 use homeostasis_core::{Clock, ConfigError, Violation, Violations};
 use serde::{Deserialize, Serialize};
 
-use super::json_line::{JsonLines, JsonLinesConfig};
 use super::line_reader::{LineReader, TailPosition};
+use super::log_line::{LogLines, LogLinesConfig};
 
 /// Where a file that exists already is first read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -42,7 +42,7 @@ pub struct LogTailConfig {
     pub max_poll_bytes: usize,
     /// How lines become signals.
     #[serde(default)]
-    pub lines: JsonLinesConfig,
+    pub lines: LogLinesConfig,
 }
 
 impl LogTailConfig {
@@ -53,7 +53,7 @@ impl LogTailConfig {
             start_at: StartAt::default(),
             max_line_bytes: Self::default_max_line(),
             max_poll_bytes: Self::default_max_poll(),
-            lines: JsonLinesConfig::default(),
+            lines: LogLinesConfig::default(),
         }
     }
 
@@ -146,7 +146,7 @@ pub struct LogTail {
 #[derive(Debug)]
 struct Shared {
     reader: LineReader,
-    lines: JsonLines,
+    lines: LogLines,
     max_poll_bytes: usize,
     /// Read and not yet given: a poll that was dropped leaves them here.
     pending: Vec<Signal>,
@@ -205,7 +205,7 @@ impl LogTail {
 
     fn over(
         reader: LineReader,
-        lines: JsonLinesConfig,
+        lines: LogLinesConfig,
         max_poll_bytes: usize,
         clock: Arc<dyn Clock>,
     ) -> Self {
@@ -213,7 +213,7 @@ impl LogTail {
             shared: Arc::new(Mutex::new(Shared {
                 given: reader.position(),
                 reader,
-                lines: JsonLines::new(lines),
+                lines: LogLines::new(lines),
                 max_poll_bytes,
                 pending: Vec::new(),
                 stats: TailStats::default(),
@@ -298,9 +298,7 @@ impl Shared {
             let signal = if whole {
                 lines.read(&line, now)
             } else {
-                lines
-                    .plain(&line, now)
-                    .map(|record| Signal::Log(record.with("truncated", "true")))
+                lines.read(&line, now)
             };
             stats.n_skipped += u64::from(signal.is_none());
             pending.extend(signal);

@@ -5,14 +5,23 @@
 
 mod exposition;
 mod json_line;
+mod line_object;
+mod line_pattern;
 mod line_reader;
+mod line_time;
+mod log_line;
 mod log_tail;
+mod logfmt;
+mod pattern_preset;
+mod plain_line;
 mod quantile;
 mod scraper;
 
 pub use exposition::{Exposition, Family, MetricKind, PageProblem, Point, parse_exposition};
-pub use json_line::{JsonLines, JsonLinesConfig};
+pub use line_pattern::PatternConfig;
 pub use line_reader::TailPosition;
+pub use log_line::{LineFormat, LogLines, LogLinesConfig};
 pub use log_tail::{LogTail, LogTailConfig, StartAt, TailStats};
+pub use pattern_preset::PatternPreset;
 pub use quantile::{Bucket, histogram_quantile};
 pub use scraper::{ErrorRatio, Scrape, Scraper, ScraperConfig};
