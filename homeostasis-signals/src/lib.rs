@@ -3,6 +3,7 @@
 
 mod capture;
 mod duration_text;
+mod errors;
 #[cfg(feature = "http")]
 mod http;
 mod intake;
@@ -13,6 +14,7 @@ mod probe;
 mod testing;
 
 pub use capture::{PanicHook, SeriesHandle, TracingLayer};
+pub use errors::{Joined, TraceJoiner, TraceJoinerConfig};
 #[cfg(feature = "http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 pub use http::HyperClient;
