@@ -19,9 +19,10 @@ pub use errors::{Joined, TraceJoiner, TraceJoinerConfig};
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 pub use http::HyperClient;
 pub use intake::{
-    Bucket, ErrorRatio, Exposition, Family, LineFormat, LogLines, LogLinesConfig, LogTail,
-    LogTailConfig, MetricKind, PageProblem, PatternConfig, PatternPreset, Point, Scrape, Scraper,
-    ScraperConfig, StartAt, TailPosition, TailStats, histogram_quantile, parse_exposition,
+    Bucket, DurableTail, DurableTailError, ErrorRatio, Exposition, Family, LineFormat, LineId,
+    LogLines, LogLinesConfig, LogTail, LogTailConfig, MetricKind, PageProblem, PatternConfig,
+    PatternPreset, Point, Scrape, Scraper, ScraperConfig, StartAt, TailBatch, TailLoss,
+    TailPosition, TailStats, TailedSignal, histogram_quantile, parse_exposition,
 };
 pub use measurement::Measurement;
 pub use probe::{

@@ -1,8 +1,9 @@
-//! What others say about themselves: Prometheus and `OpenMetrics` pages, and JSON-lines logs.
+//! What others say about themselves: Prometheus and `OpenMetrics` pages, and logs.
 //!
-//! Each source is a pure reader of text ([`parse_exposition`], [`JsonLines`]) and a stateful
+//! Each source is a pure reader of text ([`parse_exposition`], [`LogLines`]) and a stateful
 //! follower around it ([`Scraper`], [`LogTail`]); probes drive the followers.
 
+mod durable_tail;
 mod exposition;
 mod json_line;
 mod line_object;
@@ -15,13 +16,16 @@ mod logfmt;
 mod pattern_preset;
 mod plain_line;
 mod quantile;
+mod rotation;
 mod scraper;
+mod tail_position;
 
+pub use durable_tail::{DurableTail, DurableTailError};
 pub use exposition::{Exposition, Family, MetricKind, PageProblem, Point, parse_exposition};
 pub use line_pattern::PatternConfig;
-pub use line_reader::TailPosition;
 pub use log_line::{LineFormat, LogLines, LogLinesConfig};
-pub use log_tail::{LogTail, LogTailConfig, StartAt, TailStats};
+pub use log_tail::{LogTail, LogTailConfig, StartAt, TailBatch, TailStats, TailedSignal};
 pub use pattern_preset::PatternPreset;
 pub use quantile::{Bucket, histogram_quantile};
 pub use scraper::{ErrorRatio, Scrape, Scraper, ScraperConfig};
+pub use tail_position::{LineId, TailLoss, TailPosition};
