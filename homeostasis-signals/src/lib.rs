@@ -33,9 +33,10 @@ pub use errors::{
     error_fingerprint,
 };
 pub use intake::{
-    Bucket, ErrorRatio, Exposition, Family, JsonLines, JsonLinesConfig, LogTail, LogTailConfig,
-    MetricKind, PageProblem, Point, Scrape, Scraper, ScraperConfig, StartAt, TailPosition,
-    TailStats, histogram_quantile, parse_exposition,
+    Bucket, DurableTail, DurableTailError, ErrorRatio, Exposition, Family, LineFormat, LineId,
+    LogLines, LogLinesConfig, LogTail, LogTailConfig, MetricKind, PageProblem, PatternConfig,
+    PatternPreset, Point, Scrape, Scraper, ScraperConfig, StartAt, TailBatch, TailLoss,
+    TailPosition, TailStats, TailedSignal, histogram_quantile, parse_exposition,
 };
 #[cfg(feature = "otlp")]
 #[cfg_attr(docsrs, doc(cfg(feature = "otlp")))]
