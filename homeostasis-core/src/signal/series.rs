@@ -1,11 +1,13 @@
 //! Time series: interned names, and the three-word sample.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
 
+use crate::port::Redactor;
 use crate::target::Target;
 use crate::time::Timestamp;
 
@@ -104,10 +106,13 @@ pub struct Sample {
 /// series, so that a label explosion costs memory once.
 ///
 /// Look-up takes a read lock and happens when a handle is made, not when a sample is recorded.
+///
+/// With a redactor no name that holds a secret is kept: it is interned under its redacted form.
 #[derive(Debug, Clone)]
 pub struct SeriesCatalog {
     shared: Arc<RwLock<CatalogState>>,
     limit: usize,
+    redactor: Option<Arc<dyn Redactor>>,
 }
 
 #[derive(Debug, Default)]
@@ -123,7 +128,16 @@ impl SeriesCatalog {
         Self {
             shared: Arc::default(),
             limit: limit.max(1),
+            redactor: None,
         }
+    }
+
+    /// The same with secrets taken out of the names that are interned from now on.
+    ///
+    /// A known name costs nothing more; the redactor is asked when one is not known.
+    pub fn redacted_by(mut self, redactor: Arc<dyn Redactor>) -> Self {
+        self.redactor = Some(redactor);
+        self
     }
 
     /// The handle of `key`; interns it on first sight.
@@ -131,9 +145,10 @@ impl SeriesCatalog {
     /// Past the limit the handle of the metric's overflow series (label `overflow="true"`) is
     /// given; past the limit of metrics too, that of the series `overflow`.
     pub fn intern(&self, key: &SeriesKey) -> SeriesId {
-        if let Some(id) = self.lookup(key) {
+        if let Some(id) = self.find(key) {
             return id;
         }
+        let key = &*self.redacted(key);
         let mut state = self.shared.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(id) = state.ids.get(key) {
             return *id;
@@ -157,6 +172,20 @@ impl SeriesCatalog {
 
     /// The handle of `key` if it is interned.
     pub fn lookup(&self, key: &SeriesKey) -> Option<SeriesId> {
+        self.find(key).or_else(|| match self.redacted(key) {
+            Cow::Owned(redacted) => self.find(&redacted),
+            Cow::Borrowed(_) => None,
+        })
+    }
+
+    fn redacted<'a>(&self, key: &'a SeriesKey) -> Cow<'a, SeriesKey> {
+        match &self.redactor {
+            Some(redactor) => key.redacted(&**redactor),
+            None => Cow::Borrowed(key),
+        }
+    }
+
+    fn find(&self, key: &SeriesKey) -> Option<SeriesId> {
         self.shared
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -227,6 +256,26 @@ mod tests {
         assert_eq!(catalog.intern(&key), id);
         assert_eq!(*catalog.key(id).unwrap(), key);
         assert_eq!(catalog.len(), 1);
+    }
+
+    #[test]
+    fn a_name_with_a_secret_is_kept_without_it() {
+        let redactor = Arc::new(crate::testing::MaskRedactor("hunter2"));
+        let catalog = SeriesCatalog::default().redacted_by(redactor);
+        let raw = SeriesKey::new("up").with("url", "//a:hunter2@b");
+        let id = catalog.intern(&raw);
+        assert_eq!(catalog.intern(&raw), id);
+        assert_eq!(catalog.lookup(&raw), Some(id));
+        assert_eq!(
+            catalog.key(id).unwrap().labels["url"],
+            "//a:[redacted:test]@b"
+        );
+        assert_eq!(catalog.len(), 1);
+        assert!(
+            !format!("{catalog:?}")
+                .replace("MaskRedactor(\"hunter2\")", "")
+                .contains("hunter2")
+        );
     }
 
     #[test]
