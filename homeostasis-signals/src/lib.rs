@@ -8,6 +8,7 @@ mod http;
 mod intake;
 mod measurement;
 mod probe;
+mod redact;
 #[cfg(feature = "http")]
 #[cfg(test)]
 mod testing;
@@ -29,6 +30,7 @@ pub use probe::{
 #[cfg(feature = "host")]
 #[cfg_attr(docsrs, doc(cfg(feature = "host")))]
 pub use probe::{PidSource, ProcessId, ProcessProbe, ProcessProbeConfig};
+pub use redact::{RedactionConfig, RedactionPattern, SecretRedactor, SecretRedactorBuilder};
 
 #[cfg(test)]
 mod tests {
