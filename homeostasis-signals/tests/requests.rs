@@ -1,4 +1,5 @@
 //! The request layer in an axum server, over real connections.
+#![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;

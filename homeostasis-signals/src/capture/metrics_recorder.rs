@@ -558,7 +558,7 @@ mod tests {
         assert_eq!(recorder.n_series(), 1);
         look(&recorder, 0);
         with_local_recorder(&recorder, || {
-            counter!("n", "b" => "2", "a" => "1").increment(5)
+            counter!("n", "b" => "2", "a" => "1").increment(5);
         });
         assert_eq!(look(&recorder, 1)[0].1, 5.0);
     }
@@ -723,7 +723,7 @@ mod tests {
         });
         let known = allocation_counter::measure(|| {
             with_local_recorder(&recorder, || {
-                counter!("hits", "kind" => "static").increment(1)
+                counter!("hits", "kind" => "static").increment(1);
             });
         });
         assert!(again.count_total > 0);

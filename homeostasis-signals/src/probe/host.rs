@@ -284,9 +284,10 @@ impl Probe for HostProbe {
             });
         }
         let mut detail = seen.problems;
-        let state = match detail.is_empty() {
-            true => HealthState::Healthy,
-            false => HealthState::Degraded,
+        let state = if detail.is_empty() {
+            HealthState::Healthy
+        } else {
+            HealthState::Degraded
         };
         if !seen.untold.is_empty() {
             detail.push(format!(
