@@ -4,6 +4,7 @@
 mod capture;
 mod duration_text;
 mod errors;
+mod health;
 #[cfg(feature = "http")]
 mod http;
 mod intake;
@@ -22,6 +23,12 @@ pub use capture::{
 pub use errors::{
     ErrorNormalizer, ErrorNormalizerConfig, Joined, TraceJoiner, TraceJoinerConfig,
     error_fingerprint,
+};
+#[cfg(feature = "endpoint")]
+#[cfg_attr(docsrs, doc(cfg(feature = "endpoint")))]
+pub use health::HealthService;
+pub use health::{
+    BoardSink, ComponentHealth, HealthBoard, HealthBoardConfig, HealthSnapshot, HealthStatus,
 };
 #[cfg(feature = "http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
@@ -71,6 +78,11 @@ mod tests {
         shared::<super::Scraper>();
         shared::<super::LogTail>();
         shared::<super::ProbeSchedule>();
+        shared::<(super::ProbePlan, super::ProbeTrigger)>();
+        shared::<(super::HealthBoard, super::HealthBoardConfig)>();
+        shared::<super::HealthSnapshot>();
+        #[cfg(feature = "endpoint")]
+        shared::<super::HealthService>();
         shared::<super::Reading>();
         shared::<super::PageProblem>();
         shared::<super::HttpProbe>();

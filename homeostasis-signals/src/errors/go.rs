@@ -60,9 +60,13 @@ fn read_panics<'t>(lines: &[&'t str], panics: &mut Vec<(&'t str, String)>) {
     }
     for (_, message) in panics {
         let text = message.trim_end();
-        let bare = ["[recovered]", "[recovered, repanicked]", "[recovered, goexit]"]
-            .iter()
-            .find_map(|mark| text.strip_suffix(mark));
+        let bare = [
+            "[recovered]",
+            "[recovered, repanicked]",
+            "[recovered, goexit]",
+        ]
+        .iter()
+        .find_map(|mark| text.strip_suffix(mark));
         message.truncate(bare.unwrap_or(text).trim_end().len());
     }
 }
