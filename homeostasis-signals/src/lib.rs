@@ -16,6 +16,15 @@ mod testing;
 #[cfg(feature = "tls")]
 mod tls;
 
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+pub use self::http::HyperClient;
+#[cfg(feature = "metrics")]
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+pub use capture::MetricsRecorder;
+#[cfg(feature = "tower")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
+pub use capture::{CountRequests, CountedResponse, RequestHead, RequestLayer, RouteCounts};
 pub use capture::{
     DiagnosticContext, EnteredContext, Environment, InContext, PanicHook, SeriesHandle,
     TracingLayer,
@@ -30,13 +39,11 @@ pub use health::HealthService;
 pub use health::{
     BoardSink, ComponentHealth, HealthBoard, HealthBoardConfig, HealthSnapshot, HealthStatus,
 };
-#[cfg(feature = "http")]
-#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
-pub use http::HyperClient;
 pub use intake::{
-    Bucket, ErrorRatio, Exposition, Family, JsonLines, JsonLinesConfig, LogTail, LogTailConfig,
-    MetricKind, PageProblem, Point, Scrape, Scraper, ScraperConfig, StartAt, TailPosition,
-    TailStats, histogram_quantile, parse_exposition,
+    Bucket, DurableTail, DurableTailError, ErrorRatio, Exposition, Family, LineFormat, LineId,
+    LogLines, LogLinesConfig, LogTail, LogTailConfig, MetricKind, PageProblem, PatternConfig,
+    PatternPreset, Point, Scrape, Scraper, ScraperConfig, StartAt, TailBatch, TailLoss,
+    TailPosition, TailStats, TailedSignal, histogram_quantile, parse_exposition,
 };
 #[cfg(feature = "otlp")]
 #[cfg_attr(docsrs, doc(cfg(feature = "otlp")))]
@@ -45,6 +52,9 @@ pub use intake::{
     OtlpRequest, OtlpStats,
 };
 pub use measurement::Measurement;
+#[cfg(feature = "amqp")]
+#[cfg_attr(docsrs, doc(cfg(feature = "amqp")))]
+pub use probe::{AmqpProbe, AmqpProbeConfig};
 pub use probe::{
     BackupChecksum, BackupProbe, BackupProbeConfig, Extract, FnProbe, HttpProbe, HttpProbeConfig,
     LoadProbe, LoadProbeConfig, LogTailProbe, MetricProbe, MetricProbeConfig, MetricsProbe,
@@ -54,8 +64,15 @@ pub use probe::{
 #[cfg(feature = "host")]
 #[cfg_attr(docsrs, doc(cfg(feature = "host")))]
 pub use probe::{
-    FilesystemProbe, FilesystemProbeConfig, PidSource, ProcessId, ProcessProbe, ProcessProbeConfig,
+    FilesystemProbe, FilesystemProbeConfig, HostProbe, HostProbeConfig, PidSource, ProcessId,
+    ProcessProbe, ProcessProbeConfig,
 };
+#[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+pub use probe::{PostgresProbe, PostgresProbeConfig};
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use probe::{RedisProbe, RedisProbeConfig};
 #[cfg(feature = "net")]
 #[cfg_attr(docsrs, doc(cfg(feature = "net")))]
 pub use probe::{TcpProbe, TcpProbeConfig};
