@@ -53,6 +53,9 @@ pub(crate) struct Shared {
     pub(crate) stages: Stages,
     pub(crate) intake: Arc<Intake>,
     pub(crate) window: Arc<Window>,
+    /// What the checks say now. Details wait for a redactor.
+    #[cfg(feature = "signals")]
+    pub(crate) health_board: homeostasis_signals::HealthBoard,
     pub(crate) vitals: Vitals,
     pub(crate) slots: Slots,
     pub(crate) tasks: Tasks,
@@ -104,6 +107,8 @@ impl Shared {
             stages,
             intake,
             window,
+            #[cfg(feature = "signals")]
+            health_board: homeostasis_signals::HealthBoard::default(),
             vitals: Vitals::default(),
             tasks: Tasks::default(),
             cancellation: Cancellation::default(),

@@ -15,9 +15,9 @@ mod line_reader;
 mod line_time;
 mod log_line;
 mod log_tail;
+mod logfmt;
 #[cfg(feature = "otlp")]
 mod otlp;
-mod logfmt;
 mod pattern_preset;
 mod plain_line;
 mod quantile;
@@ -30,21 +30,17 @@ pub use derived::ErrorRatio;
 pub(crate) use derived::rate_name;
 #[cfg(any(feature = "metrics", feature = "tower"))]
 pub(crate) use derived::{QUANTILES, quantile_name};
+pub use durable_tail::{DurableTail, DurableTailError};
 pub use exposition::{Exposition, Family, MetricKind, PageProblem, Point, parse_exposition};
-pub use json_line::{JsonLines, JsonLinesConfig};
-pub use line_reader::TailPosition;
-pub use log_tail::{LogTail, LogTailConfig, StartAt, TailStats};
+pub use line_pattern::PatternConfig;
+pub use log_line::{LineFormat, LogLines, LogLinesConfig};
+pub use log_tail::{LogTail, LogTailConfig, StartAt, TailBatch, TailStats, TailedSignal};
 #[cfg(feature = "otlp")]
 pub use otlp::{
     OtlpEncoding, OtlpError, OtlpIntake, OtlpIntakeConfig, OtlpKind, OtlpOutcome, OtlpReply,
     OtlpRequest, OtlpStats,
 };
+pub use pattern_preset::PatternPreset;
 pub use quantile::{Bucket, histogram_quantile};
 pub use scraper::{Scrape, Scraper, ScraperConfig};
-pub use durable_tail::{DurableTail, DurableTailError};
-pub use line_pattern::PatternConfig;
-pub use log_line::{LineFormat, LogLines, LogLinesConfig};
-pub use log_tail::{LogTail, LogTailConfig, StartAt, TailBatch, TailStats, TailedSignal};
-pub use pattern_preset::PatternPreset;
-pub use scraper::{ErrorRatio, Scrape, Scraper, ScraperConfig};
 pub use tail_position::{LineId, TailLoss, TailPosition};
