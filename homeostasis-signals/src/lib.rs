@@ -10,6 +10,7 @@ mod http;
 mod intake;
 mod measurement;
 mod probe;
+mod redact;
 #[cfg(feature = "http")]
 #[cfg(test)]
 mod testing;
@@ -76,6 +77,7 @@ pub use probe::{RedisProbe, RedisProbeConfig};
 #[cfg(feature = "net")]
 #[cfg_attr(docsrs, doc(cfg(feature = "net")))]
 pub use probe::{TcpProbe, TcpProbeConfig};
+pub use redact::{RedactionConfig, RedactionPattern, SecretRedactor, SecretRedactorBuilder};
 #[cfg(feature = "tls")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
 pub use {
