@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use homeostasis_core::NameError;
-use homeostasis_signals::{Probe, ProbeSchedule, ProbeTrigger, TracingLayer};
+use homeostasis_signals::{HealthBoard, Probe, ProbeSchedule, ProbeTrigger, TracingLayer};
 
 use crate::engine::Homeostasis;
 
@@ -23,6 +23,20 @@ impl Homeostasis {
     #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
     pub fn probe_trigger(&self) -> ProbeTrigger {
         self.trigger.clone()
+    }
+
+    /// What the checks say now, and the engine itself as `homeostasis`/`engine`.
+    #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
+    pub fn health_board(&self) -> HealthBoard {
+        self.shared.health_board.clone()
+    }
+
+    /// The health endpoint: [`health_board`](Self::health_board) as a tower service to be mounted
+    /// beside the host's own routes.
+    #[cfg(feature = "endpoint")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "endpoint")))]
+    pub fn health_service(&self) -> homeostasis_signals::HealthService {
+        homeostasis_signals::HealthService::new(self.health_board(), self.clock())
     }
 
     /// A layer for `tracing_subscriber` that brings the host's own events and spans to the healer,

@@ -4,6 +4,7 @@
 mod capture;
 mod duration_text;
 mod errors;
+mod health;
 #[cfg(feature = "http")]
 mod http;
 mod intake;
@@ -32,6 +33,12 @@ pub use capture::{
 pub use errors::{
     ErrorNormalizer, ErrorNormalizerConfig, Joined, TraceJoiner, TraceJoinerConfig,
     error_fingerprint,
+};
+#[cfg(feature = "endpoint")]
+#[cfg_attr(docsrs, doc(cfg(feature = "endpoint")))]
+pub use health::HealthService;
+pub use health::{
+    BoardSink, ComponentHealth, HealthBoard, HealthBoardConfig, HealthSnapshot, HealthStatus,
 };
 pub use intake::{
     Bucket, DurableTail, DurableTailError, ErrorRatio, Exposition, Family, LineFormat, LineId,
@@ -90,6 +97,11 @@ mod tests {
         shared::<super::Scraper>();
         shared::<super::LogTail>();
         shared::<super::ProbeSchedule>();
+        shared::<(super::ProbePlan, super::ProbeTrigger)>();
+        shared::<(super::HealthBoard, super::HealthBoardConfig)>();
+        shared::<super::HealthSnapshot>();
+        #[cfg(feature = "endpoint")]
+        shared::<super::HealthService>();
         shared::<super::Reading>();
         shared::<super::PageProblem>();
         shared::<super::HttpProbe>();

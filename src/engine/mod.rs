@@ -83,7 +83,7 @@ pub enum EngineError {
 /// [`shutdown`](Homeostasis::shutdown) does.
 #[derive(Debug, Clone)]
 pub struct Homeostasis {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     recovered: Arc<Recovered>,
     #[cfg(feature = "signals")]
     pub(crate) trigger: homeostasis_signals::ProbeTrigger,
@@ -99,6 +99,16 @@ impl Homeostasis {
         for (id, reason) in &recovered.unreadable {
             tracing::error!(incident = %id, reason, "the journal of an incident cannot be understood");
         }
+        #[cfg(feature = "signals")]
+        shared.health_board.ask({
+            // The board belongs to the engine: no engine keeps itself alive.
+            let (engine, settings) = (Arc::downgrade(&shared), shared.settings.clone());
+            let gone = health::Vitals::default();
+            move |now| match engine.upgrade() {
+                Some(shared) => shared.vitals.report(&settings, now),
+                None => gone.report(&settings, now),
+            }
+        });
         shared
             .tasks
             .spawn(sense::run(Arc::clone(&shared), detectors));

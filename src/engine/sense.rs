@@ -68,6 +68,10 @@ pub(crate) async fn run(shared: Arc<Shared>, detectors: Vec<Box<dyn Detector>>) 
         refine(&shared, &mut batch);
         let batch = Arc::new(batch);
         shared.window.add(&batch, now);
+        #[cfg(feature = "signals")]
+        for report in &batch.health {
+            shared.health_board.record(report);
+        }
         let n_logs: u64 = batch.logs.iter().map(|log| u64::from(log.weight)).sum();
         let n_records =
             n_logs + (batch.spans.len() + batch.changes.len() + batch.health.len()) as u64;

@@ -54,6 +54,9 @@ pub(crate) struct Shared {
     pub(crate) intake: Arc<Intake>,
     pub(crate) window: Arc<Window>,
     pub(crate) enrichers: Vec<Arc<dyn Enricher>>,
+    /// What the checks say now.
+    #[cfg(feature = "signals")]
+    pub(crate) health_board: homeostasis_signals::HealthBoard,
     pub(crate) vitals: Vitals,
     pub(crate) slots: Slots,
     pub(crate) tasks: Tasks,
@@ -90,6 +93,9 @@ impl Shared {
         (intake, window, enrichers): (Arc<Intake>, Arc<Window>, Vec<Arc<dyn Enricher>>),
         seed: u64,
     ) -> Self {
+        #[cfg(feature = "signals")]
+        let health_board = homeostasis_signals::HealthBoard::default()
+            .redacted_by(Arc::clone(&journal.redactor));
         let life = Rng::from_seed(seed).fork(journal.clock.now().as_nanos().unsigned_abs());
         Self {
             slots: Slots::new(settings.max_concurrent_heals),
@@ -106,6 +112,8 @@ impl Shared {
             intake,
             window,
             enrichers,
+            #[cfg(feature = "signals")]
+            health_board,
             vitals: Vitals::default(),
             tasks: Tasks::default(),
             cancellation: Cancellation::default(),

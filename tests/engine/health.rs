@@ -9,7 +9,7 @@ use homeostasis::core::port::{MemoryApprovals, MemoryStore, Store};
 use homeostasis::core::record::{EventKind, Resolution, Severity};
 use homeostasis::core::signal::{HealthState, HealthTier};
 use homeostasis::detect::{HealthStateDetector, HealthStateDetectorConfig};
-use homeostasis::signals::FnProbe;
+use homeostasis::signals::{FnProbe, HealthStatus};
 use homeostasis::{Builder, Homeostasis};
 
 use crate::world::{World, is, names, pass, service, until};
@@ -142,4 +142,37 @@ async fn people_are_called_even_while_an_incident_waits_for_a_consent() {
     until(&healer, &mut events, is("escalated")).await;
     assert_eq!((world.notifier.sent().len(), world.cures("a")), (1, 0));
     healer.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_board_shows_the_checks_and_the_engine_itself() {
+    let world = Arc::new(World::default());
+    let (builder, _) = healer(&world);
+    let healer = start(builder).await;
+    let board = healer.health_board();
+    let shown = || {
+        let snapshot = board.snapshot(healer.clock().now());
+        let components = snapshot.components.iter();
+        let components: Vec<_> = components
+            .map(|component| (component.check.clone(), component.state))
+            .collect();
+        (snapshot.state, components)
+    };
+    let (state, components) = shown();
+    let names: Vec<_> = components.iter().map(|(check, _)| check.as_str()).collect();
+    assert_eq!(names, ["comprehensive", "deep", "shallow", "engine"]);
+    assert_eq!(state, HealthStatus::Healthy, "{components:?}");
+    world.fall_ill("door");
+    pass(&healer, 15).await;
+    assert_eq!(shown().0, HealthStatus::Unhealthy);
+    world.cured_by_hand("door");
+    pass(&healer, 15).await;
+    assert_eq!(shown().0, HealthStatus::Healthy);
+    // An engine that stands still takes no host out of service, and its checks are not believed.
+    let clock = healer.clock();
+    healer.shutdown().await;
+    clock.sleep(Duration::from_secs(20)).await;
+    assert_eq!(shown().1[3].1, HealthStatus::Degraded);
+    clock.sleep(Duration::from_secs(20)).await;
+    assert_eq!(shown().0, HealthStatus::Unknown);
 }
