@@ -29,7 +29,9 @@ fn every_sample_is_redacted_as_its_kind_and_what_is_around_it_stays() {
         assert!(redacted.contains(&marker), "{kind}: {text} -> {redacted}");
         let (before, _) = text.split_once(&secret).unwrap();
         assert!(
-            redacted.starts_with(before.trim_end()) || kind == "private-key" || kind == "authorization",
+            redacted.starts_with(before.trim_end())
+                || kind == "private-key"
+                || kind == "authorization",
             "{text} -> {redacted}"
         );
         let again = redactor.text(&redacted);
