@@ -7,7 +7,7 @@ use homeostasis_core::port::{
     Approvals, Coordinator, Enricher, LocalCoordinator, MemoryStore, NoApprovals, NoNotifier,
     Notifier, Redactor, Store,
 };
-use homeostasis_core::signal::SeriesCatalog;
+use homeostasis_core::signal::{SeriesCatalog, SeriesLimits};
 use homeostasis_core::stage::{Analyzer, Detector, Fuser, Remediator, StrongestFinding, Verifier};
 use homeostasis_core::{
     Clock, ConfigError, Flags, KillSwitch, Mode, NodeId, ServiceFacts, Topology,
@@ -15,8 +15,8 @@ use homeostasis_core::{
 
 use crate::clock::SystemClock;
 use crate::engine::{
-    Controls, EngineSettings, GuardedRedactor, Homeostasis, Intake, JournalPorts, Shared, Stages,
-    Window, WindowLimits, describe, event_channel,
+    Controls, EngineSettings, Flood, GuardedRedactor, Homeostasis, Intake, JournalPorts, Shared,
+    Stages, Window, WindowLimits, describe, event_channel,
 };
 use crate::furnished::Parts;
 
@@ -241,7 +241,7 @@ impl Builder {
         let parts = std::mem::take(&mut builder.parts);
         let healer = builder.launch().await?;
         #[cfg(feature = "signals")]
-        crate::telemetry::ask_probes(&healer, parts.probes);
+        let healer = healer.asking(parts.probes);
         #[cfg(not(feature = "signals"))]
         drop(parts);
         Ok(healer)
@@ -252,11 +252,17 @@ impl Builder {
         let redactor: Arc<dyn Redactor> = Arc::new(GuardedRedactor(
             self.redactor.unwrap_or_else(shipped_redactor),
         ));
-        let catalog = SeriesCatalog::new(settings.max_series).redacted_by(Arc::clone(&redactor));
+        let catalog = SeriesCatalog::with_limits(SeriesLimits {
+            total: settings.max_series,
+            per_metric: settings.max_series_per_metric,
+            label_values: settings.label_values.clone(),
+        })
+        .redacted_by(Arc::clone(&redactor));
         let intake = Intake::new(
             catalog.clone(),
             settings.sample_queue,
             settings.record_queue,
+            Flood::new(&settings.flood),
         );
         let limits = WindowLimits {
             age: settings.window,

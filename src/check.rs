@@ -45,6 +45,7 @@ pub(crate) fn check(builder: &Builder) -> Result<(), ConfigError> {
 }
 
 pub(crate) fn settings(settings: &EngineSettings, violations: &mut Violations) {
+    bounds(settings, violations);
     let durations = [
         ("tick", settings.tick, MS..=MINUTE),
         ("window", settings.window, SECOND..=7 * DAY),
@@ -59,6 +60,11 @@ pub(crate) fn settings(settings: &EngineSettings, violations: &mut Violations) {
         ("lookback", settings.lookback, SECOND..=7 * DAY),
         ("quiet", settings.quiet, SECOND..=7 * DAY),
         ("retention", settings.retention, HOUR..=3650 * DAY),
+        (
+            "flood.interval",
+            settings.flood.interval,
+            10 * MS..=10 * MINUTE,
+        ),
         ("detect_deadline", settings.detect_deadline, MS..=MINUTE),
         ("stage_deadline", settings.stage_deadline, MS..=HOUR),
         ("lease_ttl", settings.lease_ttl, SECOND..=HOUR),
@@ -75,6 +81,12 @@ pub(crate) fn settings(settings: &EngineSettings, violations: &mut Violations) {
         ("sample_queue", settings.sample_queue, 1..=16_777_216),
         ("record_queue", settings.record_queue, 1..=1_048_576),
         ("max_series", settings.max_series, 1..=10_000_000),
+        (
+            "max_series_per_metric",
+            settings.max_series_per_metric,
+            1..=10_000_000,
+        ),
+        ("flood.keys", settings.flood.keys, 1..=1_048_576),
         ("window_points", settings.window_points, 2..=100_000),
         ("window_records", settings.window_records, 1..=10_000_000),
         (
@@ -96,6 +108,23 @@ pub(crate) fn settings(settings: &EngineSettings, violations: &mut Violations) {
                 format!("engine.{name}"),
                 value.to_string(),
                 expected,
+            ));
+        }
+    }
+}
+
+/// Bounds that are no plain number.
+fn bounds(settings: &EngineSettings, violations: &mut Violations) {
+    if settings.flood.burst > 1_000_000 {
+        let value = settings.flood.burst.to_string();
+        violations.push(Violation::new("engine.flood.burst", value, "0 to 1000000"));
+    }
+    for label in ["service", "instance"] {
+        if let Some(limit) = settings.label_values.get(label) {
+            violations.push(Violation::new(
+                format!("engine.label_values.{label}"),
+                limit.to_string(),
+                "another label: this one says whom a series is about",
             ));
         }
     }

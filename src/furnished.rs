@@ -45,7 +45,7 @@ impl Homeostasis {
     ///
     /// | stage | what is in it |
     /// |---|---|
-    /// | detect | failing health checks, memory that keeps growing, the configured conditions, the triggers of playbooks |
+    /// | detect | the health of targets as all their checks say, memory that keeps growing, the configured conditions, the triggers of playbooks |
     /// | rca | down, trend, saturation, change, topology and rule analyzers; evidence added up as log odds |
     /// | remediate | playbooks over the registered actions |
     /// | verify | the sequential watch |
@@ -274,18 +274,19 @@ impl Builder {
     fn assemble_conditions(mut self, violations: &mut Violations) -> Self {
         use homeostasis_core::record::Severity;
         use homeostasis_detect::{
-            HealthDetector, HealthDetectorConfig, SustainedCondition, SustainedConditionConfig,
+            HealthStateDetector, HealthStateDetectorConfig, SustainedCondition,
+            SustainedConditionConfig,
         };
 
         // What lasts must be raised again before its absence is taken for recovery.
         let reraise = Some((self.settings.quiet / 3).min(LONGEST_RERAISE));
         if self.parts.is_furnished {
-            let config = HealthDetectorConfig {
+            let config = HealthStateDetectorConfig {
                 reraise,
                 severity_hint: Some(Severity::Sev2),
-                ..HealthDetectorConfig::default()
+                ..HealthStateDetectorConfig::default()
             };
-            if let Some(health) = violations.absorb(HealthDetector::new("health", config)) {
+            if let Some(health) = violations.absorb(HealthStateDetector::new("health", config)) {
                 self = self.detector(health);
             }
             if let Some(growth) = violations.absorb(memory_growth(reraise)) {

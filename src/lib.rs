@@ -14,8 +14,8 @@ pub use builder::{Builder, StartError};
 pub use clock::{SimulatedClock, SystemClock};
 pub use config::{ConditionRule, Config, ConfigSource};
 pub use engine::{
-    Blame, EngineError, EngineHealth, EngineSettings, Events, Homeostasis, Recorder, Recovered,
-    Series,
+    Blame, EngineError, EngineHealth, EngineSettings, Events, FloodSettings, Homeostasis, Recorder,
+    Recovered, Series,
 };
 
 pub use homeostasis_core as core;
@@ -47,6 +47,8 @@ pub mod _documentation {
     pub mod add_an_action {}
     #[doc = include_str!("../docs/how-to/embed-in-a-service.md")]
     pub mod embed_in_a_service {}
+    #[doc = include_str!("../docs/how-to/otlp.md")]
+    pub mod otlp {}
     #[doc = include_str!("../docs/how-to/write-a-playbook.md")]
     pub mod write_a_playbook {}
 }

@@ -109,9 +109,9 @@ macro_rules! name {
         $(#[$doc])*
         ///
         /// 1 to 128 characters, no control characters and no surrounding white space.
-        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
-        #[serde(transparent)]
-        pub struct $name(String);
+        /// Clones share the text.
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(std::sync::Arc<str>);
 
         impl $name {
             /// Checks the name.
@@ -121,7 +121,7 @@ macro_rules! name {
                     && name.chars().count() <= 128
                     && name.trim() == name
                     && !name.chars().any(char::is_control);
-                if good { Ok(Self(name)) } else { Err($crate::id::NameError::of($what, name)) }
+                if good { Ok(Self(name.into())) } else { Err($crate::id::NameError::of($what, name)) }
             }
 
             /// The text.
@@ -141,6 +141,12 @@ macro_rules! name {
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
                 Self::new(text)
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
             }
         }
 
@@ -181,13 +187,13 @@ name!(
 
 impl Default for TenantId {
     fn default() -> Self {
-        Self("default".to_owned())
+        Self("default".into())
     }
 }
 
 impl Default for NodeId {
     fn default() -> Self {
-        Self("local".to_owned())
+        Self("local".into())
     }
 }
 
@@ -240,6 +246,11 @@ mod tests {
         assert!(TenantId::new("").is_err());
         assert!(TenantId::new(" a").is_err());
         assert!(serde_json::from_str::<TenantId>("\"a\\nb\"").is_err());
-        assert_eq!(TenantId::new("acme").unwrap().as_str(), "acme");
+        let acme = TenantId::new("acme").unwrap();
+        assert_eq!(acme.as_str(), "acme");
+        let text = serde_json::to_string(&acme).unwrap();
+        assert_eq!(text, "\"acme\"");
+        assert_eq!(serde_json::from_str::<TenantId>(&text).unwrap(), acme);
+        assert!(std::ptr::eq(acme.clone().as_str(), acme.as_str()));
     }
 }

@@ -3,6 +3,7 @@
 
 mod capture;
 mod duration_text;
+mod errors;
 #[cfg(feature = "http")]
 mod http;
 mod intake;
@@ -12,25 +13,70 @@ mod redact;
 #[cfg(feature = "http")]
 #[cfg(test)]
 mod testing;
+#[cfg(feature = "tls")]
+mod tls;
 
-pub use capture::{PanicHook, SeriesHandle, TracingLayer};
 #[cfg(feature = "http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
-pub use http::HyperClient;
+pub use self::http::HyperClient;
+#[cfg(feature = "metrics")]
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+pub use capture::MetricsRecorder;
+#[cfg(feature = "tower")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
+pub use capture::{CountRequests, CountedResponse, RequestHead, RequestLayer, RouteCounts};
+pub use capture::{
+    DiagnosticContext, EnteredContext, Environment, InContext, PanicHook, SeriesHandle,
+    TracingLayer,
+};
+pub use errors::{
+    ErrorNormalizer, ErrorNormalizerConfig, Joined, TraceJoiner, TraceJoinerConfig,
+    error_fingerprint,
+};
 pub use intake::{
-    Bucket, ErrorRatio, Exposition, Family, JsonLines, JsonLinesConfig, LogTail, LogTailConfig,
-    MetricKind, PageProblem, Point, Scrape, Scraper, ScraperConfig, StartAt, TailPosition,
-    TailStats, histogram_quantile, parse_exposition,
+    Bucket, DurableTail, DurableTailError, ErrorRatio, Exposition, Family, LineFormat, LineId,
+    LogLines, LogLinesConfig, LogTail, LogTailConfig, MetricKind, PageProblem, PatternConfig,
+    PatternPreset, Point, Scrape, Scraper, ScraperConfig, StartAt, TailBatch, TailLoss,
+    TailPosition, TailStats, TailedSignal, histogram_quantile, parse_exposition,
+};
+#[cfg(feature = "otlp")]
+#[cfg_attr(docsrs, doc(cfg(feature = "otlp")))]
+pub use intake::{
+    OtlpEncoding, OtlpError, OtlpIntake, OtlpIntakeConfig, OtlpKind, OtlpOutcome, OtlpReply,
+    OtlpRequest, OtlpStats,
 };
 pub use measurement::Measurement;
+#[cfg(feature = "amqp")]
+#[cfg_attr(docsrs, doc(cfg(feature = "amqp")))]
+pub use probe::{AmqpProbe, AmqpProbeConfig};
 pub use probe::{
-    FnProbe, HttpProbe, HttpProbeConfig, LogTailProbe, MetricProbe, MetricProbeConfig,
-    MetricsProbe, MetricsProbeConfig, Missed, Probe, ProbeSchedule, Reading, ask,
+    BackupChecksum, BackupProbe, BackupProbeConfig, Extract, FnProbe, HttpProbe, HttpProbeConfig,
+    LoadProbe, LoadProbeConfig, LogTailProbe, MetricProbe, MetricProbeConfig, MetricsProbe,
+    MetricsProbeConfig, Missed, PlannedProbe, Probe, ProbePlan, ProbeSchedule, ProbeTrigger,
+    Reading, WorkflowProbe, WorkflowProbeConfig, WorkflowStep, ask,
 };
 #[cfg(feature = "host")]
 #[cfg_attr(docsrs, doc(cfg(feature = "host")))]
-pub use probe::{PidSource, ProcessId, ProcessProbe, ProcessProbeConfig};
+pub use probe::{
+    FilesystemProbe, FilesystemProbeConfig, HostProbe, HostProbeConfig, PidSource, ProcessId,
+    ProcessProbe, ProcessProbeConfig,
+};
+#[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+pub use probe::{PostgresProbe, PostgresProbeConfig};
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use probe::{RedisProbe, RedisProbeConfig};
+#[cfg(feature = "net")]
+#[cfg_attr(docsrs, doc(cfg(feature = "net")))]
+pub use probe::{TcpProbe, TcpProbeConfig};
 pub use redact::{RedactionConfig, RedactionPattern, SecretRedactor, SecretRedactorBuilder};
+#[cfg(feature = "tls")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+pub use {
+    probe::{CertificateProbe, CertificateProbeConfig, CertificateSource},
+    tls::TrustRoots,
+};
 
 #[cfg(test)]
 mod tests {

@@ -20,7 +20,7 @@ use homeostasis_signals::{RedactionConfig, RedactionPattern, SecretRedactor};
 
 use crate::check;
 use crate::config::{ConditionRule, Config};
-use crate::engine::EngineSettings;
+use crate::engine::{EngineSettings, FloodSettings};
 
 const MODES: &[(&str, Mode)] = &[
     ("observe", Mode::Observe),
@@ -230,6 +230,17 @@ fn engine_settings(d: &mut Fields<'_>) -> Option<EngineSettings> {
     let sample_queue = d.default("sample_queue", integer(0..=usize::MAX), base.sample_queue);
     let record_queue = d.default("record_queue", integer(0..=usize::MAX), base.record_queue);
     let max_series = d.default("max_series", integer(0..=usize::MAX), base.max_series);
+    let max_series_per_metric = d.default(
+        "max_series_per_metric",
+        integer(0..=usize::MAX),
+        base.max_series_per_metric,
+    );
+    let label_values = d.default(
+        "label_values",
+        map_of(integer(0..=usize::MAX)),
+        Vec::new().into_iter().collect(),
+    );
+    let flood = d.default("flood", nested(flood), base.flood);
     let window = d.default("window", any_duration(), base.window);
     let window_points = d.default("window_points", integer(0..=usize::MAX), base.window_points);
     let window_records = d.default(
@@ -268,6 +279,9 @@ fn engine_settings(d: &mut Fields<'_>) -> Option<EngineSettings> {
         sample_queue: sample_queue?,
         record_queue: record_queue?,
         max_series: max_series?,
+        max_series_per_metric: max_series_per_metric?,
+        label_values: label_values?.into_iter().collect(),
+        flood: flood?,
         window: window?,
         window_points: window_points?,
         window_records: window_records?,
@@ -285,6 +299,18 @@ fn engine_settings(d: &mut Fields<'_>) -> Option<EngineSettings> {
         stage_deadline: stage_deadline?,
         lease_ttl: lease_ttl?,
         shutdown_grace: shutdown_grace?,
+    })
+}
+
+fn flood(d: &mut Fields<'_>) -> Option<FloodSettings> {
+    let base = FloodSettings::default();
+    let burst = d.default("burst", integer(0..=u32::MAX), base.burst);
+    let interval = d.default("interval", any_duration(), base.interval);
+    let keys = d.default("keys", integer(0..=usize::MAX), base.keys);
+    Some(FloodSettings {
+        burst: burst?,
+        interval: interval?,
+        keys: keys?,
     })
 }
 

@@ -51,7 +51,7 @@ pub struct EngineHealth {
     pub turns: u64,
     /// Samples taken in.
     pub samples: u64,
-    /// Other records taken in.
+    /// Other records taken in, with those that sampled log records stand for.
     pub records: u64,
     /// Signals that wait.
     pub queue_depth: usize,
@@ -59,6 +59,9 @@ pub struct EngineHealth {
     pub lost_samples: u64,
     /// Records lost because the queue was full.
     pub lost_records: u64,
+    /// Log records of floods that were not handed on; others carry their weight, so that counts
+    /// stay exact.
+    pub suppressed_records: u64,
     /// Anomalies found.
     pub anomalies: u64,
     /// Anomalies dropped because too many incidents were open or a detector flooded.
@@ -76,11 +79,11 @@ pub struct EngineHealth {
 impl Vitals {
     const MAX_BLAMES: usize = 64;
 
-    pub(crate) fn turn(&self, now: Timestamp, samples: usize, records: usize) {
+    pub(crate) fn turn(&self, now: Timestamp, samples: usize, records: u64) {
         self.last_turn.store(now.as_nanos(), Ordering::Relaxed);
         self.turns.fetch_add(1, Ordering::Relaxed);
         self.samples.fetch_add(samples as u64, Ordering::Relaxed);
-        self.records.fetch_add(records as u64, Ordering::Relaxed);
+        self.records.fetch_add(records, Ordering::Relaxed);
     }
 
     pub(crate) fn anomaly(&self) {
@@ -153,6 +156,7 @@ impl Vitals {
             queue_depth: 0,
             lost_samples: 0,
             lost_records: 0,
+            suppressed_records: 0,
             anomalies: self.anomalies.load(Ordering::Relaxed),
             dropped_anomalies: self.dropped_anomalies.load(Ordering::Relaxed),
             open_incidents: 0,

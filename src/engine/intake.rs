@@ -9,15 +9,19 @@ use homeostasis_core::signal::{
     SignalSink, SpanRecord,
 };
 
+use crate::engine::flood::Flood;
+
 /// Queues signals until the engine takes them.
 ///
 /// Recording is a clock-free push into a ring: no lock, no wait, and for samples no allocation.
-/// When a ring is full the oldest entry makes room and is counted as lost.
+/// When a ring is full the oldest entry makes room and is counted as lost. Floods of log records
+/// are sampled before the ring, so that they push nothing else out.
 #[derive(Debug)]
 pub(crate) struct Intake {
     catalog: SeriesCatalog,
     samples: ArrayQueue<Sample>,
     records: ArrayQueue<Signal>,
+    flood: Flood,
     lost_samples: AtomicU64,
     lost_records: AtomicU64,
 }
@@ -47,19 +51,27 @@ impl Intake {
     /// At most this many signals are taken at once, so that one turn of the engine stays short.
     const MAX_BATCH: usize = 65_536;
 
-    pub(crate) fn new(catalog: SeriesCatalog, samples: usize, records: usize) -> Self {
+    pub(crate) fn new(
+        catalog: SeriesCatalog,
+        samples: usize,
+        records: usize,
+        flood: Flood,
+    ) -> Self {
         Self {
             catalog,
             samples: ArrayQueue::new(samples.max(1)),
             records: ArrayQueue::new(records.max(1)),
+            flood,
             lost_samples: AtomicU64::new(0),
             lost_records: AtomicU64::new(0),
         }
     }
 
     /// Takes what is there; the rest stays for the next call.
-    pub(crate) fn take(&self) -> Batch {
+    pub(crate) fn take(&self, now: Timestamp) -> Batch {
         let mut batch = Batch::default();
+        let outputs = (&mut batch.logs, &mut batch.samples);
+        self.flood.turn(now, &self.catalog, outputs);
         batch
             .samples
             .extend(std::iter::from_fn(|| self.samples.pop()).take(Self::MAX_BATCH));
@@ -70,7 +82,7 @@ impl Intake {
                 Signal::Span(span) => batch.spans.push(span),
                 Signal::Change(change) => batch.changes.push(change),
                 Signal::Health(report) => batch.health.push(report),
-                _ => self.count_lost_record(),
+                other => self.count_lost_record(&other),
             }
         }
         batch
@@ -87,8 +99,23 @@ impl Intake {
         )
     }
 
-    fn count_lost_record(&self) {
-        self.lost_records.fetch_add(1, Ordering::Relaxed);
+    /// How many log records were left to others that carry their weight.
+    pub(crate) fn suppressed(&self) -> u64 {
+        self.flood.suppressed()
+    }
+
+    fn count_lost_record(&self, lost: &Signal) {
+        let n = match lost {
+            Signal::Log(record) => u64::from(record.weight),
+            _ => 1,
+        };
+        self.lost_records.fetch_add(n, Ordering::Relaxed);
+    }
+
+    fn record(&self, signal: Signal) {
+        if let Some(lost) = self.records.force_push(signal) {
+            self.count_lost_record(&lost);
+        }
     }
 }
 
@@ -104,10 +131,14 @@ impl SignalSink for Intake {
     }
 
     fn signal(&self, signal: Signal) {
-        if let Signal::Sample(Sample { series, at, value }) = signal {
-            self.sample(series, at, value);
-        } else if self.records.force_push(signal).is_some() {
-            self.count_lost_record();
+        match signal {
+            Signal::Sample(Sample { series, at, value }) => self.sample(series, at, value),
+            Signal::Log(record) => {
+                if let Some(record) = self.flood.admit(record) {
+                    self.record(Signal::Log(record));
+                }
+            }
+            other => self.record(other),
         }
     }
 
@@ -119,11 +150,13 @@ impl SignalSink for Intake {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::FloodSettings;
     use homeostasis_core::signal::{Level, SeriesKey};
 
     #[test]
     fn under_overload_the_newest_wins_and_the_loss_is_counted() {
-        let intake = Intake::new(SeriesCatalog::default(), 3, 1);
+        let flood = Flood::new(&FloodSettings::default());
+        let intake = Intake::new(SeriesCatalog::default(), 3, 1, flood);
         let key = SeriesKey::new("m");
         for i in 0..5_u32 {
             intake.sample_of(&key, Timestamp::from_secs(i64::from(i)), f64::from(i));
@@ -135,7 +168,7 @@ mod tests {
                 text,
             )));
         }
-        let batch = intake.take();
+        let batch = intake.take(Timestamp::EPOCH);
         let values: Vec<_> = batch.samples.iter().map(|sample| sample.value).collect();
         assert_eq!(values, [2.0, 3.0, 4.0]);
         assert_eq!(batch.logs[0].message, "new");

@@ -9,6 +9,7 @@
 
 mod board;
 mod events;
+mod flood;
 mod gatekeeper;
 mod guard;
 mod heal;
@@ -40,11 +41,13 @@ use homeostasis_core::{
 use tokio::sync::broadcast;
 
 pub use events::Events;
+pub use flood::FloodSettings;
 pub use health::{Blame, EngineHealth};
 pub use recorder::{Recorder, Series};
 pub use recover::Recovered;
 pub use settings::EngineSettings;
 
+pub(crate) use flood::Flood;
 pub(crate) use intake::Intake;
 pub(crate) use journal::{JournalError, JournalPorts, describe};
 pub(crate) use refine::GuardedRedactor;
@@ -82,6 +85,8 @@ pub enum EngineError {
 pub struct Homeostasis {
     shared: Arc<Shared>,
     recovered: Arc<Recovered>,
+    #[cfg(feature = "signals")]
+    pub(crate) trigger: homeostasis_signals::ProbeTrigger,
 }
 
 impl Homeostasis {
@@ -100,6 +105,8 @@ impl Homeostasis {
         Ok(Self {
             shared,
             recovered: Arc::new(recovered),
+            #[cfg(feature = "signals")]
+            trigger: homeostasis_signals::ProbeTrigger::default(),
         })
     }
 
@@ -206,6 +213,7 @@ impl Homeostasis {
             queue_depth: self.shared.intake.depth(),
             lost_samples,
             lost_records,
+            suppressed_records: self.shared.intake.suppressed(),
             open_incidents: self.shared.board().n_open(),
             waiting_heals: self.shared.slots.n_waiting(),
             ..self.shared.vitals.read()

@@ -63,13 +63,14 @@ pub(crate) async fn run(shared: Arc<Shared>, detectors: Vec<Box<dyn Detector>>) 
         .collect();
     let mut pruned_at = shared.now();
     loop {
-        let mut batch = shared.intake.take();
+        let now = shared.now();
+        let mut batch = shared.intake.take(now);
         refine(&shared, &mut batch);
         let batch = Arc::new(batch);
-        let now = shared.now();
         shared.window.add(&batch, now);
+        let n_logs: u64 = batch.logs.iter().map(|log| u64::from(log.weight)).sum();
         let n_records =
-            batch.logs.len() + batch.spans.len() + batch.changes.len() + batch.health.len();
+            n_logs + (batch.spans.len() + batch.changes.len() + batch.health.len()) as u64;
         shared.vitals.turn(now, batch.samples.len(), n_records);
         let mut anomalies = Vec::new();
         for (worker, answer) in ask_all(&shared, &mut workers, &batch).await {

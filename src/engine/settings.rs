@@ -1,6 +1,9 @@
 //! The engine's own settings.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use crate::engine::flood::FloodSettings;
 
 /// How the engine works: rhythm, bounds, deadlines.
 ///
@@ -17,6 +20,14 @@ pub struct EngineSettings {
     pub record_queue: usize,
     /// Different series that are told apart. Default 10 000, 1 to 10 000 000.
     pub max_series: usize,
+    /// Different series of one metric that are told apart. Default 2 000, 1 to 10 000 000.
+    pub max_series_per_metric: usize,
+    /// Different values of a label that are told apart within one metric, by the label's name;
+    /// further ones become `other`. Default none; not for `service` and `instance`, which say whom
+    /// a series is about.
+    pub label_values: BTreeMap<String, usize>,
+    /// How floods of log records are sampled.
+    pub flood: FloodSettings,
     /// How long signals are remembered. Default 15 min, 1 s to 7 d.
     pub window: Duration,
     /// Points remembered per series. Default 1 024, 2 to 100 000; 16 bytes each.
@@ -64,6 +75,9 @@ impl Default for EngineSettings {
             sample_queue: 65_536,
             record_queue: 8_192,
             max_series: 10_000,
+            max_series_per_metric: 2_000,
+            label_values: BTreeMap::new(),
+            flood: FloodSettings::default(),
             window: Duration::from_secs(15 * 60),
             window_points: 1_024,
             window_records: 10_000,

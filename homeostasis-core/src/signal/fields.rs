@@ -73,6 +73,19 @@ impl Fields {
         }
     }
 
+    /// Copies the fields of `other` whose names are not here yet; what is here stays.
+    pub fn fill_from(&mut self, other: &Self) {
+        if self.0.is_empty() {
+            self.0.clone_from(&other.0);
+            return;
+        }
+        for (name, value) in &other.0 {
+            if let Err(at) = self.find(name) {
+                self.0.insert(at, (name.clone(), value.clone()));
+            }
+        }
+    }
+
     /// How many.
     pub fn len(&self) -> usize {
         self.0.len()
@@ -209,6 +222,12 @@ mod tests {
                     fields.iter().eq(model.iter().map(|(n, v)| (n.as_str(), v.as_str())))
                 );
             }
+            let defaults = Fields::from_iter([("a", "1"), ("b", "2"), ("dd", "3")]);
+            let mut filled = fields.clone();
+            filled.fill_from(&defaults);
+            let mut expected = defaults;
+            expected.append(&mut fields.clone());
+            prop_assert_eq!(filled, expected);
             let text = serde_json::to_string(&fields).unwrap();
             prop_assert_eq!(&text, &serde_json::to_string(&model).unwrap());
             prop_assert_eq!(serde_json::from_str::<Fields>(&text).unwrap(), fields);

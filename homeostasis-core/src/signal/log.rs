@@ -89,6 +89,22 @@ pub struct LogRecord {
     /// The error it carries, as structure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Box<ErrorEvent>>,
+    /// For how many records like it this one stands, itself included; 1 unless a flood was sampled.
+    /// Who counts records adds weights.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub weight: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands out references"
+)]
+fn is_one(weight: &u32) -> bool {
+    *weight == 1
 }
 
 impl LogRecord {
@@ -103,6 +119,7 @@ impl LogRecord {
             fields: Fields::new(),
             correlation: None,
             error: None,
+            weight: 1,
         }
     }
 

@@ -52,6 +52,7 @@ impl LogRecord {
             fields,
             correlation,
             error,
+            weight: _,
         } = self;
         redact_name(component, redactor);
         redact_text(message, redactor);
@@ -113,6 +114,8 @@ impl HealthReport {
             latency: _,
             detail,
             tier: _,
+            attempts: _,
+            interval: _,
         } = self;
         redact_text(check, redactor);
         redact_text(detail, redactor);

@@ -1,15 +1,19 @@
 //! Time series: interned names, and the three-word sample.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use serde::{Deserialize, Serialize};
 
 use crate::port::Redactor;
 use crate::target::Target;
 use crate::time::Timestamp;
+
+/// What stands for the values of a label past its limit.
+const OTHER: &str = "other";
 
 /// Labels of a series, sorted by name.
 pub type Labels = BTreeMap<String, String>;
@@ -102,16 +106,40 @@ pub struct Sample {
     pub value: f64,
 }
 
-/// Interns series names, bounded: past the limit everything of a metric falls into one overflow
+/// How many series a [`SeriesCatalog`] tells apart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SeriesLimits {
+    /// Of all metrics together; default 100 000, at least 1 (0 counts as 1).
+    pub total: usize,
+    /// Of one metric; default 2 000, at least 1 (0 counts as 1).
+    pub per_metric: usize,
+    /// How many values of a label are told apart within one metric, by the label's name; default
+    /// none. Every further value becomes `"other"`; with 0 all do.
+    pub label_values: BTreeMap<String, usize>,
+}
+
+impl Default for SeriesLimits {
+    fn default() -> Self {
+        Self {
+            total: 100_000,
+            per_metric: 2_000,
+            label_values: BTreeMap::new(),
+        }
+    }
+}
+
+/// Interns series names, bounded: past a limit everything of a metric falls into one overflow
 /// series, so that a label explosion costs memory once.
 ///
-/// Look-up takes a read lock and happens when a handle is made, not when a sample is recorded.
+/// Look-up takes a read lock and happens when a handle is made, not when a sample is recorded. It
+/// costs O(labels), for a name that is refused too.
 ///
 /// With a redactor no name that holds a secret is kept: it is interned under its redacted form.
 #[derive(Debug, Clone)]
 pub struct SeriesCatalog {
     shared: Arc<RwLock<CatalogState>>,
-    limit: usize,
+    limits: Arc<SeriesLimits>,
     redactor: Option<Arc<dyn Redactor>>,
 }
 
@@ -119,15 +147,53 @@ pub struct SeriesCatalog {
 struct CatalogState {
     keys: Vec<Arc<SeriesKey>>,
     ids: HashMap<Arc<SeriesKey>, SeriesId>,
-    overflowed: u64,
+    /// Of every metric that has a series: no more than there are keys.
+    metrics: HashMap<String, MetricState>,
+    overflowed: AtomicU64,
+}
+
+/// What one metric holds.
+#[derive(Debug, Default)]
+struct MetricState {
+    n_series: usize,
+    /// Where its refused names go, once there were some.
+    overflow: Option<SeriesId>,
+    overflowed: AtomicU64,
+    /// Values seen of the labels that have a limit.
+    values: BTreeMap<String, HashSet<String>>,
 }
 
 impl SeriesCatalog {
-    /// A catalog for at most `limit` series (at least 1) and one overflow series per metric.
+    /// A catalog for at most `limit` series (at least 1) of any metric, and one overflow series per
+    /// metric.
     pub fn new(limit: usize) -> Self {
+        Self::with_limits(SeriesLimits {
+            total: limit,
+            per_metric: limit,
+            ..SeriesLimits::default()
+        })
+    }
+
+    /// A catalog with these limits.
+    ///
+    /// ```
+    /// use homeostasis::core::signal::{SeriesCatalog, SeriesKey, SeriesLimits};
+    /// let limits = SeriesLimits { per_metric: 2, ..SeriesLimits::default() };
+    /// let catalog = SeriesCatalog::with_limits(limits);
+    /// for user in ["ann", "bob", "cid", "dot"] {
+    ///     catalog.intern(&SeriesKey::new("logins").with("user", user));
+    /// }
+    /// assert_eq!(catalog.overflowed_of("logins"), 2);
+    /// assert_eq!(catalog.overflowed_of("logouts"), 0);
+    /// ```
+    pub fn with_limits(limits: SeriesLimits) -> Self {
         Self {
             shared: Arc::default(),
-            limit: limit.max(1),
+            limits: Arc::new(SeriesLimits {
+                total: limits.total.max(1),
+                per_metric: limits.per_metric.max(1),
+                ..limits
+            }),
             redactor: None,
         }
     }
@@ -140,40 +206,33 @@ impl SeriesCatalog {
         self
     }
 
+    /// The limits.
+    pub fn limits(&self) -> &SeriesLimits {
+        &self.limits
+    }
+
     /// The handle of `key`; interns it on first sight.
     ///
-    /// Past the limit the handle of the metric's overflow series (label `overflow="true"`) is
-    /// given; past the limit of metrics too, that of the series `overflow`.
+    /// Label values past their limit are `"other"`. Past the limit of its metric or of all, the
+    /// handle of the metric's overflow series (label `overflow="true"`) is given; past the limit of
+    /// metrics too, that of the series `overflow`.
     pub fn intern(&self, key: &SeriesKey) -> SeriesId {
-        if let Some(id) = self.find(key) {
+        if let Some(id) = self.state().find(&self.limits, key) {
             return id;
         }
         let key = &*self.redacted(key);
         let mut state = self.shared.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(id) = state.ids.get(key) {
-            return *id;
-        }
-        if state.keys.len() < self.limit {
-            return state.add(key.clone());
-        }
-        state.overflowed += 1;
-        let overflow = SeriesKey::new(&key.metric).with("overflow", "true");
-        let last = SeriesKey::new("overflow");
-        if let Some(id) = state.ids.get(&overflow).or_else(|| state.ids.get(&last)) {
-            return *id;
-        }
-        // One overflow series for each of the first `limit` metrics, then one for all others.
-        if state.keys.len() < self.limit * 2 {
-            state.add(overflow)
-        } else {
-            state.add(last)
+        match state.find(&self.limits, key) {
+            Some(id) => id,
+            None => state.place(&self.limits, key),
         }
     }
 
     /// The handle of `key` if it is interned.
     pub fn lookup(&self, key: &SeriesKey) -> Option<SeriesId> {
-        self.find(key).or_else(|| match self.redacted(key) {
-            Cow::Owned(redacted) => self.find(&redacted),
+        let known = self.state().ids.get(key).copied();
+        known.or_else(|| match self.redacted(key) {
+            Cow::Owned(redacted) => self.state().ids.get(&redacted).copied(),
             Cow::Borrowed(_) => None,
         })
     }
@@ -185,32 +244,14 @@ impl SeriesCatalog {
         }
     }
 
-    fn find(&self, key: &SeriesKey) -> Option<SeriesId> {
-        self.shared
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .ids
-            .get(key)
-            .copied()
-    }
-
     /// The name behind a handle; `None` for a handle of another catalog.
     pub fn key(&self, id: SeriesId) -> Option<Arc<SeriesKey>> {
-        self.shared
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .keys
-            .get(id.index())
-            .map(Arc::clone)
+        self.state().keys.get(id.index()).map(Arc::clone)
     }
 
     /// How many series are interned.
     pub fn len(&self) -> usize {
-        self.shared
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .keys
-            .len()
+        self.state().keys.len()
     }
 
     /// Whether none is.
@@ -220,27 +261,122 @@ impl SeriesCatalog {
 
     /// How often a name was refused a series of its own.
     pub fn overflowed(&self) -> u64 {
-        self.shared
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .overflowed
+        self.state().overflowed.load(Ordering::Relaxed)
+    }
+
+    /// How often a name of `metric` was; O(1). Names that fell into the series `overflow` are
+    /// counted under `overflow`.
+    pub fn overflowed_of(&self, metric: &str) -> u64 {
+        let state = self.state();
+        let metric = state.metrics.get(metric);
+        metric.map_or(0, |metric| metric.overflowed.load(Ordering::Relaxed))
+    }
+
+    fn state(&self) -> RwLockReadGuard<'_, CatalogState> {
+        self.shared.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Default for SeriesCatalog {
-    /// Room for 100 000 series.
+    /// With the default [`SeriesLimits`].
     fn default() -> Self {
-        Self::new(100_000)
+        Self::with_limits(SeriesLimits::default())
     }
 }
 
 impl CatalogState {
+    /// The series of `key`, or the one that already stands for it: an explosion takes no write lock.
+    fn find(&self, limits: &SeriesLimits, key: &SeriesKey) -> Option<SeriesId> {
+        if let Some(id) = self.ids.get(key) {
+            return Some(*id);
+        }
+        let metric = self.metrics.get(&key.metric)?;
+        let folded = metric.fold(limits, key);
+        let found = match &folded {
+            Cow::Owned(folded) => self.ids.get(folded).copied(),
+            Cow::Borrowed(_) => None,
+        };
+        let is_full = self.keys.len() >= limits.total || metric.n_series >= limits.per_metric;
+        let id = found.or_else(|| metric.overflow.filter(|_| is_full))?;
+        Self::count(&self.overflowed, metric);
+        Some(id)
+    }
+
+    /// Makes the series of a name that [`find`](Self::find) does not know.
+    fn place(&mut self, limits: &SeriesLimits, key: &SeriesKey) -> SeriesId {
+        let mut fresh = MetricState::default();
+        let metric = self.metrics.get_mut(&key.metric).unwrap_or(&mut fresh);
+        let folded = metric.fold(limits, key);
+        if self.keys.len() < limits.total && metric.n_series < limits.per_metric {
+            metric.note(limits, key, &folded);
+            let is_own = matches!(folded, Cow::Borrowed(_));
+            let id = self.add(folded.into_owned());
+            let metric = self.metrics.entry(key.metric.clone()).or_insert(fresh);
+            metric.n_series += 1;
+            if !is_own {
+                Self::count(&self.overflowed, metric);
+            }
+            return id;
+        }
+        // One overflow series for each of the first metrics, then one for all others.
+        let overflow = if self.keys.len() < limits.total * 2 {
+            SeriesKey::new(&key.metric).with("overflow", "true")
+        } else {
+            SeriesKey::new("overflow")
+        };
+        let id = match self.ids.get(&overflow) {
+            Some(id) => *id,
+            None => self.add(overflow.clone()),
+        };
+        let metric = self.metrics.entry(overflow.metric).or_default();
+        metric.overflow = Some(id);
+        Self::count(&self.overflowed, metric);
+        id
+    }
+
+    fn count(all: &AtomicU64, metric: &MetricState) {
+        all.fetch_add(1, Ordering::Relaxed);
+        metric.overflowed.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn add(&mut self, key: SeriesKey) -> SeriesId {
         let id = SeriesId(u32::try_from(self.keys.len()).unwrap_or(u32::MAX));
         let key = Arc::new(key);
         self.keys.push(Arc::clone(&key));
         self.ids.insert(key, id);
         id
+    }
+}
+
+impl MetricState {
+    /// `key` with the values of labels that are past their limit replaced.
+    fn fold<'a>(&self, limits: &SeriesLimits, key: &'a SeriesKey) -> Cow<'a, SeriesKey> {
+        let mut folded = Cow::Borrowed(key);
+        for (label, limit) in &limits.label_values {
+            let Some(value) = key.labels.get(label) else {
+                continue;
+            };
+            let seen = self.values.get(label);
+            let is_full = seen.map_or(0, HashSet::len) >= *limit;
+            if is_full && value != OTHER && !seen.is_some_and(|seen| seen.contains(value)) {
+                let labels = &mut folded.to_mut().labels;
+                labels.insert(label.clone(), OTHER.to_owned());
+            }
+        }
+        folded
+    }
+
+    /// Remembers the label values of a series that is about to be made.
+    fn note(&mut self, limits: &SeriesLimits, key: &SeriesKey, folded: &SeriesKey) {
+        for label in limits.label_values.keys() {
+            if let Some(value) = key.labels.get(label)
+                && folded.labels.get(label) == Some(value)
+                && value != OTHER
+            {
+                let seen = self.values.entry(label.clone()).or_default();
+                seen.insert(value.clone());
+            }
+        }
     }
 }
 
@@ -292,5 +428,55 @@ mod tests {
             catalog.intern(&SeriesKey::new(format!("other_{metric}")));
         }
         assert!(catalog.len() <= 9);
+    }
+
+    #[test]
+    fn a_metric_that_explodes_leaves_room_for_the_others() {
+        let catalog = SeriesCatalog::with_limits(SeriesLimits {
+            total: 100,
+            per_metric: 3,
+            ..SeriesLimits::default()
+        });
+        let user = |n: u32| SeriesKey::new("logins").with("user", n.to_string());
+        let ids: Vec<_> = (0..50).map(|n| catalog.intern(&user(n))).collect();
+        assert_eq!(catalog.len(), 4);
+        let overflow = SeriesKey::new("logins").with("overflow", "true");
+        assert_eq!(*catalog.key(ids[49]).unwrap(), overflow);
+        assert_eq!(ids[3], ids[49]);
+        assert_eq!(catalog.intern(&user(2)), ids[2]);
+        assert_eq!(catalog.overflowed_of("logins"), 47);
+        let up = SeriesKey::new("up").with("service", "a");
+        assert_eq!(*catalog.key(catalog.intern(&up)).unwrap(), up);
+        assert_eq!((catalog.overflowed_of("up"), catalog.overflowed()), (0, 47));
+    }
+
+    #[test]
+    fn values_of_a_label_past_its_limit_are_other_per_metric() {
+        let catalog = SeriesCatalog::with_limits(SeriesLimits {
+            label_values: BTreeMap::from([("path".to_owned(), 2)]),
+            ..SeriesLimits::default()
+        });
+        let at = |metric: &str, path: &str, method: &str| {
+            let key = SeriesKey::new(metric)
+                .with("path", path)
+                .with("method", method);
+            catalog.key(catalog.intern(&key)).unwrap().to_string()
+        };
+        for path in ["/a", "/b"] {
+            assert!(at("requests", path, "GET").contains(path));
+        }
+        let other = r#"requests{method="GET",path="other"}"#;
+        assert_eq!(at("requests", "/c", "GET"), other);
+        assert_eq!(at("requests", "/d", "GET"), other);
+        assert_eq!(
+            at("requests", "/d", "PUT"),
+            r#"requests{method="PUT",path="other"}"#
+        );
+        assert_eq!(at("requests", "other", "GET"), other);
+        // A known value stays itself in a new series, and another metric counts for itself.
+        assert!(at("requests", "/b", "PUT").contains("/b"));
+        assert!(at("errors", "/d", "GET").contains("/d"));
+        assert_eq!(catalog.overflowed_of("requests"), 3);
+        assert_eq!(catalog.overflowed_of("errors"), 0);
     }
 }

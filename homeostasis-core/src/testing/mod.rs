@@ -3,6 +3,7 @@
 pub mod analyzer;
 pub mod coordinator;
 pub mod detector;
+pub mod engine;
 mod observations;
 pub mod patcher;
 mod permit;

@@ -96,10 +96,10 @@ impl RuleAnalyzer {
                     let key = (writer.clone(), place, accused);
                     let tally = tallies.entry(key).or_default();
                     if is_after {
-                        tally.n_after += 1;
+                        tally.n_after = tally.n_after.saturating_add(record.weight);
                         tally.first.get_or_insert_with(|| (record.at, line.clone()));
                     } else {
-                        tally.n_before += 1;
+                        tally.n_before = tally.n_before.saturating_add(record.weight);
                     }
                 }
                 if is_after {

@@ -65,13 +65,15 @@ pub(super) fn text_of(value: fmt::Arguments<'_>) -> String {
 
 /// `text`, at most [`MAX_VALUE_BYTES`] and an ellipsis.
 pub(super) fn cut(text: &str) -> String {
-    if text.len() <= MAX_VALUE_BYTES {
+    cut_at(text, MAX_VALUE_BYTES)
+}
+
+/// `text`, at most `max` bytes and an ellipsis.
+pub(super) fn cut_at(text: &str, max: usize) -> String {
+    if text.len() <= max {
         return text.to_owned();
     }
-    format!(
-        "{}…",
-        &text[..text.floor_char_boundary_compat(MAX_VALUE_BYTES)]
-    )
+    format!("{}…", &text[..text.floor_char_boundary_compat(max)])
 }
 
 #[cfg(test)]

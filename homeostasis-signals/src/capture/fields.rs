@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 
 use homeostasis_core::signal;
+use tracing::Metadata;
 use tracing::field::{Field, Visit};
 
 use super::bounded::{cut, text_of};
@@ -25,8 +26,21 @@ pub(super) struct Fields {
 }
 
 impl Fields {
+    /// Nothing read, with room for the fields of `metadata`.
+    pub(super) fn of(metadata: &Metadata<'_>) -> Self {
+        // The message is kept apart.
+        let n = metadata.fields().len().saturating_sub(1);
+        Self {
+            named: signal::Fields::with_capacity(n),
+            ..Self::default()
+        }
+    }
+
     /// The correlation id among the fields.
     pub(super) fn correlation(&self) -> Option<&str> {
+        if self.named.is_empty() {
+            return None;
+        }
         CORRELATION
             .iter()
             .find_map(|name| self.named.get(name))
@@ -46,6 +60,15 @@ impl Fields {
 impl Visit for Fields {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.keep(field, cut(value));
+    }
+
+    // Numbers have a short text and a formatter that does not panic.
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.keep(field, value.to_string());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.keep(field, value.to_string());
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {

@@ -3,13 +3,15 @@
 use std::fmt;
 use std::panic::{self, PanicHookInfo};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use homeostasis_core::Clock;
 use homeostasis_core::Target;
 use homeostasis_core::signal::{ErrorEvent, Frame, Level, LogRecord, Signal, SignalSink};
 
 use super::bounded::cut;
+use super::context;
+use super::environment::Environment;
 use super::reentry::Capturing;
 
 type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Sync + Send + 'static>;
@@ -20,7 +22,11 @@ type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Sync + Send + 'static>;
 /// Nothing is installed unless [`PanicHook::install`] is called.
 /// The record holds the message, the place (`file`, line, column, as the frame of the error), the
 /// thread's name as field `thread`, and is written before the previous hook runs, so that it is
-/// there even if that hook ends the process.
+/// there even if that hook ends the process. The fields of the
+/// [`DiagnosticContext`](super::DiagnosticContext) that panicked are added.
+///
+/// What the hook does is bounded and takes no lock but the sink's: it allocates the message and the
+/// fields, and the values of the environment if there is one.
 ///
 /// Dropping the guard stops recording and puts the previous hook back if ours is still the
 /// outermost; if somebody has wrapped ours since, it stays in the chain and only passes on.
@@ -54,6 +60,7 @@ struct Shared {
     sink: Arc<dyn SignalSink>,
     clock: Arc<dyn Clock>,
     target: Option<Target>,
+    environment: OnceLock<Environment>,
 }
 
 impl PanicHook {
@@ -72,6 +79,7 @@ impl PanicHook {
             sink,
             clock,
             target,
+            environment: OnceLock::new(),
         });
         let guard = Arc::downgrade(&shared);
         let hook: Hook = Box::new(move |info| {
@@ -84,6 +92,15 @@ impl PanicHook {
             shared: guard,
             address,
         }
+    }
+
+    /// The same, with a snapshot of `environment` in every panic that is recorded from now on; the
+    /// first environment that is given stays.
+    pub fn environment(self, environment: Environment) -> Self {
+        if let Some(shared) = self.shared.upgrade() {
+            let _ = shared.environment.set(environment);
+        }
+        self
     }
 }
 
@@ -116,6 +133,12 @@ impl Shared {
         record.component = "panic".into();
         if let Some(name) = std::thread::current().name() {
             record.fields.insert("thread", name);
+        }
+        if let Some(context) = context::current() {
+            record.fields.fill_from(&context);
+        }
+        if let Some(environment) = self.environment.get() {
+            error.environment = environment.snapshot(record.at);
         }
         record.error = Some(Box::new(error));
         self.sink.signal(Signal::Log(record));
@@ -174,6 +197,7 @@ mod tests {
     use homeostasis_core::{ManualClock, Timestamp};
 
     use super::*;
+    use crate::capture::DiagnosticContext;
 
     /// The hook is one per process.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -209,10 +233,13 @@ mod tests {
             }
         }));
         let sink = Arc::new(VecSink::default());
-        let guard = install(&sink);
+        let environment = Environment::new();
+        environment.set("process_threads", Timestamp::from_secs(8), 12.0);
+        let guard = install(&sink).environment(environment);
         let name = "order 7";
+        let booking = DiagnosticContext::new("book").with("thread", "not this");
         let line = line!() + 1;
-        let _ = panic::catch_unwind(|| panic!("cannot book {name}"));
+        let _ = panic::catch_unwind(|| booking.scope(|| panic!("cannot book {name}")));
         let logs = ours(&sink, "cannot book order 7");
         assert_eq!(logs.len(), 1);
         let error = logs[0].error.as_ref().unwrap();
@@ -222,6 +249,9 @@ mod tests {
         );
         assert!(error.frames[0].file.ends_with("panic_hook.rs") && error.frames[0].in_project);
         assert_eq!(error.frames[0].line, line);
+        assert_eq!(error.environment["process_threads"], 12.0);
+        assert_eq!(logs[0].fields["operation"], "book");
+        assert_ne!(logs[0].fields["thread"], "not this");
         assert_eq!(logs[0].level, Level::Fatal);
         assert_eq!(logs[0].target.as_ref().unwrap().service_name(), "orders");
         assert_eq!(passed_on.load(Ordering::SeqCst), 1);

@@ -15,6 +15,8 @@ use tracing_subscriber::filter::Filtered;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
+use super::context;
+use super::environment::Environment;
 use super::fields::Fields;
 use super::reentry::Capturing;
 
@@ -33,6 +35,8 @@ static NEXT_SPAN: AtomicU64 = AtomicU64::new(1);
 ///   It ends with [`SpanStatus::Error`] if an event of level `ERROR` occurred with it as the
 ///   innermost span or if it has a field `error` (other than `false`); an outer span that recovers
 ///   is not marked.
+/// - Fields of the [`DiagnosticContext`](super::DiagnosticContext) in which an event occurs or a
+///   span begins are added to its own.
 /// - Events and spans more verbose than [`TracingLayer::level`] (default `INFO`) are not recorded.
 ///
 /// Adding the layer changes nothing else: it disables nothing for other layers and gives no level
@@ -42,8 +46,8 @@ static NEXT_SPAN: AtomicU64 = AtomicU64::new(1);
 /// sites below the level then cost what they cost without it.
 ///
 /// *Cost of an event:* one reading of the clock and one push into the sink; it allocates the
-/// message, the module, the target's names, and a name and a value per field.
-/// *Cost of a span:* the same once, when it closes, and its state in the registry.
+/// message, the fields, the value of each, and the correlation id.
+/// *Cost of a span:* the same, when it begins, and its state in the registry.
 /// No lock is taken besides those of the registry's own per-span storage.
 ///
 /// # Examples
@@ -74,15 +78,24 @@ pub struct TracingLayer {
     clock: Arc<dyn Clock>,
     target: Option<Target>,
     level: LevelFilter,
+    environment: Option<Environment>,
 }
 
 /// What is kept with an open span.
 #[derive(Debug)]
 struct OpenSpan {
     id: u64,
+    /// The id of the nearest recorded span around it; 0 if there is none.
+    parent: u64,
+    /// The id of the outermost recorded span around it; its own if there is none.
+    outermost: u64,
     at: Timestamp,
     fields: Fields,
+    /// Its own correlation id, or else that of the spans around it when it began.
+    correlation: Option<Arc<str>>,
     failed: bool,
+    /// How many layers of this kind will ask for it when it closes.
+    n_layers: u32,
 }
 
 impl TracingLayer {
@@ -93,6 +106,7 @@ impl TracingLayer {
             clock,
             target: None,
             level: LevelFilter::INFO,
+            environment: None,
         }
     }
 
@@ -113,6 +127,12 @@ impl TracingLayer {
     /// The same for another level: nothing more verbose is recorded.
     pub fn level(mut self, level: impl Into<LevelFilter>) -> Self {
         self.level = level.into();
+        self
+    }
+
+    /// The same, with a snapshot of `environment` in every error that is recorded.
+    pub fn environment(mut self, environment: Environment) -> Self {
+        self.environment = Some(environment);
         self
     }
 
@@ -142,15 +162,40 @@ where
         let (Some(_capturing), Some(span)) = (Capturing::enter(), cx.span(id)) else {
             return;
         };
-        let mut fields = Fields::default();
+        // A second layer of this kind finds the state of the first.
+        if let Some(shared) = span.extensions_mut().get_mut::<OpenSpan>() {
+            shared.n_layers += 1;
+            return;
+        }
+        // Reading values runs foreign code, which must not meet the lock of the extensions.
+        let mut fields = Fields::of(attrs.metadata());
         attrs.record(&mut fields);
-        // `replace`, because a second layer of this kind may have put its state there.
-        span.extensions_mut().replace(OpenSpan {
-            id: NEXT_SPAN.fetch_add(1, Ordering::Relaxed),
+        if let Some(context) = context::current() {
+            fields.named.fill_from(&context);
+        }
+        let id = NEXT_SPAN.fetch_add(1, Ordering::Relaxed);
+        let mut open = OpenSpan {
+            id,
+            parent: 0,
+            outermost: id,
             at: self.clock.now(),
-            failed: false,
+            correlation: fields.correlation().map(Arc::from),
             fields,
-        });
+            failed: false,
+            n_layers: 1,
+        };
+        let mut around = span.parent();
+        while let Some(outer) = around {
+            if let Some(outer) = outer.extensions().get::<OpenSpan>() {
+                open.parent = outer.id;
+                open.outermost = outer.outermost;
+                let inherited = || outer.correlation.as_ref().map(Arc::clone);
+                open.correlation = open.correlation.take().or_else(inherited);
+                break;
+            }
+            around = outer.parent();
+        }
+        span.extensions_mut().insert(open);
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, cx: Context<'_, S>) {
@@ -165,6 +210,9 @@ where
             open.fields.failed |= fresh.failed;
             open.fields.message = fresh.message.or(open.fields.message.take());
             open.fields.named.append(&mut fresh.named);
+            if let Some(own) = open.fields.correlation() {
+                open.correlation = Some(own.into());
+            }
         }
     }
 
@@ -176,29 +224,28 @@ where
         let Some(_capturing) = Capturing::enter() else {
             return;
         };
-        let mut fields = Fields::default();
+        let mut fields = Fields::of(metadata);
         event.record(&mut fields);
+        if let Some(context) = context::current() {
+            fields.named.fill_from(&context);
+        }
         let mut correlation = fields.correlation().map(str::to_owned);
         let mut mark = *metadata.level() == tracing::Level::ERROR;
-        if let Some(innermost) = cx
-            .event_span(event)
-            .filter(|_| mark || correlation.is_none())
-        {
-            for span in innermost.scope() {
-                if mark {
-                    let mut extensions = span.extensions_mut();
-                    if let Some(open) = extensions.get_mut::<OpenSpan>() {
-                        open.failed = true;
-                        mark = false;
-                    }
-                }
-                if correlation.is_none() {
-                    correlation = correlation_of(&span);
-                }
-                if !mark && correlation.is_some() {
-                    break;
-                }
+        let mut around = if mark || correlation.is_none() {
+            cx.event_span(event)
+        } else {
+            None
+        };
+        while let Some(span) = around {
+            if mark && let Some(open) = span.extensions_mut().get_mut::<OpenSpan>() {
+                open.failed = true;
+                mark = false;
             }
+            correlation = correlation.or_else(|| correlation_of(&span));
+            if !mark && correlation.is_some() {
+                break;
+            }
+            around = span.parent();
         }
         let level = level_of(*metadata.level());
         let message = fields.message.take().unwrap_or_default();
@@ -206,9 +253,13 @@ where
         record.target.clone_from(&self.target);
         record.component = metadata.target().into();
         record.correlation = correlation;
-        record.error = fields
-            .error
-            .map(|chain| Box::new(ErrorEvent::new("rust", "error", chain)));
+        if let Some(chain) = fields.error {
+            let mut error = ErrorEvent::new("rust", "error", chain);
+            if let Some(environment) = &self.environment {
+                error.environment = environment.snapshot(record.at);
+            }
+            record.error = Some(Box::new(error));
+        }
         record.fields = fields.named;
         self.sink.signal(Signal::Log(record));
     }
@@ -221,37 +272,33 @@ where
             return;
         }
         let now = self.clock.now();
-        let mut record = {
-            let extensions = span.extensions();
-            let Some(open) = extensions.get::<OpenSpan>() else {
-                return;
-            };
-            let mut record = SpanRecord::new(open.at, now.since(open.at), span.name());
-            record.span = open.id;
-            if open.failed || open.fields.failed {
-                record.status = SpanStatus::Error;
-            }
-            record.trace = open.fields.correlation().map(str::to_owned);
-            record.fields.clone_from(&open.fields.named);
-            record
+        let mut extensions = span.extensions_mut();
+        let Some(open) = extensions.get_mut::<OpenSpan>() else {
+            return;
         };
+        open.n_layers = open.n_layers.saturating_sub(1);
+        let mut record = SpanRecord::new(open.at, now.since(open.at), span.name());
         record.target.clone_from(&self.target);
-        let mut outermost = record.span;
-        for outer in span.scope().skip(1) {
-            let own_id = outer.extensions().get::<OpenSpan>().map(|open| open.id);
-            if let Some(own_id) = own_id {
-                if record.parent == 0 {
-                    record.parent = own_id;
-                }
-                outermost = own_id;
-            }
-            if record.trace.is_none() {
-                record.trace = correlation_of(&outer);
-            }
+        record.span = open.id;
+        record.parent = open.parent;
+        if open.failed || open.fields.failed {
+            record.status = SpanStatus::Error;
         }
-        record
-            .trace
-            .get_or_insert_with(|| format!("{outermost:016x}"));
+        record.trace = open.correlation.as_deref().map(str::to_owned);
+        let outermost = open.outermost;
+        record.fields = if open.n_layers == 0 {
+            std::mem::take(&mut open.fields.named)
+        } else {
+            open.fields.named.clone()
+        };
+        drop(extensions);
+        // An outer span may have been given its id after this one began.
+        let mut around = span.parent().filter(|_| record.trace.is_none());
+        while let Some(outer) = around {
+            record.trace = correlation_of(&outer);
+            around = outer.parent().filter(|_| record.trace.is_none());
+        }
+        record.trace.get_or_insert_with(|| hexadecimal(outermost));
         self.sink.signal(Signal::Span(record));
     }
 }
@@ -259,7 +306,16 @@ where
 fn correlation_of<'a, S: LookupSpan<'a>>(span: &SpanRef<'a, S>) -> Option<String> {
     let extensions = span.extensions();
     let open = extensions.get::<OpenSpan>()?;
-    open.fields.correlation().map(str::to_owned)
+    open.correlation.as_deref().map(str::to_owned)
+}
+
+/// Sixteen digits; faster than a formatter.
+fn hexadecimal(id: u64) -> String {
+    id.to_be_bytes()
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)]))
+        .collect()
 }
 
 fn level_of(level: tracing::Level) -> Level {
@@ -282,6 +338,7 @@ mod tests {
     use tracing_subscriber::prelude::*;
 
     use super::*;
+    use crate::capture::DiagnosticContext;
 
     fn captured(work: impl FnOnce(&ManualClock)) -> Vec<Signal> {
         let sink = Arc::new(VecSink::default());
@@ -389,6 +446,104 @@ mod tests {
             (spans[0].status, spans[1].status),
             (SpanStatus::Error, SpanStatus::Ok)
         );
+    }
+
+    #[test]
+    fn two_layers_record_the_same_and_the_host_s_own_layer_sees_what_it_saw() {
+        #[derive(Default, Clone)]
+        struct Own(Arc<std::sync::Mutex<Vec<String>>>);
+        impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Own {
+            fn on_event(&self, event: &Event<'_>, cx: Context<'_, S>) {
+                let inside = cx.event_span(event).map(|span| span.name());
+                let seen = format!("{} in {inside:?}", event.metadata().level());
+                self.0.lock().unwrap().push(seen);
+            }
+
+            fn on_close(&self, id: Id, cx: Context<'_, S>) {
+                let name = cx.span(&id).unwrap().name();
+                self.0.lock().unwrap().push(format!("closed {name}"));
+            }
+        }
+        let work = || {
+            let _request = tracing::info_span!("request", order = 7).entered();
+            tracing::debug!("unwanted by ours");
+            tracing::error!("refused");
+        };
+        let alone = Own::default();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(alone.clone()), work);
+
+        let own = Own::default();
+        let sinks = [VecSink::default(), VecSink::default()].map(Arc::new);
+        let [one, two] = sinks
+            .clone()
+            .map(|sink| TracingLayer::new(sink, Arc::new(ManualClock::new(Timestamp::EPOCH))));
+        let all = tracing_subscriber::registry()
+            .with(one)
+            .with(own.clone())
+            .with(two);
+        tracing::subscriber::with_default(all, work);
+        assert_eq!(*own.0.lock().unwrap(), *alone.0.lock().unwrap());
+        assert_eq!(own.0.lock().unwrap().len(), 3);
+        let [one, two] = sinks.map(|sink| sink.take());
+        assert_eq!(one, two);
+        assert_eq!(spans(&one)[0].fields["order"], "7");
+        assert_eq!(one.len(), 2);
+    }
+
+    #[test]
+    fn context_and_environment_are_attached_and_the_record_s_own_fields_win() {
+        let sink = Arc::new(VecSink::default());
+        let clock = ManualClock::new(Timestamp::from_secs(100));
+        let environment = Environment::new();
+        environment.set("process_threads", Timestamp::from_secs(99), 12.0);
+        let layer = TracingLayer::new(Arc::clone(&sink) as Arc<dyn SignalSink>, Arc::new(clock))
+            .environment(environment);
+        let subscriber = tracing_subscriber::registry().with(layer);
+        tracing::subscriber::with_default(subscriber, || {
+            let order = DiagnosticContext::new("process_payment")
+                .with("order_id", 7)
+                .with("request_id", "r-1");
+            order.scope(|| {
+                let _query = tracing::info_span!("query", order_id = 8).entered();
+                let cause = std::io::Error::other("refused");
+                let error = &cause as &(dyn std::error::Error + 'static);
+                tracing::error!(error, operation = "own", "cannot book");
+            });
+            tracing::info!("outside");
+        });
+        let signals = sink.take();
+        let [inside, outside] = logs(&signals)[..] else {
+            panic!("{signals:?}")
+        };
+        assert_eq!(inside.fields["operation"], "own");
+        assert_eq!(inside.fields["order_id"], "7");
+        assert_eq!(inside.correlation.as_deref(), Some("r-1"));
+        let environment = &inside.error.as_ref().unwrap().environment;
+        assert_eq!(environment["process_threads"], 12.0);
+        assert!(outside.fields.is_empty() && outside.correlation.is_none());
+        let query = spans(&signals)[0];
+        assert_eq!(query.fields["operation"], "process_payment");
+        assert_eq!(query.fields["order_id"], "8");
+        assert_eq!(query.trace.as_deref(), Some("r-1"));
+    }
+
+    #[test]
+    fn an_id_that_is_recorded_late_reaches_the_spans_that_are_open() {
+        let signals = captured(|_| {
+            let outer = tracing::info_span!("outer", trace_id = tracing::field::Empty).entered();
+            let middle = tracing::info_span!("middle").entered();
+            let inner = tracing::info_span!("inner").entered();
+            outer.record("trace_id", "t-1");
+            tracing::info!("late");
+            drop((inner, middle, outer));
+        });
+        assert_eq!(logs(&signals)[0].correlation.as_deref(), Some("t-1"));
+        let traces: Vec<_> = spans(&signals)
+            .iter()
+            .map(|span| span.trace.clone())
+            .collect();
+        assert_eq!(traces, vec![Some("t-1".to_owned()); 3]);
+        assert_eq!(hexadecimal(0x0123_4567_89ab_cdef), "0123456789abcdef");
     }
 
     /// A sink that itself logs: without the guard this would recurse until the stack is gone.

@@ -7,6 +7,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
+#[cfg(feature = "tls")]
+use homeostasis_core::ConfigError;
 use homeostasis_core::port::{HttpClient, HttpError, HttpRequest, HttpResponse};
 use homeostasis_core::{Clock, timeout};
 use http_body_util::{BodyExt, Full};
@@ -15,14 +17,16 @@ use hyper::client::conn::http1;
 use hyper::header::{CONNECTION, HOST, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-/// An HTTP/1.1 client without TLS, proxies, redirects or cookies: probes ask one address and want
-/// its own answer.
+/// An HTTP/1.1 client without proxies, redirects or cookies: probes ask one address and want its
+/// own answer.
 ///
 /// - Every request has a connection of its own, which is closed afterwards: a probe must notice
 ///   that nobody accepts connections any more, and a connection kept from before would hide it.
-/// - `https` is refused ([`HttpError::Denied`]); so are user names in the URL.
+/// - `https` is refused ([`HttpError::Denied`]) unless the client was told whom to trust
+///   (`trusting`, with the feature `tls`); so are user names in the URL.
 /// - Connecting may take [`HyperClient::connect_within`] (default 2 s), everything together the
 ///   time limit of the request, both on the injected clock.
 /// - An answer whose body exceeds the request's `max_body` is an error.
@@ -50,7 +54,14 @@ use tokio::net::TcpStream;
 pub struct HyperClient {
     clock: Arc<dyn Clock>,
     connect_within: Duration,
+    #[cfg(feature = "tls")]
+    tls: Option<Arc<rustls::ClientConfig>>,
 }
+
+/// A connection, with or without TLS.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 impl HyperClient {
     /// A client that measures its limits on `clock`.
@@ -58,6 +69,8 @@ impl HyperClient {
         Self {
             clock,
             connect_within: Duration::from_secs(2),
+            #[cfg(feature = "tls")]
+            tls: None,
         }
     }
 
@@ -67,21 +80,60 @@ impl HyperClient {
         self
     }
 
+    /// The same, speaking TLS 1.2 and 1.3 with servers that `roots` vouch for. The roots are read
+    /// once, now; dates are judged by the client's clock.
+    ///
+    /// # Errors
+    /// The roots cannot be read, or there are none.
+    #[cfg(feature = "tls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+    pub fn trusting(mut self, roots: &crate::tls::TrustRoots) -> Result<Self, ConfigError> {
+        let settings = crate::tls::verifying(roots, Arc::clone(&self.clock))?;
+        self.tls = Some(Arc::new(settings));
+        Ok(self)
+    }
+
+    async fn connect(&self, place: &Place) -> Result<Box<dyn Stream>, HttpError> {
+        let failed =
+            |error| HttpError::transient(format!("connecting to {}", place.authority), error);
+        let stream = TcpStream::connect((place.host.as_str(), place.port))
+            .await
+            .map_err(failed)?;
+        // Probes are single small packets.
+        let _ = stream.set_nodelay(true);
+        #[cfg(feature = "tls")]
+        if let (true, Some(settings)) = (place.is_tls, &self.tls) {
+            let name = rustls::pki_types::ServerName::try_from(place.host.clone())
+                .map_err(|error| failed(std::io::Error::other(error)))?;
+            let connector = tokio_rustls::TlsConnector::from(Arc::clone(settings));
+            return Ok(Box::new(
+                connector.connect(name, stream).await.map_err(failed)?,
+            ));
+        }
+        Ok(Box::new(stream))
+    }
+
     async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let place = Place::of(&request.url)?;
+        #[cfg(feature = "tls")]
+        let speaks_tls = self.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        let speaks_tls = false;
+        if place.is_tls && !speaks_tls {
+            return Err(HttpError::Denied {
+                reason: format!(
+                    "{}: this client speaks no TLS; use http, tell it whom to trust (feature \"tls\"), or bring an HttpClient that does",
+                    request.url
+                ),
+            });
+        }
         let max_body = request.max_body;
         let call = place.call(request)?;
-        let connecting = TcpStream::connect((place.host.as_str(), place.port));
-        let stream = timeout(&*self.clock, self.connect_within, connecting)
+        let stream = timeout(&*self.clock, self.connect_within, self.connect(&place))
             .await
             .map_err(|_| HttpError::Timeout {
                 during: format!("connecting to {}", place.authority),
-            })?
-            .map_err(|error| {
-                HttpError::transient(format!("connecting to {}", place.authority), error)
-            })?;
-        // Probes are single small packets.
-        let _ = stream.set_nodelay(true);
+            })??;
         let broken =
             |error| HttpError::transient(format!("exchange with {}", place.authority), error);
         let (mut sender, connection) = http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream))
@@ -118,6 +170,7 @@ struct Place {
     host: String,
     port: u16,
     path: String,
+    is_tls: bool,
 }
 
 impl Place {
@@ -128,14 +181,7 @@ impl Place {
             .parse()
             .map_err(|_| invalid("an absolute URL such as http://127.0.0.1:8080/healthz"))?;
         match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => {
-                return Err(HttpError::Denied {
-                    reason: format!(
-                        "{url}: this client speaks no TLS; use http or bring an HttpClient that does"
-                    ),
-                });
-            }
+            Some("http" | "https") => {}
             _ => return Err(invalid("an absolute URL that begins with http://")),
         }
         let authority = uri
@@ -151,6 +197,7 @@ impl Place {
                 ),
             ));
         }
+        let is_tls = uri.scheme_str() == Some("https");
         let host = authority.host();
         let literal = host
             .strip_prefix('[')
@@ -159,6 +206,7 @@ impl Place {
             return Err(invalid("a host after http://"));
         }
         let port = match authority.as_str().strip_prefix(host) {
+            None | Some("") if is_tls => 443,
             None | Some("") => 80,
             Some(_) => authority
                 .port_u16()
@@ -168,6 +216,7 @@ impl Place {
             authority: authority.as_str().to_owned(),
             host: literal.unwrap_or(host).to_owned(),
             port,
+            is_tls,
             path: uri
                 .path_and_query()
                 .map_or_else(|| "/".to_owned(), |path| path.as_str().to_owned()),

@@ -1,21 +1,17 @@
 //! Turns pages of cumulative metrics into series a detector can use.
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use homeostasis_core::signal::{Labels, SeriesKey};
+use homeostasis_core::signal::Labels;
 use homeostasis_core::{ConfigError, Target, Timestamp, Violation, Violations};
 use serde::{Deserialize, Serialize};
 
+use super::cumulative::{CumulativeSeries, Growth, Reading};
+use super::derived::{Derived, ErrorRatio};
 use super::exposition::{Family, MetricKind, PageProblem, Point, parse_exposition};
-use super::quantile::{Bucket, histogram_quantile};
+use super::histograms::{Buckets, OrderedBound};
 use crate::measurement::{Measurement, label_target};
-
-/// The units that stay at the end of a derived name.
-const UNITS: [&str; 3] = ["_seconds", "_milliseconds", "_bytes"];
-/// The quantiles that are derived, and how their names say it.
-const QUANTILES: [(f64, &str); 3] = [(0.5, "p50"), (0.95, "p95"), (0.99, "p99")];
 
 /// How pages become series.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,25 +39,6 @@ pub struct ScraperConfig {
     /// How long a line that left the page is remembered; default 1 h.
     #[serde(with = "crate::duration_text")]
     pub forget_after: Duration,
-}
-
-/// Which counters say how many requests there were and how many failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ErrorRatio {
-    /// Requests that failed; default `http_request_errors_total`.
-    pub errors: String,
-    /// All requests, those that failed included; default `http_requests_total`.
-    pub requests: String,
-}
-
-impl Default for ErrorRatio {
-    fn default() -> Self {
-        Self {
-            errors: "http_request_errors_total".to_owned(),
-            requests: "http_requests_total".to_owned(),
-        }
-    }
 }
 
 impl Default for ScraperConfig {
@@ -96,7 +73,7 @@ pub struct Scrape {
 /// - A counter `x_total` becomes `x_rate`, per second, over the time between two pages. A counter
 ///   that fell was reset and has grown from 0. The first page gives no rates.
 /// - A histogram `x_seconds` becomes `x_p50_seconds`, `x_p95_seconds` and `x_p99_seconds` of the
-///   observations between two pages ([`histogram_quantile`]); without new observations there is no
+///   observations between two pages ([`histogram_quantile`](super::histogram_quantile)); without new observations there is no
 ///   value. The unit (`_seconds`, `_milliseconds`, `_bytes`) stays at the end of the name.
 /// - A gauge keeps its name. A summary's quantiles 0.5, 0.95 and 0.99 are named like those of a
 ///   histogram; they cannot be added up, so series that fall together give the largest.
@@ -130,53 +107,11 @@ pub struct Scraper {
     /// The time of the last good page.
     last: Option<Timestamp>,
     /// The cumulative lines seen so far.
-    lines: HashMap<LineKey, Cumulative>,
-    /// Counts the pages.
-    page: u64,
+    lines: CumulativeSeries<LineKey, f64>,
 }
 
 /// A cumulative line as it stands on the page.
 type LineKey = (String, Labels);
-
-#[derive(Debug, Clone, Copy)]
-struct Cumulative {
-    value: f64,
-    at: Timestamp,
-    page: u64,
-}
-
-/// A derived series under construction.
-type Group = (String, Labels);
-
-/// Buckets by the order of their bounds.
-type Buckets = BTreeMap<OrderedBound, f64>;
-
-#[derive(Debug, Default)]
-struct Sums {
-    gauges: BTreeMap<Group, f64>,
-    maxima: BTreeMap<Group, f64>,
-    rates: BTreeMap<Group, f64>,
-    histograms: BTreeMap<Group, Buckets>,
-    n_left_out: usize,
-}
-
-/// A bound of a bucket; `le` is a number here, because `0.10` and `0.1` are the same bound.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct OrderedBound(f64);
-
-impl Eq for OrderedBound {}
-
-impl PartialOrd for OrderedBound {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for OrderedBound {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.0.total_cmp(&other.0)
-    }
-}
 
 impl Scraper {
     /// A scraper that has seen no page.
@@ -200,28 +135,13 @@ impl Scraper {
             }
         }
         if let Some(ratio) = &config.error_ratio {
-            for (name, metric) in [("errors", &ratio.errors), ("requests", &ratio.requests)] {
-                if metric.is_empty() {
-                    wrong.push(Violation::new(
-                        format!("error_ratio.{name}"),
-                        "\"\"",
-                        "the name of a counter",
-                    ));
-                }
-            }
-            if ratio.errors == ratio.requests {
-                wrong.push(Violation::new(
-                    "error_ratio.errors",
-                    &ratio.errors,
-                    "another counter than error_ratio.requests",
-                ));
-            }
+            ratio.check(&mut wrong);
         }
+        let lines = CumulativeSeries::new(config.max_series);
         wrong.into_result(Self {
             config,
             last: None,
-            lines: HashMap::new(),
-            page: 0,
+            lines,
         })
     }
 
@@ -231,8 +151,8 @@ impl Scraper {
     /// the new beginning.
     pub fn ingest(&mut self, text: &str, at: Timestamp) -> Scrape {
         let page = parse_exposition(text);
-        self.page += 1;
-        let mut sums = Sums::default();
+        self.lines.next_round();
+        let mut sums = Derived::default();
         let untyped: BTreeSet<&str> = page.families.iter().filter_map(untyped_histogram).collect();
         for family in &page.families {
             // The sums of a histogram without a type are cumulative and would look like gauges
@@ -245,46 +165,19 @@ impl Scraper {
                 self.family(family, at, &mut sums);
             }
         }
-        let horizon = self.config.forget_after;
-        self.lines.retain(|_, line| at.since(line.at) <= horizon);
+        self.lines.forget(at, self.config.forget_after);
         self.last = Some(at);
-        let mut measurements = Vec::new();
-        let mut emit = |(metric, labels): Group, value: f64| {
-            measurements.push(Measurement {
-                key: SeriesKey { metric, labels },
-                at,
-                value,
-            });
-        };
-        if let Some(ratio) = &self.config.error_ratio {
-            let declared = page
-                .families
-                .iter()
-                .any(|family| rate_name(&family.name) == rate_name(&ratio.errors));
-            for (labels, value) in error_ratios(&sums.rates, ratio, declared) {
-                emit(("error_ratio".to_owned(), labels), value);
-            }
-        }
-        for ((base, labels), buckets) in sums.histograms {
-            let buckets: Vec<Bucket> = buckets
-                .into_iter()
-                .map(|(OrderedBound(upper), count)| Bucket { upper, count })
-                .collect();
-            for (q, word) in QUANTILES {
-                if let Some(value) = histogram_quantile(q, &buckets) {
-                    emit((quantile_name(&base, word), labels.clone()), value);
-                }
-            }
-        }
-        for (group, value) in sums.gauges.into_iter().chain(sums.maxima).chain(sums.rates) {
-            emit(group, value);
-        }
-        measurements.sort_by(|a, b| a.key.cmp(&b.key));
+        let ratio = self.config.error_ratio.as_ref();
+        let declared = ratio.is_some_and(|ratio| {
+            let mut families = page.families.iter();
+            families.any(|family| ratio.counts_errors(&family.name))
+        });
+        let n_left_out = sums.n_left_out;
         Scrape {
-            measurements,
+            measurements: sums.into_measurements(ratio, declared),
             problems: page.problems,
             n_problems: page.n_problems,
-            n_left_out: sums.n_left_out,
+            n_left_out,
         }
     }
 
@@ -295,7 +188,7 @@ impl Scraper {
         Scrape::default()
     }
 
-    fn family(&mut self, family: &Family, at: Timestamp, sums: &mut Sums) {
+    fn family(&mut self, family: &Family, at: Timestamp, sums: &mut Derived) {
         let bucket_name = format!("{}_bucket", family.name);
         // A page without types still shows a histogram by its buckets.
         let base = untyped_histogram(family);
@@ -309,13 +202,13 @@ impl Scraper {
                     buckets.add(point);
                 }
                 MetricKind::Summary if point.name == family.name => {
-                    self.quantile(&family.name, point, sums);
+                    self.quantile(&family.name, point, at, sums);
                 }
                 MetricKind::Unknown if point.name.ends_with("_total") => {
                     self.counter(&family.name, point, at, sums);
                 }
                 MetricKind::Unknown if base.is_some() => buckets.add(point),
-                MetricKind::Gauge | MetricKind::Unknown => self.gauge(point, sums),
+                MetricKind::Gauge | MetricKind::Unknown => self.gauge(point, at, sums),
                 _ => {}
             }
         }
@@ -325,48 +218,30 @@ impl Scraper {
         }
     }
 
-    fn gauge(&self, point: &Point, sums: &mut Sums) {
+    fn gauge(&self, point: &Point, at: Timestamp, sums: &mut Derived) {
         let group = (point.name.clone(), self.kept(&point.labels));
-        *sums.gauges.entry(group).or_insert(0.0) += point.value;
+        sums.gauge(group, point.value, at);
     }
 
-    fn quantile(&self, base: &str, point: &Point, sums: &mut Sums) {
-        let Some(q) = point
-            .labels
-            .get("quantile")
-            .and_then(|q| q.parse::<f64>().ok())
-        else {
-            return;
-        };
-        let Some((_, word)) = QUANTILES
-            .iter()
-            .find(|(wanted, _)| (wanted - q).abs() < 1e-9)
-        else {
-            return;
-        };
-        if point.value.is_nan() {
-            return;
+    fn quantile(&self, base: &str, point: &Point, at: Timestamp, sums: &mut Derived) {
+        let q = point.labels.get("quantile").and_then(|q| q.parse().ok());
+        if let Some(q) = q {
+            let group = (base.to_owned(), self.kept(&point.labels));
+            sums.quantile(group, q, point.value, at);
         }
-        let group = (quantile_name(base, word), self.kept(&point.labels));
-        let largest = sums.maxima.entry(group).or_insert(f64::NEG_INFINITY);
-        *largest = largest.max(point.value);
     }
 
-    fn counter(&mut self, base: &str, point: &Point, at: Timestamp, sums: &mut Sums) {
+    fn counter(&mut self, base: &str, point: &Point, at: Timestamp, sums: &mut Derived) {
         if !(point.value >= 0.0 && point.value.is_finite()) {
             return;
         }
         let key = (point.name.clone(), point.labels.clone());
         match self.advance(key, point.value, at, sums) {
-            Growth::By(grown, seconds) => {
-                let group = (rate_name(base), self.kept(&point.labels));
-                *sums.rates.entry(group).or_insert(0.0) += grown / seconds;
+            Growth::By(grown, seconds) | Growth::From0(grown, seconds) => {
+                let group = (base.to_owned(), self.kept(&point.labels));
+                sums.rate(group, grown / seconds, at);
             }
-            Growth::FellTo(value, seconds) => {
-                let group = (rate_name(base), self.kept(&point.labels));
-                *sums.rates.entry(group).or_insert(0.0) += value / seconds;
-            }
-            Growth::Unknown => {}
+            Growth::Unknown | Growth::LeftOut => {}
         }
     }
 
@@ -377,21 +252,21 @@ impl Scraper {
         labels: &Labels,
         buckets: &Buckets,
         at: Timestamp,
-        sums: &mut Sums,
+        sums: &mut Derived,
     ) {
         let mut grown = Vec::with_capacity(buckets.len());
         let mut reset = false;
         for (bound, value) in buckets {
             let mut key_labels = labels.clone();
-            key_labels.insert("le".to_owned(), bound.0.to_string());
+            key_labels.insert("le".to_owned(), bound.get().to_string());
             let key = (format!("{base}_bucket"), key_labels);
             match self.advance(key, *value, at, sums) {
                 Growth::By(by, _) => grown.push((*bound, by, *value)),
-                Growth::FellTo(..) => {
+                Growth::From0(..) => {
                     reset = true;
                     grown.push((*bound, *value, *value));
                 }
-                Growth::Unknown => {}
+                Growth::Unknown | Growth::LeftOut => {}
             }
         }
         // With a bucket missing the shape would be wrong; next time all are known.
@@ -399,51 +274,30 @@ impl Scraper {
             return;
         }
         let group = (base.to_owned(), self.kept(labels));
-        let sum = sums.histograms.entry(group).or_default();
-        for (bound, by, value) in grown {
-            *sum.entry(bound).or_insert(0.0) += if reset { value } else { by };
-        }
+        let grown = grown
+            .into_iter()
+            .map(|(bound, by, value)| (bound, if reset { value } else { by }));
+        sums.histogram(group, grown, at);
     }
 
     /// Remembers a cumulative value and says by how much it has grown.
-    fn advance(&mut self, key: LineKey, value: f64, at: Timestamp, sums: &mut Sums) -> Growth {
-        let full = self.lines.len() >= self.config.max_series;
-        let fresh = Cumulative {
+    fn advance(
+        &mut self,
+        key: LineKey,
+        value: f64,
+        at: Timestamp,
+        sums: &mut Derived,
+    ) -> Growth<f64> {
+        let absent_at = self.last.filter(|_| self.config.new_series_start_at_zero);
+        let reading = Reading {
             value,
             at,
-            page: self.page,
+            start: None,
+            absent_at,
         };
-        match self.lines.entry(key) {
-            Entry::Occupied(mut entry) => {
-                let before = *entry.get();
-                if before.page == self.page {
-                    // The same line twice on one page: the first counts.
-                    return Growth::Unknown;
-                }
-                entry.insert(fresh);
-                let seconds = at.since(before.at).as_secs_f64();
-                if seconds <= 0.0 {
-                    Growth::Unknown
-                } else if value < before.value {
-                    Growth::FellTo(value, seconds)
-                } else {
-                    Growth::By(value - before.value, seconds)
-                }
-            }
-            Entry::Vacant(_) if full => {
-                sums.n_left_out += 1;
-                Growth::Unknown
-            }
-            Entry::Vacant(entry) => {
-                entry.insert(fresh);
-                match self.last {
-                    Some(last) if self.config.new_series_start_at_zero && at > last => {
-                        Growth::By(value, at.since(last).as_secs_f64())
-                    }
-                    _ => Growth::Unknown,
-                }
-            }
-        }
+        let growth = self.lines.advance(key, reading, at);
+        sums.n_left_out += usize::from(growth == Growth::LeftOut);
+        growth
     }
 
     /// The labels that a derived series keeps.
@@ -463,15 +317,6 @@ impl Scraper {
     }
 }
 
-enum Growth {
-    /// By how much, in how many seconds.
-    By(f64, f64),
-    /// It was reset and stands here, after so many seconds.
-    FellTo(f64, f64),
-    /// There is nothing to compare with.
-    Unknown,
-}
-
 /// The histograms of one family, bucket by bucket.
 #[derive(Debug, Default)]
 struct HistogramLines {
@@ -484,15 +329,13 @@ impl HistogramLines {
         let Some(bound) = labels.remove("le").and_then(|le| le.parse::<f64>().ok()) else {
             return;
         };
-        if bound.is_nan() || !(point.value >= 0.0 && point.value.is_finite()) {
+        if !(point.value >= 0.0 && point.value.is_finite()) {
             return;
         }
-        // `-0` and `0` are one bound.
-        self.histograms
-            .entry(labels)
-            .or_default()
-            .entry(OrderedBound(bound + 0.0))
-            .or_insert(point.value);
+        if let Some(bound) = OrderedBound::new(bound) {
+            let buckets = self.histograms.entry(labels).or_default();
+            buckets.entry(bound).or_insert(point.value);
+        }
     }
 }
 
@@ -501,36 +344,6 @@ fn untyped_histogram(family: &Family) -> Option<&str> {
     let base = family.name.strip_suffix("_bucket")?;
     let bounded = |point: &Point| point.labels.contains_key("le");
     (family.kind == MetricKind::Unknown && family.points.iter().all(bounded)).then_some(base)
-}
-
-fn rate_name(counter: &str) -> String {
-    format!("{}_rate", counter.strip_suffix("_total").unwrap_or(counter))
-}
-
-fn quantile_name(base: &str, word: &str) -> String {
-    UNITS
-        .iter()
-        .find_map(|unit| Some(format!("{}_{word}{unit}", base.strip_suffix(unit)?)))
-        .unwrap_or_else(|| format!("{base}_{word}"))
-}
-
-/// The ratio for every combination of labels that has requests.
-fn error_ratios(
-    rates: &BTreeMap<Group, f64>,
-    names: &ErrorRatio,
-    errors_declared: bool,
-) -> Vec<(Labels, f64)> {
-    let (errors, requests) = (rate_name(&names.errors), rate_name(&names.requests));
-    rates
-        .iter()
-        .filter(|((metric, _), rate)| *metric == requests && **rate > 0.0)
-        .filter_map(|((_, labels), requests)| {
-            let failed = rates.get(&(errors.clone(), labels.clone())).copied();
-            let failed = failed.or(errors_declared.then_some(0.0))?;
-            // Both are read a moment apart, so that there may be more errors than requests.
-            Some((labels.clone(), (failed / requests).clamp(0.0, 1.0)))
-        })
-        .collect()
 }
 
 #[cfg(test)]

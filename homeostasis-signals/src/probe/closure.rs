@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use homeostasis_core::signal::{HealthReport, HealthState};
+use homeostasis_core::signal::{HealthReport, HealthState, HealthTier};
 use homeostasis_core::{BoxFuture, Context, Target};
 
 use super::probing::Probe;
@@ -33,13 +33,14 @@ type Ask = Box<dyn Fn(Context) -> BoxFuture<'static, Reading> + Send + Sync>;
 pub struct FnProbe {
     name: String,
     target: Target,
-    interval: Duration,
-    timeout: Duration,
+    tier: HealthTier,
+    interval: Option<Duration>,
+    timeout: Option<Duration>,
     ask: Ask,
 }
 
 impl FnProbe {
-    /// A probe that gives the reading of `ask`, every 10 s and within 5 s.
+    /// A shallow probe that gives the reading of `ask`, every 10 s and within 100 ms.
     pub fn new<F, Fut>(name: impl Into<String>, target: Target, ask: F) -> Self
     where
         F: Fn(Context) -> Fut + Send + Sync + 'static,
@@ -48,8 +49,9 @@ impl FnProbe {
         Self {
             name: name.into(),
             target,
-            interval: Duration::from_secs(10),
-            timeout: Duration::from_secs(5),
+            tier: HealthTier::default(),
+            interval: None,
+            timeout: None,
             ask: Box::new(move |cx| Box::pin(ask(cx))),
         }
     }
@@ -76,15 +78,22 @@ impl FnProbe {
         })
     }
 
-    /// The same, asked at another interval.
-    pub fn every(mut self, interval: Duration) -> Self {
-        self.interval = interval;
+    /// The same in another tier, with the tier's interval, time limit and retries unless said
+    /// otherwise.
+    pub fn in_tier(mut self, tier: HealthTier) -> Self {
+        self.tier = tier;
         self
     }
 
-    /// The same with another time limit.
+    /// The same, asked at another interval than its tier says.
+    pub fn every(mut self, interval: Duration) -> Self {
+        self.interval = Some(interval);
+        self
+    }
+
+    /// The same with another time limit than its tier says.
     pub fn within(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.timeout = Some(timeout);
         self
     }
 }
@@ -112,11 +121,15 @@ impl Probe for FnProbe {
         Some(&self.target)
     }
 
+    fn tier(&self) -> HealthTier {
+        self.tier
+    }
+
     fn interval(&self) -> Duration {
-        self.interval
+        self.interval.unwrap_or(self.tier.plan().interval)
     }
 
     fn timeout(&self) -> Duration {
-        self.timeout
+        self.timeout.unwrap_or(self.tier.plan().timeout)
     }
 }

@@ -1,19 +1,17 @@
 //! Asks a URL.
 
-use std::error::Error;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use homeostasis_core::port::{HttpClient, HttpError, HttpRequest, HttpResponse};
-use homeostasis_core::signal::{HealthReport, HealthState};
-use homeostasis_core::{ConfigError, Context, Target, Timestamp, Violation, Violations};
+use homeostasis_core::port::{HttpClient, HttpRequest, HttpResponse};
+use homeostasis_core::{ConfigError, Context, Target, Violation, Violations};
 use serde::{Deserialize, Serialize};
 
-use super::probing::{Missed, Probe};
+use super::check::{Check, Finding, absolute_url, checks};
+use super::probing::Probe;
 use super::reading::Reading;
-use crate::measurement::Measurement;
+use super::refusal;
 
 /// What is asked, and which answer is good.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +76,15 @@ impl HttpProbeConfig {
         }
     }
 
+    fn check(&self) -> Check<'_> {
+        Check {
+            name: &self.name,
+            target: &self.target,
+            interval: self.interval,
+            timeout: self.timeout,
+        }
+    }
+
     fn default_method() -> String {
         "GET".to_owned()
     }
@@ -136,8 +143,8 @@ impl HttpProbe {
     /// - A duration is zero, or `slow_after` is longer than `timeout`.
     pub fn new(config: HttpProbeConfig, client: Arc<dyn HttpClient>) -> Result<Self, ConfigError> {
         let mut wrong = Violations::new();
-        check_asking(&mut wrong, &config.name, &config.url);
-        check_durations(&mut wrong, config.interval, config.timeout);
+        config.check().validate(&mut wrong);
+        absolute_url(&mut wrong, "url", &config.url);
         if let Some(status) = config.expect_status.filter(|s| !(100..=599).contains(s)) {
             wrong.push(Violation::new("expect_status", status, "100 to 599"));
         }
@@ -165,84 +172,11 @@ impl HttpProbe {
         let wanted = self.config.expect_body.as_deref()?;
         (!answer.text().contains(wanted)).then(|| format!("body without {wanted:?}"))
     }
-
-    fn reading(&self, at: Timestamp, up: bool, report: HealthReport) -> Reading {
-        let value = if up { 1.0 } else { 0.0 };
-        let measured = Measurement::of(&self.config.target, "up", at, value);
-        Reading::default()
-            .measured(measured.with("check", &self.config.name))
-            .reporting(report)
-    }
-
-    fn report(&self, at: Timestamp, state: HealthState) -> HealthReport {
-        HealthReport::new(at, self.config.target.clone(), &self.config.name, state)
-    }
-}
-
-pub(super) fn check_asking(wrong: &mut Violations, name: &str, url: &str) {
-    if name.is_empty() {
-        wrong.push(Violation::new("name", "\"\"", "a name"));
-    }
-    if !(url.starts_with("http://") || url.starts_with("https://")) {
-        let expected = "an absolute URL such as http://127.0.0.1:8080/healthz";
-        wrong.push(Violation::new("url", format!("{url:?}"), expected));
-    }
-}
-
-pub(super) fn check_durations(wrong: &mut Violations, interval: Duration, timeout: Duration) {
-    for (name, duration) in [("interval", interval), ("timeout", timeout)] {
-        if duration.is_zero() {
-            wrong.push(Violation::new(name, "0s", "more than 0s"));
-        }
-    }
-}
-
-/// In words why there is no answer: first the reason as everybody calls it.
-pub(super) fn reason(error: &HttpError) -> String {
-    let words = error.report().to_string();
-    if let HttpError::Timeout { .. } = error {
-        return format!("timeout: {words}");
-    }
-    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(present) = cause {
-        let name = present
-            .downcast_ref::<io::Error>()
-            .and_then(|error| match error.kind() {
-                io::ErrorKind::ConnectionRefused => Some("connection refused"),
-                io::ErrorKind::ConnectionReset
-                | io::ErrorKind::ConnectionAborted
-                | io::ErrorKind::BrokenPipe => Some("connection reset"),
-                io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
-                    Some("unreachable")
-                }
-                io::ErrorKind::TimedOut => Some("timeout"),
-                _ => None,
-            });
-        if let Some(name) = name {
-            return format!("{name}: {words}");
-        }
-        cause = present.source();
-    }
-    words
 }
 
 #[async_trait]
 impl Probe for HttpProbe {
-    fn name(&self) -> &str {
-        &self.config.name
-    }
-
-    fn target(&self) -> Option<&Target> {
-        Some(&self.config.target)
-    }
-
-    fn interval(&self) -> Duration {
-        self.config.interval
-    }
-
-    fn timeout(&self) -> Duration {
-        self.config.timeout
-    }
+    checks!(Shallow);
 
     async fn probe(&self, cx: &Context) -> Reading {
         let mut request = HttpRequest::get(&self.config.url).within(self.config.timeout);
@@ -252,49 +186,31 @@ impl Probe for HttpProbe {
         let started = cx.now();
         let answer = self.client.send(request).await;
         let at = cx.now();
-        let latency = at.since(started);
+        let check = self.config.check();
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
-                let report = self.report(at, HealthState::Unhealthy);
-                return self.reading(at, false, report.took(latency).saying(reason(&error)));
+                return check.silent(started, at, Finding::unhealthy(refusal::of_http(&error)));
             }
         };
-        let (state, detail) = match self.complaint(&answer) {
-            Some(complaint) => (HealthState::Unhealthy, complaint),
-            None if latency > self.config.slow_after => (
-                HealthState::Degraded,
-                format!(
-                    "status {} after {latency:?}, slower than {:?}",
-                    answer.status, self.config.slow_after
-                ),
-            ),
-            None => (HealthState::Healthy, format!("status {}", answer.status)),
+        let (latency, slow_after) = (at.since(started), self.config.slow_after);
+        let status = answer.status;
+        let finding = match self.complaint(&answer) {
+            Some(complaint) => Finding::unhealthy(complaint),
+            None if latency > slow_after => Finding::degraded(format!(
+                "status {status} after {latency:?}, slower than {slow_after:?}"
+            )),
+            None => Finding::healthy(format!("status {status}")),
         };
-        let measured = Measurement::of(
-            &self.config.target,
-            "probe_latency_seconds",
-            at,
-            latency.as_secs_f64(),
-        );
-        let report = self.report(at, state).took(latency).saying(detail);
-        self.reading(at, report.is_up(), report)
-            .measured(measured.with("check", &self.config.name))
-    }
-
-    fn missed(&self, at: Timestamp, why: &Missed) -> Reading {
-        let report = self.report(at, HealthState::Unhealthy);
-        self.reading(
-            at,
-            false,
-            report.took(self.config.timeout).saying(why.to_string()),
-        )
+        check.answered(started, at, finding)
     }
 }
 
 #[cfg(feature = "http")]
 #[cfg(test)]
 mod tests {
+    use homeostasis_core::signal::HealthState;
+
     use super::*;
     use crate::http::HyperClient;
     use crate::testing::{Reply, Server, WallClock, closed_port};
@@ -409,9 +325,9 @@ mod tests {
         let paths: Vec<&str> = error.violations().iter().map(|v| v.path.as_str()).collect();
         let expected = [
             "name",
-            "url",
             "interval",
             "timeout",
+            "url",
             "expect_status",
             "slow_after",
         ];

@@ -57,6 +57,11 @@ impl Probe for LogTailProbe {
         self.interval
     }
 
+    fn timeout(&self) -> Duration {
+        // It is no health check: the disk may be slow.
+        Duration::from_secs(5)
+    }
+
     async fn probe(&self, cx: &Context) -> Reading {
         match self.tail.poll().await {
             Ok(signals) => Reading {

@@ -5,10 +5,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use homeostasis_core::condition::{Condition, EvalError, Truth};
 use homeostasis_core::signal::{HealthReport, HealthState};
-use homeostasis_core::{ConfigError, Context, Target, TargetScope, Violation, Violations};
+use homeostasis_core::{ConfigError, Context, Target, TargetScope, Violations};
 use serde::{Deserialize, Serialize};
 
-use super::http::check_durations;
+use super::check::{lasting, named};
 use super::probing::Probe;
 use super::reading::Reading;
 
@@ -92,13 +92,9 @@ impl MetricProbe {
     /// - A duration is zero.
     pub fn new(config: MetricProbeConfig) -> Result<Self, ConfigError> {
         let mut wrong = Violations::new();
-        if config.name.is_empty() {
-            wrong.push(Violation::new("name", "\"\"", "a name"));
-        }
-        check_durations(&mut wrong, config.interval, Duration::MAX);
-        if config.window.is_zero() {
-            wrong.push(Violation::new("window", "0s", "more than 0s"));
-        }
+        named(&mut wrong, &config.name);
+        lasting(&mut wrong, "interval", config.interval);
+        lasting(&mut wrong, "window", config.window);
         wrong.into_result(Self { config })
     }
 

@@ -9,11 +9,11 @@ use homeostasis_core::signal::{Level, LogRecord, Signal};
 use homeostasis_core::{ConfigError, Context, Target, Timestamp, Violations};
 use serde::{Deserialize, Serialize};
 
-use super::http::{check_asking, check_durations, reason};
+use super::check::{Check, absolute_url};
 use super::probing::{Missed, Probe};
 use super::reading::Reading;
+use super::refusal;
 use crate::intake::{Scraper, ScraperConfig};
-use crate::measurement::Measurement;
 
 /// Which page is read, and how.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +60,15 @@ impl MetricsProbeConfig {
         }
     }
 
+    fn check(&self) -> Check<'_> {
+        Check {
+            name: &self.name,
+            target: &self.target,
+            interval: self.interval,
+            timeout: self.timeout,
+        }
+    }
+
     fn default_interval() -> Duration {
         Duration::from_secs(10)
     }
@@ -100,8 +109,8 @@ impl MetricsProbe {
         client: Arc<dyn HttpClient>,
     ) -> Result<Self, ConfigError> {
         let mut wrong = Violations::new();
-        check_asking(&mut wrong, &config.name, &config.url);
-        check_durations(&mut wrong, config.interval, config.timeout);
+        config.check().validate(&mut wrong);
+        absolute_url(&mut wrong, "url", &config.url);
         let scraper = Scraper::new(config.scraper.clone()).map_err(|error| error.under("scraper"));
         let scraper = wrong.absorb(scraper);
         if let Some(error) = wrong.into_error() {
@@ -116,10 +125,6 @@ impl MetricsProbe {
         })
     }
 
-    fn own(&self, metric: &str, at: Timestamp, value: f64) -> Measurement {
-        Measurement::of(&self.config.target, metric, at, value).with("check", &self.config.name)
-    }
-
     /// There is no page: it is down, and a record says why.
     fn down(&self, at: Timestamp, why: &str) -> Reading {
         let mut record = LogRecord::new(
@@ -129,7 +134,7 @@ impl MetricsProbe {
         );
         record.target = Some(self.config.target.clone());
         record.component = self.config.name.clone().into();
-        let mut reading = Reading::default().measured(self.own("up", at, 0.0));
+        let mut reading = Reading::default().measured(self.config.check().measure("up", at, 0.0));
         reading.signals.push(Signal::Log(record));
         reading
     }
@@ -140,13 +145,13 @@ impl MetricsProbe {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .ingest(text, at);
-        let mut reading = Reading::default().measured(self.own("up", at, 1.0));
+        let mut reading = Reading::default().measured(self.config.check().measure("up", at, 1.0));
         for (metric, n) in [
             ("scrape_bad_lines", scrape.n_problems),
             ("scrape_left_out", scrape.n_left_out),
         ] {
             if n > 0 {
-                reading = reading.measured(self.own(metric, at, n as f64));
+                reading = reading.measured(self.config.check().measure(metric, at, n as f64));
             }
         }
         let mut measurements = scrape.measurements;
@@ -195,7 +200,7 @@ impl Probe for MetricsProbe {
                 at,
                 &format!("status {}, expected 200 to 299", answer.status),
             ),
-            Err(error) => self.down(at, &reason(&error)),
+            Err(error) => self.down(at, &refusal::of_http(&error)),
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use homeostasis_core::signal::{HealthReport, HealthState};
+use homeostasis_core::signal::{HealthReport, HealthState, HealthTier};
 use homeostasis_core::{Context, Target, Timestamp};
 
 use super::reading::Reading;
@@ -38,7 +38,8 @@ impl fmt::Display for Missed {
 ///
 /// # Guarantees
 /// A probe is never asked again while it is being asked. Past [`Probe::timeout`] its future is
-/// dropped, and a panic is caught; then [`Probe::missed`] gives the reading.
+/// dropped, and a panic is caught; then [`Probe::missed`] gives the reading. A failure is asked
+/// about again up to [`Probe::retries`] times before it is reported.
 ///
 /// # Assumptions
 /// A probe changes nothing in the world, does not block its thread for long, takes time from the
@@ -56,14 +57,26 @@ pub trait Probe: Debug + Send + Sync {
         None
     }
 
-    /// How often it is asked; default 10 s. Less than 10 ms counts as 10 ms.
-    fn interval(&self) -> Duration {
-        Duration::from_secs(10)
+    /// How deep it looks; default shallow. The other defaults follow from it:
+    /// [`HealthTier::plan`] has them.
+    fn tier(&self) -> HealthTier {
+        HealthTier::Shallow
     }
 
-    /// How long an answer may take; default 5 s.
+    /// How often it is asked; by default as its tier says. Less than 10 ms counts as 10 ms.
+    fn interval(&self) -> Duration {
+        self.tier().plan().interval
+    }
+
+    /// How long one answer may take; by default as its tier says: 100 ms, 5 s or 30 s.
     fn timeout(&self) -> Duration {
-        Duration::from_secs(5)
+        self.tier().plan().timeout
+    }
+
+    /// How often it is asked again before a failure is reported; by default as its tier says: 3, 2
+    /// or 0 times.
+    fn retries(&self) -> u32 {
+        self.tier().plan().retries
     }
 
     /// The reading when there was no answer; by default an unhealthy report about the target.
@@ -99,8 +112,16 @@ macro_rules! forward {
                 (**self).interval()
             }
 
+            fn tier(&self) -> HealthTier {
+                (**self).tier()
+            }
+
             fn timeout(&self) -> Duration {
                 (**self).timeout()
+            }
+
+            fn retries(&self) -> u32 {
+                (**self).retries()
             }
 
             fn missed(&self, at: Timestamp, why: &Missed) -> Reading {

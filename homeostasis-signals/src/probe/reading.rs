@@ -34,6 +34,26 @@ impl Reading {
         })
     }
 
+    /// Whether any report in it says that its target does not do its work.
+    pub fn is_failure(&self) -> bool {
+        self.reports().any(|report| !report.is_up())
+    }
+
+    /// What of it is not the answer itself: log records, spans and changes, which are read once.
+    pub(super) fn into_records(mut self) -> Vec<Signal> {
+        self.signals
+            .retain(|signal| !matches!(signal, Signal::Health(_) | Signal::Sample(_)));
+        self.signals
+    }
+
+    /// The health reports in it, to be completed.
+    pub(super) fn reports_mut(&mut self) -> impl Iterator<Item = &mut HealthReport> {
+        self.signals.iter_mut().filter_map(|signal| match signal {
+            Signal::Health(report) => Some(report),
+            _ => None,
+        })
+    }
+
     /// The first value of `metric` in it.
     pub fn value(&self, metric: &str) -> Option<f64> {
         self.measurements

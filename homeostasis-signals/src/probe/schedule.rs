@@ -1,23 +1,28 @@
 //! Asks probes at their intervals.
 
-use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::collections::BTreeSet;
+use std::future::{Future, poll_fn, ready};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use homeostasis_core::signal::SignalSink;
-use homeostasis_core::{BoxFuture, Context, timeout};
+use homeostasis_core::signal::{HealthTier, SignalSink};
+use homeostasis_core::{BoxFuture, Context, Timestamp};
+use tokio::sync::Notify;
 
+use super::asking::ask_until_sure;
 use super::join::join_all;
-use super::probing::{Missed, Probe};
+use super::probing::Probe;
 use super::reading::Reading;
+use super::trigger::{Bell, ProbeTrigger};
 
 /// The shortest interval: a probe must not become a load.
 const MIN_INTERVAL: Duration = Duration::from_millis(10);
 /// The first asking comes within this time, or within the interval if that is shorter.
 const FIRST_WITHIN: Duration = Duration::from_secs(1);
+/// A probe is asked out of turn this long after it was asked last, or later.
+const LEAST_REST: Duration = Duration::from_secs(5);
 
 /// Runs probes, each at its own interval and independent of all others.
 ///
@@ -25,8 +30,16 @@ const FIRST_WITHIN: Duration = Duration::from_secs(1);
 ///   first comes within a second. Jitter comes from the context's seed and the probe's name, so a
 ///   run can be repeated and the order of adding does not matter.
 /// - A probe never overlaps itself: slots that pass while it is being asked are left out.
-/// - Each asking has the probe's own time limit; a probe that is slow, hangs or panics delays no
+/// - Each attempt has the probe's own time limit; a probe that is slow, hangs or panics delays no
 ///   other and is reported by name ([`Probe::missed`]).
+/// - A failure is asked about again before it is reported, after a pause of a twentieth to a tenth
+///   of the interval and at most 1 s, as often as the probe says ([`Probe::retries`]) and while an
+///   attempt with its whole time limit still ends before the next slot. The report says how many
+///   attempts it took; of the others only log records, spans and changes are kept.
+/// - When a shallow check has failed, the deep checks of the same target, and of the services it
+///   depends on according to the context's topology, are asked at once; hosts do the same with a
+///   [`ProbeTrigger`].
+/// - Reports get the probe's tier and interval.
 /// - Nothing is spawned: [`ProbeSchedule::run`] is one future for all, and
 ///   [`ProbeSchedule::into_tasks`] gives one per probe for hosts that spawn them.
 ///
@@ -62,6 +75,7 @@ const FIRST_WITHIN: Duration = Duration::from_secs(1);
 pub struct ProbeSchedule {
     sink: Arc<dyn SignalSink>,
     probes: Vec<Arc<dyn Probe>>,
+    trigger: ProbeTrigger,
 }
 
 impl ProbeSchedule {
@@ -70,6 +84,7 @@ impl ProbeSchedule {
         Self {
             sink,
             probes: Vec::new(),
+            trigger: ProbeTrigger::default(),
         }
     }
 
@@ -84,6 +99,11 @@ impl ProbeSchedule {
         &self.probes
     }
 
+    /// What asks these probes out of turn once they run, those added later included.
+    pub fn trigger(&self) -> ProbeTrigger {
+        self.trigger.clone()
+    }
+
     /// Asks all probes until the context is cancelled. They run in turn on the polling thread.
     ///
     /// # Cancel safety
@@ -94,46 +114,61 @@ impl ProbeSchedule {
 
     /// One future per probe, each of which ends when the context is cancelled.
     pub fn into_tasks(self, cx: &Context) -> Vec<BoxFuture<'static, ()>> {
-        let sink = self.sink;
-        self.probes
-            .into_iter()
-            .map(|probe| {
-                let (cx, sink) = (cx.clone(), Arc::clone(&sink));
-                let task: BoxFuture<'static, ()> = Box::pin(async move {
-                    let cancellation = cx.cancellation().clone();
-                    let following = follow(&*probe, &cx, &*sink);
-                    first_of(cancellation.cancelled(), following).await;
-                });
-                task
+        let Self {
+            sink,
+            probes,
+            trigger,
+        } = self;
+        let bell = |probe: &Arc<dyn Probe>| Bell {
+            target: probe.target().cloned(),
+            tier: probe.tier(),
+            rung: Arc::default(),
+        };
+        let bells: Vec<_> = probes.iter().map(bell).collect();
+        let rungs: Vec<_> = bells.iter().map(|bell| Arc::clone(&bell.rung)).collect();
+        trigger.connect(bells);
+        let task = |(probe, rung): (Arc<dyn Probe>, Arc<Notify>)| -> BoxFuture<'static, ()> {
+            let (cx, sink, trigger) = (cx.clone(), Arc::clone(&sink), trigger.clone());
+            Box::pin(async move {
+                let cancellation = cx.cancellation().clone();
+                let following = follow(&*probe, &cx, &*sink, &rung, &trigger);
+                first_of(cancellation.cancelled(), following).await;
             })
-            .collect()
+        };
+        probes.into_iter().zip(rungs).map(task).collect()
     }
 }
 
-/// Asks `probe` once, with its time limit, and whatever happens gives a reading.
-///
-/// This is what a schedule does at each slot; verifiers use it to ask now.
-pub async fn ask(probe: &dyn Probe, cx: &Context) -> Reading {
-    let limit = probe.timeout();
-    let cx = cx.clone().within(limit);
-    let asked = timeout(&**cx.clock(), limit, no_panic(probe.probe(&cx))).await;
-    let why = match asked {
-        Ok(Ok(reading)) => return reading,
-        Ok(Err(message)) => Missed::Panicked(message),
-        Err(_) => Missed::TimedOut(limit),
-    };
-    let missed = AssertUnwindSafe(|| probe.missed(cx.now(), &why));
-    catch_unwind(missed).unwrap_or_default()
-}
-
-async fn follow(probe: &dyn Probe, cx: &Context, sink: &dyn SignalSink) {
+/// Asks one probe, slot after slot and whenever its bell rings.
+async fn follow(
+    probe: &dyn Probe,
+    cx: &Context,
+    sink: &dyn SignalSink,
+    bell: &Notify,
+    trigger: &ProbeTrigger,
+) {
     let interval = probe.interval().max(MIN_INTERVAL);
     let mut rng = cx.rng(stream_of(probe.name()));
+    // Apart from the jitter of the slots, which must not depend on failures.
+    let mut retry_rng = rng.fork(1);
     let mut slot = cx.now() + rng.jitter(interval.min(FIRST_WITHIN));
+    let mut due = slot;
+    // Nobody rang before: a call at the start is served at once.
+    let mut rests_until = cx.now();
     loop {
-        let wait = (slot + rng.jitter(interval / 10)).since(cx.now());
-        cx.clock().sleep(wait).await;
-        ask(probe, cx).await.record(sink);
+        let is_slot = wait(due, bell, rests_until, cx).await;
+        let until = if is_slot { slot + interval } else { due };
+        // Who rang until now is answered by this asking.
+        first_of(bell.notified(), ready(())).await;
+        rests_until = cx.now() + LEAST_REST;
+        let reading = ask_until_sure(probe, cx, &mut retry_rng, until).await;
+        if probe.tier() == HealthTier::Shallow {
+            look_deeper(&reading, cx, trigger);
+        }
+        reading.record(sink);
+        if !is_slot && due > cx.now() {
+            continue;
+        }
         slot = slot + interval;
         let now = cx.now();
         if slot < now || slot.since(now) > interval * 2 {
@@ -143,212 +178,54 @@ async fn follow(probe: &dyn Probe, cx: &Context, sink: &dyn SignalSink) {
             let late = Duration::from_nanos(u64::try_from(late).unwrap_or(u64::MAX));
             slot = now + interval.saturating_sub(late);
         }
+        due = slot + rng.jitter(interval / 10);
+    }
+}
+
+/// Waits for `due`, or for the bell and the end of the rest if that is earlier. Says whether it is
+/// due.
+async fn wait(due: Timestamp, bell: &Notify, rests_until: Timestamp, cx: &Context) -> bool {
+    let is_due = {
+        let (due, rung) = (cx.clock().sleep(due.since(cx.now())), bell.notified());
+        first_of(due, rung).await
+    };
+    // A clock that was set back must not make the rest longer.
+    let rest = rests_until.since(cx.now()).min(LEAST_REST);
+    if is_due || cx.now() + rest >= due {
+        cx.clock().sleep(due.since(cx.now())).await;
+        return true;
+    }
+    cx.clock().sleep(rest).await;
+    false
+}
+
+/// Asks the deep checks of what failed, and of what it depends on.
+fn look_deeper(reading: &Reading, cx: &Context, trigger: &ProbeTrigger) {
+    let failed = reading.reports().filter(|report| !report.is_up());
+    let failed: BTreeSet<_> = failed.map(|report| &report.target).collect();
+    for target in failed {
+        trigger.ask_around(target, HealthTier::Deep, cx.topology());
     }
 }
 
 /// FNV-1a: the same name draws the same jitter in every run.
-fn stream_of(name: &str) -> u64 {
+pub(crate) fn stream_of(name: &str) -> u64 {
     name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
 }
 
-/// Runs `future`; a panic in it becomes its message.
-async fn no_panic<F: Future>(future: F) -> Result<F::Output, String> {
-    let mut future = Box::pin(future);
-    poll_fn(
-        move |cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-            Ok(polled) => polled.map(Ok),
-            Err(payload) => Poll::Ready(Err(payload
-                .downcast_ref::<&str>()
-                .map(|text| (*text).to_owned())
-                .or_else(|| payload.downcast_ref::<String>().cloned())
-                .unwrap_or_else(|| "a payload that is not text".to_owned()))),
-        },
-    )
-    .await
-}
-
-/// Completes with the first of both, which is dropped with the other.
-async fn first_of(a: impl Future<Output = ()>, b: impl Future<Output = ()>) {
+/// Completes with the first of both, which is dropped with the other, and says whether that is `a`.
+async fn first_of(a: impl Future<Output = ()>, b: impl Future<Output = ()>) -> bool {
     let (mut a, mut b) = (pin!(a), pin!(b));
     poll_fn(|cx| {
         if a.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(());
+            return Poll::Ready(true);
         }
-        b.as_mut().poll(cx)
+        b.as_mut().poll(cx).map(|()| false)
     })
-    .await;
+    .await
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-
-    use async_trait::async_trait;
-    use homeostasis_core::signal::{HealthReport, HealthState, Signal, VecSink};
-    use homeostasis_core::{ManualClock, Target, Timestamp};
-
-    use super::*;
-
-    /// What a probe of these tests does when it is asked.
-    #[derive(Debug, Clone, Copy)]
-    enum Does {
-        Answer,
-        Hang,
-        Panic,
-        /// Answer after so many seconds.
-        Dawdle(u64),
-    }
-
-    #[derive(Debug)]
-    struct Scripted {
-        name: &'static str,
-        target: Target,
-        does: Does,
-        asked: Arc<Mutex<Vec<Timestamp>>>,
-    }
-
-    impl Scripted {
-        fn new(name: &'static str, does: Does) -> Self {
-            Self {
-                name,
-                target: Target::service("shop").unwrap(),
-                does,
-                asked: Arc::default(),
-            }
-        }
-    }
-
-    #[async_trait]
-    impl Probe for Scripted {
-        fn name(&self) -> &str {
-            self.name
-        }
-
-        fn target(&self) -> Option<&Target> {
-            Some(&self.target)
-        }
-
-        async fn probe(&self, cx: &Context) -> Reading {
-            self.asked.lock().unwrap().push(cx.now());
-            match self.does {
-                Does::Answer => {}
-                Does::Hang => std::future::pending().await,
-                Does::Panic => panic!("no such thing"),
-                Does::Dawdle(secs) => cx.clock().sleep(Duration::from_secs(secs)).await,
-            }
-            let report = HealthReport::new(
-                cx.now(),
-                self.target.clone(),
-                self.name,
-                HealthState::Healthy,
-            );
-            Reading::default().reporting(report)
-        }
-
-        fn timeout(&self) -> Duration {
-            match self.does {
-                Does::Dawdle(secs) => Duration::from_secs(secs + 1),
-                _ => Duration::from_secs(5),
-            }
-        }
-    }
-
-    /// Runs the probes for `secs` simulated seconds; gives the reports.
-    async fn run(probes: Vec<Scripted>, secs: u64, seed: u64) -> Vec<HealthReport> {
-        let clock = ManualClock::new(Timestamp::EPOCH);
-        let cx = Context::new(Arc::new(clock.clone()), seed);
-        let sink = Arc::new(VecSink::default());
-        let schedule = probes.into_iter().fold(
-            ProbeSchedule::new(Arc::clone(&sink) as Arc<dyn SignalSink>),
-            ProbeSchedule::with,
-        );
-        let drive = async {
-            for _ in 0..secs * 20 {
-                clock.advance(Duration::from_millis(50));
-                tokio::task::yield_now().await;
-            }
-            cx.cancellation().cancel();
-        };
-        tokio::join!(schedule.run(&cx), drive);
-        sink.take()
-            .into_iter()
-            .map(|signal| match signal {
-                Signal::Health(report) => report,
-                other => panic!("{other:?}"),
-            })
-            .collect()
-    }
-
-    #[tokio::test]
-    async fn probes_that_hang_or_panic_are_named_and_delay_no_other() {
-        let probes = vec![
-            Scripted::new("hangs", Does::Hang),
-            Scripted::new("panics", Does::Panic),
-            Scripted::new("answers", Does::Answer),
-        ];
-        let reports = run(probes, 100, 1).await;
-        let of = |name: &str| -> Vec<&HealthReport> {
-            reports
-                .iter()
-                .filter(|report| report.check == name)
-                .collect()
-        };
-        for name in ["hangs", "panics", "answers"] {
-            assert!(
-                (9..=11).contains(&of(name).len()),
-                "{name}: {}",
-                of(name).len()
-            );
-        }
-        assert!(
-            of("answers")
-                .iter()
-                .all(|r| r.state == HealthState::Healthy)
-        );
-        assert!(
-            of("hangs")
-                .iter()
-                .all(|r| !r.is_up() && r.detail.contains("within 5s"))
-        );
-        assert!(
-            of("panics")
-                .iter()
-                .all(|r| !r.is_up() && r.detail.contains("no such thing"))
-        );
-    }
-
-    #[tokio::test]
-    async fn a_probe_slower_than_its_interval_never_overlaps_itself() {
-        let slow = Scripted::new("slow", Does::Dawdle(25));
-        let asked = Arc::clone(&slow.asked);
-        run(vec![slow], 200, 2).await;
-        let asked = asked.lock().unwrap().clone();
-        assert!((6..=8).contains(&asked.len()), "{asked:?}");
-        assert!(
-            asked
-                .windows(2)
-                .all(|pair| pair[1].since(pair[0]) >= Duration::from_secs(25))
-        );
-    }
-
-    #[tokio::test]
-    async fn slots_do_not_drift_and_jitter_is_seeded() {
-        let ask_all = async |seed| {
-            let probe = Scripted::new("steady", Does::Answer);
-            let asked = Arc::clone(&probe.asked);
-            run(vec![probe], 1000, seed).await;
-            let asked = asked.lock().unwrap();
-            asked.clone()
-        };
-        let times = ask_all(3).await;
-        assert_eq!(times.len(), 100);
-        for (n, at) in times.iter().enumerate() {
-            let slot = n as f64 * 10.0;
-            assert!((slot..slot + 2.1).contains(&at.as_secs_f64()), "{n}: {at}");
-        }
-        assert_eq!(times, ask_all(3).await);
-        assert_ne!(times, ask_all(4).await);
-    }
-}
+mod tests;

@@ -1,0 +1,366 @@
+//! Real programs that tests talk to: finding, starting, stopping them.
+//!
+//! A machine may lack the program. Then the test says so by name and passes, unless
+//! `HOMEOSTASIS_REQUIRE_ENGINES=1` is set (CI sets it): then it fails.
+//!
+//! Everything here panics with a sentence when the machine does not play along: it is for tests.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+/// How often a condition is looked at.
+const POLL: Duration = Duration::from_millis(10);
+
+/// The program called `name`: on the `PATH`, or else in the first of `places` that has it.
+///
+/// A component `*` in a place stands for any folder, the last in order first:
+/// `/usr/lib/postgresql/*/bin`. `None` was told as `SKIPPED <test>: <name> is not installed` on
+/// standard error; the test's name is that of its thread.
+///
+/// # Panics
+/// The program is missing and `HOMEOSTASIS_REQUIRE_ENGINES` is `1`.
+///
+/// # Examples
+/// ```
+/// use homeostasis::core::testing::engine;
+/// let Some(shell) = engine::find("sh", &["/bin"]) else { return };
+/// assert!(shell.is_absolute());
+/// ```
+pub fn find(name: &str, places: &[&str]) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path)
+        .filter(|folder| folder.is_absolute())
+        .chain(places.iter().flat_map(|place| expand(Path::new(place))))
+        .map(|folder| folder.join(name))
+        .find(|program| program.is_file());
+    if found.is_none() {
+        missing(&format!("{name} is not installed"));
+    }
+    found
+}
+
+/// Tells that this test is skipped because of `what` (`module opentelemetry is not installed`).
+///
+/// # Panics
+/// `HOMEOSTASIS_REQUIRE_ENGINES` is `1`.
+#[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
+pub fn missing(what: &str) {
+    let current = thread::current();
+    let test = current.name().unwrap_or("a test");
+    let required = std::env::var_os("HOMEOSTASIS_REQUIRE_ENGINES");
+    assert!(
+        required.as_deref() != Some(OsStr::new("1")),
+        "{test}: {what}, and HOMEOSTASIS_REQUIRE_ENGINES=1 requires it"
+    );
+    eprintln!("SKIPPED {test}: {what}");
+}
+
+/// The folders that `place` names, the last in order first where it has a `*`.
+fn expand(place: &Path) -> Vec<PathBuf> {
+    let mut folders = vec![PathBuf::new()];
+    for component in place.components() {
+        if component.as_os_str() != "*" {
+            for folder in &mut folders {
+                folder.push(component);
+            }
+            continue;
+        }
+        folders = folders
+            .iter()
+            .filter_map(|folder| fs::read_dir(folder).ok())
+            .flatten()
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.is_dir())
+            .collect();
+        folders.sort_by(|a, b| b.cmp(a));
+    }
+    folders
+}
+
+/// A port of the loopback that was free a moment ago.
+///
+/// # Panics
+/// The machine has none.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("a bound port").port()
+}
+
+/// A new empty folder that is removed with everything in it when this is dropped.
+#[derive(Debug)]
+pub struct Scratch {
+    path: PathBuf,
+}
+
+impl Scratch {
+    /// A folder in the system's folder for temporary files.
+    ///
+    /// # Panics
+    /// It cannot be made.
+    pub fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        loop {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let name = format!("homeostasis-{}-{number}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            match fs::create_dir(&path) {
+                Ok(()) => return Self { path },
+                // Left behind by a killed process that had our number.
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => panic!("{}: {error}", path.display()),
+            }
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// A running program and everything it started; killed when this is dropped.
+///
+/// It leads a process group of its own, so its children are stopped and killed with it. What it
+/// prints goes to a file and into the message of [`Engine::wait_until`] when that fails.
+///
+/// # Examples
+/// ```
+/// use std::process::Command;
+/// use std::time::Duration;
+/// use homeostasis::core::testing::engine::{self, Engine, Scratch};
+///
+/// let Some(shell) = engine::find("sh", &["/bin"]) else { return };
+/// let scratch = Scratch::new();
+/// let made = scratch.path().join("made");
+/// let mut command = Command::new(shell);
+/// command.args(["-c", "touch \"$0\"; sleep 600"]).arg(&made);
+/// let mut engine = Engine::start(command);
+/// engine.wait_until("the file", Duration::from_secs(30), || made.exists());
+/// ```
+pub struct Engine {
+    name: String,
+    child: Child,
+    killed: bool,
+    scratch: Scratch,
+}
+
+impl Engine {
+    /// Starts `command`; its standard input is empty.
+    ///
+    /// # Panics
+    /// It cannot be started.
+    pub fn start(mut command: Command) -> Self {
+        let scratch = Scratch::new();
+        let name = command.get_program().to_string_lossy().into_owned();
+        let log = File::create(scratch.path().join("log")).expect("a file for its output");
+        let same = log.try_clone().expect("a second handle");
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(same)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        Self {
+            name,
+            child,
+            killed: false,
+            scratch,
+        }
+    }
+
+    /// The id of its first process, which is also that of its group.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it printed so far.
+    pub fn output(&self) -> String {
+        let bytes = fs::read(self.scratch.path().join("log")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Waits until `ready`, which `what` names.
+    ///
+    /// # Panics
+    /// It is not ready within `limit`, or its first process ended before; the message has its output.
+    pub fn wait_until(&mut self, what: &str, limit: Duration, mut ready: impl FnMut() -> bool) {
+        let mut left = limit;
+        while !ready() {
+            let ended = self.child.try_wait().expect("its state");
+            let late = left.is_zero().then(|| format!("within {limit:?}"));
+            if let Some(why) = ended.map(|status| format!("but {status}")).or(late) {
+                panic!(
+                    "{}: no {what} {why}; it printed:\n{}",
+                    self.name,
+                    self.output()
+                );
+            }
+            thread::sleep(POLL);
+            left = left.saturating_sub(POLL);
+        }
+    }
+
+    /// Waits until something accepts connections on `port` of the loopback.
+    ///
+    /// # Panics
+    /// As [`Engine::wait_until`].
+    pub fn wait_for_port(&mut self, port: u16, limit: Duration) {
+        self.wait_until(&format!("listener on port {port}"), limit, || {
+            TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
+        });
+    }
+
+    /// Stops the whole group where it stands (`SIGSTOP`): its sockets stay open and silent.
+    pub fn pause(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets it go on (`SIGCONT`).
+    pub fn resume(&self) {
+        self.signal("CONT");
+    }
+
+    /// Sends the whole group the signal of this name (`TERM`).
+    ///
+    /// # Panics
+    /// There is no such signal or no such group any more.
+    pub fn signal(&self, name: &str) {
+        assert!(self.send(name), "{}: signal {name} was not sent", self.name);
+    }
+
+    /// Kills the group and waits for its first process; repeating it changes nothing.
+    pub fn kill(&mut self) {
+        // Also when the first process has ended: its children may not have. Once only, because an
+        // empty group's id may become another's.
+        if !std::mem::replace(&mut self.killed, true) {
+            self.send("KILL");
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+
+    /// Through the shell: the standard library can signal no group.
+    #[expect(clippy::disallowed_methods, reason = "test support runs real programs")]
+    fn send(&self, signal: &str) -> bool {
+        let script = format!("kill -s {signal} -- -{}", self.child.id());
+        Command::new("/bin/sh")
+            .args(["-c", &script])
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("name", &self.name)
+            .field("id", &self.child.id())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[expect(clippy::disallowed_methods, reason = "test support runs real programs")]
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    fn state_of(id: &str) -> Option<String> {
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+        let (_, rest) = stat.rsplit_once(") ")?;
+        Some(rest[..1].to_owned())
+    }
+
+    #[test]
+    fn programs_are_found_on_the_path_and_in_places_with_a_star() {
+        assert!(find("sh", &[]).is_some());
+        let scratch = Scratch::new();
+        for version in ["14", "15"] {
+            let bin = scratch.path().join(version).join("bin");
+            fs::create_dir_all(&bin).unwrap();
+            fs::write(bin.join("no-such-engine-elsewhere"), "").unwrap();
+        }
+        let place = format!("{}/*/bin", scratch.path().display());
+        let found = find("no-such-engine-elsewhere", &["/nowhere/*/bin", &place]);
+        assert_eq!(
+            found.unwrap(),
+            scratch.path().join("15/bin/no-such-engine-elsewhere")
+        );
+    }
+
+    #[test]
+    fn a_scratch_folder_goes_with_its_content() {
+        let (a, b) = (Scratch::new(), Scratch::new());
+        assert_ne!(a.path(), b.path());
+        fs::write(a.path().join("x"), "x").unwrap();
+        let path = a.path().to_owned();
+        drop(a);
+        assert!(!path.exists() && b.path().is_dir());
+    }
+
+    #[test]
+    fn children_are_paused_and_killed_with_their_engine() {
+        let mut engine = Engine::start(shell("sleep 600 & echo $!; wait"));
+        let limit = Duration::from_secs(30);
+        let log = engine.scratch.path().join("log");
+        engine.wait_until("child", limit, || {
+            fs::read_to_string(&log).is_ok_and(|text| text.ends_with('\n'))
+        });
+        let child = engine.output().trim().to_owned();
+        engine.pause();
+        engine.wait_until("pause", limit, || state_of(&child).as_deref() == Some("T"));
+        engine.resume();
+        engine.wait_until("sleep", limit, || state_of(&child).as_deref() == Some("S"));
+        engine.kill();
+        engine.kill();
+        // Gone, or a zombie that nobody waits for in a container without init.
+        let gone = || state_of(&child).is_none_or(|state| state == "Z" || state == "X");
+        for _ in 0..3000 {
+            if gone() {
+                return;
+            }
+            thread::sleep(POLL);
+        }
+        panic!("the child outlived its engine");
+    }
+
+    #[test]
+    #[should_panic(expected = "no socket but exit status: 3; it printed:\nout of luck")]
+    fn an_engine_that_ends_early_is_told_with_its_output() {
+        let mut engine = Engine::start(shell("echo out of luck; exit 3"));
+        engine.wait_until("socket", Duration::from_secs(30), || false);
+    }
+}
