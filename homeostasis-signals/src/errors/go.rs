@@ -34,7 +34,13 @@ pub(super) fn parse(lines: &[&str], project: &Project) -> Option<ErrorEvent> {
             None => break,
         }
     }
-    frames(lines.get(body.unwrap_or(0)..)?, project, &mut tree);
+    // The stack of the runtime itself comes before that of the goroutine.
+    let goroutine = lines.iter().position(|line| line.starts_with("goroutine "));
+    frames(
+        lines.get(goroutine.or(body).unwrap_or(0)..)?,
+        project,
+        &mut tree,
+    );
     Some(tree.into_event())
 }
 
@@ -60,9 +66,13 @@ fn read_panics<'t>(lines: &[&'t str], panics: &mut Vec<(&'t str, String)>) {
     }
     for (_, message) in panics {
         let text = message.trim_end();
-        let bare = ["[recovered]", "[recovered, repanicked]", "[recovered, goexit]"]
-            .iter()
-            .find_map(|mark| text.strip_suffix(mark));
+        let bare = [
+            "[recovered]",
+            "[recovered, repanicked]",
+            "[recovered, goexit]",
+        ]
+        .iter()
+        .find_map(|mark| text.strip_suffix(mark));
         message.truncate(bare.unwrap_or(text).trim_end().len());
     }
 }
