@@ -19,6 +19,7 @@ mod journal;
 mod lease;
 mod recorder;
 mod recover;
+mod retain;
 mod sense;
 mod settings;
 mod shared;
@@ -49,6 +50,7 @@ pub use settings::EngineSettings;
 pub(crate) use flood::Flood;
 pub(crate) use intake::Intake;
 pub(crate) use journal::{JournalError, JournalPorts, describe};
+pub(crate) use retain::Keeping;
 pub(crate) use shared::{Controls, Shared, Stages};
 pub(crate) use window::{Window, WindowLimits};
 
@@ -90,6 +92,7 @@ impl Homeostasis {
     pub(crate) async fn launch(
         shared: Arc<Shared>,
         detectors: Vec<Box<dyn Detector>>,
+        keeping: Keeping,
     ) -> Result<Self, JournalError> {
         let recovered = recover::recover(&shared).await?;
         for (id, reason) in &recovered.unreadable {
@@ -98,6 +101,9 @@ impl Homeostasis {
         shared
             .tasks
             .spawn(sense::run(Arc::clone(&shared), detectors));
+        shared
+            .tasks
+            .spawn(retain::run(Arc::clone(&shared), keeping));
         Ok(Self {
             shared,
             recovered: Arc::new(recovered),

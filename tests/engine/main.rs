@@ -12,6 +12,7 @@ mod leases;
 mod limits;
 mod plugins;
 mod recovery;
+mod retention;
 mod shutdown;
 mod staleness;
 mod world;
