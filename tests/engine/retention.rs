@@ -12,7 +12,7 @@ use homeostasis::core::record::{EventKind, HealEvent, Resolution, SCHEMA_VERSION
 use homeostasis::core::testing::store::{CrashPoint, CrashStore};
 use homeostasis::core::{IncidentId, ManualClock, NodeId, Timestamp, async_trait};
 use homeostasis::store::{FileArchive, RedbStore};
-use homeostasis::{Homeostasis, SimulatedClock};
+use homeostasis::{EngineSettings, Homeostasis, SimulatedClock};
 
 use crate::world::{START, pass};
 
@@ -101,12 +101,20 @@ fn most(max_incidents: u64) -> Retention {
     }
 }
 
+/// Hours pass here: looking at signals ten times a second would only cost time.
+fn unhurried() -> EngineSettings {
+    let mut settings = EngineSettings::default();
+    settings.tick = Duration::from_secs(30);
+    settings
+}
+
 async fn start(
     store: Arc<dyn Store>,
     retention: Retention,
     archive: &Arc<MemoryArchive>,
 ) -> Homeostasis {
     Homeostasis::empty()
+        .settings(unhurried())
         .clock(Arc::new(SimulatedClock::starting_at(START)))
         .store(store)
         .retention(retention)

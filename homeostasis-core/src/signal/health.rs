@@ -8,6 +8,7 @@ use crate::target::Target;
 use crate::time::Timestamp;
 
 /// How well something is.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HealthState {
@@ -22,6 +23,7 @@ pub enum HealthState {
 }
 
 /// How deep a check looks: what it may cost, how often it is asked, and what its failure means.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize,
 )]
@@ -37,6 +39,7 @@ pub enum HealthTier {
 }
 
 /// What one probe found at one time.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct HealthReport {

@@ -13,6 +13,7 @@ mod log;
 mod series;
 mod sink;
 mod span;
+mod wire;
 
 pub use batch::{Interest, Signal, SignalBatch};
 pub use change::{Change, ChangeKind};
@@ -23,3 +24,7 @@ pub use log::{Level, LogRecord};
 pub use series::{Labels, Sample, SeriesCatalog, SeriesId, SeriesKey, SeriesLimits};
 pub use sink::{SignalSink, VecSink};
 pub use span::{SpanRecord, SpanStatus};
+#[cfg(feature = "schema")]
+#[cfg_attr(docsrs, doc(cfg(feature = "schema")))]
+pub use wire::signal_schema;
+pub use wire::{WireChange, WireSample, WireSignal};

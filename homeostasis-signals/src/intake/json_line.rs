@@ -1,6 +1,8 @@
 //! Reads one line of a JSON log as a log record or a change.
 
-use homeostasis_core::signal::{Change, ChangeKind, Fields, Level, LogRecord, Signal};
+use homeostasis_core::signal::{
+    Change, ChangeKind, Fields, Level, LogRecord, SeriesCatalog, Signal, WireSignal,
+};
 use homeostasis_core::{Target, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -54,6 +56,9 @@ impl Default for JsonLinesConfig {
 ///   is a [`Change`]; its summary is `summary`, or the message, or `v1 -> v2` from `previous` and
 ///   `version`. The target may then also stand as `service` or `service/instance` in `target`.
 ///
+/// - A line that is a [`WireSignal`] to the letter is read as that, see
+///   [`read_with`](Self::read_with).
+///
 /// # Examples
 /// ```
 /// use homeostasis::core::signal::Signal;
@@ -81,12 +86,30 @@ impl JsonLines {
     /// The signal of one line that was read at `now`; `None` for a blank line, or for one that is
     /// not a JSON object if such lines are not kept.
     pub fn read(&self, line: &str, now: Timestamp) -> Option<Signal> {
+        self.read_object(line, now, |object| self.object(object, now))
+    }
+
+    /// The same, but a line that is a [`WireSignal`] (it has a `kind` and a time `at`, and nothing it
+    /// needs is missing) is that signal; series of samples are interned in `catalog`.
+    pub fn read_with(&self, line: &str, now: Timestamp, catalog: &SeriesCatalog) -> Option<Signal> {
+        self.read_object(line, now, |object| match wire(&object) {
+            Some(signal) => signal.into_signal(catalog),
+            None => self.object(object, now),
+        })
+    }
+
+    fn read_object(
+        &self,
+        line: &str,
+        now: Timestamp,
+        read: impl FnOnce(Map<String, Value>) -> Signal,
+    ) -> Option<Signal> {
         let line = line.trim();
         if line.is_empty() {
             return None;
         }
         match parse_object(line) {
-            Some(object) => Some(self.object(object, now)),
+            Some(object) => Some(read(object)),
             None => self.plain(line, now).map(Signal::Log),
         }
     }
@@ -178,6 +201,15 @@ fn parse_object(line: &str) -> Option<Map<String, Value>> {
         return None;
     }
     serde_json::from_str(line).ok()
+}
+
+/// The signal that `object` is to the letter. Other programs' logs have kinds too, but hardly an
+/// `at` with all the rest.
+fn wire(object: &Map<String, Value>) -> Option<WireSignal> {
+    if !object.contains_key("kind") || !object.contains_key("at") {
+        return None;
+    }
+    WireSignal::deserialize(object).ok()
 }
 
 /// Takes the first of `names` that `read` understands out of the object.
@@ -335,6 +367,31 @@ mod tests {
             lines.read(flag, Timestamp::EPOCH),
             Some(Signal::Change(change)) if change.target.to_string() == "shop/1" && change.summary == "flag"
         ));
+    }
+
+    #[test]
+    fn wire_lines_are_signals_to_the_letter_and_other_lines_stay_what_they_were() {
+        let lines = JsonLines::default();
+        let catalog = SeriesCatalog::default();
+        let read = |line: &str| lines.read_with(line, Timestamp::EPOCH, &catalog).unwrap();
+        let sample = r#"{"kind":"sample","metric":"up","at":"2026-11-22T01:00:00Z","value":"NaN"}"#;
+        let Signal::Sample(read_sample) = read(sample) else {
+            panic!("no sample");
+        };
+        assert!(read_sample.value.is_nan());
+        assert_eq!(catalog.key(read_sample.series).unwrap().metric, "up");
+        let deploy = r#"{"kind":"deploy","at":"2026-11-22T01:00:00Z","target":"shop/1","summary":"v1 -> v2"}"#;
+        assert!(
+            matches!(read(deploy), Signal::Change(change) if change.at > Timestamp::EPOCH && change.summary == "v1 -> v2")
+        );
+        for other in [
+            r#"{"kind":"sample","at":"2026-11-22T01:00:00Z","value":1}"#,
+            r#"{"kind":"deploy","at":"port 4","service":"shop","version":"v2"}"#,
+            r#"{"kind":"log","msg":"m","at":"door"}"#,
+            r#"{"kind":7,"at":[]}"#,
+        ] {
+            assert_eq!(Some(read(other)), lines.read(other, Timestamp::EPOCH));
+        }
     }
 
     proptest! {
