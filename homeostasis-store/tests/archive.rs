@@ -91,7 +91,7 @@ async fn a_torn_end_is_named_the_rest_is_read_and_the_next_append_cuts_it_off() 
         incident(2, NOVEMBER, &["b"]),
         incident(3, NOVEMBER, &["c"]),
     );
-    archive.append(&[a.clone()]).await.unwrap();
+    archive.append(std::slice::from_ref(&a)).await.unwrap();
     let whole = fs::metadata(november(&archive)).unwrap().len();
     archive.append(&[b]).await.unwrap();
     let all = fs::metadata(november(&archive)).unwrap().len();
@@ -99,7 +99,7 @@ async fn a_torn_end_is_named_the_rest_is_read_and_the_next_append_cuts_it_off() 
         let now = fs::metadata(november(&archive)).unwrap().len();
         cut(&november(&archive), now - left);
         let (incidents, problems) = read(&archive);
-        assert_eq!(incidents, [a.clone()]);
+        assert_eq!(incidents, std::slice::from_ref(&a));
         assert!(
             matches!(&problems[..], [ArchiveError::Damaged { offset, bytes, is_torn: true, .. }]
                 if *offset == whole && *bytes == left - whole),
@@ -108,7 +108,7 @@ async fn a_torn_end_is_named_the_rest_is_read_and_the_next_append_cuts_it_off() 
     }
     // The next process appends.
     let next = FileArchive::open(archive.folder()).unwrap();
-    next.append(&[c.clone()]).await.unwrap();
+    next.append(std::slice::from_ref(&c)).await.unwrap();
     let (incidents, problems) = read(&next);
     assert_eq!(incidents, [a, c]);
     assert!(problems.is_empty(), "{problems:?}");
@@ -175,7 +175,7 @@ async fn lines_that_are_no_events_are_named_and_cost_their_incident() {
 async fn two_versions_of_an_incident_are_a_conflict() {
     let (_folder, archive) = archive();
     let (one, other) = (incident(1, NOVEMBER, &["a"]), incident(1, NOVEMBER, &["b"]));
-    archive.append(&[one.clone()]).await.unwrap();
+    archive.append(std::slice::from_ref(&one)).await.unwrap();
     archive.append(&[other]).await.unwrap();
     let (incidents, problems) = read(&archive);
     assert_eq!(incidents, [one]);

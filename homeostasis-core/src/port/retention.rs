@@ -130,8 +130,8 @@ mod tests {
         assert_eq!(aged(30).due(&all, now), &all[..0]);
         assert_eq!(aged(29).due(&all, now), &all[..1]);
         let few = |max_incidents, max_bytes| Retention {
-            max_incidents,
             max_bytes,
+            max_incidents,
             ..Retention::default()
         };
         assert_eq!(few(Some(1), None).due(&all, now), &all[..2]);
