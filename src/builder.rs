@@ -4,8 +4,8 @@ use std::sync::{Arc, RwLock};
 
 use homeostasis_core::policy::Policy;
 use homeostasis_core::port::{
-    Approvals, Coordinator, Enricher, LocalCoordinator, MemoryStore, NoApprovals, NoNotifier,
-    Notifier, Redactor, Store,
+    Approvals, Archive, Coordinator, Enricher, LocalCoordinator, MemoryStore, NoApprovals,
+    NoNotifier, Notifier, Redactor, Retention, Store,
 };
 use homeostasis_core::signal::{SeriesCatalog, SeriesLimits};
 use homeostasis_core::stage::{Analyzer, Detector, Fuser, Remediator, StrongestFinding, Verifier};
@@ -15,8 +15,8 @@ use homeostasis_core::{
 
 use crate::clock::SystemClock;
 use crate::engine::{
-    Controls, EngineSettings, Flood, GuardedRedactor, Homeostasis, Intake, JournalPorts, Shared,
-    Stages, Window, WindowLimits, describe, event_channel,
+    Controls, EngineSettings, Flood, GuardedRedactor, Homeostasis, Intake, JournalPorts, Keeping,
+    Shared, Stages, Window, WindowLimits, describe, event_channel,
 };
 use crate::furnished::Parts;
 
@@ -59,6 +59,7 @@ pub struct Builder {
     pub(crate) fuser: Arc<dyn Fuser>,
     pub(crate) remediators: Vec<Arc<dyn Remediator>>,
     pub(crate) verifiers: Vec<Arc<dyn Verifier>>,
+    pub(crate) keeping: Keeping,
     pub(crate) parts: Parts,
 }
 
@@ -86,6 +87,7 @@ impl Homeostasis {
             fuser: Arc::new(StrongestFinding),
             remediators: Vec::new(),
             verifiers: Vec::new(),
+            keeping: Keeping::default(),
             parts: Parts::default(),
         }
     }
@@ -155,6 +157,19 @@ impl Builder {
     /// The journal; in memory unless told otherwise, which survives no restart.
     pub fn store(mut self, store: Arc<dyn Store>) -> Self {
         self.store = Some(store);
+        self
+    }
+
+    /// How many closed incidents the journal keeps, and how long; 30 days unless told otherwise.
+    /// What is too much is removed once an hour.
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.keeping.retention = retention;
+        self
+    }
+
+    /// Where closed incidents go before the journal forgets them; nowhere unless told otherwise.
+    pub fn archive(mut self, archive: impl Archive + 'static) -> Self {
+        self.keeping.archive = Some(Arc::new(archive));
         self
     }
 
@@ -309,7 +324,7 @@ impl Builder {
             (Arc::new(intake), Arc::new(window), self.enrichers),
             self.seed,
         );
-        Homeostasis::launch(Arc::new(shared), self.detectors)
+        Homeostasis::launch(Arc::new(shared), self.detectors, self.keeping)
             .await
             .map_err(|error| StartError::Recovery(describe(&error)))
     }

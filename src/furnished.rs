@@ -25,6 +25,7 @@ pub(crate) struct Parts {
     )]
     pub(crate) is_furnished: bool,
     pub(crate) store: Option<PathBuf>,
+    pub(crate) archive: Option<PathBuf>,
     pub(crate) conditions: Vec<ConditionRule>,
     pub(crate) rules: Vec<PathBuf>,
     pub(crate) playbook_paths: Vec<PathBuf>,
@@ -88,6 +89,8 @@ impl Builder {
             self.topology.insert(name, facts.clone());
         }
         self.parts.store = config.store;
+        self.parts.archive = config.archive;
+        self.keeping.retention = config.retention;
         self.parts.conditions.extend(config.conditions);
         self.parts.rules.extend(config.rules);
         #[cfg(feature = "signals")]
@@ -138,6 +141,7 @@ impl Builder {
         let mut violations = std::mem::take(&mut self.parts.violations);
         self = self.assemble_redactor(&mut violations);
         self = self.assemble_store(&mut violations);
+        self = self.assemble_archive(&mut violations);
         self = self.assemble_rules(&mut violations);
         self = self.assemble_playbooks(&mut violations);
         self = self.assemble_conditions(&mut violations);
@@ -187,6 +191,37 @@ impl Builder {
     fn assemble_store(self, violations: &mut Violations) -> Self {
         if let Some(path) = &self.parts.store {
             violations.push(missing("store", &path.display().to_string(), "store"));
+        }
+        self
+    }
+
+    #[cfg(feature = "archive")]
+    fn assemble_archive(mut self, violations: &mut Violations) -> Self {
+        let Some(folder) = self
+            .parts
+            .archive
+            .take()
+            .filter(|_| self.keeping.archive.is_none())
+        else {
+            return self;
+        };
+        match homeostasis_store::FileArchive::open(&folder) {
+            Ok(archive) => self.archive(archive),
+            Err(error) => {
+                let error = crate::engine::describe(&error);
+                let expected = format!("a folder for the archive ({error})");
+                let folder = folder.display().to_string();
+                violations.push(Violation::new("store.archive", folder, expected));
+                self
+            }
+        }
+    }
+
+    #[cfg(not(feature = "archive"))]
+    fn assemble_archive(self, violations: &mut Violations) -> Self {
+        if let Some(folder) = &self.parts.archive {
+            let folder = folder.display().to_string();
+            violations.push(missing("store.archive", &folder, "archive"));
         }
         self
     }
@@ -339,6 +374,7 @@ fn memory_growth(
 }
 
 #[cfg(not(all(
+    feature = "archive",
     feature = "store",
     feature = "rca",
     feature = "remediate",

@@ -20,6 +20,7 @@ mod lease;
 mod recorder;
 mod recover;
 mod refine;
+mod retain;
 mod sense;
 mod settings;
 mod shared;
@@ -51,6 +52,7 @@ pub(crate) use flood::Flood;
 pub(crate) use intake::Intake;
 pub(crate) use journal::{JournalError, JournalPorts, describe};
 pub(crate) use refine::GuardedRedactor;
+pub(crate) use retain::Keeping;
 pub(crate) use shared::{Controls, Shared, Stages};
 pub(crate) use window::{Window, WindowLimits};
 
@@ -94,6 +96,7 @@ impl Homeostasis {
     pub(crate) async fn launch(
         shared: Arc<Shared>,
         detectors: Vec<Box<dyn Detector>>,
+        keeping: Keeping,
     ) -> Result<Self, JournalError> {
         let recovered = recover::recover(&shared).await?;
         for (id, reason) in &recovered.unreadable {
@@ -112,6 +115,9 @@ impl Homeostasis {
         shared
             .tasks
             .spawn(sense::run(Arc::clone(&shared), detectors));
+        shared
+            .tasks
+            .spawn(retain::run(Arc::clone(&shared), keeping));
         Ok(Self {
             shared,
             recovered: Arc::new(recovered),

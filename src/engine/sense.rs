@@ -27,14 +27,11 @@ const LONGEST_REST: Duration = Duration::from_secs(300);
 /// Misdeeds this recent are named in a new incident.
 const BLAME_WINDOW: Duration = Duration::from_secs(600);
 
-/// How often old incidents are forgotten.
-const PRUNE_INTERVAL: Duration = Duration::from_secs(3600);
-
 /// A heal that panics is begun again this often.
 const MAX_LIVES: u32 = 3;
 
 /// Occurrences of a fingerprint are counted over this long.
-const HISTORY_WINDOW: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const HISTORY_WINDOW: Duration = Duration::from_secs(24 * 3600);
 
 /// One detector on a task of its own.
 #[derive(Debug)]
@@ -61,7 +58,6 @@ pub(crate) async fn run(shared: Arc<Shared>, detectors: Vec<Box<dyn Detector>>) 
         .into_iter()
         .map(|detector| Worker::start(&shared, detector))
         .collect();
-    let mut pruned_at = shared.now();
     loop {
         let now = shared.now();
         let mut batch = shared.intake.take(now);
@@ -90,7 +86,6 @@ pub(crate) async fn run(shared: Arc<Shared>, detectors: Vec<Box<dyn Detector>>) 
                 take_in(&shared, anomaly).await;
             }
         }
-        prune(&shared, &mut pruned_at).await;
         // A queue that fills faster than it is emptied is emptied without a pause.
         let busy = shared.intake.depth() > shared.settings.sample_queue / 2;
         let pause = if busy {
@@ -361,24 +356,6 @@ async fn settle_doubts(shared: &Arc<Shared>) {
             Err(JournalError::Unknown(_)) => {}
             Err(_) => shared.doubtful().push(id),
         }
-    }
-}
-
-/// Forgets what is older than the retention, now and then.
-async fn prune(shared: &Shared, last: &mut Timestamp) {
-    let now = shared.now();
-    if now.since(*last) < PRUNE_INTERVAL {
-        return;
-    }
-    *last = now;
-    if let Err(error) = shared
-        .journal
-        .store
-        .prune(now - shared.settings.retention)
-        .await
-    {
-        shared.vitals.store_error();
-        tracing::error!(error = describe(&error), "old incidents were not forgotten");
     }
 }
 

@@ -13,6 +13,7 @@ mod leases;
 mod limits;
 mod plugins;
 mod recovery;
+mod retention;
 mod shutdown;
 mod staleness;
 mod world;

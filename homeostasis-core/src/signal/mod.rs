@@ -14,6 +14,7 @@ mod redact;
 mod series;
 mod sink;
 mod span;
+mod wire;
 
 pub use batch::{Interest, Signal, SignalBatch};
 pub use change::{Change, ChangeKind};
@@ -25,3 +26,7 @@ pub(crate) use redact::redact_text;
 pub use series::{Labels, Sample, SeriesCatalog, SeriesId, SeriesKey, SeriesLimits};
 pub use sink::{SignalSink, VecSink};
 pub use span::{SpanRecord, SpanStatus};
+#[cfg(feature = "schema")]
+#[cfg_attr(docsrs, doc(cfg(feature = "schema")))]
+pub use wire::signal_schema;
+pub use wire::{WireChange, WireSample, WireSignal};

@@ -236,7 +236,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use async_trait::async_trait;
-    use homeostasis_core::port::{Document, FencingToken, MemoryStore};
+    use homeostasis_core::port::{ClosedIncident, Document, FencingToken, MemoryStore};
     use homeostasis_core::record::HealEvent;
     use homeostasis_core::{IncidentId, ManualClock, Timestamp};
 
@@ -375,8 +375,16 @@ mod tests {
             self.store.next_token(resource).await
         }
 
-        async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
-            self.store.prune(before).await
+        async fn prune_hits(&self, before: Timestamp) -> Result<u64, StoreError> {
+            self.store.prune_hits(before).await
+        }
+
+        async fn closed_incidents(&self) -> Result<Vec<ClosedIncident>, StoreError> {
+            self.store.closed_incidents().await
+        }
+
+        async fn forget(&self, incidents: &[(IncidentId, Version)]) -> Result<u64, StoreError> {
+            self.store.forget(incidents).await
         }
     }
 

@@ -1,5 +1,7 @@
 //! Reads one line of a JSON log.
 
+use homeostasis_core::signal::WireSignal;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 /// The object a line holds; `None` if it holds anything else.
@@ -12,10 +14,20 @@ pub(super) fn parse(line: &str) -> Option<Map<String, Value>> {
     serde_json::from_str(line).ok()
 }
 
+/// The signal that `line` is to the letter. Other programs' logs have kinds too, but hardly an `at`
+/// with all the rest.
+pub(super) fn wire(line: &str) -> Option<WireSignal> {
+    let object = parse(line)?;
+    if !object.contains_key("kind") || !object.contains_key("at") {
+        return None;
+    }
+    WireSignal::deserialize(object).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use homeostasis_core::Timestamp;
-    use homeostasis_core::signal::{ChangeKind, Level, LogRecord, Signal};
+    use homeostasis_core::signal::{ChangeKind, Level, LogRecord, SeriesCatalog, Signal};
     use proptest::prelude::*;
 
     use crate::intake::{LogLines, LogLinesConfig};
@@ -107,6 +119,31 @@ mod tests {
             lines.read(flag, Timestamp::EPOCH),
             Some(Signal::Change(change)) if change.target.to_string() == "shop/1" && change.summary == "flag"
         ));
+    }
+
+    #[test]
+    fn wire_lines_are_signals_to_the_letter_and_other_lines_stay_what_they_were() {
+        let lines = LogLines::default();
+        let catalog = SeriesCatalog::default();
+        let read = |line: &str| lines.read_with(line, Timestamp::EPOCH, &catalog).unwrap();
+        let sample = r#"{"kind":"sample","metric":"up","at":"2026-11-22T01:00:00Z","value":"NaN"}"#;
+        let Signal::Sample(read_sample) = read(sample) else {
+            panic!("no sample");
+        };
+        assert!(read_sample.value.is_nan());
+        assert_eq!(catalog.key(read_sample.series).unwrap().metric, "up");
+        let deploy = r#"{"kind":"deploy","at":"2026-11-22T01:00:00Z","target":"shop/1","summary":"v1 -> v2"}"#;
+        assert!(
+            matches!(read(deploy), Signal::Change(change) if change.at > Timestamp::EPOCH && change.summary == "v1 -> v2")
+        );
+        for other in [
+            r#"{"kind":"sample","at":"2026-11-22T01:00:00Z","value":1}"#,
+            r#"{"kind":"deploy","at":"port 4","service":"shop","version":"v2"}"#,
+            r#"{"kind":"log","msg":"m","at":"door"}"#,
+            r#"{"kind":7,"at":[]}"#,
+        ] {
+            assert_eq!(Some(read(other)), lines.read(other, Timestamp::EPOCH));
+        }
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 //! Reads one line of a log as a log record or a change, in any of the known formats.
 
-use homeostasis_core::signal::{Level, LogRecord, Signal};
+use homeostasis_core::signal::{Level, LogRecord, SeriesCatalog, Signal};
 use homeostasis_core::{ConfigError, Target, Timestamp, Violation, Violations};
 use jiff::tz::Offset;
 use serde::{Deserialize, Serialize};
@@ -152,6 +152,18 @@ impl LogLines {
     /// message. Takes time linear in the length of the line.
     pub fn read(&self, line: &str, now: Timestamp) -> Option<Signal> {
         self.parse(line, now).signal
+    }
+
+    /// The same, but a line of JSON that is a [`WireSignal`](homeostasis_core::signal::WireSignal) to the letter (it has a `kind` and a time
+    /// `at`, and nothing it needs is missing) is that signal; series of samples are interned in
+    /// `catalog`.
+    pub fn read_with(&self, line: &str, now: Timestamp, catalog: &SeriesCatalog) -> Option<Signal> {
+        let reads_json = matches!(self.config.format, LineFormat::Auto | LineFormat::Json);
+        let wire = reads_json.then(|| json_line::wire(line)).flatten();
+        match wire {
+            Some(signal) => Some(signal.into_signal(catalog)),
+            None => self.read(line, now),
+        }
     }
 
     pub(super) fn parse(&self, text: &str, now: Timestamp) -> Parsed {
