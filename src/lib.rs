@@ -51,6 +51,8 @@ pub mod _documentation {
     pub mod otlp {}
     #[doc = include_str!("../docs/how-to/health.md")]
     pub mod health {}
+    #[doc = include_str!("../docs/how-to/logs.md")]
+    pub mod read_logs {}
     #[doc = include_str!("../docs/how-to/write-a-playbook.md")]
     pub mod write_a_playbook {}
 }

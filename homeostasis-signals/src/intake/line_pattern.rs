@@ -250,15 +250,13 @@ fn likely_meant(name: &str) -> Option<&'static str> {
 fn is_one_edit_away(a: &[u8], b: &[u8]) -> bool {
     let same = a.iter().zip(b).take_while(|(x, y)| x == y).count();
     let (a, b) = (&a[same..], &b[same..]);
-    match (a, b) {
-        ([], [] | [_]) | ([_], []) => true,
-        ([x, y, rest_a @ ..], [u, v, rest_b @ ..]) if x == v && y == u && rest_a == rest_b => true,
-        _ => {
-            (!a.is_empty() && a[1..] == *b)
-                || (!b.is_empty() && *a == b[1..])
-                || (!a.is_empty() && !b.is_empty() && a[1..] == b[1..])
-        }
-    }
+    let (after_a, after_b) = (a.get(1..), b.get(1..));
+    let is_swap = a.len() >= 2 && b.len() >= 2 && (a[0], a[1]) == (b[1], b[0]) && a[2..] == b[2..];
+    is_swap
+        || a == b
+        || after_a.is_some_and(|rest| rest == b)
+        || after_b.is_some_and(|rest| rest == a)
+        || (after_a.is_some() && after_a == after_b)
 }
 
 /// RFC 5424, section 6.2.1.

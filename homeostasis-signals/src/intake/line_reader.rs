@@ -75,8 +75,11 @@ struct OpenFile {
     generation: u64,
     /// Behind the last byte that was read.
     read: u64,
-    /// The last bytes before `read`: while they stand there, the file is the one that was read.
+    /// The last bytes that were read, or the first bytes of a file that is just begun: while they
+    /// stand there, the file is the one that was read.
     anchor: Vec<u8>,
+    /// Behind the anchor: `read`, unless nothing was read.
+    anchor_end: u64,
     /// The line that has no end yet, at most `max_line` bytes of it.
     partial: Vec<u8>,
     is_cut: bool,
@@ -138,7 +141,7 @@ impl LineReader {
             generation: open.generation,
             // Lines are held of the open file only: the end of a file releases them.
             offset: held.map_or(open.read - open.line_bytes, |id| id.offset),
-            anchor_end: open.read,
+            anchor_end: open.anchor_end,
             anchor_bytes: open.anchor.len() as u64,
             anchor: checksum(&open.anchor),
             modified: Timestamp::from_nanos(open.modified),
@@ -246,10 +249,14 @@ impl LineReader {
                 return Ok(true);
             }
         }
+        // It may have been renamed, or copied and emptied, since the listing.
+        if !listing.is_still_so(&self.path)? {
+            return Ok(false);
+        }
         // It is not there any more: what was written to since then is unread.
         let mut losses = Vec::new();
         let mut previous = listing.before(&newer.files);
-        let next = self.first_readable(newer.files, &mut previous, &mut losses)?;
+        let next = self.first_readable(&newer.files, &mut previous, &mut losses)?;
         let open = match &next {
             Next::Rotated(found) => OpenFile::at(&found.path)?,
             Next::Live => OpenFile::at(&self.path)?,
@@ -291,7 +298,7 @@ impl LineReader {
             let Some(mut copy) = OpenFile::at(&found.path)? else {
                 continue;
             };
-            if copy.number != open.number && copy.holds(open.read, &open.anchor)? {
+            if copy.number != open.number && copy.holds(open.anchor_end, &open.anchor)? {
                 self.stats.n_truncations += 1;
                 open.file = copy.file;
                 open.number = copy.number;
@@ -299,12 +306,16 @@ impl LineReader {
                 return Ok(true);
             }
         }
+        // The copy may have been renamed since the listing.
+        if !listing.is_still_so(&self.path)? {
+            return Ok(false);
+        }
         self.stats.n_truncations += 1;
         open.finish(on_event);
         open.generation += 1;
         open.previous = listing.before(&[]);
         open.read = 0;
-        open.anchor.clear();
+        open.learn_anchor()?;
         Ok(true)
     }
 
@@ -343,10 +354,7 @@ impl LineReader {
         };
         let mut losses = Vec::new();
         let mut previous = listing.before(&after);
-        let next = self.first_readable(after, &mut previous, &mut losses)?;
-        let Some(open) = &mut self.open else {
-            return Ok(false);
-        };
+        let next = self.first_readable(&after, &mut previous, &mut losses)?;
         let (path, expected) = match &next {
             Next::Rotated(found) => (&found.path, Some(found.number)),
             Next::Live => (&self.path, listing.live),
@@ -355,9 +363,20 @@ impl LineReader {
             return Ok(false);
         };
         // An empty file is not begun: its position could not be told from that of the next one.
-        if Some(file.number) != expected || file.file.metadata()?.len() == 0 {
+        if Some(file.number) != expected || file.anchor.is_empty() {
             return Ok(false);
         }
+        if matches!(next, Next::Live) {
+            // What was passed over as a copy in the making still is one: the log was not emptied
+            // before its beginning was learned.
+            let again = self.first_readable(&after, &mut previous.clone(), &mut Vec::new())?;
+            if matches!(again, Next::Rotated(_)) {
+                return Ok(false);
+            }
+        }
+        let Some(open) = &mut self.open else {
+            return Ok(false);
+        };
         if matches!(next, Next::Live) && !open.is_copy {
             let since = *open.quiet_since.get_or_insert(now);
             if now.since(since) < self.grace {
@@ -383,24 +402,25 @@ impl LineReader {
     /// the `previous` one.
     fn first_readable(
         &self,
-        rotated: Vec<Neighbor>,
+        rotated: &[Neighbor],
         previous: &mut Option<u64>,
         losses: &mut Vec<TailLoss>,
     ) -> io::Result<Next> {
         for found in rotated {
             if found.is_compressed {
                 *previous = Some(found.number);
-                losses.push(TailLoss::Compressed { path: found.path });
+                losses.push(TailLoss::Compressed {
+                    path: found.path.clone(),
+                });
                 continue;
             }
-            // What is being copied before the log is emptied will be read in the log.
+            // What is being copied before the log is emptied will be read in the log, and of an
+            // empty file nothing is lost.
             match is_copy_of(&found.path, &self.path) {
                 Ok(true) => {}
-                Ok(false) => return Ok(Next::Rotated(found)),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    return Ok(Next::Rotated(found));
-                }
-                Err(error) => return Err(error),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ if fs::metadata(&found.path).is_ok_and(|metadata| metadata.len() == 0) => {}
+                _ => return Ok(Next::Rotated(found.clone())),
             }
         }
         Ok(Next::Live)
@@ -436,12 +456,13 @@ impl OpenFile {
                 "not a regular file",
             ));
         }
-        Ok(Some(Self {
+        let mut open = Self {
             file,
             number: file_number(&metadata),
             generation: 0,
             read: 0,
             anchor: Vec::new(),
+            anchor_end: 0,
             partial: Vec::new(),
             is_cut: false,
             line_bytes: 0,
@@ -449,7 +470,9 @@ impl OpenFile {
             quiet_since: None,
             previous: None,
             is_copy: false,
-        }))
+        };
+        open.learn_anchor()?;
+        Ok(Some(open))
     }
 
     /// Goes to a stored position if the file still holds what was read before it.
@@ -466,7 +489,7 @@ impl OpenFile {
         self.generation = position.generation;
         self.previous = position.previous;
         self.read = position.offset;
-        self.anchor = self.bytes_before(position.offset)?;
+        self.learn_anchor()?;
         Ok(true)
     }
 
@@ -476,7 +499,7 @@ impl OpenFile {
             return Ok(false);
         }
         let anchor = std::mem::take(&mut self.anchor);
-        let held = self.holds(self.read, &anchor);
+        let held = self.holds(self.anchor_end, &anchor);
         self.anchor = anchor;
         if matches!(held, Ok(true)) {
             self.modified = modified_nanos(&metadata);
@@ -490,9 +513,16 @@ impl OpenFile {
         Ok(self.bytes(end - len, len)? == anchor)
     }
 
-    fn bytes_before(&mut self, end: u64) -> io::Result<Vec<u8>> {
+    /// Remembers what stands before the place of reading, or at the beginning.
+    fn learn_anchor(&mut self) -> io::Result<()> {
+        let end = match self.read {
+            0 => ANCHOR_BYTES as u64,
+            read => read,
+        };
         let from = end.saturating_sub(ANCHOR_BYTES as u64);
-        self.bytes(from, end - from)
+        self.anchor = self.bytes(from, end - from)?;
+        self.anchor_end = from + self.anchor.len() as u64;
+        Ok(())
     }
 
     /// Up to `n` bytes from `from`.
@@ -510,8 +540,7 @@ impl OpenFile {
         let tail = self.bytes(from, CHUNK_BYTES as u64)?;
         let rest = tail.iter().rev().take_while(|byte| **byte != b'\n').count();
         self.read = from + (tail.len() - rest) as u64;
-        self.anchor = self.bytes_before(self.read)?;
-        Ok(())
+        self.learn_anchor()
     }
 
     /// Splits what was read into lines.
@@ -524,6 +553,9 @@ impl OpenFile {
     ) {
         let mut bytes = chunk;
         self.quiet_since = None;
+        if self.read == 0 {
+            self.anchor.clear();
+        }
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
             let (line, rest) = bytes.split_at(end);
             bytes = &rest[1..];
@@ -543,6 +575,7 @@ impl OpenFile {
             self.anchor.drain(..excess);
             self.anchor.extend(chunk);
         }
+        self.anchor_end = self.read;
     }
 
     fn keep(&mut self, mut bytes: &[u8], max_line: usize, stats: &mut ReaderStats) {

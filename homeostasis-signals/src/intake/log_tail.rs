@@ -286,12 +286,11 @@ impl LogTail {
         let lines = LogLines::new(config.lines).map_err(|error| error.under("lines"));
         let lines = wrong.absorb(lines);
         let (max_line, grace) = (config.max_line_bytes, config.rotation_grace);
-        let reader = match position {
-            Some(position) => LineReader::resume(position, max_line, grace),
-            None => {
-                let skip = config.start_at == StartAt::End;
-                LineReader::new(config.path, max_line, grace, skip)
-            }
+        let reader = if let Some(position) = position {
+            LineReader::resume(position, max_line, grace)
+        } else {
+            let skip = config.start_at == StartAt::End;
+            LineReader::new(config.path, max_line, grace, skip)
         };
         let shared = Shared {
             given: reader.position(None),

@@ -46,12 +46,11 @@ pub(super) fn parse(line: &str) -> Map<String, Value> {
             .unwrap_or(rest.len());
         let (name, after) = rest.split_at(name_end);
         let value = if let Some(after) = after.strip_prefix('=') {
-            let (value, after) = match after.strip_prefix('"') {
-                Some(quoted) => unquote(quoted),
-                None => {
-                    let end = after.find(char::is_whitespace).unwrap_or(after.len());
-                    (after[..end].to_owned(), &after[end..])
-                }
+            let (value, after) = if let Some(quoted) = after.strip_prefix('"') {
+                unquote(quoted)
+            } else {
+                let end = after.find(char::is_whitespace).unwrap_or(after.len());
+                (after[..end].to_owned(), &after[end..])
             };
             rest = after;
             Value::String(value)

@@ -99,6 +99,7 @@ mod tests {
     use homeostasis_core::Timestamp;
     use homeostasis_core::signal::{Level, LogRecord, Signal};
 
+    use super::PatternPreset as P;
     use super::*;
     use crate::intake::{LineFormat, LogLines, LogLinesConfig};
 
@@ -116,148 +117,158 @@ mod tests {
         }
     }
 
+    /// Preset, line; time, level, component, message.
+    type Case = (
+        PatternPreset,
+        &'static str,
+        &'static str,
+        Level,
+        &'static str,
+        &'static str,
+    );
+
+    const CASES: [Case; 17] = [
+        (
+            P::AccessLog,
+            r#"203.0.113.9 - - [02/Jan/2026:15:04:05 +0100] "GET /cart?x=1 HTTP/1.1" 502 157 "-" "curl/8.5""#,
+            "2026-01-02T14:04:05Z",
+            Level::Error,
+            "",
+            "GET /cart?x=1 HTTP/1.1",
+        ),
+        (
+            P::AccessLog,
+            r#"::1 - ann [02/Jan/2026:15:04:05 +0000] "\x16\x03" 400 -"#,
+            "2026-01-02T15:04:05Z",
+            Level::Warn,
+            "",
+            r"\x16\x03",
+        ),
+        (
+            P::NginxError,
+            "2026/01/02 15:04:05 [crit] 31#32: *77 connect() failed, client: 203.0.113.9",
+            "2026-01-02T15:04:05Z",
+            Level::Fatal,
+            "",
+            "connect() failed, client: 203.0.113.9",
+        ),
+        (
+            P::ApacheError,
+            "[Fri Jan 02 15:04:05.123456 2026] [proxy:error] [pid 31:tid 140] [client 203.0.113.9:4] AH00957: no",
+            "2026-01-02T15:04:05.123456Z",
+            Level::Error,
+            "proxy",
+            "AH00957: no",
+        ),
+        (
+            P::Syslog3164,
+            "<11>Jan  2 15:04:05 web1 shop[77]: out of stock",
+            "2026-01-02T15:04:05Z",
+            Level::Error,
+            "shop",
+            "out of stock",
+        ),
+        (
+            P::Syslog3164,
+            "Dec 31 15:04:05 web1 kernel: oom",
+            "2025-12-31T15:04:05Z",
+            Level::Info,
+            "kernel",
+            "oom",
+        ),
+        (
+            P::Syslog5424,
+            r#"<165>1 2026-01-02T15:04:05.003Z web1 shop 77 ID47 [a@1 b="c]\"" d="e"][f@1] no price"#,
+            "2026-01-02T15:04:05.003Z",
+            Level::Info,
+            "shop",
+            "no price",
+        ),
+        (
+            P::Syslog5424,
+            "<34>1 2026-01-02T15:04:05Z web1 su - - - failed",
+            "2026-01-02T15:04:05Z",
+            Level::Fatal,
+            "su",
+            "failed",
+        ),
+        (
+            P::Logback,
+            "11:04:05.123 [main] WARN  shop.Orders -- no price",
+            "2026-03-01T11:04:05.123Z",
+            Level::Warn,
+            "shop.Orders",
+            "no price",
+        ),
+        (
+            P::Logback,
+            "2026-01-02 15:04:05,123 [http-1] ERROR shop.Orders - no price",
+            "2026-01-02T15:04:05.123Z",
+            Level::Error,
+            "shop.Orders",
+            "no price",
+        ),
+        (
+            P::SpringBoot,
+            "2026-01-02T15:04:05.123+01:00  INFO 77 --- [shop] [           main] o.s.b.Tomcat                  : started",
+            "2026-01-02T14:04:05.123Z",
+            Level::Info,
+            "o.s.b.Tomcat",
+            "started",
+        ),
+        (
+            P::SpringBoot,
+            "2026-01-02 15:04:05.123 ERROR 77 --- [nio-1] shop.Orders : no",
+            "2026-01-02T15:04:05.123Z",
+            Level::Error,
+            "shop.Orders",
+            "no",
+        ),
+        (
+            P::PythonLogging,
+            "WARNING:shop.orders:no: price",
+            "2026-03-01T12:00:00Z",
+            Level::Warn,
+            "shop.orders",
+            "no: price",
+        ),
+        (
+            P::PythonLogging,
+            "2026-01-02 15:04:05,123 - shop.orders - CRITICAL - no price",
+            "2026-01-02T15:04:05.123Z",
+            Level::Fatal,
+            "shop.orders",
+            "no price",
+        ),
+        (
+            P::PythonLogging,
+            "2026-01-02 15:04:05,123 ERROR no price",
+            "2026-01-02T15:04:05.123Z",
+            Level::Error,
+            "",
+            "no price",
+        ),
+        (
+            P::GoLog,
+            "2026/01/02 15:04:05.000123 orders.go:42: no price",
+            "2026-01-02T15:04:05.000123Z",
+            Level::Info,
+            "",
+            "no price",
+        ),
+        (
+            P::GoLog,
+            "2026/01/02 15:04:05 no price",
+            "2026-01-02T15:04:05Z",
+            Level::Info,
+            "",
+            "no price",
+        ),
+    ];
+
     #[test]
     fn every_preset_reads_lines_of_its_program() {
-        use PatternPreset as P;
-        // Preset, line; time, level, component, message.
-        for (preset, line, at, level, component, message) in [
-            (
-                P::AccessLog,
-                r#"203.0.113.9 - - [02/Jan/2026:15:04:05 +0100] "GET /cart?x=1 HTTP/1.1" 502 157 "-" "curl/8.5""#,
-                "2026-01-02T14:04:05Z",
-                Level::Error,
-                "",
-                "GET /cart?x=1 HTTP/1.1",
-            ),
-            (
-                P::AccessLog,
-                r#"::1 - ann [02/Jan/2026:15:04:05 +0000] "\x16\x03" 400 -"#,
-                "2026-01-02T15:04:05Z",
-                Level::Warn,
-                "",
-                r"\x16\x03",
-            ),
-            (
-                P::NginxError,
-                "2026/01/02 15:04:05 [crit] 31#32: *77 connect() failed, client: 203.0.113.9",
-                "2026-01-02T15:04:05Z",
-                Level::Fatal,
-                "",
-                "connect() failed, client: 203.0.113.9",
-            ),
-            (
-                P::ApacheError,
-                "[Fri Jan 02 15:04:05.123456 2026] [proxy:error] [pid 31:tid 140] [client 203.0.113.9:4] AH00957: no",
-                "2026-01-02T15:04:05.123456Z",
-                Level::Error,
-                "proxy",
-                "AH00957: no",
-            ),
-            (
-                P::Syslog3164,
-                "<11>Jan  2 15:04:05 web1 shop[77]: out of stock",
-                "2026-01-02T15:04:05Z",
-                Level::Error,
-                "shop",
-                "out of stock",
-            ),
-            (
-                P::Syslog3164,
-                "Dec 31 15:04:05 web1 kernel: oom",
-                "2025-12-31T15:04:05Z",
-                Level::Info,
-                "kernel",
-                "oom",
-            ),
-            (
-                P::Syslog5424,
-                r#"<165>1 2026-01-02T15:04:05.003Z web1 shop 77 ID47 [a@1 b="c]\"" d="e"][f@1] no price"#,
-                "2026-01-02T15:04:05.003Z",
-                Level::Info,
-                "shop",
-                "no price",
-            ),
-            (
-                P::Syslog5424,
-                "<34>1 2026-01-02T15:04:05Z web1 su - - - failed",
-                "2026-01-02T15:04:05Z",
-                Level::Fatal,
-                "su",
-                "failed",
-            ),
-            (
-                P::Logback,
-                "11:04:05.123 [main] WARN  shop.Orders -- no price",
-                "2026-03-01T11:04:05.123Z",
-                Level::Warn,
-                "shop.Orders",
-                "no price",
-            ),
-            (
-                P::Logback,
-                "2026-01-02 15:04:05,123 [http-1] ERROR shop.Orders - no price",
-                "2026-01-02T15:04:05.123Z",
-                Level::Error,
-                "shop.Orders",
-                "no price",
-            ),
-            (
-                P::SpringBoot,
-                "2026-01-02T15:04:05.123+01:00  INFO 77 --- [shop] [           main] o.s.b.Tomcat                  : started",
-                "2026-01-02T14:04:05.123Z",
-                Level::Info,
-                "o.s.b.Tomcat",
-                "started",
-            ),
-            (
-                P::SpringBoot,
-                "2026-01-02 15:04:05.123 ERROR 77 --- [nio-1] shop.Orders : no",
-                "2026-01-02T15:04:05.123Z",
-                Level::Error,
-                "shop.Orders",
-                "no",
-            ),
-            (
-                P::PythonLogging,
-                "WARNING:shop.orders:no: price",
-                "2026-03-01T12:00:00Z",
-                Level::Warn,
-                "shop.orders",
-                "no: price",
-            ),
-            (
-                P::PythonLogging,
-                "2026-01-02 15:04:05,123 - shop.orders - CRITICAL - no price",
-                "2026-01-02T15:04:05.123Z",
-                Level::Fatal,
-                "shop.orders",
-                "no price",
-            ),
-            (
-                P::PythonLogging,
-                "2026-01-02 15:04:05,123 ERROR no price",
-                "2026-01-02T15:04:05.123Z",
-                Level::Error,
-                "",
-                "no price",
-            ),
-            (
-                P::GoLog,
-                "2026/01/02 15:04:05.000123 orders.go:42: no price",
-                "2026-01-02T15:04:05.000123Z",
-                Level::Info,
-                "",
-                "no price",
-            ),
-            (
-                P::GoLog,
-                "2026/01/02 15:04:05 no price",
-                "2026-01-02T15:04:05Z",
-                Level::Info,
-                "",
-                "no price",
-            ),
-        ] {
+        for (preset, line, at, level, component, message) in CASES {
             let read = log(preset, line);
             assert_eq!(
                 (

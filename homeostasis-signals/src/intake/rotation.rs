@@ -67,6 +67,11 @@ impl Listing {
         Ok(None)
     }
 
+    /// Whether every file has kept its name, and none was added.
+    pub(super) fn is_still_so(&self, log: &Path) -> io::Result<bool> {
+        Ok(Self::take(log)?.is_some_and(|now| now.is_like(self)))
+    }
+
     /// The same files under the same names; they may have grown.
     fn is_like(&self, other: &Self) -> bool {
         let names = |listing: &Self| -> Vec<(PathBuf, u64)> {

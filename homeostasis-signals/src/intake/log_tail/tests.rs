@@ -339,7 +339,7 @@ async fn long_lines_are_cut_and_bytes_that_are_no_text_replaced() {
 async fn the_hole_of_a_writer_that_missed_the_truncation_is_passed_over() {
     let log = Log::new();
     let mut writer = fs::File::create(&log.path).unwrap();
-    writer.write_all(&[b'x'; 70_000]).unwrap();
+    writer.write_all(&vec![b'x'; 70_000]).unwrap();
     writer.write_all(b"\n").unwrap();
     let tail = log.tail();
     assert_eq!(poll(&tail).await.len(), 1);
