@@ -12,10 +12,10 @@ mod blocking;
 mod certificate;
 mod check;
 mod closure;
-#[cfg(any(feature = "postgres", feature = "redis", feature = "amqp"))]
-mod conversation;
 #[cfg(feature = "host")]
 mod connections;
+#[cfg(any(feature = "postgres", feature = "redis", feature = "amqp"))]
+mod conversation;
 #[cfg(feature = "host")]
 mod filesystem;
 #[cfg(feature = "host")]
@@ -42,9 +42,9 @@ mod tcp;
 mod trigger;
 mod workflow;
 
-pub use asking::ask;
 #[cfg(feature = "amqp")]
 pub use amqp::{AmqpProbe, AmqpProbeConfig};
+pub use asking::ask;
 pub use backup::{BackupChecksum, BackupProbe, BackupProbeConfig};
 #[cfg(feature = "tls")]
 pub use certificate::{CertificateProbe, CertificateProbeConfig, CertificateSource};
