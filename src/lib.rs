@@ -49,6 +49,8 @@ pub mod _documentation {
     pub mod embed_in_a_service {}
     #[doc = include_str!("../docs/how-to/probes.md")]
     pub mod probes {}
+    #[doc = include_str!("../docs/how-to/otlp.md")]
+    pub mod otlp {}
     #[doc = include_str!("../docs/how-to/write-a-playbook.md")]
     pub mod write_a_playbook {}
 }

@@ -9,6 +9,7 @@ mod http;
 mod intake;
 mod measurement;
 mod probe;
+mod redact;
 #[cfg(feature = "http")]
 #[cfg(test)]
 mod testing;
@@ -33,9 +34,10 @@ pub use errors::{
     error_fingerprint,
 };
 pub use intake::{
-    Bucket, ErrorRatio, Exposition, Family, JsonLines, JsonLinesConfig, LogTail, LogTailConfig,
-    MetricKind, PageProblem, Point, Scrape, Scraper, ScraperConfig, StartAt, TailPosition,
-    TailStats, histogram_quantile, parse_exposition,
+    Bucket, DurableTail, DurableTailError, ErrorRatio, Exposition, Family, LineFormat, LineId,
+    LogLines, LogLinesConfig, LogTail, LogTailConfig, MetricKind, PageProblem, PatternConfig,
+    PatternPreset, Point, Scrape, Scraper, ScraperConfig, StartAt, TailBatch, TailLoss,
+    TailPosition, TailStats, TailedSignal, histogram_quantile, parse_exposition,
 };
 #[cfg(feature = "otlp")]
 #[cfg_attr(docsrs, doc(cfg(feature = "otlp")))]
@@ -68,6 +70,7 @@ pub use probe::{RedisProbe, RedisProbeConfig};
 #[cfg(feature = "net")]
 #[cfg_attr(docsrs, doc(cfg(feature = "net")))]
 pub use probe::{TcpProbe, TcpProbeConfig};
+pub use redact::{RedactionConfig, RedactionPattern, SecretRedactor, SecretRedactorBuilder};
 #[cfg(feature = "tls")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
 pub use {

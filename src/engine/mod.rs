@@ -19,6 +19,7 @@ mod journal;
 mod lease;
 mod recorder;
 mod recover;
+mod refine;
 mod sense;
 mod settings;
 mod shared;
@@ -49,6 +50,7 @@ pub use settings::EngineSettings;
 pub(crate) use flood::Flood;
 pub(crate) use intake::Intake;
 pub(crate) use journal::{JournalError, JournalPorts, describe};
+pub(crate) use refine::GuardedRedactor;
 pub(crate) use shared::{Controls, Shared, Stages};
 pub(crate) use window::{Window, WindowLimits};
 
