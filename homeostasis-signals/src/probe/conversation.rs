@@ -13,7 +13,7 @@ use homeostasis_core::{Context, Timestamp, Violation, Violations};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::check::{Check, Finding, lasting};
+use super::check::{Check, Finding, host_and_port, lasting};
 use super::probing::Missed;
 use super::reading::Reading;
 use super::refusal::of_io;
@@ -78,14 +78,7 @@ impl Terms<'_> {
     /// Refuses what no asking can work with.
     pub(crate) fn validate(self, wrong: &mut Violations) {
         self.check.validate(wrong);
-        let port = self
-            .address
-            .rsplit_once(':')
-            .map(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0));
-        if port != Some(true) {
-            let found = format!("{:?}", self.address);
-            wrong.push(Violation::new("address", found, "host:port"));
-        }
+        host_and_port(wrong, "address", self.address);
         lasting(wrong, "slow_after", self.slow_after);
         if self.slow_after > self.check.timeout {
             let found = format!("{:?}", self.slow_after);

@@ -176,9 +176,9 @@ async fn a_network_that_misbehaves_is_named_and_leaves_nothing_behind() {
         piece
     }));
     found(&patient).await.is_unhealthy("wrong value: ");
-    proxy.set(Mode::Rewrite(|piece| match piece.starts_with(b"$") {
-        true => b"$-1\r\n".to_vec(),
-        false => piece.to_vec(),
+    proxy.set(Mode::Rewrite(|piece| {
+        let piece: &[u8] = if piece[0] == b'$' { b"$-1\r\n" } else { piece };
+        piece.to_vec()
     }));
     found(&patient).await.is_unhealthy("wrong value: ");
     // Nothing of it stays once it expired; this one deletes at once what an asking left.

@@ -73,10 +73,7 @@ pub(crate) async fn found(probe: &impl Probe) -> Found {
     let started = Instant::now();
     let reading = ask(probe, &context()).await;
     let took = started.elapsed();
-    assert!(
-        took < probe.timeout() + Duration::from_millis(500),
-        "{took:?}"
-    );
+    assert!(took < probe.timeout() + Duration::from_secs(2), "{took:?}");
     if alive == 0 {
         assert_eq!(n_tasks(), 0, "tasks were left behind");
     }
