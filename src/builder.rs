@@ -4,7 +4,8 @@ use std::sync::{Arc, RwLock};
 
 use homeostasis_core::policy::Policy;
 use homeostasis_core::port::{
-    Approvals, Coordinator, LocalCoordinator, MemoryStore, NoApprovals, NoNotifier, Notifier, Store,
+    Approvals, Coordinator, Enricher, LocalCoordinator, MemoryStore, NoApprovals, NoNotifier,
+    Notifier, Redactor, Store,
 };
 use homeostasis_core::signal::{SeriesCatalog, SeriesLimits};
 use homeostasis_core::stage::{Analyzer, Detector, Fuser, Remediator, StrongestFinding, Verifier};
@@ -14,8 +15,8 @@ use homeostasis_core::{
 
 use crate::clock::SystemClock;
 use crate::engine::{
-    Controls, EngineSettings, Flood, Homeostasis, Intake, JournalPorts, Shared, Stages, Window,
-    WindowLimits, describe, event_channel,
+    Controls, EngineSettings, Flood, GuardedRedactor, Homeostasis, Intake, JournalPorts, Shared,
+    Stages, Window, WindowLimits, describe, event_channel,
 };
 use crate::furnished::Parts;
 
@@ -51,6 +52,8 @@ pub struct Builder {
     pub(crate) coordinator: Option<Arc<dyn Coordinator>>,
     pub(crate) approvals: Arc<dyn Approvals>,
     pub(crate) notifier: Arc<dyn Notifier>,
+    pub(crate) redactor: Option<Arc<dyn Redactor>>,
+    pub(crate) enrichers: Vec<Arc<dyn Enricher>>,
     pub(crate) detectors: Vec<Box<dyn Detector>>,
     pub(crate) analyzers: Vec<Arc<dyn Analyzer>>,
     pub(crate) fuser: Arc<dyn Fuser>,
@@ -76,6 +79,8 @@ impl Homeostasis {
             coordinator: None,
             approvals: Arc::new(NoApprovals),
             notifier: Arc::new(NoNotifier),
+            redactor: None,
+            enrichers: Vec::new(),
             detectors: Vec::new(),
             analyzers: Vec::new(),
             fuser: Arc::new(StrongestFinding),
@@ -171,6 +176,22 @@ impl Builder {
         self
     }
 
+    /// What takes secrets out of all that is kept or leaves the healer.
+    ///
+    /// Unless told otherwise it is `SecretRedactor::default()` of the feature `signals`, with what
+    /// the section `redaction` of a configuration adds; without that feature it is
+    /// [`NoRedaction`](homeostasis_core::port::NoRedaction).
+    pub fn redactor(mut self, redactor: Arc<dyn Redactor>) -> Self {
+        self.redactor = Some(redactor);
+        self
+    }
+
+    /// One enricher more; they are called in the order in which they were added.
+    pub fn enricher(mut self, enricher: Arc<dyn Enricher>) -> Self {
+        self.enrichers.push(enricher);
+        self
+    }
+
     /// One detector more.
     pub fn detector(mut self, detector: impl Detector + 'static) -> Self {
         self.detectors.push(Box::new(detector));
@@ -220,7 +241,7 @@ impl Builder {
         let parts = std::mem::take(&mut builder.parts);
         let healer = builder.launch().await?;
         #[cfg(feature = "signals")]
-        crate::telemetry::ask_probes(&healer, parts.probes);
+        let healer = healer.asking(parts.probes);
         #[cfg(not(feature = "signals"))]
         drop(parts);
         Ok(healer)
@@ -228,11 +249,15 @@ impl Builder {
 
     async fn launch(self) -> Result<Homeostasis, StartError> {
         let settings = self.settings;
+        let redactor: Arc<dyn Redactor> = Arc::new(GuardedRedactor(
+            self.redactor.unwrap_or_else(shipped_redactor),
+        ));
         let catalog = SeriesCatalog::with_limits(SeriesLimits {
             total: settings.max_series,
             per_metric: settings.max_series_per_metric,
             label_values: settings.label_values.clone(),
-        });
+        })
+        .redacted_by(Arc::clone(&redactor));
         let intake = Intake::new(
             catalog.clone(),
             settings.sample_queue,
@@ -260,6 +285,7 @@ impl Builder {
             clock: self.clock,
             node: self.node,
             events: event_channel(),
+            redactor,
         };
         let controls = Controls {
             mode: RwLock::new(self.mode),
@@ -280,11 +306,21 @@ impl Builder {
             journal,
             (coordinator, self.approvals, self.notifier),
             stages,
-            (Arc::new(intake), Arc::new(window)),
+            (Arc::new(intake), Arc::new(window), self.enrichers),
             self.seed,
         );
         Homeostasis::launch(Arc::new(shared), self.detectors)
             .await
             .map_err(|error| StartError::Recovery(describe(&error)))
     }
+}
+
+#[cfg(feature = "signals")]
+fn shipped_redactor() -> Arc<dyn Redactor> {
+    Arc::new(homeostasis_signals::SecretRedactor::default())
+}
+
+#[cfg(not(feature = "signals"))]
+fn shipped_redactor() -> Arc<dyn Redactor> {
+    Arc::new(homeostasis_core::port::NoRedaction)
 }

@@ -35,6 +35,8 @@ pub(crate) struct Parts {
     pub(crate) checks: homeostasis_remediate::playbook::CheckRegistry,
     #[cfg(feature = "signals")]
     pub(crate) probes: Vec<std::sync::Arc<dyn homeostasis_signals::Probe>>,
+    #[cfg(feature = "signals")]
+    pub(crate) redaction: Option<homeostasis_signals::RedactionConfig>,
     pub(crate) violations: Violations,
 }
 
@@ -43,7 +45,7 @@ impl Homeostasis {
     ///
     /// | stage | what is in it |
     /// |---|---|
-    /// | detect | failing health checks, memory that keeps growing, the configured conditions, the triggers of playbooks |
+    /// | detect | the health of targets as all their checks say, memory that keeps growing, the configured conditions, the triggers of playbooks |
     /// | rca | down, trend, saturation, change, topology and rule analyzers; evidence added up as log odds |
     /// | remediate | playbooks over the registered actions |
     /// | verify | the sequential watch |
@@ -88,6 +90,10 @@ impl Builder {
         self.parts.store = config.store;
         self.parts.conditions.extend(config.conditions);
         self.parts.rules.extend(config.rules);
+        #[cfg(feature = "signals")]
+        {
+            self.parts.redaction = Some(config.redaction);
+        }
         self.parts.playbook_paths.extend(config.playbooks);
         self
     }
@@ -130,11 +136,29 @@ impl Builder {
     /// Turns what was collected into plug-ins.
     pub(crate) fn assemble(mut self) -> (Self, Violations) {
         let mut violations = std::mem::take(&mut self.parts.violations);
+        self = self.assemble_redactor(&mut violations);
         self = self.assemble_store(&mut violations);
         self = self.assemble_rules(&mut violations);
         self = self.assemble_playbooks(&mut violations);
         self = self.assemble_conditions(&mut violations);
         (self, violations)
+    }
+
+    #[cfg(feature = "signals")]
+    fn assemble_redactor(mut self, violations: &mut Violations) -> Self {
+        let config = self.parts.redaction.take();
+        let Some(config) = config.filter(|_| self.redactor.is_none()) else {
+            return self;
+        };
+        match violations.absorb(homeostasis_signals::SecretRedactor::new(config)) {
+            Some(redactor) => self.redactor(std::sync::Arc::new(redactor)),
+            None => self,
+        }
+    }
+
+    #[cfg(not(feature = "signals"))]
+    fn assemble_redactor(self, _: &mut Violations) -> Self {
+        self
     }
 
     #[cfg(feature = "store")]
@@ -250,18 +274,19 @@ impl Builder {
     fn assemble_conditions(mut self, violations: &mut Violations) -> Self {
         use homeostasis_core::record::Severity;
         use homeostasis_detect::{
-            HealthDetector, HealthDetectorConfig, SustainedCondition, SustainedConditionConfig,
+            HealthStateDetector, HealthStateDetectorConfig, SustainedCondition,
+            SustainedConditionConfig,
         };
 
         // What lasts must be raised again before its absence is taken for recovery.
         let reraise = Some((self.settings.quiet / 3).min(LONGEST_RERAISE));
         if self.parts.is_furnished {
-            let config = HealthDetectorConfig {
+            let config = HealthStateDetectorConfig {
                 reraise,
                 severity_hint: Some(Severity::Sev2),
-                ..HealthDetectorConfig::default()
+                ..HealthStateDetectorConfig::default()
             };
-            if let Some(health) = violations.absorb(HealthDetector::new("health", config)) {
+            if let Some(health) = violations.absorb(HealthStateDetector::new("health", config)) {
                 self = self.detector(health);
             }
             if let Some(growth) = violations.absorb(memory_growth(reraise)) {

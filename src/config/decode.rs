@@ -15,6 +15,9 @@ use homeostasis_core::{
     ConfigError, Flags, Mode, NodeId, Ratio, ServiceFacts, Topology, Violation, Violations,
 };
 
+#[cfg(feature = "signals")]
+use homeostasis_signals::{RedactionConfig, RedactionPattern, SecretRedactor};
+
 use crate::check;
 use crate::config::{ConditionRule, Config};
 use crate::engine::{EngineSettings, FloodSettings};
@@ -65,6 +68,8 @@ pub(super) fn decode(tree: &Node) -> Result<Config, ConfigError> {
     check::settings(&config.engine, &mut ranges);
     check::policy(&config.policy, &mut ranges);
     check::topology(&config.topology, &mut ranges);
+    #[cfg(feature = "signals")]
+    ranges.absorb(SecretRedactor::new(config.redaction.clone()));
     violations.merge(ranges.iter().map(|violation| placed(tree, violation)));
     violations.into_result(config)
 }
@@ -133,6 +138,8 @@ fn config(d: &mut Fields<'_>) -> Option<Config> {
     let conditions = d.default("conditions", list(nested(condition)), Vec::new());
     let playbooks = d.default("playbooks", list(non_empty_string()), Vec::new());
     let rules = d.default("rules", list(non_empty_string()), Vec::new());
+    #[cfg(feature = "signals")]
+    let redaction = d.default("redaction", nested(redaction), RedactionConfig::default());
     d.optional("environments", map_of(raw()));
     let conditions = conditions?;
     let mut seen = BTreeSet::new();
@@ -161,7 +168,32 @@ fn config(d: &mut Fields<'_>) -> Option<Config> {
         conditions,
         playbooks: playbooks?.into_iter().map(PathBuf::from).collect(),
         rules: rules?.into_iter().map(PathBuf::from).collect(),
+        #[cfg(feature = "signals")]
+        redaction: redaction?,
     })
+}
+
+#[cfg(feature = "signals")]
+fn redaction(d: &mut Fields<'_>) -> Option<RedactionConfig> {
+    let patterns = d.default("patterns", list(nested(redaction_pattern)), Vec::new());
+    let names = d.default("names", list(non_empty_string()), Vec::new());
+    let innocent_names = d.default("innocent_names", list(non_empty_string()), Vec::new());
+    let allow = d.default("allow", list(non_empty_string()), Vec::new());
+    let without = d.default("without", list(non_empty_string()), Vec::new());
+    let mut config = RedactionConfig::default();
+    config.patterns = patterns?;
+    config.names = names?;
+    config.innocent_names = innocent_names?;
+    config.allow = allow?;
+    config.without = without?;
+    Some(config)
+}
+
+#[cfg(feature = "signals")]
+fn redaction_pattern(d: &mut Fields<'_>) -> Option<RedactionPattern> {
+    let name = d.required("name", non_empty_string());
+    let regex = d.required("regex", non_empty_string());
+    Some(RedactionPattern::new(name?, regex?))
 }
 
 fn service(d: &mut Fields<'_>) -> Option<ServiceFacts> {

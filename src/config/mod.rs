@@ -77,6 +77,10 @@ pub struct Config {
     pub playbooks: Vec<PathBuf>,
     /// Files with root-cause rules, beside those that are shipped.
     pub rules: Vec<PathBuf>,
+    /// Secrets beside the shipped kinds, and what is none.
+    #[cfg(feature = "signals")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
+    pub redaction: homeostasis_signals::RedactionConfig,
 }
 
 impl Config {

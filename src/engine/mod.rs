@@ -19,6 +19,7 @@ mod journal;
 mod lease;
 mod recorder;
 mod recover;
+mod refine;
 mod sense;
 mod settings;
 mod shared;
@@ -49,6 +50,7 @@ pub use settings::EngineSettings;
 pub(crate) use flood::Flood;
 pub(crate) use intake::Intake;
 pub(crate) use journal::{JournalError, JournalPorts, describe};
+pub(crate) use refine::GuardedRedactor;
 pub(crate) use shared::{Controls, Shared, Stages};
 pub(crate) use window::{Window, WindowLimits};
 
@@ -81,8 +83,10 @@ pub enum EngineError {
 /// [`shutdown`](Homeostasis::shutdown) does.
 #[derive(Debug, Clone)]
 pub struct Homeostasis {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     recovered: Arc<Recovered>,
+    #[cfg(feature = "signals")]
+    pub(crate) trigger: homeostasis_signals::ProbeTrigger,
 }
 
 impl Homeostasis {
@@ -95,12 +99,24 @@ impl Homeostasis {
         for (id, reason) in &recovered.unreadable {
             tracing::error!(incident = %id, reason, "the journal of an incident cannot be understood");
         }
+        #[cfg(feature = "signals")]
+        shared.health_board.ask({
+            // The board belongs to the engine: no engine keeps itself alive.
+            let (engine, settings) = (Arc::downgrade(&shared), shared.settings.clone());
+            let gone = health::Vitals::default();
+            move |now| match engine.upgrade() {
+                Some(shared) => shared.vitals.report(&settings, now),
+                None => gone.report(&settings, now),
+            }
+        });
         shared
             .tasks
             .spawn(sense::run(Arc::clone(&shared), detectors));
         Ok(Self {
             shared,
             recovered: Arc::new(recovered),
+            #[cfg(feature = "signals")]
+            trigger: homeostasis_signals::ProbeTrigger::default(),
         })
     }
 

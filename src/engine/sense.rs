@@ -14,6 +14,7 @@ use crate::engine::guard;
 use crate::engine::heal::Heal;
 use crate::engine::intake::Batch;
 use crate::engine::journal::{IncidentJournal, JournalError, describe};
+use crate::engine::refine::refine;
 use crate::engine::shared::Shared;
 use crate::engine::triage::triage;
 
@@ -63,8 +64,14 @@ pub(crate) async fn run(shared: Arc<Shared>, detectors: Vec<Box<dyn Detector>>) 
     let mut pruned_at = shared.now();
     loop {
         let now = shared.now();
-        let batch = Arc::new(shared.intake.take(now));
+        let mut batch = shared.intake.take(now);
+        refine(&shared, &mut batch);
+        let batch = Arc::new(batch);
         shared.window.add(&batch, now);
+        #[cfg(feature = "signals")]
+        for report in &batch.health {
+            shared.health_board.record(report);
+        }
         let n_logs: u64 = batch.logs.iter().map(|log| u64::from(log.weight)).sum();
         let n_records =
             n_logs + (batch.spans.len() + batch.changes.len() + batch.health.len()) as u64;
@@ -219,7 +226,7 @@ async fn ask_all(
 }
 
 /// The post-conditions of a detector's answer.
-fn admissible(shared: &Shared, found: Vec<Anomaly>) -> Answer {
+fn admissible(shared: &Shared, mut found: Vec<Anomaly>) -> Answer {
     let max = shared.settings.max_anomalies;
     if found.len() > max {
         shared.vitals.dropped_anomalies(found.len());
@@ -234,7 +241,13 @@ fn admissible(shared: &Shared, found: Vec<Anomaly>) -> Answer {
             let message = format!("broke its post-condition: {broken}");
             Err(ErrorReport::message(ErrorKind::Permanent, message))
         }
-        None => Ok(found),
+        None => {
+            // Before anything is compared with what the journal holds.
+            for anomaly in &mut found {
+                anomaly.redact(&*shared.journal.redactor);
+            }
+            Ok(found)
+        }
     }
 }
 

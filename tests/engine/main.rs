@@ -8,6 +8,7 @@ mod faulty;
 mod gating;
 mod grouping;
 mod heal;
+mod health;
 mod leases;
 mod limits;
 mod plugins;

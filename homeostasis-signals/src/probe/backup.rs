@@ -303,7 +303,7 @@ fn sha256(path: &Path, stop: &Stop) -> io::Result<String> {
 
 #[async_trait]
 impl Probe for BackupProbe {
-    checks!();
+    checks!(Comprehensive);
 
     async fn probe(&self, cx: &Context) -> Reading {
         let (started, config) = (cx.now(), self.config.clone());

@@ -324,7 +324,7 @@ fn seconds_left(chain: &[CertificateDer<'_>], now: Timestamp) -> Result<f64, Str
 
 #[async_trait]
 impl Probe for CertificateProbe {
-    checks!();
+    checks!(Comprehensive);
 
     async fn probe(&self, cx: &Context) -> Reading {
         let started = cx.now();

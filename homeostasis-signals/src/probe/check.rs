@@ -117,9 +117,14 @@ pub(crate) fn absolute_url(wrong: &mut Violations, path: &str, url: &str) {
     }
 }
 
-/// The answers of [`Probe`](super::Probe) that every checking probe takes from its settings.
+/// The answers of [`Probe`](super::Probe) that every checking probe takes from its settings, and
+/// its tier.
 macro_rules! checks {
-    () => {
+    ($tier:ident) => {
+        fn tier(&self) -> homeostasis_core::signal::HealthTier {
+            homeostasis_core::signal::HealthTier::$tier
+        }
+
         fn name(&self) -> &str {
             &self.config.name
         }

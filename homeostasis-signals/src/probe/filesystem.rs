@@ -301,7 +301,7 @@ fn name_of(error: &io::Error, what: &str, directory: &Path) -> String {
 
 #[async_trait]
 impl Probe for FilesystemProbe {
-    checks!();
+    checks!(Deep);
 
     async fn probe(&self, cx: &Context) -> Reading {
         let started = cx.now();

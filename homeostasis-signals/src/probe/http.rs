@@ -176,7 +176,7 @@ impl HttpProbe {
 
 #[async_trait]
 impl Probe for HttpProbe {
-    checks!();
+    checks!(Shallow);
 
     async fn probe(&self, cx: &Context) -> Reading {
         let mut request = HttpRequest::get(&self.config.url).within(self.config.timeout);

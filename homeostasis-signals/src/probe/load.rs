@@ -265,7 +265,7 @@ impl LoadProbe {
 
 #[async_trait]
 impl Probe for LoadProbe {
-    checks!();
+    checks!(Comprehensive);
 
     async fn probe(&self, cx: &Context) -> Reading {
         let (next, tally) = (Arc::default(), Arc::<Mutex<Tally>>::default());

@@ -180,7 +180,7 @@ impl TcpProbe {
 
 #[async_trait]
 impl Probe for TcpProbe {
-    checks!();
+    checks!(Shallow);
 
     async fn probe(&self, cx: &Context) -> Reading {
         let started = cx.now();

@@ -186,3 +186,6 @@ fn message<M: Message>(
         malformed
     })
 }
+
+#[cfg(test)]
+mod tests;

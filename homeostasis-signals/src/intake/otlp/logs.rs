@@ -81,3 +81,98 @@ fn level(number: i32, text: &str) -> Level {
         _ => text.parse().unwrap_or(Level::Info),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intake::otlp::decode::{OtlpEncoding, OtlpKind, OtlpRequest, Request};
+
+    fn read(config: &OtlpIntakeConfig, json: &str) -> (Vec<LogRecord>, OtlpOutcome) {
+        let json = json.as_bytes();
+        let read = OtlpRequest::decode(OtlpKind::Logs, OtlpEncoding::Json, json, 1 << 20).unwrap();
+        let Request::Logs(request) = read.0 else {
+            unreachable!()
+        };
+        let mut logs = Vec::new();
+        let outcome = take(request, config, Timestamp::from_secs(7), |signal| {
+            if let Signal::Log(log) = signal {
+                logs.push(log);
+            }
+        });
+        (logs, outcome)
+    }
+
+    fn one(config: &OtlpIntakeConfig, record: &str) -> LogRecord {
+        let json = format!(
+            r#"{{"resourceLogs":[{{"resource":{{"attributes":[
+                {{"key":"service.name","value":{{"stringValue":"unknown_service:/bin/x"}}}},
+                {{"key":"zone","value":{{"stringValue":"b"}}}},
+                {{"key":"telemetry.sdk.language","value":{{"stringValue":"nodejs"}}}}]}},
+            "scopeLogs":[{{"scope":{{"name":"s"}},"logRecords":[{record}]}}]}}]}}"#
+        );
+        let (mut logs, outcome) = read(config, &json);
+        assert_eq!((logs.len(), outcome.n_accepted), (1, 1), "{outcome:?}");
+        logs.remove(0)
+    }
+
+    #[test]
+    fn what_a_record_lacks_is_taken_from_what_it_has() {
+        let config = OtlpIntakeConfig {
+            keep_attributes: vec!["zone".to_owned()],
+            ..OtlpIntakeConfig::default()
+        };
+        let log = one(
+            &config,
+            r#"{"observedTimeUnixNano":"5","severityText":"ERR"}"#,
+        );
+        assert_eq!(
+            (log.at, log.level),
+            (Timestamp::from_nanos(5), Level::Error)
+        );
+        assert_eq!(log.target.unwrap().to_string(), "unknown_service:_bin_x");
+        let fields: Vec<(&str, &str)> = log.fields.iter().collect();
+        assert_eq!((log.correlation, fields), (None, vec![("zone", "b")]));
+        let error = r#"{"severityNumber":24,"spanId":"000000000000000a",
+            "traceId":"000000000000000000000000000000ff","attributes":[
+            {"key":"exception.type","value":{"stringValue":"TypeError"}},
+            {"key":"exception.message","value":{"stringValue":"x is undefined"}}]}"#;
+        let log = one(&config, error);
+        assert_eq!((log.at, log.level), (Timestamp::from_secs(7), Level::Fatal));
+        assert_eq!(log.message, "x is undefined");
+        assert_eq!(log.error.unwrap().language, "javascript");
+        assert_eq!(log.fields["span_id"], "000000000000000a");
+        assert_eq!(log.correlation.unwrap(), format!("{:032x}", 255));
+        let log = one(&config, r#"{"eventName":"cart.emptied"}"#);
+        assert_eq!(
+            (log.level, log.message.as_str()),
+            (Level::Info, "cart.emptied")
+        );
+    }
+
+    #[test]
+    fn limits_refuse_records_drop_attributes_and_cut_text() {
+        let config = OtlpIntakeConfig {
+            max_items: 1,
+            max_attributes: 1,
+            max_value_depth: 0,
+            max_text: 3,
+            ..OtlpIntakeConfig::default()
+        };
+        let log = one(
+            &config,
+            r#"{"body":{"stringValue":"abcdef"},"attributes":[
+                {"key":"a","value":{"intValue":1}},{"key":"b","value":{"intValue":2}}]}"#,
+        );
+        assert_eq!((log.message.as_str(), log.fields.len()), ("abc…", 1));
+        let (logs, outcome) = read(
+            &config,
+            r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[
+                {"body":{"arrayValue":{}}},{"timeUnixNano":"18446744073709551615"},{},{}]}]}]}"#,
+        );
+        assert_eq!(
+            (logs.len(), outcome.n_accepted, outcome.n_rejected),
+            (1, 1, 3)
+        );
+        assert_eq!(outcome.message, "body is nested, expected at most 0 levels");
+    }
+}

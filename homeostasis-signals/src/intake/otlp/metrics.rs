@@ -555,3 +555,6 @@ macro_rules! heads {
 }
 
 heads!(NumberPoint HistogramPoint ExponentialPoint SummaryPoint);
+
+#[cfg(test)]
+mod tests;

@@ -136,3 +136,76 @@ fn log(
 fn id(bytes: &[u8]) -> Option<u64> {
     bytes.try_into().ok().map(u64::from_be_bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intake::otlp::decode::{OtlpEncoding, OtlpKind, OtlpRequest, Request};
+
+    fn read(max_items: usize, spans: &str) -> (Vec<Signal>, OtlpOutcome) {
+        let json = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{spans}]}}]}}]}}"#);
+        let json = json.as_bytes();
+        let read =
+            OtlpRequest::decode(OtlpKind::Traces, OtlpEncoding::Json, json, 1 << 20).unwrap();
+        let Request::Traces(request) = read.0 else {
+            unreachable!()
+        };
+        let config = OtlpIntakeConfig {
+            max_items,
+            ..OtlpIntakeConfig::default()
+        };
+        let mut signals = Vec::new();
+        let now = Timestamp::from_secs(7);
+        let outcome = take(request, &config, now, |signal| signals.push(signal));
+        (signals, outcome)
+    }
+
+    fn span(more: &str) -> String {
+        let (trace, id) = ("0af7651916cd43dd8448eb211c80319c", "00f067aa0ba902b7");
+        format!(r#"{{"traceId":"{trace}","spanId":"{id}"{more}}}"#)
+    }
+
+    #[test]
+    fn a_span_without_times_is_an_instant_now_and_one_without_ids_is_refused() {
+        let bad = r#"{"traceId":"00000000000000000000000000000000","spanId":"00f067aa0ba902b7"}"#;
+        let (signals, outcome) = read(10, &format!("{},{bad}", span("")));
+        let [Signal::Span(record)] = &signals[..] else {
+            panic!("{signals:?}");
+        };
+        assert_eq!(
+            (record.at, record.duration.is_zero()),
+            (Timestamp::from_secs(7), true)
+        );
+        assert_eq!(record.span, 0x00f0_67aa_0ba9_02b7);
+        assert_eq!((outcome.n_accepted, outcome.n_rejected), (1, 1));
+        assert_eq!(
+            outcome.message,
+            "traceId of 16 bytes, expected 16, not all 0"
+        );
+        let bad = span(r#","parentSpanId":"00ff""#);
+        let message = read(10, &bad).1.message;
+        assert_eq!(message, "parentSpanId of 2 bytes, expected none or 8");
+    }
+
+    #[test]
+    fn events_become_log_records_and_count_as_items() {
+        let exception = r#"{"name":"exception","timeUnixNano":"3","attributes":[
+            {"key":"exception.type","value":{"stringValue":"E"}}]}"#;
+        let with = span(&format!(r#","events":[{exception},{{"name":"retry"}}]"#));
+        let (signals, _) = read(3, &with);
+        let [Signal::Log(error), Signal::Log(retry), Signal::Span(record)] = &signals[..] else {
+            panic!("{signals:?}");
+        };
+        assert_eq!((error.level, error.message.as_str()), (Level::Error, "E"));
+        assert_eq!(error.at, Timestamp::from_nanos(3));
+        assert_eq!(
+            (retry.level, retry.message.as_str()),
+            (Level::Info, "retry")
+        );
+        assert_eq!([&error.correlation, &retry.correlation], [&record.trace; 2]);
+        assert_eq!(error.fields["span_id"], "00f067aa0ba902b7");
+        let (signals, outcome) = read(2, &with);
+        assert_eq!((signals.len(), outcome.n_rejected), (0, 1));
+        assert_eq!(outcome.message, "more than 2 spans and events");
+    }
+}

@@ -206,7 +206,7 @@ fn extract(answer: &HttpResponse, from: &Extract) -> Result<String, String> {
 
 #[async_trait]
 impl Probe for WorkflowProbe {
-    checks!();
+    checks!(Comprehensive);
 
     async fn probe(&self, cx: &Context) -> Reading {
         let started: Timestamp = cx.now();
