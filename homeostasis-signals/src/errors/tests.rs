@@ -248,6 +248,10 @@ fn the_less_usual_forms_are_read_too() {
             "fatal error: all goroutines are asleep - deadlock!\n\ngoroutine 1 [chan receive]:\nmain.main()\n\t/srv/main.go:3 +0x1",
             "fatal error: all goroutines are asleep - deadlock! @main.main /srv/main.go:3",
         ),
+        (
+            "Error: no\n\nError: gone\n    at f (/srv/a.js:3:1)\nCaused by:",
+            "Error: no\n\nError: gone @f /srv/a.js:3",
+        ),
         ("ValueError: bad", "ValueError: bad"),
         (
             "java.lang.IllegalStateException: no",
