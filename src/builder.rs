@@ -4,7 +4,8 @@ use std::sync::{Arc, RwLock};
 
 use homeostasis_core::policy::Policy;
 use homeostasis_core::port::{
-    Approvals, Coordinator, LocalCoordinator, MemoryStore, NoApprovals, NoNotifier, Notifier, Store,
+    Approvals, Archive, Coordinator, Enricher, LocalCoordinator, MemoryStore, NoApprovals,
+    NoNotifier, Notifier, Redactor, Retention, Store,
 };
 use homeostasis_core::signal::{SeriesCatalog, SeriesLimits};
 use homeostasis_core::stage::{Analyzer, Detector, Fuser, Remediator, StrongestFinding, Verifier};
@@ -14,8 +15,8 @@ use homeostasis_core::{
 
 use crate::clock::SystemClock;
 use crate::engine::{
-    Controls, EngineSettings, Flood, Homeostasis, Intake, JournalPorts, Shared, Stages, Window,
-    WindowLimits, describe, event_channel,
+    Controls, EngineSettings, Flood, GuardedRedactor, Homeostasis, Intake, JournalPorts, Keeping,
+    Shared, Stages, Window, WindowLimits, describe, event_channel,
 };
 use crate::furnished::Parts;
 
@@ -51,11 +52,14 @@ pub struct Builder {
     pub(crate) coordinator: Option<Arc<dyn Coordinator>>,
     pub(crate) approvals: Arc<dyn Approvals>,
     pub(crate) notifier: Arc<dyn Notifier>,
+    pub(crate) redactor: Option<Arc<dyn Redactor>>,
+    pub(crate) enrichers: Vec<Arc<dyn Enricher>>,
     pub(crate) detectors: Vec<Box<dyn Detector>>,
     pub(crate) analyzers: Vec<Arc<dyn Analyzer>>,
     pub(crate) fuser: Arc<dyn Fuser>,
     pub(crate) remediators: Vec<Arc<dyn Remediator>>,
     pub(crate) verifiers: Vec<Arc<dyn Verifier>>,
+    pub(crate) keeping: Keeping,
     pub(crate) parts: Parts,
 }
 
@@ -76,11 +80,14 @@ impl Homeostasis {
             coordinator: None,
             approvals: Arc::new(NoApprovals),
             notifier: Arc::new(NoNotifier),
+            redactor: None,
+            enrichers: Vec::new(),
             detectors: Vec::new(),
             analyzers: Vec::new(),
             fuser: Arc::new(StrongestFinding),
             remediators: Vec::new(),
             verifiers: Vec::new(),
+            keeping: Keeping::default(),
             parts: Parts::default(),
         }
     }
@@ -153,6 +160,19 @@ impl Builder {
         self
     }
 
+    /// How many closed incidents the journal keeps, and how long; 30 days unless told otherwise.
+    /// What is too much is removed once an hour.
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.keeping.retention = retention;
+        self
+    }
+
+    /// Where closed incidents go before the journal forgets them; nowhere unless told otherwise.
+    pub fn archive(mut self, archive: impl Archive + 'static) -> Self {
+        self.keeping.archive = Some(Arc::new(archive));
+        self
+    }
+
     /// Who may act on what; leases within this process unless told otherwise.
     pub fn coordinator(mut self, coordinator: Arc<dyn Coordinator>) -> Self {
         self.coordinator = Some(coordinator);
@@ -168,6 +188,22 @@ impl Builder {
     /// How people are called; nobody unless told otherwise, which each escalation reports.
     pub fn notifier(mut self, notifier: Arc<dyn Notifier>) -> Self {
         self.notifier = notifier;
+        self
+    }
+
+    /// What takes secrets out of all that is kept or leaves the healer.
+    ///
+    /// Unless told otherwise it is `SecretRedactor::default()` of the feature `signals`, with what
+    /// the section `redaction` of a configuration adds; without that feature it is
+    /// [`NoRedaction`](homeostasis_core::port::NoRedaction).
+    pub fn redactor(mut self, redactor: Arc<dyn Redactor>) -> Self {
+        self.redactor = Some(redactor);
+        self
+    }
+
+    /// One enricher more; they are called in the order in which they were added.
+    pub fn enricher(mut self, enricher: Arc<dyn Enricher>) -> Self {
+        self.enrichers.push(enricher);
         self
     }
 
@@ -220,7 +256,7 @@ impl Builder {
         let parts = std::mem::take(&mut builder.parts);
         let healer = builder.launch().await?;
         #[cfg(feature = "signals")]
-        crate::telemetry::ask_probes(&healer, parts.probes);
+        let healer = healer.asking(parts.probes);
         #[cfg(not(feature = "signals"))]
         drop(parts);
         Ok(healer)
@@ -228,11 +264,15 @@ impl Builder {
 
     async fn launch(self) -> Result<Homeostasis, StartError> {
         let settings = self.settings;
+        let redactor: Arc<dyn Redactor> = Arc::new(GuardedRedactor(
+            self.redactor.unwrap_or_else(shipped_redactor),
+        ));
         let catalog = SeriesCatalog::with_limits(SeriesLimits {
             total: settings.max_series,
             per_metric: settings.max_series_per_metric,
             label_values: settings.label_values.clone(),
-        });
+        })
+        .redacted_by(Arc::clone(&redactor));
         let intake = Intake::new(
             catalog.clone(),
             settings.sample_queue,
@@ -260,6 +300,7 @@ impl Builder {
             clock: self.clock,
             node: self.node,
             events: event_channel(),
+            redactor,
         };
         let controls = Controls {
             mode: RwLock::new(self.mode),
@@ -280,11 +321,21 @@ impl Builder {
             journal,
             (coordinator, self.approvals, self.notifier),
             stages,
-            (Arc::new(intake), Arc::new(window)),
+            (Arc::new(intake), Arc::new(window), self.enrichers),
             self.seed,
         );
-        Homeostasis::launch(Arc::new(shared), self.detectors)
+        Homeostasis::launch(Arc::new(shared), self.detectors, self.keeping)
             .await
             .map_err(|error| StartError::Recovery(describe(&error)))
     }
+}
+
+#[cfg(feature = "signals")]
+fn shipped_redactor() -> Arc<dyn Redactor> {
+    Arc::new(homeostasis_signals::SecretRedactor::default())
+}
+
+#[cfg(not(feature = "signals"))]
+fn shipped_redactor() -> Arc<dyn Redactor> {
+    Arc::new(homeostasis_core::port::NoRedaction)
 }

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use homeostasis_core::policy::Policy;
+use homeostasis_core::port::Retention;
 use homeostasis_core::{ConfigError, Topology, Violation, Violations};
 
 use crate::builder::Builder;
@@ -21,6 +22,7 @@ pub(crate) fn check(builder: &Builder) -> Result<(), ConfigError> {
     let mut violations = Violations::new();
     settings(&builder.settings, &mut violations);
     policy(&builder.policy, &mut violations);
+    retention(&builder.keeping.retention, &mut violations);
     unique(
         &mut violations,
         "detectors",
@@ -59,7 +61,6 @@ pub(crate) fn settings(settings: &EngineSettings, violations: &mut Violations) {
         ("aftershock", settings.aftershock, Duration::ZERO..=HOUR),
         ("lookback", settings.lookback, SECOND..=7 * DAY),
         ("quiet", settings.quiet, SECOND..=7 * DAY),
-        ("retention", settings.retention, HOUR..=3650 * DAY),
         (
             "flood.interval",
             settings.flood.interval,
@@ -111,6 +112,17 @@ pub(crate) fn settings(settings: &EngineSettings, violations: &mut Violations) {
             ));
         }
     }
+}
+
+pub(crate) fn retention(retention: &Retention, violations: &mut Violations) {
+    let age = retention.max_age;
+    within(
+        violations,
+        "store.retention",
+        "max_age",
+        age,
+        &(HOUR..=3650 * DAY),
+    );
 }
 
 /// Bounds that are no plain number.

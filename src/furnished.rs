@@ -25,6 +25,7 @@ pub(crate) struct Parts {
     )]
     pub(crate) is_furnished: bool,
     pub(crate) store: Option<PathBuf>,
+    pub(crate) archive: Option<PathBuf>,
     pub(crate) conditions: Vec<ConditionRule>,
     pub(crate) rules: Vec<PathBuf>,
     pub(crate) playbook_paths: Vec<PathBuf>,
@@ -35,6 +36,8 @@ pub(crate) struct Parts {
     pub(crate) checks: homeostasis_remediate::playbook::CheckRegistry,
     #[cfg(feature = "signals")]
     pub(crate) probes: Vec<std::sync::Arc<dyn homeostasis_signals::Probe>>,
+    #[cfg(feature = "signals")]
+    pub(crate) redaction: Option<homeostasis_signals::RedactionConfig>,
     pub(crate) violations: Violations,
 }
 
@@ -43,7 +46,7 @@ impl Homeostasis {
     ///
     /// | stage | what is in it |
     /// |---|---|
-    /// | detect | failing health checks, memory that keeps growing, the configured conditions, the triggers of playbooks |
+    /// | detect | the health of targets as all their checks say, memory that keeps growing, the configured conditions, the triggers of playbooks |
     /// | rca | down, trend, saturation, change, topology and rule analyzers; evidence added up as log odds |
     /// | remediate | playbooks over the registered actions |
     /// | verify | the sequential watch |
@@ -86,8 +89,14 @@ impl Builder {
             self.topology.insert(name, facts.clone());
         }
         self.parts.store = config.store;
+        self.parts.archive = config.archive;
+        self.keeping.retention = config.retention;
         self.parts.conditions.extend(config.conditions);
         self.parts.rules.extend(config.rules);
+        #[cfg(feature = "signals")]
+        {
+            self.parts.redaction = Some(config.redaction);
+        }
         self.parts.playbook_paths.extend(config.playbooks);
         self
     }
@@ -130,11 +139,30 @@ impl Builder {
     /// Turns what was collected into plug-ins.
     pub(crate) fn assemble(mut self) -> (Self, Violations) {
         let mut violations = std::mem::take(&mut self.parts.violations);
+        self = self.assemble_redactor(&mut violations);
         self = self.assemble_store(&mut violations);
+        self = self.assemble_archive(&mut violations);
         self = self.assemble_rules(&mut violations);
         self = self.assemble_playbooks(&mut violations);
         self = self.assemble_conditions(&mut violations);
         (self, violations)
+    }
+
+    #[cfg(feature = "signals")]
+    fn assemble_redactor(mut self, violations: &mut Violations) -> Self {
+        let config = self.parts.redaction.take();
+        let Some(config) = config.filter(|_| self.redactor.is_none()) else {
+            return self;
+        };
+        match violations.absorb(homeostasis_signals::SecretRedactor::new(config)) {
+            Some(redactor) => self.redactor(std::sync::Arc::new(redactor)),
+            None => self,
+        }
+    }
+
+    #[cfg(not(feature = "signals"))]
+    fn assemble_redactor(self, _: &mut Violations) -> Self {
+        self
     }
 
     #[cfg(feature = "store")]
@@ -163,6 +191,37 @@ impl Builder {
     fn assemble_store(self, violations: &mut Violations) -> Self {
         if let Some(path) = &self.parts.store {
             violations.push(missing("store", &path.display().to_string(), "store"));
+        }
+        self
+    }
+
+    #[cfg(feature = "archive")]
+    fn assemble_archive(mut self, violations: &mut Violations) -> Self {
+        let Some(folder) = self
+            .parts
+            .archive
+            .take()
+            .filter(|_| self.keeping.archive.is_none())
+        else {
+            return self;
+        };
+        match homeostasis_store::FileArchive::open(&folder) {
+            Ok(archive) => self.archive(archive),
+            Err(error) => {
+                let error = crate::engine::describe(&error);
+                let expected = format!("a folder for the archive ({error})");
+                let folder = folder.display().to_string();
+                violations.push(Violation::new("store.archive", folder, expected));
+                self
+            }
+        }
+    }
+
+    #[cfg(not(feature = "archive"))]
+    fn assemble_archive(self, violations: &mut Violations) -> Self {
+        if let Some(folder) = &self.parts.archive {
+            let folder = folder.display().to_string();
+            violations.push(missing("store.archive", &folder, "archive"));
         }
         self
     }
@@ -250,18 +309,19 @@ impl Builder {
     fn assemble_conditions(mut self, violations: &mut Violations) -> Self {
         use homeostasis_core::record::Severity;
         use homeostasis_detect::{
-            HealthDetector, HealthDetectorConfig, SustainedCondition, SustainedConditionConfig,
+            HealthStateDetector, HealthStateDetectorConfig, SustainedCondition,
+            SustainedConditionConfig,
         };
 
         // What lasts must be raised again before its absence is taken for recovery.
         let reraise = Some((self.settings.quiet / 3).min(LONGEST_RERAISE));
         if self.parts.is_furnished {
-            let config = HealthDetectorConfig {
+            let config = HealthStateDetectorConfig {
                 reraise,
                 severity_hint: Some(Severity::Sev2),
-                ..HealthDetectorConfig::default()
+                ..HealthStateDetectorConfig::default()
             };
-            if let Some(health) = violations.absorb(HealthDetector::new("health", config)) {
+            if let Some(health) = violations.absorb(HealthStateDetector::new("health", config)) {
                 self = self.detector(health);
             }
             if let Some(growth) = violations.absorb(memory_growth(reraise)) {
@@ -314,6 +374,7 @@ fn memory_growth(
 }
 
 #[cfg(not(all(
+    feature = "archive",
     feature = "store",
     feature = "rca",
     feature = "remediate",

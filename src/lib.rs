@@ -47,8 +47,14 @@ pub mod _documentation {
     pub mod add_an_action {}
     #[doc = include_str!("../docs/how-to/embed-in-a-service.md")]
     pub mod embed_in_a_service {}
+    #[doc = include_str!("../docs/how-to/probes.md")]
+    pub mod probes {}
     #[doc = include_str!("../docs/how-to/otlp.md")]
     pub mod otlp {}
+    #[doc = include_str!("../docs/how-to/health.md")]
+    pub mod health {}
+    #[doc = include_str!("../docs/how-to/logs.md")]
+    pub mod read_logs {}
     #[doc = include_str!("../docs/how-to/write-a-playbook.md")]
     pub mod write_a_playbook {}
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use homeostasis::core::port::Retention;
 use homeostasis::core::record::{RiskLevel, Severity};
 use homeostasis::core::{ConfigError, Mode};
 use homeostasis::{Config, ConfigSource};
@@ -78,6 +79,41 @@ policy: { permit_ttl: 0s, limits: [{ max: 1, window: 1ms }] }
 }
 
 #[test]
+fn bounds_and_retention_are_checked_with_their_place() {
+    let found = violations(
+        "\
+store:
+  retention: { max_age: 1s, max_bytes: 3 parsecs, max_incident: 4 }
+engine:
+  label_values: { instance: 3 }
+  flood: { burst: 2000000, interval: 1ms }
+",
+    );
+    let expected = [
+        "homeostasis.yaml:2:40: store.retention.max_bytes = \"3 parsecs\", expected a size",
+        "homeostasis.yaml:2:51: store.retention.max_incident = unknown field",
+        "homeostasis.yaml:4:29: engine.label_values.instance = 3",
+        "homeostasis.yaml:5:19: engine.flood.burst = 2000000, expected 0 to 1000000",
+        "homeostasis.yaml:5:38: engine.flood.interval = \"1ms\", expected 10ms to 600s",
+    ];
+    let mut found = found;
+    found.sort();
+    for (line, start) in found.iter().zip(expected) {
+        assert!(
+            line.starts_with(start),
+            "{line}\nexpected {start}\nall: {found:#?}"
+        );
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    let found = violations("store: { retention: { max_age: 59m } }");
+    assert_eq!(found.len(), 1);
+    assert!(
+        found[0].starts_with("homeostasis.yaml:1:32: store.retention.max_age = \"59m\""),
+        "{found:?}"
+    );
+}
+
+#[test]
 fn an_overlay_is_laid_over_and_must_exist() {
     let text = "
 mode: observe
@@ -130,8 +166,13 @@ fn everything_that_can_be_said_is_read() {
         "
 node: shop-1
 mode: approve
-store: var/journal.redb
-engine: { settle: 1s, max_concurrent_heals: 4 }
+store: { path: var/journal.redb, retention: { max_age: 90d, max_bytes: 2GiB, max_incidents: 500 }, archive: var/archive }
+engine:
+  settle: 1s
+  max_concurrent_heals: 4
+  max_series_per_metric: 300
+  label_values: { path: 50 }
+  flood: { burst: 10, interval: 2s, keys: 64 }
 policy:
   pre_approved: [restart_process]
   max_risk: high
@@ -150,6 +191,21 @@ rules: [rules.yaml]
     )
     .unwrap();
     assert_eq!(config.conditions[0].severity, Some(Severity::Sev1));
+    let day = Duration::from_secs(24 * 3600);
+    let kept = Retention {
+        max_age: 90 * day,
+        max_bytes: Some(2 << 30),
+        max_incidents: Some(500),
+    };
+    assert_eq!(config.retention, kept);
+    assert_eq!(config.store, Some("var/journal.redb".into()));
+    assert_eq!(config.archive, Some("var/archive".into()));
+    assert_eq!(config.engine.max_series_per_metric, 300);
+    assert_eq!(config.engine.label_values["path"], 50);
+    assert_eq!(
+        (config.engine.flood.burst, config.engine.flood.keys),
+        (10, 64)
+    );
     assert_eq!(config.topology.n_instances(), 4);
     assert!(!config.flags.is_on("heal.orders", true));
     assert_eq!(config.policy.limits[0].max, 5);

@@ -14,6 +14,8 @@ pub mod policy;
 pub mod port;
 pub mod record;
 mod rng;
+#[cfg(feature = "schema")]
+mod schema;
 mod secret;
 pub mod signal;
 pub mod stage;

@@ -14,7 +14,11 @@ mod stat;
 mod state;
 
 pub use condition::{SustainedCondition, SustainedConditionConfig};
-pub use health::{HealthDetector, HealthDetectorConfig};
+pub use health::{
+    HealthAction, HealthDetector, HealthDetectorConfig, HealthJudgement, HealthMatrix,
+    HealthMatrixConfig, HealthStateDetector, HealthStateDetectorConfig, HealthTally,
+    HealthTransitions, TierTally,
+};
 pub use pattern::{RateOfChange, RateOfChangeConfig, Trend, TrendConfig};
 pub use series::{
     AlertState, Alerting, AlertingConfig, PerSeries, Selector, SeriesCounts, Transition,
@@ -40,6 +44,8 @@ mod tests {
         check::<(Alerting, AlertingConfig, AlertState, Selector)>();
         check::<(SustainedCondition, SustainedConditionConfig)>();
         check::<(HealthDetector, HealthDetectorConfig)>();
+        check::<(HealthStateDetector, HealthStateDetectorConfig)>();
+        check::<(HealthMatrix, HealthTally, HealthTransitions)>();
         can_move::<PerSeries<Box<dyn homeostasis_core::stage::SeriesDetector>>>();
     }
 }

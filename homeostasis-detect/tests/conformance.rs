@@ -10,8 +10,9 @@ use homeostasis::core::testing::detector::Suite;
 use homeostasis::core::{Score, Timestamp};
 use homeostasis::detect::{
     Alerting, AlertingConfig, Amount, Ewma, EwmaConfig, HealthDetector, HealthDetectorConfig,
-    MovingAverage, MovingAverageConfig, PerSeries, RateOfChange, RateOfChangeConfig, Selector,
-    Side, SustainedCondition, SustainedConditionConfig, Trend, TrendConfig,
+    HealthStateDetector, HealthStateDetectorConfig, MovingAverage, MovingAverageConfig, PerSeries,
+    RateOfChange, RateOfChangeConfig, Selector, Side, SustainedCondition, SustainedConditionConfig,
+    Trend, TrendConfig,
 };
 
 fn suite<K: SeriesDetector + Clone + 'static>(kernel: K) -> Suite<impl Fn() -> PerSeries<K>> {
@@ -111,6 +112,19 @@ fn health() {
             ..HealthDetectorConfig::default()
         };
         HealthDetector::new("health", config).unwrap()
+    })
+    .finds_something()
+    .run();
+}
+
+#[test]
+fn health_state() {
+    Suite::new(|| {
+        let config = HealthStateDetectorConfig {
+            reraise: Some(Duration::from_secs(60)),
+            ..HealthStateDetectorConfig::default()
+        };
+        HealthStateDetector::new("health", config).unwrap()
     })
     .finds_something()
     .run();

@@ -4,17 +4,28 @@
 mod capture;
 mod duration_text;
 mod errors;
+mod health;
 #[cfg(feature = "http")]
 mod http;
 mod intake;
 mod measurement;
 mod probe;
+mod redact;
 #[cfg(feature = "http")]
 #[cfg(test)]
 mod testing;
 #[cfg(feature = "tls")]
 mod tls;
 
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+pub use self::http::HyperClient;
+#[cfg(feature = "metrics")]
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+pub use capture::MetricsRecorder;
+#[cfg(feature = "tower")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
+pub use capture::{CountRequests, CountedResponse, RequestHead, RequestLayer, RouteCounts};
 pub use capture::{
     DiagnosticContext, EnteredContext, Environment, InContext, PanicHook, SeriesHandle,
     TracingLayer,
@@ -23,13 +34,17 @@ pub use errors::{
     ErrorNormalizer, ErrorNormalizerConfig, Joined, TraceJoiner, TraceJoinerConfig,
     error_fingerprint,
 };
-#[cfg(feature = "http")]
-#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
-pub use http::HyperClient;
+#[cfg(feature = "endpoint")]
+#[cfg_attr(docsrs, doc(cfg(feature = "endpoint")))]
+pub use health::HealthService;
+pub use health::{
+    BoardSink, ComponentHealth, HealthBoard, HealthBoardConfig, HealthSnapshot, HealthStatus,
+};
 pub use intake::{
-    Bucket, ErrorRatio, Exposition, Family, JsonLines, JsonLinesConfig, LogTail, LogTailConfig,
-    MetricKind, PageProblem, Point, Scrape, Scraper, ScraperConfig, StartAt, TailPosition,
-    TailStats, histogram_quantile, parse_exposition,
+    Bucket, DurableTail, DurableTailError, ErrorRatio, Exposition, Family, LineFormat, LineId,
+    LogLines, LogLinesConfig, LogTail, LogTailConfig, MetricKind, PageProblem, PatternConfig,
+    PatternPreset, Point, Scrape, Scraper, ScraperConfig, StartAt, TailBatch, TailLoss,
+    TailPosition, TailStats, TailedSignal, histogram_quantile, parse_exposition,
 };
 #[cfg(feature = "otlp")]
 #[cfg_attr(docsrs, doc(cfg(feature = "otlp")))]
@@ -38,6 +53,9 @@ pub use intake::{
     OtlpRequest, OtlpStats,
 };
 pub use measurement::Measurement;
+#[cfg(feature = "amqp")]
+#[cfg_attr(docsrs, doc(cfg(feature = "amqp")))]
+pub use probe::{AmqpProbe, AmqpProbeConfig};
 pub use probe::{
     BackupChecksum, BackupProbe, BackupProbeConfig, Extract, FnProbe, HttpProbe, HttpProbeConfig,
     LoadProbe, LoadProbeConfig, LogTailProbe, MetricProbe, MetricProbeConfig, MetricsProbe,
@@ -47,11 +65,19 @@ pub use probe::{
 #[cfg(feature = "host")]
 #[cfg_attr(docsrs, doc(cfg(feature = "host")))]
 pub use probe::{
-    FilesystemProbe, FilesystemProbeConfig, PidSource, ProcessId, ProcessProbe, ProcessProbeConfig,
+    FilesystemProbe, FilesystemProbeConfig, HostProbe, HostProbeConfig, PidSource, ProcessId,
+    ProcessProbe, ProcessProbeConfig,
 };
+#[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+pub use probe::{PostgresProbe, PostgresProbeConfig};
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use probe::{RedisProbe, RedisProbeConfig};
 #[cfg(feature = "net")]
 #[cfg_attr(docsrs, doc(cfg(feature = "net")))]
 pub use probe::{TcpProbe, TcpProbeConfig};
+pub use redact::{RedactionConfig, RedactionPattern, SecretRedactor, SecretRedactorBuilder};
 #[cfg(feature = "tls")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
 pub use {
@@ -71,6 +97,11 @@ mod tests {
         shared::<super::Scraper>();
         shared::<super::LogTail>();
         shared::<super::ProbeSchedule>();
+        shared::<(super::ProbePlan, super::ProbeTrigger)>();
+        shared::<(super::HealthBoard, super::HealthBoardConfig)>();
+        shared::<super::HealthSnapshot>();
+        #[cfg(feature = "endpoint")]
+        shared::<super::HealthService>();
         shared::<super::Reading>();
         shared::<super::PageProblem>();
         shared::<super::HttpProbe>();

@@ -49,6 +49,12 @@ pub(crate) fn commit(tables: &mut Tables<'_>, commit: &Commit) -> Result<Version
         let incident = last.incident.as_u128();
         let head = (version.0, last.at.as_nanos(), closed);
         tables.heads.insert(incident, head)?;
+        let known = tables.sizes.get(incident)?.map(|size| size.value());
+        let bytes = match known {
+            Some(before) => before + events.iter().map(|json| json.len() as u64).sum::<u64>(),
+            None => measure(&tables.events, incident)?,
+        };
+        tables.sizes.insert(incident, bytes)?;
         if closed {
             tables.open.remove(incident)?;
         } else {
@@ -79,31 +85,53 @@ pub(crate) fn next_token(tables: &mut Tables<'_>, resource: &str) -> Result<Fenc
     Ok(token)
 }
 
-/// Forgets what is older than `before`; returns how many incidents.
-pub(crate) fn prune(tables: &mut Tables<'_>, before: Timestamp) -> Result<u64, Failure> {
+/// Forgets hits before `before`; returns how many.
+pub(crate) fn prune_hits(tables: &mut Tables<'_>, before: Timestamp) -> Result<u64, Failure> {
     let before = before.as_nanos();
-    tables.hits.retain(|(_, at, _), ()| at >= before)?;
-    let mut old = Vec::new();
-    for entry in tables.heads.iter()? {
-        let (incident, head) = entry?;
-        let (n_events, last_at, closed) = head.value();
-        if closed && last_at < before {
-            old.push((incident.value(), n_events));
+    let mut n_forgotten = 0;
+    tables.hits.retain(|(_, at, _), ()| {
+        let is_kept = at >= before;
+        n_forgotten += u64::from(!is_kept);
+        is_kept
+    })?;
+    Ok(n_forgotten)
+}
+
+/// Forgets those of `incidents` that are closed and at their version; returns how many.
+pub(crate) fn forget(
+    tables: &mut Tables<'_>,
+    incidents: &[(IncidentId, Version)],
+) -> Result<u64, Failure> {
+    let mut n_forgotten = 0;
+    for (incident, version) in incidents {
+        let incident = incident.as_u128();
+        let head = tables.heads.get(incident)?.map(|head| head.value());
+        if !head.is_some_and(|(n_events, _, closed)| closed && n_events == version.0) {
+            continue;
         }
-    }
-    for &(incident, n_events) in &old {
-        for seq in 0..n_events {
-            let at = tables
-                .events
-                .remove((incident, seq))?
-                .map(|event| event.value().0);
-            if let Some(at) = at {
+        for seq in 0..version.0 {
+            let event = tables.events.remove((incident, seq))?;
+            if let Some(at) = event.map(|event| event.value().0) {
                 tables.times.remove((at, incident, seq))?;
             }
         }
         tables.heads.remove(incident)?;
+        tables.sizes.remove(incident)?;
+        n_forgotten += 1;
     }
-    Ok(old.len() as u64)
+    Ok(n_forgotten)
+}
+
+/// How many bytes the events of `incident` take, by looking at each.
+pub(crate) fn measure(
+    events: &impl ReadableTable<(u128, u64), (i64, &'static [u8])>,
+    incident: u128,
+) -> Result<u64, Failure> {
+    let mut bytes = 0;
+    for entry in events.range((incident, 0)..=(incident, u64::MAX))? {
+        bytes += entry?.1.value().1.len() as u64;
+    }
+    Ok(bytes)
 }
 
 fn check_incident(tables: &Tables<'_>, commit: &Commit) -> Result<(), Failure> {
@@ -170,7 +198,7 @@ fn hit(tables: &mut Tables<'_>, key: &str, at: i64) -> Result<(), Failure> {
 }
 
 /// The JSON of `event`, proven to read back: a journal must not take what it cannot give.
-fn encode_event(event: &HealEvent) -> Result<Vec<u8>, StoreError> {
+pub(crate) fn encode_event(event: &HealEvent) -> Result<Vec<u8>, StoreError> {
     let what = event_name(event.incident, event.seq);
     let json = encode(&what, event)?;
     match serde_json::from_slice::<HealEvent>(&json) {

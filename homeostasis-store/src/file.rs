@@ -120,6 +120,26 @@ impl JournalFile {
         Err(error)
     }
 
+    /// Gives free pages back to the file system; says whether there were any.
+    pub(crate) fn compact(&self) -> Result<bool, StoreError> {
+        self.reopen_if_closed()?;
+        let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(db) = slot.as_mut() else {
+            return Err(io_error(
+                "compacting",
+                &self.path,
+                "the file failed just now",
+            ));
+        };
+        let error = match catch_unwind(AssertUnwindSafe(|| db.compact())) {
+            Ok(Ok(compacted)) => return Ok(compacted),
+            Ok(Err(error)) => io_error("compacting", &self.path, error.to_string()),
+            Err(panic) => io_error("compacting", &self.path, panic_text(&*panic)),
+        };
+        *slot = None;
+        Err(error)
+    }
+
     fn reopen_if_closed(&self) -> Result<(), StoreError> {
         if self
             .slot

@@ -2,6 +2,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod apply;
+#[cfg(feature = "archive")]
+mod archive;
 mod config;
 mod failure;
 mod file;
@@ -12,6 +14,9 @@ mod stats;
 mod table;
 mod writer;
 
+#[cfg(feature = "archive")]
+#[cfg_attr(docsrs, doc(cfg(feature = "archive")))]
+pub use archive::{ArchiveError, ArchiveReader, FileArchive, Restored};
 pub use config::RedbConfig;
 pub use redb_store::RedbStore;
 pub use stats::RedbStats;

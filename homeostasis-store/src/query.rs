@@ -1,13 +1,13 @@
 //! Reads, each in a snapshot of its own.
 
-use homeostasis_core::port::{Document, StoreError, Version};
+use homeostasis_core::port::{ClosedIncident, Document, StoreError, Version};
 use homeostasis_core::record::HealEvent;
 use homeostasis_core::{IncidentId, Timestamp};
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
 
-use crate::apply::event_name;
+use crate::apply::{event_name, measure};
 use crate::failure::Failure;
-use crate::table::{DOCUMENTS, EVENTS, HEADS, HITS, OPEN, TIMES};
+use crate::table::{DOCUMENTS, EVENTS, HEADS, HITS, OPEN, SIZES, TIMES};
 
 /// A snapshot, and the name of its file for errors.
 pub(crate) struct Snapshot {
@@ -82,6 +82,39 @@ impl Snapshot {
         for entry in self.txn.open_table(HEADS)?.iter()?.rev().take(limit) {
             incidents.push(IncidentId::from_u128(entry?.0.value()));
         }
+        Ok(incidents)
+    }
+
+    pub(crate) fn closed_incidents(&self) -> Result<Vec<ClosedIncident>, Failure> {
+        let sizes = match self.txn.open_table(SIZES) {
+            Ok(sizes) => Some(sizes),
+            // Nothing was written since an earlier version did.
+            Err(redb::TableError::TableDoesNotExist(_)) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let events = self.txn.open_table(EVENTS)?;
+        let mut incidents = Vec::new();
+        for entry in self.txn.open_table(HEADS)?.iter()? {
+            let (incident, head) = entry?;
+            let (bits, (n_events, last_at, closed)) = (incident.value(), head.value());
+            if !closed {
+                continue;
+            }
+            let known = match &sizes {
+                Some(sizes) => sizes.get(bits)?.map(|size| size.value()),
+                None => None,
+            };
+            incidents.push(ClosedIncident {
+                id: IncidentId::from_u128(bits),
+                version: Version(n_events),
+                closed_at: Timestamp::from_nanos(last_at),
+                bytes: match known {
+                    Some(bytes) => bytes,
+                    None => measure(&events, bits)?,
+                },
+            });
+        }
+        incidents.sort_by_key(|incident| (incident.closed_at, incident.id));
         Ok(incidents)
     }
 

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
-use homeostasis_core::port::{Commit, Document, FencingToken, Store, StoreError, Version};
+use homeostasis_core::port::{
+    ClosedIncident, Commit, Document, FencingToken, Store, StoreError, Version,
+};
 use homeostasis_core::record::HealEvent;
 use homeostasis_core::{IncidentId, Timestamp};
 use tokio::sync::{mpsc, oneshot};
@@ -105,6 +107,23 @@ impl RedbStore {
     /// What was done since the file was opened.
     pub fn stats(&self) -> RedbStats {
         self.counters.read()
+    }
+
+    /// Gives the space of what was forgotten back to the file system; says whether there was any.
+    ///
+    /// Without it the space is used for later writes and the file does not shrink. It moves pages
+    /// about in several synced steps, so it takes time in proportion to the file; other calls wait
+    /// for it meanwhile. What is stored stays as it is, also if the process dies in between.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if the medium fails.
+    pub async fn compact(&self) -> Result<bool, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let work: Read = Box::new(move |file: &JournalFile| {
+            // The caller may have gone meanwhile; the work is done all the same.
+            let _ = reply.send(file.compact());
+        });
+        self.ask(self.reads.as_ref(), work, answer).await
     }
 
     async fn write<T, F>(&self, changes: bool, work: F) -> Result<T, StoreError>
@@ -229,9 +248,22 @@ impl Store for RedbStore {
             .await
     }
 
-    async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
-        self.write(true, move |tables| apply::prune(tables, before))
+    async fn prune_hits(&self, before: Timestamp) -> Result<u64, StoreError> {
+        self.write(true, move |tables| apply::prune_hits(tables, before))
             .await
+    }
+
+    async fn closed_incidents(&self) -> Result<Vec<ClosedIncident>, StoreError> {
+        self.read("listing closed incidents", Snapshot::closed_incidents)
+            .await
+    }
+
+    async fn forget(&self, incidents: &[(IncidentId, Version)]) -> Result<u64, StoreError> {
+        let incidents = incidents.to_vec();
+        self.write(!incidents.is_empty(), move |tables| {
+            apply::forget(tables, &incidents)
+        })
+        .await
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct RedbStats {
-    /// Writes that became durable: commits, tokens and prunes.
+    /// Writes that became durable: commits, tokens, and what was forgotten.
     pub written: u64,
     /// Writes that were refused: conflicts, stale leases, contradictions.
     pub refused: u64,

@@ -20,6 +20,9 @@ pub(crate) const TIMES: TableDefinition<'_, (i64, u128, u64), ()> = TableDefinit
 /// Incident -> (number of events, time of the last one in ns, whether it closes the incident).
 pub(crate) const HEADS: TableDefinition<'_, u128, (u64, i64, bool)> = TableDefinition::new("heads");
 
+/// Incident -> how many bytes its events take; incidents that an earlier version wrote have none.
+pub(crate) const SIZES: TableDefinition<'_, u128, u64> = TableDefinition::new("sizes");
+
 /// Incidents whose last event does not close them.
 pub(crate) const OPEN: TableDefinition<'_, u128, ()> = TableDefinition::new("open");
 
@@ -38,6 +41,7 @@ pub(crate) struct Tables<'t> {
     pub(crate) events: Table<'t, (u128, u64), (i64, &'static [u8])>,
     pub(crate) times: Table<'t, (i64, u128, u64), ()>,
     pub(crate) heads: Table<'t, u128, (u64, i64, bool)>,
+    pub(crate) sizes: Table<'t, u128, u64>,
     pub(crate) open: Table<'t, u128, ()>,
     pub(crate) hits: Table<'t, (&'static str, i64, u64), ()>,
     pub(crate) documents: Table<'t, &'static str, (u64, &'static [u8])>,
@@ -51,6 +55,7 @@ impl<'t> Tables<'t> {
             events: txn.open_table(EVENTS)?,
             times: txn.open_table(TIMES)?,
             heads: txn.open_table(HEADS)?,
+            sizes: txn.open_table(SIZES)?,
             open: txn.open_table(OPEN)?,
             hits: txn.open_table(HITS)?,
             documents: txn.open_table(DOCUMENTS)?,

@@ -398,3 +398,60 @@ async fn a_damaged_event_is_named_by_incident_and_seq() {
         fs::remove_file(copy).unwrap();
     }
 }
+
+/// A closed incident of about 10 kB.
+fn closed(bits: u128) -> Commit {
+    let mut end = event(bits, 1, "");
+    end.kind = EventKind::Closed {
+        resolution: Resolution::Recovered,
+    };
+    Commit::append(
+        Version::NONE,
+        vec![event(bits, 0, &"x".repeat(10_000)), end],
+    )
+}
+
+#[tokio::test]
+async fn compacting_gives_back_what_was_forgotten_and_keeps_the_rest() {
+    let (_folder, path) = folder();
+    let store = RedbStore::open(&path).unwrap();
+    for bits in 1..=200 {
+        store.commit(closed(bits)).await.unwrap();
+    }
+    let due: Vec<_> = (2..=200).map(|bits| (incident(bits), Version(2))).collect();
+    assert_eq!(store.forget(&due).await.unwrap(), 199);
+    let before = fs::metadata(&path).unwrap().len();
+    assert!(store.compact().await.unwrap());
+    let after = fs::metadata(&path).unwrap().len();
+    assert!(after < before / 2, "{before} bytes before, {after} after");
+    assert_eq!(store.read(incident(1)).await.unwrap().len(), 2);
+    store.commit(closed(2)).await.unwrap();
+    drop(store);
+    let store = RedbStore::open(&path).unwrap();
+    assert_eq!(store.closed_incidents().await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_file_from_before_sizes_were_kept_still_tells_them() {
+    let (_folder, path) = folder();
+    let store = RedbStore::open(&path).unwrap();
+    for bits in 1..=2 {
+        store.commit(closed(bits)).await.unwrap();
+    }
+    let expected = store.closed_incidents().await.unwrap();
+    drop(store);
+    let db = Database::open(&path).unwrap();
+    let txn = db.begin_write().unwrap();
+    let sizes: TableDefinition<'_, u128, u64> = TableDefinition::new("sizes");
+    assert!(txn.delete_table(sizes).unwrap());
+    txn.commit().unwrap();
+    drop(db);
+    let store = RedbStore::open(&path).unwrap();
+    assert_eq!(store.closed_incidents().await.unwrap(), expected);
+    store.commit(closed(3)).await.unwrap();
+    let now = store.closed_incidents().await.unwrap();
+    assert_eq!(now[..2], expected);
+    assert_eq!(now[2].bytes, expected[0].bytes);
+    let all = [1, 2, 3].map(|bits| (incident(bits), Version(2)));
+    assert_eq!(store.forget(&all).await.unwrap(), 3);
+}

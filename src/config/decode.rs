@@ -2,18 +2,23 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
-use homeostasis_core::condition::Condition;
+use homeostasis_core::condition::{Condition, Unit};
 use homeostasis_core::document::{
     Fields, Node, any_duration, boolean, integer, list, map_of, nested, non_empty_string, one_of,
     parsed, ratio, raw,
 };
 use homeostasis_core::policy::{BreakerPolicy, Limit, LimitScope, Policy};
+use homeostasis_core::port::Retention;
 use homeostasis_core::record::{RadiusLevel, RiskLevel, Severity};
 use homeostasis_core::{
     ConfigError, Flags, Mode, NodeId, Ratio, ServiceFacts, Topology, Violation, Violations,
 };
+
+#[cfg(feature = "signals")]
+use homeostasis_signals::{RedactionConfig, RedactionPattern, SecretRedactor};
 
 use crate::check;
 use crate::config::{ConditionRule, Config};
@@ -64,7 +69,10 @@ pub(super) fn decode(tree: &Node) -> Result<Config, ConfigError> {
     let mut ranges = Violations::new();
     check::settings(&config.engine, &mut ranges);
     check::policy(&config.policy, &mut ranges);
+    check::retention(&config.retention, &mut ranges);
     check::topology(&config.topology, &mut ranges);
+    #[cfg(feature = "signals")]
+    ranges.absorb(SecretRedactor::new(config.redaction.clone()));
     violations.merge(ranges.iter().map(|violation| placed(tree, violation)));
     violations.into_result(config)
 }
@@ -82,6 +90,13 @@ fn with_ranges(tree: &Node, mut violations: Violations) -> ConfigError {
         && let Some(policy) = lenient(policy, policy_fields)
     {
         check::policy(&policy, &mut ranges);
+    }
+    if let Some(store) = section("store").and_then(Node::as_mapping)
+        && let Some(kept) = store
+            .get("retention")
+            .and_then(|node| lenient(node, retention))
+    {
+        check::retention(&kept, &mut ranges);
     }
     violations.merge(ranges.iter().map(|violation| placed(tree, violation)));
     match violations.into_result(()) {
@@ -121,7 +136,13 @@ fn config(d: &mut Fields<'_>) -> Option<Config> {
     );
     let environment = d.default("environment", non_empty_string(), String::new());
     let mode = d.default("mode", one_of(MODES), Mode::default());
-    let store = d.optional("store", non_empty_string());
+    let store = match d.peek("store").map(Node::as_mapping) {
+        // A path alone is the short way to say it.
+        Some(None) => d
+            .optional("store", non_empty_string())
+            .map(|path| (path, Retention::default(), None)),
+        _ => d.default("store", nested(store), (None, Retention::default(), None)),
+    };
     let engine = d.default("engine", nested(engine_settings), EngineSettings::default());
     let policy = d.default("policy", nested(policy_fields), Policy::default());
     let flags = d.default("flags", map_of(boolean()), Vec::new().into_iter().collect());
@@ -133,7 +154,10 @@ fn config(d: &mut Fields<'_>) -> Option<Config> {
     let conditions = d.default("conditions", list(nested(condition)), Vec::new());
     let playbooks = d.default("playbooks", list(non_empty_string()), Vec::new());
     let rules = d.default("rules", list(non_empty_string()), Vec::new());
+    #[cfg(feature = "signals")]
+    let redaction = d.default("redaction", nested(redaction), RedactionConfig::default());
     d.optional("environments", map_of(raw()));
+    let (store, retention, archive) = store?;
     let conditions = conditions?;
     let mut seen = BTreeSet::new();
     if let Some(twice) = conditions
@@ -153,7 +177,9 @@ fn config(d: &mut Fields<'_>) -> Option<Config> {
         node: node?,
         environment: environment?,
         mode: mode?,
-        store: store?.map(PathBuf::from),
+        store: store.map(PathBuf::from),
+        retention,
+        archive: archive.map(PathBuf::from),
         engine: engine?,
         policy: policy?,
         flags: flags?.into_iter().collect::<Flags>(),
@@ -161,7 +187,81 @@ fn config(d: &mut Fields<'_>) -> Option<Config> {
         conditions,
         playbooks: playbooks?.into_iter().map(PathBuf::from).collect(),
         rules: rules?.into_iter().map(PathBuf::from).collect(),
+        #[cfg(feature = "signals")]
+        redaction: redaction?,
     })
+}
+
+#[cfg(feature = "signals")]
+fn redaction(d: &mut Fields<'_>) -> Option<RedactionConfig> {
+    let patterns = d.default("patterns", list(nested(redaction_pattern)), Vec::new());
+    let names = d.default("names", list(non_empty_string()), Vec::new());
+    let innocent_names = d.default("innocent_names", list(non_empty_string()), Vec::new());
+    let allow = d.default("allow", list(non_empty_string()), Vec::new());
+    let without = d.default("without", list(non_empty_string()), Vec::new());
+    let mut config = RedactionConfig::default();
+    config.patterns = patterns?;
+    config.names = names?;
+    config.innocent_names = innocent_names?;
+    config.allow = allow?;
+    config.without = without?;
+    Some(config)
+}
+
+#[cfg(feature = "signals")]
+fn redaction_pattern(d: &mut Fields<'_>) -> Option<RedactionPattern> {
+    let name = d.required("name", non_empty_string());
+    let regex = d.required("regex", non_empty_string());
+    Some(RedactionPattern::new(name?, regex?))
+}
+
+type StoreSection = (Option<String>, Retention, Option<String>);
+
+fn store(d: &mut Fields<'_>) -> Option<StoreSection> {
+    let path = d.optional("path", non_empty_string());
+    let retention = d.default("retention", nested(retention), Retention::default());
+    let archive = d.optional("archive", non_empty_string());
+    Some((path?, retention?, archive?))
+}
+
+fn retention(d: &mut Fields<'_>) -> Option<Retention> {
+    let max_age = d.default("max_age", any_duration(), Retention::default().max_age);
+    let max_bytes = d.optional("max_bytes", parsed::<Bytes>("a size such as 512MiB or 1GB"));
+    let max_incidents = d.optional("max_incidents", integer(0..=u64::MAX));
+    Some(Retention {
+        max_age: max_age?,
+        max_bytes: max_bytes?.map(|bytes| bytes.0),
+        max_incidents: max_incidents?,
+    })
+}
+
+/// A number of bytes with its unit: `1GiB`, `500 MB`.
+struct Bytes(u64);
+
+impl FromStr for Bytes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let unit_at = text
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(text.len());
+        let (number, unit) = text.split_at(unit_at);
+        let number: u64 = number
+            .parse()
+            .map_err(|_| format!("{number:?} is no whole number"))?;
+        let unit = unit.trim();
+        let factor = Unit::from_symbol(unit)
+            .and_then(|unit| unit.convert(1.0, Unit::Byte))
+            .filter(|factor| *factor >= 1.0)
+            .ok_or_else(|| format!("{unit:?} is no unit of bytes"))?;
+        // Factors are powers of 1000 and 1024 up to 2^40: exact.
+        format!("{factor:.0}")
+            .parse()
+            .ok()
+            .and_then(|factor: u64| number.checked_mul(factor))
+            .map(Self)
+            .ok_or_else(|| "it is beyond 2^64 bytes".to_owned())
+    }
 }
 
 fn service(d: &mut Fields<'_>) -> Option<ServiceFacts> {
@@ -226,7 +326,6 @@ fn engine_settings(d: &mut Fields<'_>) -> Option<EngineSettings> {
     let aftershock = d.default("aftershock", any_duration(), base.aftershock);
     let lookback = d.default("lookback", any_duration(), base.lookback);
     let quiet = d.default("quiet", any_duration(), base.quiet);
-    let retention = d.default("retention", any_duration(), base.retention);
     let max_open_incidents = d.default(
         "max_open_incidents",
         integer(0..=usize::MAX),
@@ -259,7 +358,6 @@ fn engine_settings(d: &mut Fields<'_>) -> Option<EngineSettings> {
         aftershock: aftershock?,
         lookback: lookback?,
         quiet: quiet?,
-        retention: retention?,
         max_open_incidents: max_open_incidents?,
         max_concurrent_heals: max_concurrent_heals?,
         max_anomalies: max_anomalies?,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use homeostasis_core::condition::Condition;
 use homeostasis_core::policy::Policy;
+use homeostasis_core::port::Retention;
 use homeostasis_core::record::Severity;
 use homeostasis_core::{ConfigError, Flags, Mode, NodeId, Topology};
 
@@ -38,6 +39,7 @@ pub struct ConditionRule {
 /// use homeostasis::{Config, core::Mode};
 /// let config = Config::parse(r"
 /// mode: auto
+/// store: { path: var/journal.redb, retention: { max_age: 90d, max_bytes: 1GiB } }
 /// engine: { tick: 50ms }
 /// services:
 ///   gateway: { depends_on: [orders] }
@@ -47,6 +49,7 @@ pub struct ConditionRule {
 /// ")?;
 /// assert_eq!(config.mode, Mode::Auto);
 /// assert_eq!(config.topology.n_services(), 2);
+/// assert_eq!(config.retention.max_bytes, Some(1 << 30));
 ///
 /// let wrong = Config::parse("mode: fast\nengine: { tick: 0s, tock: 1s }").unwrap_err();
 /// assert_eq!(wrong.violations().len(), 3);
@@ -63,6 +66,10 @@ pub struct Config {
     pub mode: Mode,
     /// The durable journal's file; none keeps the journal in memory.
     pub store: Option<PathBuf>,
+    /// How many closed incidents the journal keeps, and how long.
+    pub retention: Retention,
+    /// The folder where closed incidents go before the journal forgets them; none forgets them.
+    pub archive: Option<PathBuf>,
     /// The engine's rhythm, bounds and deadlines.
     pub engine: EngineSettings,
     /// What the healer may do by itself.
@@ -77,6 +84,10 @@ pub struct Config {
     pub playbooks: Vec<PathBuf>,
     /// Files with root-cause rules, beside those that are shipped.
     pub rules: Vec<PathBuf>,
+    /// Secrets beside the shipped kinds, and what is none.
+    #[cfg(feature = "signals")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
+    pub redaction: homeostasis_signals::RedactionConfig,
 }
 
 impl Config {

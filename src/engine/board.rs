@@ -101,7 +101,9 @@ impl Board {
             .find(|(_, entry)| entry.takes(service, topology, grouping, now));
         if let Some((id, entry)) = home {
             entry.last_seen = now;
-            if entry.fingerprints.len() >= MAX_ANOMALIES {
+            // What needs people is not lost in a crowd.
+            let places = MAX_ANOMALIES * (1 + usize::from(anomaly.needs_people));
+            if entry.fingerprints.len() >= places {
                 return Route::Crowded(*id);
             }
             entry.fingerprints.insert(fingerprint);

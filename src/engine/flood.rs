@@ -281,7 +281,7 @@ fn key_of(record: &LogRecord) -> u64 {
     hash.finish()
 }
 
-/// FNV-1a of 64 bits (Fowler, Noll, Vo), with the finalizer of MurmurHash3 (Appleby) so that all
+/// FNV-1a of 64 bits (Fowler, Noll, Vo), with the finalizer of `MurmurHash3` (Appleby) so that all
 /// bits are good.
 struct Fnv(u64);
 
@@ -300,7 +300,9 @@ impl Fnv {
     }
 
     fn text(&mut self, text: &str) {
-        text.bytes().for_each(|byte| self.byte(byte));
+        for byte in text.bytes() {
+            self.byte(byte);
+        }
         self.byte(0xff);
     }
 
@@ -311,7 +313,9 @@ impl Fnv {
             if piece.iter().any(u8::is_ascii_digit) {
                 self.byte(0);
             } else {
-                piece.iter().for_each(|byte| self.byte(*byte));
+                for byte in piece {
+                    self.byte(*byte);
+                }
             }
         }
         self.byte(0xff);

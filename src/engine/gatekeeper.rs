@@ -161,6 +161,7 @@ async fn ask(
             mode: &mode,
             flags: &flags,
             policy: &shared.policy,
+            needs_people: incident.needs_people(),
             severity: incident.severity,
             incident_radius: incident.radius,
             critical_service: critical,

@@ -5,8 +5,19 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+#[cfg(feature = "signals")]
+use homeostasis_core::Target;
+#[cfg(feature = "signals")]
+use homeostasis_core::signal::{HealthReport, HealthState};
 use homeostasis_core::{ErrorReport, Timestamp};
 use serde::Serialize;
+
+#[cfg(feature = "signals")]
+use crate::engine::settings::EngineSettings;
+
+/// An engine that looks at no signal for as long as so many turns may take is late.
+#[cfg(feature = "signals")]
+const LATE_TURNS: u32 = 10;
 
 /// Counters the engine keeps of itself.
 #[derive(Debug, Default)]
@@ -135,6 +146,39 @@ impl Vitals {
             times,
             report,
         });
+    }
+
+    /// The detectors that are skipped, by name.
+    #[cfg(feature = "signals")]
+    fn skipped(&self) -> Vec<String> {
+        let skipped = self.skipped.lock().unwrap_or_else(PoisonError::into_inner);
+        skipped.iter().cloned().collect()
+    }
+
+    /// What the engine says of itself on the health board at `now`.
+    ///
+    /// At worst *degraded*: when the healer has trouble, its host still does its work.
+    #[cfg(feature = "signals")]
+    pub(crate) fn report(&self, settings: &EngineSettings, now: Timestamp) -> HealthReport {
+        let last_turn = Timestamp::from_nanos(self.last_turn.load(Ordering::Relaxed));
+        let patience = (settings.tick + settings.detect_deadline) * LATE_TURNS;
+        let (is_new, skipped) = (self.turns.load(Ordering::Relaxed) == 0, self.skipped());
+        let trouble = if is_new {
+            "no signal was looked at yet".to_owned()
+        } else if now.since(last_turn) > patience {
+            format!("no signal was looked at since {last_turn}")
+        } else if !skipped.is_empty() {
+            format!("skipped detectors: {}", skipped.join(", "))
+        } else {
+            String::new()
+        };
+        let state = if trouble.is_empty() {
+            HealthState::Healthy
+        } else {
+            HealthState::Degraded
+        };
+        let target = Target::service("homeostasis").expect("it is a name");
+        HealthReport::new(now, target, "engine", state).saying(trouble)
     }
 
     /// Misdeeds at or after `since`.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use homeostasis_core::cycle::{IllegalTransition, Incident, replay, transition};
-use homeostasis_core::port::{Commit, Fence, Store, StoreError, Version};
+use homeostasis_core::port::{Commit, Fence, Redactor, Store, StoreError, Version};
 use homeostasis_core::record::{EventKind, HealEvent, SCHEMA_VERSION};
 use homeostasis_core::stage::RunJournal;
 use homeostasis_core::{Clock, ErrorKind, IncidentId, NodeId, async_trait};
@@ -19,6 +19,11 @@ pub(crate) enum JournalError {
     /// The store refused or failed.
     #[error("the store refused")]
     Store(#[from] StoreError),
+    /// What would be executed holds a secret, and the journal keeps none.
+    #[error(
+        "a secret in the {0}; let it name the secret (a variable, a file) instead of holding it"
+    )]
+    Secret(String),
     /// There is nothing to go on from.
     #[error("{0} has no events")]
     Unknown(IncidentId),
@@ -29,7 +34,7 @@ impl JournalError {
     pub(crate) fn kind(&self) -> ErrorKind {
         match self {
             Self::Store(error) => error.kind(),
-            Self::Illegal(_) | Self::Unknown(_) => ErrorKind::Permanent,
+            Self::Illegal(_) | Self::Secret(_) | Self::Unknown(_) => ErrorKind::Permanent,
         }
     }
 }
@@ -41,6 +46,8 @@ pub(crate) struct JournalPorts {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) node: NodeId,
     pub(crate) events: broadcast::Sender<Arc<HealEvent>>,
+    /// Every event passes it before it is committed, published or acted on.
+    pub(crate) redactor: Arc<dyn Redactor>,
 }
 
 /// The journal of one incident, with its present state.
@@ -201,7 +208,11 @@ fn advance(
 ) -> Result<(Option<Incident>, Vec<HealEvent>), JournalError> {
     let at = ports.clock.now();
     let mut events = Vec::with_capacity(kinds.len());
-    for kind in kinds {
+    for mut kind in kinds {
+        kind.redact(&*ports.redactor);
+        if let Some(place) = kind.secret_parameter(&*ports.redactor) {
+            return Err(JournalError::Secret(place));
+        }
         let event = HealEvent {
             schema_version: SCHEMA_VERSION,
             incident: id,

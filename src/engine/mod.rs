@@ -19,6 +19,8 @@ mod journal;
 mod lease;
 mod recorder;
 mod recover;
+mod refine;
+mod retain;
 mod sense;
 mod settings;
 mod shared;
@@ -49,6 +51,8 @@ pub use settings::EngineSettings;
 pub(crate) use flood::Flood;
 pub(crate) use intake::Intake;
 pub(crate) use journal::{JournalError, JournalPorts, describe};
+pub(crate) use refine::GuardedRedactor;
+pub(crate) use retain::Keeping;
 pub(crate) use shared::{Controls, Shared, Stages};
 pub(crate) use window::{Window, WindowLimits};
 
@@ -81,8 +85,10 @@ pub enum EngineError {
 /// [`shutdown`](Homeostasis::shutdown) does.
 #[derive(Debug, Clone)]
 pub struct Homeostasis {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     recovered: Arc<Recovered>,
+    #[cfg(feature = "signals")]
+    pub(crate) trigger: homeostasis_signals::ProbeTrigger,
 }
 
 impl Homeostasis {
@@ -90,17 +96,33 @@ impl Homeostasis {
     pub(crate) async fn launch(
         shared: Arc<Shared>,
         detectors: Vec<Box<dyn Detector>>,
+        keeping: Keeping,
     ) -> Result<Self, JournalError> {
         let recovered = recover::recover(&shared).await?;
         for (id, reason) in &recovered.unreadable {
             tracing::error!(incident = %id, reason, "the journal of an incident cannot be understood");
         }
+        #[cfg(feature = "signals")]
+        shared.health_board.ask({
+            // The board belongs to the engine: no engine keeps itself alive.
+            let (engine, settings) = (Arc::downgrade(&shared), shared.settings.clone());
+            let gone = health::Vitals::default();
+            move |now| match engine.upgrade() {
+                Some(shared) => shared.vitals.report(&settings, now),
+                None => gone.report(&settings, now),
+            }
+        });
         shared
             .tasks
             .spawn(sense::run(Arc::clone(&shared), detectors));
+        shared
+            .tasks
+            .spawn(retain::run(Arc::clone(&shared), keeping));
         Ok(Self {
             shared,
             recovered: Arc::new(recovered),
+            #[cfg(feature = "signals")]
+            trigger: homeostasis_signals::ProbeTrigger::default(),
         })
     }
 

@@ -14,6 +14,7 @@ use crate::engine::guard;
 use crate::engine::heal::Heal;
 use crate::engine::intake::Batch;
 use crate::engine::journal::{IncidentJournal, JournalError, describe};
+use crate::engine::refine::refine;
 use crate::engine::shared::Shared;
 use crate::engine::triage::triage;
 
@@ -26,14 +27,11 @@ const LONGEST_REST: Duration = Duration::from_secs(300);
 /// Misdeeds this recent are named in a new incident.
 const BLAME_WINDOW: Duration = Duration::from_secs(600);
 
-/// How often old incidents are forgotten.
-const PRUNE_INTERVAL: Duration = Duration::from_secs(3600);
-
 /// A heal that panics is begun again this often.
 const MAX_LIVES: u32 = 3;
 
 /// Occurrences of a fingerprint are counted over this long.
-const HISTORY_WINDOW: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const HISTORY_WINDOW: Duration = Duration::from_secs(24 * 3600);
 
 /// One detector on a task of its own.
 #[derive(Debug)]
@@ -60,11 +58,16 @@ pub(crate) async fn run(shared: Arc<Shared>, detectors: Vec<Box<dyn Detector>>) 
         .into_iter()
         .map(|detector| Worker::start(&shared, detector))
         .collect();
-    let mut pruned_at = shared.now();
     loop {
         let now = shared.now();
-        let batch = Arc::new(shared.intake.take(now));
+        let mut batch = shared.intake.take(now);
+        refine(&shared, &mut batch);
+        let batch = Arc::new(batch);
         shared.window.add(&batch, now);
+        #[cfg(feature = "signals")]
+        for report in &batch.health {
+            shared.health_board.record(report);
+        }
         let n_logs: u64 = batch.logs.iter().map(|log| u64::from(log.weight)).sum();
         let n_records =
             n_logs + (batch.spans.len() + batch.changes.len() + batch.health.len()) as u64;
@@ -83,7 +86,6 @@ pub(crate) async fn run(shared: Arc<Shared>, detectors: Vec<Box<dyn Detector>>) 
                 take_in(&shared, anomaly).await;
             }
         }
-        prune(&shared, &mut pruned_at).await;
         // A queue that fills faster than it is emptied is emptied without a pause.
         let busy = shared.intake.depth() > shared.settings.sample_queue / 2;
         let pause = if busy {
@@ -219,7 +221,7 @@ async fn ask_all(
 }
 
 /// The post-conditions of a detector's answer.
-fn admissible(shared: &Shared, found: Vec<Anomaly>) -> Answer {
+fn admissible(shared: &Shared, mut found: Vec<Anomaly>) -> Answer {
     let max = shared.settings.max_anomalies;
     if found.len() > max {
         shared.vitals.dropped_anomalies(found.len());
@@ -234,7 +236,13 @@ fn admissible(shared: &Shared, found: Vec<Anomaly>) -> Answer {
             let message = format!("broke its post-condition: {broken}");
             Err(ErrorReport::message(ErrorKind::Permanent, message))
         }
-        None => Ok(found),
+        None => {
+            // Before anything is compared with what the journal holds.
+            for anomaly in &mut found {
+                anomaly.redact(&*shared.journal.redactor);
+            }
+            Ok(found)
+        }
     }
 }
 
@@ -348,24 +356,6 @@ async fn settle_doubts(shared: &Arc<Shared>) {
             Err(JournalError::Unknown(_)) => {}
             Err(_) => shared.doubtful().push(id),
         }
-    }
-}
-
-/// Forgets what is older than the retention, now and then.
-async fn prune(shared: &Shared, last: &mut Timestamp) {
-    let now = shared.now();
-    if now.since(*last) < PRUNE_INTERVAL {
-        return;
-    }
-    *last = now;
-    if let Err(error) = shared
-        .journal
-        .store
-        .prune(now - shared.settings.retention)
-        .await
-    {
-        shared.vitals.store_error();
-        tracing::error!(error = describe(&error), "old incidents were not forgotten");
     }
 }
 

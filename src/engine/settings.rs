@@ -50,8 +50,6 @@ pub struct EngineSettings {
     /// Symptoms that stay away this long close an incident nobody acted on. Default 5 min, 1 s to
     /// 7 d.
     pub quiet: Duration,
-    /// How long closed incidents and counters are kept. Default 30 d, 1 h to 3650 d.
-    pub retention: Duration,
     /// Open incidents at once, without those that wait for people. Default 64, 1 to 10 000.
     pub max_open_incidents: usize,
     /// Heals at once. Default 2, 1 to 1 000.
@@ -87,7 +85,6 @@ impl Default for EngineSettings {
             aftershock: Duration::from_secs(15),
             lookback: Duration::from_secs(10 * 60),
             quiet: Duration::from_secs(5 * 60),
-            retention: Duration::from_secs(30 * 24 * 3600),
             max_open_incidents: 64,
             max_concurrent_heals: 2,
             max_anomalies: 100,

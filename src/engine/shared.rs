@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use homeostasis_core::policy::Policy;
-use homeostasis_core::port::{Approvals, Coordinator, Notifier};
+use homeostasis_core::port::{Approvals, Coordinator, Enricher, Notifier};
 use homeostasis_core::stage::{Analyzer, Fuser, Remediator, Verifier};
 use homeostasis_core::{
     Cancellation, Clock, Context, ErrorReport, Flags, Incident, IncidentId, KillSwitch, Mode, Rng,
@@ -53,6 +53,10 @@ pub(crate) struct Shared {
     pub(crate) stages: Stages,
     pub(crate) intake: Arc<Intake>,
     pub(crate) window: Arc<Window>,
+    pub(crate) enrichers: Vec<Arc<dyn Enricher>>,
+    /// What the checks say now.
+    #[cfg(feature = "signals")]
+    pub(crate) health_board: homeostasis_signals::HealthBoard,
     pub(crate) vitals: Vitals,
     pub(crate) slots: Slots,
     pub(crate) tasks: Tasks,
@@ -86,9 +90,12 @@ impl Shared {
             Arc<dyn Notifier>,
         ),
         stages: Stages,
-        (intake, window): (Arc<Intake>, Arc<Window>),
+        (intake, window, enrichers): (Arc<Intake>, Arc<Window>, Vec<Arc<dyn Enricher>>),
         seed: u64,
     ) -> Self {
+        #[cfg(feature = "signals")]
+        let health_board =
+            homeostasis_signals::HealthBoard::default().redacted_by(Arc::clone(&journal.redactor));
         let life = Rng::from_seed(seed).fork(journal.clock.now().as_nanos().unsigned_abs());
         Self {
             slots: Slots::new(settings.max_concurrent_heals),
@@ -104,6 +111,9 @@ impl Shared {
             stages,
             intake,
             window,
+            enrichers,
+            #[cfg(feature = "signals")]
+            health_board,
             vitals: Vitals::default(),
             tasks: Tasks::default(),
             cancellation: Cancellation::default(),
@@ -206,9 +216,16 @@ impl Shared {
         }
     }
 
+    /// A text without its secrets, for what is told to people.
+    pub(crate) fn redacted(&self, text: &str) -> String {
+        self.journal.redactor.text(text).into_owned()
+    }
+
     /// Notes what a plug-in did.
     pub(crate) fn blame(&self, stage: &str, plugin: &str, report: &ErrorReport) {
+        let mut report = report.clone();
+        report.redact(&*self.journal.redactor);
         tracing::warn!(stage, plugin, %report, "plug-in skipped");
-        self.vitals.blame(stage, plugin, report.clone(), self.now());
+        self.vitals.blame(stage, plugin, report, self.now());
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use homeostasis::core::port::{
-    Commit, Document, FencingToken, MemoryStore, Store, StoreError, Version,
+    ClosedIncident, Commit, Document, FencingToken, MemoryStore, Store, StoreError, Version,
 };
 use homeostasis::core::record::HealEvent;
 use homeostasis::core::{IncidentId, Timestamp, async_trait};
@@ -89,7 +89,15 @@ impl Store for FaultyStore {
         self.inner.next_token(resource).await
     }
 
-    async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
-        self.inner.prune(before).await
+    async fn prune_hits(&self, before: Timestamp) -> Result<u64, StoreError> {
+        self.inner.prune_hits(before).await
+    }
+
+    async fn closed_incidents(&self) -> Result<Vec<ClosedIncident>, StoreError> {
+        self.inner.closed_incidents().await
+    }
+
+    async fn forget(&self, incidents: &[(IncidentId, Version)]) -> Result<u64, StoreError> {
+        self.inner.forget(incidents).await
     }
 }

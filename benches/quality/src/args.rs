@@ -1,5 +1,7 @@
 //! The command line.
 
+use std::path::PathBuf;
+
 use crate::crash;
 
 /// What the command says of itself.
@@ -11,6 +13,8 @@ suites
     --kills N         how often, 1 to 100000 (default 300)
     --seed S          where chance comes from (default 20261122)
   overhead          what recording costs the host: nanoseconds and allocations per event, memory under a flood
+  redaction         lines of logs without secrets that are redacted all the same, and megabytes a second
+    --data DIR        logs in the layout of loghub: DIR/System/System_2k.log
 
 nab, univariate, multivariate, logs, errors, rca, patches and canary arrive with the stages they measure";
 
@@ -40,6 +44,8 @@ pub(crate) enum Suite {
     Crash(crash::Options),
     /// What recording costs.
     Overhead,
+    /// How often redaction is wrong on the logs in this folder.
+    Redaction(PathBuf),
 }
 
 /// What was asked for.
@@ -62,6 +68,10 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, S
         "help" | "--help" | "-h" => Command::Help,
         "crash" => return crash(args).map(|options| Command::Suite(Suite::Crash(options))),
         "overhead" => Command::Suite(Suite::Overhead),
+        "redaction" => {
+            let data = data(args)?;
+            return Ok(Command::Suite(Suite::Redaction(data)));
+        }
         CRASH_CHILD => return crash_child(args).map(Command::CrashChild),
         other => {
             return Err(match LATER.iter().find(|(name, _)| *name == other) {
@@ -98,6 +108,17 @@ fn crash(mut args: impl Iterator<Item = String>) -> Result<crash::Options, Strin
         kills: kills.unwrap_or(DEFAULT_KILLS),
         seed: seed.unwrap_or(DEFAULT_SEED),
     })
+}
+
+fn data(mut args: impl Iterator<Item = String>) -> Result<PathBuf, String> {
+    let mut folder = None;
+    while let Some(option) = args.next() {
+        match option.as_str() {
+            "--data" => once(&mut folder, &option, args.next(), "a folder", |_| true)?,
+            other => return Err(format!("option {other:?}, expected --data")),
+        }
+    }
+    folder.ok_or_else(|| "--data is missing, expected a folder".to_owned())
 }
 
 /// Reads the value of an option that may be given once.
@@ -156,6 +177,18 @@ mod tests {
                 .contains("--fast")
         );
         assert!(read(&[]).is_err());
+    }
+
+    #[test]
+    fn redaction_needs_a_folder() {
+        let suite = Command::Suite(Suite::Redaction("logs".into()));
+        assert_eq!(read(&["redaction", "--data", "logs"]), Ok(suite));
+        assert!(read(&["redaction"]).unwrap_err().contains("--data"));
+        assert!(
+            read(&["redaction", "--fast"])
+                .unwrap_err()
+                .contains("--fast")
+        );
     }
 
     #[test]

@@ -12,6 +12,7 @@
 mod args;
 mod crash;
 mod overhead;
+mod redaction;
 
 use std::process::ExitCode;
 
@@ -38,6 +39,9 @@ fn main() -> ExitCode {
         }
         Ok(Command::Suite(Suite::Crash(options))) => crash::run(options),
         Ok(Command::Suite(Suite::Overhead)) => overhead::run().map(|report| (report, true)),
+        Ok(Command::Suite(Suite::Redaction(data))) => {
+            redaction::run(&data).map(|report| (report, true))
+        }
     };
     match report {
         Ok((report, sound)) => {

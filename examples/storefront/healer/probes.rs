@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use homeostasis::signals::{
-    HttpProbe, HttpProbeConfig, HyperClient, JsonLinesConfig, LogTail, LogTailConfig, LogTailProbe,
+    HttpProbe, HttpProbeConfig, HyperClient, LogLinesConfig, LogTail, LogTailConfig, LogTailProbe,
     MetricsProbe, MetricsProbeConfig, PidSource, ProcessProbe, ProcessProbeConfig, StartAt,
 };
 use homeostasis::{Builder, SystemClock};
@@ -65,9 +65,9 @@ fn process(service: &ServiceSpec) -> Result<ProcessProbe, BoxError> {
 fn log(service: &ServiceSpec) -> Result<LogTailProbe, BoxError> {
     let config = LogTailConfig {
         start_at: StartAt::End,
-        lines: JsonLinesConfig {
+        lines: LogLinesConfig {
             target: Some(target(service.name)?),
-            ..JsonLinesConfig::default()
+            ..LogLinesConfig::default()
         },
         ..LogTailConfig::new(&service.log_file)
     };

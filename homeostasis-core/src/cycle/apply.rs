@@ -89,7 +89,15 @@ impl Incident {
                 _,
             ) => {
                 self.join(anomaly, *severity, *radius);
-                return Ok(None);
+                let rests = matches!(
+                    self.phase,
+                    Phase::AwaitingApproval { .. } | Phase::Deferred { .. } | Phase::Recommended
+                );
+                if !(anomaly.needs_people && rests) {
+                    return Ok(None);
+                }
+                // The gate would say so; but it may not be asked for long, or ever.
+                for_people(&anomaly.explanation)
             }
             (EventKind::Blamed { stage, plugin, .. }, _) => {
                 let culprit = (stage.clone(), plugin.clone());
@@ -139,6 +147,8 @@ impl Incident {
                 self.permitted = (record.decision == GateDecision::Permitted).then_some(*plan);
                 match &record.decision {
                     GateDecision::Permitted => Phase::Gating { plan_idx },
+                    // They were asked for while the gate was.
+                    _ if self.needs_people().is_some() => self.try_plan(plan_idx, ""),
                     GateDecision::NeedsApproval { expires, .. } => Phase::AwaitingApproval {
                         plan_idx,
                         expires: *expires,
@@ -281,6 +291,14 @@ impl Incident {
         self.severity = severity;
         self.radius = radius;
         self.since = self.since.min(anomaly.since);
+        // What needs people is never dropped: the last place is taken from what does not.
+        if anomaly.needs_people
+            && self.anomalies.len() == MAX_ANOMALIES
+            && self.needs_people().is_none()
+        {
+            self.anomalies.pop();
+            self.n_anomalies_dropped += 1;
+        }
         if self.anomalies.len() < MAX_ANOMALIES {
             self.anomalies.push(anomaly.clone());
         } else {
@@ -289,7 +307,9 @@ impl Incident {
     }
 
     fn try_plan(&self, plan_idx: usize, otherwise: &str) -> Phase {
-        if plan_idx < self.plans.len() {
+        if let Some(why) = self.needs_people() {
+            for_people(why)
+        } else if plan_idx < self.plans.len() {
             Phase::Gating { plan_idx }
         } else {
             Phase::Stuck {
@@ -397,5 +417,11 @@ impl Incident {
 
     pub(super) fn illegal(&self, event: &HealEvent, reason: &str) -> IllegalTransition {
         refuse(event, &format!("{:?}", self.phase), reason)
+    }
+}
+
+fn for_people(why: &str) -> Phase {
+    Phase::Stuck {
+        reason: format!("people are needed: {why}"),
     }
 }

@@ -77,6 +77,12 @@ impl Incident {
         self.anomalies[0].fingerprint()
     }
 
+    /// Why only people may act on it, if a detector said so: the first such anomaly in words.
+    pub fn needs_people(&self) -> Option<&str> {
+        let needing = self.anomalies.iter().find(|anomaly| anomaly.needs_people);
+        needing.map(|anomaly| anomaly.explanation.as_str())
+    }
+
     /// Whether `anomaly` is one of those kept.
     pub fn has(&self, fingerprint: Fingerprint) -> bool {
         self.anomalies

@@ -66,6 +66,7 @@ impl Walk {
         assert_eq!((event.incident, event.seq), (before.id, before.n_events));
         assert_eq!(after.effects().len(), usize::from(!after.is_closed()));
         assert!(after.updated_at >= before.updated_at && after.since <= before.since);
+        self.check_people(before, event, after);
         self.check_runs(before, event, after);
         self.check_steps(before, event, after);
         for (run, _) in &after.verdicts {
@@ -154,6 +155,21 @@ impl Walk {
         assert_eq!(after.phase, Phase::Running { run: *run });
         assert_eq!(before.plan(*plan).unwrap().hash(), *plan_hash);
         assert!(self.was_just_permitted(*plan), "a run without a permit");
+    }
+
+    /// Once people are needed no other plan is tried, and nothing waits for anybody else.
+    fn check_people(&self, before: &Incident, event: &HealEvent, after: &Incident) {
+        if after.needs_people().is_none() {
+            return;
+        }
+        let waits = matches!(
+            after.phase,
+            Phase::AwaitingApproval { .. } | Phase::Deferred { .. } | Phase::Recommended
+        );
+        assert!(!waits, "{:?} after {event}", after.phase);
+        let is_new = after.phase != before.phase;
+        let tries = matches!(after.phase, Phase::Gating { .. });
+        assert!(!(is_new && tries), "another plan after {event}");
     }
 
     fn was_just_permitted(&self, plan: PlanId) -> bool {

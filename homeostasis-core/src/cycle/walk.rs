@@ -225,9 +225,12 @@ pub(super) fn intent(
 
 /// Events that may happen in any open incident without answering anything.
 pub(super) fn aside(tape: &mut Tape) -> EventKind {
-    if tape.chance() {
+    let choice = tape.below(8);
+    if choice % 2 == 1 {
+        let mut anomaly = anomaly();
+        anomaly.needs_people = choice == 7;
         EventKind::AnomalyJoined {
-            anomaly: Box::new(anomaly()),
+            anomaly: Box::new(anomaly),
             severity: Severity::Sev1,
             radius: BlastRadius::UNKNOWN,
         }
@@ -385,6 +388,7 @@ pub(super) fn candidates(walk: &Walk) -> Vec<HealEvent> {
         walk.events[0].kind.clone(),
         aside(&mut Tape::new(vec![0])),
         aside(&mut Tape::new(vec![1])),
+        aside(&mut Tape::new(vec![7])),
         EventKind::Diagnosed {
             diagnosis: Diagnosis::abstain("a test"),
         },

@@ -78,6 +78,8 @@ pub struct GateFacts<'a> {
     pub flags: &'a Flags,
     /// The operator's policy.
     pub policy: &'a Policy,
+    /// Why only people may act on the incident, if a detector said so.
+    pub needs_people: Option<&'a str>,
     /// How bad the incident is.
     pub severity: Severity,
     /// How far the incident reaches.
@@ -103,6 +105,8 @@ pub struct GateFacts<'a> {
 pub enum Check {
     /// Everything is stopped, or not.
     KillSwitch,
+    /// Whether only people can help.
+    People,
     /// Feature flags.
     FeatureFlag,
     /// Observe, approve, auto, paused.
@@ -306,6 +310,7 @@ type Ask = fn(&Plan, &GateFacts<'_>, u32) -> (Answer, String);
 
 const CHECKS: &[(Check, Ask)] = &[
     (Check::KillSwitch, kill_switch),
+    (Check::People, people),
     (Check::FeatureFlag, feature_flag),
     (Check::Mode, mode),
     (Check::Policy, severity_and_radius),
@@ -333,6 +338,13 @@ fn kill_switch(_: &Plan, facts: &GateFacts<'_>, _: u32) -> (Answer, String) {
         (Answer::Escalate, "the kill switch is engaged".to_owned())
     } else {
         (Answer::Pass, "the kill switch is released".to_owned())
+    }
+}
+
+fn people(_: &Plan, facts: &GateFacts<'_>, _: u32) -> (Answer, String) {
+    match facts.needs_people {
+        Some(why) => (Answer::Escalate, format!("people are needed: {why}")),
+        None => (Answer::Pass, "no detector asks for people".to_owned()),
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use crate::id::IncidentId;
-use crate::port::{Commit, Document, FencingToken, Store, StoreError, Version};
+use crate::port::{ClosedIncident, Commit, Document, FencingToken, Store, StoreError, Version};
 use crate::record::{EventKind, HealEvent};
 use crate::time::Timestamp;
 
@@ -193,18 +193,50 @@ impl Store for MemoryStore {
         Ok(*token)
     }
 
-    async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
+    async fn prune_hits(&self, before: Timestamp) -> Result<u64, StoreError> {
         let mut state = self.lock();
+        let count = |state: &State| state.hits.values().map(Vec::len).sum::<usize>();
+        let n_before = count(&state);
         for hits in state.hits.values_mut() {
             hits.retain(|at| *at >= before);
         }
         state.hits.retain(|_, hits| !hits.is_empty());
-        let n_before = state.incidents.len();
-        state.incidents.retain(|_, events| {
-            !is_closed(events) || events.last().is_some_and(|event| event.at >= before)
-        });
-        Ok((n_before - state.incidents.len()) as u64)
+        Ok((n_before - count(&state)) as u64)
     }
+
+    async fn closed_incidents(&self) -> Result<Vec<ClosedIncident>, StoreError> {
+        let state = self.lock();
+        let mut closed = Vec::new();
+        for (id, events) in &state.incidents {
+            if let Some(last) = events.last().filter(|_| is_closed(events)) {
+                closed.push(ClosedIncident {
+                    id: *id,
+                    version: Version(events.len() as u64),
+                    closed_at: last.at,
+                    bytes: events.iter().map(json_bytes).sum(),
+                });
+            }
+        }
+        closed.sort_by_key(|incident| (incident.closed_at, incident.id));
+        Ok(closed)
+    }
+
+    async fn forget(&self, incidents: &[(IncidentId, Version)]) -> Result<u64, StoreError> {
+        let mut state = self.lock();
+        let mut n_forgotten = 0;
+        for (id, version) in incidents {
+            let events = state.incidents.get(id);
+            if events.is_some_and(|events| is_closed(events) && events.len() as u64 == version.0) {
+                state.incidents.remove(id);
+                n_forgotten += 1;
+            }
+        }
+        Ok(n_forgotten)
+    }
+}
+
+fn json_bytes(event: &HealEvent) -> u64 {
+    serde_json::to_vec(event).map_or(0, |json| json.len() as u64)
 }
 
 fn is_closed(events: &[HealEvent]) -> bool {

@@ -10,6 +10,7 @@ mod knowledge;
 mod memory_store;
 mod notify;
 mod redact;
+mod retention;
 mod store;
 mod strategy;
 mod tenant;
@@ -28,6 +29,7 @@ pub use knowledge::{Effectiveness, KnowledgeBase, KnowledgeError, MemoryKnowledg
 pub use memory_store::MemoryStore;
 pub use notify::{MemoryNotifier, NoNotifier, Notification, Notifier, NotifyError};
 pub use redact::{NoRedaction, Redactor};
+pub use retention::{Archive, ClosedIncident, Retention};
 pub use store::{Commit, Document, Fence, Store, StoreError, Version};
 pub use strategy::{ByFitness, StrategyError, StrategySelector, reorder};
 pub use tenant::{SingleTenant, TenantDirectory, TenantError, TenantPolicy, tenant_key};

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::error::{BoxError, ErrorKind};
 use crate::id::IncidentId;
-use crate::port::FencingToken;
+use crate::port::{ClosedIncident, FencingToken};
 use crate::record::HealEvent;
 use crate::time::Timestamp;
 
@@ -248,10 +248,18 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// A new token for `resource`: larger than every one before it, durable when it is returned.
     async fn next_token(&self, resource: &str) -> Result<FencingToken, StoreError>;
 
-    /// Forgets counter hits before `before` and closed incidents whose last event is before it.
+    /// Forgets counter hits before `before`; returns how many. Nothing else is touched.
+    async fn prune_hits(&self, before: Timestamp) -> Result<u64, StoreError>;
+
+    /// Closed incidents with their sizes, by the time of their last event and then their id,
+    /// oldest first. O(incidents), not O(events).
+    async fn closed_incidents(&self) -> Result<Vec<ClosedIncident>, StoreError>;
+
+    /// Forgets these incidents with all their events, in one step; returns how many were forgotten.
     ///
-    /// Returns how many incidents were forgotten.
-    async fn prune(&self, before: Timestamp) -> Result<u64, StoreError>;
+    /// Those that are unknown, open, or not at the given version are left alone, so that it may be
+    /// repeated after a crash. The space is free for later writes.
+    async fn forget(&self, incidents: &[(IncidentId, Version)]) -> Result<u64, StoreError>;
 }
 
 const _: fn(&dyn Store) = |_| {};
@@ -299,7 +307,15 @@ impl<T: Store + ?Sized> Store for Arc<T> {
         (**self).next_token(resource).await
     }
 
-    async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
-        (**self).prune(before).await
+    async fn prune_hits(&self, before: Timestamp) -> Result<u64, StoreError> {
+        (**self).prune_hits(before).await
+    }
+
+    async fn closed_incidents(&self) -> Result<Vec<ClosedIncident>, StoreError> {
+        (**self).closed_incidents().await
+    }
+
+    async fn forget(&self, incidents: &[(IncidentId, Version)]) -> Result<u64, StoreError> {
+        (**self).forget(incidents).await
     }
 }

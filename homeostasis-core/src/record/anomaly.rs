@@ -106,7 +106,8 @@ impl fmt::Display for Expectation {
     }
 }
 
-/// What makes two anomalies the same one: detector, target and subject, without time and values.
+/// What makes two anomalies the same one: detector, target, subject and whether it needs people,
+/// without time and values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Fingerprint(Digest);
@@ -147,6 +148,9 @@ pub struct Anomaly {
     /// A playbook this anomaly was asked for by, if a playbook's trigger raised it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub playbook_hint: Option<String>,
+    /// Only people can help: the incident is escalated and nothing new is done by itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub needs_people: bool,
     /// One sentence for people.
     pub explanation: String,
     /// The last points, for a picture; at most 64.
@@ -178,6 +182,7 @@ impl Anomaly {
             expected: Expectation::Words("normal behavior".to_owned()),
             severity_hint: None,
             playbook_hint: None,
+            needs_people: false,
             explanation: String::new(),
             series: Vec::new(),
         }
@@ -191,7 +196,13 @@ impl Anomaly {
 
     /// What makes it the same as an earlier one.
     pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint(Digest::of(&(&self.detector, &self.target, &self.subject)))
+        let (detector, target, subject) = (&self.detector, &self.target, &self.subject);
+        Fingerprint(if self.needs_people {
+            // Known trouble that only people can end is news.
+            Digest::of(&(detector, target, subject, "needs people"))
+        } else {
+            Digest::of(&(detector, target, subject))
+        })
     }
 
     /// The post-conditions the engine checks of what a detector returns, as a sentence if broken.

@@ -7,6 +7,7 @@ mod diagnosis;
 mod event;
 mod patch;
 mod plan;
+mod redact;
 mod run;
 mod severity;
 mod verdict;

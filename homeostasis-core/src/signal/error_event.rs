@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 ///     .because(CauseRelation::CausedBy, ErrorEvent::new("java", "java.net.ConnectException", "refused"));
 /// assert_eq!(error.root().kind, "java.net.ConnectException");
 /// ```
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -41,6 +42,7 @@ pub struct ErrorEvent {
 }
 
 /// How one error led to another.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize,
 )]
@@ -59,6 +61,7 @@ pub enum CauseRelation {
 }
 
 /// An error that led to another.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -70,6 +73,7 @@ pub struct ErrorCause {
 }
 
 /// One frame of a stack.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Frame {

@@ -111,6 +111,19 @@ impl Fields {
         self.0.iter().map(|(_, value)| value.as_str())
     }
 
+    /// Gives fields other names; of two that end up with one name the later wins.
+    pub(crate) fn rename(&mut self, other: impl Fn(&Cow<'static, str>) -> Option<String>) {
+        let mut renamed = Self::new();
+        self.0.retain_mut(|(name, value)| {
+            let Some(name) = other(name) else { return true };
+            renamed.insert(name, std::mem::take(value));
+            false
+        });
+        if !renamed.is_empty() {
+            self.append(&mut renamed);
+        }
+    }
+
     fn find(&self, name: &str) -> Result<usize, usize> {
         self.0.binary_search_by(|(held, _)| (**held).cmp(name))
     }

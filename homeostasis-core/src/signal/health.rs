@@ -10,6 +10,7 @@ use crate::target::Target;
 use crate::time::Timestamp;
 
 /// How well something is.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HealthState {
@@ -24,6 +25,7 @@ pub enum HealthState {
 }
 
 /// How deep a check looks: what it may cost, how often it is asked, and what its failure means.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize,
 )]
@@ -113,6 +115,7 @@ impl fmt::Display for HealthTier {
 }
 
 /// What one probe found at one time.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct HealthReport {

@@ -11,6 +11,7 @@ use crate::target::Target;
 use crate::time::Timestamp;
 
 /// How loud a record is.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
@@ -65,6 +66,7 @@ impl fmt::Display for Level {
 }
 
 /// One log record, enriched once at intake.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LogRecord {

@@ -10,9 +10,11 @@ mod error_event;
 mod fields;
 mod health;
 mod log;
+mod redact;
 mod series;
 mod sink;
 mod span;
+mod wire;
 
 pub use batch::{Interest, Signal, SignalBatch};
 pub use change::{Change, ChangeKind};
@@ -20,6 +22,11 @@ pub use error_event::{CauseRelation, ErrorCause, ErrorEvent, Frame};
 pub use fields::Fields;
 pub use health::{HealthReport, HealthState, HealthTier, TierPlan};
 pub use log::{Level, LogRecord};
+pub(crate) use redact::redact_text;
 pub use series::{Labels, Sample, SeriesCatalog, SeriesId, SeriesKey, SeriesLimits};
 pub use sink::{SignalSink, VecSink};
 pub use span::{SpanRecord, SpanStatus};
+#[cfg(feature = "schema")]
+#[cfg_attr(docsrs, doc(cfg(feature = "schema")))]
+pub use wire::signal_schema;
+pub use wire::{WireChange, WireSample, WireSignal};

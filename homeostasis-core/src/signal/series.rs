@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use serde::{Deserialize, Serialize};
 
+use crate::port::Redactor;
 use crate::target::Target;
 use crate::time::Timestamp;
 
@@ -133,10 +134,13 @@ impl Default for SeriesLimits {
 ///
 /// Look-up takes a read lock and happens when a handle is made, not when a sample is recorded. It
 /// costs O(labels), for a name that is refused too.
+///
+/// With a redactor no name that holds a secret is kept: it is interned under its redacted form.
 #[derive(Debug, Clone)]
 pub struct SeriesCatalog {
     shared: Arc<RwLock<CatalogState>>,
     limits: Arc<SeriesLimits>,
+    redactor: Option<Arc<dyn Redactor>>,
 }
 
 #[derive(Debug, Default)]
@@ -190,7 +194,16 @@ impl SeriesCatalog {
                 per_metric: limits.per_metric.max(1),
                 ..limits
             }),
+            redactor: None,
         }
+    }
+
+    /// The same with secrets taken out of the names that are interned from now on.
+    ///
+    /// A known name costs nothing more; the redactor is asked when one is not known.
+    pub fn redacted_by(mut self, redactor: Arc<dyn Redactor>) -> Self {
+        self.redactor = Some(redactor);
+        self
     }
 
     /// The limits.
@@ -207,6 +220,7 @@ impl SeriesCatalog {
         if let Some(id) = self.state().find(&self.limits, key) {
             return id;
         }
+        let key = &*self.redacted(key);
         let mut state = self.shared.write().unwrap_or_else(PoisonError::into_inner);
         match state.find(&self.limits, key) {
             Some(id) => id,
@@ -216,7 +230,18 @@ impl SeriesCatalog {
 
     /// The handle of `key` if it is interned.
     pub fn lookup(&self, key: &SeriesKey) -> Option<SeriesId> {
-        self.state().ids.get(key).copied()
+        let known = self.state().ids.get(key).copied();
+        known.or_else(|| match self.redacted(key) {
+            Cow::Owned(redacted) => self.state().ids.get(&redacted).copied(),
+            Cow::Borrowed(_) => None,
+        })
+    }
+
+    fn redacted<'a>(&self, key: &'a SeriesKey) -> Cow<'a, SeriesKey> {
+        match &self.redactor {
+            Some(redactor) => key.redacted(&**redactor),
+            None => Cow::Borrowed(key),
+        }
     }
 
     /// The name behind a handle; `None` for a handle of another catalog.
@@ -367,6 +392,26 @@ mod tests {
         assert_eq!(catalog.intern(&key), id);
         assert_eq!(*catalog.key(id).unwrap(), key);
         assert_eq!(catalog.len(), 1);
+    }
+
+    #[test]
+    fn a_name_with_a_secret_is_kept_without_it() {
+        let redactor = Arc::new(crate::testing::MaskRedactor("hunter2"));
+        let catalog = SeriesCatalog::default().redacted_by(redactor);
+        let raw = SeriesKey::new("up").with("url", "//a:hunter2@b");
+        let id = catalog.intern(&raw);
+        assert_eq!(catalog.intern(&raw), id);
+        assert_eq!(catalog.lookup(&raw), Some(id));
+        assert_eq!(
+            catalog.key(id).unwrap().labels["url"],
+            "//a:[redacted:test]@b"
+        );
+        assert_eq!(catalog.len(), 1);
+        assert!(
+            !format!("{catalog:?}")
+                .replace("MaskRedactor(\"hunter2\")", "")
+                .contains("hunter2")
+        );
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::target::Target;
 use crate::time::Timestamp;
 
 /// How a span ended.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SpanStatus {
@@ -20,6 +21,7 @@ pub enum SpanStatus {
 }
 
 /// One finished span.
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SpanRecord {

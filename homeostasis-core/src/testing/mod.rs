@@ -7,9 +7,11 @@ pub mod engine;
 mod observations;
 pub mod patcher;
 mod permit;
+mod redactor;
 pub mod remediator;
 pub mod store;
 pub mod verifier;
 
 pub use observations::RecordedObservations;
 pub use permit::{permit_for, permit_to_undo};
+pub use redactor::MaskRedactor;

@@ -52,6 +52,7 @@ fn ask(plan: &Plan, run: RunId, lease: Lease, now: Timestamp, purpose: Purpose) 
         mode: &Mode::Auto,
         flags: &Flags::default(),
         policy: &Policy::default(),
+        needs_people: None,
         severity: Severity::Sev2,
         incident_radius: BlastRadius {
             level: RadiusLevel::SingleInstance,

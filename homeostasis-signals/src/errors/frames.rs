@@ -268,7 +268,8 @@ pub(super) fn is_foreign(path: &str) -> bool {
             .any(|beginning| path.starts_with(beginning))
         || PARTS.iter().any(|part| path.contains(part))
         || PYTHON_LIBRARY.is_match(path)
-        || (path.ends_with(".go") && (path.contains("@v") || GOROOT.is_match(path)))
+        || ((path.ends_with(".go") || path.ends_with(".s"))
+            && (path.contains("@v") || GOROOT.is_match(path)))
 }
 
 fn is_foreign_function(language: Language, function: &str, path: &str) -> bool {

@@ -34,7 +34,13 @@ pub(super) fn parse(lines: &[&str], project: &Project) -> Option<ErrorEvent> {
             None => break,
         }
     }
-    frames(lines.get(body.unwrap_or(0)..)?, project, &mut tree);
+    // The stack of the runtime itself comes before that of the goroutine.
+    let goroutine = lines.iter().position(|line| line.starts_with("goroutine "));
+    frames(
+        lines.get(goroutine.or(body).unwrap_or(0)..)?,
+        project,
+        &mut tree,
+    );
     Some(tree.into_event())
 }
 

@@ -84,9 +84,12 @@ pub(super) fn parse(lines: &[&str], project: &Project) -> Option<ErrorEvent> {
             if let Some(id) = current {
                 tree.frame(id, frame);
             }
+        } else if let Some(n) = elided(text) {
+            if let Some(id) = current {
+                tree.common_frames(id, n);
+            }
         } else if let Some(id) = current
             && !tree.has_frames(id)
-            && !is_elided(text)
         {
             tree.more_message(id, line);
         }
@@ -115,10 +118,13 @@ fn split(found: regex::Captures<'_>) -> Option<(&str, &str)> {
     Some((found.get(1)?.as_str(), message))
 }
 
-/// `... 12 more`
-fn is_elided(text: &str) -> bool {
-    text.starts_with("... ")
-        && (text.ends_with(" more") || text.ends_with(" common frames omitted"))
+/// How many frames `... 12 more` leaves out because they end the trace around it too.
+fn elided(text: &str) -> Option<usize> {
+    let rest = text.strip_prefix("... ")?;
+    let number = rest
+        .strip_suffix(" more")
+        .or_else(|| rest.strip_suffix(" common frames omitted"))?;
+    number.parse().ok()
 }
 
 fn level(line: &str) -> usize {

@@ -9,7 +9,7 @@ use regex::Regex;
 use super::frames::Project;
 use super::language::Language;
 use super::line_shape::{Shape, regex, shape};
-use super::tree::Tree;
+use super::tree::{MAX_FRAMES, Tree};
 
 /// The kind of what is not an `Error`.
 const THROWN: &str = "throw";
@@ -49,15 +49,25 @@ pub(super) fn parse(lines: &[&str], project: &Project) -> Option<ErrorEvent> {
         }
         reader.line(line);
     }
-    let excerpt = lines.first().filter(|line| shape(line) == Shape::NodePlace);
-    if !reader.tree.has_frames(0)
-        && let Some((file, number)) = excerpt.and_then(|line| line.rsplit_once(':'))
+    let mut event = reader.tree.into_event();
+    // The excerpt says where the compiler stumbled, or what was thrown without a stack.
+    if event.innermost_in_project().is_none()
+        && let Some((file, number)) = excerpt(lines).and_then(|line| line.rsplit_once(':'))
     {
         let number = number.parse().unwrap_or(0);
         let frame = project.frame(Language::JavaScript, "", file, number, 0);
-        reader.tree.frame(0, frame);
+        if frame.in_project || event.frames.is_empty() {
+            event.frames.insert(0, frame);
+            event.frames.truncate(MAX_FRAMES);
+        }
     }
-    Some(reader.tree.into_event())
+    Some(event)
+}
+
+/// The line above the excerpt of the source, which uncaught errors begin with.
+fn excerpt<'t>(lines: &[&'t str]) -> Option<&'t str> {
+    let line = lines.iter().find(|line| !line.trim().is_empty())?;
+    (shape(line) == Shape::NodePlace).then_some(line)
 }
 
 #[derive(Debug)]
@@ -158,10 +168,7 @@ struct Named {
 
 fn named(lines: &[&str]) -> Option<Named> {
     let at_line = |at: usize, (error, sealed): (ErrorEvent, bool)| Named { at, error, sealed };
-    if lines
-        .first()
-        .is_some_and(|line| shape(line) == Shape::NodePlace)
-    {
+    if excerpt(lines).is_some() {
         let caret = lines.iter().take(16).position(|line| is_caret(line))?;
         let at = caret
             + 1

@@ -117,9 +117,9 @@ enum Stage {
     /// No trace so far.
     Plain,
     /// The next line is the message of a Rust panic, whatever it looks like.
-    RustMessage,
-    /// So many lines more may pass before a goroutine.
-    GoMessage(u8),
+    RustPanic,
+    /// So many lines more may pass before the trace that has to follow.
+    Message(u8),
     /// So many lines more, blank ones among them, may pass before the first frame.
     NodeMessage(u8),
     /// Until a line without indentation, which names the exception.
@@ -243,13 +243,17 @@ impl Open {
         let headed = shape == Shape::Head;
         let stage = match shape {
             Shape::Traceback => Stage::PythonFrames,
-            Shape::RustPanic => Stage::RustMessage,
-            Shape::GoPanic => Stage::GoMessage(MESSAGE_LINES),
+            Shape::RustPanic => Stage::RustPanic,
+            Shape::GoPanic => Stage::Message(MESSAGE_LINES),
             Shape::GoBlock => Stage::GoDump,
             Shape::NodePlace => Stage::NodeMessage(MESSAGE_LINES),
             Shape::Indented if is_python_frame(line) => Stage::PythonFrames,
             Shape::GroupTraceback | Shape::RustAbort | Shape::Cause => Stage::Trace,
             Shape::Blank => Stage::Complete,
+            // The quotes are Java's.
+            Shape::Head if line.starts_with("Exception in thread \"") => {
+                Stage::Message(MESSAGE_LINES)
+            }
             Shape::Head if line.starts_with('{') && line.trim_end().ends_with('}') => {
                 Stage::Complete
             }
@@ -307,15 +311,15 @@ fn continuation(open: &Open, shape: Shape, line: &str, start: Option<&Regex>) ->
     match (shape, stage) {
         (Shape::Blank, _) | (_, Stage::Complete) => None,
         (Shape::Indented, _) => indented(stage, line, spaced),
-        (_, Stage::RustMessage) if shape != Shape::RustPanic => Some(Stage::Trace),
+        (_, Stage::RustPanic) if shape != Shape::RustPanic => Some(Stage::Trace),
         (Shape::Traceback, Stage::PythonLink) => Some(Stage::PythonFrames),
         (Shape::Traceback, _) => announced.then_some(Stage::PythonFrames),
         (Shape::GroupTraceback, _) => {
             (announced || stage == Stage::PythonLink).then_some(Stage::Trace)
         }
         (Shape::PythonLink, Stage::Trace) => Some(Stage::PythonLink),
-        (Shape::GoPanic, Stage::GoMessage(_)) => Some(stage),
-        (Shape::GoBlock, Stage::GoMessage(_) | Stage::GoDump) => {
+        (Shape::GoPanic, Stage::Message(_)) => Some(stage),
+        (Shape::GoBlock, Stage::Message(_) | Stage::GoDump) => {
             Some(if line.starts_with("exit status") {
                 Stage::Complete
             } else {
@@ -334,7 +338,7 @@ fn continuation(open: &Open, shape: Shape, line: &str, start: Option<&Regex>) ->
         (Shape::Head | Shape::RustPanic | Shape::RustAbort | Shape::GoPanic, _) => None,
         (_, Stage::PythonFrames) => (!spaced).then_some(Stage::Trace),
         (_, Stage::NodeMessage(left)) => left.checked_sub(1).map(Stage::NodeMessage),
-        (_, Stage::GoMessage(left)) if !spaced => left.checked_sub(1).map(Stage::GoMessage),
+        (_, Stage::Message(left)) if !spaced => left.checked_sub(1).map(Stage::Message),
         (Shape::Exception, Stage::Plain) => announced.then_some(Stage::Trace),
         (Shape::Text, Stage::Plain) if is_asyncio_context(line) => announced.then_some(stage),
         (Shape::Text | Shape::GoCall, Stage::Trace) if !spaced => open.headed.then_some(stage),
@@ -347,8 +351,10 @@ fn indented(stage: Stage, line: &str, spaced: bool) -> Option<Stage> {
     Some(match stage {
         Stage::Plain | Stage::PythonLink if spaced => return None,
         Stage::Plain if is_python_frame(line) => Stage::PythonFrames,
-        Stage::Plain | Stage::NodeMessage(_) if frame.starts_with("at ") => Stage::Trace,
-        Stage::RustMessage => Stage::Trace,
+        Stage::Plain | Stage::Message(_) | Stage::NodeMessage(_) if frame.starts_with("at ") => {
+            Stage::Trace
+        }
+        Stage::RustPanic => Stage::Trace,
         Stage::NodeMessage(left) => Stage::NodeMessage(left.checked_sub(1)?),
         stage => stage,
     })

@@ -33,7 +33,7 @@ impl Language {
 /// fast as memory.
 static MARKS: LazyLock<Regex> = LazyLock::new(|| {
     regex(
-        "Traceback \\(most|\n    at |\n\tat |panicked at |goroutine |panic: |fatal error: |Caused by:|  File \"|\nstack backtrace:|\\.go:|Error|Exception|error\\[E|error: |UnhandledPromise|Uncaught|overflowed its stack|bytes failed",
+        "Traceback \\(most|\n    at |\n\tat |panicked at |goroutine |panic: |fatal error: |Caused by:|  File \"|\nstack backtrace:|\\.go:|Error|Exception|error\\[E|error: |UnhandledPromise|--trace-uncaught|Uncaught|overflowed its stack|bytes failed",
     )
 });
 

@@ -183,7 +183,14 @@ fn report(
     }
     // The place of the panic, unless the backtrace says it with the function.
     if let Some(place) = place {
-        let said = |frame: &Frame| (frame.line, &frame.file) == (place.line, &place.file);
+        // Full backtraces have absolute paths.
+        let said = |frame: &Frame| {
+            frame.line == place.line
+                && frame
+                    .file
+                    .strip_suffix(&place.file)
+                    .is_some_and(|folder| folder.is_empty() || folder.ends_with('/'))
+        };
         if !frames.iter().any(said) {
             frames.insert(0, place);
         }

@@ -73,6 +73,24 @@ impl Tree {
         }
     }
 
+    /// Adds the outermost `n` frames of the error it led to.
+    pub(super) fn common_frames(&mut self, id: usize, n: usize) {
+        let Some(parent) = self
+            .nodes
+            .get(id)
+            .and_then(|node| self.nodes.get(node.parent))
+        else {
+            return;
+        };
+        let frames = &parent.error.frames;
+        let common = frames
+            .get(frames.len().saturating_sub(n)..)
+            .unwrap_or_default();
+        for frame in common.to_vec() {
+            self.frame(id, frame);
+        }
+    }
+
     /// Goes on with the message of an error.
     pub(super) fn more_message(&mut self, id: usize, line: &str) {
         if let Some(error) = self.error(id) {

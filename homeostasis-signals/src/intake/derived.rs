@@ -13,7 +13,7 @@ use crate::measurement::Measurement;
 /// The units that stay at the end of a derived name.
 const UNITS: [&str; 3] = ["_seconds", "_milliseconds", "_bytes"];
 /// The quantiles that are derived, and how their names say it.
-pub(super) const QUANTILES: [(f64, &str); 3] = [(0.5, "p50"), (0.95, "p95"), (0.99, "p99")];
+pub(crate) const QUANTILES: [(f64, &str); 3] = [(0.5, "p50"), (0.95, "p95"), (0.99, "p99")];
 
 /// Which counters say how many requests there were and how many failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -172,11 +172,11 @@ fn put(
         .or_insert(Value { value, at });
 }
 
-fn rate_name(counter: &str) -> String {
+pub(crate) fn rate_name(counter: &str) -> String {
     format!("{}_rate", counter.strip_suffix("_total").unwrap_or(counter))
 }
 
-fn quantile_name(base: &str, word: &str) -> String {
+pub(crate) fn quantile_name(base: &str, word: &str) -> String {
     UNITS
         .iter()
         .find_map(|unit| Some(format!("{}_{word}{unit}", base.strip_suffix(unit)?)))

@@ -1,36 +1,26 @@
 //! Follows a growing file line by line, through rotation and truncation.
 
-use std::fs::{self, File, Metadata};
+use std::fmt;
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use homeostasis_core::Timestamp;
 
-/// How many bytes at the beginning of a file tell it from another one.
-const HEAD_BYTES: u64 = 256;
+use super::rotation::{
+    Listing, Neighbor, Newer, directory_of, file_number, is_copy_of, modified_nanos,
+};
+use super::tail_position::{ANCHOR_BYTES, LineId, TailLoss, TailPosition, checksum};
+
 /// How many bytes are read at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
-/// How many neighbours of a file are looked at to find where it was moved to.
-const MAX_NEIGHBOURS: usize = 10_000;
-
-/// Where a tail stands: store it and resume from it.
-///
-/// It points behind the last whole line that was handed out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct TailPosition {
-    /// The file that is followed.
-    pub path: PathBuf,
-    /// The file's number in its file system; 0 where there is none.
-    pub inode: u64,
-    /// Bytes from the beginning of the file.
-    pub offset: u64,
-    /// How many bytes of the beginning [`TailPosition::head`] covers.
-    pub head_bytes: u64,
-    /// A checksum (FNV-1a, 64 bit) of the beginning: a file written anew in the same place, or
-    /// under a number that was used before, does not have it.
-    pub head: u64,
-}
+/// How many bytes must agree for a file with another number to be taken for a copy, if its name
+/// does not say that it was made since.
+const MIN_ANCHOR: u64 = 16;
+/// What the generation grows by when a file was lost: more than files can have come in between, so
+/// that no id is given twice.
+const LOSS_GENERATIONS: u64 = 1 << 20;
 
 /// What reading met since the reader was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -39,16 +29,33 @@ pub(super) struct ReaderStats {
     pub(super) n_truncated_lines: u64,
     pub(super) n_rotations: u64,
     pub(super) n_truncations: u64,
+    pub(super) n_nul_bytes: u64,
+    pub(super) n_losses: u64,
 }
 
-/// One line without its end; `whole` is false when its end was cut off.
-pub(super) type OnLine<'a> = dyn FnMut(&[u8], bool) + 'a;
+/// What reading gives.
+#[derive(Debug)]
+pub(super) enum Event<'a> {
+    /// One line without its end.
+    Line {
+        bytes: &'a [u8],
+        /// False when its end was cut off.
+        is_whole: bool,
+        id: LineId,
+    },
+    /// The file was left for the next one, or was emptied.
+    End,
+}
+
+type OnEvent<'a> = dyn FnMut(Event<'_>) + 'a;
 
 /// The follower.
 #[derive(Debug)]
 pub(super) struct LineReader {
     path: PathBuf,
     max_line: usize,
+    /// How long a file that was moved away must be silent before the next one is begun.
+    grace: Duration,
     open: Option<OpenFile>,
     /// Where to go on once the file is there.
     resume: Option<TailPosition>,
@@ -56,154 +63,382 @@ pub(super) struct LineReader {
     skip_existing: bool,
     /// The file has been looked for at least once.
     looked: bool,
+    /// Not yet told.
+    pub(super) losses: Vec<TailLoss>,
     pub(super) stats: ReaderStats,
 }
 
 #[derive(Debug)]
 struct OpenFile {
     file: File,
-    inode: u64,
+    number: u64,
+    generation: u64,
     /// Behind the last byte that was read.
     read: u64,
+    /// The last bytes that were read, or the first bytes of a file that is just begun: while they
+    /// stand there, the file is the one that was read.
+    anchor: Vec<u8>,
+    /// Behind the anchor: `read`, unless nothing was read.
+    anchor_end: u64,
     /// The line that has no end yet, at most `max_line` bytes of it.
     partial: Vec<u8>,
+    is_cut: bool,
     /// How many bytes of the present line were read, kept or not.
     line_bytes: u64,
-    head: u64,
-    head_bytes: u64,
+    /// When it had last been written to when it was last found unchanged, in nanoseconds since the
+    /// epoch.
+    modified: i64,
+    /// When it was found at its end with another file in its place.
+    quiet_since: Option<Timestamp>,
+    /// As in [`TailPosition::previous`].
+    previous: Option<u64>,
+    /// A copy that was made before the original was emptied: it does not grow.
+    is_copy: bool,
+}
+
+/// Which file comes after the open one.
+enum Next {
+    Rotated(Neighbor),
+    Live,
 }
 
 impl LineReader {
-    pub(super) fn new(path: PathBuf, max_line: usize, skip_existing: bool) -> Self {
+    pub(super) fn new(
+        path: PathBuf,
+        max_line: usize,
+        grace: Duration,
+        skip_existing: bool,
+    ) -> Self {
         Self {
             path,
             max_line,
+            grace,
             open: None,
             resume: None,
             skip_existing,
             looked: false,
+            losses: Vec::new(),
             stats: ReaderStats::default(),
         }
     }
 
-    pub(super) fn resume(position: TailPosition, max_line: usize) -> Self {
+    pub(super) fn resume(position: TailPosition, max_line: usize, grace: Duration) -> Self {
         Self {
             resume: Some(position.clone()),
-            ..Self::new(position.path, max_line, false)
+            ..Self::new(position.path, max_line, grace, false)
         }
     }
 
-    /// Where it stands; `None` before the file was first seen.
-    pub(super) fn position(&self) -> Option<TailPosition> {
+    /// Where it stands, at the start of the line without an end or at `held`, where a line begins
+    /// that was read and not given; `None` before the file was first seen.
+    pub(super) fn position(&self, held: Option<LineId>) -> Option<TailPosition> {
         let Some(open) = &self.open else {
             return self.resume.clone();
         };
         Some(TailPosition {
             path: self.path.clone(),
-            inode: open.inode,
-            offset: open.read - open.line_bytes,
-            head_bytes: open.head_bytes,
-            head: open.head,
+            inode: open.number,
+            generation: open.generation,
+            // Lines are held of the open file only: the end of a file releases them.
+            offset: held.map_or(open.read - open.line_bytes, |id| id.offset),
+            anchor_end: open.anchor_end,
+            anchor_bytes: open.anchor.len() as u64,
+            anchor: checksum(&open.anchor),
+            modified: Timestamp::from_nanos(open.modified),
+            previous: open.previous,
         })
     }
 
     /// Reads at most about `max_bytes` and gives each line that ended.
     ///
-    /// A file that is not there is nothing to read. Returns the number of bytes read.
-    pub(super) fn read(&mut self, max_bytes: usize, on_line: &mut OnLine<'_>) -> io::Result<usize> {
+    /// A file that is not there is nothing to read; a directory that is not there is an error.
+    pub(super) fn read(
+        &mut self,
+        max_bytes: usize,
+        now: Timestamp,
+        on_event: &mut OnEvent<'_>,
+    ) -> io::Result<()> {
+        self.try_read(max_bytes, now, on_event)
+            .map_err(|error| io::Error::new(error.kind(), Named(self.path.clone(), error)))
+    }
+
+    fn try_read(
+        &mut self,
+        max_bytes: usize,
+        now: Timestamp,
+        on_event: &mut OnEvent<'_>,
+    ) -> io::Result<()> {
         let mut total = 0;
-        let mut chunk = vec![0; CHUNK_BYTES];
+        let mut chunk = vec![0; CHUNK_BYTES.min(max_bytes)];
         // Each round reads a chunk or moves to the next file; a writer that rotates faster than
         // it is read must not hold the reader.
         for _ in 0..(max_bytes / CHUNK_BYTES).saturating_add(8) {
-            if total >= max_bytes {
-                break;
-            }
-            if self.open.is_none() && !self.open_file()? {
+            if total >= max_bytes || (self.open.is_none() && !self.open_first()?) {
                 break;
             }
             let Some(open) = &mut self.open else { break };
-            if open.was_replaced_in_place()? {
-                self.stats.n_truncations += 1;
-                open.restart()?;
-            }
             let room = chunk.len().min(max_bytes - total);
+            open.file.seek(SeekFrom::Start(open.read))?;
             let n = open.file.read(&mut chunk[..room])?;
-            if n > 0 {
+            // Only now: what was emptied before the reading shows here, so that nothing of the
+            // new content is taken for a continuation of the old one.
+            if !open.is_unchanged()? {
+                if !self.after_truncation(on_event)? {
+                    break;
+                }
+            } else if n > 0 {
                 total += n;
-                self.stats.n_truncated_lines += open.take(&chunk[..n], self.max_line, on_line);
-                continue;
-            }
-            if !self.was_rotated()? {
+                open.take(&chunk[..n], self.max_line, &mut self.stats, on_event);
+            } else if !self.move_on(now, on_event)? {
                 break;
             }
-            // The old file is at its end; what it holds without an end of line never gets one.
-            self.stats.n_rotations += 1;
-            if let Some(old) = self.open.take().filter(|old| !old.partial.is_empty()) {
-                on_line(&old.partial, old.line_bytes <= old.partial.len() as u64);
-            }
         }
-        Ok(total)
+        Ok(())
     }
 
-    /// Opens the file to go on with; false if there is none.
-    fn open_file(&mut self) -> io::Result<bool> {
-        let first_look = !std::mem::replace(&mut self.looked, true);
-        if let Some(position) = self.resume.take() {
-            match self.open_position(&position) {
-                Ok(Some(open)) => {
-                    self.open = Some(open);
-                    return Ok(true);
-                }
-                Ok(None) => self.stats.n_rotations += 1,
-                Err(error) => {
-                    self.resume = Some(position);
-                    return Err(error);
-                }
-            }
+    /// Opens the file to begin with; false if there is none.
+    fn open_first(&mut self) -> io::Result<bool> {
+        if let Some(position) = self.resume.clone() {
+            return self.open_position(&position);
         }
         let Some(mut open) = OpenFile::at(&self.path)? else {
+            self.looked = true;
+            fs::metadata(directory_of(&self.path))?;
             return Ok(false);
         };
-        if first_look && self.skip_existing {
+        if !self.looked && self.skip_existing {
             open.skip_to_last_line()?;
         }
+        let Some(listing) = Listing::take(&self.path)? else {
+            return Ok(false);
+        };
+        open.previous = listing.before(&[]);
+        self.looked = true;
         self.open = Some(open);
         Ok(true)
     }
 
-    /// The file of a stored position: in its place, or where rotation has moved it.
-    fn open_position(&self, position: &TailPosition) -> io::Result<Option<OpenFile>> {
-        let mut candidates = vec![self.path.clone()];
-        candidates.extend(neighbours(&self.path));
-        for path in candidates {
-            let Ok(Some(mut open)) = OpenFile::at(&path) else {
+    /// Opens the file of a stored position, wherever rotation has moved or copied it, or else what
+    /// came after it; false if there is nothing.
+    fn open_position(&mut self, position: &TailPosition) -> io::Result<bool> {
+        let Some(listing) = Listing::take(&self.path)? else {
+            return Ok(false);
+        };
+        let newer = listing.since(position.previous, position.modified.as_nanos());
+        let same_number = listing
+            .beside
+            .iter()
+            .filter(|found| found.number == position.inode)
+            .map(|found| (&found.path, false));
+        // The oldest that fits: later ones are of what was written later.
+        let copies = newer
+            .copies(position.anchor_bytes)
+            .map(|found| (&found.path, true));
+        let live = std::iter::once((&self.path, false));
+        for (path, is_copy) in live.chain(same_number).chain(copies) {
+            // One that cannot be read now may be the right one: better an error than a loss.
+            let Some(mut open) = OpenFile::at(path)? else {
                 continue;
             };
-            if open.inode == position.inode && open.begins_like(position)? {
-                open.file.seek(SeekFrom::Start(position.offset))?;
-                open.read = position.offset;
-                open.head = position.head;
-                open.head_bytes = position.head_bytes;
-                return Ok(Some(open));
+            let may_be =
+                is_copy || open.number == position.inode || position.anchor_bytes >= MIN_ANCHOR;
+            if may_be && open.resume(position)? {
+                open.is_copy = is_copy;
+                self.open = Some(open);
+                self.resume = None;
+                return Ok(true);
             }
         }
-        Ok(None)
+        // It may have been renamed, or copied and emptied, since the listing.
+        if !listing.is_still_so(&self.path)? {
+            return Ok(false);
+        }
+        // It is not there any more: what was written to since then is unread.
+        let mut losses = Vec::new();
+        let mut previous = listing.before(&newer.files);
+        let next = self.first_readable(&newer.files, &mut previous, &mut losses)?;
+        let open = match &next {
+            Next::Rotated(found) => OpenFile::at(&found.path)?,
+            Next::Live => OpenFile::at(&self.path)?,
+        };
+        let Some(mut open) = open else {
+            return Ok(false);
+        };
+        if listing.live == Some(position.inode) {
+            self.stats.n_truncations += 1;
+        } else {
+            self.stats.n_rotations += 1;
+        }
+        if losses.is_empty() {
+            losses.push(TailLoss::Gone {
+                path: self.path.clone(),
+                offset: position.offset,
+            });
+        }
+        open.generation = position.generation.saturating_add(LOSS_GENERATIONS);
+        open.previous = previous;
+        self.lose(losses);
+        self.open = Some(open);
+        self.resume = None;
+        Ok(true)
     }
 
-    /// Whether another file has taken the place of the open one.
-    fn was_rotated(&self) -> io::Result<bool> {
-        let Some(open) = &self.open else {
+    /// Goes on after the open file was emptied: with the copy of it, if one was made, and else at
+    /// its beginning. False if that cannot be told yet.
+    fn after_truncation(&mut self, on_event: &mut OnEvent<'_>) -> io::Result<bool> {
+        let Some(listing) = Listing::take(&self.path)? else {
+            return Ok(false);
+        };
+        let Some(open) = &mut self.open else {
+            return Ok(false);
+        };
+        // The time it was emptied says nothing about the time of the copy.
+        let newer = listing.since(open.previous, open.modified);
+        for found in newer.copies(open.anchor.len() as u64) {
+            let Some(mut copy) = OpenFile::at(&found.path)? else {
+                continue;
+            };
+            if copy.number != open.number && copy.holds(open.anchor_end, &open.anchor)? {
+                self.stats.n_truncations += 1;
+                open.file = copy.file;
+                open.number = copy.number;
+                open.is_copy = true;
+                return Ok(true);
+            }
+        }
+        // The copy may have been renamed since the listing.
+        if !listing.is_still_so(&self.path)? {
+            return Ok(false);
+        }
+        self.stats.n_truncations += 1;
+        open.finish(on_event);
+        open.generation += 1;
+        open.previous = listing.before(&[]);
+        open.read = 0;
+        open.learn_anchor()?;
+        Ok(true)
+    }
+
+    /// Goes on with the next file if the open one is at its end for good.
+    fn move_on(&mut self, now: Timestamp, on_event: &mut OnEvent<'_>) -> io::Result<bool> {
+        let Some(open) = &mut self.open else {
             return Ok(false);
         };
         match fs::metadata(&self.path) {
-            Ok(metadata) if cfg!(unix) => Ok(file_number(&metadata) != open.inode),
-            // Without numbers: a place that holds fewer bytes than were read is another file.
-            Ok(metadata) => Ok(metadata.len() < open.read),
+            Ok(metadata) if file_number(&metadata) == open.number => return Ok(false),
+            Ok(_) => {}
             // Moved away and not yet written anew: the open file may still grow.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::metadata(directory_of(&self.path))?;
+            }
+            Err(error) => return Err(error),
         }
+        let Some(listing) = Listing::take(&self.path)? else {
+            return Ok(false);
+        };
+        if listing.live == Some(open.number) {
+            return Ok(false);
+        }
+        let number = open.number;
+        let after = if let Some(after) = listing.find(number).and_then(|idx| listing.after(idx)) {
+            after.to_vec()
+        } else {
+            // Unlinked, or under a name that says nothing.
+            let modified = open.modified;
+            let mut files = listing.since(open.previous, modified).files;
+            // The same file, compressed, has its time.
+            files.retain(|found| {
+                found.number != number && !(found.is_compressed && found.modified == modified)
+            });
+            files
+        };
+        let mut losses = Vec::new();
+        let mut previous = listing.before(&after);
+        let next = self.first_readable(&after, &mut previous, &mut losses)?;
+        let (path, expected) = match &next {
+            Next::Rotated(found) => (&found.path, Some(found.number)),
+            Next::Live => (&self.path, listing.live),
+        };
+        let Some(mut file) = OpenFile::at(path)? else {
+            return Ok(false);
+        };
+        // An empty file is not begun: its position could not be told from that of the next one.
+        if Some(file.number) != expected || file.anchor.is_empty() {
+            return Ok(false);
+        }
+        if matches!(next, Next::Live) {
+            // What was passed over as a copy in the making still is one: the log was not emptied
+            // before its beginning was learned.
+            let again = self.first_readable(&after, &mut previous.clone(), &mut Vec::new())?;
+            if matches!(again, Next::Rotated(_)) {
+                return Ok(false);
+            }
+        }
+        let Some(open) = &mut self.open else {
+            return Ok(false);
+        };
+        if matches!(next, Next::Live) && !open.is_copy {
+            let since = *open.quiet_since.get_or_insert(now);
+            if now.since(since) < self.grace {
+                return Ok(false);
+            }
+        }
+        // What the old file holds without an end of line never gets one.
+        open.finish(on_event);
+        self.stats.n_rotations += u64::from(!open.is_copy);
+        let step = if losses.is_empty() {
+            1
+        } else {
+            LOSS_GENERATIONS
+        };
+        file.generation = open.generation.saturating_add(step);
+        file.previous = previous;
+        self.open = Some(file);
+        self.lose(losses);
+        Ok(true)
+    }
+
+    /// The first of the rotated files that can be read; what is passed over is lost, and is then
+    /// the `previous` one.
+    fn first_readable(
+        &self,
+        rotated: &[Neighbor],
+        previous: &mut Option<u64>,
+        losses: &mut Vec<TailLoss>,
+    ) -> io::Result<Next> {
+        for found in rotated {
+            if found.is_compressed {
+                *previous = Some(found.number);
+                losses.push(TailLoss::Compressed {
+                    path: found.path.clone(),
+                });
+                continue;
+            }
+            // What is being copied before the log is emptied will be read in the log, and of an
+            // empty file nothing is lost.
+            match is_copy_of(&found.path, &self.path) {
+                Ok(true) => {}
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ if fs::metadata(&found.path).is_ok_and(|metadata| metadata.len() == 0) => {}
+                _ => return Ok(Next::Rotated(found.clone())),
+            }
+        }
+        Ok(Next::Live)
+    }
+
+    fn lose(&mut self, losses: Vec<TailLoss>) {
+        self.stats.n_losses += losses.len() as u64;
+        self.losses.extend(losses);
+    }
+}
+
+impl Newer {
+    /// Those that may be copies of a file of which the last `n_bytes` are known.
+    fn copies(&self, n_bytes: u64) -> impl Iterator<Item = &Neighbor> {
+        let min_bytes = if self.is_certain { 1 } else { MIN_ANCHOR };
+        self.files
+            .iter()
+            .filter(move |found| n_bytes >= min_bytes && !found.is_compressed)
     }
 }
 
@@ -218,143 +453,182 @@ impl OpenFile {
         if !metadata.is_file() {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
-                format!("{} is not a regular file", path.display()),
+                "not a regular file",
             ));
         }
         let mut open = Self {
             file,
-            inode: file_number(&metadata),
+            number: file_number(&metadata),
+            generation: 0,
             read: 0,
+            anchor: Vec::new(),
+            anchor_end: 0,
             partial: Vec::new(),
+            is_cut: false,
             line_bytes: 0,
-            head: 0,
-            head_bytes: 0,
+            modified: modified_nanos(&metadata),
+            quiet_since: None,
+            previous: None,
+            is_copy: false,
         };
-        open.learn_head()?;
+        open.learn_anchor()?;
         Ok(Some(open))
     }
 
-    fn begins_like(&mut self, position: &TailPosition) -> io::Result<bool> {
-        Ok(self.file.metadata()?.len() >= position.offset
-            && self.head_of(position.head_bytes)? == position.head)
-    }
-
-    /// Whether the file was emptied and written again since the last reading.
-    fn was_replaced_in_place(&mut self) -> io::Result<bool> {
-        if self.file.metadata()?.len() < self.read || self.head_of(self.head_bytes)? != self.head {
-            return Ok(true);
+    /// Goes to a stored position if the file still holds what was read before it.
+    fn resume(&mut self, position: &TailPosition) -> io::Result<bool> {
+        let bytes = position.anchor_bytes.min(ANCHOR_BYTES as u64);
+        let Some(from) = position.anchor_end.checked_sub(bytes) else {
+            return Ok(false);
+        };
+        if checksum(&self.bytes(from, bytes)?) != position.anchor
+            || self.file.metadata()?.len() < position.offset
+        {
+            return Ok(false);
         }
-        if self.head_bytes < HEAD_BYTES {
-            self.learn_head()?;
+        self.generation = position.generation;
+        self.previous = position.previous;
+        self.read = position.offset;
+        self.learn_anchor()?;
+        Ok(true)
+    }
+
+    fn is_unchanged(&mut self) -> io::Result<bool> {
+        let metadata = self.file.metadata()?;
+        if metadata.len() < self.read {
+            return Ok(false);
         }
-        Ok(false)
+        let anchor = std::mem::take(&mut self.anchor);
+        let held = self.holds(self.anchor_end, &anchor);
+        self.anchor = anchor;
+        if matches!(held, Ok(true)) {
+            self.modified = modified_nanos(&metadata);
+        }
+        held
     }
 
-    fn restart(&mut self) -> io::Result<()> {
-        self.file.seek(SeekFrom::Start(0))?;
-        self.read = 0;
-        self.partial.clear();
-        self.line_bytes = 0;
-        self.learn_head()
+    /// Whether `anchor` stands right before `end`.
+    fn holds(&mut self, end: u64, anchor: &[u8]) -> io::Result<bool> {
+        let len = anchor.len() as u64;
+        Ok(self.bytes(end - len, len)? == anchor)
     }
 
-    fn learn_head(&mut self) -> io::Result<()> {
-        self.head_bytes = self.file.metadata()?.len().min(HEAD_BYTES);
-        self.head = self.head_of(self.head_bytes)?;
+    /// Remembers what stands before the place of reading, or at the beginning.
+    fn learn_anchor(&mut self) -> io::Result<()> {
+        let end = match self.read {
+            0 => ANCHOR_BYTES as u64,
+            read => read,
+        };
+        let from = end.saturating_sub(ANCHOR_BYTES as u64);
+        self.anchor = self.bytes(from, end - from)?;
+        self.anchor_end = from + self.anchor.len() as u64;
         Ok(())
     }
 
-    /// The checksum of the first `n` bytes; the place of reading stays.
-    fn head_of(&mut self, n: u64) -> io::Result<u64> {
-        let mut head = Vec::new();
-        self.file.seek(SeekFrom::Start(0))?;
-        self.file
-            .by_ref()
-            .take(n.min(HEAD_BYTES))
-            .read_to_end(&mut head)?;
-        self.file.seek(SeekFrom::Start(self.read))?;
-        Ok(head.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        }))
+    /// Up to `n` bytes from `from`.
+    fn bytes(&mut self, from: u64, n: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.file.seek(SeekFrom::Start(from))?;
+        self.file.by_ref().take(n).read_to_end(&mut bytes)?;
+        Ok(bytes)
     }
 
     /// Moves to the end, but back behind the last end of line so that no half line is read.
     fn skip_to_last_line(&mut self) -> io::Result<()> {
         let end = self.file.metadata()?.len();
         let from = end.saturating_sub(CHUNK_BYTES as u64);
-        let mut tail = Vec::new();
-        self.file.seek(SeekFrom::Start(from))?;
-        self.file
-            .by_ref()
-            .take(CHUNK_BYTES as u64)
-            .read_to_end(&mut tail)?;
+        let tail = self.bytes(from, CHUNK_BYTES as u64)?;
         let rest = tail.iter().rev().take_while(|byte| **byte != b'\n').count();
         self.read = from + (tail.len() - rest) as u64;
-        self.file.seek(SeekFrom::Start(self.read))?;
-        Ok(())
+        self.learn_anchor()
     }
 
-    /// Splits what was read into lines; returns how many were cut.
-    fn take(&mut self, mut bytes: &[u8], max_line: usize, on_line: &mut OnLine<'_>) -> u64 {
-        self.read += bytes.len() as u64;
-        let mut n_cut = 0;
+    /// Splits what was read into lines.
+    fn take(
+        &mut self,
+        chunk: &[u8],
+        max_line: usize,
+        stats: &mut ReaderStats,
+        on_event: &mut OnEvent<'_>,
+    ) {
+        let mut bytes = chunk;
+        self.quiet_since = None;
+        if self.read == 0 {
+            self.anchor.clear();
+        }
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
             let (line, rest) = bytes.split_at(end);
             bytes = &rest[1..];
-            self.keep(line, max_line);
-            let whole = self.line_bytes <= self.partial.len() as u64;
-            n_cut += u64::from(!whole);
-            on_line(&self.partial, whole);
-            self.partial.clear();
-            self.line_bytes = 0;
+            self.read += end as u64 + 1;
+            self.keep(line, max_line, stats);
+            self.line_bytes += 1;
+            stats.n_truncated_lines += u64::from(self.is_cut);
+            self.give(on_event);
         }
-        self.keep(bytes, max_line);
-        n_cut
+        self.read += bytes.len() as u64;
+        self.keep(bytes, max_line, stats);
+        if chunk.len() >= ANCHOR_BYTES {
+            self.anchor.clear();
+            self.anchor.extend(&chunk[chunk.len() - ANCHOR_BYTES..]);
+        } else {
+            let excess = (self.anchor.len() + chunk.len()).saturating_sub(ANCHOR_BYTES);
+            self.anchor.drain(..excess);
+            self.anchor.extend(chunk);
+        }
+        self.anchor_end = self.read;
     }
 
-    fn keep(&mut self, bytes: &[u8], max_line: usize) {
+    fn keep(&mut self, mut bytes: &[u8], max_line: usize, stats: &mut ReaderStats) {
+        self.line_bytes += bytes.len() as u64;
+        if self.partial.is_empty() {
+            // A writer that goes on at its old place after its file was emptied leaves a hole.
+            let n_nul = bytes.iter().take_while(|byte| **byte == 0).count();
+            stats.n_nul_bytes += n_nul as u64;
+            bytes = &bytes[n_nul..];
+        }
         let room = max_line - self.partial.len().min(max_line);
+        self.is_cut |= bytes.len() > room;
         self.partial
             .extend_from_slice(&bytes[..bytes.len().min(room)]);
-        self.line_bytes += bytes.len() as u64;
+    }
+
+    /// Gives the line that was kept.
+    fn give(&mut self, on_event: &mut OnEvent<'_>) {
+        on_event(Event::Line {
+            bytes: self.partial.strip_suffix(b"\r").unwrap_or(&self.partial),
+            is_whole: !self.is_cut,
+            id: LineId {
+                generation: self.generation,
+                offset: self.read - self.line_bytes,
+            },
+        });
+        self.partial.clear();
+        self.is_cut = false;
+        self.line_bytes = 0;
+    }
+
+    /// Gives a line that has no end, and ends the file.
+    fn finish(&mut self, on_event: &mut OnEvent<'_>) {
+        if !self.partial.is_empty() {
+            self.give(on_event);
+        }
+        self.line_bytes = 0;
+        on_event(Event::End);
     }
 }
 
-/// Files beside `path` whose names begin with its name, as rotation leaves them.
-fn neighbours(path: &Path) -> Vec<PathBuf> {
-    let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
-        return Vec::new();
-    };
-    let stem = path
-        .file_stem()
-        .and_then(|stem| stem.to_str())
-        .unwrap_or(name);
-    let directory = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or_else(|| Path::new("."));
-    let Ok(entries) = fs::read_dir(directory) else {
-        return Vec::new();
-    };
-    entries
-        .take(MAX_NEIGHBOURS)
-        .filter_map(Result::ok)
-        .filter(|entry| {
-            let found = entry.file_name();
-            found
-                .to_str()
-                .is_some_and(|found| found != name && found.starts_with(stem))
-        })
-        .map(|entry| entry.path())
-        .collect()
+/// What went wrong, with the file it went wrong with.
+#[derive(Debug)]
+struct Named(PathBuf, io::Error);
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.0.display(), self.1)
+    }
 }
 
-#[cfg(unix)]
-fn file_number(metadata: &Metadata) -> u64 {
-    std::os::unix::fs::MetadataExt::ino(metadata)
-}
-
-#[cfg(not(unix))]
-fn file_number(_: &Metadata) -> u64 {
-    0
+impl std::error::Error for Named {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        std::error::Error::source(&self.1)
+    }
 }

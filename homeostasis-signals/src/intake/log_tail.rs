@@ -1,15 +1,21 @@
-//! Follows a JSON-lines log file.
+//! Follows a log file: lines are read, joined to records, understood and enriched.
 
+use std::collections::VecDeque;
+use std::io;
+use std::mem;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::{io, mem};
+use std::time::Duration;
 
+use homeostasis_core::port::Enricher;
 use homeostasis_core::signal::Signal;
-use homeostasis_core::{Clock, ConfigError, Violation, Violations};
+use homeostasis_core::{Clock, ConfigError, Timestamp, Violation, Violations};
 use serde::{Deserialize, Serialize};
 
-use super::json_line::{JsonLines, JsonLinesConfig};
-use super::line_reader::{LineReader, TailPosition};
+use super::line_reader::{Event, LineReader};
+use super::log_line::{LogLines, LogLinesConfig};
+use super::tail_position::{LineId, TailLoss, TailPosition};
+use crate::errors::{Joined, TraceJoiner, TraceJoinerConfig};
 
 /// Where a file that exists already is first read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -26,7 +32,7 @@ pub enum StartAt {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogTailConfig {
-    /// The file; it need not exist yet.
+    /// The file; it need not exist yet, its directory must.
     pub path: PathBuf,
     /// Where a file that exists at the first reading is begun; a file that appears later is read
     /// from its beginning. Default: at its end.
@@ -40,9 +46,21 @@ pub struct LogTailConfig {
     /// time a poll takes and the signals it gives.
     #[serde(default = "LogTailConfig::default_max_poll")]
     pub max_poll_bytes: usize,
+    /// How long a file that was renamed must not have grown before the one in its place is begun:
+    /// writers need a moment to open the new one. Default 2 s; at 0 s what they write late into
+    /// the old file may be lost.
+    #[serde(
+        default = "LogTailConfig::default_rotation_grace",
+        with = "crate::duration_text"
+    )]
+    pub rotation_grace: Duration,
+    /// How the lines of stack traces are joined to one record; default as
+    /// [`TraceJoinerConfig::default`]. `null` makes every line a record.
+    #[serde(default = "LogTailConfig::default_multiline")]
+    pub multiline: Option<TraceJoinerConfig>,
     /// How lines become signals.
     #[serde(default)]
-    pub lines: JsonLinesConfig,
+    pub lines: LogLinesConfig,
 }
 
 impl LogTailConfig {
@@ -53,7 +71,9 @@ impl LogTailConfig {
             start_at: StartAt::default(),
             max_line_bytes: Self::default_max_line(),
             max_poll_bytes: Self::default_max_poll(),
-            lines: JsonLinesConfig::default(),
+            rotation_grace: Self::default_rotation_grace(),
+            multiline: Self::default_multiline(),
+            lines: LogLinesConfig::default(),
         }
     }
 
@@ -65,7 +85,19 @@ impl LogTailConfig {
         1024 * 1024
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
+    fn default_rotation_grace() -> Duration {
+        Duration::from_secs(2)
+    }
+
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "serde asks for the type of the field"
+    )]
+    fn default_multiline() -> Option<TraceJoinerConfig> {
+        Some(TraceJoinerConfig::default())
+    }
+
+    fn check(&self) -> Violations {
         let mut wrong = Violations::new();
         if self.path.as_os_str().is_empty() {
             wrong.push(Violation::new("path", "\"\"", "the path of a file"));
@@ -84,7 +116,7 @@ impl LogTailConfig {
                 "at least 4096",
             ));
         }
-        wrong.into_result(())
+        wrong
     }
 }
 
@@ -94,31 +126,72 @@ impl LogTailConfig {
 pub struct TailStats {
     /// Lines read, blank ones included.
     pub n_lines: u64,
-    /// Lines that gave no signal: blank, or plain where plain lines are not kept.
+    /// Records of more than one line.
+    pub n_joined: u64,
+    /// Records that gave no signal: blank, or not of the format where such lines are not kept.
     pub n_skipped: u64,
+    /// Records that are not of the configured format, kept or not. Under
+    /// [`LineFormat::Auto`](super::LineFormat::Auto) these are the ones of plain text.
+    pub n_unmatched: u64,
     /// Lines longer than allowed.
     pub n_truncated_lines: u64,
     /// Lines with bytes that are not UTF-8; those bytes were replaced by U+FFFD.
     pub n_invalid_utf8: u64,
+    /// NUL bytes before lines, left out: holes that a writer made which did not notice that its
+    /// file was emptied.
+    pub n_nul_bytes: u64,
     /// How often another file took the place of the one being read.
     pub n_rotations: u64,
     /// How often the file was emptied or written anew in place.
     pub n_truncations: u64,
+    /// How many [`TailLoss`]es there were.
+    pub n_losses: u64,
 }
 
-/// Follows one JSON-lines file: each [`LogTail::poll`] gives what was appended since the last.
+/// A record of a log, and where it stands there.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct TailedSignal {
+    /// Where its first line begins.
+    pub id: LineId,
+    /// The record or change.
+    pub signal: Signal,
+}
+
+/// What one reading gave.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
+pub struct TailBatch {
+    /// In the order of the log.
+    pub signals: Vec<TailedSignal>,
+    /// What could not be read, ever.
+    pub losses: Vec<TailLoss>,
+    /// Behind the last of the signals; `None` before the file was first seen.
+    pub position: Option<TailPosition>,
+}
+
+/// Follows one log file: each [`LogTail::poll`] gives what was appended since the last.
 ///
 /// - A line counts once its end is written; a half line waits, and is given as it is when its
-///   file is rotated away.
-/// - *Rotation* (another file at the path): the old file is read to its end first, then the new
-///   one from its beginning. After a restart the old file is found again beside the new one if its
-///   name still begins with the stem of the path; files rotated twice in between are not.
-/// - *Truncation* (copy-and-truncate): the file is read from its beginning again, also if it has
-///   grown past the old place since, as long as its first 256 bytes differ.
-/// - A file that is not there gives nothing and is no error.
+///   file is rotated away. Lines of a stack trace are one record ([`TraceJoiner`]); the last
+///   record waits until the next one begins or [`TraceJoinerConfig::idle`] has passed. A JSON
+///   object in one line waits for nothing.
+/// - *Rotation* (rename and create): the old file is read to its end, and until it has not grown
+///   for [`rotation_grace`](LogTailConfig::rotation_grace); then come the files rotated in
+///   between, oldest first, then the one at the path. Rotated files are known by their names:
+///   `shop.log.1`, `shop.log-20261122`, `shop-2026-11-22.log` and the like, in the same directory.
+/// - *Truncation* (copy and truncate): if the copy is beside the log, reading goes on in the copy
+///   to its end, then at the beginning of the log. Lines written between the end of the copying
+///   and the truncation are in neither file: that loss is the program's that copies, and cannot
+///   be seen from here. Prefer renaming.
+/// - A rotated file that is compressed before it was read, or that is gone, is a [`TailLoss`].
+/// - A file that is not there gives nothing and is no error; a directory that is not there, a
+///   file that may not be read and a path that is no regular file are errors that name the path.
 ///
-/// [`LogTail::position`] points behind what was given: stored after the signals were handed on, it
-/// makes delivery at-least-once across restarts.
+/// Time is that of the clock alone. [`LogTail::position`] points behind what was given: stored
+/// after the signals were handed on, it makes delivery at-least-once across restarts; a consumer
+/// that remembers the last [`LineId`] makes it exactly-once, and so does
+/// [`DurableTail`](super::DurableTail), which commits results and position together.
 ///
 /// # Examples
 /// ```
@@ -128,12 +201,12 @@ pub struct TailStats {
 /// use homeostasis::signals::{LogTail, LogTailConfig, StartAt};
 ///
 /// let directory = tempfile::tempdir()?;
-/// let path = directory.path().join("shop.jsonl");
-/// std::fs::write(&path, "{\"level\":\"error\",\"msg\":\"no route\"}\n{\"half\":")?;
-/// let config = LogTailConfig { start_at: StartAt::Beginning, ..LogTailConfig::new(&path) };
+/// let path = directory.path().join("shop.log");
+/// std::fs::write(&path, "{\"level\":\"error\",\"msg\":\"no route\"}\nlevel=warn msg=slow\nhalf ")?;
+/// let config = LogTailConfig { start_at: StartAt::Beginning, multiline: None, ..LogTailConfig::new(&path) };
 /// let tail = LogTail::new(config, Arc::new(ManualClock::new(Timestamp::EPOCH)))?;
-/// assert_eq!(tail.poll().await?.len(), 1);
-/// assert_eq!(tail.position().unwrap().offset, 35);
+/// assert_eq!(tail.poll().await?.len(), 2);
+/// assert_eq!(tail.position().unwrap().offset, 55);
 /// # Ok::<(), Box<dyn std::error::Error>>(()) })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -146,12 +219,24 @@ pub struct LogTail {
 #[derive(Debug)]
 struct Shared {
     reader: LineReader,
-    lines: JsonLines,
+    records: Records,
     max_poll_bytes: usize,
-    /// Read and not yet given: a poll that was dropped leaves them here.
-    pending: Vec<Signal>,
     /// Behind what was given.
     given: Option<TailPosition>,
+}
+
+/// What becomes of the lines.
+#[derive(Debug)]
+struct Records {
+    lines: LogLines,
+    joiner: Option<TraceJoiner>,
+    /// Whether what a record's first line is decides if more can follow.
+    joins_by_looks: bool,
+    /// The lines in the joiner.
+    held: VecDeque<LineId>,
+    enrichers: Vec<Arc<dyn Enricher>>,
+    /// Understood and not yet given: a poll that was dropped leaves them here.
+    pending: Vec<TailedSignal>,
     stats: TailStats,
 }
 
@@ -161,22 +246,12 @@ impl LogTail {
     /// # Errors
     /// - The path is empty.
     /// - A bound is out of its range.
+    /// - The format or the joining of lines is wrong: as [`LogLines::new`], [`TraceJoiner::new`].
     pub fn new(config: LogTailConfig, clock: Arc<dyn Clock>) -> Result<Self, ConfigError> {
-        config.check()?;
-        let skip = config.start_at == StartAt::End;
-        let reader = LineReader::new(config.path, config.max_line_bytes, skip);
-        Ok(Self::over(
-            reader,
-            config.lines,
-            config.max_poll_bytes,
-            clock,
-        ))
+        Self::over(config, None, clock)
     }
 
     /// A tail that goes on at `position`, which a tail of the same path gave.
-    ///
-    /// If the file is not there any more, under this path or beside it, the one at the path is
-    /// read from its beginning.
     ///
     /// # Errors
     /// - As [`LogTail::new`].
@@ -186,58 +261,95 @@ impl LogTail {
         position: TailPosition,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ConfigError> {
-        config.check()?;
-        if position.path != config.path {
-            return Err(ConfigError::single(
-                "position.path",
-                position.path.display(),
-                format!("{}", config.path.display()),
-            ));
-        }
-        let reader = LineReader::resume(position, config.max_line_bytes);
-        Ok(Self::over(
-            reader,
-            config.lines,
-            config.max_poll_bytes,
-            clock,
-        ))
+        Self::over(config, Some(position), clock)
     }
 
     fn over(
-        reader: LineReader,
-        lines: JsonLinesConfig,
-        max_poll_bytes: usize,
+        config: LogTailConfig,
+        position: Option<TailPosition>,
         clock: Arc<dyn Clock>,
-    ) -> Self {
-        Self {
-            shared: Arc::new(Mutex::new(Shared {
-                given: reader.position(),
-                reader,
-                lines: JsonLines::new(lines),
-                max_poll_bytes,
+    ) -> Result<Self, ConfigError> {
+        let mut wrong = config.check();
+        if let Some(position) = position.as_ref().filter(|found| found.path != config.path) {
+            wrong.push(Violation::new(
+                "position.path",
+                position.path.display(),
+                config.path.display().to_string(),
+            ));
+        }
+        let joins_by_looks = config
+            .multiline
+            .as_ref()
+            .is_some_and(|joining| joining.record_start.is_none());
+        let joiner = config.multiline.map(TraceJoiner::new).transpose();
+        let joiner = wrong.absorb(joiner.map_err(|error| error.under("multiline")));
+        let lines = LogLines::new(config.lines).map_err(|error| error.under("lines"));
+        let lines = wrong.absorb(lines);
+        let (max_line, grace) = (config.max_line_bytes, config.rotation_grace);
+        let reader = if let Some(position) = position {
+            LineReader::resume(position, max_line, grace)
+        } else {
+            let skip = config.start_at == StartAt::End;
+            LineReader::new(config.path, max_line, grace, skip)
+        };
+        let shared = Shared {
+            given: reader.position(None),
+            reader,
+            records: Records {
+                lines: lines.unwrap_or_default(),
+                joiner: joiner.flatten(),
+                joins_by_looks,
+                held: VecDeque::new(),
+                enrichers: Vec::new(),
                 pending: Vec::new(),
                 stats: TailStats::default(),
-            })),
+            },
+            max_poll_bytes: config.max_poll_bytes,
+        };
+        wrong.into_result(Self {
+            shared: Arc::new(Mutex::new(shared)),
             clock,
-        }
+        })
+    }
+
+    /// The same, which has each log record enriched by `enricher` too, after those it had.
+    ///
+    /// The enricher sees the whole record: of a stack trace all its lines.
+    pub fn with_enricher(self, enricher: Arc<dyn Enricher>) -> Self {
+        lock(&self.shared).records.enrichers.push(enricher);
+        self
     }
 
     /// What was appended since the last poll, in the order of the file, at most
-    /// [`LogTailConfig::max_poll_bytes`] of it.
+    /// [`LogTailConfig::max_poll_bytes`] of it: the signals of [`LogTail::read`].
+    ///
+    /// # Errors
+    /// As [`LogTail::read`].
+    pub async fn poll(&self) -> io::Result<Vec<Signal>> {
+        let batch = self.read().await?;
+        Ok(batch
+            .signals
+            .into_iter()
+            .map(|tailed| tailed.signal)
+            .collect())
+    }
+
+    /// What was appended since the last poll, with the places of the records, what was lost, and
+    /// the position behind it.
     ///
     /// The file is read on the runtime's threads for blocking work if the caller runs on tokio,
     /// and in place otherwise.
     ///
     /// # Errors
-    /// The file cannot be read, or the path is not a regular file. The place stays, and the next
-    /// poll tries again.
+    /// The file cannot be read, or the path is not a regular file in a directory that exists. The
+    /// place stays, and the next poll tries again.
     ///
     /// # Cancel safety
     /// A poll that is dropped loses nothing: the next one gives what it had read.
-    pub async fn poll(&self) -> io::Result<Vec<Signal>> {
+    pub async fn read(&self) -> io::Result<TailBatch> {
         let shared = Arc::clone(&self.shared);
         let clock = Arc::clone(&self.clock);
-        let read = move || lock(&shared).read(&*clock);
+        let read = move || lock(&shared).read(clock.now());
         let outcome = if tokio::runtime::Handle::try_current().is_ok() {
             tokio::task::spawn_blocking(read)
                 .await
@@ -247,14 +359,18 @@ impl LogTail {
         };
         let mut shared = lock(&self.shared);
         // Lines before an error are good; the error comes again with the next poll.
-        if shared.pending.is_empty() {
+        if shared.records.pending.is_empty() && shared.reader.losses.is_empty() {
             outcome?;
         }
-        shared.given = shared.reader.position();
-        Ok(mem::take(&mut shared.pending))
+        shared.given = shared.position();
+        Ok(TailBatch {
+            signals: mem::take(&mut shared.records.pending),
+            losses: mem::take(&mut shared.reader.losses),
+            position: shared.given.clone(),
+        })
     }
 
-    /// Behind the last line that was given; `None` before the file was first seen.
+    /// Behind the last record that was given; `None` before the file was first seen.
     pub fn position(&self) -> Option<TailPosition> {
         lock(&self.shared).given.clone()
     }
@@ -265,9 +381,11 @@ impl LogTail {
         let reader = shared.reader.stats;
         TailStats {
             n_truncated_lines: reader.n_truncated_lines,
+            n_nul_bytes: reader.n_nul_bytes,
             n_rotations: reader.n_rotations,
             n_truncations: reader.n_truncations,
-            ..shared.stats
+            n_losses: reader.n_losses,
+            ..shared.records.stats
         }
     }
 }
@@ -277,216 +395,78 @@ fn lock(shared: &Mutex<Shared>) -> std::sync::MutexGuard<'_, Shared> {
 }
 
 impl Shared {
-    fn read(&mut self, clock: &dyn Clock) -> io::Result<()> {
+    fn read(&mut self, now: Timestamp) -> io::Result<()> {
         // Dropped polls must not pile up.
-        if !self.pending.is_empty() {
+        if !self.records.pending.is_empty() {
             return Ok(());
         }
-        let now = clock.now();
-        let Self {
-            reader,
-            lines,
-            pending,
-            stats,
-            max_poll_bytes,
-            ..
-        } = self;
-        reader.read(*max_poll_bytes, &mut |bytes, whole| {
-            let line = String::from_utf8_lossy(bytes);
-            stats.n_lines += 1;
-            stats.n_invalid_utf8 += u64::from(matches!(line, std::borrow::Cow::Owned(_)));
-            let signal = if whole {
-                lines.read(&line, now)
-            } else {
-                lines
-                    .plain(&line, now)
-                    .map(|record| Signal::Log(record.with("truncated", "true")))
+        let records = &mut self.records;
+        let outcome = self
+            .reader
+            .read(self.max_poll_bytes, now, &mut |event| match event {
+                Event::Line {
+                    bytes,
+                    is_whole,
+                    id,
+                } => records.line(bytes, is_whole, id, now),
+                Event::End => records.release(now, |joiner| joiner.flush().collect()),
+            });
+        records.release(now, |joiner| joiner.flush_due(now).collect());
+        outcome
+    }
+
+    fn position(&self) -> Option<TailPosition> {
+        self.reader.position(self.records.held.front().copied())
+    }
+}
+
+impl Records {
+    fn line(&mut self, bytes: &[u8], is_whole: bool, id: LineId, now: Timestamp) {
+        let line = String::from_utf8_lossy(bytes);
+        self.stats.n_lines += 1;
+        self.stats.n_invalid_utf8 += u64::from(matches!(line, std::borrow::Cow::Owned(_)));
+        let is_alone = !is_whole || (self.joins_by_looks && self.lines.is_alone(&line));
+        if self.joiner.is_none() || is_alone {
+            self.release(now, |joiner| joiner.flush().collect());
+            self.record(&line, is_whole, id, now);
+        } else {
+            self.held.push_back(id);
+            self.release(now, |joiner| joiner.push(&line, now).collect());
+        }
+    }
+
+    /// Takes over the records that the joiner gives back.
+    fn release(&mut self, now: Timestamp, from: impl FnOnce(&mut TraceJoiner) -> Vec<Joined>) {
+        let joined = self.joiner.as_mut().map(from).unwrap_or_default();
+        for record in joined {
+            let Some(id) = self.held.front().copied() else {
+                debug_assert!(false, "the joiner gives back the lines it was given");
+                break;
             };
-            stats.n_skipped += u64::from(signal.is_none());
-            pending.extend(signal);
-        })?;
-        Ok(())
+            self.held.drain(..record.n_lines.min(self.held.len()));
+            self.stats.n_joined += u64::from(record.n_lines > 1);
+            self.record(&record.text, true, id, now);
+        }
+    }
+
+    fn record(&mut self, text: &str, is_whole: bool, id: LineId, now: Timestamp) {
+        let parsed = self.lines.parse(text, now);
+        self.stats.n_unmatched += u64::from(!parsed.is_of_format);
+        self.stats.n_skipped += u64::from(parsed.signal.is_none());
+        let Some(mut signal) = parsed.signal else {
+            return;
+        };
+        if let Signal::Log(record) = &mut signal {
+            if !is_whole {
+                record.fields.insert("truncated", "true");
+            }
+            for enricher in &self.enrichers {
+                enricher.enrich(record);
+            }
+        }
+        self.pending.push(TailedSignal { id, signal });
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs::{self, OpenOptions};
-    use std::io::Write;
-    use std::path::Path;
-
-    use homeostasis_core::{ManualClock, Timestamp};
-
-    use super::*;
-
-    fn clock() -> Arc<dyn Clock> {
-        Arc::new(ManualClock::new(Timestamp::EPOCH))
-    }
-
-    fn config(path: &Path) -> LogTailConfig {
-        LogTailConfig {
-            start_at: StartAt::Beginning,
-            ..LogTailConfig::new(path)
-        }
-    }
-
-    fn append(path: &Path, bytes: impl AsRef<[u8]>) {
-        OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path)
-            .unwrap()
-            .write_all(bytes.as_ref())
-            .unwrap();
-    }
-
-    async fn poll(tail: &LogTail) -> Vec<String> {
-        tail.poll()
-            .await
-            .unwrap()
-            .into_iter()
-            .map(|signal| match signal {
-                Signal::Log(log) => log.message,
-                other => panic!("{other:?}"),
-            })
-            .collect()
-    }
-
-    fn file() -> (tempfile::TempDir, PathBuf) {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("shop.jsonl");
-        (directory, path)
-    }
-
-    #[tokio::test]
-    async fn a_half_line_waits_for_its_end() {
-        let (_directory, path) = file();
-        let tail = LogTail::new(config(&path), clock()).unwrap();
-        assert!(poll(&tail).await.is_empty() && tail.position().is_none());
-        append(&path, "{\"msg\":\"one\"}\n{\"msg\":");
-        assert_eq!(poll(&tail).await, ["one"]);
-        assert_eq!(tail.position().unwrap().offset, 14);
-        append(&path, "\"two\"}\r\nthree\n");
-        assert_eq!(poll(&tail).await, ["two", "three"]);
-    }
-
-    #[tokio::test]
-    async fn an_existing_file_is_begun_at_its_end_and_never_inside_a_line() {
-        let (_directory, path) = file();
-        append(&path, "old\nha");
-        let tail = LogTail::new(LogTailConfig::new(&path), clock()).unwrap();
-        assert!(poll(&tail).await.is_empty());
-        append(&path, "lf\nnew\n");
-        assert_eq!(poll(&tail).await, ["half", "new"]);
-    }
-
-    #[tokio::test]
-    async fn after_rotation_the_old_file_is_finished_before_the_new_one() {
-        let (directory, path) = file();
-        append(&path, "a\n");
-        let tail = LogTail::new(config(&path), clock()).unwrap();
-        assert_eq!(poll(&tail).await, ["a"]);
-        fs::rename(&path, directory.path().join("shop.jsonl.1")).unwrap();
-        append(&directory.path().join("shop.jsonl.1"), "b\nno end");
-        assert_eq!(poll(&tail).await, ["b"]);
-        append(&path, "c\n");
-        assert_eq!(poll(&tail).await, ["no end", "c"]);
-        assert_eq!(tail.stats().n_rotations, 1);
-    }
-
-    #[tokio::test]
-    async fn a_truncated_file_is_read_again_even_if_it_has_outgrown_the_old_place() {
-        let (_directory, path) = file();
-        append(&path, "first\nsecond\n");
-        let tail = LogTail::new(config(&path), clock()).unwrap();
-        assert_eq!(poll(&tail).await.len(), 2);
-        fs::write(&path, "x\n").unwrap();
-        assert_eq!(poll(&tail).await, ["x"]);
-        fs::write(&path, "longer than it was before\nand more\n").unwrap();
-        assert_eq!(poll(&tail).await, ["longer than it was before", "and more"]);
-        assert_eq!(tail.stats().n_truncations, 2);
-    }
-
-    #[tokio::test]
-    async fn a_stored_position_resumes_without_loss_through_a_rotation() {
-        let (directory, path) = file();
-        append(&path, "a\nb\npar");
-        let tail = LogTail::new(config(&path), clock()).unwrap();
-        assert_eq!(poll(&tail).await, ["a", "b"]);
-        let stored = serde_json::to_string(&tail.position().unwrap()).unwrap();
-        drop(tail);
-        append(&path, "tial\n");
-        fs::rename(&path, directory.path().join("shop-2026.jsonl")).unwrap();
-        append(&path, "new\n");
-        let position: TailPosition = serde_json::from_str(&stored).unwrap();
-        let tail = LogTail::resume(config(&path), position.clone(), clock()).unwrap();
-        assert_eq!(poll(&tail).await, ["partial", "new"]);
-        // The number of the old file may be used again: the content tells.
-        fs::remove_file(directory.path().join("shop-2026.jsonl")).unwrap();
-        fs::write(&path, "other\n").unwrap();
-        let tail = LogTail::resume(config(&path), position, clock()).unwrap();
-        assert_eq!(poll(&tail).await, ["other"]);
-    }
-
-    #[tokio::test]
-    async fn long_lines_are_cut_and_bytes_that_are_no_text_replaced() {
-        let (_directory, path) = file();
-        let mut long = vec![b'x'; 500_000];
-        long.extend(b"\n\xff\xfe bad\n{\"msg\":\"after\"}\n");
-        append(&path, long);
-        let tail = LogTail::new(
-            LogTailConfig {
-                max_line_bytes: 1000,
-                max_poll_bytes: 100_000,
-                ..config(&path)
-            },
-            clock(),
-        )
-        .unwrap();
-        let mut lines = Vec::new();
-        for n_polls in 1.. {
-            lines.extend(poll(&tail).await);
-            if lines.len() == 3 {
-                assert_eq!(n_polls, 6);
-                break;
-            }
-            assert!(n_polls < 20, "{lines:?}");
-        }
-        assert_eq!(lines[0].len(), 1000);
-        assert_eq!(lines[1..], ["\u{fffd}\u{fffd} bad", "after"]);
-        let stats = tail.stats();
-        assert_eq!((stats.n_truncated_lines, stats.n_invalid_utf8), (1, 1));
-    }
-
-    #[tokio::test]
-    async fn a_dropped_poll_loses_nothing() {
-        let (_directory, path) = file();
-        append(&path, "a\n");
-        let tail = LogTail::new(config(&path), clock()).unwrap();
-        {
-            let mut polled = Box::pin(tail.poll());
-            std::future::poll_fn(|cx| {
-                let _ = polled.as_mut().poll(cx);
-                std::task::Poll::Ready(())
-            })
-            .await;
-        }
-        assert_eq!(poll(&tail).await, ["a"]);
-        assert!(poll(&tail).await.is_empty());
-    }
-
-    #[tokio::test]
-    async fn a_directory_is_refused_by_name() {
-        let (directory, _) = file();
-        let tail = LogTail::new(config(directory.path()), clock()).unwrap();
-        let error = tail.poll().await.unwrap_err().to_string();
-        assert!(error.contains("not a regular file"), "{error}");
-        let wrong = LogTailConfig {
-            max_line_bytes: 1,
-            max_poll_bytes: 1,
-            ..LogTailConfig::new("")
-        };
-        let error = LogTail::new(wrong, clock()).unwrap_err();
-        assert_eq!(error.violations().len(), 3);
-    }
-}
+mod tests;

@@ -109,6 +109,17 @@ pub(crate) fn lasting(wrong: &mut Violations, path: &str, duration: Duration) {
     }
 }
 
+/// Refuses what is not `host:port`; brackets around an IPv6 address are part of the host.
+#[cfg(feature = "net")]
+pub(crate) fn host_and_port(wrong: &mut Violations, path: &str, address: &str) {
+    let port = address
+        .rsplit_once(':')
+        .filter(|(host, _)| !host.is_empty());
+    if !port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0)) {
+        wrong.push(Violation::new(path, format!("{address:?}"), "host:port"));
+    }
+}
+
 /// Refuses a URL that is not absolute.
 pub(crate) fn absolute_url(wrong: &mut Violations, path: &str, url: &str) {
     if !(url.starts_with("http://") || url.starts_with("https://")) {

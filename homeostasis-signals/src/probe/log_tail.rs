@@ -1,5 +1,6 @@
 //! Reads what a log file has grown by.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,13 +13,16 @@ use crate::intake::LogTail;
 
 /// Polls a [`LogTail`] and gives its records and changes as they are.
 ///
-/// A file that cannot be read is told in a log record (`warn`); one that is not there is silence.
-/// If more is appended between two polls than one reads, the rest follows with the next.
+/// A file that cannot be read is told in a log record (`warn`), once until the reason changes or it
+/// can be read again, and so is every [`TailLoss`](crate::TailLoss); a file that is not there is
+/// silence. If more is appended between two polls than one reads, the rest follows with the next.
 #[derive(Debug)]
 pub struct LogTailProbe {
     name: String,
     tail: LogTail,
     interval: Duration,
+    /// Why the last reading failed.
+    told: Mutex<Option<String>>,
 }
 
 impl LogTailProbe {
@@ -28,6 +32,7 @@ impl LogTailProbe {
             name: name.into(),
             tail,
             interval: Duration::from_secs(1),
+            told: Mutex::new(None),
         }
     }
 
@@ -37,13 +42,20 @@ impl LogTailProbe {
         self
     }
 
-    fn complaint(&self, at: Timestamp, why: &str) -> Reading {
+    fn complaint(&self, at: Timestamp, why: &str) -> Signal {
         let mut record = LogRecord::new(at, Level::Warn, format!("log cannot be read: {why}"));
         record.component = self.name.clone().into();
-        Reading {
-            signals: vec![Signal::Log(record)],
-            ..Reading::default()
+        Signal::Log(record)
+    }
+
+    /// Whether `why` is news.
+    fn is_news(&self, why: Option<&str>) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_news = told.as_deref() != why;
+        if is_news {
+            *told = why.map(str::to_owned);
         }
+        is_news
     }
 }
 
@@ -63,17 +75,34 @@ impl Probe for LogTailProbe {
     }
 
     async fn probe(&self, cx: &Context) -> Reading {
-        match self.tail.poll().await {
-            Ok(signals) => Reading {
-                signals,
-                ..Reading::default()
-            },
-            Err(error) => self.complaint(cx.now(), &error.to_string()),
+        let signals = match self.tail.read().await {
+            Ok(batch) => {
+                self.is_news(None);
+                let losses = batch.losses.iter();
+                losses
+                    .map(|loss| self.complaint(cx.now(), &loss.to_string()))
+                    .chain(batch.signals.into_iter().map(|tailed| tailed.signal))
+                    .collect()
+            }
+            Err(error) => {
+                let why = error.to_string();
+                let news = self.is_news(Some(&why));
+                news.then(|| self.complaint(cx.now(), &why))
+                    .into_iter()
+                    .collect()
+            }
+        };
+        Reading {
+            signals,
+            ..Reading::default()
         }
     }
 
     fn missed(&self, at: Timestamp, why: &Missed) -> Reading {
-        self.complaint(at, &why.to_string())
+        Reading {
+            signals: vec![self.complaint(at, &why.to_string())],
+            ..Reading::default()
+        }
     }
 }
 
@@ -103,10 +132,12 @@ mod tests {
         let signals = probe.probe(&cx).await.signals;
         assert!(matches!(&signals[..], [Signal::Change(_)]));
         let tail = LogTail::new(LogTailConfig::new(directory.path()), clock).unwrap();
-        let signals = LogTailProbe::new("bad", tail).probe(&cx).await.signals;
+        let probe = LogTailProbe::new("bad", tail);
+        let signals = probe.probe(&cx).await.signals;
         assert!(matches!(
             &signals[..],
             [Signal::Log(log)] if log.message.contains("not a regular file") && log.component == "bad"
         ));
+        assert!(probe.probe(&cx).await.is_empty(), "it is told once");
     }
 }

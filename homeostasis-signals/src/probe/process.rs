@@ -13,6 +13,7 @@ use homeostasis_core::{ConfigError, Context, Target, Timestamp, Violation, Viola
 use sysinfo::{Pid, ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, System};
 
 use super::check::{lasting, named};
+use super::connections::{MAX_DESCRIPTORS, established};
 use super::probing::Probe;
 use super::reading::Reading;
 use crate::measurement::Measurement;
@@ -95,9 +96,14 @@ impl ProcessProbeConfig {
 /// Looks whether a process lives and what it uses.
 ///
 /// It measures `process_up` (1 or 0) and, while the process lives, `process_resident_memory_bytes`,
-/// `process_start_time_seconds` (since the epoch), on Linux `process_threads`, and from the second
-/// look on `process_cpu_ratio`: processor time by time passed, where 1 is one core fully used, so
-/// that a process on several cores goes beyond 1.
+/// `process_start_time_seconds` (since the epoch), and from the second look on
+/// `process_cpu_ratio`: processor time by time passed, **as a ratio of one core**: 1 is one core
+/// fully used, 2.5 is two and a half ([`HostProbe`](super::HostProbe) tells the share of the whole
+/// machine, and how many cores there are).
+/// Where the system tells it and lets us read it (on Linux: of processes of the same user) also
+/// `process_threads`, `process_open_fds` with its limit `process_max_fds`, and
+/// `process_connections`, the established TCP connections of a process with at most 4096 open
+/// descriptors; the detail of the report names what cannot be read.
 /// It reports *healthy* or, with the reason, *unhealthy*: no such process, a zombie, another
 /// process under the same number, a pid file that is missing or holds no number.
 ///
@@ -147,6 +153,8 @@ struct Seen {
     resident_bytes: u64,
     started_secs: u64,
     cpu_ratio: Option<f64>,
+    open_fds: Option<usize>,
+    max_fds: Option<usize>,
 }
 
 impl ProcessProbe {
@@ -211,12 +219,15 @@ impl ProcessProbe {
             cpu_millis: process.accumulated_cpu_time(),
         };
         let resident_bytes = process.memory();
+        let (open_fds, max_fds) = (process.open_files(), process.open_files_limit());
         let before = table.last.replace(look);
         Ok(Seen {
             pid: wanted.pid,
             resident_bytes,
             started_secs,
             cpu_ratio: before.and_then(|before| look.cpu_ratio_since(before)),
+            open_fds,
+            max_fds,
         })
     }
 }
@@ -305,13 +316,28 @@ impl Probe for ProcessProbe {
                 seen.resident_bytes as f64,
             ))
             .measured(of("process_start_time_seconds", seen.started_secs as f64));
-        reading
-            .measurements
-            .extend(n_threads(seen.pid).map(|n| of("process_threads", f64::from(n))));
-        reading
-            .measurements
-            .extend(seen.cpu_ratio.map(|ratio| of("process_cpu_ratio", ratio)));
-        let detail = format!("process {}", seen.pid);
+        if let Some(ratio) = seen.cpu_ratio {
+            reading.measurements.push(of("process_cpu_ratio", ratio));
+        }
+        let threads = n_threads(seen.pid).and_then(|n| usize::try_from(n).ok());
+        let few = seen.open_fds.filter(|n| *n <= MAX_DESCRIPTORS);
+        let connections = few.and_then(|_| established(seen.pid));
+        let mut unreadable = Vec::new();
+        for (metric, value) in [
+            ("process_threads", threads),
+            ("process_open_fds", seen.open_fds),
+            ("process_max_fds", seen.max_fds),
+            ("process_connections", connections),
+        ] {
+            match value {
+                Some(value) => reading.measurements.push(of(metric, value as f64)),
+                None => unreadable.push(metric),
+            }
+        }
+        let mut detail = format!("process {}", seen.pid);
+        if !unreadable.is_empty() {
+            detail = format!("{detail}; cannot be read here: {}", unreadable.join(", "));
+        }
         reading.reporting(report(HealthState::Healthy).saying(detail))
     }
 }
@@ -396,6 +422,30 @@ mod tests {
             "{:?}",
             told(&reading)
         );
+    }
+
+    /// Exact figures need a process of which every descriptor is known.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn descriptors_and_connections_of_a_process_are_counted() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let dial = format!("exec 3<>/dev/tcp/127.0.0.1/{port} 4<>/dev/tcp/127.0.0.1/{port}");
+        let script = format!("ulimit -n 77; {dial}; while :; do sleep 600; done");
+        let child = Running::start("bash", &["-c", &script]);
+        let accepted = [listener.accept().unwrap(), listener.accept().unwrap()];
+        let pid = child.0.id();
+        let probe = probe(PidSource::from_fn(move || {
+            Some(ProcessId { pid, started: None })
+        }));
+        let (_, cx) = context();
+        let reading = probe.probe(&cx).await;
+        assert_eq!(reading.value("process_connections"), Some(2.0));
+        assert_eq!(reading.value("process_max_fds"), Some(77.0));
+        let open = reading.value("process_open_fds").unwrap();
+        assert!((5.0..20.0).contains(&open), "{open}");
+        assert_eq!(told(&reading).1, format!("process {pid}"));
+        drop(accepted);
     }
 
     #[tokio::test]

@@ -209,7 +209,7 @@ fn look_deeper(reading: &Reading, cx: &Context, trigger: &ProbeTrigger) {
 }
 
 /// FNV-1a: the same name draws the same jitter in every run.
-fn stream_of(name: &str) -> u64 {
+pub(crate) fn stream_of(name: &str) -> u64 {
     name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::check::{Check, Finding, checks, lasting};
+use super::check::{Check, Finding, checks, host_and_port, lasting};
 use super::probing::Probe;
 use super::reading::Reading;
 use super::refusal::of_io;
@@ -124,14 +124,7 @@ impl TcpProbe {
     pub fn new(config: TcpProbeConfig) -> Result<Self, ConfigError> {
         let mut wrong = Violations::new();
         config.check().validate(&mut wrong);
-        let port = config
-            .address
-            .rsplit_once(':')
-            .map(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0));
-        if port != Some(true) {
-            let found = format!("{:?}", config.address);
-            wrong.push(Violation::new("address", found, "host:port"));
-        }
+        host_and_port(&mut wrong, "address", &config.address);
         lasting(&mut wrong, "slow_after", config.slow_after);
         if config.slow_after > config.timeout {
             let found = format!("{:?}", config.slow_after);

@@ -83,6 +83,7 @@ impl Heal {
             .map(ToString::to_string)
             .unwrap_or_default();
         let summary = format!("{}: {cause}\n{plan}", incident.severity);
+        let summary = self.shared.redacted(&summary);
         let request = ApprovalRequest::new(incident.id, plan.id, plan_hash, summary, expires);
         let asking = Arc::clone(&self.shared.approvals);
         let asked = self

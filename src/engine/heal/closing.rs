@@ -48,6 +48,8 @@ impl Heal {
             incident.anomalies[0],
             tried.join(", ")
         );
+        // The journal's texts are redacted; what they are put together to is looked at again.
+        let (title, body) = (self.shared.redacted(&title), self.shared.redacted(&body));
         let at = self.shared.now();
         let message = Notification::new(incident.id, incident.severity, at, title, body);
         let notifier = Arc::clone(&self.shared.notifier);

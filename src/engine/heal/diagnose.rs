@@ -33,7 +33,7 @@ impl Heal {
             let asked_for = incident
                 .anomalies
                 .iter()
-                .any(|anomaly| anomaly.playbook_hint.is_some());
+                .any(|anomaly| anomaly.playbook_hint.is_some() || anomaly.needs_people);
             at = self.shared.now() + settings.settle.max(LEAST_PATIENCE);
             let patient = at <= opened_at + settings.patience;
             if diagnosis.root_cause().is_some() || asked_for || !patient {

@@ -48,6 +48,10 @@ impl Heal {
                         (plan.remediator != name)
                             .then(|| format!("a plan in the name of {:?}", plan.remediator))
                     })
+                    .or_else(|| {
+                        let place = plan.secret_parameter(&*self.shared.journal.redactor)?;
+                        Some(format!("a secret in {place}, expected the name of one"))
+                    })
             };
             match answer.and_then(|made| check(made, violation)) {
                 Ok(made) => {

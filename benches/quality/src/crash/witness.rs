@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use homeostasis::core::cycle::{replay, transition};
-use homeostasis::core::port::{Commit, Document, FencingToken, Store, StoreError, Version};
+use homeostasis::core::port::{
+    ClosedIncident, Commit, Document, FencingToken, Store, StoreError, Version,
+};
 use homeostasis::core::record::HealEvent;
 use homeostasis::core::{Incident, IncidentId, Timestamp, async_trait};
 use homeostasis::store::RedbStore;
@@ -121,7 +123,15 @@ impl Store for Witness {
         self.inner.next_token(resource).await
     }
 
-    async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
-        self.inner.prune(before).await
+    async fn prune_hits(&self, before: Timestamp) -> Result<u64, StoreError> {
+        self.inner.prune_hits(before).await
+    }
+
+    async fn closed_incidents(&self) -> Result<Vec<ClosedIncident>, StoreError> {
+        self.inner.closed_incidents().await
+    }
+
+    async fn forget(&self, incidents: &[(IncidentId, Version)]) -> Result<u64, StoreError> {
+        self.inner.forget(incidents).await
     }
 }

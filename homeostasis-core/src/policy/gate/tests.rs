@@ -58,6 +58,7 @@ impl Case {
             mode: &self.mode,
             flags: &self.flags,
             policy: &self.policy,
+            needs_people: None,
             severity: Severity::Sev2,
             incident_radius: plan().radius,
             critical_service: false,
@@ -97,6 +98,34 @@ fn the_kill_switch_stops_every_purpose() {
             ..case.facts()
         };
         assert_eq!(decide(&plan(), &facts), GateDecision::Escalated);
+    }
+}
+
+#[test]
+fn what_needs_people_goes_to_people_in_every_mode_and_with_every_consent() {
+    let consents = ["ann", "bob", "cleo"].map(|by| Approval {
+        plan_hash: plan().hash(),
+        by: by.to_owned(),
+    });
+    for mode in [Mode::Observe, Mode::Approve, Mode::Auto] {
+        let case = Case {
+            mode,
+            ..Case::default()
+        };
+        let facts = |purpose| GateFacts {
+            needs_people: Some("the backup is gone"),
+            purpose,
+            approvals: &consents,
+            ..case.facts()
+        };
+        let (record, _) = Gate::ask(&plan(), &facts(Purpose::Execute));
+        assert_eq!(record.decision, GateDecision::Escalated);
+        assert_eq!(record.reason(), "people are needed: the backup is gone");
+        // What was done may be taken back all the same.
+        assert_eq!(
+            decide(&plan(), &facts(Purpose::Undo)),
+            GateDecision::Permitted
+        );
     }
 }
 

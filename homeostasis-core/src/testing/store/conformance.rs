@@ -54,8 +54,10 @@ pub async fn conformance<S: Store, F: AsyncFnMut() -> S>(mut make: F) {
         query_cases::incidents_are_listed_by_age,
         query_cases::an_incident_is_open_until_its_last_event_closes_it,
         query_cases::events_are_listed_by_time_between_inclusive_bounds,
-        query_cases::prune_forgets_old_closed_incidents_and_old_hits_only,
-        query_cases::a_pruned_incident_is_unknown,
+        query_cases::closed_incidents_are_listed_by_the_time_of_closing_with_their_sizes,
+        query_cases::forget_takes_closed_incidents_at_their_version_and_nothing_else,
+        query_cases::old_hits_are_pruned_and_incidents_are_not,
+        query_cases::a_forgotten_incident_is_unknown,
     );
 }
 
@@ -202,7 +204,7 @@ pub(super) async fn join_all<T>(futures: Vec<Pin<Box<dyn Future<Output = T> + '_
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::port::{Commit, Document, FencingToken, MemoryStore, Version};
+    use crate::port::{ClosedIncident, Commit, Document, FencingToken, MemoryStore, Version};
     use async_trait::async_trait;
 
     #[tokio::test]
@@ -265,8 +267,16 @@ mod tests {
             self.0.next_token(resource).await
         }
 
-        async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
-            self.0.prune(before).await
+        async fn prune_hits(&self, before: Timestamp) -> Result<u64, StoreError> {
+            self.0.prune_hits(before).await
+        }
+
+        async fn closed_incidents(&self) -> Result<Vec<ClosedIncident>, StoreError> {
+            self.0.closed_incidents().await
+        }
+
+        async fn forget(&self, incidents: &[(IncidentId, Version)]) -> Result<u64, StoreError> {
+            self.0.forget(incidents).await
         }
     }
 

@@ -6,11 +6,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use crate::id::IncidentId;
-use crate::port::{Commit, Document, FencingToken, Store, StoreError, Version};
+use crate::port::{ClosedIncident, Commit, Document, FencingToken, Store, StoreError, Version};
 use crate::record::HealEvent;
 use crate::time::Timestamp;
 
-/// Where the process "dies". Writes are counted from 1: `commit`, `next_token` and `prune`.
+/// Where the process "dies". Writes are counted from 1: `commit`, `next_token`,
+/// `prune_hits` and `forget`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CrashPoint {
     /// Just before write `n`: it never happens.
@@ -212,8 +213,17 @@ impl<S: Store> Store for CrashStore<S> {
             .await
     }
 
-    async fn prune(&self, before: Timestamp) -> Result<u64, StoreError> {
-        self.write("prune", self.inner.prune(before)).await
+    async fn prune_hits(&self, before: Timestamp) -> Result<u64, StoreError> {
+        self.write("prune_hits", self.inner.prune_hits(before))
+            .await
+    }
+
+    async fn closed_incidents(&self) -> Result<Vec<ClosedIncident>, StoreError> {
+        self.inner.closed_incidents().await
+    }
+
+    async fn forget(&self, incidents: &[(IncidentId, Version)]) -> Result<u64, StoreError> {
+        self.write("forget", self.inner.forget(incidents)).await
     }
 }
 
@@ -239,8 +249,9 @@ mod tests {
         let store = CrashStore::new(MemoryStore::default());
         store.commit(hit()).await.unwrap();
         store.next_token("a").await.unwrap();
-        store.prune(Timestamp::EPOCH).await.unwrap();
-        assert_eq!(store.n_writes(), 3);
+        store.prune_hits(Timestamp::EPOCH).await.unwrap();
+        store.forget(&[]).await.unwrap();
+        assert_eq!(store.n_writes(), 4);
     }
 
     #[tokio::test]

@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use super::conformance::{Case, at, closing, event, incident};
-use crate::port::{Commit, Fence, Store, Version};
+use crate::port::{ClosedIncident, Commit, Fence, Store, Version};
+use crate::record::HealEvent;
 use crate::time::Timestamp;
 
 const NONE: Version = Version::NONE;
@@ -48,7 +49,7 @@ pub(super) async fn hits_are_counted_from_an_inclusive_instant(case: &Case, stor
     );
 }
 
-async fn append(case: &Case, store: &dyn Store, events: Vec<crate::record::HealEvent>) {
+async fn append(case: &Case, store: &dyn Store, events: Vec<HealEvent>) {
     case.ok("append", store.commit(Commit::append(NONE, events)).await);
 }
 
@@ -131,40 +132,83 @@ pub(super) async fn events_are_listed_by_time_between_inclusive_bounds(
     }
 }
 
-pub(super) async fn prune_forgets_old_closed_incidents_and_old_hits_only(
+/// What `closed_incidents` should say of `events`.
+fn closed(events: &[HealEvent]) -> ClosedIncident {
+    let json = |event| serde_json::to_vec(event).map_or(0, |json| json.len());
+    ClosedIncident {
+        id: events[0].incident,
+        version: Version(events.len() as u64),
+        closed_at: events[events.len() - 1].at,
+        bytes: events.iter().map(json).sum::<usize>() as u64,
+    }
+}
+
+pub(super) async fn closed_incidents_are_listed_by_the_time_of_closing_with_their_sizes(
     case: &Case,
     store: &dyn Store,
 ) {
-    append(case, store, vec![event(1, 0, 1), closing(1, 1, 9)]).await; // old and closed
-    append(case, store, vec![event(2, 0, 1), closing(2, 1, 10)]).await; // closed at the bound
-    append(case, store, vec![event(3, 0, 1), event(3, 1, 2)]).await; // old but open
-    append(case, store, vec![closing(4, 0, 50)]).await; // new
+    let late = [event(1, 0, 1), event(1, 1, 1), closing(1, 2, 30)];
+    let early = [event(2, 0, 5), closing(2, 1, 10)];
+    let same = [closing(3, 0, 10)];
+    append(case, store, late[..2].to_vec()).await;
+    append(case, store, early.to_vec()).await;
+    append(case, store, same.to_vec()).await;
+    append(case, store, vec![event(4, 0, 1)]).await;
+    let listed = async || case.ok("closed_incidents", store.closed_incidents().await);
+    let mut expected = vec![closed(&early), closed(&same)];
+    case.same("closed incidents", &listed().await, &expected);
+    let close = Commit::append(Version(2), vec![late[2].clone()]);
+    case.ok("close", store.commit(close).await);
+    expected.push(closed(&late));
+    case.same("after one more closed", &listed().await, &expected);
+    let reopen = Commit::append(Version(2), vec![event(2, 2, 40)]);
+    case.ok("reopen", store.commit(reopen).await);
+    expected.remove(0);
+    case.same("after one was reopened", &listed().await, &expected);
+}
+
+pub(super) async fn forget_takes_closed_incidents_at_their_version_and_nothing_else(
+    case: &Case,
+    store: &dyn Store,
+) {
+    append(case, store, vec![event(1, 0, 1), closing(1, 1, 9)]).await;
+    append(case, store, vec![event(2, 0, 1), closing(2, 1, 9)]).await;
+    append(case, store, vec![event(3, 0, 1), event(3, 1, 2)]).await; // open
+    append(case, store, vec![closing(4, 0, 9)]).await;
     let token = case.ok("next_token", store.next_token("orders").await);
-    let mut kept = Commit::default().put("d", NONE, json!(1));
-    for secs in [1, 9, 10, 11] {
-        kept = kept.hit("k", at(secs));
-    }
-    case.ok("commit", store.commit(kept.hit("old", at(9))).await);
-    let n = case.ok("prune", store.prune(at(10)).await);
+    let kept = Commit::default().put("d", NONE, json!(1)).hit("k", at(1));
+    case.ok("commit", store.commit(kept).await);
+    let wanted = [
+        (incident(1), Version(2)),
+        (incident(2), Version(1)),
+        (incident(3), Version(2)),
+        (incident(9), Version(1)),
+    ];
+    let n = case.ok("forget", store.forget(&wanted).await);
     case.same("how many incidents were forgotten", &n, &1);
     let left = case.ok("incidents", store.incidents(9).await);
     case.same("incidents left", &left, &[4, 3, 2].map(incident).to_vec());
     let open = case.ok("open_incidents", store.open_incidents().await);
     case.same("open incidents left", &open, &vec![incident(3)]);
+    let closed = case.ok("closed_incidents", store.closed_incidents().await);
+    let closed: Vec<_> = closed.iter().map(|incident| incident.id).collect();
+    case.same(
+        "closed incidents left",
+        &closed,
+        &[2, 4].map(incident).to_vec(),
+    );
     let ever = Timestamp::from_nanos(i64::MIN);
     let by_time = case.ok("read_time", store.read_time(ever, Timestamp::MAX, 9).await);
     let expected = vec![
         event(2, 0, 1),
         event(3, 0, 1),
         event(3, 1, 2),
-        closing(2, 1, 10),
-        closing(4, 0, 50),
+        closing(2, 1, 9),
+        closing(4, 0, 9),
     ];
     case.same("events left", &by_time, &expected);
     let hits = case.ok("hits", store.hits("k", ever).await);
-    case.same("hits left", &hits, &2);
-    let last = case.ok("last_hit", store.last_hit("old").await);
-    case.same("last hit of a counter that is forgotten", &last, &None);
+    case.same("hits left", &hits, &1);
     let document = case.ok("document", store.document("d").await);
     case.same("whether the document is there", &document.is_some(), &true);
     let fence = Fence {
@@ -173,13 +217,34 @@ pub(super) async fn prune_forgets_old_closed_incidents_and_old_hits_only(
     };
     let fenced = store.commit(Commit::default().fenced(Some(fence))).await;
     case.ok("the token still is the newest", fenced);
-    let n = case.ok("prune", store.prune(at(10)).await);
-    case.same("how many incidents a second prune forgot", &n, &0);
+    let n = case.ok("forget", store.forget(&wanted).await);
+    case.same("how many incidents a repetition forgot", &n, &0);
 }
 
-pub(super) async fn a_pruned_incident_is_unknown(case: &Case, store: &dyn Store) {
+pub(super) async fn old_hits_are_pruned_and_incidents_are_not(case: &Case, store: &dyn Store) {
     append(case, store, vec![event(1, 0, 1), closing(1, 1, 2)]).await;
-    case.ok("prune", store.prune(at(3)).await);
+    let mut hits = Commit::default();
+    for secs in [1, 9, 10, 11] {
+        hits = hits.hit("k", at(secs));
+    }
+    case.ok("commit", store.commit(hits.hit("old", at(9))).await);
+    let n = case.ok("prune_hits", store.prune_hits(at(10)).await);
+    case.same("how many hits were forgotten", &n, &3);
+    let ever = Timestamp::from_nanos(i64::MIN);
+    let left = case.ok("hits", store.hits("k", ever).await);
+    case.same("hits left", &left, &2);
+    let last = case.ok("last_hit", store.last_hit("old").await);
+    case.same("last hit of a counter that is forgotten", &last, &None);
+    let n = case.ok("prune_hits", store.prune_hits(at(10)).await);
+    case.same("how many hits a repetition forgot", &n, &0);
+    let incidents = case.ok("incidents", store.incidents(9).await);
+    case.same("incidents left", &incidents, &vec![incident(1)]);
+}
+
+pub(super) async fn a_forgotten_incident_is_unknown(case: &Case, store: &dyn Store) {
+    append(case, store, vec![event(1, 0, 1), closing(1, 1, 2)]).await;
+    let forgotten = store.forget(&[(incident(1), Version(2))]).await;
+    case.ok("forget", forgotten);
     let found = case.ok("read", store.read(incident(1)).await);
     case.same("events", &found, &Vec::new());
     let late = Commit::append(Version(2), vec![event(1, 2, 4)]);
@@ -187,7 +252,10 @@ pub(super) async fn a_pruned_incident_is_unknown(case: &Case, store: &dyn Store)
         "append at v2 to a forgotten incident",
         store.commit(late).await,
     );
-    append(case, store, vec![event(1, 0, 5)]).await;
+    let anew = vec![closing(1, 0, 5)];
+    append(case, store, anew.clone()).await;
+    let listed = case.ok("closed_incidents", store.closed_incidents().await);
+    case.same("closed incidents", &listed, &vec![closed(&anew)]);
     let found = case.ok("read", store.read(incident(1)).await);
-    case.same("events", &found, &vec![event(1, 0, 5)]);
+    case.same("events", &found, &anew);
 }

@@ -1,24 +1,22 @@
 //! Health reports that stay bad.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use homeostasis_core::document::format_duration;
-use homeostasis_core::record::{Anomaly, Expectation, Severity, Subject};
+use homeostasis_core::record::{Anomaly, Severity};
 use homeostasis_core::signal::{HealthReport, HealthState, Interest, SignalBatch};
 use homeostasis_core::stage::{DetectError, Detector, ModelSnapshot};
 use homeostasis_core::{ConfigError, Context, Target, Timestamp, Violations};
 use serde::{Deserialize, Serialize};
 
+use super::ledger::{Followed, Ledger};
+use super::words;
 use crate::{check, state};
 
 /// The version of the shape of its snapshots.
 const VERSION: u32 = 1;
 /// Reports may be this much ahead of the clock.
 const MAX_AHEAD: Duration = Duration::from_secs(3600);
-/// Checks silent for this long give way.
-const IDLE_AFTER: Duration = Duration::from_secs(3600);
 
 /// When a [`HealthDetector`] calls a check failed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -90,10 +88,7 @@ impl Default for HealthDetectorConfig {
 pub struct HealthDetector {
     name: String,
     config: HealthDetectorConfig,
-    checks: BTreeMap<(Target, String), Check>,
-    /// Before this time no check gives way.
-    full_until: Option<Timestamp>,
-    n_refused: u64,
+    checks: Ledger<Check>,
 }
 
 /// Where one check stands.
@@ -190,10 +185,8 @@ impl HealthDetector {
         );
         found.into_result(Self {
             name,
+            checks: Ledger::new(config.max_checks),
             config,
-            checks: BTreeMap::new(),
-            full_until: None,
-            n_refused: 0,
         })
     }
 
@@ -204,7 +197,7 @@ impl HealthDetector {
 
     /// How many reports were of checks for which there was no place.
     pub fn n_refused(&self) -> u64 {
-        self.n_refused
+        self.checks.n_refused()
     }
 
     fn is_bad(&self, state: HealthState) -> bool {
@@ -215,66 +208,14 @@ impl HealthDetector {
         }
     }
 
-    /// Makes a place if there is none.
-    fn make_room(&mut self, at: Timestamp) -> bool {
-        if self.checks.len() < self.config.max_checks {
-            return true;
-        }
-        if self.full_until.is_some_and(|until| at < until) {
-            return false;
-        }
-        self.checks
-            .retain(|_, check| at.since(check.last) < IDLE_AFTER);
-        let oldest = self.checks.values().map(|check| check.last).min();
-        self.full_until = oldest.map(|oldest| oldest + IDLE_AFTER);
-        self.checks.len() < self.config.max_checks
-    }
-
     fn take(&mut self, report: &HealthReport) -> Option<Anomaly> {
         let (at, is_bad) = (report.at, self.is_bad(report.state));
-        let key = (report.target.clone(), report.check.clone());
-        if !self.checks.contains_key(&key) && !self.make_room(at) {
-            self.n_refused += 1;
-            return None;
-        }
-        let mut is_new = false;
-        let check = self.checks.entry(key).or_insert_with(|| {
-            is_new = true;
-            Check::new(at)
-        });
-        if !is_new && at <= check.last {
-            return None;
-        }
-        let since = check.step(&self.config, at, is_bad)?;
-        let n_bad = check.n_bad;
-        Some(self.describe(report, since, n_bad))
-    }
-
-    fn describe(&self, report: &HealthReport, since: Timestamp, n_bad: u32) -> Anomaly {
-        let state = match report.state {
-            HealthState::Healthy => "healthy",
-            HealthState::Degraded => "degraded",
-            HealthState::Unhealthy => "unhealthy",
-            HealthState::Critical => "critical",
+        let step = |check: &mut Check, _| {
+            let since = check.step(&self.config, at, is_bad)?;
+            Some((since, check.n_bad))
         };
-        let reports = if n_bad == 1 { "report" } else { "reports" };
-        let lasting = match report.at.since(since) {
-            Duration::ZERO => String::new(),
-            length => format!(" ({} so far)", format_duration(length)),
-        };
-        let detail = match report.detail.trim() {
-            "" => String::new(),
-            detail => format!(": {detail}"),
-        };
-        let explanation = format!(
-            "health check {} is {state}, expected healthy; {n_bad} bad {reports} in a row since {since}{lasting}{detail}",
-            report.check
-        );
-        let subject = Subject::Health(report.check.clone());
-        let mut anomaly =
-            Anomaly::new(&self.name, report.target.clone(), subject, report.at).saying(explanation);
-        anomaly.since = since;
-        anomaly.expected = Expectation::Words("healthy".to_owned());
+        let (since, n_bad) = self.checks.take(report, || Check::new(at), step)??;
+        let mut anomaly = words::anomaly(&self.name, report, since, n_bad);
         anomaly.severity_hint = match report.state {
             HealthState::Critical => self
                 .config
@@ -283,7 +224,13 @@ impl HealthDetector {
             _ => self.config.severity_hint,
         };
         anomaly.playbook_hint.clone_from(&self.config.playbook_hint);
-        anomaly
+        Some(anomaly)
+    }
+}
+
+impl Followed for Check {
+    fn last(&self) -> Timestamp {
+        self.last
     }
 }
 
@@ -315,7 +262,7 @@ impl Detector for HealthDetector {
         let checks = self
             .checks
             .iter()
-            .map(|((target, check), state)| (target.clone(), check.clone(), *state))
+            .map(|(target, check, state)| (target.clone(), check.to_owned(), *state))
             .collect();
         Some(ModelSnapshot {
             detector: self.name.clone(),
@@ -331,12 +278,7 @@ impl Detector for HealthDetector {
             &format!("{} checks in the snapshot", stored.checks.len()),
             &format!("at most {}, as max_checks says", self.config.max_checks),
         )?;
-        self.checks = stored
-            .checks
-            .into_iter()
-            .map(|(target, check, state)| ((target, check), state))
-            .collect();
-        self.full_until = None;
+        self.checks.restore(stored.checks);
         Ok(())
     }
 }
@@ -351,6 +293,7 @@ struct Stored {
 mod tests {
     use super::*;
     use homeostasis_core::ManualClock;
+    use homeostasis_core::record::Subject;
     use homeostasis_core::signal::SeriesCatalog;
     use std::sync::Arc;
 

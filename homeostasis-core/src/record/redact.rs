@@ -1,0 +1,349 @@
+//! Redaction of what is journaled, in place.
+//!
+//! What people read is redacted. What is executed is not: a plan's parameters and a step's captured
+//! state decide what happens, and hashes are bound to them. They must hold no secret at all, and
+//! [`Plan::secret_parameter`] and [`EventKind::secret_parameter`] say where one does.
+//!
+//! Every structure is taken apart field by field, so that a new field does not compile until
+//! somebody decided about it. Names of services and of plug-ins, ids, times and numbers stay.
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+use crate::error::ErrorReport;
+use crate::policy::GateRecord;
+use crate::port::Redactor;
+use crate::record::{
+    Anomaly, CheckResult, Diagnosis, EventKind, Expectation, Finding, Hypothesis, Inverse, Outcome,
+    Plan, PlanStep, Proof, Resolution, StepIntent, StepOutcome, Subject, Verdict,
+};
+use crate::signal::redact_text;
+
+impl EventKind {
+    /// Takes the secrets out of its texts. Redacting twice changes nothing.
+    pub fn redact(&mut self, redactor: &dyn Redactor) {
+        match self {
+            Self::Opened { anomaly, .. } | Self::AnomalyJoined { anomaly, .. } => {
+                anomaly.redact(redactor);
+            }
+            Self::Blamed { report, .. } => report.redact(redactor),
+            Self::Diagnosed { diagnosis } => diagnosis.redact(redactor),
+            Self::Planned { plans } => {
+                for plan in plans {
+                    plan.redact(redactor);
+                }
+            }
+            Self::Gated { record, .. } => {
+                let GateRecord {
+                    decision: _,
+                    answers,
+                } = record;
+                for answer in answers {
+                    redact_text(&mut answer.detail, redactor);
+                }
+            }
+            Self::ApprovalDecided { by, reason, .. } => {
+                redact_text(by, redactor);
+                redact_text(reason, redactor);
+            }
+            Self::StepEnded { outcome, .. } => match outcome {
+                StepOutcome::Done { output } => redact_value("", output, redactor),
+                StepOutcome::Failed { report } => report.redact(redactor),
+                StepOutcome::Unknown { reason } | StepOutcome::Skipped { reason } => {
+                    redact_text(reason, redactor);
+                }
+            },
+            Self::RunEnded { outcome, .. } | Self::UndoEnded { outcome, .. } => {
+                outcome.redact(redactor);
+            }
+            Self::Verified { verdict, .. } => verdict.redact(redactor),
+            Self::Escalated { reason } => redact_text(reason, redactor),
+            Self::Closed { resolution } => match resolution {
+                Resolution::Healed { .. } | Resolution::Recovered => {}
+                Resolution::Manual { by, note } => {
+                    redact_text(by, redactor);
+                    redact_text(note, redactor);
+                }
+            },
+            Self::Woken { .. }
+            | Self::RunOpened { .. }
+            | Self::RunResumed { .. }
+            | Self::StepIntended { .. } => {}
+        }
+    }
+
+    /// The place of the first secret in what would be executed: a plan's parameters, the captured
+    /// state of a step.
+    pub fn secret_parameter(&self, redactor: &dyn Redactor) -> Option<String> {
+        match self {
+            Self::Planned { plans } => plans.iter().find_map(|plan| {
+                let place = plan.secret_parameter(redactor)?;
+                Some(format!("plan {:?}, {place}", plan.title))
+            }),
+            Self::StepIntended {
+                intent: StepIntent {
+                    step_idx, captured, ..
+                },
+                ..
+            } => {
+                let place = secret_within("", captured, redactor)?;
+                Some(format!("state captured for step {}{place}", step_idx + 1))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Anomaly {
+    /// Takes the secrets out of its texts; the names of detector, target and playbook stay.
+    pub fn redact(&mut self, redactor: &dyn Redactor) {
+        match &mut self.subject {
+            Subject::Series(key) => {
+                if let Cow::Owned(redacted) = key.redacted(redactor) {
+                    *key = redacted;
+                }
+            }
+            Subject::Logs(text)
+            | Subject::Operation(text)
+            | Subject::Health(text)
+            | Subject::Condition(text) => redact_text(text, redactor),
+        }
+        if let Expectation::Words(words) = &mut self.expected {
+            redact_text(words, redactor);
+        }
+        redact_text(&mut self.explanation, redactor);
+    }
+}
+
+impl ErrorReport {
+    /// Takes the secrets out of its message and causes.
+    pub fn redact(&mut self, redactor: &dyn Redactor) {
+        let Self {
+            kind: _,
+            message,
+            chain,
+        } = self;
+        redact_text(message, redactor);
+        for cause in chain {
+            redact_text(cause, redactor);
+        }
+    }
+}
+
+impl Diagnosis {
+    fn redact(&mut self, redactor: &dyn Redactor) {
+        let Self {
+            hypotheses,
+            abstained,
+        } = self;
+        for hypothesis in hypotheses {
+            let Hypothesis {
+                target: _,
+                cause,
+                category: _,
+                confidence: _,
+                evidence,
+                explanation,
+            } = hypothesis;
+            redact_text(cause, redactor);
+            redact_text(explanation, redactor);
+            for finding in evidence {
+                finding.redact(redactor);
+            }
+        }
+        if let Some(reason) = abstained {
+            redact_text(reason, redactor);
+        }
+    }
+}
+
+impl Finding {
+    fn redact(&mut self, redactor: &dyn Redactor) {
+        let Self {
+            analyzer: _,
+            target: _,
+            cause,
+            category: _,
+            role: _,
+            log_likelihood_ratio: _,
+            onset: _,
+            proofs,
+            explanation,
+        } = self;
+        redact_text(cause, redactor);
+        redact_text(explanation, redactor);
+        for Proof {
+            kind,
+            reference,
+            at: _,
+            statement,
+        } in proofs
+        {
+            for text in [kind, reference, statement] {
+                redact_text(text, redactor);
+            }
+        }
+    }
+}
+
+impl Plan {
+    /// Takes the secrets out of what it says of itself; what it does stays as it is.
+    ///
+    /// It changes the [`hash`](Plan::hash): redact a plan before anybody is bound to it.
+    pub fn redact(&mut self, redactor: &dyn Redactor) {
+        let Self {
+            id: _,
+            incident: _,
+            remediator: _,
+            playbook: _,
+            title,
+            target: _,
+            steps,
+            radius: _,
+            require_approval: _,
+            verification: _,
+            fitness: _,
+        } = self;
+        redact_text(title, redactor);
+        for PlanStep {
+            name,
+            action: _,
+            target: _,
+            args: _,
+            effect: _,
+            risk: _,
+            inverse,
+            timeout: _,
+            retry: _,
+        } in steps
+        {
+            redact_text(name, redactor);
+            match inverse {
+                Inverse::Nothing => {}
+                Inverse::Captured(text) | Inverse::Irreversible(text) => {
+                    redact_text(text, redactor);
+                }
+            }
+        }
+    }
+
+    /// The place of the first secret among its parameters; it must not be journaled.
+    ///
+    /// A parameter may name a secret (an environment variable, a file), but not hold it.
+    pub fn secret_parameter(&self, redactor: &dyn Redactor) -> Option<String> {
+        self.steps.iter().find_map(|step| {
+            let mut args = step.args.iter();
+            let place = args.find_map(|(name, value)| {
+                let place = secret_within(name, value, redactor)?;
+                Some(format!("/{name}{place}"))
+            })?;
+            Some(format!("step {:?}: {place}", step.name))
+        })
+    }
+}
+
+impl Outcome {
+    fn redact(&mut self, redactor: &dyn Redactor) {
+        match self {
+            Self::Completed => {}
+            Self::Failed {
+                step_idx: _,
+                report,
+            } => report.redact(redactor),
+            Self::Unknown {
+                step_idx: _,
+                reason,
+            }
+            | Self::Halted { reason } => redact_text(reason, redactor),
+        }
+    }
+}
+
+impl Verdict {
+    fn redact(&mut self, redactor: &dyn Redactor) {
+        let Self {
+            kind: _,
+            at: _,
+            reason,
+            recommendation: _,
+            checks,
+        } = self;
+        redact_text(reason, redactor);
+        for CheckResult {
+            criterion,
+            outcome: _,
+            detail,
+        } in checks
+        {
+            redact_text(criterion, redactor);
+            redact_text(detail, redactor);
+        }
+    }
+}
+
+/// Takes the secrets out of a JSON value; `name` is what it is called.
+fn redact_value(name: &str, value: &mut Value, redactor: &dyn Redactor) {
+    match value {
+        Value::Null | Value::Bool(_) => {}
+        Value::Number(number) => {
+            // A PIN is a number too.
+            let text = number.to_string();
+            if let Cow::Owned(redacted) = redactor.field(name, &text) {
+                *value = Value::String(redacted);
+            }
+        }
+        Value::String(text) => {
+            if let Cow::Owned(redacted) = redactor.field(name, text) {
+                *text = redacted;
+            }
+        }
+        Value::Array(items) => {
+            for item in items {
+                redact_value(name, item, redactor);
+            }
+        }
+        Value::Object(fields) => {
+            for (name, value) in fields.iter_mut() {
+                redact_value(name, value, redactor);
+            }
+            // A name that is a secret goes; its value stands under the marker.
+            let secret: Vec<_> = fields
+                .keys()
+                .filter_map(|name| match redactor.text(name) {
+                    Cow::Owned(redacted) => Some((name.clone(), redacted)),
+                    Cow::Borrowed(_) => None,
+                })
+                .collect();
+            for (name, redacted) in secret {
+                if let Some(value) = fields.remove(&name) {
+                    fields.insert(redacted, value);
+                }
+            }
+        }
+    }
+}
+
+/// The JSON pointer of the first secret in `value`; empty if it is the value itself.
+fn secret_within(name: &str, value: &Value, redactor: &dyn Redactor) -> Option<String> {
+    match value {
+        Value::String(text) => {
+            matches!(redactor.field(name, text), Cow::Owned(_)).then(String::new)
+        }
+        Value::Array(items) => items.iter().enumerate().find_map(|(i, item)| {
+            let place = secret_within(name, item, redactor)?;
+            Some(format!("/{i}{place}"))
+        }),
+        Value::Object(fields) => fields.iter().find_map(|(name, value)| {
+            if matches!(redactor.text(name), Cow::Owned(_)) {
+                return Some("/(a secret as a name)".to_owned());
+            }
+            let place = secret_within(name, value, redactor)?;
+            Some(format!("/{name}{place}"))
+        }),
+        Value::Null | Value::Bool(_) | Value::Number(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

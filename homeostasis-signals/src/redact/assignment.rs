@@ -1,0 +1,489 @@
+//! `name = value` in free text: what stands after a name, and whether it can be a secret.
+//!
+//! Log fields, JSON (also escaped within a string), YAML, query strings, connection strings,
+//! `--flags` and headers write a name, a separator and a value. In prose the same signs mean
+//! something else (`Invalid token: expected a number`), so what the value looks like counts too.
+
+use std::ops::Range;
+
+use super::check::{is_word, looks_random};
+use super::marker;
+
+/// Names, gaps and references are looked at for this many bytes.
+const REACH: usize = 64;
+
+/// A quoted value is searched for its end over this many bytes.
+const LONGEST_QUOTED: usize = 16_384;
+
+/// Where a value stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Assignment {
+    /// The value, without its quotes.
+    pub(super) value: Range<usize>,
+    /// What the signs around it say.
+    pub(super) notation: Notation,
+}
+
+/// How a name and a value are put together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Notation {
+    /// By `=`, by quotes, as a flag or an element: no doubt.
+    Pair,
+    /// By a colon, and the name begins its line or a new part of it: YAML, or a heading.
+    Line,
+    /// By a colon in the middle of words.
+    Prose,
+}
+
+/// The identifier around `hit`.
+pub(super) fn identifier(text: &str, hit: Range<usize>) -> Range<usize> {
+    let bytes = text.as_bytes();
+    let is_part = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    let before = bytes[..hit.start].iter().rev().take(REACH);
+    let after = bytes[hit.end..].iter().take(REACH);
+    let start = hit.start - before.take_while(is_part).count();
+    hit.start.min(start)..hit.end + after.take_while(is_part).count()
+}
+
+/// The value assigned to the name at `name`; `None` if nothing is.
+///
+/// `bare` remembers the last unquoted value, so that names within it are not measured again.
+pub(super) fn assigned(
+    text: &str,
+    name: &Range<usize>,
+    bare: &mut Range<usize>,
+) -> Option<Assignment> {
+    let bytes = text.as_bytes();
+    let at = |i: usize| bytes.get(i).copied().unwrap_or(b'\n');
+    let blanks = |from: usize| {
+        let rest = bytes[from.min(bytes.len())..].iter().take(REACH);
+        from + rest.take_while(|byte| matches!(byte, b' ' | b'\t')).count()
+    };
+    let before = name.start.checked_sub(1).map_or(b'\n', at);
+    let mut i = name.end;
+    // The quote that closes a quoted name, perhaps escaped, and the bracket of an index.
+    let quoted = skip_quote(bytes, &mut i).is_some();
+    if at(i) == b']' {
+        i += 1;
+    }
+    let gap = blanks(i);
+    let (sign, value) = match at(gap) {
+        b'=' if at(gap + 1) == b'>' => (b'=', gap + 2),
+        b'=' if at(gap + 1) == b'=' => (b'=', gap + 2),
+        b'=' => (b'=', gap + 1),
+        b':' if at(gap + 1) == b'=' => (b'=', gap + 2),
+        // `token::parse` is a path.
+        b':' if at(gap + 1) == b':' => return None,
+        b':' => (b':', gap + 1),
+        b'>' if before == b'<' => (b'>', gap + 1),
+        _ if gap > name.end && is_flag(text, name) && at(gap) != b'-' => (b' ', gap),
+        _ => return None,
+    };
+    let mut start = if sign == b'>' { value } else { blanks(value) };
+    let quote = skip_quote(bytes, &mut start);
+    let mut to_bare_end = || {
+        if !(bare.start <= start && start < bare.end) {
+            *bare = start..bare_end(bytes, start);
+        }
+        bare.end
+    };
+    let end = match quote {
+        Some(quote) => close(bytes, start, quote).unwrap_or_else(to_bare_end),
+        None => to_bare_end(),
+    };
+    let opens_line = || {
+        let head = text[..name.start].trim_end_matches([' ', '\t', '"', '\'', '\\']);
+        head.as_bytes().last().is_none_or(|byte| {
+            matches!(
+                byte,
+                b'\n' | b'\r' | b'{' | b'[' | b'(' | b',' | b';' | b'|' | b'-' | b'&' | b'?'
+            )
+        })
+    };
+    let notation = if quoted || sign != b':' || quote.is_some() {
+        Notation::Pair
+    } else if opens_line() {
+        Notation::Line
+    } else {
+        Notation::Prose
+    };
+    (end > start).then_some(Assignment {
+        value: start..end,
+        notation,
+    })
+}
+
+/// The rest of the line, or to the quote that closes it: the value of a header.
+pub(super) fn rest_of_header(text: &str, value: &Range<usize>) -> Range<usize> {
+    let bytes = text.as_bytes();
+    let opened = value.start.checked_sub(1).map(|i| bytes[i]);
+    let rest = &bytes[value.start..];
+    let end = match opened {
+        Some(quote @ (b'"' | b'\'' | b'`')) => {
+            until(rest, |byte| byte == quote || matches!(byte, b'\r' | b'\n'))
+        }
+        // `-H "Cookie: a=b"`: the quote stands before the name.
+        _ => until(rest, |byte| matches!(byte, b'"' | b'\r' | b'\n')),
+    };
+    let end = value.start + end;
+    let trimmed = text[value.start..end]
+        .trim_end_matches(['\\', ' ', '\t'])
+        .len();
+    value.start..(value.start + trimmed).max(value.end.min(end))
+}
+
+/// Whether `value` can be the secret that its name promises.
+///
+/// `is_last` says that nothing follows it on its line.
+pub(super) fn is_plausible(
+    value: &str,
+    notation: Notation,
+    is_last: bool,
+    is_password: bool,
+) -> bool {
+    if is_harmless(value)
+        || (!is_password && is_locator(value))
+        || (!(is_password && notation == Notation::Pair) && is_state(value))
+    {
+        return false;
+    }
+    let all_digits = value.bytes().all(|byte| byte.is_ascii_digit());
+    if all_digits && !is_password && value.len() < 6 {
+        return false;
+    }
+    notation != Notation::Prose || !is_word(value) || (is_password && is_last)
+}
+
+/// What stands for a secret and is none: a placeholder, a reference, a mask.
+pub(super) fn is_harmless(value: &str) -> bool {
+    const WORDS: &[&str] = &[
+        "",
+        "null",
+        "(null)",
+        "none",
+        "nil",
+        "nan",
+        "undefined",
+        "true",
+        "false",
+        "redacted",
+        "(redacted)",
+        "hidden",
+        "(hidden)",
+        "masked",
+        "n/a",
+    ];
+    let value = value.trim();
+    let bare = value.trim_matches(['"', '\'', '\\']);
+    let is_reference = match bare.as_bytes() {
+        [b'$', rest @ ..] => {
+            matches!(rest, [b'{' | b'(', ..])
+                || rest
+                    .iter()
+                    .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_')
+        }
+        [b'{', b'{' | b'}', ..] | [b'%', b'(' | b's', ..] => true,
+        [b'<', .., b'>'] | [b'%', .., b'%'] => true,
+        _ => false,
+    };
+    let mut bytes = bare.bytes();
+    let is_mask = bytes.next().is_some_and(|first| {
+        matches!(first, b'*' | b'.' | b'-' | b'x' | b'X' | b'#' | b'_' | b'?')
+            && bytes.all(|byte| byte == first)
+    });
+    marker::begins(bare)
+        || is_reference
+        || is_mask
+        || WORDS.iter().any(|word| bare.eq_ignore_ascii_case(word))
+}
+
+/// A word that says how it is with a secret.
+fn is_state(value: &str) -> bool {
+    const WORDS: &[&str] = &[
+        "yes",
+        "no",
+        "on",
+        "off",
+        "ok",
+        "unset",
+        "set",
+        "empty",
+        "missing",
+        "required",
+        "optional",
+        "invalid",
+        "valid",
+        "expired",
+        "unknown",
+        "disabled",
+        "enabled",
+        "default",
+        "failed",
+        "failure",
+        "changed",
+        "denied",
+        "rejected",
+        "accepted",
+        "incorrect",
+        "wrong",
+        "revoked",
+        "absent",
+        "present",
+        "not",
+        "string",
+        "str",
+        "&str",
+        "bytes",
+        "locked",
+        "reset",
+        "success",
+    ];
+    let value = value.trim_end_matches(['.', ',', '!']);
+    WORDS.iter().any(|word| value.eq_ignore_ascii_case(word))
+}
+
+/// A path or an address says where a secret is.
+fn is_locator(value: &str) -> bool {
+    let is_path = |rest: &str| {
+        rest.bytes()
+            .all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'/' | b'.' | b'-' | b'_'))
+    };
+    value.starts_with("http://")
+        || value.starts_with("https://")
+        || value.starts_with("file:")
+        || (value.starts_with(['/', '~', '.']) && is_path(&value[1..]))
+        || value.bytes().take(REACH).any(|byte| byte == b'(')
+}
+
+/// The first text that looks drawn by chance within reach after a name that is followed by prose.
+///
+/// `seen` is how far earlier calls looked: a text is judged once.
+pub(super) fn random_nearby(text: &str, from: usize, seen: &mut usize) -> Option<Range<usize>> {
+    if from < *seen {
+        return None;
+    }
+    let bytes = text.as_bytes();
+    let mut i = from;
+    while i < bytes.len().min(from + REACH) {
+        let run = bytes[i..]
+            .iter()
+            .take_while(|byte| {
+                byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'_' | b'=')
+            })
+            .count();
+        if run >= 20 {
+            let found = i..i + run;
+            *seen = found.end;
+            let before = i.checked_sub(1).map_or(b' ', |i| bytes[i]);
+            let after = bytes.get(found.end).copied().unwrap_or(b' ');
+            let stands_alone = matches!(
+                before,
+                b' ' | b'\t' | b'"' | b'\'' | b'`' | b'=' | b'(' | b'[' | b'<'
+            ) && !matches!(after, b'.' | b'-' | b':' | b'@');
+            let word = &text[found.clone()];
+            let is_secret = stands_alone
+                && !word.starts_with('/')
+                && looks_random(word)
+                && (run >= 32 || word.bytes().any(|byte| byte.is_ascii_uppercase()));
+            return is_secret.then_some(found);
+        }
+        match bytes.get(i + run) {
+            // A line that ends, or what was redacted before, ends the search.
+            None | Some(b'\n' | b'\r' | b'[') => return None,
+            Some(_) => i += run + 1,
+        }
+    }
+    None
+}
+
+/// Whether the name is a command line flag.
+fn is_flag(text: &str, name: &Range<usize>) -> bool {
+    text[name.clone()].starts_with("--")
+        && text[..name.start].as_bytes().last().is_none_or(|byte| {
+            matches!(
+                byte,
+                b' ' | b'\t' | b'"' | b'\'' | b'\n' | b'`' | b'[' | b','
+            )
+        })
+}
+
+/// Steps over one quote with the backslashes before it, and gives the quote.
+fn skip_quote(bytes: &[u8], i: &mut usize) -> Option<u8> {
+    let rest = bytes.get(*i..)?;
+    let escapes = rest
+        .iter()
+        .take(8)
+        .take_while(|byte| **byte == b'\\')
+        .count();
+    match rest.get(escapes) {
+        Some(quote @ (b'"' | b'\'' | b'`')) => {
+            *i += escapes + 1;
+            // An escaped quote ends at the next escaped one.
+            Some(if escapes > 0 { b'\\' } else { *quote })
+        }
+        _ => None,
+    }
+}
+
+/// Where the quote closes.
+fn close(bytes: &[u8], start: usize, quote: u8) -> Option<usize> {
+    let rest = &bytes[start..bytes.len().min(start + LONGEST_QUOTED)];
+    let mut i = 0;
+    while i < rest.len() {
+        match rest[i] {
+            byte if byte == quote => return Some(start + i),
+            b'\\' => i += 2,
+            _ => i += 1,
+        }
+    }
+    None
+}
+
+/// Where an unquoted value ends: at a blank, a quote, a sign that begins the next pair, or a
+/// bracket or stop that closes the sentence around it.
+fn bare_end(bytes: &[u8], start: usize) -> usize {
+    let rest = &bytes[start..];
+    let mut end = 0;
+    while let Some(byte) = rest.get(end) {
+        let ends = match byte {
+            b' ' | b'\t' | b'\r' | b'\n' | b'"' | b'\'' | b'`' | b'<' | b'>' | b';' | b'|' => true,
+            b',' | b'&' => next_pair(&rest[end + 1..]),
+            b'\\' => matches!(rest.get(end + 1), Some(b'"' | b'n' | b'r' | b't')),
+            _ => false,
+        };
+        if ends {
+            break;
+        }
+        end += 1;
+    }
+    // A bracket that was opened outside, and the stop of a sentence. `[redacted:…]` keeps its own.
+    while end > 1 {
+        let opener = match rest[end - 1] {
+            b')' => b'(',
+            b']' => b'[',
+            b'}' => b'{',
+            b'.' | b',' | b'!' | b':' => b'\n',
+            _ => break,
+        };
+        if rest[..end].contains(&opener) {
+            break;
+        }
+        end -= 1;
+    }
+    start + end
+}
+
+/// Whether a blank, the end, a quote or another pair follows.
+fn next_pair(rest: &[u8]) -> bool {
+    let name = rest
+        .iter()
+        .take(REACH)
+        .take_while(|byte| {
+            byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'%')
+        })
+        .count();
+    match rest.get(name) {
+        None => name == 0,
+        Some(b'=' | b':') => name > 0,
+        Some(byte) => {
+            name == 0
+                && matches!(
+                    byte,
+                    b' ' | b'\t' | b'\r' | b'\n' | b'"' | b'\'' | b'{' | b'['
+                )
+        }
+    }
+}
+
+fn until(bytes: &[u8], ends: impl Fn(u8) -> bool) -> usize {
+    bytes
+        .iter()
+        .position(|byte| ends(*byte))
+        .unwrap_or(bytes.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The value after the first `key` in `text`.
+    fn value(text: &str) -> Option<(&str, Notation)> {
+        let at = text.find("key").unwrap();
+        let name = identifier(text, at..at + 3);
+        let found = assigned(text, &name, &mut (0..0))?;
+        Some((&text[found.value], found.notation))
+    }
+
+    #[test]
+    fn values_are_found_in_every_notation() {
+        for (text, expected, notation) in [
+            ("a key=v1 b", "v1", Notation::Pair),
+            ("x.key = 'v 1', b", "v 1", Notation::Pair),
+            (r#"{"my-key": "v\"1", "b": 2}"#, r#"v\"1"#, Notation::Pair),
+            (r#"{\"key\":\"v1\",\"b\":2}"#, "v1", Notation::Pair),
+            ("key: v1\n", "v1", Notation::Line),
+            ("  - key: v1", "v1", Notation::Line),
+            ("bad key: v1", "v1", Notation::Prose),
+            ("run --key v1 --b", "v1", Notation::Pair),
+            ("run --key=v1", "v1", Notation::Pair),
+            ("GET /x?key=v1&b=2", "v1", Notation::Pair),
+            ("key=p&w,d b", "p&w,d", Notation::Pair),
+            ("Server=a;key=v1;b", "v1", Notation::Pair),
+            ("<key>v1</key>", "v1", Notation::Pair),
+            ("conf['key'] = 'v1'", "v1", Notation::Pair),
+            ("key => v1", "v1", Notation::Pair),
+            ("Conf { key: v1, b: 2 }", "v1", Notation::Line),
+            ("f(key=v1).", "v1", Notation::Pair),
+        ] {
+            assert_eq!(value(text), Some((expected, notation)), "{text}");
+        }
+        for text in [
+            "the key was lost",
+            "key::parse",
+            "key=",
+            "keys",
+            "run --key --b",
+            "a key",
+        ] {
+            assert_eq!(value(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_stands_for_a_secret_is_harmless() {
+        for value in [
+            "",
+            "null",
+            "True",
+            "***",
+            "xxxxx",
+            "${DB_PASSWORD}",
+            "$PASSWORD",
+            "{{ password }}",
+            "<password>",
+            "%s",
+            "{}",
+            "[redacted:token]",
+            "\"\"",
+        ] {
+            assert!(is_harmless(value), "{value}");
+        }
+        for value in ["hunter2", "$ecret", "xox", "a*b"] {
+            assert!(!is_harmless(value), "{value}");
+        }
+    }
+
+    #[test]
+    fn prose_needs_more_than_a_colon() {
+        assert!(!is_plausible("expected", Notation::Prose, false, false));
+        assert!(is_plausible("hunter2", Notation::Prose, false, true));
+        assert!(is_plausible("swordfish", Notation::Line, false, true));
+        assert!(!is_plausible("12", Notation::Pair, false, false));
+        assert!(!is_plausible(
+            "/run/secrets/token",
+            Notation::Pair,
+            false,
+            false
+        ));
+    }
+}

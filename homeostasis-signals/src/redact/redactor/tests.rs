@@ -1,0 +1,230 @@
+use super::super::samples::{Sample, samples};
+use super::*;
+use proptest::prelude::*;
+
+fn redactor() -> SecretRedactor {
+    SecretRedactor::default()
+}
+
+#[test]
+fn every_row_of_the_table_compiles_and_every_kind_has_a_sample() {
+    for (row, kind) in KINDS.iter().enumerate() {
+        compiled(row, kind);
+        assert!(marker::is_name(kind.name), "{}", kind.name);
+        assert!(kind.literals.iter().all(|literal| literal.len() > 1));
+    }
+    let samples = samples();
+    for (kind, _) in SecretRedactor::kinds() {
+        assert!(samples.iter().any(|sample| sample.kind == kind), "{kind}");
+    }
+}
+
+#[test]
+fn every_sample_is_redacted_as_its_kind_and_what_is_around_it_stays() {
+    let redactor = redactor();
+    for Sample { kind, secret, text } in samples() {
+        let redacted = redactor.text(&text);
+        assert!(!redacted.contains(&secret), "{kind}: {text} -> {redacted}");
+        let marker = format!("[redacted:{kind}]");
+        assert!(redacted.contains(&marker), "{kind}: {text} -> {redacted}");
+        let (before, _) = text.split_once(&secret).unwrap();
+        assert!(
+            redacted.starts_with(before.trim_end())
+                || kind == "private-key"
+                || kind == "authorization",
+            "{text} -> {redacted}"
+        );
+        let again = redactor.text(&redacted);
+        assert_eq!(again, redacted, "{kind}");
+        assert!(matches!(again, Cow::Borrowed(_)));
+    }
+}
+
+#[test]
+fn texts_without_secrets_come_back_borrowed() {
+    let redactor = redactor();
+    for text in [
+        "",
+        "Failed password for root from 10.0.0.1 port 22 ssh2",
+        "pam_unix(sshd:session): session opened for user root",
+        "Accepted publickey for git from 10.0.0.1 port 4 ssh2: RSA SHA256:h0Z1Vn3bq6wGnZ3G0xVJ8o3vP1b2c3d4e5f6g7h8i9j",
+        "Invalid token: expected a number",
+        "unexpected token: foo",
+        "token_count=17 max_tokens=4096 tokens_per_second=33.1",
+        "password_policy=strict secret_name=orders author=ann",
+        "password: required",
+        "password=${DB_PASSWORD} token=$TOKEN secret={{ vault }} api_key=<key>",
+        "the password is wrong",
+        "authorization: denied by policy",
+        "Bearer authentication is required",
+        "http://host:8080/path?email=a@b.example",
+        "commit 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b",
+        "blk_-1608999687919862906 terminating",
+        "Established session 0x14f05578bd80006 with timeout 10000",
+        "2025-11-22T05:20:09.123Z INFO served GET /orders in 12 ms",
+        "PWD=/home/ann",
+        "next_token=AbCdEfGh12345678",
+        "key: value",
+        "secret not found: path /run/secrets/db",
+        "risk-assessment-of-the-day task-1234567890",
+        "Token::parse failed at 12:30",
+        "[redacted:jwt] token [redacted:password]",
+    ] {
+        assert!(
+            matches!(redactor.text(text), Cow::Borrowed(_)),
+            "{text} -> {}",
+            redactor.text(text)
+        );
+    }
+}
+
+#[test]
+fn a_field_is_judged_by_its_name_and_by_its_value() {
+    let redactor = redactor();
+    for (name, value, expected) in [
+        ("password", "swordfish", "[redacted:password]"),
+        ("db.password", "[redacted:password]", "[redacted:password]"),
+        (
+            "password",
+            "[redacted:password] tail",
+            "[redacted:password]",
+        ),
+        ("password", "null", "null"),
+        ("password", "${DB_PASSWORD}", "${DB_PASSWORD}"),
+        ("token_count", "17", "17"),
+        ("user", "ann", "ann"),
+        ("session", "abc", "[redacted:session]"),
+        ("key", "user:17", "user:17"),
+        (
+            "http.request.header.authorization",
+            "Token abc",
+            "[redacted:authorization]",
+        ),
+        (
+            "error",
+            "password=swordfish",
+            "password=[redacted:password]",
+        ),
+    ] {
+        assert_eq!(redactor.field(name, value), expected, "{name}={value}");
+    }
+}
+
+#[test]
+fn hosts_add_patterns_and_names_and_take_kinds_away() {
+    let redactor = SecretRedactor::builder()
+        .pattern("badge", "BADGE-(?P<secret>[0-9]{8})")
+        .name("door-code")
+        .innocent_name("push_token")
+        .allow("^sw[a-z]+fish$")
+        .without("payment-card")
+        .build()
+        .unwrap();
+    assert_eq!(
+        redactor.text("at BADGE-12345678"),
+        "at BADGE-[redacted:badge]"
+    );
+    assert_eq!(redactor.text("doorCode=kx99"), "doorCode=[redacted:secret]");
+    assert_eq!(redactor.field("push_token", "abc"), "abc");
+    assert_eq!(redactor.text("password=swordfish"), "password=swordfish");
+    assert_eq!(redactor.text("4111111111111111"), "4111111111111111");
+}
+
+#[test]
+fn a_mistake_of_the_host_names_its_place() {
+    let error = SecretRedactor::builder()
+        .pattern("ok", "[")
+        .pattern("Not Ok", "a*")
+        .name("--")
+        .allow("(")
+        .without("nothing")
+        .build()
+        .unwrap_err();
+    let paths: Vec<_> = error
+        .violations()
+        .iter()
+        .map(|violation| violation.path.clone())
+        .collect();
+    assert_eq!(
+        paths,
+        [
+            "redaction.patterns[0].regex",
+            "redaction.patterns[1].name",
+            "redaction.patterns[1].regex",
+            "redaction.allow[0]",
+            "redaction.names[0]",
+            "redaction.without[0]",
+        ]
+    );
+}
+
+/// Texts that make a careless search look at the same bytes again and again.
+#[test]
+fn hostile_texts_take_time_in_proportion_to_their_length() {
+    let redactor = redactor();
+    let pieces = [
+        "token={{",
+        "-----BEGIN PRIVATE KEY",
+        "://",
+        "eyJ",
+        "sk-",
+        "key",
+        "password: ",
+        "4 ",
+        "4111 ",
+        "curl -u ",
+        "[redacted:",
+        "token=\"",
+        "token=\\\"",
+        "authorization: ",
+        "-us",
+        "AA:AA",
+        "secret ",
+        "A",
+        "digest username=",
+        "datadog ",
+        "token",
+        "://a:",
+        "password='",
+        "mysql ",
+        "auth\\\"",
+    ];
+    for piece in pieces {
+        let time = |n: usize| {
+            let text = piece.repeat(n / piece.len());
+            #[expect(clippy::disallowed_methods, reason = "the test measures real time")]
+            let began = std::time::Instant::now();
+            redactor.text(&text);
+            began.elapsed()
+        };
+        let (short, long) = (time(20_000), time(320_000));
+        // Sixteen times the text: quadratic work would take 256 times as long.
+        let bound = short.max(std::time::Duration::from_millis(2)) * 80;
+        assert!(long < bound, "{piece:?}: {short:?}, then {long:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn redacting_twice_changes_nothing(
+        picks in proptest::collection::vec((0_usize..1000, "[ -~\n]{0,12}"), 0..6),
+    ) {
+        let redactor = redactor();
+        let samples = samples();
+        let mut text = String::new();
+        for (pick, between) in picks {
+            text.push_str(&between);
+            text.push_str(&samples[pick % samples.len()].text);
+        }
+        let once = redactor.text(&text).into_owned();
+        prop_assert_eq!(redactor.text(&once), once.clone(), "from {:?}", text);
+    }
+
+    #[test]
+    fn any_text_is_taken(text in "\\PC{0,200}") {
+        let redactor = redactor();
+        let once = redactor.text(&text).into_owned();
+        prop_assert_eq!(redactor.text(&once), once.clone());
+        redactor.field(&text, &once);
+    }
+}
