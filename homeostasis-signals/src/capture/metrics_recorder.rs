@@ -122,7 +122,15 @@ impl MetricsRecorder {
     /// What gives the series; asked every 10 s by a schedule. All probes of a recorder share its
     /// intervals, so ask one of them only.
     pub fn probe(&self) -> Arc<dyn Probe> {
-        Arc::new(RecorderProbe(Arc::clone(&self.registry)))
+        self.probe_every(Duration::from_secs(10))
+    }
+
+    /// The same, asked so often.
+    pub fn probe_every(&self, interval: Duration) -> Arc<dyn Probe> {
+        Arc::new(RecorderProbe {
+            registry: Arc::clone(&self.registry),
+            interval,
+        })
     }
 }
 
@@ -462,7 +470,10 @@ impl Recorder for MetricsRecorder {
 }
 
 #[derive(Debug)]
-struct RecorderProbe(Arc<Registry>);
+struct RecorderProbe {
+    registry: Arc<Registry>,
+    interval: Duration,
+}
 
 #[async_trait]
 impl Probe for RecorderProbe {
@@ -471,18 +482,18 @@ impl Probe for RecorderProbe {
     }
 
     fn target(&self) -> Option<&Target> {
-        Some(&self.0.target)
+        Some(&self.registry.target)
     }
 
     async fn probe(&self, cx: &Context) -> Reading {
         Reading {
-            measurements: self.0.look(cx.now()),
+            measurements: self.registry.look(cx.now()),
             signals: Vec::new(),
         }
     }
 
     fn interval(&self) -> Duration {
-        Duration::from_secs(10)
+        self.interval
     }
 }
 
