@@ -49,6 +49,9 @@ pub mod _documentation {
     pub mod embed_in_a_service {}
     #[doc = include_str!("../docs/how-to/otlp.md")]
     pub mod otlp {}
+    #[cfg(feature = "signals")]
+    #[doc = include_str!("../docs/how-to/redaction.md")]
+    pub mod redaction {}
     #[doc = include_str!("../docs/how-to/write-a-playbook.md")]
     pub mod write_a_playbook {}
 }
