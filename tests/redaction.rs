@@ -41,21 +41,6 @@ use samples::{Sample, samples};
 use serde_json::{Value, json};
 use tracing_subscriber::layer::SubscriberExt as _;
 
-/// What must not be read, of one sample: its parts that are long enough to be told from chance.
-fn needles(sample: &Sample) -> Vec<&str> {
-    let is_part = |c: char| c.is_ascii_alphanumeric() || "+/_.$-".contains(c);
-    let parts: Vec<_> = sample
-        .secret
-        .split(|c| !is_part(c))
-        .filter(|part| part.len() >= 12)
-        .collect();
-    if parts.is_empty() {
-        vec![&sample.secret]
-    } else {
-        parts
-    }
-}
-
 fn shop() -> Target {
     Target::service("shop").unwrap()
 }
@@ -170,6 +155,7 @@ fn plan(cx: &Context, request: PlanRequest<'_>, remediator: &str, title: String)
     let mut plan = Plan::new(id, request.incident.id, remediator, title, shop());
     plan.fitness = 1.0;
     plan.require_approval = true;
+    plan.verification.wait = Duration::ZERO;
     plan.radius = BlastRadius {
         level: RadiusLevel::SingleInstance,
         instances: 1,
@@ -314,6 +300,7 @@ async fn plant(healer: &Homeostasis, folder: &Path) {
     std::fs::write(&path, lines).unwrap();
     let mut config = LogTailConfig::new(&path);
     config.start_at = StartAt::Beginning;
+    config.multiline = None;
     let tail = LogTail::new(config, healer.clock()).unwrap();
     let read = tail.poll().await.unwrap();
     assert_eq!(read.len(), samples().len());
@@ -342,6 +329,8 @@ async fn incident(redactor: Option<Arc<dyn Redactor>>) -> Outputs {
     let mut settings = EngineSettings::default();
     settings.tick = Duration::from_millis(20);
     settings.settle = Duration::ZERO;
+    settings.max_anomalies = 1_000;
+    settings.detect_deadline = Duration::from_secs(30);
     let policy = Policy {
         min_interval: Duration::ZERO,
         ..Policy::default()
@@ -447,7 +436,7 @@ async fn incident(redactor: Option<Arc<dyn Redactor>>) -> Outputs {
 /// The kinds of which a planted secret is in `text`.
 fn leaked(text: &str) -> BTreeSet<&'static str> {
     let samples = samples();
-    let is_there = |sample: &&Sample| needles(sample).iter().any(|needle| text.contains(needle));
+    let is_there = |sample: &&Sample| sample.needles().iter().any(|needle| text.contains(needle));
     samples
         .iter()
         .filter(is_there)
