@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::check::{is_word, looks_random};
+use super::check::{follows_escape, is_word, looks_random};
 use super::marker;
 
 /// Names, gaps and references are looked at for this many bytes.
@@ -42,7 +42,8 @@ pub(super) fn identifier(text: &str, hit: Range<usize>) -> Range<usize> {
     let before = bytes[..hit.start].iter().rev().take(REACH);
     let after = bytes[hit.end..].iter().take(REACH);
     let start = hit.start - before.take_while(is_part).count();
-    hit.start.min(start)..hit.end + after.take_while(is_part).count()
+    let escape = usize::from(start < hit.start && follows_escape(bytes, start + 1));
+    start + escape..hit.end + after.take_while(is_part).count()
 }
 
 /// The value assigned to the name at `name`; `None` if nothing is.
@@ -93,12 +94,13 @@ pub(super) fn assigned(
     };
     let opens_line = || {
         let head = text[..name.start].trim_end_matches([' ', '\t', '"', '\'', '\\']);
-        head.as_bytes().last().is_none_or(|byte| {
-            matches!(
-                byte,
-                b'\n' | b'\r' | b'{' | b'[' | b'(' | b',' | b';' | b'|' | b'-' | b'&' | b'?'
-            )
-        })
+        head.ends_with("\\n")
+            || head.as_bytes().last().is_none_or(|byte| {
+                matches!(
+                    byte,
+                    b'\n' | b'\r' | b'{' | b'[' | b'(' | b',' | b';' | b'|' | b'-' | b'&' | b'?'
+                )
+            })
     };
     let notation = if quoted || sign != b':' || quote.is_some() {
         Notation::Pair

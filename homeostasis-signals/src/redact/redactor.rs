@@ -297,7 +297,11 @@ impl SecretRedactor {
         let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
         let start = match kind.reach {
             Reach::Anywhere => hit.start,
-            Reach::Word if is_part(before(hit.start)) => return,
+            Reach::Word
+                if is_part(before(hit.start)) && !check::follows_escape(bytes, hit.start) =>
+            {
+                return;
+            }
             Reach::Word => hit.start,
             Reach::Digits(n) => back(n, u8::is_ascii_digit),
             Reach::Hex(n) => back(n, u8::is_ascii_hexdigit),
@@ -447,9 +451,12 @@ fn is_of_the_public(before: &str) -> bool {
 fn key_lines(text: &str) -> impl Iterator<Item = Range<usize>> + '_ {
     let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
     let mut next = 0;
-    text.split('\n').filter_map(move |line| {
-        let start = next + line.len() - line.trim_start().len();
-        next += line.len() + 1;
+    // In an escaped text the lines are parted by `\n`, and it ends with a quote.
+    text.split(['\n', '\\', '"']).filter_map(move |line| {
+        let escape = usize::from(check::follows_escape(text.as_bytes(), next + 1));
+        let line = line.get(escape..)?;
+        let start = next + escape + line.len() - line.trim_start().len();
+        next += escape + line.len() + 1;
         let line = line.trim();
         let is_key = (60..=80).contains(&line.len())
             && line.bytes().all(is_base64)
