@@ -4,10 +4,13 @@
 //!
 //! The control run without redaction finds them all, so the search is no idle one.
 
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
+
 #[path = "../homeostasis-signals/src/redact/samples.rs"]
 mod samples;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -75,7 +78,7 @@ impl Detector for Plugin {
         _: &Context,
         batch: SignalBatch<'_>,
     ) -> Result<Vec<Anomaly>, DetectError> {
-        self.0.seen.lock().unwrap().push_str(&format!("{batch:?}"));
+        write!(self.0.seen.lock().unwrap(), "{batch:?}").unwrap();
         if batch.logs.is_empty() || self.0.detected.swap(true, Ordering::SeqCst) {
             return Ok(Vec::new());
         }
@@ -304,7 +307,9 @@ async fn plant(healer: &Homeostasis, folder: &Path) {
     let tail = LogTail::new(config, healer.clock()).unwrap();
     let read = tail.poll().await.unwrap();
     assert_eq!(read.len(), samples().len());
-    read.into_iter().for_each(|signal| recorder.signal(signal));
+    for signal in read {
+        recorder.signal(signal);
+    }
     let layer = healer.tracing_layer("shop").unwrap();
     tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
         for Sample { text, .. } in samples() {

@@ -69,10 +69,9 @@ pub(super) fn assigned(
     }
     let gap = blanks(i);
     let (sign, value) = match at(gap) {
-        b'=' if at(gap + 1) == b'>' => (b'=', gap + 2),
-        b'=' if at(gap + 1) == b'=' => (b'=', gap + 2),
+        b'=' if matches!(at(gap + 1), b'>' | b'=') => (b'=', gap + 2),
         b'=' => (b'=', gap + 1),
-        b':' if at(gap + 1) == b'=' => (b'=', gap + 2),
+        b':' if at(gap + 1) == b'=' => (b':', gap + 2),
         // `token::parse` is a path.
         b':' if at(gap + 1) == b':' => return None,
         b':' => (b':', gap + 1),
@@ -189,8 +188,9 @@ pub(super) fn is_harmless(value: &str) -> bool {
                     .iter()
                     .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_')
         }
-        [b'{', b'{' | b'}', ..] | [b'%', b'(' | b's', ..] => true,
-        [b'<', .., b'>'] | [b'%', .., b'%'] => true,
+        [b'{', b'{' | b'}', ..] | [b'%', b'(' | b's', ..] | [b'<', .., b'>'] | [b'%', .., b'%'] => {
+            true
+        }
         _ => false,
     };
     let mut bytes = bare.bytes();
@@ -306,7 +306,7 @@ pub(super) fn random_nearby(text: &str, from: usize, seen: &mut usize) -> Option
 /// Whether the name is a command line flag.
 fn is_flag(text: &str, name: &Range<usize>) -> bool {
     text[name.clone()].starts_with("--")
-        && text[..name.start].as_bytes().last().is_none_or(|byte| {
+        && text.as_bytes()[..name.start].last().is_none_or(|byte| {
             matches!(
                 byte,
                 b' ' | b'\t' | b'"' | b'\'' | b'\n' | b'`' | b'[' | b','

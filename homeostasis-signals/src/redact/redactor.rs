@@ -286,7 +286,7 @@ impl SecretRedactor {
     }
 
     /// Whether a secret of the table's row stands at the literal.
-    fn look_at<'a>(&self, text: &str, hit: Range<usize>, row: usize, search: &mut Search<'a>) {
+    fn look_at(&self, text: &str, hit: Range<usize>, row: usize, search: &mut Search<'_>) {
         let kind = &KINDS[row];
         let bytes = text.as_bytes();
         let before = |i: usize| i.checked_sub(1).map_or(b' ', |i| bytes[i]);
@@ -296,13 +296,12 @@ impl SecretRedactor {
         };
         let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
         let start = match kind.reach {
-            Reach::Anywhere => hit.start,
             Reach::Word
                 if is_part(before(hit.start)) && !check::follows_escape(bytes, hit.start) =>
             {
                 return;
             }
-            Reach::Word => hit.start,
+            Reach::Anywhere | Reach::Word => hit.start,
             Reach::Digits(n) => back(n, u8::is_ascii_digit),
             Reach::Hex(n) => back(n, u8::is_ascii_hexdigit),
             Reach::Token(n) => back(n, |byte| {
@@ -332,7 +331,7 @@ impl SecretRedactor {
     }
 
     /// Whether a name of a secret stands at the literal, and a value after it.
-    fn look_at_name<'a>(&self, text: &str, hit: Range<usize>, search: &mut Search<'a>) {
+    fn look_at_name(&self, text: &str, hit: Range<usize>, search: &mut Search<'_>) {
         if hit.start < search.named {
             return;
         }
@@ -483,7 +482,7 @@ fn compiled(row: usize, kind: &Kind) -> &'static Regex {
     })
 }
 
-impl<'a> Search<'a> {
+impl Search<'_> {
     fn step_over(&mut self, text: &str, start: usize) {
         if let Some(end) = marker::end(text, start) {
             self.decided = start..end;
