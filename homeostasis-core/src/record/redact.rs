@@ -79,7 +79,7 @@ impl EventKind {
         match self {
             Self::Planned { plans } => plans.iter().find_map(|plan| {
                 let place = plan.secret_parameter(redactor)?;
-                Some(format!("plan {:?}, {place}", plan.title))
+                Some(format!("{}, {place}", plan.id))
             }),
             Self::StepIntended {
                 intent: StepIntent {
@@ -232,13 +232,13 @@ impl Plan {
     ///
     /// A parameter may name a secret (an environment variable, a file), but not hold it.
     pub fn secret_parameter(&self, redactor: &dyn Redactor) -> Option<String> {
-        self.steps.iter().find_map(|step| {
+        self.steps.iter().enumerate().find_map(|(i, step)| {
             let mut args = step.args.iter();
             let place = args.find_map(|(name, value)| {
                 let place = secret_within(name, value, redactor)?;
                 Some(format!("/{name}{place}"))
             })?;
-            Some(format!("step {:?}: {place}", step.name))
+            Some(format!("step {}: {place}", i + 1))
         })
     }
 }

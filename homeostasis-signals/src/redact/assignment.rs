@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::check::{is_word, looks_random};
+use super::check::{follows_escape, is_word, looks_random};
 use super::marker;
 
 /// Names, gaps and references are looked at for this many bytes.
@@ -42,7 +42,8 @@ pub(super) fn identifier(text: &str, hit: Range<usize>) -> Range<usize> {
     let before = bytes[..hit.start].iter().rev().take(REACH);
     let after = bytes[hit.end..].iter().take(REACH);
     let start = hit.start - before.take_while(is_part).count();
-    hit.start.min(start)..hit.end + after.take_while(is_part).count()
+    let escape = usize::from(start < hit.start && follows_escape(bytes, start + 1));
+    start + escape..hit.end + after.take_while(is_part).count()
 }
 
 /// The value assigned to the name at `name`; `None` if nothing is.
@@ -68,10 +69,9 @@ pub(super) fn assigned(
     }
     let gap = blanks(i);
     let (sign, value) = match at(gap) {
-        b'=' if at(gap + 1) == b'>' => (b'=', gap + 2),
-        b'=' if at(gap + 1) == b'=' => (b'=', gap + 2),
+        b'=' if matches!(at(gap + 1), b'>' | b'=') => (b'=', gap + 2),
         b'=' => (b'=', gap + 1),
-        b':' if at(gap + 1) == b'=' => (b'=', gap + 2),
+        b':' if at(gap + 1) == b'=' => (b':', gap + 2),
         // `token::parse` is a path.
         b':' if at(gap + 1) == b':' => return None,
         b':' => (b':', gap + 1),
@@ -93,12 +93,13 @@ pub(super) fn assigned(
     };
     let opens_line = || {
         let head = text[..name.start].trim_end_matches([' ', '\t', '"', '\'', '\\']);
-        head.as_bytes().last().is_none_or(|byte| {
-            matches!(
-                byte,
-                b'\n' | b'\r' | b'{' | b'[' | b'(' | b',' | b';' | b'|' | b'-' | b'&' | b'?'
-            )
-        })
+        head.ends_with("\\n")
+            || head.as_bytes().last().is_none_or(|byte| {
+                matches!(
+                    byte,
+                    b'\n' | b'\r' | b'{' | b'[' | b'(' | b',' | b';' | b'|' | b'-' | b'&' | b'?'
+                )
+            })
     };
     let notation = if quoted || sign != b':' || quote.is_some() {
         Notation::Pair
@@ -113,23 +114,28 @@ pub(super) fn assigned(
     })
 }
 
-/// The rest of the line, or to the quote that closes it: the value of a header.
-pub(super) fn rest_of_header(text: &str, value: &Range<usize>) -> Range<usize> {
+/// The value of a header: what its quotes hold, or the rest of the line, or of the quotes around
+/// name and value.
+pub(super) fn rest_of_header(
+    text: &str,
+    name: &Range<usize>,
+    value: &Range<usize>,
+) -> Range<usize> {
     let bytes = text.as_bytes();
-    let opened = value.start.checked_sub(1).map(|i| bytes[i]);
-    let rest = &bytes[value.start..];
-    let end = match opened {
-        Some(quote @ (b'"' | b'\'' | b'`')) => {
-            until(rest, |byte| byte == quote || matches!(byte, b'\r' | b'\n'))
-        }
-        // `-H "Cookie: a=b"`: the quote stands before the name.
-        _ => until(rest, |byte| matches!(byte, b'"' | b'\r' | b'\n')),
+    let quote_before = |i: usize| {
+        let byte = *bytes.get(i.checked_sub(1)?)?;
+        matches!(byte, b'"' | b'\'' | b'`').then_some(byte)
     };
-    let end = value.start + end;
-    let trimmed = text[value.start..end]
-        .trim_end_matches(['\\', ' ', '\t'])
-        .len();
-    value.start..(value.start + trimmed).max(value.end.min(end))
+    if quote_before(value.start).is_some() {
+        return value.clone();
+    }
+    let around = quote_before(name.start);
+    let rest = &bytes[value.start..];
+    let end = until(rest, |byte| {
+        matches!(byte, b'\r' | b'\n') || Some(byte) == around
+    });
+    let line = &text[value.start..value.start + end];
+    value.start..value.start + line.trim_end_matches(['\\', ' ', '\t']).len()
 }
 
 /// Whether `value` can be the secret that its name promises.
@@ -182,8 +188,9 @@ pub(super) fn is_harmless(value: &str) -> bool {
                     .iter()
                     .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_')
         }
-        [b'{', b'{' | b'}', ..] | [b'%', b'(' | b's', ..] => true,
-        [b'<', .., b'>'] | [b'%', .., b'%'] => true,
+        [b'{', b'{' | b'}', ..] | [b'%', b'(' | b's', ..] | [b'<', .., b'>'] | [b'%', .., b'%'] => {
+            true
+        }
         _ => false,
     };
     let mut bytes = bare.bytes();
@@ -299,7 +306,7 @@ pub(super) fn random_nearby(text: &str, from: usize, seen: &mut usize) -> Option
 /// Whether the name is a command line flag.
 fn is_flag(text: &str, name: &Range<usize>) -> bool {
     text[name.clone()].starts_with("--")
-        && text[..name.start].as_bytes().last().is_none_or(|byte| {
+        && text.as_bytes()[..name.start].last().is_none_or(|byte| {
             matches!(
                 byte,
                 b' ' | b'\t' | b'"' | b'\'' | b'\n' | b'`' | b'[' | b','
@@ -307,8 +314,15 @@ fn is_flag(text: &str, name: &Range<usize>) -> bool {
         })
 }
 
+/// A quote and how many backslashes stand before it: strings within strings have more.
+#[derive(Debug, Clone, Copy)]
+struct Quote {
+    sign: u8,
+    escapes: usize,
+}
+
 /// Steps over one quote with the backslashes before it, and gives the quote.
-fn skip_quote(bytes: &[u8], i: &mut usize) -> Option<u8> {
+fn skip_quote(bytes: &[u8], i: &mut usize) -> Option<Quote> {
     let rest = bytes.get(*i..)?;
     let escapes = rest
         .iter()
@@ -316,25 +330,33 @@ fn skip_quote(bytes: &[u8], i: &mut usize) -> Option<u8> {
         .take_while(|byte| **byte == b'\\')
         .count();
     match rest.get(escapes) {
-        Some(quote @ (b'"' | b'\'' | b'`')) => {
+        Some(sign @ (b'"' | b'\'' | b'`')) => {
             *i += escapes + 1;
-            // An escaped quote ends at the next escaped one.
-            Some(if escapes > 0 { b'\\' } else { *quote })
+            let sign = *sign;
+            Some(Quote { sign, escapes })
         }
         _ => None,
     }
 }
 
-/// Where the quote closes.
-fn close(bytes: &[u8], start: usize, quote: u8) -> Option<usize> {
+/// Where the quote closes: at one that is escaped no deeper than it.
+fn close(bytes: &[u8], start: usize, quote: Quote) -> Option<usize> {
     let rest = &bytes[start..bytes.len().min(start + LONGEST_QUOTED)];
-    let mut i = 0;
-    while i < rest.len() {
-        match rest[i] {
-            byte if byte == quote => return Some(start + i),
-            b'\\' => i += 2,
-            _ => i += 1,
+    let mut escapes = 0;
+    for (i, byte) in rest.iter().enumerate() {
+        if *byte == b'\\' {
+            escapes += 1;
+            continue;
         }
+        let is_shallow = if quote.escapes == 0 {
+            escapes % 2 == 0
+        } else {
+            escapes <= quote.escapes
+        };
+        if *byte == quote.sign && is_shallow {
+            return Some(start + i - escapes.min(quote.escapes));
+        }
+        escapes = 0;
     }
     None
 }

@@ -121,7 +121,7 @@ impl SecretRedactor {
                     path,
                     regexes.len().to_string(),
                     format!("expressions that fit together ({error})"),
-                ))
+                ));
             })
             .unwrap_or_else(|()| RegexSet::empty())
         };

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::check::is_card;
+use super::check::{follows_escape, is_card};
 
 /// The kind.
 pub(super) const KIND: &str = "payment-card";
@@ -104,7 +104,7 @@ fn stands_free(bytes: &[u8], i: usize, is_end: bool) -> bool {
     beside.is_none_or(|byte| match byte {
         b'_' | b'-' | b'/' | b'+' => false,
         b'.' => is_end && !bytes.get(i + 1).is_some_and(u8::is_ascii_digit),
-        byte => !byte.is_ascii_alphanumeric(),
+        byte => !byte.is_ascii_alphanumeric() || (!is_end && follows_escape(bytes, i)),
     })
 }
 

@@ -40,6 +40,11 @@ pub(super) fn looks_random(text: &str) -> bool {
     is_mixed && entropy(bytes) >= floor
 }
 
+/// Whether the letter before `i` is a part of `\n`, `\r` or `\t` within an escaped text.
+pub(super) fn follows_escape(bytes: &[u8], i: usize) -> bool {
+    matches!(bytes.get(..i), Some([.., b'\\', b'n' | b'r' | b't']))
+}
+
 /// Shannon entropy of the bytes in bits a byte; 0 of nothing.
 fn entropy(bytes: &[u8]) -> f64 {
     let mut counts = [0_u32; 256];

@@ -250,8 +250,10 @@ impl SecretRedactor {
                 self.found(text, range, (By::Look, card::KIND), &mut search);
             }
         }
-        if self.wants(KEY_LINE) && is_key_line(text) {
-            self.found(text, 0..text.len(), (By::Name, KEY_LINE), &mut search);
+        if self.wants(KEY_LINE) {
+            for range in key_lines(text) {
+                self.found(text, range, (By::Name, KEY_LINE), &mut search);
+            }
         }
         let own = (!self.own.is_empty()).then(|| self.own_set.matches(text));
         for i in own.iter().flatten() {
@@ -284,7 +286,7 @@ impl SecretRedactor {
     }
 
     /// Whether a secret of the table's row stands at the literal.
-    fn look_at<'a>(&self, text: &str, hit: Range<usize>, row: usize, search: &mut Search<'a>) {
+    fn look_at(&self, text: &str, hit: Range<usize>, row: usize, search: &mut Search<'_>) {
         let kind = &KINDS[row];
         let bytes = text.as_bytes();
         let before = |i: usize| i.checked_sub(1).map_or(b' ', |i| bytes[i]);
@@ -294,9 +296,12 @@ impl SecretRedactor {
         };
         let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
         let start = match kind.reach {
-            Reach::Anywhere => hit.start,
-            Reach::Word if is_part(before(hit.start)) => return,
-            Reach::Word => hit.start,
+            Reach::Word
+                if is_part(before(hit.start)) && !check::follows_escape(bytes, hit.start) =>
+            {
+                return;
+            }
+            Reach::Anywhere | Reach::Word => hit.start,
             Reach::Digits(n) => back(n, u8::is_ascii_digit),
             Reach::Hex(n) => back(n, u8::is_ascii_hexdigit),
             Reach::Token(n) => back(n, |byte| {
@@ -326,7 +331,7 @@ impl SecretRedactor {
     }
 
     /// Whether a name of a secret stands at the literal, and a value after it.
-    fn look_at_name<'a>(&self, text: &str, hit: Range<usize>, search: &mut Search<'a>) {
+    fn look_at_name(&self, text: &str, hit: Range<usize>, search: &mut Search<'_>) {
         if hit.start < search.named {
             return;
         }
@@ -343,7 +348,7 @@ impl SecretRedactor {
             return;
         };
         if let Some(value) = value
-            && let Some(range) = secret_of(text, &value, kind, strength, n_letters)
+            && let Some(range) = secret_of(text, (&name, &value), kind, strength, n_letters)
         {
             self.found(text, range, (By::Name, kind), search);
         } else if self.wants(RANDOM)
@@ -358,7 +363,7 @@ impl SecretRedactor {
 /// The part of the value that is the secret; `None` if it is none.
 fn secret_of(
     text: &str,
-    assignment: &Assignment,
+    (name, assignment): (&Range<usize>, &Assignment),
     kind: &str,
     strength: Strength,
     n_letters: usize,
@@ -372,10 +377,10 @@ fn secret_of(
             {
                 return None;
             }
-            return Some(rest_of_header(text, range));
+            return Some(rest_of_header(text, name, range));
         }
         "cookie" if value.contains('=') && !is_harmless(value) => {
-            return Some(rest_of_header(text, range));
+            return Some(rest_of_header(text, name, range));
         }
         // ZooKeeper counts its sessions in hexadecimal.
         "session" => {
@@ -441,15 +446,24 @@ fn is_of_the_public(before: &str) -> bool {
     })
 }
 
-/// Whether the text is one line of base64, as a private key has when its lines come one by one.
-fn is_key_line(text: &str) -> bool {
-    let line = text.trim();
+/// Where lines of nothing but base64 stand, as in a private key whose first line is elsewhere.
+fn key_lines(text: &str) -> impl Iterator<Item = Range<usize>> + '_ {
     let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
-    (60..=80).contains(&line.len())
-        && line.bytes().all(is_base64)
-        && line.bytes().any(|byte| byte.is_ascii_uppercase())
-        && line.bytes().any(|byte| byte.is_ascii_lowercase())
-        && looks_random(line)
+    let mut next = 0;
+    // In an escaped text the lines are parted by `\n`, and it ends with a quote.
+    text.split(['\n', '\\', '"']).filter_map(move |line| {
+        let escape = usize::from(check::follows_escape(text.as_bytes(), next + 1));
+        let line = line.get(escape..)?;
+        let start = next + escape + line.len() - line.trim_start().len();
+        next += escape + line.len() + 1;
+        let line = line.trim();
+        let is_key = (60..=80).contains(&line.len())
+            && line.bytes().all(is_base64)
+            && line.bytes().any(|byte| byte.is_ascii_uppercase())
+            && line.bytes().any(|byte| byte.is_ascii_lowercase())
+            && looks_random(line);
+        is_key.then_some(start..start + line.len())
+    })
 }
 
 /// The last word of a name.
@@ -468,7 +482,7 @@ fn compiled(row: usize, kind: &Kind) -> &'static Regex {
     })
 }
 
-impl<'a> Search<'a> {
+impl Search<'_> {
     fn step_over(&mut self, text: &str, start: usize) {
         if let Some(end) = marker::end(text, start) {
             self.decided = start..end;

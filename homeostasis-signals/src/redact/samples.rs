@@ -15,6 +15,20 @@ pub(crate) struct Sample {
     pub(crate) text: String,
 }
 
+impl Sample {
+    /// What must not be read: the parts of the secret that are long enough to be told from chance.
+    pub(crate) fn needles(&self) -> Vec<&str> {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || "+/_.$-".contains(c);
+        let parts = self.secret.split(|c| !is_part(c));
+        let parts: Vec<_> = parts.filter(|part| part.len() >= 12).collect();
+        if parts.is_empty() {
+            vec![&self.secret]
+        } else {
+            parts
+        }
+    }
+}
+
 const DIGITS: &str = "0123456789";
 const HEX: &str = "0123456789abcdef";
 const SMALL: &str = "abcdefghijklmnopqrstuvwxyz0123456789";

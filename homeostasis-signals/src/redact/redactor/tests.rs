@@ -22,21 +22,45 @@ fn every_row_of_the_table_compiles_and_every_kind_has_a_sample() {
 #[test]
 fn every_sample_is_redacted_as_its_kind_and_what_is_around_it_stays() {
     let redactor = redactor();
-    for Sample { kind, secret, text } in samples() {
-        let redacted = redactor.text(&text);
-        assert!(!redacted.contains(&secret), "{kind}: {text} -> {redacted}");
+    for sample in samples() {
+        let Sample { kind, secret, text } = &sample;
+        let redacted = redactor.text(text);
+        for needle in sample.needles() {
+            assert!(!redacted.contains(needle), "{kind}: {text} -> {redacted}");
+        }
         let marker = format!("[redacted:{kind}]");
         assert!(redacted.contains(&marker), "{kind}: {text} -> {redacted}");
-        let (before, _) = text.split_once(&secret).unwrap();
+        let (before, _) = text.split_once(secret.as_str()).unwrap();
         assert!(
             redacted.starts_with(before.trim_end())
-                || kind == "private-key"
-                || kind == "authorization",
+                || *kind == "private-key"
+                || *kind == "authorization",
             "{text} -> {redacted}"
         );
         let again = redactor.text(&redacted);
         assert_eq!(again, redacted, "{kind}");
         assert!(matches!(again, Cow::Borrowed(_)));
+    }
+}
+
+/// As `{:?}` writes it, and as a string within JSON.
+#[test]
+fn every_sample_is_found_when_it_is_escaped() {
+    let redactor = redactor();
+    let all: Vec<_> = samples().into_iter().map(|sample| sample.text).collect();
+    for text in all.iter().cloned().chain([all.join("\n\n")]) {
+        for escaped in [format!("{text:?}"), serde_json::to_string(&text).unwrap()] {
+            let redacted = redactor.text(&escaped);
+            for sample in samples() {
+                for needle in sample.needles() {
+                    assert!(
+                        !redacted.contains(needle),
+                        "{}: {escaped} -> {redacted}",
+                        sample.kind
+                    );
+                }
+            }
+        }
     }
 }
 
