@@ -46,6 +46,7 @@ impl Homeostasis {
     ///
     /// | stage | what is in it |
     /// |---|---|
+    /// | signals | errors as structure, secrets taken out (with the feature `signals`) |
     /// | detect | the health of targets as all their checks say, memory that keeps growing, the configured conditions, the triggers of playbooks |
     /// | rca | down, trend, saturation, change, topology and rule analyzers; evidence added up as log odds |
     /// | remediate | playbooks over the registered actions |
@@ -66,6 +67,11 @@ impl Homeostasis {
             homeostasis_verify::SequentialWatch::new(homeostasis_verify::WatchConfig::default());
         if let Some(watch) = builder.parts.violations.absorb(watch) {
             builder = builder.verifier(watch);
+        }
+        #[cfg(feature = "signals")]
+        {
+            let normalizer = homeostasis_signals::ErrorNormalizer::default();
+            builder = builder.enricher(std::sync::Arc::new(normalizer));
         }
         builder
             .analyzer(homeostasis_rca::DownAnalyzer)

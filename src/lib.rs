@@ -55,6 +55,9 @@ pub mod _documentation {
     pub mod health {}
     #[doc = include_str!("../docs/how-to/logs.md")]
     pub mod read_logs {}
+    #[cfg(feature = "signals")]
+    #[doc = include_str!("../docs/how-to/redaction.md")]
+    pub mod redaction {}
     #[doc = include_str!("../docs/how-to/write-a-playbook.md")]
     pub mod write_a_playbook {}
 }

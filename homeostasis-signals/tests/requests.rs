@@ -6,14 +6,19 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{MatchedPath, Path};
-use axum::http::StatusCode;
+use axum::http::{Request, StatusCode};
 use axum::routing::get;
+use homeostasis::core::record::EventKind;
 use homeostasis::core::{BoxFuture, Clock, Context, Target, Timestamp};
 use homeostasis::signals::RequestLayer;
+use homeostasis::{Config, Homeostasis};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tower_layer::Layer;
+use tower_service::Service;
 
 /// The wall clock: real requests take real time.
 #[derive(Debug)]
@@ -157,4 +162,50 @@ async fn concurrent_requests_are_counted_exactly_and_answered_as_before() {
     let reading = probe.probe(&cx).await;
     assert_eq!(reading.value("http_requests_in_flight"), Some(0.0));
     assert!(reading.value("http_requests_cancelled_rate").unwrap() > 0.0);
+}
+
+/// What the layer counts reaches the detectors under the names they know.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_that_begins_to_fail_is_an_incident() {
+    let config = "
+        services: { shop: {} }
+        conditions:
+          - { name: errors, condition: error_ratio > 5% and http_requests_rate > 1, for: 300ms, severity: sev2 }
+    ";
+    let requests = RequestLayer::new(Target::service("shop").unwrap(), Arc::new(WallClock));
+    let healer = Homeostasis::builder()
+        .config(Config::parse(config).unwrap())
+        .probe(requests.probe_every(Duration::from_millis(100)))
+        .start()
+        .await
+        .unwrap();
+    let mut events = healer.subscribe();
+    let mut app = requests.layer(Router::new().route(
+        "/orders/{id}",
+        get(|| std::future::ready(StatusCode::BAD_GATEWAY)),
+    ));
+    let traffic = async {
+        loop {
+            let request = Request::get("/orders/7").body(Body::empty()).unwrap();
+            app.call(request).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let opened = async {
+        while let Some(event) = events.next().await {
+            if let EventKind::Opened { .. } = event.kind {
+                return event.to_string();
+            }
+        }
+        unreachable!("the healer runs")
+    };
+    let opened = tokio::time::timeout(Duration::from_secs(60), async {
+        tokio::select! {
+            opened = opened => opened,
+            () = traffic => unreachable!("it goes on for ever"),
+        }
+    });
+    let opened = opened.await.unwrap();
+    assert!(opened.contains("shop"), "{opened}");
+    healer.shutdown().await;
 }

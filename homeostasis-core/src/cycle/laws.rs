@@ -66,7 +66,7 @@ impl Walk {
         assert_eq!((event.incident, event.seq), (before.id, before.n_events));
         assert_eq!(after.effects().len(), usize::from(!after.is_closed()));
         assert!(after.updated_at >= before.updated_at && after.since <= before.since);
-        self.check_people(before, event, after);
+        Self::check_people(before, event, after);
         self.check_runs(before, event, after);
         self.check_steps(before, event, after);
         for (run, _) in &after.verdicts {
@@ -158,7 +158,7 @@ impl Walk {
     }
 
     /// Once people are needed no other plan is tried, and nothing waits for anybody else.
-    fn check_people(&self, before: &Incident, event: &HealEvent, after: &Incident) {
+    fn check_people(before: &Incident, event: &HealEvent, after: &Incident) {
         if after.needs_people().is_none() {
             return;
         }

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-use homeostasis_core::signal;
+use homeostasis_core::signal::{self, CauseRelation, ErrorEvent};
 use tracing::Metadata;
 use tracing::field::{Field, Visit};
 
@@ -11,6 +11,9 @@ use super::bounded::{cut, text_of};
 
 /// The fields that tie records of one request together, in order of preference.
 const CORRELATION: [&str; 3] = ["request_id", "correlation_id", "trace_id"];
+
+/// How many sources of an error are followed.
+const MAX_SOURCES: usize = 16;
 
 /// What was read from one event or span.
 #[derive(Debug, Default)]
@@ -21,8 +24,8 @@ pub(super) struct Fields {
     pub(super) named: signal::Fields,
     /// Whether a field `error` says that something failed.
     pub(super) failed: bool,
-    /// The chain of the last error value, outermost first.
-    pub(super) error: Option<String>,
+    /// The last error value, with its sources as causes.
+    pub(super) error: Option<ErrorEvent>,
 }
 
 impl Fields {
@@ -81,18 +84,21 @@ impl Visit for Fields {
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        let mut chain = text_of(format_args!("{value}"));
-        let mut source = value.source();
         // A chain that bites its own tail must not hold the host.
-        for _ in 0..16 {
-            let Some(cause) = source else { break };
-            chain.push_str(": ");
-            chain.push_str(&text_of(format_args!("{cause}")));
-            source = cause.source();
+        let (mut texts, mut next) = (Vec::new(), Some(value));
+        while let Some(error) = next.filter(|_| texts.len() <= MAX_SOURCES) {
+            texts.push(text_of(format_args!("{error}")));
+            next = error.source();
         }
-        let chain = cut(&chain);
+        let chain = cut(&texts.join(": "));
         self.failed = true;
-        self.error = Some(chain.clone());
+        self.error = texts.into_iter().rev().fold(None, |cause, text| {
+            let error = ErrorEvent::new("rust", "error", text);
+            Some(match cause {
+                Some(cause) => error.because(CauseRelation::CausedBy, cause),
+                None => error,
+            })
+        });
         self.keep(field, chain);
     }
 

@@ -1,5 +1,6 @@
 //! Records panics before the host's own hook reports them.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt;
 use std::panic::{self, PanicHookInfo};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,12 +8,13 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use homeostasis_core::Clock;
 use homeostasis_core::Target;
-use homeostasis_core::signal::{ErrorEvent, Frame, Level, LogRecord, Signal, SignalSink};
+use homeostasis_core::signal::{ErrorEvent, Level, LogRecord, Signal, SignalSink};
 
 use super::bounded::cut;
 use super::context;
 use super::environment::Environment;
 use super::reentry::Capturing;
+use crate::errors::panic_frames;
 
 type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Sync + Send + 'static>;
 
@@ -22,11 +24,13 @@ type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Sync + Send + 'static>;
 /// Nothing is installed unless [`PanicHook::install`] is called.
 /// The record holds the message, the place (`file`, line, column, as the frame of the error), the
 /// thread's name as field `thread`, and is written before the previous hook runs, so that it is
-/// there even if that hook ends the process. The fields of the
+/// there even if that hook ends the process. If the host has backtraces enabled (`RUST_BACKTRACE`),
+/// the frames are those of the backtrace. The fields of the
 /// [`DiagnosticContext`](super::DiagnosticContext) that panicked are added.
 ///
-/// What the hook does is bounded and takes no lock but the sink's: it allocates the message and the
-/// fields, and the values of the environment if there is one.
+/// What the hook does is bounded and takes no lock but the sink's (and, for a backtrace, that of the
+/// standard library): it allocates the message and the fields, the values of the environment if
+/// there is one, and the backtrace if it is enabled.
 ///
 /// Dropping the guard stops recording and puts the previous hook back if ours is still the
 /// outermost; if somebody has wrapped ours since, it stays in the chain and only passes on.
@@ -121,13 +125,11 @@ impl Shared {
             .or_else(|| info.payload().downcast_ref::<String>().map(String::as_str))
             .map_or_else(|| "panic with a payload that is not text".to_owned(), cut);
         let mut error = ErrorEvent::new("rust", "panic", &message);
-        error.frames.extend(info.location().map(|place| Frame {
-            function: String::new(),
-            file: place.file().to_owned(),
-            line: place.line(),
-            column: place.column(),
-            in_project: !is_foreign(place.file()),
-        }));
+        // Costs nothing unless the host asked for backtraces.
+        let backtrace = Backtrace::capture();
+        let taken = matches!(backtrace.status(), BacktraceStatus::Captured);
+        let backtrace = taken.then(|| backtrace.to_string());
+        error.frames = panic_frames(info.location(), backtrace.as_deref());
         let mut record = LogRecord::new(self.clock.now(), Level::Fatal, message);
         record.target.clone_from(&self.target);
         record.component = "panic".into();
@@ -143,15 +145,6 @@ impl Shared {
         record.error = Some(Box::new(error));
         self.sink.signal(Signal::Log(record));
     }
-}
-
-/// Whether a source path belongs to the standard library or to a dependency.
-fn is_foreign(file: &str) -> bool {
-    let file = file.replace('\\', "/");
-    file.starts_with("/rustc/")
-        || file.contains("/.cargo/registry/")
-        || file.contains("/.cargo/git/")
-        || file.contains("/rustlib/src/")
 }
 
 fn address_of(hook: &Hook) -> usize {
@@ -247,8 +240,10 @@ mod tests {
             (error.language.as_str(), error.kind.as_str()),
             ("rust", "panic")
         );
-        assert!(error.frames[0].file.ends_with("panic_hook.rs") && error.frames[0].in_project);
-        assert_eq!(error.frames[0].line, line);
+        // The first of the project, whether this test runs with backtraces or without.
+        let frame = error.innermost_in_project().unwrap();
+        assert!(frame.file.ends_with("panic_hook.rs"), "{error:#?}");
+        assert_eq!(frame.line, line);
         assert_eq!(error.environment["process_threads"], 12.0);
         assert_eq!(logs[0].fields["operation"], "book");
         assert_ne!(logs[0].fields["thread"], "not this");

@@ -181,8 +181,11 @@ impl RequestTable {
         self.cells().into_iter().map(|(counts, _)| counts).collect()
     }
 
-    pub(super) fn into_probe(self: Arc<Self>) -> Arc<dyn Probe> {
-        Arc::new(RequestProbe(self))
+    pub(super) fn into_probe(self: Arc<Self>, interval: Duration) -> Arc<dyn Probe> {
+        Arc::new(RequestProbe {
+            table: self,
+            interval,
+        })
     }
 
     /// What happened since the last time.
@@ -326,7 +329,10 @@ fn is_usual(method: &Method) -> bool {
 }
 
 #[derive(Debug)]
-struct RequestProbe(Arc<RequestTable>);
+struct RequestProbe {
+    table: Arc<RequestTable>,
+    interval: Duration,
+}
 
 #[async_trait]
 impl Probe for RequestProbe {
@@ -335,17 +341,17 @@ impl Probe for RequestProbe {
     }
 
     fn target(&self) -> Option<&Target> {
-        Some(&self.0.target)
+        Some(&self.table.target)
     }
 
     async fn probe(&self, cx: &Context) -> Reading {
         Reading {
-            measurements: self.0.look(cx.now()),
+            measurements: self.table.look(cx.now()),
             signals: Vec::new(),
         }
     }
 
     fn interval(&self) -> Duration {
-        Duration::from_secs(10)
+        self.interval
     }
 }

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use homeostasis_core::{Clock, Target, Timestamp};
 use http::{Method, Request, Response};
@@ -24,7 +25,7 @@ use crate::probe::Probe;
 ///   not at all because it panicked,
 /// - `http_request_duration_p50_seconds`, `…_p95_…` and `…_p99_…`, to 1.6 %,
 /// - the same for each route and method, with the labels `route` and `method`:
-///   `http_route_requests_rate`, `http_route_error_ratio`,
+///   `http_route_requests_rate`, `http_route_requests_cancelled_rate`, `http_route_error_ratio`,
 ///   `http_route_request_duration_p50_seconds` …, and `http_route_responses_rate` with the label
 ///   `class` (`2xx` …).
 ///
@@ -100,7 +101,12 @@ impl RequestLayer {
     /// What gives the series; asked every 10 s by a schedule. All probes of a layer and its clones
     /// share its intervals, so ask one of them only.
     pub fn probe(&self) -> Arc<dyn Probe> {
-        Arc::clone(&self.table).into_probe()
+        self.probe_every(Duration::from_secs(10))
+    }
+
+    /// The same, asked so often.
+    pub fn probe_every(&self, interval: Duration) -> Arc<dyn Probe> {
+        Arc::clone(&self.table).into_probe(interval)
     }
 
     /// What was counted since the layer was made, by route and method.
@@ -243,7 +249,6 @@ mod tests {
     use std::future::{Ready, pending, ready};
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::task::Waker;
-    use std::time::Duration;
 
     use homeostasis_core::ManualClock;
     use http::StatusCode;

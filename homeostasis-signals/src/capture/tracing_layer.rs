@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use homeostasis_core::signal::{
-    ErrorEvent, Level, LogRecord, Signal, SignalSink, SpanRecord, SpanStatus,
-};
+use homeostasis_core::signal::{Level, LogRecord, Signal, SignalSink, SpanRecord, SpanStatus};
 use homeostasis_core::{Clock, NameError, Target, Timestamp};
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
@@ -28,7 +26,7 @@ static NEXT_SPAN: AtomicU64 = AtomicU64::new(1);
 /// - An event gives a record with its level, its module as `component`, its `message`, its other
 ///   fields as text, and as correlation id the field `request_id`, `correlation_id` or `trace_id`
 ///   (in this order) of the event or of the innermost enclosing span that has one.
-///   A field that is a `dyn Error` also gives an [`ErrorEvent`] with the chain as message.
+///   A field that is a `dyn Error` also gives an [`ErrorEvent`] with its sources as causes.
 /// - A span gives a record when it closes: from its creation to its close on the injected clock,
 ///   with ids that are unique in the process, the id of its parent, and as `trace` the correlation
 ///   id or else the id of its outermost span.
@@ -253,8 +251,7 @@ where
         record.target.clone_from(&self.target);
         record.component = metadata.target().into();
         record.correlation = correlation;
-        if let Some(chain) = fields.error {
-            let mut error = ErrorEvent::new("rust", "error", chain);
+        if let Some(mut error) = fields.error {
             if let Some(environment) = &self.environment {
                 error.environment = environment.snapshot(record.at);
             }
@@ -398,6 +395,34 @@ mod tests {
         assert_eq!(logs[0].error.as_ref().unwrap().message, "disk gone");
         assert_eq!(logs[0].at, Timestamp::from_secs(100));
         assert_eq!(logs[0].target.as_ref().unwrap().service_name(), "orders");
+    }
+
+    #[test]
+    fn the_sources_of_an_error_are_its_causes() {
+        #[derive(Debug)]
+        struct Start(std::num::ParseIntError);
+        impl fmt::Display for Start {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("cannot start")
+            }
+        }
+        impl std::error::Error for Start {
+            fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+                Some(&self.0)
+            }
+        }
+        let start = Start("x".parse::<u16>().unwrap_err());
+        let signals = captured(|_| {
+            tracing::error!(error = &start as &(dyn std::error::Error + 'static));
+        });
+        let log = logs(&signals)[0];
+        let error = log.error.as_ref().unwrap();
+        assert_eq!(error.message, "cannot start");
+        assert_eq!(error.root().message, "invalid digit found in string");
+        assert_eq!(
+            log.fields["error"],
+            "cannot start: invalid digit found in string"
+        );
     }
 
     #[test]

@@ -268,8 +268,6 @@ pub(super) fn is_foreign(path: &str) -> bool {
             .any(|beginning| path.starts_with(beginning))
         || PARTS.iter().any(|part| path.contains(part))
         || PYTHON_LIBRARY.is_match(path)
-        || ((path.ends_with(".go") || path.ends_with(".s"))
-            && (path.contains("@v") || GOROOT.is_match(path)))
 }
 
 fn is_foreign_function(language: Language, function: &str, path: &str) -> bool {
@@ -283,10 +281,12 @@ fn is_foreign_function(language: Language, function: &str, path: &str) -> bool {
             root.split_once("::")
                 .is_none_or(|(root, _)| RUST_STANDARD.contains(&root))
         }
-        // Programs built with `-trimpath` have no directories.
-        Language::Go if !is_absolute(path) => {
+        Language::Go => {
+            // Programs built with `-trimpath` have no directories.
             let root = function.split(['/', '.']).next().unwrap_or_default();
-            GO_STANDARD.contains(&root)
+            path.contains("@v")
+                || GOROOT.is_match(path)
+                || (!is_absolute(path) && GO_STANDARD.contains(&root))
         }
         _ => false,
     }

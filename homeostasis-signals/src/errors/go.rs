@@ -14,15 +14,14 @@ pub(super) fn parse(lines: &[&str], project: &Project) -> Option<ErrorEvent> {
         .position(|line| line.starts_with("goroutine ") || line.starts_with("runtime stack:"));
     let start = lines.iter().position(|line| opening(line).is_some());
     let mut panics: Vec<(&str, String)> = Vec::new();
-    match start.filter(|start| body.is_none_or(|body| *start < body)) {
-        Some(start) => read_panics(lines.get(start..body.unwrap_or(lines.len()))?, &mut panics),
-        None => {
-            let place = body.or_else(|| {
-                let first = lines.iter().position(|line| place(line).is_some())?;
-                first.checked_sub(1)
-            })?;
-            panics.push(logged(lines.get(..place)?)?);
-        }
+    if let Some(start) = start.filter(|start| body.is_none_or(|body| *start < body)) {
+        read_panics(lines.get(start..body.unwrap_or(lines.len()))?, &mut panics);
+    } else {
+        let place = body.or_else(|| {
+            let first = lines.iter().position(|line| place(line).is_some())?;
+            first.checked_sub(1)
+        })?;
+        panics.push(logged(lines.get(..place)?)?);
     }
     let (kind, message) = panics.pop()?;
     let mut tree = Tree::new(ErrorEvent::new(Language::Go.name(), kind, message));

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use homeostasis_core::signal::{CauseRelation, ErrorEvent, Frame};
-use regex::Regex;
+use regex::{Captures, Regex};
 
 use super::frames::Project;
 use super::language::Language;
@@ -46,7 +46,7 @@ pub(super) fn parse(lines: &[&str], project: &Project) -> Option<ErrorEvent> {
         Some(frame) => named_above(lines.get(..frame)?),
         None => lines
             .first()
-            .and_then(|line| split(NAMED.captures(line)?))
+            .and_then(|line| split(&NAMED.captures(line)?))
             .map(|(kind, message)| (0, kind, message)),
     }
     .or(first_frame.map(|frame| (frame.saturating_sub(1), "", "")))?;
@@ -71,7 +71,10 @@ pub(super) fn parse(lines: &[&str], project: &Project) -> Option<ErrorEvent> {
                 CauseRelation::Suppressed => (level.saturating_sub(1), level.max(1)),
                 _ => (level.min(open.len() - 1), level.min(open.len() - 1)),
             };
-            let (kind, message) = NAMED.captures(rest).and_then(split).unwrap_or(("", rest));
+            let (kind, message) = NAMED
+                .captures(rest)
+                .and_then(|found| split(&found))
+                .unwrap_or(("", rest));
             let cause = ErrorEvent::new(Language::Java.name(), kind, message);
             current = open
                 .get(parent)
@@ -102,7 +105,7 @@ fn named_above<'t>(above: &[&'t str]) -> Option<(usize, &'t str, &'t str)> {
     let near = above.len().saturating_sub(MESSAGE_LINES)..above.len();
     let find = |pattern: &Regex, sure: bool| {
         near.clone().rev().find_map(|at| {
-            let (kind, message) = split(pattern.captures(above.get(at)?)?)?;
+            let (kind, message) = split(&pattern.captures(above.get(at)?)?)?;
             let certain =
                 kind.contains('.') || kind.ends_with("Exception") || kind.ends_with("Error");
             (certain || !sure).then_some((at, kind, message))
@@ -113,7 +116,7 @@ fn named_above<'t>(above: &[&'t str]) -> Option<(usize, &'t str, &'t str)> {
         .or_else(|| find(&NAMED, false))
 }
 
-fn split(found: regex::Captures<'_>) -> Option<(&str, &str)> {
+fn split<'t>(found: &Captures<'t>) -> Option<(&'t str, &'t str)> {
     let message = found.get(2).map_or("", |message| message.as_str());
     Some((found.get(1)?.as_str(), message))
 }

@@ -55,8 +55,9 @@ static TELLS: LazyLock<Regex> = LazyLock::new(|| {
             (?P<python>Traceback\ \(most\ recent\ call\ last\):|^\ \ File\ ".*",\ line\ \d+)
           | (?P<rust>^thread\ '.*'\ (?:\(\d+\)\ )?(?:panicked\ at|has\ overflowed)|panicked\ at\ (?:'|\S+:\d+:\d+:$)
               |^memory\ allocation\ of\ \d+\ bytes\ failed|^stack\ backtrace:
-              |^error(?:\[E\d{4}\])?:\ .*\n\ *-->\ |^error\[E\d{4}\]:\ 
-              |^Error:\ .*\n(?:[^\n]*\n){0,32}(?:Caused\ by:|Stack\ backtrace:|Location:)|^Error:\ *\n\ +0:\ )
+              |^error(?:\[E\d{4}\])?:\ .*\n\ *-->\ |^error\[E\d{4}\]:\ )
+          | (?P<error>^Error:(?:\ .*)?$)
+          | (?P<report>^(?:Caused\ by|Stack\ backtrace|Location):$|^\ +0:\ )
           | (?P<go>^goroutine\ \d+\ \[|^panic:\ |^fatal\ error:\ |^\t\S.*\.go:\d+(?:\ \+0x[0-9a-f]+)?$)
           | (?P<frame>^[\ \t]+at\ .*$)
           | (?P<node>^Node\.js\ v\d|^\[UnhandledPromiseRejection:|\(Use\ `node\ --trace-uncaught)
@@ -75,33 +76,33 @@ pub(super) fn may_hold_an_error(text: &str) -> bool {
 
 /// The language of the first error in the text.
 pub(super) fn language_of(text: &str) -> Option<Language> {
-    let Some(found) = TELLS.captures(text) else {
-        return bare(text);
-    };
-    if found.name("python").is_some() {
-        return Some(Language::Python);
-    }
-    if found.name("rust").is_some() {
-        return Some(Language::Rust);
-    }
-    if found.name("go").is_some() {
-        return Some(Language::Go);
-    }
-    if found.name("node").is_some() {
-        return Some(Language::JavaScript);
-    }
-    // Which `at` it is shows in the first one that is complete.
-    let first = found.name("frame")?;
-    let rest = text.get(first.start()..).unwrap_or_default();
-    rest.lines().take(64).find_map(|line| {
-        if java::is_frame(line) {
-            Some(Language::Java)
-        } else if javascript::is_frame(line) {
-            Some(Language::JavaScript)
-        } else {
-            None
+    // `Error: …` begins a report of Rust or a stack of JavaScript: what follows tells.
+    let mut begun = false;
+    for found in TELLS.captures_iter(text) {
+        let is = |name| found.name(name).is_some();
+        if is("python") {
+            return Some(Language::Python);
         }
-    })
+        if is("rust") || (is("report") && begun) {
+            return Some(Language::Rust);
+        }
+        if is("go") {
+            return Some(Language::Go);
+        }
+        if is("node") {
+            return Some(Language::JavaScript);
+        }
+        if let Some(frame) = found.name("frame") {
+            if java::is_frame(frame.as_str()) {
+                return Some(Language::Java);
+            }
+            if javascript::is_frame(frame.as_str()) {
+                return Some(Language::JavaScript);
+            }
+        }
+        begun |= is("error");
+    }
+    bare(text)
 }
 
 /// The language of an exception that is named without a trace.

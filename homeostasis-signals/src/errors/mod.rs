@@ -22,3 +22,4 @@ mod tree;
 pub use fingerprint::error_fingerprint;
 pub use joiner::{Joined, TraceJoiner, TraceJoinerConfig};
 pub use normalizer::{ErrorNormalizer, ErrorNormalizerConfig};
+pub(crate) use rust::panic_frames;

@@ -138,7 +138,7 @@ impl ErrorNormalizer {
     }
 
     /// The error that the fields of a record tell.
-    fn from_fields(&self, record: &LogRecord) -> Option<ErrorEvent> {
+    fn of_fields(&self, record: &LogRecord) -> Option<ErrorEvent> {
         let field = |names: &[&str]| {
             names
                 .iter()
@@ -202,7 +202,7 @@ impl Enricher for ErrorNormalizer {
     fn enrich(&self, record: &mut LogRecord) {
         if record.error.is_none() {
             let found = self
-                .from_fields(record)
+                .of_fields(record)
                 .or_else(|| self.parse(&record.message));
             record.error = found.map(Box::new);
             // What the fields say may have changed it.

@@ -1,6 +1,7 @@
 //! Reads Rust: panics of any edition, aborts, backtraces, chains of `anyhow` and `eyre`, and
 //! diagnostics of the compiler.
 
+use std::panic::Location;
 use std::sync::LazyLock;
 
 use homeostasis_core::signal::{CauseRelation, ErrorEvent, Frame};
@@ -181,19 +182,8 @@ fn report(
             Section::Location => frames.extend(position(line.trim(), "", project)),
         }
     }
-    // The place of the panic, unless the backtrace says it with the function.
     if let Some(place) = place {
-        // Full backtraces have absolute paths.
-        let said = |frame: &Frame| {
-            frame.line == place.line
-                && frame
-                    .file
-                    .strip_suffix(&place.file)
-                    .is_some_and(|folder| folder.is_empty() || folder.ends_with('/'))
-        };
-        if !frames.iter().any(said) {
-            frames.insert(0, place);
-        }
+        put_place(place, &mut frames);
     }
     frames.truncate(MAX_FRAMES);
     if let Some(event) = tree.error(0) {
@@ -203,13 +193,67 @@ fn report(
     tree.into_event()
 }
 
+/// Adds the place of a panic, unless the backtrace says it with the function.
+fn put_place(place: Frame, frames: &mut Vec<Frame>) {
+    // Full backtraces have absolute paths.
+    let said = frames.iter().any(|frame| {
+        let folder = frame.file.strip_suffix(&place.file);
+        frame.line == place.line
+            && folder.is_some_and(|folder| folder.is_empty() || folder.ends_with('/'))
+    });
+    if !said {
+        frames.insert(0, place);
+    }
+}
+
+/// The frames of a panic of this process: those of the backtrace, if one was taken, without the
+/// machinery above the place of the panic.
+pub(crate) fn panic_frames(place: Option<&Location<'_>>, text: Option<&str>) -> Vec<Frame> {
+    let project = Project::default();
+    let lines: Vec<&str> = text.unwrap_or_default().lines().collect();
+    let mut frames = backtrace(&lines, &project);
+    let machinery = |frame: &Frame| {
+        const MODULES: [&str; 3] = [
+            "std::panicking::",
+            "core::panicking::",
+            "std::sys::backtrace::",
+        ];
+        let function = frame.function.trim_start_matches('<');
+        function.ends_with("rust_begin_unwind")
+            || MODULES.iter().any(|module| function.starts_with(module))
+    };
+    // The hook, then the machinery that called it, then the code that panicked.
+    if let Some(first) = frames.iter().position(machinery) {
+        let run = frames
+            .iter()
+            .skip(first)
+            .take_while(|frame| machinery(frame))
+            .count();
+        frames.drain(..first + run);
+    }
+    let place = place.map(|place| {
+        project.frame(
+            Language::Rust,
+            "",
+            place.file(),
+            place.line(),
+            place.column(),
+        )
+    });
+    if let Some(place) = place {
+        put_place(place, &mut frames);
+    }
+    frames.truncate(MAX_FRAMES);
+    frames
+}
+
 fn numbered(line: &str) -> Option<String> {
     Some(NUMBERED.captures(line)?.get(1)?.as_str().to_owned())
 }
 
 /// The frames of a backtrace as the standard library formats it, short or full, until the first
 /// line that is not indented.
-pub(crate) fn backtrace(lines: &[&str], project: &Project) -> Vec<Frame> {
+fn backtrace(lines: &[&str], project: &Project) -> Vec<Frame> {
     let mut frames: Vec<Frame> = Vec::new();
     let mut function: Option<String> = None;
     let bare = |function: Option<String>| {
@@ -244,4 +288,34 @@ fn position(text: &str, function: &str, project: &Project) -> Option<Frame> {
         None => (rest, last, 0),
     };
     Some(project.frame(Language::Rust, function, file, line, column))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_frames_of_our_own_panic_begin_where_it_happened() {
+        let text = "   0: shop::hook
+             at ./src/hook.rs:9:1
+   1: std::panicking::panic_with_hook
+             at /rustc/0a/library/std/src/panicking.rs:825:13
+   2: std::sys::backtrace::__rust_end_short_backtrace
+   3: __rustc::rust_begin_unwind
+   4: core::panicking::panic_fmt
+   5: shop::book
+             at ./src/shop.rs:7:5
+   6: std::panicking::catch_unwind
+";
+        let place = Location::caller();
+        let frames = panic_frames(Some(place), Some(text));
+        let names: Vec<_> = frames.iter().map(|frame| &*frame.function).collect();
+        // The place is not in this backtrace.
+        assert_eq!(names, ["", "shop::book", "std::panicking::catch_unwind"]);
+        assert_eq!((frames[0].line, frames[0].in_project), (place.line(), true));
+        assert_eq!((&*frames[1].file, frames[1].line), ("src/shop.rs", 7));
+        assert!(!frames[2].in_project);
+        assert_eq!(panic_frames(Some(place), None).len(), 1);
+        assert!(panic_frames(None, None).is_empty());
+    }
 }

@@ -248,6 +248,10 @@ fn the_less_usual_forms_are_read_too() {
             "fatal error: all goroutines are asleep - deadlock!\n\ngoroutine 1 [chan receive]:\nmain.main()\n\t/srv/main.go:3 +0x1",
             "fatal error: all goroutines are asleep - deadlock! @main.main /srv/main.go:3",
         ),
+        (
+            "Error: no\n\nError: gone\n    at f (/srv/a.js:3:1)\nCaused by:",
+            "Error: no\n\nError: gone @f /srv/a.js:3",
+        ),
         ("ValueError: bad", "ValueError: bad"),
         (
             "java.lang.IllegalStateException: no",
@@ -319,17 +323,19 @@ fn records_are_enriched_from_fields_or_message_and_only_once() {
 
 #[test]
 fn everything_is_bounded() {
-    let frames: String = (0..5000)
-        .map(|i| format!("  File \"/srv/a.py\", line {i}, in f{i}\n"))
-        .collect();
+    let lines =
+        |n: u32, line: &dyn Fn(u32) -> String| (0..n).map(line).collect::<Vec<_>>().concat();
+    let frames = lines(5000, &|i| {
+        format!("  File \"/srv/a.py\", line {i}, in f{i}\n")
+    });
     let deep = parsed(&format!(
         "Traceback (most recent call last):\n{frames}KeyError: 1"
     ));
     assert_eq!((deep.kind.as_str(), deep.frames.len()), ("KeyError", 256));
     assert_eq!(deep.frames[0].function, "f4999");
-    let causes: String = (0..500)
-        .map(|i| format!("Caused by: a.E{i}: x\n\tat a.B.c(B.java:1)\n"))
-        .collect();
+    let causes = lines(500, &|i| {
+        format!("Caused by: a.E{i}: x\n\tat a.B.c(B.java:1)\n")
+    });
     let mut error = &parsed(&format!("a.E: x\n\tat a.B.c(B.java:1)\n{causes}"));
     let mut depth = 0;
     while let Some(cause) = error.causes.first() {
@@ -370,10 +376,7 @@ fn garbage() -> impl Strategy<Value = String> {
     (prop::collection::vec((part, 0_usize..200, 1_usize..3), 0..24)).prop_map(|parts| {
         let mut text = String::new();
         for (part, cut, times) in parts {
-            let kept: String = part
-                .chars()
-                .skip(if cut > 150 { cut - 150 } else { 0 })
-                .collect();
+            let kept: String = part.chars().skip(cut.saturating_sub(150)).collect();
             text.push_str(&kept.repeat(times));
         }
         text

@@ -86,7 +86,8 @@ impl Tree {
         let common = frames
             .get(frames.len().saturating_sub(n)..)
             .unwrap_or_default();
-        for frame in common.to_vec() {
+        let common = common.to_vec();
+        for frame in common {
             self.frame(id, frame);
         }
     }

@@ -390,11 +390,19 @@ mod tests {
         std::fs::write(&path, format!("{}\n", child.0.id())).unwrap();
         let (_, cx) = context();
         let probe = probe(PidSource::File(path));
-        let reading = probe.probe(&cx).await;
+        let mut reading = probe.probe(&cx).await;
         assert_eq!(told(&reading).0, HealthState::Healthy);
         assert_eq!(reading.value("process_up"), Some(1.0));
-        let memory = reading.value("process_resident_memory_bytes").unwrap();
-        assert!(memory > 10_000.0, "{memory}");
+        let memory = |reading: &Reading| reading.value("process_resident_memory_bytes").unwrap();
+        // A program that has only just begun has a page or two.
+        for _ in 0..1000 {
+            if memory(&reading) > 10_000.0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            reading = probe.probe(&cx).await;
+        }
+        assert!(memory(&reading) > 10_000.0, "{}", memory(&reading));
         assert!(reading.value("process_start_time_seconds").unwrap() > 1e9);
         if cfg!(target_os = "linux") {
             assert_eq!(reading.value("process_threads"), Some(1.0));
@@ -431,7 +439,8 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let dial = format!("exec 3<>/dev/tcp/127.0.0.1/{port} 4<>/dev/tcp/127.0.0.1/{port}");
-        let script = format!("ulimit -n 77; {dial}; while :; do sleep 600; done");
+        let script = format!("ulimit -n 77; {dial}; exec sleep 600");
+        // `exec`, so that nothing is left behind when it is killed.
         let child = Running::start("bash", &["-c", &script]);
         let accepted = [listener.accept().unwrap(), listener.accept().unwrap()];
         let pid = child.0.id();

@@ -1,4 +1,4 @@
-//! CPython.
+//! Python, the one written in C.
 
 use std::fs;
 

@@ -5,6 +5,8 @@
 //! `pip install --target FOLDER opentelemetry-sdk opentelemetry-exporter-otlp-proto-http
 //! prometheus_client`.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of a test fail with it")]
+
 mod intake;
 mod node_exporter;
 mod prometheus_client;

@@ -102,7 +102,8 @@ async fn pages_of_prometheus_client_are_scraped_in_both_formats() {
         assert_eq!(values[r#"http_requests_rate{service="shop"}"#], 4.0);
         assert_eq!(values[r#"http_request_errors_rate{service="shop"}"#], 1.0);
         assert_eq!(values[r#"error_ratio{service="shop"}"#], 0.25);
-        assert_eq!(values["latency_p50_seconds"], 0.30000000000000004);
+        // All in the bucket from 0.1 to 0.5.
+        assert_eq!(values["latency_p50_seconds"], 0.1 + (0.5 - 0.1) * 0.5);
         assert_eq!(values[r#"queue_depth{queue="数"}"#], 7.5);
         let odd = "queue_depth{queue=\"a\\\"b\\\\c\\nd,e={}\"}";
         assert!(values[odd].is_nan());

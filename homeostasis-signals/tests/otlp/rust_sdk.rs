@@ -20,7 +20,9 @@ use opentelemetry_otlp::{
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::logs::SdkLoggerProvider;
-use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData, ResourceMetrics};
+use opentelemetry_sdk::metrics::data::{
+    AggregatedMetrics, MetricData, ResourceMetrics, ScopeMetrics, SumDataPoint,
+};
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::metrics::{
     Aggregation, Instrument, PeriodicReader, SdkMeterProvider, Stream, Temporality,
@@ -185,9 +187,9 @@ struct Recording {
 
 impl PushMetricExporter for Recording {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
-        for metric in metrics.scope_metrics().flat_map(|scope| scope.metrics()) {
+        for metric in metrics.scope_metrics().flat_map(ScopeMetrics::metrics) {
             if let AggregatedMetrics::U64(MetricData::Sum(sum)) = metric.data() {
-                let value: u64 = sum.data_points().map(|point| point.value()).sum();
+                let value: u64 = sum.data_points().map(SumDataPoint::value).sum();
                 self.seen.lock().unwrap().push((value as f64, sum.time()));
             }
         }

@@ -82,12 +82,11 @@ impl Probe for Scripted {
         };
         let mut state = HealthState::Healthy;
         match self.does {
-            Does::Answer => {}
             Does::Hang => std::future::pending().await,
             Does::Panic => panic!("no such thing"),
             Does::Dawdle(secs) => cx.clock().sleep(Duration::from_secs(secs)).await,
             Does::Fail(times) if n_before < times => state = HealthState::Unhealthy,
-            Does::Fail(_) => {}
+            Does::Answer | Does::Fail(_) => {}
         }
         let mut reading = Reading::default();
         reading

@@ -107,7 +107,7 @@ async fn requests_that_are_refused_leave_nothing_behind_and_say_why() {
         r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{}{{}}]}}]}}]}}"#,
         "{},".repeat(300)
     );
-    let cases = [
+    let cases = vec![
         (
             post("/v1/log", media, LOGS),
             404,

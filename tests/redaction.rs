@@ -1,0 +1,493 @@
+//! Secrets of every kind are planted wherever a host, its telemetry and its plug-ins can put text;
+//! an incident goes through the real engine with a journal on disk; then everything that was kept,
+//! shown or sent is searched for them.
+//!
+//! The control run without redaction finds them all, so the search is no idle one.
+
+#[path = "../homeostasis-signals/src/redact/samples.rs"]
+mod samples;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use homeostasis::core::policy::{Permit, Policy};
+use homeostasis::core::port::{
+    ApprovalDecision, MemoryApprovals, MemoryNotifier, NoRedaction, Redactor,
+};
+use homeostasis::core::record::{
+    Anomaly, BlastRadius, Category, CheckOutcome, CheckResult, EffectClass, EventKind, Finding,
+    Inverse, Outcome, Plan, PlanStep, Proof, RadiusLevel, RiskLevel, Role, StepIntent, StepOutcome,
+    StepPhase, Subject, Verdict, VerdictKind,
+};
+use homeostasis::core::signal::{
+    CauseRelation, Change, ChangeKind, ErrorEvent, HealthReport, HealthState, Level, LogRecord,
+    SeriesKey, Signal, SignalBatch,
+};
+use homeostasis::core::stage::{
+    AnalyzeError, Analyzer, DetectError, Detector, Evidence, ExecuteError, PlanError, PlanRequest,
+    Remediator, RunLog, Verifier, VerifyError, VerifyRequest,
+};
+use homeostasis::core::{
+    Context, IdempotencyKey, Mode, PlanId, ServiceFacts, Target, Timestamp, async_trait,
+};
+use homeostasis::learn::{incident_report_markdown, project};
+use homeostasis::signals::{LogTail, LogTailConfig, SecretRedactor, StartAt};
+use homeostasis::store::RedbStore;
+use homeostasis::{EngineSettings, Homeostasis};
+use samples::{Sample, samples};
+use serde_json::{Value, json};
+use tracing_subscriber::layer::SubscriberExt as _;
+
+/// What must not be read, of one sample: its parts that are long enough to be told from chance.
+fn needles(sample: &Sample) -> Vec<&str> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "+/_.$-".contains(c);
+    let parts: Vec<_> = sample
+        .secret
+        .split(|c| !is_part(c))
+        .filter(|part| part.len() >= 12)
+        .collect();
+    if parts.is_empty() {
+        vec![&sample.secret]
+    } else {
+        parts
+    }
+}
+
+fn shop() -> Target {
+    Target::service("shop").unwrap()
+}
+
+/// All planted texts in one.
+fn all_texts() -> String {
+    let texts: Vec<_> = samples().into_iter().map(|sample| sample.text).collect();
+    texts.join("\n\n")
+}
+
+/// Everything that was kept, shown or sent, by where.
+type Outputs = BTreeMap<&'static str, String>;
+
+/// A plug-in of every stage whose texts hold secrets.
+#[derive(Debug)]
+struct Leaky {
+    detected: AtomicBool,
+    seen: Mutex<String>,
+}
+
+#[derive(Debug)]
+struct Plugin(Arc<Leaky>);
+
+#[async_trait]
+impl Detector for Plugin {
+    fn name(&self) -> &str {
+        "leaky"
+    }
+
+    async fn detect(
+        &mut self,
+        _: &Context,
+        batch: SignalBatch<'_>,
+    ) -> Result<Vec<Anomaly>, DetectError> {
+        self.0.seen.lock().unwrap().push_str(&format!("{batch:?}"));
+        if batch.logs.is_empty() || self.0.detected.swap(true, Ordering::SeqCst) {
+            return Ok(Vec::new());
+        }
+        let at = batch.logs[0].at;
+        let anomaly = |sample: Sample| {
+            let subject = Subject::Logs(sample.text.clone());
+            Anomaly::new("leaky", shop(), subject, at).saying(sample.text)
+        };
+        Ok(samples().into_iter().map(anomaly).collect())
+    }
+}
+
+/// Panics once, with secrets in its last words.
+#[derive(Debug)]
+struct Panics(bool);
+
+#[async_trait]
+impl Detector for Panics {
+    fn name(&self) -> &str {
+        "panics"
+    }
+
+    async fn detect(
+        &mut self,
+        _: &Context,
+        batch: SignalBatch<'_>,
+    ) -> Result<Vec<Anomaly>, DetectError> {
+        if !batch.logs.is_empty() && !std::mem::replace(&mut self.0, true) {
+            std::panic::panic_any(all_texts());
+        }
+        Ok(Vec::new())
+    }
+}
+
+#[async_trait]
+impl Analyzer for Plugin {
+    fn name(&self) -> &str {
+        "leaky"
+    }
+
+    async fn analyze(&self, _: &Context, _: &Evidence<'_>) -> Result<Vec<Finding>, AnalyzeError> {
+        let finding = |of: &[Sample]| {
+            let category = Category::ApplicationError;
+            let finding = Finding::new("leaky", shop(), "leak", category, Role::Cause, 5.0);
+            of.iter()
+                .fold(finding.saying(&of[0].text), |finding, sample| {
+                    finding.proven_by(Proof {
+                        kind: "log".to_owned(),
+                        reference: sample.text.clone(),
+                        at: None,
+                        statement: sample.text.clone(),
+                    })
+                })
+        };
+        Ok(samples().chunks(Finding::MAX_PROOFS).map(finding).collect())
+    }
+}
+
+/// An analyzer that fails with secrets in the chain of its error.
+#[derive(Debug)]
+struct Fails;
+
+#[async_trait]
+impl Analyzer for Fails {
+    fn name(&self) -> &str {
+        "fails"
+    }
+
+    async fn analyze(&self, _: &Context, _: &Evidence<'_>) -> Result<Vec<Finding>, AnalyzeError> {
+        let cause = std::io::Error::other(all_texts());
+        Err(AnalyzeError::permanent(all_texts(), cause))
+    }
+}
+
+fn plan(cx: &Context, request: PlanRequest<'_>, remediator: &str, title: String) -> Plan {
+    let id = PlanId::new(cx.now(), &mut cx.rng(u64::from(remediator == "leaky")));
+    let mut plan = Plan::new(id, request.incident.id, remediator, title, shop());
+    plan.fitness = 1.0;
+    plan.require_approval = true;
+    plan.radius = BlastRadius {
+        level: RadiusLevel::SingleInstance,
+        instances: 1,
+        services: 1,
+        risk_score: 1.0,
+    };
+    let mut step = PlanStep::new(all_texts(), "leak", shop());
+    step.effect = EffectClass::Idempotent;
+    step.risk = RiskLevel::Low;
+    step.inverse = Inverse::Captured(all_texts());
+    plan.steps.push(step);
+    plan
+}
+
+#[async_trait]
+impl Remediator for Plugin {
+    fn name(&self) -> &str {
+        "leaky"
+    }
+
+    async fn plan(&self, cx: &Context, request: PlanRequest<'_>) -> Result<Vec<Plan>, PlanError> {
+        Ok(vec![plan(cx, request, "leaky", all_texts())])
+    }
+
+    async fn execute(
+        &self,
+        cx: &Context,
+        permit: Permit,
+        run: &mut RunLog<'_>,
+    ) -> Result<Outcome, ExecuteError> {
+        let failed = |error| ExecuteError::permanent("the run log", error);
+        run.redeem(permit).map_err(failed)?;
+        let intent = StepIntent {
+            step_idx: 0,
+            phase: StepPhase::Do,
+            attempt: 1,
+            key: IdempotencyKey::new(run.state().run, 0),
+            effect: EffectClass::Idempotent,
+            captured: Value::Null,
+            deadline: cx.now() + Duration::from_secs(30),
+        };
+        run.intend(intent).await.map_err(failed)?;
+        let texts: Vec<_> = samples().into_iter().map(|sample| sample.text).collect();
+        let output = json!({ "stdout": texts, "password": 1234, "token": texts[0] });
+        let done = StepOutcome::Done { output };
+        run.end(StepPhase::Do, 0, done).await.map_err(failed)?;
+        Ok(Outcome::Completed)
+    }
+
+    async fn undo(
+        &self,
+        _: &Context,
+        _: Permit,
+        _: &mut RunLog<'_>,
+    ) -> Result<Outcome, ExecuteError> {
+        Err(ExecuteError::permanent(
+            all_texts(),
+            std::io::Error::other(all_texts()),
+        ))
+    }
+}
+
+/// Its plans hold a secret where it would be executed.
+#[derive(Debug)]
+struct Careless;
+
+#[async_trait]
+impl Remediator for Careless {
+    fn name(&self) -> &str {
+        "careless"
+    }
+
+    async fn plan(&self, cx: &Context, request: PlanRequest<'_>) -> Result<Vec<Plan>, PlanError> {
+        let mut plan = plan(cx, request, "careless", "call the gateway".to_owned());
+        let secret = samples().swap_remove(0).secret;
+        let args = json!({ "url": "http://gateway/", "headers": { "x-door": secret } });
+        plan.steps[0].args = args.as_object().cloned().unwrap();
+        Ok(vec![plan])
+    }
+
+    async fn execute(
+        &self,
+        _: &Context,
+        _: Permit,
+        _: &mut RunLog<'_>,
+    ) -> Result<Outcome, ExecuteError> {
+        panic!("a plan with a secret is not executed")
+    }
+
+    async fn undo(
+        &self,
+        _: &Context,
+        _: Permit,
+        _: &mut RunLog<'_>,
+    ) -> Result<Outcome, ExecuteError> {
+        Ok(Outcome::Completed)
+    }
+}
+
+#[async_trait]
+impl Verifier for Plugin {
+    fn name(&self) -> &str {
+        "leaky"
+    }
+
+    async fn verify(&self, cx: &Context, _: VerifyRequest<'_>) -> Result<Verdict, VerifyError> {
+        let check = |sample: Sample| CheckResult {
+            criterion: sample.text.clone(),
+            outcome: CheckOutcome::Failed,
+            detail: sample.text,
+        };
+        let verdict = Verdict::new(VerdictKind::Failed, cx.now(), all_texts());
+        Ok(verdict.resting_on(samples().into_iter().map(check).collect()))
+    }
+}
+
+/// Plants every sample in every kind of signal.
+async fn plant(healer: &Homeostasis, folder: &Path) {
+    let (recorder, now) = (healer.recorder(), healer.recorder().now());
+    let mut lines = String::new();
+    for sample in samples() {
+        let text = sample.text.as_str();
+        let error = ErrorEvent::new("rust", "panic", text)
+            .because(CauseRelation::CausedBy, ErrorEvent::new("rust", "Io", text));
+        let mut log = LogRecord::new(now, Level::Error, text)
+            .of(shop())
+            .with("detail", text);
+        log.error = Some(Box::new(error));
+        recorder.log(log);
+        let change = Change::new(now, ChangeKind::Config, shop(), text).with("diff", text);
+        recorder.signal(Signal::Change(change));
+        let health = HealthReport::new(now, shop(), "http", HealthState::Degraded).saying(text);
+        recorder.signal(Signal::Health(health));
+        let key = SeriesKey::new("requests")
+            .with("service", "shop")
+            .with("url", text);
+        recorder.series(&key).record(1.0);
+        lines.push_str(&json!({ "level": "error", "msg": text, "note": text }).to_string());
+        lines.push('\n');
+    }
+    let path = folder.join("shop.log");
+    std::fs::write(&path, lines).unwrap();
+    let mut config = LogTailConfig::new(&path);
+    config.start_at = StartAt::Beginning;
+    let tail = LogTail::new(config, healer.clock()).unwrap();
+    let read = tail.poll().await.unwrap();
+    assert_eq!(read.len(), samples().len());
+    read.into_iter().for_each(|signal| recorder.signal(signal));
+    let layer = healer.tracing_layer("shop").unwrap();
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+        for Sample { text, .. } in samples() {
+            let _span = tracing::info_span!("checkout", url = %text).entered();
+            tracing::error!(detail = %text, "{text}");
+        }
+    });
+}
+
+/// One incident from the first signal until people are called; and what came of it.
+async fn incident(redactor: Option<Arc<dyn Redactor>>) -> Outputs {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("journal.redb");
+    let leaky = Arc::new(Leaky {
+        detected: AtomicBool::new(false),
+        seen: Mutex::default(),
+    });
+    let (notifier, approvals) = (
+        Arc::new(MemoryNotifier::default()),
+        Arc::new(MemoryApprovals::default()),
+    );
+    let mut settings = EngineSettings::default();
+    settings.tick = Duration::from_millis(20);
+    settings.settle = Duration::ZERO;
+    let policy = Policy {
+        min_interval: Duration::ZERO,
+        ..Policy::default()
+    };
+    let mut builder = Homeostasis::empty()
+        .settings(settings)
+        .policy(policy)
+        .mode(Mode::Auto)
+        .store(Arc::new(RedbStore::open(&journal).unwrap()))
+        .notifier(Arc::clone(&notifier) as Arc<_>)
+        .approvals(Arc::clone(&approvals) as Arc<_>)
+        .service("shop", ServiceFacts::default())
+        .detector(Plugin(Arc::clone(&leaky)))
+        .detector(Panics(false))
+        .analyzer(Plugin(Arc::clone(&leaky)))
+        .analyzer(Fails)
+        .remediator(Plugin(Arc::clone(&leaky)))
+        .verifier(Plugin(Arc::clone(&leaky)));
+    builder = match redactor {
+        Some(redactor) => builder.redactor(redactor),
+        None => builder.remediator(Careless),
+    };
+    let healer = builder.start().await.unwrap();
+    let mut events = healer.subscribe();
+    plant(&healer, folder.path()).await;
+
+    let mut shown = String::new();
+    let mut told = Vec::new();
+    let until_people_are_called = async {
+        loop {
+            let event = tokio::select! {
+                event = events.next() => event.expect("the engine runs"),
+                () = tokio::time::sleep(Duration::from_millis(50)) => {
+                    for (request, _) in approvals.pending(healer.recorder().now()) {
+                        shown.push_str(&request.summary);
+                        let yes = ApprovalDecision {
+                            granted: true,
+                            by: "ann".to_owned(),
+                            reason: all_texts(),
+                        };
+                        approvals.decide(request.plan_hash, yes);
+                    }
+                    continue;
+                }
+            };
+            let is_last = matches!(event.kind, EventKind::Escalated { .. });
+            told.push(event);
+            if is_last {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(120), until_people_are_called)
+        .await
+        .expect("people are called");
+    let id = told[0].incident;
+    healer.close_incident(id, "ann", all_texts()).await.unwrap();
+    let kept = healer.events_of(id).await.unwrap();
+    let (from, to) = (Timestamp::EPOCH, healer.recorder().now());
+    let window = healer.observations();
+    let series = window.series_of(&shop(), from, to);
+    let window = format!(
+        "{:?} {:?} {:?} {:?} {series:?}",
+        window.logs(None, from, to),
+        window.spans(None, from, to),
+        window.changes(from, to),
+        window.health(None, from, to),
+    );
+    let health = serde_json::to_string(&healer.health()).unwrap();
+    healer.shutdown().await;
+    drop(healer);
+    let seen = leaky.seen.lock().unwrap().clone();
+    let report =
+        incident_report_markdown(&kept).unwrap() + &project(&kept).unwrap().to_json_line().unwrap();
+    BTreeMap::from([
+        (
+            "journal file",
+            String::from_utf8_lossy(&std::fs::read(&journal).unwrap()).into_owned(),
+        ),
+        ("stored events", serde_json::to_string(&kept).unwrap()),
+        (
+            "told events",
+            told.iter()
+                .map(|event| serde_json::to_string(&**event).unwrap() + &event.to_string())
+                .collect(),
+        ),
+        ("window", window),
+        ("detectors", seen),
+        ("engine health", health),
+        ("approvals", shown),
+        (
+            "notifications",
+            notifier
+                .sent()
+                .iter()
+                .map(|sent| format!("{}\n{}", sent.title, sent.body))
+                .collect(),
+        ),
+        ("report", report.replace('\\', "")),
+    ])
+}
+
+/// The kinds of which a planted secret is in `text`.
+fn leaked(text: &str) -> BTreeSet<&'static str> {
+    let samples = samples();
+    let is_there = |sample: &&Sample| needles(sample).iter().any(|needle| text.contains(needle));
+    samples
+        .iter()
+        .filter(is_there)
+        .map(|sample| sample.kind)
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_planted_secret_leaves() {
+    let outputs = incident(None).await;
+    for (place, text) in &outputs {
+        assert_eq!(leaked(text), BTreeSet::new(), "in the {place}");
+        assert!(text.contains("[redacted:"), "{place}: {text}");
+    }
+    // A plan that holds a secret is refused, and its author is told where it is.
+    let events = &outputs["stored events"];
+    assert!(events.contains("/headers/x-door"), "{events}");
+    let kinds: BTreeSet<_> = samples().iter().map(|sample| sample.kind).collect();
+    assert!(kinds.len() >= 60, "{} kinds", kinds.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_redaction_they_all_do() {
+    let kinds: BTreeSet<_> = samples().iter().map(|sample| sample.kind).collect();
+    for (place, text) in incident(Some(Arc::new(NoRedaction))).await {
+        let missing: Vec<_> = kinds.difference(&leaked(&text)).copied().collect();
+        assert!(missing.is_empty(), "the {place} does not show {missing:?}");
+        assert!(!text.contains("[redacted:"), "{place}");
+    }
+}
+
+/// The page lists exactly what the library knows.
+#[test]
+fn the_kinds_are_on_the_page() {
+    let page = include_str!("../docs/how-to/redaction.md");
+    let listed: Vec<_> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` | "))
+        .filter_map(|(kind, what)| Some((kind, what.strip_suffix(" |")?)))
+        .collect();
+    assert_eq!(listed, SecretRedactor::kinds());
+    assert!(listed.len() >= 60);
+}
