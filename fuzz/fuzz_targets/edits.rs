@@ -13,7 +13,10 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     for format in ["x.yaml", "x.toml", "x.json"].map(|name| Format::from_path(name).unwrap()) {
-        for edit in [ConfigEdit::set(path.clone(), 7), ConfigEdit::remove(path.clone())] {
+        for edit in [
+            ConfigEdit::set(path.clone(), 7),
+            ConfigEdit::remove(path.clone()),
+        ] {
             let _ = edit.apply(source, format);
         }
     }

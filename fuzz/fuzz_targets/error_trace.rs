@@ -22,8 +22,15 @@ fuzz_target!(|data: &[u8]| {
         joined.extend(joiner.push(line, Timestamp::EPOCH));
     }
     joined.extend(joiner.flush());
-    let again: Vec<&str> = joined.iter().flat_map(|record| record.text.split('\n')).collect();
-    assert_eq!(again, text.lines().collect::<Vec<_>>(), "no line is lost or moved");
+    let again: Vec<&str> = joined
+        .iter()
+        .flat_map(|record| record.text.split('\n'))
+        .collect();
+    assert_eq!(
+        again,
+        text.lines().collect::<Vec<_>>(),
+        "no line is lost or moved"
+    );
     for record in joined {
         let mut log = LogRecord::new(Timestamp::EPOCH, Level::Error, record.text);
         NORMALIZER.enrich(&mut log);

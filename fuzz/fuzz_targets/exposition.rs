@@ -14,7 +14,10 @@ fuzz_target!(|data: &[u8]| {
     for (at, page) in [(0, &text[..half]), (10, &text[half..]), (20, &text)] {
         for measurement in scraper.ingest(page, Timestamp::from_secs(at)).measurements {
             let metric = &measurement.key.metric;
-            assert!(!metric.ends_with("_rate") || !(measurement.value < 0.0), "{measurement:?}");
+            assert!(
+                !metric.ends_with("_rate") || !(measurement.value < 0.0),
+                "{measurement:?}"
+            );
         }
     }
 });

@@ -10,11 +10,22 @@ use libfuzzer_sys::fuzz_target;
 
 static READERS: LazyLock<Vec<LogLines>> = LazyLock::new(|| {
     let presets = PatternPreset::ALL.into_iter().map(LineFormat::Preset);
-    [LineFormat::Auto, LineFormat::Json, LineFormat::Logfmt, LineFormat::Plain]
-        .into_iter()
-        .chain(presets)
-        .map(|format| LogLines::new(LogLinesConfig { format, ..LogLinesConfig::default() }).unwrap())
-        .collect()
+    [
+        LineFormat::Auto,
+        LineFormat::Json,
+        LineFormat::Logfmt,
+        LineFormat::Plain,
+    ]
+    .into_iter()
+    .chain(presets)
+    .map(|format| {
+        LogLines::new(LogLinesConfig {
+            format,
+            ..LogLinesConfig::default()
+        })
+        .unwrap()
+    })
+    .collect()
 });
 
 fuzz_target!(|data: &[u8]| {

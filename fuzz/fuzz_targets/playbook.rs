@@ -1,7 +1,8 @@
 //! Playbooks.
 #![no_main]
 
-use homeostasis::remediate::{ActionRegistry, CheckRegistry, Playbook};
+use homeostasis::remediate::action::ActionRegistry;
+use homeostasis::remediate::playbook::{CheckRegistry, Playbook};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
