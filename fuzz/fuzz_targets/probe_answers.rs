@@ -25,7 +25,7 @@ fn probe(kind: u8, address: &str) -> Box<dyn Probe> {
             config.password = Some("pass".into());
             Box::new(RedisProbe::new(config).unwrap())
         }
-        1 => Box::new(AmqpProbe::new(AmqpProbeConfig::new("amqp", target, address)).unwrap()),
+        1 => Box::new(AmqpProbe::new(AmqpProbeConfig::new("amqp", target, address, "guest", "guest")).unwrap()),
         2 => {
             let config = PostgresProbeConfig::new("postgres", target, address, "user");
             Box::new(PostgresProbe::new(config).unwrap())
