@@ -231,19 +231,15 @@ fn admissible(shared: &Shared, mut found: Vec<Anomaly>) -> Answer {
         );
         return Err(ErrorReport::message(ErrorKind::Permanent, message));
     }
-    match found.iter().find_map(Anomaly::violation) {
-        Some(broken) => {
-            let message = format!("broke its post-condition: {broken}");
-            Err(ErrorReport::message(ErrorKind::Permanent, message))
-        }
-        None => {
-            // Before anything is compared with what the journal holds.
-            for anomaly in &mut found {
-                anomaly.redact(&*shared.journal.redactor);
-            }
-            Ok(found)
-        }
+    if let Some(broken) = found.iter().find_map(Anomaly::violation) {
+        let message = format!("broke its post-condition: {broken}");
+        return Err(ErrorReport::message(ErrorKind::Permanent, message));
     }
+    // Before anything is compared with what the journal holds.
+    for anomaly in &mut found {
+        anomaly.redact(&*shared.journal.redactor);
+    }
+    Ok(found)
 }
 
 /// Names a detector in the engine's health and in every open incident that does not name it yet.
