@@ -53,7 +53,7 @@ fn filled(shape: &str, rng: &mut Rng) -> String {
 fn log(one_in: usize) -> Vec<String> {
     let mut rng = Rng::from_seed(7);
     let line = |i: usize| {
-        if one_in > 0 && i % one_in == 0 {
+        if one_in > 0 && i.is_multiple_of(one_in) {
             filled(SECRETS[i / one_in % SECRETS.len()], &mut rng)
         } else {
             filled(SHAPES[i % SHAPES.len()], &mut rng)
@@ -88,7 +88,7 @@ fn redaction(c: &mut Criterion) {
         let hit = lines
             .iter()
             .filter(|line| matches!(redactor.text(line), Cow::Owned(_)));
-        assert_eq!(hit.count(), if one_in == 0 { 0 } else { LINES / one_in });
+        assert_eq!(hit.count(), LINES.checked_div(one_in).unwrap_or(0));
         let bytes: usize = lines.iter().map(String::len).sum();
         group.throughput(Throughput::BytesDecimal(bytes as u64));
         group.bench_with_input(

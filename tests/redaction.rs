@@ -22,8 +22,8 @@ use homeostasis::core::port::{
 };
 use homeostasis::core::record::{
     Anomaly, BlastRadius, Category, CheckOutcome, CheckResult, EffectClass, EventKind, Finding,
-    Inverse, Outcome, Plan, PlanStep, Proof, RadiusLevel, RiskLevel, Role, StepIntent, StepOutcome,
-    StepPhase, Subject, Verdict, VerdictKind,
+    HealEvent, Inverse, Outcome, Plan, PlanStep, Proof, RadiusLevel, RiskLevel, Role, StepIntent,
+    StepOutcome, StepPhase, Subject, Verdict, VerdictKind,
 };
 use homeostasis::core::signal::{
     CauseRelation, Change, ChangeKind, ErrorEvent, HealthReport, HealthState, Level, LogRecord,
@@ -39,7 +39,7 @@ use homeostasis::core::{
 use homeostasis::learn::{incident_report_markdown, project};
 use homeostasis::signals::{LogTail, LogTailConfig, SecretRedactor, StartAt};
 use homeostasis::store::RedbStore;
-use homeostasis::{EngineSettings, Homeostasis};
+use homeostasis::{EngineSettings, Events, Homeostasis};
 use samples::{Sample, samples};
 use serde_json::{Value, json};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -319,6 +319,51 @@ async fn plant(healer: &Homeostasis, folder: &Path) {
     });
 }
 
+/// Approves what is asked, until people are called; gives the events and what approvers were shown.
+async fn until_people_are_called(
+    healer: &Homeostasis,
+    events: &mut Events,
+    approvals: &MemoryApprovals,
+) -> (Vec<Arc<HealEvent>>, String) {
+    let (mut told, mut shown) = (Vec::new(), String::new());
+    loop {
+        let event = tokio::select! {
+            event = events.next() => event.expect("the engine runs"),
+            () = tokio::time::sleep(Duration::from_millis(50)) => {
+                for (request, _) in approvals.pending(healer.recorder().now()) {
+                    shown.push_str(&request.summary);
+                    let yes = ApprovalDecision {
+                        granted: true,
+                        by: "ann".to_owned(),
+                        reason: all_texts(),
+                    };
+                    approvals.decide(request.plan_hash, yes);
+                }
+                continue;
+            }
+        };
+        let is_last = matches!(event.kind, EventKind::Escalated { .. });
+        told.push(event);
+        if is_last {
+            return (told, shown);
+        }
+    }
+}
+
+/// All that is kept of the signals.
+fn window(healer: &Homeostasis) -> String {
+    let (from, to) = (Timestamp::EPOCH, healer.recorder().now());
+    let window = healer.observations();
+    format!(
+        "{:?} {:?} {:?} {:?} {:?}",
+        window.logs(None, from, to),
+        window.spans(None, from, to),
+        window.changes(from, to),
+        window.health(None, from, to),
+        window.series_of(&shop(), from, to),
+    )
+}
+
 /// One incident from the first signal until people are called; and what came of it.
 async fn incident(redactor: Option<Arc<dyn Redactor>>) -> Outputs {
     let folder = tempfile::tempdir().unwrap();
@@ -362,48 +407,14 @@ async fn incident(redactor: Option<Arc<dyn Redactor>>) -> Outputs {
     let mut events = healer.subscribe();
     plant(&healer, folder.path()).await;
 
-    let mut shown = String::new();
-    let mut told = Vec::new();
-    let until_people_are_called = async {
-        loop {
-            let event = tokio::select! {
-                event = events.next() => event.expect("the engine runs"),
-                () = tokio::time::sleep(Duration::from_millis(50)) => {
-                    for (request, _) in approvals.pending(healer.recorder().now()) {
-                        shown.push_str(&request.summary);
-                        let yes = ApprovalDecision {
-                            granted: true,
-                            by: "ann".to_owned(),
-                            reason: all_texts(),
-                        };
-                        approvals.decide(request.plan_hash, yes);
-                    }
-                    continue;
-                }
-            };
-            let is_last = matches!(event.kind, EventKind::Escalated { .. });
-            told.push(event);
-            if is_last {
-                return;
-            }
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(120), until_people_are_called)
+    let called = until_people_are_called(&healer, &mut events, &approvals);
+    let (told, shown) = tokio::time::timeout(Duration::from_secs(120), called)
         .await
         .expect("people are called");
     let id = told[0].incident;
     healer.close_incident(id, "ann", all_texts()).await.unwrap();
     let kept = healer.events_of(id).await.unwrap();
-    let (from, to) = (Timestamp::EPOCH, healer.recorder().now());
-    let window = healer.observations();
-    let series = window.series_of(&shop(), from, to);
-    let window = format!(
-        "{:?} {:?} {:?} {:?} {series:?}",
-        window.logs(None, from, to),
-        window.spans(None, from, to),
-        window.changes(from, to),
-        window.health(None, from, to),
-    );
+    let window = window(&healer);
     let health = serde_json::to_string(&healer.health()).unwrap();
     healer.shutdown().await;
     drop(healer);
@@ -431,7 +442,7 @@ async fn incident(redactor: Option<Arc<dyn Redactor>>) -> Outputs {
             notifier
                 .sent()
                 .iter()
-                .map(|sent| format!("{}\n{}", sent.title, sent.body))
+                .flat_map(|sent| [sent.title.clone(), sent.body.clone()])
                 .collect(),
         ),
         ("report", report.replace('\\', "")),
