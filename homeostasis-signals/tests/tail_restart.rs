@@ -2,6 +2,8 @@
 //! again, while the log is written and rotated; at the end the journal must hold every line exactly
 //! once and in order.
 //!
+//! Lines are joined to records as by default, and some records are stack traces.
+//!
 //! Renaming is sound at any moment. Copying and truncating is not, by its nature: a line written
 //! between the end of the copy and the truncation is in neither file. So the one writer here does
 //! not write while it copies and truncates; the reader and the kills are not held back.
@@ -19,7 +21,7 @@ use homeostasis::SystemClock;
 use homeostasis::core::port::{Commit, Store, Version};
 use homeostasis::core::signal::Signal;
 use homeostasis::core::{Clock, Rng};
-use homeostasis::signals::{DurableTail, LogTailConfig, StartAt};
+use homeostasis::signals::{DurableTail, LogTailConfig, StartAt, TraceJoinerConfig};
 use homeostasis::store::RedbStore;
 use serde_json::json;
 
@@ -78,7 +80,11 @@ fn child_that_follows_until_it_is_killed() {
             start_at: StartAt::Beginning,
             max_poll_bytes: 4096,
             rotation_grace: Duration::from_millis(30),
-            multiline: None,
+            multiline: Some(TraceJoinerConfig {
+                // The writer may be held up in the middle of a trace for longer than the default.
+                idle: Duration::from_secs(3),
+                ..TraceJoinerConfig::default()
+            }),
             ..LogTailConfig::new(folder.join("shop.log"))
         };
         let (lines, mut version) = taken(&store).await;
@@ -242,8 +248,18 @@ impl Writer {
     }
 }
 
+/// A record: one line, or a stack trace of several.
+///
+/// It begins with a time, as logs do whose records are told apart by it; and half of it tells it
+/// from every other one, since files that begin alike cannot be told apart.
 fn line(n: usize) -> String {
-    format!("{n:06} {}.", "x".repeat(n * 31 % 160))
+    let time = 1_795_000_000 + n;
+    if n % 7 != 5 {
+        return format!("{time} INFO {}.", "x".repeat(20 + n * 31 % 160));
+    }
+    let frame = |i| format!("\n\tat shop.Orders.book{i}(Orders.java:{n})");
+    let frames: String = (0..=n % 4).map(frame).collect();
+    format!("{time} ERROR cannot book\njava.lang.IllegalStateException: no price{frames}")
 }
 
 fn check(rotation: Rotation, seed: u64) {

@@ -60,6 +60,8 @@ pub struct DurableTail {
 struct Committed {
     version: Version,
     position: Option<TailPosition>,
+    /// Of a commit that may have been made: its answer is missing.
+    unanswered: Option<TailPosition>,
 }
 
 /// Why a durable tail cannot be opened.
@@ -133,7 +135,11 @@ impl DurableTail {
             tail,
             store,
             key,
-            committed: Mutex::new(Committed { version, position }),
+            committed: Mutex::new(Committed {
+                version,
+                position,
+                unanswered: None,
+            }),
         })
     }
 
@@ -164,12 +170,17 @@ impl DurableTail {
     /// - Those of [`Store::commit`]. Nothing is durable then, unless it is [`StoreError::Io`],
     ///   after which it is unknown; in each case the same call may be made again, and is made only
     ///   once.
-    /// - [`StoreError::Invalid`]: the batch is older than one that was committed.
+    /// - [`StoreError::Invalid`]: the batch is older than one that was committed; or a later batch
+    ///   follows a call without an answer, and that call turns out to be durable. Then
+    ///   [`DurableTail::committed`] is behind its batch, and the call may be made again without
+    ///   what that one held.
     ///
     /// # Cancel safety
-    /// A call that is dropped has committed all or nothing; making it again is safe.
+    /// A call that is dropped has committed all or nothing, as if it had no answer; making it again
+    /// is safe.
     pub async fn commit(&self, batch: &TailBatch, commit: Commit) -> Result<(), StoreError> {
         let mut committed = self.committed.lock().await;
+        self.settle(&mut committed, batch.position.as_ref()).await?;
         let Some(position) = &batch.position else {
             return if is_empty(&commit) {
                 Ok(())
@@ -197,7 +208,11 @@ impl DurableTail {
         })?;
         let next = Version(committed.version.0 + 1);
         let together = commit.put(&self.key, committed.version, value.clone());
+        committed.unanswered = Some(position.clone());
         if let Err(error) = self.store.commit(together).await {
+            if matches!(error, StoreError::Io { .. }) {
+                return Err(error);
+            }
             // A call before this one may have been made durable without an answer.
             let is_done = matches!(error, StoreError::Conflict { .. })
                 && self
@@ -206,12 +221,52 @@ impl DurableTail {
                     .await?
                     .is_some_and(|found| found.version == next && found.value == value);
             if !is_done {
+                committed.unanswered = None;
                 return Err(error);
             }
         }
-        committed.version = next;
-        committed.position = Some(position.clone());
+        *committed = Committed {
+            version: next,
+            position: Some(position.clone()),
+            unanswered: None,
+        };
         Ok(())
+    }
+
+    /// Finds out what became of a commit without an answer, before one of another batch is made.
+    async fn settle(
+        &self,
+        committed: &mut Committed,
+        position: Option<&TailPosition>,
+    ) -> Result<(), StoreError> {
+        let Some(unanswered) = committed.unanswered.clone() else {
+            return Ok(());
+        };
+        // The same call again settles itself.
+        if position == Some(&unanswered) {
+            return Ok(());
+        }
+        let found = self.store.document(&self.key).await?;
+        committed.unanswered = None;
+        let next = Version(committed.version.0 + 1);
+        let is_durable = found.is_some_and(|found| {
+            found.version == next
+                && serde_json::from_value::<TailPosition>(found.value)
+                    .is_ok_and(|position| position == unanswered)
+        });
+        if !is_durable {
+            return Ok(());
+        }
+        let line = unanswered.line();
+        committed.version = next;
+        committed.position = Some(unanswered);
+        Err(StoreError::Invalid {
+            reason: format!(
+                "{}: the commit up to line {line}, whose answer was lost, is durable; this one is \
+                 not: make it again without what that one held",
+                self.key
+            ),
+        })
     }
 
     /// Behind the last line whose batch was committed; `None` if none was.
@@ -323,17 +378,23 @@ mod tests {
     struct Unanswering {
         store: MemoryStore,
         is_mute: AtomicBool,
+        /// The next commit fails and is not made.
+        is_down: AtomicBool,
     }
 
     #[async_trait]
     impl Store for Unanswering {
         async fn commit(&self, commit: Commit) -> Result<Version, StoreError> {
+            let lost = |what: &str| StoreError::Io {
+                what: what.to_owned(),
+                source: "lost".into(),
+            };
+            if self.is_down.swap(false, Ordering::Relaxed) {
+                return Err(lost("the commit"));
+            }
             let done = self.store.commit(commit).await?;
             if self.is_mute.swap(false, Ordering::Relaxed) {
-                return Err(StoreError::Io {
-                    what: "the answer".to_owned(),
-                    source: "lost".into(),
-                });
+                return Err(lost("the answer"));
             }
             Ok(done)
         }
@@ -408,5 +469,44 @@ mod tests {
         let batch = tail.read().await.unwrap();
         tail.commit(&batch, hit()).await.unwrap();
         assert_eq!(store.hits("lines", Timestamp::EPOCH).await.unwrap(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_consumer_that_goes_on_after_a_lost_answer_is_told_what_is_durable() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.log");
+        fs::write(&path, "one\n").unwrap();
+        let store = Arc::new(Unanswering::default());
+        let tail = open(&path, &(Arc::clone(&store) as Arc<dyn Store>))
+            .await
+            .unwrap();
+        let hit = || Commit::default().hit("lines", Timestamp::EPOCH);
+        let n_hits = async || store.hits("lines", Timestamp::EPOCH).await.unwrap();
+        let first = tail.read().await.unwrap();
+        store.is_mute.store(true, Ordering::Relaxed);
+        tail.commit(&first, hit()).await.unwrap_err();
+        fs::write(&path, "one\ntwo\n").unwrap();
+        let second = tail.read().await.unwrap();
+        let error = tail.commit(&second, hit().hit("lines", Timestamp::EPOCH));
+        let error = error.await.unwrap_err();
+        assert!(
+            error.to_string().contains("up to line 0:4, whose answer"),
+            "{error}"
+        );
+        assert_eq!(tail.committed().await.unwrap().offset, 4);
+        assert_eq!(n_hits().await, 1);
+        tail.commit(&second, hit()).await.unwrap();
+        assert_eq!(tail.committed().await.unwrap().offset, 8);
+        assert_eq!(n_hits().await, 2);
+        // One that was not made is made with the next.
+        store.is_down.store(true, Ordering::Relaxed);
+        fs::write(&path, "one\ntwo\nthree\n").unwrap();
+        let third = tail.read().await.unwrap();
+        tail.commit(&third, hit()).await.unwrap_err();
+        fs::write(&path, "one\ntwo\nthree\nfour\n").unwrap();
+        let fourth = tail.read().await.unwrap();
+        let both = hit().hit("lines", Timestamp::from_secs(1));
+        tail.commit(&fourth, both).await.unwrap();
+        assert_eq!(n_hits().await, 4);
     }
 }

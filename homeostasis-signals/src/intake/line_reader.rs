@@ -9,7 +9,7 @@ use std::time::Duration;
 use homeostasis_core::Timestamp;
 
 use super::rotation::{
-    Listing, Neighbor, Newer, directory_of, file_number, is_copy_of, modified_nanos,
+    Listing, Neighbor, Newer, directory_of, file_number, is_copy_of, modified_nanos, open_regular,
 };
 use super::tail_position::{ANCHOR_BYTES, LineId, TailLoss, TailPosition, checksum};
 
@@ -149,6 +149,17 @@ impl LineReader {
         })
     }
 
+    /// What is written and not read in the open file and in the one at the path.
+    pub(super) fn n_bytes_behind(&self) -> u64 {
+        let Some(open) = &self.open else {
+            return 0;
+        };
+        let live = fs::metadata(&self.path).ok();
+        let here = open.file.metadata().map_or(0, |metadata| metadata.len());
+        let there = live.filter(|metadata| file_number(metadata) != open.number);
+        here.saturating_sub(open.read) + there.map_or(0, |metadata| metadata.len())
+    }
+
     /// Reads at most about `max_bytes` and gives each line that ended.
     ///
     /// A file that is not there is nothing to read; a directory that is not there is an error.
@@ -235,14 +246,18 @@ impl LineReader {
             .copies(position.anchor_bytes)
             .map(|found| (&found.path, true));
         let live = std::iter::once((&self.path, false));
-        for (path, is_copy) in live.chain(same_number).chain(copies) {
+        // A file that was written anew at the path, by an editor or from a backup. Once anything
+        // was rotated it is none: logs begin alike, and what was rotated would be passed over.
+        let replaced = std::iter::once((&self.path, false))
+            .filter(|_| newer.files.is_empty() && position.anchor_bytes >= MIN_ANCHOR);
+        let of_number = live.clone().chain(same_number).map(|place| (place, true));
+        let of_content = copies.chain(replaced).map(|place| (place, false));
+        for ((path, is_copy), by_number) in of_number.chain(of_content) {
             // One that cannot be read now may be the right one: better an error than a loss.
             let Some(mut open) = OpenFile::at(path)? else {
                 continue;
             };
-            let may_be =
-                is_copy || open.number == position.inode || position.anchor_bytes >= MIN_ANCHOR;
-            if may_be && open.resume(position)? {
+            if (!by_number || open.number == position.inode) && open.resume(position)? {
                 open.is_copy = is_copy;
                 self.open = Some(open);
                 self.resume = None;
@@ -444,18 +459,12 @@ impl Newer {
 
 impl OpenFile {
     fn at(path: &Path) -> io::Result<Option<Self>> {
-        let file = match File::open(path) {
+        let file = match open_regular(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
         let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "not a regular file",
-            ));
-        }
         let mut open = Self {
             file,
             number: file_number(&metadata),
@@ -592,19 +601,22 @@ impl OpenFile {
             .extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 
-    /// Gives the line that was kept.
+    /// Gives the line that was kept, and forgets it first: whoever takes it may panic.
     fn give(&mut self, on_event: &mut OnEvent<'_>) {
+        let mut line = std::mem::take(&mut self.partial);
+        let is_whole = !std::mem::take(&mut self.is_cut);
+        let id = LineId {
+            generation: self.generation,
+            offset: self.read - std::mem::take(&mut self.line_bytes),
+        };
         on_event(Event::Line {
-            bytes: self.partial.strip_suffix(b"\r").unwrap_or(&self.partial),
-            is_whole: !self.is_cut,
-            id: LineId {
-                generation: self.generation,
-                offset: self.read - self.line_bytes,
-            },
+            bytes: line.strip_suffix(b"\r").unwrap_or(&line),
+            is_whole,
+            id,
         });
-        self.partial.clear();
-        self.is_cut = false;
-        self.line_bytes = 0;
+        // Its room serves the next one.
+        line.clear();
+        self.partial = line;
     }
 
     /// Gives a line that has no end, and ends the file.

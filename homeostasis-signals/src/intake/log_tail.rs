@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use homeostasis_core::port::Enricher;
 use homeostasis_core::signal::Signal;
 use homeostasis_core::{Clock, ConfigError, Timestamp, Violation, Violations};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex as AsyncMutex;
 
 use super::line_reader::{Event, LineReader};
 use super::log_line::{LogLines, LogLinesConfig};
@@ -43,7 +45,8 @@ pub struct LogTailConfig {
     #[serde(default = "LogTailConfig::default_max_line")]
     pub max_line_bytes: usize,
     /// How many bytes are read in one poll, at least 4 KiB; default 1 MiB. It bounds both the
-    /// time a poll takes and the signals it gives.
+    /// time a poll takes and the signals it gives. A [`LogTailProbe`](crate::LogTailProbe) that is
+    /// behind reads up to 8 times as much.
     #[serde(default = "LogTailConfig::default_max_poll")]
     pub max_poll_bytes: usize,
     /// How long a file that was renamed must not have grown before the one in its place is begun:
@@ -146,6 +149,12 @@ pub struct TailStats {
     pub n_truncations: u64,
     /// How many [`TailLoss`]es there were.
     pub n_losses: u64,
+    /// How many bytes were written and not read when the last reading ended, in the file that is
+    /// read and, if that was rotated away, in the one in its place; files in between are not
+    /// counted. What stays above zero grows faster than it is read.
+    pub n_bytes_behind: u64,
+    /// How often an enricher panicked. The record is given as the panic left it.
+    pub n_panics: u64,
 }
 
 /// A record of a log, and where it stands there.
@@ -212,17 +221,27 @@ pub struct TailBatch {
 /// ```
 #[derive(Debug, Clone)]
 pub struct LogTail {
-    shared: Arc<Mutex<Shared>>,
+    /// Held while the file is read, however long that takes; who waits for it holds no thread.
+    reading: Arc<AsyncMutex<Reading>>,
+    /// Never held while anything is waited for.
+    shown: Arc<Mutex<Shown>>,
     clock: Arc<dyn Clock>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct Reading {
     reader: LineReader,
     records: Records,
     max_poll_bytes: usize,
+}
+
+/// What can be seen and said from outside while a reading runs.
+#[derive(Debug)]
+struct Shown {
     /// Behind what was given.
     given: Option<TailPosition>,
+    stats: TailStats,
+    enrichers: Vec<Arc<dyn Enricher>>,
 }
 
 /// What becomes of the lines.
@@ -292,8 +311,12 @@ impl LogTail {
             let skip = config.start_at == StartAt::End;
             LineReader::new(config.path, max_line, grace, skip)
         };
-        let shared = Shared {
+        let shown = Shown {
             given: reader.position(None),
+            stats: TailStats::default(),
+            enrichers: Vec::new(),
+        };
+        let reading = Reading {
             reader,
             records: Records {
                 lines: lines.unwrap_or_default(),
@@ -307,16 +330,18 @@ impl LogTail {
             max_poll_bytes: config.max_poll_bytes,
         };
         wrong.into_result(Self {
-            shared: Arc::new(Mutex::new(shared)),
+            reading: Arc::new(AsyncMutex::new(reading)),
+            shown: Arc::new(Mutex::new(shown)),
             clock,
         })
     }
 
     /// The same, which has each log record enriched by `enricher` too, after those it had.
     ///
-    /// The enricher sees the whole record: of a stack trace all its lines.
+    /// The enricher sees the whole record: of a stack trace all its lines. If it panics the record
+    /// goes on as it is, and [`TailStats::n_panics`] counts it.
     pub fn with_enricher(self, enricher: Arc<dyn Enricher>) -> Self {
-        lock(&self.shared).records.enrichers.push(enricher);
+        lock(&self.shown).enrichers.push(enricher);
         self
     }
 
@@ -338,7 +363,8 @@ impl LogTail {
     /// the position behind it.
     ///
     /// The file is read on the runtime's threads for blocking work if the caller runs on tokio,
-    /// and in place otherwise.
+    /// and in place otherwise. There is one reading at a time: if a disk hangs, it costs one
+    /// thread, and whoever polls meanwhile waits without one.
     ///
     /// # Errors
     /// The file cannot be read, or the path is not a regular file in a directory that exists. The
@@ -347,76 +373,94 @@ impl LogTail {
     /// # Cancel safety
     /// A poll that is dropped loses nothing: the next one gives what it had read.
     pub async fn read(&self) -> io::Result<TailBatch> {
-        let shared = Arc::clone(&self.shared);
-        let clock = Arc::clone(&self.clock);
-        let read = move || lock(&shared).read(clock.now());
-        let outcome = if tokio::runtime::Handle::try_current().is_ok() {
+        self.read_times(1).await
+    }
+
+    /// As [`LogTail::read`], but up to `n` times [`LogTailConfig::max_poll_bytes`].
+    pub(crate) async fn read_times(&self, n: usize) -> io::Result<TailBatch> {
+        let mut reading = Arc::clone(&self.reading).lock_owned().await;
+        let (shown, clock) = (Arc::clone(&self.shown), Arc::clone(&self.clock));
+        let read = move || {
+            reading
+                .records
+                .enrichers
+                .clone_from(&lock(&shown).enrichers);
+            let max_bytes = reading.max_poll_bytes.saturating_mul(n);
+            let outcome = reading.read(max_bytes, clock.now());
+            lock(&shown).stats = reading.stats();
+            (reading, outcome)
+        };
+        let (mut reading, outcome) = if tokio::runtime::Handle::try_current().is_ok() {
             tokio::task::spawn_blocking(read)
                 .await
                 .map_err(io::Error::other)?
         } else {
             read()
         };
-        let mut shared = lock(&self.shared);
         // Lines before an error are good; the error comes again with the next poll.
-        if shared.records.pending.is_empty() && shared.reader.losses.is_empty() {
+        if reading.records.pending.is_empty() && reading.reader.losses.is_empty() {
             outcome?;
         }
-        shared.given = shared.position();
+        let position = reading.position();
+        lock(&self.shown).given.clone_from(&position);
         Ok(TailBatch {
-            signals: mem::take(&mut shared.records.pending),
-            losses: mem::take(&mut shared.reader.losses),
-            position: shared.given.clone(),
+            signals: mem::take(&mut reading.records.pending),
+            losses: mem::take(&mut reading.reader.losses),
+            position,
         })
     }
 
     /// Behind the last record that was given; `None` before the file was first seen.
+    ///
+    /// It waits for no reading.
     pub fn position(&self) -> Option<TailPosition> {
-        lock(&self.shared).given.clone()
+        lock(&self.shown).given.clone()
     }
 
-    /// What it has met so far.
+    /// What it had met when the last reading ended. It waits for no reading.
     pub fn stats(&self) -> TailStats {
-        let shared = lock(&self.shared);
-        let reader = shared.reader.stats;
-        TailStats {
-            n_truncated_lines: reader.n_truncated_lines,
-            n_nul_bytes: reader.n_nul_bytes,
-            n_rotations: reader.n_rotations,
-            n_truncations: reader.n_truncations,
-            n_losses: reader.n_losses,
-            ..shared.records.stats
-        }
+        lock(&self.shown).stats
     }
 }
 
-fn lock(shared: &Mutex<Shared>) -> std::sync::MutexGuard<'_, Shared> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(shown: &Mutex<Shown>) -> std::sync::MutexGuard<'_, Shown> {
+    shown.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Shared {
-    fn read(&mut self, now: Timestamp) -> io::Result<()> {
+impl Reading {
+    fn read(&mut self, max_bytes: usize, now: Timestamp) -> io::Result<()> {
         // Dropped polls must not pile up.
         if !self.records.pending.is_empty() {
             return Ok(());
         }
         let records = &mut self.records;
-        let outcome = self
-            .reader
-            .read(self.max_poll_bytes, now, &mut |event| match event {
-                Event::Line {
-                    bytes,
-                    is_whole,
-                    id,
-                } => records.line(bytes, is_whole, id, now),
-                Event::End => records.release(now, |joiner| joiner.flush().collect()),
-            });
+        let outcome = self.reader.read(max_bytes, now, &mut |event| match event {
+            Event::Line {
+                bytes,
+                is_whole,
+                id,
+            } => records.line(bytes, is_whole, id, now),
+            Event::End => records.release(now, |joiner| joiner.flush().collect()),
+        });
         records.release(now, |joiner| joiner.flush_due(now).collect());
         outcome
     }
 
     fn position(&self) -> Option<TailPosition> {
         self.reader.position(self.records.held.front().copied())
+    }
+
+    fn stats(&self) -> TailStats {
+        let reader = self.reader.stats;
+        TailStats {
+            n_truncated_lines: reader.n_truncated_lines,
+            n_nul_bytes: reader.n_nul_bytes,
+            n_rotations: reader.n_rotations,
+            n_truncations: reader.n_truncations,
+            n_losses: reader.n_losses,
+            n_bytes_behind: self.reader.n_bytes_behind(),
+            ..self.records.stats
+        }
     }
 }
 
@@ -461,7 +505,9 @@ impl Records {
                 record.fields.insert("truncated", "true");
             }
             for enricher in &self.enrichers {
-                enricher.enrich(record);
+                // One it panics at goes on as it is.
+                let done = catch_unwind(AssertUnwindSafe(|| enricher.enrich(record)));
+                self.stats.n_panics += u64::from(done.is_err());
             }
         }
         self.pending.push(TailedSignal { id, signal });

@@ -5,8 +5,8 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-/// How many entries of a directory are looked at.
-const MAX_ENTRIES: usize = 10_000;
+/// How many files with names like that of the log are looked at.
+const MAX_NEIGHBORS: usize = 10_000;
 /// The endings of files that hold a log which cannot be read here.
 const COMPRESSED: [&str; 7] = [".gz", ".bz2", ".xz", ".zst", ".lz4", ".Z", ".zip"];
 
@@ -34,7 +34,7 @@ pub(super) struct Neighbor {
 /// What was put into the name of a log when it was rotated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Age {
-    /// `.1`, `.2`: the larger, the older.
+    /// `.1`, `.2` behind the name, or before its extension: the larger, the older.
     Counter(u32),
     /// `-20260102`, `.2026-01-02.3`: the larger, the newer.
     Date(String),
@@ -95,7 +95,7 @@ impl Listing {
         };
         let stem = stem_of(name);
         let mut beside = Vec::new();
-        for entry in fs::read_dir(directory)?.take(MAX_ENTRIES) {
+        for entry in fs::read_dir(directory)? {
             let entry = entry?;
             let found = entry.file_name();
             let Some(found) = found.to_str() else {
@@ -110,6 +110,13 @@ impl Listing {
             };
             if !metadata.is_file() {
                 continue;
+            }
+            if beside.len() == MAX_NEIGHBORS {
+                return Err(io::Error::other(format!(
+                    "more than {MAX_NEIGHBORS} files in {} have names that begin with {stem:?}: \
+                     remove old ones, or give the log a directory of its own",
+                    directory.display()
+                )));
             }
             let bare = COMPRESSED.iter().find_map(|end| found.strip_suffix(end));
             beside.push(Neighbor {
@@ -187,9 +194,13 @@ pub(super) struct Newer {
 /// What rotation put into the name; `None` if it does not look so.
 fn age(log: &str, found: &str) -> Option<Age> {
     let stem = stem_of(log);
-    let added = found
-        .strip_prefix(log)
-        .or_else(|| found.strip_prefix(stem)?.strip_suffix(&log[stem.len()..]))?;
+    let (added, is_inside) = match found.strip_prefix(log) {
+        Some(added) => (added, false),
+        None => {
+            let extension = &log[stem.len()..];
+            (found.strip_prefix(stem)?.strip_suffix(extension)?, true)
+        }
+    };
     if matches!(added, ".old" | ".bak" | ".prev") {
         return Some(Age::Counter(0));
     }
@@ -197,13 +208,34 @@ fn age(log: &str, found: &str) -> Option<Age> {
         return None;
     }
     let digits = &added[1..];
-    if digits.len() <= 4 && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+    let is_counter = digits.len() <= 4 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    // `worker-0.log` is the log of another worker, and `worker-31415.log` that of another process.
+    if is_counter && !(is_inside && (has_date(digits) || !added.starts_with('.'))) {
         return digits.parse().ok().map(Age::Counter);
+    }
+    if is_inside && !has_date(added) {
+        return None;
     }
     added
         .bytes()
         .all(|byte| byte.is_ascii_digit() || b"._-:+TZ".contains(&byte))
         .then(|| Age::Date(added.to_owned()))
+}
+
+/// Whether a number in `text` is a year, begins with a year and a month, or is a time in seconds or
+/// milliseconds since the epoch.
+fn has_date(text: &str) -> bool {
+    let is_in = |digits: &str, from: u16, to: u16| {
+        let number = digits.parse::<u16>();
+        number.is_ok_and(|number| (from..=to).contains(&number))
+    };
+    text.split(|c: char| !c.is_ascii_digit())
+        .any(|digits| match digits.len() {
+            4 => is_in(digits, 1970, 2199),
+            6 | 8 | 12 | 14 => is_in(&digits[..4], 1970, 2199) && is_in(&digits[4..6], 1, 12),
+            10 | 13 => digits.starts_with(['1', '2']),
+            _ => false,
+        })
 }
 
 /// Compares texts so that numbers in them count as numbers: `-9` before `-10`.
@@ -217,20 +249,40 @@ fn by_numbers(a: &str, b: &str) -> Ordering {
     chunks(a).cmp(&chunks(b)).then_with(|| a.cmp(b))
 }
 
-/// Whether `copy` ends with what stands in `log` at the same place: then it is a copy of it, whole
-/// or in the making.
+/// Opens a file, and nothing that would wait for somebody at its other end, as a FIFO does.
+pub(super) fn open_regular(path: &Path) -> io::Result<File> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "not a regular file",
+        ));
+    }
+    File::open(path)
+}
+
+/// Whether `copy` begins and ends with what stands in `log` at the same places, and was not
+/// finished before the log was begun: then it is a copy of it, whole or in the making.
 pub(super) fn is_copy_of(copy: &Path, log: &Path) -> io::Result<bool> {
-    let (mut copy, mut log) = (File::open(copy)?, File::open(log)?);
-    let len = copy.metadata()?.len();
-    let from = len.saturating_sub(256);
-    let read = |file: &mut File| -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        file.seek(SeekFrom::Start(from))?;
-        file.take(len - from).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    let copied = read(&mut copy)?;
-    Ok(!copied.is_empty() && copied == read(&mut log)?)
+    let (mut copy, mut log) = (open_regular(copy)?, open_regular(log)?);
+    let of_copy = copy.metadata()?;
+    let len = of_copy.len();
+    // Not every file system tells when a file was created.
+    let begun = nanos(log.metadata()?.created());
+    if len == 0 || modified_nanos(&of_copy) < begun {
+        return Ok(false);
+    }
+    for from in [0, len.saturating_sub(256)] {
+        let read = |file: &mut File| -> io::Result<Vec<u8>> {
+            let mut bytes = Vec::new();
+            file.seek(SeekFrom::Start(from))?;
+            file.take(256.min(len - from)).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        if read(&mut copy)? != read(&mut log)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn name_of(path: &Path) -> Option<&str> {
@@ -351,6 +403,68 @@ mod tests {
             found.iter().map(|n| (n.1, n.2)).collect::<Vec<_>>(),
             [(false, false), (false, false), (true, true)]
         );
+    }
+
+    #[test]
+    fn the_logs_of_siblings_are_no_rotations() {
+        let siblings = [
+            "worker-0.log",
+            "worker-1.log",
+            "worker_2.log",
+            "worker-31415.log",
+            "worker-1-2.log",
+        ];
+        let found = names("worker.log", &siblings);
+        assert!(found.iter().all(|n| !n.1), "{found:?}");
+        let rotated = [
+            "worker-2026.log",
+            "worker-20260102.log",
+            "worker.2026-01-02.3.log",
+            "worker_01-02-2026.log",
+            "worker-1795300000.log",
+            "worker.1.log",
+            "worker.log-0",
+            "worker.log.0",
+        ];
+        let found = names("worker.log", &rotated);
+        assert!(found.iter().all(|n| n.1), "{found:?}");
+    }
+
+    #[test]
+    fn a_directory_with_more_rotated_files_than_are_looked_at_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = directory.path().join("a.log");
+        for n in 0..=MAX_NEIGHBORS {
+            File::create(directory.path().join(format!("a.log.{n}"))).unwrap();
+            File::create(directory.path().join(format!("other {n}"))).unwrap();
+        }
+        let error = Listing::take(&log).unwrap_err().to_string();
+        assert!(error.contains("more than 10000 files"), "{error}");
+        // Others do not count.
+        fs::remove_file(directory.path().join("a.log.0")).unwrap();
+        let listing = Listing::take(&log).unwrap().unwrap();
+        assert_eq!(listing.beside.len(), MAX_NEIGHBORS);
+    }
+
+    #[test]
+    fn a_finished_file_that_ends_like_the_log_is_no_copy_of_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let (log, old) = (directory.path().join("a"), directory.path().join("a.1"));
+        let beat = "the heart beats\n".repeat(100);
+        fs::write(&log, format!("second\n{beat}")).unwrap();
+        fs::write(&old, format!("first.\n{beat}")).unwrap();
+        assert!(!is_copy_of(&old, &log).unwrap());
+        // The same from end to end, but finished before the log was begun.
+        fs::write(&old, format!("second\n{beat}")).unwrap();
+        assert!(is_copy_of(&old, &log).unwrap());
+        if fs::metadata(&log).unwrap().created().is_err() {
+            eprintln!("skipped in part: this file system does not tell when a file was created");
+            return;
+        }
+        let file = File::options().write(true).open(&old).unwrap();
+        let long_ago = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
+        file.set_modified(long_ago).unwrap();
+        assert!(!is_copy_of(&old, &log).unwrap());
     }
 
     #[test]

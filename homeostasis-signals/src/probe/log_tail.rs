@@ -11,11 +11,17 @@ use super::probing::{Missed, Probe};
 use super::reading::Reading;
 use crate::intake::LogTail;
 
+/// How many polls' worth an asking reads of a log that grows faster than one poll a time.
+const POLLS_AT_ONCE: usize = 8;
+
 /// Polls a [`LogTail`] and gives its records and changes as they are.
 ///
 /// A file that cannot be read is told in a log record (`warn`), once until the reason changes or it
 /// can be read again, and so is every [`TailLoss`](crate::TailLoss); a file that is not there is
-/// silence. If more is appended between two polls than one reads, the rest follows with the next.
+/// silence. If more is appended between two polls than one reads
+/// ([`max_poll_bytes`](crate::LogTailConfig::max_poll_bytes)), up to 8 times as much is read at
+/// once; the rest follows with the next, and
+/// [`TailStats::n_bytes_behind`](crate::TailStats::n_bytes_behind) says how much that is.
 #[derive(Debug)]
 pub struct LogTailProbe {
     name: String,
@@ -75,7 +81,7 @@ impl Probe for LogTailProbe {
     }
 
     async fn probe(&self, cx: &Context) -> Reading {
-        let signals = match self.tail.read().await {
+        let signals = match self.tail.read_times(POLLS_AT_ONCE).await {
             Ok(batch) => {
                 self.is_news(None);
                 let losses = batch.losses.iter();
@@ -114,6 +120,29 @@ mod tests {
 
     use super::*;
     use crate::intake::LogTailConfig;
+
+    #[tokio::test]
+    async fn a_log_that_grows_fast_is_caught_up_with_and_the_rest_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
+        let cx = Context::new(Arc::<ManualClock>::clone(&clock), 1);
+        let path = directory.path().join("a.log");
+        let config = LogTailConfig {
+            max_poll_bytes: 4096,
+            multiline: None,
+            ..LogTailConfig::new(&path)
+        };
+        let tail = LogTail::new(config, clock).unwrap();
+        let probe = LogTailProbe::new("shop log", tail.clone());
+        assert!(probe.probe(&cx).await.is_empty());
+        // Ten polls' worth in lines of 16 bytes.
+        let n_lines = 10 * 4096 / 16;
+        std::fs::write(&path, "a line of words\n".repeat(n_lines)).unwrap();
+        assert_eq!(probe.probe(&cx).await.signals.len(), 8 * 4096 / 16);
+        assert_eq!(tail.stats().n_bytes_behind, 2 * 4096);
+        assert_eq!(probe.probe(&cx).await.signals.len(), 2 * 4096 / 16);
+        assert_eq!(tail.stats().n_bytes_behind, 0);
+    }
 
     #[tokio::test]
     async fn lines_come_through_and_an_unreadable_file_is_told() {

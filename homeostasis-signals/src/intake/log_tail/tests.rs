@@ -275,6 +275,49 @@ async fn a_stored_position_resumes_without_loss_through_a_rotation() {
 }
 
 #[tokio::test]
+async fn a_new_file_that_begins_like_the_old_one_is_not_taken_for_it() {
+    let banner = "shop 4.2, built of the main branch\n";
+    let log = Log::new();
+    log.append(banner);
+    let tail = log.tail();
+    assert_eq!(poll(&tail).await.len(), 1);
+    let position = tail.position().unwrap();
+    drop(tail);
+    log.append("unread\n");
+    log.rename_to("shop.log.1");
+    log.append(format!("{banner}new\n"));
+    let tail = log.resume(&position);
+    assert_eq!(poll(&tail).await, ["unread"]);
+    log.pass(2);
+    assert_eq!(poll(&tail).await, [banner.trim_end(), "new"]);
+    // Nor if the old one was compressed meanwhile.
+    fs::rename(log.beside("shop.log.1"), log.beside("shop.log.1.gz")).unwrap();
+    fs::write(log.beside("new"), "\x1f\u{8b}").unwrap();
+    fs::rename(log.beside("new"), log.beside("shop.log.1.gz")).unwrap();
+    let batch = log.resume(&position).read().await.unwrap();
+    assert!(
+        matches!(&batch.losses[..], [TailLoss::Compressed { .. }]),
+        "{:?}",
+        batch.losses
+    );
+    assert_eq!(batch.signals.len(), 2);
+}
+
+#[tokio::test]
+async fn a_log_that_was_put_back_under_another_number_is_gone_on_with() {
+    let log = Log::new();
+    log.append("a line that is long enough\n");
+    let tail = log.tail();
+    assert_eq!(poll(&tail).await.len(), 1);
+    let position = tail.position().unwrap();
+    fs::copy(&log.path, log.beside("put back")).unwrap();
+    fs::rename(log.beside("put back"), &log.path).unwrap();
+    log.append("next\n");
+    let batch = log.resume(&position).read().await.unwrap();
+    assert_eq!((batch.signals.len(), batch.losses.len()), (1, 0));
+}
+
+#[tokio::test]
 async fn a_file_that_was_compressed_unread_is_a_loss_by_name() {
     let log = Log::new();
     log.append("read\n");
@@ -368,6 +411,114 @@ async fn a_dropped_poll_loses_nothing() {
     }
     assert_eq!(poll(&tail).await, ["a"]);
     assert!(poll(&tail).await.is_empty());
+}
+
+/// Panics at one message.
+#[derive(Debug)]
+struct Fragile;
+
+impl Enricher for Fragile {
+    fn enrich(&self, record: &mut LogRecord) {
+        assert!(record.message != "bad", "a bug of the host");
+        record.fields.insert("seen", "yes");
+    }
+}
+
+#[tokio::test]
+async fn an_enricher_that_panics_loses_no_line() {
+    let log = Log::new();
+    let tail = log.tail().with_enricher(Arc::new(Fragile));
+    log.append("one\nbad\ntwo\n");
+    let mut given = tail.poll().await.unwrap();
+    log.append("three\n");
+    given.extend(tail.poll().await.unwrap());
+    let seen: Vec<_> = given
+        .into_iter()
+        .map(|signal| match signal {
+            Signal::Log(log) => (log.message, log.fields.get("seen").is_some()),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let expected = [
+        ("one", true),
+        ("bad", false),
+        ("two", true),
+        ("three", true),
+    ];
+    assert_eq!(seen, expected.map(|(line, is)| (line.to_owned(), is)));
+    assert_eq!(tail.stats().n_panics, 1);
+    assert_eq!(tail.position().unwrap().offset, 18);
+}
+
+/// Hangs at its first record until it is let go.
+#[derive(Debug)]
+struct Hanging {
+    reached: std::sync::mpsc::Sender<()>,
+    release: Mutex<std::sync::mpsc::Receiver<()>>,
+}
+
+impl Enricher for Hanging {
+    fn enrich(&self, _: &mut LogRecord) {
+        let _ = self.reached.send(());
+        let _ = self.release.lock().unwrap().recv();
+    }
+}
+
+#[test]
+fn a_reading_that_hangs_holds_one_thread_and_nobody_else() {
+    // Without the fix this would wait for ever, not fail.
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let log = Log::new();
+    log.append("one\n");
+    let (reached, at_it) = std::sync::mpsc::channel();
+    let (let_go, release) = std::sync::mpsc::channel();
+    let release = Mutex::new(release);
+    let tail = log
+        .tail()
+        .with_enricher(Arc::new(Hanging { reached, release }));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .max_blocking_threads(2)
+        .build()
+        .unwrap();
+    let (outcome, told) = std::sync::mpsc::channel();
+    let watched = tail.clone();
+    std::thread::spawn(move || {
+        at_it.recv().unwrap();
+        let _ = outcome.send((watched.position(), watched.stats().n_lines));
+    });
+    let is_free = runtime.block_on(async {
+        for _ in 0..3 {
+            let mut polled = Box::pin(tail.read());
+            std::future::poll_fn(|cx| {
+                assert!(polled.as_mut().poll(cx).is_pending());
+                std::task::Poll::Ready(())
+            })
+            .await;
+        }
+        let other = tokio::task::spawn_blocking(|| ());
+        tokio::time::timeout(PATIENCE, other).await.is_ok()
+    });
+    let shown = told.recv_timeout(PATIENCE);
+    drop(let_go);
+    assert!(is_free, "every blocking thread is held");
+    assert_eq!(shown.unwrap(), (None, 0));
+    assert_eq!(runtime.block_on(poll(&tail)), ["one"]);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_fifo_at_the_path_is_an_error_and_is_not_waited_for() {
+    let log = Log::new();
+    #[expect(clippy::disallowed_methods, reason = "std cannot make a FIFO")]
+    let made = std::process::Command::new("mkfifo").arg(&log.path).status();
+    assert!(made.unwrap().success());
+    let tail = log.tail();
+    let outcome = tokio::time::timeout(Duration::from_secs(20), tail.poll()).await;
+    // Whoever waits in it is let go.
+    let _both = OpenOptions::new().read(true).write(true).open(&log.path);
+    let error = outcome.expect("the FIFO is waited for").unwrap_err();
+    assert!(error.to_string().ends_with("not a regular file"), "{error}");
 }
 
 #[tokio::test]
