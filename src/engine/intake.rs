@@ -14,13 +14,16 @@ use crate::engine::flood::Flood;
 /// Queues signals until the engine takes them.
 ///
 /// Recording is a clock-free push into a ring: no lock, no wait, and for samples no allocation.
-/// When a ring is full the oldest entry makes room and is counted as lost. Floods of log records
-/// are sampled before the ring, so that they push nothing else out.
+/// When a ring is full the oldest entry makes room and is counted as lost. Health reports and changes
+/// are few and each may decide a diagnosis: they have a ring of their own, out of which no number of
+/// records can push them. Floods of log records are sampled before the ring.
 #[derive(Debug)]
 pub(crate) struct Intake {
     catalog: SeriesCatalog,
     samples: ArrayQueue<Sample>,
     records: ArrayQueue<Signal>,
+    /// Health reports, changes, and whatever is new to us.
+    rare: ArrayQueue<Signal>,
     flood: Flood,
     lost_samples: AtomicU64,
     lost_records: AtomicU64,
@@ -61,6 +64,7 @@ impl Intake {
             catalog,
             samples: ArrayQueue::new(samples.max(1)),
             records: ArrayQueue::new(records.max(1)),
+            rare: ArrayQueue::new(records.max(1)),
             flood,
             lost_samples: AtomicU64::new(0),
             lost_records: AtomicU64::new(0),
@@ -75,7 +79,9 @@ impl Intake {
         batch
             .samples
             .extend(std::iter::from_fn(|| self.samples.pop()).take(Self::MAX_BATCH));
-        for signal in std::iter::from_fn(|| self.records.pop()).take(Self::MAX_BATCH) {
+        let rare = std::iter::from_fn(|| self.rare.pop()).take(Self::MAX_BATCH);
+        let records = std::iter::from_fn(|| self.records.pop()).take(Self::MAX_BATCH);
+        for signal in rare.chain(records) {
             match signal {
                 Signal::Sample(sample) => batch.samples.push(sample),
                 Signal::Log(record) => batch.logs.push(record),
@@ -89,7 +95,7 @@ impl Intake {
     }
 
     pub(crate) fn depth(&self) -> usize {
-        self.samples.len() + self.records.len()
+        self.samples.len() + self.records.len() + self.rare.len()
     }
 
     pub(crate) fn lost(&self) -> (u64, u64) {
@@ -113,7 +119,11 @@ impl Intake {
     }
 
     fn record(&self, signal: Signal) {
-        if let Some(lost) = self.records.force_push(signal) {
+        let ring = match signal {
+            Signal::Log(_) | Signal::Span(_) => &self.records,
+            _ => &self.rare,
+        };
+        if let Some(lost) = ring.force_push(signal) {
             self.count_lost_record(&lost);
         }
     }
@@ -151,7 +161,8 @@ impl SignalSink for Intake {
 mod tests {
     use super::*;
     use crate::engine::FloodSettings;
-    use homeostasis_core::signal::{Level, SeriesKey};
+    use homeostasis_core::Target;
+    use homeostasis_core::signal::{ChangeKind, HealthState, Level, SeriesKey};
 
     #[test]
     fn under_overload_the_newest_wins_and_the_loss_is_counted() {
@@ -174,5 +185,35 @@ mod tests {
         assert_eq!(batch.logs[0].message, "new");
         assert_eq!(intake.lost(), (2, 1));
         assert_eq!(intake.depth(), 0);
+    }
+
+    #[test]
+    fn no_number_of_records_pushes_out_a_health_report_or_a_change() {
+        let flood = Flood::new(&FloodSettings::default());
+        let intake = Intake::new(SeriesCatalog::default(), 1, 2, flood);
+        let at = Timestamp::EPOCH;
+        let target = || Target::service("shop").unwrap();
+        let report = HealthReport::new(at, target(), "http", HealthState::Unhealthy);
+        intake.signal(Signal::Health(report.clone()));
+        let change = Change::new(at, ChangeKind::Config, target(), "new limits");
+        intake.signal(Signal::Change(change.clone()));
+        for _ in 0..100 {
+            let record = LogRecord::new(at, Level::Error, "no route");
+            intake.signal(Signal::Log(record));
+            let span = SpanRecord::new(at, std::time::Duration::ZERO, "GET");
+            intake.signal(Signal::Span(span));
+        }
+        assert_eq!(intake.depth(), 4);
+        let batch = intake.take(at);
+        assert_eq!((batch.health, batch.changes), (vec![report], vec![change]));
+        assert_eq!(batch.logs.len() + batch.spans.len(), 2);
+        // Their own ring is bounded too, and what it loses is counted.
+        let (_, lost) = intake.lost();
+        for _ in 0..3 {
+            let change = Change::new(at, ChangeKind::Config, target(), "again");
+            intake.signal(Signal::Change(change));
+        }
+        assert_eq!(intake.lost().1, lost + 1);
+        assert_eq!(intake.take(at).changes.len(), 2);
     }
 }

@@ -16,7 +16,8 @@ pub struct EngineSettings {
     pub tick: Duration,
     /// Samples that may wait. Default 65 536, 1 to 16 777 216; 24 bytes each.
     pub sample_queue: usize,
-    /// Other records that may wait. Default 8 192, 1 to 1 048 576.
+    /// Log records and spans that may wait, and beside them as many health reports and changes.
+    /// Default 8 192, 1 to 1 048 576.
     pub record_queue: usize,
     /// Different series that are told apart. Default 10 000, 1 to 10 000 000.
     pub max_series: usize,

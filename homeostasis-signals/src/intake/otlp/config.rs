@@ -36,10 +36,11 @@ pub struct OtlpIntakeConfig {
     /// The most bytes of a request once it is decompressed, at least 1; default 16 MiB.
     pub max_decompressed: usize,
     /// The most memory that a request may take once it is read, in bytes, at least 1; default
-    /// 64 MiB. A batch of 8192 spans with 20 attributes each takes about 16 MiB.
+    /// 64 MiB. Copies of what its items share (kept attributes, the name of the scope) may take as
+    /// much again; items beyond it are refused. A batch of 8192 spans with 20 attributes each takes about 16 MiB.
     pub max_decoded: usize,
-    /// The most log records, data points, or spans with their events in a request, at least 1;
-    /// default 20 000. What is beyond is refused.
+    /// The most log records, metrics, data points, or spans with their events in a request, at
+    /// least 1; default 20 000. What is beyond is refused.
     pub max_items: usize,
     /// The most attributes of one item, at least 1; default 128. Further ones are dropped.
     pub max_attributes: usize,
@@ -50,7 +51,7 @@ pub struct OtlpIntakeConfig {
     /// text is cut.
     pub max_text: usize,
     /// The most requests that are read at a time, at least 1; default 8. Further ones are told to
-    /// come again (503).
+    /// come again (503). Bodies that arrive may take as many times `max_body` bytes together.
     pub max_concurrent: usize,
     /// How long a body may take to arrive; default 10 s.
     #[serde(with = "crate::duration_text")]

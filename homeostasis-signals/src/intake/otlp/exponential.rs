@@ -202,10 +202,13 @@ fn buckets(read: &ExponentialBuckets) -> Result<BTreeMap<i32, f64>, String> {
             "{n} buckets from {offset}, expected at most {MAX_BUCKETS} with indices of 32 bits"
         ));
     }
-    Ok((read.offset..)
-        .zip(&read.counts)
-        .filter(|(_, count)| **count > 0)
-        .map(|(index, count)| (index, *count as f64))
+    // The counts come first: asked for one index more, a range that ends at the last overflows.
+    Ok(read
+        .counts
+        .iter()
+        .zip(read.offset..)
+        .filter(|(count, _)| **count > 0)
+        .map(|(count, index)| (index, *count as f64))
         .collect())
 }
 
@@ -298,6 +301,16 @@ mod tests {
         assert_eq!(grown.quantile(0.25), Some(0.5));
         assert_eq!(grown.quantile(1.0), Some(8.0));
         assert_eq!(of(&[], 0).quantile(0.5), None);
+    }
+
+    #[test]
+    fn the_last_bucket_there_can_be_is_taken() {
+        let mut point = ExponentialPoint::default();
+        point.positive.offset = i32::MAX - 1;
+        point.positive.counts = vec![1];
+        let histogram = ExponentialHistogram::new(&point).unwrap();
+        assert_eq!(histogram.positive, [(i32::MAX - 1, 1.0)].into());
+        assert_eq!(histogram.quantile(0.5), Some(f64::MAX));
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub(super) fn take(
     mut emit: impl FnMut(Signal),
 ) -> OtlpOutcome {
     let mut outcome = OtlpOutcome::default();
+    let mut room = config.max_decoded;
     for resource in request.resources {
         let mut origin = Origin::new(resource.resource, config);
         let n_kept = origin.kept.len();
@@ -23,7 +24,9 @@ pub(super) fn take(
             origin.enter(scope.scope, n_kept, config);
             for record in scope.records {
                 let read = if outcome.n_accepted < config.max_items {
-                    log(record, &origin, config, now, &mut outcome)
+                    origin
+                        .charge(1, &mut room, config)
+                        .and_then(|()| log(record, &origin, config, now, &mut outcome))
                 } else {
                     Err(format!("more than {} log records", config.max_items))
                 };
@@ -147,6 +150,39 @@ mod tests {
             (log.level, log.message.as_str()),
             (Level::Info, "cart.emptied")
         );
+    }
+
+    #[test]
+    fn what_items_share_is_cut_and_counts_for_each_of_them() {
+        let config = OtlpIntakeConfig {
+            keep_attributes: vec!["zone".to_owned()],
+            max_decoded: 5000,
+            ..OtlpIntakeConfig::default()
+        };
+        let text = |n: usize| "x".repeat(n);
+        let attribute = |key, n| {
+            format!(
+                r#"{{"key":"{key}","value":{{"stringValue":"{}"}}}}"#,
+                text(n)
+            )
+        };
+        let json = format!(
+            r#"{{"resourceLogs":[{{"resource":{{"attributes":[{},{}]}},"scopeLogs":[
+                {{"scope":{{"name":"{}"}},"logRecords":[{{}}]}},
+                {{"scope":{{"name":"s"}},"logRecords":[{}{{}}]}}]}}]}}"#,
+            attribute("zone", 1000),
+            attribute("telemetry.sdk.language", 700),
+            text(70_000),
+            "{},".repeat(9),
+        );
+        let (logs, outcome) = read(&config, &json);
+        assert_eq!(logs[0].component.len(), 256 + "…".len());
+        let copied = |log: &LogRecord| log.component.len() + log.fields["zone"].len();
+        assert!(logs.iter().map(copied).sum::<usize>() <= 5000);
+        // 1004 + 128 + 259 bytes of the first, then 1004 + 128 + 1 each.
+        assert_eq!((outcome.n_accepted, outcome.n_rejected), (4, 7));
+        let told = "copies of resource and scope are above the limit max_decoded = 5000";
+        assert_eq!(outcome.message, told);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::message::{
     ExponentialPoint, HistogramPoint, KeyValue, Metric, MetricsRequest, NumberPoint, Numbers,
     SummaryPoint,
 };
-use super::origin::{Origin, OtlpOutcome, digest, text_within, time};
+use super::origin::{MAX_LABEL, Origin, OtlpOutcome, digest, text_within, time};
 use crate::intake::cumulative::{Cumulative, CumulativeSeries, Growth, Reading};
 use crate::intake::derived::{Derived, Group, QUANTILES};
 use crate::intake::histograms::{Buckets, OrderedBound};
@@ -22,8 +22,6 @@ use crate::measurement::{Measurement, label_target};
 const NO_RECORDED_VALUE: u32 = 1;
 /// The most buckets of an explicit histogram.
 const MAX_BUCKETS: usize = 1024;
-/// The most bytes of a label's value.
-const MAX_LABEL: usize = 256;
 
 /// Follows the series of all sources.
 #[derive(Debug)]
@@ -129,6 +127,8 @@ struct Gathered {
     derived: Derived,
     exponentials: BTreeMap<Group, (ExponentialHistogram, Timestamp)>,
     outcome: OtlpOutcome,
+    /// How many bytes copies of resource and scope may still take.
+    room: usize,
 }
 
 impl MetricsFollower {
@@ -152,8 +152,12 @@ impl MetricsFollower {
         self.sums.next_round();
         self.histograms.next_round();
         self.exponentials.next_round();
-        let mut gathered = Gathered::default();
+        let mut gathered = Gathered {
+            room: config.max_decoded,
+            ..Gathered::default()
+        };
         let mut errors_declared = false;
+        let mut n_metrics = 0;
         for resource in request.resources {
             let mut origin = Origin::new(resource.resource, config);
             let n_kept = origin.kept.len();
@@ -162,9 +166,23 @@ impl MetricsFollower {
             for scope in resource.scopes {
                 origin.enter(scope.scope, n_kept, config);
                 for metric in scope.metrics {
-                    let names = [&origin.component, &metric.name, &metric.unit];
-                    let key = digest(Some(origin.source), names);
+                    // A metric has its price too, whatever its points.
+                    let n_points = metric.n_points();
+                    if n_metrics == config.max_items {
+                        let told = || format!("more than {n_metrics} metrics");
+                        gathered.outcome.refuse(n_points, told);
+                        continue;
+                    }
+                    n_metrics += 1;
                     let base = series_name(&cut(metric.name.clone(), MAX_LABEL), &metric.unit);
+                    errors_declared |= config
+                        .error_ratio
+                        .as_ref()
+                        .is_some_and(|ratio| ratio.counts_errors(&base));
+                    if n_points == 0 {
+                        continue;
+                    }
+                    let key = digest(Some(origin.scope), [&metric.name, &metric.unit]);
                     let shared = Shared {
                         config,
                         origin: &origin,
@@ -174,10 +192,6 @@ impl MetricsFollower {
                         source_last,
                         now,
                     };
-                    errors_declared |= config
-                        .error_ratio
-                        .as_ref()
-                        .is_some_and(|ratio| ratio.counts_errors(&base));
                     let at = self.metric(metric, &shared, &mut gathered);
                     self.remember(key, at, now, config);
                     latest = latest.max(at);
@@ -190,6 +204,7 @@ impl MetricsFollower {
             mut derived,
             exponentials,
             outcome,
+            room: _,
         } = gathered;
         for ((base, labels), (histogram, at)) in exponentials {
             for (q, _) in QUANTILES {
@@ -400,9 +415,23 @@ impl MetricsFollower {
     }
 }
 
+impl Metric {
+    fn n_points(&self) -> usize {
+        self.gauge.as_ref().map_or(0, |data| data.points.len())
+            + self.sum.as_ref().map_or(0, |data| data.points.len())
+            + self.histogram.as_ref().map_or(0, |data| data.points.len())
+            + self
+                .exponential
+                .as_ref()
+                .map_or(0, |data| data.points.len())
+            + self.summary.as_ref().map_or(0, |data| data.points.len())
+    }
+}
+
 impl Shared<'_> {
     /// Where a point belongs.
     fn place(&self, head: Head, gathered: &mut Gathered) -> Result<Place, String> {
+        self.origin.charge(1, &mut gathered.room, self.config)?;
         let at = time(head.time, "timeUnixNano")?.unwrap_or(self.now);
         let start = time(head.start, "startTimeUnixNano")?;
         let config = self.config;

@@ -9,6 +9,8 @@ use super::message::{KeyValue, Resource, Scope};
 
 /// The longest name of a service or an instance, in characters.
 const MAX_NAME: usize = 128;
+/// The most bytes of the name of a scope, and of the value of a label.
+pub(super) const MAX_LABEL: usize = 256;
 
 /// How much of a request was taken.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -26,14 +28,16 @@ impl OtlpOutcome {
     pub(super) fn add(&mut self, item: Result<(), String>) {
         match item {
             Ok(()) => self.n_accepted += 1,
-            Err(reason) => {
-                // The reason of a refusal goes before a remark on what was dropped.
-                if self.n_rejected == 0 {
-                    self.message = reason;
-                }
-                self.n_rejected += 1;
-            }
+            Err(reason) => self.refuse(1, || reason),
         }
+    }
+
+    pub(super) fn refuse(&mut self, n_items: usize, reason: impl FnOnce() -> String) {
+        // The reason of a refusal goes before a remark on what was dropped.
+        if self.n_rejected == 0 {
+            self.message = reason();
+        }
+        self.n_rejected += n_items;
     }
 
     pub(super) fn remark(&mut self, text: impl FnOnce() -> String) {
@@ -49,12 +53,14 @@ pub(super) struct Origin {
     pub(super) target: Option<Target>,
     /// The language of the program, as error records name it.
     language: String,
-    /// The name of the instrumentation scope.
+    /// The name of the instrumentation scope, cut.
     pub(super) component: String,
     /// The attributes of resource and scope that are kept.
     pub(super) kept: Vec<(String, String)>,
     /// Tells resources apart.
     pub(super) source: Digest,
+    /// Tells scopes apart.
+    pub(super) scope: Digest,
 }
 
 impl Origin {
@@ -79,10 +85,9 @@ impl Origin {
                 None => Target::service(name_of(service)).ok(),
             });
         let language = match of("telemetry.sdk.language").unwrap_or_default() {
-            "nodejs" | "webjs" => "javascript",
-            language => language,
-        }
-        .to_owned();
+            "nodejs" | "webjs" => "javascript".to_owned(),
+            language => name_of(language),
+        };
         let source = digest(
             None,
             attributes.iter().flat_map(|(key, value)| [key, value]),
@@ -94,13 +99,16 @@ impl Origin {
             component: String::new(),
             kept: attributes,
             source,
+            scope: source,
         }
     }
 
     /// The origin of one of its scopes, given what the resource alone keeps.
     pub(super) fn enter(&mut self, scope: Scope, n_of_resource: usize, config: &OtlpIntakeConfig) {
         self.kept.truncate(n_of_resource);
-        self.component = cut(scope.name, config.max_text);
+        // Once for all metrics of the scope, however long its name.
+        self.scope = digest(Some(self.source), [&scope.name]);
+        self.component = cut(scope.name, MAX_LABEL);
         let kept = scope
             .attributes
             .into_iter()
@@ -108,6 +116,28 @@ impl Origin {
             .filter(|entry| config.keep_attributes.contains(&entry.key))
             .map(|entry| (entry.key, cut(entry.value.into_text(), config.max_text)));
         self.kept.extend(kept);
+    }
+
+    /// Takes the room that `n_items` need for their copies of what they share.
+    ///
+    /// Without it a small request could become a large one: one long text and many empty items.
+    ///
+    /// # Errors
+    /// There is less room.
+    pub(super) fn charge(
+        &self,
+        n_items: usize,
+        room: &mut usize,
+        config: &OtlpIntakeConfig,
+    ) -> Result<(), String> {
+        let kept = self.kept.iter();
+        let text: usize = kept.map(|(key, value)| key.len() + value.len()).sum();
+        let needed = n_items.saturating_mul(text + self.component.len() + self.language.len());
+        *room = room.checked_sub(needed).ok_or_else(|| {
+            let limit = config.max_decoded;
+            format!("copies of resource and scope are above the limit max_decoded = {limit}")
+        })?;
+        Ok(())
     }
 
     /// The fields of an item: what is kept of the origin, and its own attributes, which win.

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll};
 
 use bytes::BufMut;
@@ -16,7 +16,8 @@ use homeostasis_core::{BoxError, BoxFuture, Clock, ConfigError, timeout};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use http::{Method, Request, Response, StatusCode, request};
 use http_body::Body;
-use tokio::sync::Semaphore;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_service::Service;
 
 use super::config::OtlpIntakeConfig;
@@ -25,6 +26,11 @@ use super::metrics::MetricsFollower;
 use super::origin::OtlpOutcome;
 use super::reply::{OtlpReply, Refusal, taken};
 use super::{logs, traces};
+
+/// The most bytes of a request, once it is decompressed, that are read by a task of the host.
+const MAX_INLINE: usize = 64 << 10;
+/// The most bytes that one byte of gzip can become; a little more than Deflate allows.
+const MAX_GROWTH: usize = 1040;
 
 /// Takes what OpenTelemetry SDKs and collectors export over OTLP/HTTP, and turns it into signals.
 ///
@@ -38,10 +44,12 @@ use super::{logs, traces};
 /// | 404, 405, 415 | another path, method, encoding or compression |
 /// | 408 | the body took longer than `body_timeout` |
 /// | 413 | above `max_body`, `max_decompressed` or `max_decoded` |
-/// | 503 | `max_concurrent` requests are being read; with `retry-after` |
+/// | 503 | `max_concurrent` requests are being read, or as many times `max_body` bytes have arrived for others; with `retry-after` |
 ///
-/// A refused request has left no signal behind. Clones share everything. Reading is done by the
-/// task that polls the answer and takes time in proportion to the request.
+/// A refused request has left no signal behind. Clones share everything. A body that is slow to
+/// arrive keeps nobody else out. Reading takes time in proportion to the request: that of a small
+/// one is done by the task that polls the answer, that of a large one (above 64 KiB once it is
+/// decompressed) on the threads that Tokio keeps for what blocks, if it runs on Tokio.
 ///
 /// # Mapping
 /// | in OTLP | here |
@@ -103,7 +111,10 @@ struct Shared {
     sink: Arc<dyn SignalSink>,
     clock: Arc<dyn Clock>,
     metrics: Mutex<MetricsFollower>,
-    permits: Semaphore,
+    /// Requests that may be read at a time.
+    permits: Arc<Semaphore>,
+    /// Bytes of bodies that may have arrived and not yet been read.
+    room: Arc<Semaphore>,
     n_accepted: AtomicU64,
     n_rejected: AtomicU64,
     n_refused: AtomicU64,
@@ -135,13 +146,16 @@ impl OtlpIntake {
     ) -> Result<Self, ConfigError> {
         config.check().into_result(())?;
         let metrics = Mutex::new(MetricsFollower::new(&config));
-        let permits = Semaphore::new(config.max_concurrent.min(Semaphore::MAX_PERMITS));
+        let semaphore = |n: usize| Arc::new(Semaphore::new(n.min(Semaphore::MAX_PERMITS)));
+        let permits = semaphore(config.max_concurrent);
+        let room = semaphore(config.max_concurrent.saturating_mul(config.max_body));
         let shared = Shared {
             config,
             sink,
             clock,
             metrics,
             permits,
+            room,
             n_accepted: AtomicU64::new(0),
             n_rejected: AtomicU64::new(0),
             n_refused: AtomicU64::new(0),
@@ -206,9 +220,19 @@ where
     }
 }
 
+/// A body that has arrived.
+struct Arrived {
+    bytes: Vec<u8>,
+    gzip: bool,
+    kind: OtlpKind,
+    encoding: OtlpEncoding,
+    /// The room its bytes take, given back with them.
+    _room: OwnedSemaphorePermit,
+}
+
 impl Shared {
     async fn answer<B>(
-        &self,
+        self: &Arc<Self>,
         head: &request::Parts,
         body: B,
     ) -> Result<Response<OtlpReply>, Refusal>
@@ -232,25 +256,46 @@ impl Shared {
             Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message)
         })?;
         let gzip = is_gzip(&head.headers)?;
-        let _permit = self.permits.try_acquire().map_err(|_| {
+        let arrival = self.arrival(&head.headers, body);
+        let (bytes, room) = timeout(&self.clock, self.config.body_timeout, arrival)
+            .await
+            .map_err(|_| Refusal::new(StatusCode::REQUEST_TIMEOUT, "body_timeout is over"))??;
+        // Only now: whoever is slow to send would keep others out.
+        let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| {
             let message = format!("max_concurrent = {} reached", self.config.max_concurrent);
             Refusal::new(StatusCode::SERVICE_UNAVAILABLE, message)
         })?;
-        let arrival = self.arrival(&head.headers, body);
-        let mut bytes = timeout(&self.clock, self.config.body_timeout, arrival)
-            .await
-            .map_err(|_| Refusal::new(StatusCode::REQUEST_TIMEOUT, "body_timeout is over"))??;
-        if gzip {
-            bytes = self.decompress(&bytes)?;
-        }
-        let max_decoded = self.config.max_decoded;
-        let request = OtlpRequest::decode(kind, encoding, &bytes, max_decoded)?;
-        drop(bytes);
-        Ok(taken(kind, encoding, &self.take(request)))
+        let growth = if gzip { MAX_GROWTH } else { 1 };
+        let small = bytes.len().saturating_mul(growth) <= MAX_INLINE;
+        let arrived = Arrived {
+            bytes,
+            gzip,
+            kind,
+            encoding,
+            _room: room,
+        };
+        let outcome = if small {
+            match self.try_take(self.read(arrived)?) {
+                Ok(outcome) => outcome,
+                Err(request) => {
+                    let shared = Arc::clone(self);
+                    apart(permit, move || shared.take(request)).await?
+                }
+            }
+        } else {
+            let shared = Arc::clone(self);
+            let read = move || Ok::<_, Refusal>(shared.take(shared.read(arrived)?));
+            apart(permit, read).await??
+        };
+        Ok(taken(kind, encoding, &outcome))
     }
 
-    /// The whole body.
-    async fn arrival<B>(&self, headers: &HeaderMap, body: B) -> Result<Vec<u8>, Refusal>
+    /// The whole body, and the room it takes.
+    async fn arrival<B>(
+        &self,
+        headers: &HeaderMap,
+        body: B,
+    ) -> Result<(Vec<u8>, OwnedSemaphorePermit), Refusal>
     where
         B: Body,
         B::Error: Into<BoxError>,
@@ -264,6 +309,7 @@ impl Shared {
             return Err(too_large());
         }
         let mut bytes = Vec::new();
+        let mut room = self.room_for(0)?;
         let mut body = pin!(body);
         while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
             let frame = frame.map_err(|error| {
@@ -271,13 +317,41 @@ impl Shared {
                 Refusal::new(StatusCode::BAD_REQUEST, message)
             })?;
             if let Ok(data) = frame.into_data() {
-                if bytes::Buf::remaining(&data) > limit - bytes.len() {
+                let n = bytes::Buf::remaining(&data);
+                if n > limit - bytes.len() {
                     return Err(too_large());
                 }
+                room.merge(self.room_for(n)?);
                 bytes.put(data);
             }
         }
-        Ok(bytes)
+        Ok((bytes, room))
+    }
+
+    /// Room for so many bytes more.
+    fn room_for(&self, n: usize) -> Result<OwnedSemaphorePermit, Refusal> {
+        u32::try_from(n)
+            .ok()
+            .and_then(|n| Arc::clone(&self.room).try_acquire_many_owned(n).ok())
+            .ok_or_else(|| {
+                let (n, each) = (self.config.max_concurrent, self.config.max_body);
+                let message =
+                    format!("max_concurrent = {n} times max_body = {each} bytes are on their way");
+                Refusal::new(StatusCode::SERVICE_UNAVAILABLE, message)
+            })
+    }
+
+    fn read(&self, arrived: Arrived) -> Result<OtlpRequest, Refusal> {
+        let Arrived { kind, encoding, .. } = arrived;
+        let plain;
+        let bytes = if arrived.gzip {
+            plain = self.decompress(&arrived.bytes)?;
+            &plain
+        } else {
+            &arrived.bytes
+        };
+        let max_decoded = self.config.max_decoded;
+        Ok(OtlpRequest::decode(kind, encoding, bytes, max_decoded)?)
     }
 
     fn decompress(&self, bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
@@ -303,13 +377,36 @@ impl Shared {
 
     /// Gives what a request holds to the sink.
     fn take(&self, request: OtlpRequest) -> OtlpOutcome {
+        self.take_with(request, || {
+            self.metrics.lock().unwrap_or_else(PoisonError::into_inner)
+        })
+    }
+
+    /// The same, unless it would have to wait for another request; then that one is given back.
+    fn try_take(&self, request: OtlpRequest) -> Result<OtlpOutcome, OtlpRequest> {
+        if request.kind() != OtlpKind::Metrics {
+            return Ok(self.take(request));
+        }
+        let metrics = match self.metrics.try_lock() {
+            Ok(metrics) => metrics,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Err(request),
+        };
+        Ok(self.take_with(request, || metrics))
+    }
+
+    fn take_with<'a>(
+        &self,
+        request: OtlpRequest,
+        metrics: impl FnOnce() -> MutexGuard<'a, MetricsFollower>,
+    ) -> OtlpOutcome {
         let now = self.clock.now();
         let emit = |signal: Signal| self.sink.signal(signal);
         let outcome = match request.0 {
             decode::Request::Logs(request) => logs::take(request, &self.config, now, emit),
             decode::Request::Traces(request) => traces::take(request, &self.config, now, emit),
             decode::Request::Metrics(request) => {
-                let mut metrics = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut metrics = metrics();
                 let (measurements, outcome) = metrics.take(request, &self.config, now);
                 // Within the lock, so that values of one series go out in order.
                 for measurement in measurements {
@@ -322,6 +419,32 @@ impl Shared {
         count(outcome.n_accepted, &self.n_accepted);
         count(outcome.n_rejected, &self.n_rejected);
         outcome
+    }
+}
+
+/// Does `work` on a thread that may be kept long. The permit lasts as long as the work, which goes
+/// on even if nobody waits for it any more.
+async fn apart<T: Send + 'static>(
+    permit: OwnedSemaphorePermit,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refusal> {
+    let work = move || {
+        let done = work();
+        drop(permit);
+        done
+    };
+    let Ok(runtime) = Handle::try_current() else {
+        return Ok(work());
+    };
+    match runtime.spawn_blocking(work).await {
+        Ok(done) => Ok(done),
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(Refusal::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the runtime is shutting down",
+            )),
+        },
     }
 }
 

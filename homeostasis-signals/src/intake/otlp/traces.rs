@@ -20,6 +20,7 @@ pub(super) fn take(
 ) -> OtlpOutcome {
     let mut outcome = OtlpOutcome::default();
     let mut room = config.max_items;
+    let mut bytes = config.max_decoded;
     for resource in request.resources {
         let mut origin = Origin::new(resource.resource, config);
         let n_kept = origin.kept.len();
@@ -28,7 +29,9 @@ pub(super) fn take(
             for span in scope.spans {
                 let needed = 1 + span.events.len();
                 let read = if needed <= room {
-                    read(span, &origin, config, now, &mut outcome)
+                    origin
+                        .charge(needed, &mut bytes, config)
+                        .and_then(|()| read(span, &origin, config, now, &mut outcome))
                 } else {
                     Err(format!("more than {} spans and events", config.max_items))
                 };
@@ -207,5 +210,34 @@ mod tests {
         let (signals, outcome) = read(2, &with);
         assert_eq!((signals.len(), outcome.n_rejected), (0, 1));
         assert_eq!(outcome.message, "more than 2 spans and events");
+    }
+
+    #[test]
+    fn what_a_span_and_its_events_share_counts_for_each_of_them() {
+        let events = format!(r#","events":[{}{{}}]"#, "{},".repeat(9));
+        let json = format!(
+            r#"{{"resourceSpans":[{{"scopeSpans":[{{"scope":{{"name":"{}"}},"spans":[{},{}]}}]}}]}}"#,
+            "s".repeat(70_000),
+            span(&events),
+            span(""),
+        );
+        let json = json.as_bytes();
+        let read = OtlpRequest::decode(OtlpKind::Traces, OtlpEncoding::Json, json, 1 << 20);
+        let Request::Traces(request) = read.unwrap().0 else {
+            unreachable!()
+        };
+        // Ten events and a span need 11 names of 259 bytes.
+        let config = OtlpIntakeConfig {
+            max_decoded: 11 * 259 - 1,
+            ..OtlpIntakeConfig::default()
+        };
+        let mut signals = Vec::new();
+        let outcome = take(request, &config, Timestamp::EPOCH, |s| signals.push(s));
+        assert_eq!((outcome.n_accepted, outcome.n_rejected), (1, 1));
+        let [Signal::Span(record)] = &signals[..] else {
+            panic!("{signals:?}");
+        };
+        assert_eq!(record.fields["otel.scope.name"].len(), 256 + "…".len());
+        assert!(outcome.message.contains("max_decoded = 2848"));
     }
 }

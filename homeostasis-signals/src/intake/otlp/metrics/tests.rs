@@ -303,3 +303,79 @@ fn series_and_points_are_bounded_and_old_ones_forgotten() {
     );
     assert_eq!(outcome.message, "g: more than 2 data points");
 }
+
+#[test]
+fn metrics_count_as_items_and_those_without_points_are_nothing() {
+    let mut follower = Follower::new(OtlpIntakeConfig {
+        max_items: 2,
+        ..OtlpIntakeConfig::default()
+    });
+    let bad = |name: &str| {
+        let points = r#"{"timeUnixNano":"18446744073709551615","asInt":1}"#;
+        format!(r#"{{"name":"{name}","gauge":{{"dataPoints":[{points},{points}]}}}}"#)
+    };
+    let metrics = [bad("a"), bad("b"), bad("c"), bad("d")];
+    let (_, outcome) = follower.export(0, &metrics.join(","));
+    assert_eq!((outcome.n_accepted, outcome.n_rejected), (0, 8));
+    // Those beyond the limit are not even remembered as seen, nor are empty ones.
+    let good =
+        |name: &str| format!(r#"{{"name":"{name}","gauge":{{"dataPoints":[{{"asInt":1}}]}}}}"#);
+    let empty = r#"{"name":"e","gauge":{"dataPoints":[]}}"#;
+    let (values, outcome) = follower.export(1, &[empty, &good("a"), &good("b")].join(","));
+    assert_eq!(values, Map::from([("a".to_owned(), 1.0)]));
+    assert_eq!(outcome.message, "more than 2 metrics");
+    // The source and the metric `a`.
+    assert_eq!(follower.metrics.last.len(), 2);
+}
+
+#[test]
+fn scopes_whose_names_differ_only_at_their_end_are_followed_apart() {
+    let mut follower = follower();
+    let mut export = |times, values: [f64; 2]| {
+        let scope = |end: &str, value| {
+            let metric = sum("n", 2, times, value, "");
+            let name = "s".repeat(1000);
+            format!(r#"{{"scope":{{"name":"{name}{end}"}},"metrics":[{metric}]}}"#)
+        };
+        let scopes = [scope("a", values[0]), scope("b", values[1])].join(",");
+        let json = format!(r#"{{"resourceMetrics":[{{"scopeMetrics":[{scopes}]}}]}}"#);
+        let json = json.as_bytes();
+        let read = OtlpRequest::decode(OtlpKind::Metrics, OtlpEncoding::Json, json, 1 << 20);
+        let Request::Metrics(request) = read.unwrap().0 else {
+            unreachable!()
+        };
+        let (config, now) = (&follower.config, Timestamp::EPOCH);
+        let measurements = follower.metrics.take(request, config, now).0;
+        measurements.iter().map(|m| m.value).collect::<Vec<_>>()
+    };
+    assert!(export([1, 10], [5.0, 50.0]).is_empty());
+    assert_eq!(export([1, 20], [15.0, 80.0]), [4.0]);
+}
+
+#[test]
+fn a_long_scope_name_costs_once_whatever_the_number_of_metrics() {
+    let (n_metrics, n_bytes) = (20_000, 1 << 20);
+    let metric = r#"{"name":"m","gauge":{"dataPoints":[{"asInt":1}]}}"#;
+    let json = format!(
+        r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"scope":{{"name":"{}"}},"metrics":[{}{metric}]}}]}}]}}"#,
+        "s".repeat(n_bytes),
+        format!("{metric},").repeat(n_metrics - 1),
+    );
+    let json = json.as_bytes();
+    let read = OtlpRequest::decode(OtlpKind::Metrics, OtlpEncoding::Json, json, 64 << 20);
+    let Request::Metrics(request) = read.unwrap().0 else {
+        unreachable!()
+    };
+    let mut follower = follower();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "how long it really takes is the point"
+    )]
+    let begun = std::time::Instant::now();
+    let (_, outcome) = follower
+        .metrics
+        .take(request, &follower.config, Timestamp::EPOCH);
+    assert_eq!(outcome.n_accepted, n_metrics);
+    // 20 GiB to hash were minutes; 1 MiB is milliseconds.
+    assert!(begun.elapsed() < std::time::Duration::from_secs(10));
+}

@@ -3,7 +3,7 @@ use std::io::Write as _;
 use axum::body::{Body, to_bytes};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use homeostasis_core::signal::VecSink;
+use homeostasis_core::signal::{Level, LogRecord, SeriesCatalog, SeriesId, VecSink};
 use homeostasis_core::{ManualClock, Timestamp};
 use http::HeaderValue;
 use http::header::{ALLOW, RETRY_AFTER};
@@ -150,8 +150,8 @@ async fn requests_that_are_refused_leave_nothing_behind_and_say_why() {
     assert!(body.starts_with("\u{8}\u{3}\u{12}"), "{body:?}");
 }
 
-/// A body that gives one byte and then nothing, for ever.
-struct Stalled(bool);
+/// A body that gives so many bytes and then nothing, for ever.
+struct Stalled(usize);
 
 impl http_body::Body for Stalled {
     type Data = bytes::Bytes;
@@ -161,29 +161,155 @@ impl http_body::Body for Stalled {
         mut self: std::pin::Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<bytes::Bytes>, Infallible>>> {
-        if std::mem::replace(&mut self.0, true) {
+        let n = std::mem::take(&mut self.0);
+        if n == 0 {
             return Poll::Pending;
         }
-        let frame = http_body::Frame::data(bytes::Bytes::from_static(b"{"));
+        let frame = http_body::Frame::data(vec![b' '; n].into());
         Poll::Ready(Some(Ok(frame)))
     }
 }
 
+impl Fixture {
+    /// A request whose first bytes have come, and no more will.
+    async fn stall(
+        &mut self,
+        n: usize,
+    ) -> BoxFuture<'static, Result<Response<OtlpReply>, Infallible>> {
+        let mut stalled = self.intake.call(json(Body::new(Stalled(n))));
+        let pending = poll_fn(|cx| Poll::Ready(stalled.as_mut().poll(cx).is_pending())).await;
+        assert!(pending);
+        stalled
+    }
+}
+
 #[tokio::test]
-async fn a_body_that_stalls_holds_its_place_until_its_time_is_over() {
+async fn bodies_that_stall_keep_nobody_out_until_their_bytes_fill_the_room() {
     let mut fixture = fixture();
-    let mut stalled = fixture.intake.call(json(Body::new(Stalled(false))));
-    let pending = poll_fn(|cx| Poll::Ready(stalled.as_mut().poll(cx).is_pending())).await;
-    assert!(pending);
+    let slow = [fixture.stall(1).await, fixture.stall(1).await];
+    assert_eq!(fixture.send(json(LOGS)).await.0, 200);
+    let hog = fixture.stall(997).await;
     let (status, body, headers) = fixture.send(json(LOGS)).await;
     assert_eq!(
         (status, &headers[RETRY_AFTER]),
         (503, &HeaderValue::from_static("1"))
     );
-    assert!(body.contains("max_concurrent = 1 reached"), "{body}");
-    fixture.clock.advance(std::time::Duration::from_secs(10));
-    assert_eq!(stalled.await.unwrap().status(), 408);
+    let told = "max_concurrent = 1 times max_body = 1000 bytes are on their way";
+    assert!(body.contains(told), "{body}");
+    // Its bytes go with it, whether it is given up or refused.
+    drop(hog);
     assert_eq!(fixture.send(json(LOGS)).await.0, 200);
+    fixture.clock.advance(std::time::Duration::from_secs(10));
+    for stalled in slow {
+        assert_eq!(stalled.await.unwrap().status(), 408);
+    }
+    assert_eq!(fixture.send(json(vec![b' '; 1000])).await.0, 400);
+}
+
+/// Remembers the threads that give it signals, and keeps them while `gate` is locked.
+#[derive(Debug, Default)]
+struct Gate {
+    catalog: SeriesCatalog,
+    gate: Mutex<()>,
+    threads: Mutex<Vec<std::thread::ThreadId>>,
+}
+
+impl SignalSink for Gate {
+    fn sample(&self, _: SeriesId, _: Timestamp, _: f64) {
+        self.signal(Signal::Log(LogRecord::new(
+            Timestamp::EPOCH,
+            Level::Info,
+            "",
+        )));
+    }
+
+    fn signal(&self, _: Signal) {
+        let id = std::thread::current().id();
+        self.threads.lock().unwrap().push(id);
+        drop(self.gate.lock().unwrap());
+    }
+
+    fn catalog(&self) -> &SeriesCatalog {
+        &self.catalog
+    }
+}
+
+fn gated(max_concurrent: usize) -> (OtlpIntake, Arc<Gate>) {
+    let gate = Arc::new(Gate::default());
+    let config = OtlpIntakeConfig {
+        max_concurrent,
+        ..OtlpIntakeConfig::default()
+    };
+    let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
+    let intake = OtlpIntake::new(config, Arc::clone(&gate) as _, clock).unwrap();
+    (intake, gate)
+}
+
+fn padded(n: usize) -> Vec<u8> {
+    let mut body = br#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{}]}]}]}"#.to_vec();
+    body.resize(body.len() + n, b' ');
+    body
+}
+
+#[tokio::test]
+async fn only_small_requests_are_read_by_the_task_of_the_host() {
+    let (mut intake, gate) = gated(1);
+    let mut bomb = gzip(&padded(1 << 20));
+    let length = http_body::Body::size_hint(bomb.body()).exact().unwrap();
+    assert!(length < 2000, "{length}");
+    for (request, here) in [
+        (json(padded(0)), true),
+        (json(padded(MAX_INLINE)), false),
+        (std::mem::take(&mut bomb), false),
+    ] {
+        let answer = intake.call(request).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let threads = std::mem::take(&mut *gate.threads.lock().unwrap());
+        assert_eq!(threads.len(), 1);
+        assert_eq!(threads[0] == std::thread::current().id(), here);
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_is_read_elsewhere_holds_its_place_even_if_nobody_waits() {
+    let (mut intake, gate) = gated(1);
+    let held = gate.gate.lock().unwrap();
+    let mut large = intake.call(json(padded(MAX_INLINE)));
+    let pending = poll_fn(|cx| Poll::Ready(large.as_mut().poll(cx).is_pending())).await;
+    assert!(pending);
+    drop(large);
+    let refused = intake.call(json(padded(0))).await.unwrap();
+    assert_eq!(refused.status(), 503);
+    drop(held);
+    while intake.stats().n_accepted == 0 || intake.shared.permits.available_permits() == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(intake.call(json(padded(0))).await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn metrics_that_wait_for_others_do_not_keep_the_task_of_the_host() {
+    let (mut intake, gate) = gated(2);
+    let body = r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[
+        {"name":"m","gauge":{"dataPoints":[{"asInt":1}]}}]}]}]}"#;
+    let metrics = |n: usize| {
+        let body = format!("{body}{}", " ".repeat(n));
+        post("/v1/metrics", "application/json", body)
+    };
+    let held = gate.gate.lock().unwrap();
+    let mut large = intake.call(metrics(MAX_INLINE));
+    let mut small = intake.call(metrics(0));
+    let pending = poll_fn(|cx| Poll::Ready(large.as_mut().poll(cx).is_pending())).await;
+    assert!(pending);
+    while gate.threads.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    // This returns although the lock is held.
+    let pending = poll_fn(|cx| Poll::Ready(small.as_mut().poll(cx).is_pending())).await;
+    assert!(pending);
+    drop(held);
+    assert_eq!(large.await.unwrap().status(), 200);
+    assert_eq!(small.await.unwrap().status(), 200);
 }
 
 proptest! {
