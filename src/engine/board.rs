@@ -120,7 +120,8 @@ impl Board {
                     .iter()
                     .any(|other| topology.related(service, other))
         };
-        if self.closed.iter().any(echo) {
+        // Whoever asks for people is not answered by a close.
+        if !anomaly.needs_people && self.closed.iter().any(echo) {
             return Route::Aftershock;
         }
         // Those that wait for people take no place from those that can be worked on; but memory is
