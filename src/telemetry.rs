@@ -12,6 +12,13 @@ impl Homeostasis {
     pub(crate) fn asking(mut self, probes: Vec<Arc<dyn Probe>>) -> Self {
         let empty = ProbeSchedule::new(self.sink());
         let schedule = probes.into_iter().fold(empty, ProbeSchedule::with);
+        // Until each of them has answered nobody knows how its target is.
+        for probe in schedule.probes() {
+            if let Some(target) = probe.target().filter(|_| probe.reports_health()) {
+                let board = &self.shared.health_board;
+                board.expect(target.clone(), probe.name(), probe.tier());
+            }
+        }
         self.trigger = schedule.trigger();
         for task in schedule.into_tasks(&self.context()) {
             self.spawn(task);

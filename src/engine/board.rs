@@ -4,11 +4,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use homeostasis_core::cycle::{MAX_ANOMALIES, Phase};
-use homeostasis_core::record::{Anomaly, Fingerprint};
-use homeostasis_core::{Incident, IncidentId, Timestamp, Topology};
+use homeostasis_core::record::{Anomaly, Fingerprint, Subject};
+use homeostasis_core::signal::HealthReport;
+use homeostasis_core::{Incident, IncidentId, Target, Timestamp, Topology};
 
 /// For each incident that can be worked on this many may wait for people.
 const MAX_PARKED_FACTOR: usize = 16;
+
+/// A report older than so many intervals of its check says nothing.
+const STALE_INTERVALS: u32 = 3;
 
 /// What is to be done with an anomaly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +53,8 @@ pub(crate) struct Board {
 struct Entry {
     services: BTreeSet<String>,
     fingerprints: BTreeSet<Fingerprint>,
+    /// The checks among its anomalies, and what each reported last to this process.
+    checks: BTreeMap<String, BTreeMap<Target, Option<HealthReport>>>,
     /// When an anomaly of it was last seen, in this life or an earlier one.
     last_seen: Timestamp,
     /// Since when this process looks.
@@ -106,8 +112,7 @@ impl Board {
             if entry.fingerprints.len() >= places {
                 return Route::Crowded(*id);
             }
-            entry.fingerprints.insert(fingerprint);
-            entry.services.insert(service.to_owned());
+            entry.admit(anomaly);
             return Route::Join(*id);
         }
         let echo = |closed: &Echo| {
@@ -120,7 +125,8 @@ impl Board {
                     .iter()
                     .any(|other| topology.related(service, other))
         };
-        if self.closed.iter().any(echo) {
+        // Whoever asks for people is not answered by a close.
+        if !anomaly.needs_people && self.closed.iter().any(echo) {
             return Route::Aftershock;
         }
         // Those that wait for people take no place from those that can be worked on; but memory is
@@ -137,13 +143,12 @@ impl Board {
 
     /// Notes how `incident` stands; a closed one leaves its echo.
     pub(crate) fn note(&mut self, incident: &Incident, now: Timestamp) {
-        let services: BTreeSet<_> = incident
-            .anomalies
-            .iter()
-            .map(|anomaly| anomaly.target.service_name().to_owned())
-            .collect();
         if incident.is_closed() {
             if self.open.remove(&incident.id).is_some() {
+                let anomalies = incident.anomalies.iter();
+                let services = anomalies
+                    .map(|anomaly| anomaly.target.service_name().to_owned())
+                    .collect();
                 self.closed.push_back(Echo {
                     since: incident.since,
                     closed_at: now,
@@ -166,15 +171,58 @@ impl Board {
         let entry = self.open.entry(incident.id).or_insert_with(|| Entry {
             services: BTreeSet::new(),
             fingerprints: BTreeSet::new(),
+            checks: BTreeMap::new(),
             last_seen: incident.updated_at,
             watched_since: now,
             standing,
         });
         entry.standing = standing;
-        entry.services.extend(services);
+        for anomaly in &incident.anomalies {
+            entry.admit(anomaly);
+        }
+    }
+
+    /// Takes what checks say of themselves. O(open incidents) per report.
+    pub(crate) fn hear(&mut self, reports: &[HealthReport], now: Timestamp) {
+        for report in reports {
+            for entry in self.open.values_mut() {
+                let checks = entry.checks.get_mut(&report.check);
+                let Some(last) = checks.and_then(|of| of.get_mut(&report.target)) else {
+                    continue;
+                };
+                // A clock that is ahead must not hide what comes later.
+                let at = report.at.min(now);
+                if last.as_ref().is_none_or(|known| known.at <= at) {
+                    let mut report = report.clone();
+                    report.at = at;
+                    *last = Some(report);
+                }
+            }
+        }
+    }
+
+    /// Whether each check among the anomalies of `id` said lately that its target is up. Silence of a
+    /// check is no recovery, whatever else is heard of its target.
+    pub(crate) fn are_checks_good(&self, id: IncidentId, now: Timestamp) -> bool {
+        let good = |last: &Option<HealthReport>| {
+            last.as_ref()
+                .is_some_and(|report| report.is_up() && report.is_fresh(now, STALE_INTERVALS))
+        };
+        let Some(entry) = self.open.get(&id) else {
+            return false;
+        };
+        entry.checks.values().flat_map(BTreeMap::values).all(good)
+    }
+
+    /// How seldom the slowest of the failing checks of `id` is asked; zero if none fails.
+    pub(crate) fn slowest_failing(&self, id: IncidentId) -> Duration {
+        let entry = self.open.get(&id).into_iter();
         entry
-            .fingerprints
-            .extend(incident.anomalies.iter().map(Anomaly::fingerprint));
+            .flat_map(|entry| entry.checks.values().flat_map(BTreeMap::values).flatten())
+            .filter(|report| !report.is_up())
+            .map(|report| report.interval.unwrap_or(report.tier.plan().interval))
+            .max()
+            .unwrap_or_default()
     }
 
     /// When other incidents troubled services related to those of `incident`, before it began.
@@ -231,6 +279,16 @@ impl Board {
 }
 
 impl Entry {
+    fn admit(&mut self, anomaly: &Anomaly) {
+        self.fingerprints.insert(anomaly.fingerprint());
+        self.services
+            .insert(anomaly.target.service_name().to_owned());
+        if let Subject::Health(check) = &anomaly.subject {
+            let of = self.checks.entry(check.clone()).or_default();
+            of.entry(anomaly.target.clone()).or_default();
+        }
+    }
+
     fn takes(
         &self,
         service: &str,

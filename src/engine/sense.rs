@@ -86,6 +86,8 @@ pub(crate) async fn run(shared: Arc<Shared>, detectors: Vec<Box<dyn Detector>>) 
                 take_in(&shared, anomaly).await;
             }
         }
+        // Afterwards: what an incident was opened for is known to it too.
+        shared.board().hear(&batch.health, shared.now());
         // A queue that fills faster than it is emptied is emptied without a pause.
         let busy = shared.intake.depth() > shared.settings.sample_queue / 2;
         let pause = if busy {

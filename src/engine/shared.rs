@@ -94,8 +94,9 @@ impl Shared {
         seed: u64,
     ) -> Self {
         #[cfg(feature = "signals")]
-        let health_board =
-            homeostasis_signals::HealthBoard::default().redacted_by(Arc::clone(&journal.redactor));
+        let health_board = homeostasis_signals::HealthBoard::default()
+            .redacted_by(Arc::clone(&journal.redactor))
+            .clocked_by(Arc::clone(&journal.clock));
         let life = Rng::from_seed(seed).fork(journal.clock.now().as_nanos().unsigned_abs());
         Self {
             slots: Slots::new(settings.max_concurrent_heals),

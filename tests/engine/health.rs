@@ -9,7 +9,7 @@ use homeostasis::core::port::{MemoryApprovals, MemoryStore, Store};
 use homeostasis::core::record::{EventKind, Resolution, Severity};
 use homeostasis::core::signal::{HealthState, HealthTier};
 use homeostasis::detect::{HealthStateDetector, HealthStateDetectorConfig};
-use homeostasis::signals::{FnProbe, HealthStatus};
+use homeostasis::signals::{FnProbe, HealthStatus, Measurement, Reading};
 use homeostasis::{Builder, Homeostasis};
 
 use crate::world::{World, is, names, pass, service, until};
@@ -141,6 +141,99 @@ async fn people_are_called_even_while_an_incident_waits_for_a_consent() {
     assert_eq!(trigger.ask(&service("a"), HealthTier::Comprehensive), 1);
     until(&healer, &mut events, is("escalated")).await;
     assert_eq!((world.notifier.sent().len(), world.cures("a")), (1, 0));
+    healer.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn people_asked_for_during_a_run_are_called_although_it_succeeds() {
+    let world = Arc::new(World::default());
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+    let (builder, _) = healer(&world);
+    let healer = start(builder.store(Arc::clone(&store))).await;
+    let mut events = healer.subscribe();
+    world.fall_ill("a");
+    until(&healer, &mut events, is("run_opened")).await;
+    world.fall_ill("whole");
+    let trigger = healer.probe_trigger();
+    assert_eq!(trigger.ask(&service("a"), HealthTier::Comprehensive), 1);
+    let ended = |event: &_| is("escalated")(event) || is("closed")(event);
+    let escalated = until(&healer, &mut events, ended).await;
+    let story = names(&*store, escalated.incident).await;
+    assert!(story.ends_with(&["verified", "escalated"]), "{story:?}");
+    assert_eq!((world.notifier.sent().len(), world.cures("a")), (1, 1));
+    healer.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_check_that_goes_on_failing_keeps_its_incident_open() {
+    let world = Arc::new(World::default());
+    let (whole, _) = check(&world, HealthTier::Comprehensive, "whole");
+    let detector = HealthStateDetector::new("health", HealthStateDetectorConfig::default());
+    let builder = world.healer().detector(detector.unwrap());
+    world.fall_ill("whole");
+    let healer = start(builder.probe(whole)).await;
+    // A gauge of the same service says something all the time.
+    world.watch(&healer, &["a"]);
+    let mut events = healer.subscribe();
+    pass(&healer, 2 * 3600).await;
+    assert_eq!(healer.incidents(10).await.unwrap().len(), 1);
+    assert_eq!(world.notifier.sent().len(), 1);
+    world.cured_by_hand("whole");
+    let closed = until(&healer, &mut events, is("closed")).await;
+    assert!(matches!(
+        &closed.kind,
+        EventKind::Closed {
+            resolution: Resolution::Recovered
+        }
+    ));
+    healer.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_board_is_unknown_until_every_check_has_answered() {
+    let world = Arc::new(World::default());
+    let state = |healer: &Homeostasis| healer.health_board().snapshot(healer.clock().now()).state;
+    let alone = world.healer().start().await.unwrap();
+    pass(&alone, 5).await;
+    assert_eq!(state(&alone), HealthStatus::Unknown);
+    alone.shutdown().await;
+    let (builder, _) = healer(&world);
+    let healer = builder.start().await.unwrap();
+    assert_eq!(
+        healer
+            .health_board()
+            .snapshot(healer.clock().now())
+            .components
+            .len(),
+        4
+    );
+    assert_eq!(state(&healer), HealthStatus::Unknown);
+    pass(&healer, 5).await;
+    assert_eq!(state(&healer), HealthStatus::Healthy);
+    healer.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_only_measures_makes_nobody_ill_when_it_is_late() {
+    let world = Arc::new(World::default());
+    let asked = Arc::new(AtomicU32::new(0));
+    let counter = Arc::clone(&asked);
+    let gauge = FnProbe::new("queue", service("a"), move |cx| {
+        let n = counter.fetch_add(1, Ordering::SeqCst);
+        async move {
+            if n == 2 {
+                cx.clock().sleep(Duration::from_secs(1)).await;
+            }
+            Reading::default().measured(Measurement::of(&service("a"), "depth", cx.now(), 1.0))
+        }
+    });
+    let (builder, _) = healer(&world);
+    let healer = start(builder.probe(gauge)).await;
+    pass(&healer, 60).await;
+    assert!(asked.load(Ordering::SeqCst) > 4);
+    let snapshot = healer.health_board().snapshot(healer.clock().now());
+    assert_eq!(snapshot.state, HealthStatus::Healthy, "{snapshot:?}");
+    assert_eq!(snapshot.components.len(), 4);
     healer.shutdown().await;
 }
 

@@ -89,10 +89,14 @@ impl Incident {
                 _,
             ) => {
                 self.join(anomaly, *severity, *radius);
-                let rests = matches!(
-                    self.phase,
-                    Phase::AwaitingApproval { .. } | Phase::Deferred { .. } | Phase::Recommended
-                );
+                let rests = match self.phase {
+                    Phase::AwaitingApproval { .. }
+                    | Phase::Deferred { .. }
+                    | Phase::Recommended
+                    | Phase::Resolved { .. } => true,
+                    Phase::Gating { .. } => self.permitted.is_none(),
+                    _ => false,
+                };
                 if !(anomaly.needs_people && rests) {
                     return Ok(None);
                 }
@@ -345,7 +349,10 @@ impl Incident {
 
     fn judge(&self, run: RunId, verdict: &Verdict, extensions: u32) -> Phase {
         match verdict.kind {
-            VerdictKind::Success => Phase::Resolved { run },
+            // They were asked for while it ran: the run healed something else.
+            VerdictKind::Success => self
+                .needs_people()
+                .map_or(Phase::Resolved { run }, for_people),
             VerdictKind::Failed if self.can_undo(run) => Phase::Undoing { run },
             VerdictKind::Failed | VerdictKind::Partial => {
                 self.try_next_plan(run, &verdict.to_string())

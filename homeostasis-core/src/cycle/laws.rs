@@ -157,16 +157,30 @@ impl Walk {
         assert!(self.was_just_permitted(*plan), "a run without a permit");
     }
 
-    /// Once people are needed no other plan is tried, and nothing waits for anybody else.
+    /// Once people are needed no other plan is tried, nothing waits for anybody else, and it is not
+    /// healed without them.
     fn check_people(before: &Incident, event: &HealEvent, after: &Incident) {
         if after.needs_people().is_none() {
             return;
         }
         let waits = matches!(
             after.phase,
-            Phase::AwaitingApproval { .. } | Phase::Deferred { .. } | Phase::Recommended
+            Phase::AwaitingApproval { .. }
+                | Phase::Deferred { .. }
+                | Phase::Recommended
+                | Phase::Resolved { .. }
+                | Phase::Closed {
+                    resolution: Resolution::Healed { .. }
+                }
         );
         assert!(!waits, "{:?} after {event}", after.phase);
+        if let EventKind::AnomalyJoined { anomaly, .. } = &event.kind
+            && anomaly.needs_people
+            && matches!(before.phase, Phase::Gating { .. })
+        {
+            let is_called = matches!(after.phase, Phase::Stuck { .. });
+            assert!(is_called || before.permitted.is_some(), "the page waits");
+        }
         let is_new = after.phase != before.phase;
         let tries = matches!(after.phase, Phase::Gating { .. });
         assert!(!(is_new && tries), "another plan after {event}");

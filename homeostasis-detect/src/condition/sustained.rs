@@ -36,8 +36,8 @@ pub struct SustainedConditionConfig {
     /// For how long the condition may be unknown before an episode is forgotten; default 10m, above 0.
     #[serde(default = "default_max_unknown", with = "crate::duration_text")]
     pub max_unknown: Duration,
-    /// After how long an anomaly that lasts is raised again; default never. Above 0.
-    #[serde(default, with = "crate::duration_text::option")]
+    /// After how long an anomaly that lasts is raised again; default 60 s, above 0.
+    #[serde(default = "default_reraise", with = "crate::duration_text::option")]
     pub reraise: Option<Duration>,
     /// Whom series without the label `service` are about; default nobody: they are ignored.
     #[serde(default)]
@@ -61,6 +61,14 @@ fn default_max_unknown() -> Duration {
     Duration::from_secs(600)
 }
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "serde asks for the type of the field"
+)]
+fn default_reraise() -> Option<Duration> {
+    Some(Duration::from_secs(60))
+}
+
 fn default_max_series() -> usize {
     10_000
 }
@@ -73,7 +81,7 @@ impl SustainedConditionConfig {
             hold,
             staleness: default_staleness(),
             max_unknown: default_max_unknown(),
-            reraise: None,
+            reraise: default_reraise(),
             default_target: None,
             severity_hint: None,
             playbook_hint: None,

@@ -34,7 +34,7 @@ pub struct HealthDetectorConfig {
     /// Reports further apart than this are not in a row; default 10m, above 0.
     #[serde(with = "crate::duration_text")]
     pub max_gap: Duration,
-    /// After how long an anomaly that lasts is raised again; default never. Above 0.
+    /// After how long an anomaly that lasts is raised again; default 60 s, above 0.
     #[serde(with = "crate::duration_text::option")]
     pub reraise: Option<Duration>,
     /// A hint how severe it is; default none.
@@ -55,7 +55,7 @@ impl Default for HealthDetectorConfig {
             n_healthy: 1,
             degraded_is_bad: false,
             max_gap: Duration::from_secs(600),
-            reraise: None,
+            reraise: Some(Duration::from_secs(60)),
             severity_hint: None,
             critical_severity_hint: Some(Severity::Sev1),
             playbook_hint: None,

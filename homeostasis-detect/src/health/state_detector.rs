@@ -38,7 +38,8 @@ pub struct HealthStateDetectorConfig {
     pub stale_intervals: u32,
     /// The mildest state that is an anomaly; default *unhealthy*, not *healthy*.
     pub raise: HealthState,
-    /// After how long an anomaly that lasts is raised again; default never. Above 0.
+    /// After how long an anomaly that lasts is raised again; default 60 s, above 0. The engine takes
+    /// what is never raised again for over.
     #[serde(with = "crate::duration_text::option")]
     pub reraise: Option<Duration>,
     /// A hint how severe it is; default none.
@@ -57,7 +58,7 @@ impl Default for HealthStateDetectorConfig {
             n_recover: 2,
             stale_intervals: 3,
             raise: HealthState::Unhealthy,
-            reraise: None,
+            reraise: Some(Duration::from_secs(60)),
             severity_hint: None,
             critical_severity_hint: Some(Severity::Sev1),
             max_checks: 10_000,
@@ -77,7 +78,7 @@ impl Default for HealthStateDetectorConfig {
 /// One anomaly for each check and episode; the episode ends when the check has recovered or its
 /// target is milder than `raise`. What is too old says nothing: it raises no anomaly and ends none.
 /// Reports that are not later than the last one of the same check, or more than one hour ahead of
-/// the context's clock, are ignored.
+/// the context's clock, are ignored; one that is less ahead counts as of now.
 /// When `max_checks` are followed, one silent for an hour gives way; if there is none, a new one is
 /// refused and counted.
 /// O(log n + k) per report for n checks, of which k are of the same target.
@@ -314,13 +315,20 @@ impl Detector for HealthStateDetector {
         cx: &Context,
         batch: SignalBatch<'_>,
     ) -> Result<Vec<Anomaly>, DetectError> {
-        let latest = cx.now() + MAX_AHEAD;
-        Ok(batch
-            .health
-            .iter()
-            .filter(|report| report.at <= latest)
-            .flat_map(|report| self.take(report))
-            .collect())
+        let now = cx.now();
+        let latest = now + MAX_AHEAD;
+        let mut found = Vec::new();
+        for report in batch.health.iter().filter(|report| report.at <= latest) {
+            if report.at <= now {
+                found.extend(self.take(report));
+            } else {
+                // Otherwise it would hide what comes until its time.
+                let mut report = report.clone();
+                report.at = now;
+                found.extend(self.take(&report));
+            }
+        }
+        Ok(found)
     }
 
     fn snapshot(&self) -> Option<ModelSnapshot> {

@@ -160,6 +160,10 @@ impl<P: Probe> Probe for Followed<P> {
         self.probe.timeout()
     }
 
+    fn reports_health(&self) -> bool {
+        self.probe.reports_health()
+    }
+
     fn missed(&self, at: Timestamp, why: &Missed) -> Reading {
         self.probe.missed(at, why)
     }

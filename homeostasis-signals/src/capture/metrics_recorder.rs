@@ -485,6 +485,10 @@ impl Probe for RecorderProbe {
         Some(&self.registry.target)
     }
 
+    fn reports_health(&self) -> bool {
+        false
+    }
+
     async fn probe(&self, cx: &Context) -> Reading {
         Reading {
             measurements: self.registry.look(cx.now()),

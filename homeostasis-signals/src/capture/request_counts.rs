@@ -344,6 +344,10 @@ impl Probe for RequestProbe {
         Some(&self.table.target)
     }
 
+    fn reports_health(&self) -> bool {
+        false
+    }
+
     async fn probe(&self, cx: &Context) -> Reading {
         Reading {
             measurements: self.table.look(cx.now()),

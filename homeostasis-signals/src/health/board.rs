@@ -1,6 +1,6 @@
 //! The latest report of every check.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
@@ -8,13 +8,17 @@ use homeostasis_core::port::Redactor;
 use homeostasis_core::signal::{
     HealthReport, HealthTier, SeriesCatalog, SeriesId, Signal, SignalSink,
 };
-use homeostasis_core::{ConfigError, Target, Timestamp, Violation, Violations};
+use homeostasis_core::{Clock, ConfigError, Target, Timestamp, Violation, Violations};
 use serde::{Deserialize, Serialize};
 
 use super::snapshot::{ComponentHealth, HealthSnapshot, HealthStatus};
 
 /// The longest detail that is kept, in characters.
 const MAX_DETAIL: usize = 512;
+
+/// A component that nobody expects is forgotten when it was unknown for so many times as long as
+/// its last report counted.
+const FORGET_AFTER: u32 = 10;
 
 /// What a [`HealthBoard`] keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +49,9 @@ type Source = Box<dyn Fn(Timestamp) -> HealthReport + Send + Sync>;
 /// endpoint may be read by anybody.
 /// A component is one check of one target. If there are as many as may be, a report of another one
 /// takes the place of the oldest that is unknown, or is refused and counted.
+/// A component that is unknown for long leaves the board, unless it is
+/// [expected](HealthBoard::expect): an instance that was scaled away makes nobody ill.
+/// What the board [asks](HealthBoard::ask) itself counts only beside what was reported or is expected.
 /// Recording and reading cost O(log n) and O(n) under one short lock for n components.
 ///
 /// # Examples
@@ -66,6 +73,7 @@ type Source = Box<dyn Fn(Timestamp) -> HealthReport + Send + Sync>;
 pub struct HealthBoard {
     config: HealthBoardConfig,
     redactor: Option<Arc<dyn Redactor>>,
+    clock: Option<Arc<dyn Clock>>,
     kept: Arc<RwLock<Kept>>,
     sources: Arc<RwLock<Vec<Source>>>,
 }
@@ -73,6 +81,8 @@ pub struct HealthBoard {
 #[derive(Debug, Default)]
 struct Kept {
     components: BTreeMap<(Target, String), Component>,
+    /// Those that stay although they are silent.
+    expected: BTreeSet<(Target, String)>,
     n_refused: u64,
 }
 
@@ -123,6 +133,7 @@ impl HealthBoard {
         Self {
             config,
             redactor: None,
+            clock: None,
             kept: Arc::default(),
             sources: Arc::default(),
         }
@@ -135,12 +146,21 @@ impl HealthBoard {
         self
     }
 
-    /// Makes a check known before it reports: until then its component is unknown. It does nothing
-    /// to one that is there, or if there is no place.
+    /// The same, taking reports from the future as of now: a clock that is ahead must not hide the
+    /// reports that come later.
+    pub fn clocked_by(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Makes a check known before it reports: until then its component is unknown, and it stays on
+    /// the board when it is silent. It does nothing if there is no place.
     pub fn expect(&self, target: Target, check: impl Into<String>, tier: HealthTier) {
         let mut kept = self.write();
-        if kept.components.len() < self.config.max_components {
-            let key = (target, check.into());
+        let key = (target, check.into());
+        let is_known = kept.components.contains_key(&key);
+        if is_known || kept.components.len() < self.config.max_components {
+            kept.expected.insert(key.clone());
             kept.components
                 .entry(key)
                 .or_insert(Component::Expected(tier));
@@ -158,18 +178,22 @@ impl HealthBoard {
     pub fn record(&self, report: &HealthReport) {
         let mut last = report.clone();
         last.detail = self.redacted(&report.detail);
+        if let Some(clock) = &self.clock {
+            last.at = last.at.min(clock.now());
+        }
+        let at = last.at;
         let mut kept = self.write();
         let key = (report.target.clone(), report.check.clone());
-        if !kept.components.contains_key(&key) && !self.make_room(&mut kept, report.at) {
+        if !kept.components.contains_key(&key) && !self.make_room(&mut kept, at) {
             kept.n_refused += 1;
             return;
         }
-        let mut since = report.at;
+        let mut since = at;
         if let Some(Component::Reported { last, since: known }) = kept.components.get(&key) {
-            if report.at < last.at {
+            if at < last.at {
                 return;
             }
-            let stale = !last.is_fresh(report.at, self.config.stale_intervals);
+            let stale = !last.is_fresh(at, self.config.stale_intervals);
             if last.state == report.state && !stale {
                 since = *known;
             }
@@ -187,13 +211,33 @@ impl HealthBoard {
         for report in &asked {
             self.record(report);
         }
-        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.write();
+        let Kept {
+            components,
+            expected,
+            ..
+        } = &mut *kept;
+        let long = self.config.stale_intervals.saturating_mul(FORGET_AFTER);
+        components.retain(|key, known| match known {
+            Component::Reported { last, .. } => last.is_fresh(now, long) || expected.contains(key),
+            Component::Expected(_) => true,
+        });
         let components: Vec<_> = kept
             .components
             .iter()
             .map(|((target, check), known)| self.component(target, check, known, now))
             .collect();
-        let worst = components.iter().map(|component| component.state).max();
+        let is_asked = |component: &ComponentHealth| {
+            let same = |report: &HealthReport| {
+                report.target == component.target && report.check == component.check
+            };
+            asked.iter().any(same)
+        };
+        let worst = if components.iter().all(is_asked) {
+            None
+        } else {
+            components.iter().map(|component| component.state).max()
+        };
         HealthSnapshot {
             state: worst.unwrap_or(HealthStatus::Unknown),
             at: now,
@@ -388,6 +432,37 @@ mod tests {
     }
 
     #[test]
+    fn who_is_silent_for_long_leaves_unless_it_is_expected() {
+        let board = HealthBoard::default();
+        board.expect(
+            Target::service("shop").unwrap(),
+            "db",
+            HealthTier::default(),
+        );
+        for check in ["db", "gone"] {
+            board.record(&report(0, check, Healthy));
+        }
+        let names = |secs| -> Vec<_> {
+            let components = board.snapshot(at(secs)).components;
+            components.into_iter().map(|shown| shown.check).collect()
+        };
+        assert_eq!(names(300), ["db", "gone"]);
+        assert_eq!(names(301), ["db"]);
+        assert_eq!(board.snapshot(at(301)).state, HealthStatus::Unknown);
+    }
+
+    #[test]
+    fn a_report_from_the_future_hides_nothing() {
+        use homeostasis_core::ManualClock;
+
+        let clock = ManualClock::new(at(100));
+        let board = HealthBoard::default().clocked_by(Arc::new(clock));
+        board.record(&report(3600, "http", Healthy));
+        board.record(&report(100, "http", Unhealthy));
+        assert_eq!(board.snapshot(at(100)).state, HealthStatus::Unhealthy);
+    }
+
+    #[test]
     fn details_are_shown_only_without_their_secrets() {
         let shown = |board: HealthBoard| {
             board.record(&report(0, "http", Unhealthy));
@@ -442,6 +517,9 @@ mod tests {
             HealthReport::new(now, Target::service("self").unwrap(), "engine", state)
                 .took(Duration::from_millis(2))
         });
+        // It says nothing of what nobody has reported yet.
+        assert_eq!(board.snapshot(at(0)).state, HealthStatus::Unknown);
+        board.record(&report(0, "http", Healthy));
         assert_eq!(board.snapshot(at(0)).state, HealthStatus::Healthy);
         board.snapshot(at(12));
         let component = &board.snapshot(at(14)).components[0];

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -37,10 +38,14 @@ pub struct FnProbe {
     interval: Option<Duration>,
     timeout: Option<Duration>,
     ask: Ask,
+    /// Whether it ever gave a report of its own, or surely will.
+    reports_health: AtomicBool,
 }
 
 impl FnProbe {
     /// A shallow probe that gives the reading of `ask`, every 10 s and within 100 ms.
+    ///
+    /// It [reports health](Probe::reports_health) once a reading held a report of it.
     pub fn new<F, Fut>(name: impl Into<String>, target: Target, ask: F) -> Self
     where
         F: Fn(Context) -> Fut + Send + Sync + 'static,
@@ -53,6 +58,7 @@ impl FnProbe {
             interval: None,
             timeout: None,
             ask: Box::new(move |cx| Box::pin(ask(cx))),
+            reports_health: AtomicBool::new(false),
         }
     }
 
@@ -64,7 +70,7 @@ impl FnProbe {
     {
         let name = name.into();
         let (check, of) = (name.clone(), target.clone());
-        Self::new(name, target, move |cx| {
+        let probe = Self::new(name, target, move |cx| {
             let report = HealthReport::new(cx.now(), of.clone(), &check, HealthState::Healthy);
             let clock = Arc::clone(cx.clock());
             let asked = ask(cx);
@@ -75,7 +81,9 @@ impl FnProbe {
                 report.state = state;
                 Reading::default().reporting(report)
             }
-        })
+        });
+        probe.reports_health.store(true, Ordering::Relaxed);
+        probe
     }
 
     /// The same in another tier, with the tier's interval, time limit and retries unless said
@@ -114,7 +122,17 @@ impl Probe for FnProbe {
     }
 
     async fn probe(&self, cx: &Context) -> Reading {
-        (self.ask)(cx.clone()).await
+        let reading = (self.ask)(cx.clone()).await;
+        let is_own =
+            |report: &HealthReport| report.check == self.name && report.target == self.target;
+        if reading.reports().any(is_own) {
+            self.reports_health.store(true, Ordering::Relaxed);
+        }
+        reading
+    }
+
+    fn reports_health(&self) -> bool {
+        self.reports_health.load(Ordering::Relaxed)
     }
 
     fn target(&self) -> Option<&Target> {

@@ -176,6 +176,10 @@ impl Probe for MetricsProbe {
         Some(&self.config.target)
     }
 
+    fn reports_health(&self) -> bool {
+        false
+    }
+
     fn interval(&self) -> Duration {
         self.config.interval
     }

@@ -156,6 +156,10 @@ impl<P: Probe> Probe for PlannedProbe<P> {
         self.retries
     }
 
+    fn reports_health(&self) -> bool {
+        self.probe.reports_health()
+    }
+
     fn missed(&self, at: Timestamp, why: &Missed) -> Reading {
         self.probe.missed(at, why)
     }

@@ -79,9 +79,17 @@ pub trait Probe: Debug + Send + Sync {
         self.tier().plan().retries
     }
 
-    /// The reading when there was no answer; by default an unhealthy report about the target.
+    /// Whether its readings hold a health report of its target, under its name; by default if it has
+    /// a target. A probe that only measures says no: nobody waits for its report, and a missing
+    /// answer makes nobody ill.
+    fn reports_health(&self) -> bool {
+        self.target().is_some()
+    }
+
+    /// The reading when there was no answer; by default an unhealthy report about the target, and
+    /// nothing of a probe that [reports no health](Self::reports_health).
     fn missed(&self, at: Timestamp, why: &Missed) -> Reading {
-        let Some(target) = self.target() else {
+        let Some(target) = self.target().filter(|_| self.reports_health()) else {
             return Reading::default();
         };
         let state = HealthState::Unhealthy;
@@ -122,6 +130,10 @@ macro_rules! forward {
 
             fn retries(&self) -> u32 {
                 (**self).retries()
+            }
+
+            fn reports_health(&self) -> bool {
+                (**self).reports_health()
             }
 
             fn missed(&self, at: Timestamp, why: &Missed) -> Reading {

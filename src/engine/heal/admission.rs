@@ -36,13 +36,16 @@ impl Heal {
             return Ok(());
         }
         let plan = &incident.plans[plan_idx];
-        match gatekeeper::admit(&self.shared, &self.journal, &incident, plan).await? {
-            Admission::Granted(permit, lease) => {
+        match gatekeeper::admit(&self.shared, &self.journal, &incident, plan).await {
+            Ok(Admission::Granted(permit, lease)) => {
                 self.lease = Some(lease);
                 self.permit = Some(permit);
                 self.reentries = 0;
             }
-            Admission::Withheld => self.slot = None,
+            Ok(Admission::Withheld) => self.slot = None,
+            // Its answer came too late: people were asked for, or one closed it.
+            Err(_) if self.journal.incident().await.phase != incident.phase => self.slot = None,
+            Err(error) => return Err(error),
         }
         Ok(())
     }

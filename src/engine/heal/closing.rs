@@ -83,13 +83,16 @@ impl Heal {
             .board()
             .last_seen(incident.id)
             .unwrap_or(incident.updated_at);
-        self.shared.now().since(seen) < self.shared.settings.quiet
+        // A check that is asked seldom is seen seldom: once more than it is due must pass.
+        let seldom = self.shared.board().slowest_failing(incident.id) * 2;
+        self.shared.now().since(seen) < self.shared.settings.quiet.max(seldom)
     }
 
     /// Closes the incident as recovered if that is proven, and says whether it did.
     ///
     /// Silence alone proves nothing: for the whole quiet time this process must have watched, each
-    /// target must have been heard of lately, and no detector may be skipped.
+    /// target must have been heard of lately, each check that failed must have said that it does not
+    /// any more, and no detector may be skipped.
     pub(super) async fn close_if_calm(&self, incident: &Incident) -> Result<bool, JournalError> {
         let (now, quiet) = (self.shared.now(), self.shared.settings.quiet);
         let watched = self
@@ -103,6 +106,7 @@ impl Heal {
                 .targets()
                 .iter()
                 .all(|target| self.is_heard(target, now))
+            && self.shared.board().are_checks_good(incident.id, now)
             && !self.shared.vitals.skips_any();
         if !calm {
             return Ok(false);

@@ -202,6 +202,30 @@ async fn late_reports_and_those_of_the_future_and_of_too_many_checks_are_ignored
     assert_eq!(detector.n_refused(), 1);
 }
 
+#[tokio::test]
+async fn a_healthy_report_from_the_future_hides_no_failure() {
+    let mut detector = detector(HealthStateDetectorConfig::default());
+    let ahead = report(100_000 + 3540, "db", Deep, Healthy);
+    assert_eq!(feed(&mut detector, &[ahead]).await, []);
+    let catalog = SeriesCatalog::default();
+    let cx = Context::new(Arc::new(ManualClock::new(at(100_060))), 1);
+    let failing = [report(100_060, "db", Deep, Unhealthy)];
+    let batch = SignalBatch::empty(&catalog).with_health(&failing);
+    let found = detector.detect(&cx, batch).await.unwrap();
+    assert_eq!(raised(&found), [(100_060, "db", false)]);
+}
+
+#[tokio::test]
+async fn an_anomaly_that_lasts_is_raised_every_minute_by_default() {
+    let mut detector = detector(HealthStateDetectorConfig::default());
+    let reports: Vec<_> = (0..=4)
+        .map(|i| report(i * 30, "db", Deep, Unhealthy))
+        .collect();
+    let found = feed(&mut detector, &reports).await;
+    let expected = [0, 60, 120].map(|at| (at, "db", false));
+    assert_eq!(raised(&found), expected);
+}
+
 #[test]
 fn every_violation_is_told_at_once() {
     let config: HealthStateDetectorConfig = serde_json::from_str(
