@@ -335,7 +335,9 @@ mod tests {
         let config = HealthDetectorConfig::default();
         let bad_then_good = [Unhealthy, Healthy, Unhealthy, Degraded, Unhealthy];
         assert!(times(config.clone(), &bad_then_good).await.is_empty());
-        assert_eq!(times(config.clone(), &[Unhealthy; 9]).await, [10]);
+        assert_eq!(times(config.clone(), &[Unhealthy; 7]).await, [10]);
+        // What lasts is raised again after a minute.
+        assert_eq!(times(config.clone(), &[Unhealthy; 9]).await, [10, 70]);
         let twice = [Unhealthy, Unhealthy, Healthy, Unhealthy, Critical];
         assert_eq!(times(config, &twice).await, [10, 40]);
     }

@@ -9,11 +9,15 @@ fn at(secs: i64) -> Timestamp {
     Timestamp::from_secs(secs)
 }
 
+/// One anomaly for each episode.
 fn config(condition: &str, hold: u64) -> SustainedConditionConfig {
-    SustainedConditionConfig::new(
-        Condition::parse(condition).unwrap(),
-        Duration::from_secs(hold),
-    )
+    SustainedConditionConfig {
+        reraise: None,
+        ..SustainedConditionConfig::new(
+            Condition::parse(condition).unwrap(),
+            Duration::from_secs(hold),
+        )
+    }
 }
 
 fn watch(condition: &str, hold: u64) -> SustainedCondition {
@@ -274,6 +278,9 @@ fn a_configuration_reads_as_it_is_written() {
     assert_eq!(read.hold, Duration::from_secs(300));
     assert_eq!(read.reraise, Some(Duration::from_secs(3600)));
     assert_eq!(read.staleness, Duration::from_secs(300));
+    let short = r#"{"condition": "up < 1", "for": "5m"}"#;
+    let short: SustainedConditionConfig = serde_json::from_str(short).unwrap();
+    assert_eq!(short.reraise, Some(Duration::from_secs(60)));
     let written = serde_json::to_string(&read).unwrap();
     assert_eq!(
         serde_json::from_str::<SustainedConditionConfig>(&written).unwrap(),
