@@ -188,7 +188,8 @@ pub struct TailBatch {
 /// - *Rotation* (rename and create): the old file is read to its end, and until it has not grown
 ///   for [`rotation_grace`](LogTailConfig::rotation_grace); then come the files rotated in
 ///   between, oldest first, then the one at the path. Rotated files are known by their names:
-///   `shop.log.1`, `shop.log-20261122`, `shop-2026-11-22.log` and the like, in the same directory.
+///   `shop.log.1`, `shop.1.log`, `shop.log-20261122`, `shop-2026-11-22.log` and the like, in the
+///   same directory, where `shop-1.log` is the log of somebody else.
 /// - *Truncation* (copy and truncate): if the copy is beside the log, reading goes on in the copy
 ///   to its end, then at the beginning of the log. Lines written between the end of the copying
 ///   and the truncation are in neither file: that loss is the program's that copies, and cannot

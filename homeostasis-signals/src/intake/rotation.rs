@@ -194,12 +194,11 @@ pub(super) struct Newer {
 /// What rotation put into the name; `None` if it does not look so.
 fn age(log: &str, found: &str) -> Option<Age> {
     let stem = stem_of(log);
-    let (added, is_inside) = match found.strip_prefix(log) {
-        Some(added) => (added, false),
-        None => {
-            let extension = &log[stem.len()..];
-            (found.strip_prefix(stem)?.strip_suffix(extension)?, true)
-        }
+    let (added, is_inside) = if let Some(added) = found.strip_prefix(log) {
+        (added, false)
+    } else {
+        let extension = &log[stem.len()..];
+        (found.strip_prefix(stem)?.strip_suffix(extension)?, true)
     };
     if matches!(added, ".old" | ".bak" | ".prev") {
         return Some(Age::Counter(0));
