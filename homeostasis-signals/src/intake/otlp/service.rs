@@ -342,16 +342,18 @@ impl Shared {
     }
 
     fn read(&self, arrived: Arrived) -> Result<OtlpRequest, Refusal> {
-        let Arrived { kind, encoding, .. } = arrived;
-        let plain;
-        let bytes = if arrived.gzip {
-            plain = self.decompress(&arrived.bytes)?;
-            &plain
-        } else {
-            &arrived.bytes
-        };
+        let Arrived {
+            mut bytes,
+            gzip,
+            kind,
+            encoding,
+            _room,
+        } = arrived;
+        if gzip {
+            bytes = self.decompress(&bytes)?;
+        }
         let max_decoded = self.config.max_decoded;
-        Ok(OtlpRequest::decode(kind, encoding, bytes, max_decoded)?)
+        Ok(OtlpRequest::decode(kind, encoding, &bytes, max_decoded)?)
     }
 
     fn decompress(&self, bytes: &[u8]) -> Result<Vec<u8>, Refusal> {

@@ -271,6 +271,10 @@ async fn only_small_requests_are_read_by_the_task_of_the_host() {
 }
 
 #[tokio::test]
+#[expect(
+    clippy::await_holding_lock,
+    reason = "the test holds up the other thread"
+)]
 async fn a_request_that_is_read_elsewhere_holds_its_place_even_if_nobody_waits() {
     let (mut intake, gate) = gated(1);
     let held = gate.gate.lock().unwrap();
@@ -288,6 +292,10 @@ async fn a_request_that_is_read_elsewhere_holds_its_place_even_if_nobody_waits()
 }
 
 #[tokio::test]
+#[expect(
+    clippy::await_holding_lock,
+    reason = "the test holds up the other thread"
+)]
 async fn metrics_that_wait_for_others_do_not_keep_the_task_of_the_host() {
     let (mut intake, gate) = gated(2);
     let body = r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[
