@@ -65,7 +65,7 @@ impl fmt::Debug for LookUps {
         let names: Vec<_> = locked(&self.under_way).keys().cloned().collect();
         f.debug_struct("LookUps")
             .field("under_way", &names)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

@@ -146,9 +146,10 @@ impl HyperClient {
         let stream = timeout(&*self.clock, self.connect_within, connecting)
             .await
             .map_err(|_| {
-                let what = match is_found.load(Ordering::Relaxed) {
-                    true => "connecting to",
-                    false => "looking up the name of",
+                let what = if is_found.load(Ordering::Relaxed) {
+                    "connecting to"
+                } else {
+                    "looking up the name of"
                 };
                 let during = format!("{what} {}", place.authority);
                 HttpError::Timeout { during }

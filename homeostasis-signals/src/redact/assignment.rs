@@ -69,9 +69,8 @@ pub(super) fn assigned(
     let gap = blanks(i);
     let (sign, value) = match at(gap) {
         b'=' if at(gap + 1) == b'>' => (b'=', gap + 2),
-        b'=' if at(gap + 1) == b'=' => (b'=', gap + 2),
+        b'=' | b':' if at(gap + 1) == b'=' => (b'=', gap + 2),
         b'=' => (b'=', gap + 1),
-        b':' if at(gap + 1) == b'=' => (b'=', gap + 2),
         // `token::parse` is a path.
         b':' if at(gap + 1) == b':' => return None,
         b':' => (b':', gap + 1),
