@@ -1,5 +1,8 @@
 //! Who is leaking: steady growth of a resource, large against its own past.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use homeostasis_core::record::{Category, Finding, Proof, Role};
 use homeostasis_core::stage::{AnalyzeError, Analyzer, Evidence};
 use homeostasis_core::{Context, SeriesWindow, Timestamp, async_trait};
@@ -25,6 +28,9 @@ const SIGNIFICANT: f64 = 3.09;
 /// the noise around the line, and a floor by unit. The onset is unknown, so the whole stretch, its
 /// last half and its last quarter are tried and the strongest one counts; where there is a past
 /// before it, the growth must also exceed three times the slope of that past.
+///
+/// Descriptors count without the established connections among them (`process_connections` of the
+/// same process), which also pile up where somebody else is slow.
 ///
 /// Causes: `memory_leak`, `descriptor_leak`, `thread_leak`, `disk_full`, or `resource_growth` for
 /// other ratios; 1 to 5 nats.
@@ -102,6 +108,24 @@ impl Growth {
     }
 }
 
+/// The descriptors of a process that are no established connections, if those are known: where
+/// somebody is slow, requests wait and their connections pile up, and nothing leaks.
+fn without_connections(open: &SeriesWindow, windows: &[SeriesWindow]) -> Option<SeriesWindow> {
+    let connections = windows.iter().find(|window| {
+        window.key.metric == "process_connections" && window.key.labels == open.key.labels
+    })?;
+    let established: BTreeMap<Timestamp, f64> = connections.points.iter().copied().collect();
+    let points = open
+        .points
+        .iter()
+        .filter_map(|(at, value)| Some((*at, value - established.get(at)?)))
+        .collect();
+    Some(SeriesWindow {
+        key: Arc::clone(&open.key),
+        points,
+    })
+}
+
 #[async_trait]
 impl Analyzer for TrendAnalyzer {
     fn name(&self) -> &'static str {
@@ -115,17 +139,21 @@ impl Analyzer for TrendAnalyzer {
     ) -> Result<Vec<Finding>, AnalyzeError> {
         let scope = Scope::new(cx, evidence);
         let mut findings: Vec<Finding> = Vec::new();
-        let windows = scope
+        let windows: Vec<SeriesWindow> = scope
             .services
             .iter()
-            .flat_map(|service| scope.series_of(service));
-        for window in windows {
+            .flat_map(|service| scope.series_of(service))
+            .collect();
+        for window in &windows {
             let (Some(resource), Some(target)) =
                 (Resource::of(&window.key.metric), window.key.target())
             else {
                 continue;
             };
-            let Some(growth) = Growth::of(&window, resource.floor) else {
+            let is_open = resource.cause == "descriptor_leak";
+            let rest = is_open.then(|| without_connections(window, &windows));
+            let rest = rest.flatten();
+            let Some(growth) = Growth::of(rest.as_ref().unwrap_or(window), resource.floor) else {
                 continue;
             };
             let statement = format!(
@@ -159,8 +187,6 @@ impl Analyzer for TrendAnalyzer {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use homeostasis_core::signal::SeriesKey;
 
     use super::*;
@@ -181,6 +207,26 @@ mod tests {
             points,
         };
         Growth::of(&window, 4.0 * MIB)
+    }
+
+    #[test]
+    fn connections_that_pile_up_are_no_leak_of_descriptors() {
+        let series = |metric: &str, value: &dyn Fn(f64) -> f64| SeriesWindow {
+            key: Arc::new(SeriesKey::new(metric).with("service", "catalog")),
+            points: (0..300_u32)
+                .map(|i| (Timestamp::from_secs(i64::from(i)), value(f64::from(i))))
+                .collect(),
+        };
+        let connections = series("process_connections", &|i| 5.0 + i / 2.0);
+        let open = |leaked: f64| series("process_open_fds", &|i| 20.0 + i / 2.0 + leaked * i);
+        let grows = |open: &SeriesWindow| {
+            let rest = without_connections(open, std::slice::from_ref(&connections)).unwrap();
+            Growth::of(&rest, 16.0).is_some()
+        };
+        assert!(Growth::of(&open(0.0), 16.0).is_some());
+        assert!(!grows(&open(0.0)));
+        assert!(grows(&open(1.0)));
+        assert!(without_connections(&open(0.0), &[]).is_none());
     }
 
     #[test]

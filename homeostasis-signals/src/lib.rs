@@ -8,6 +8,8 @@ mod health;
 #[cfg(feature = "http")]
 mod http;
 mod intake;
+#[cfg(feature = "net")]
+mod look_up;
 mod measurement;
 mod probe;
 mod redact;

@@ -92,12 +92,18 @@ impl Clock for June15 {
 
 /// Serves HTTPS, and every request with `200 ok`.
 async fn serve(leaf: Leaf) -> SocketAddr {
+    serve_beside(leaf, Vec::new()).await
+}
+
+/// The same, showing more certificates beside its own.
+async fn serve_beside(leaf: Leaf, others: Vec<CertificateDer<'static>>) -> SocketAddr {
+    let shown = std::iter::once(leaf.certificate).chain(others).collect();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![leaf.certificate], leaf.key)
+        .with_single_cert(shown, leaf.key)
         .unwrap();
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -166,6 +172,27 @@ async fn the_days_that_are_left_decide() {
         let seen = look(serve(leaf).await, "shop.test", authority.roots()).await;
         assert_eq!(seen.state, state, "{}", seen.detail);
         assert_eq!(seen.days, Some(days));
+    }
+}
+
+#[tokio::test]
+async fn an_expired_certificate_beside_one_that_clients_accept_is_no_failure() {
+    let authority = Authority::new();
+    let shop = |until| authority.certificate("shop.test", (1, 1), until);
+    for (until, state) in [
+        ((6, 13), HealthState::Degraded),
+        ((12, 1), HealthState::Healthy),
+    ] {
+        let beside = vec![shop(until).certificate];
+        let address = serve_beside(shop((7, 30)), beside).await;
+        let seen = look(address, "shop.test", authority.roots()).await;
+        assert_eq!(seen.state, state, "{}", seen.detail);
+        assert!(
+            seen.detail.starts_with("expires in 45.0 days"),
+            "{}",
+            seen.detail
+        );
+        assert_eq!(seen.days, Some(45.0));
     }
 }
 

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use homeostasis_core::signal::Fields;
 use pin_project_lite::pin_project;
 
-use super::bounded::{cut_at, text_of};
+use super::bounded::{cut_at, cut_name, text_of};
 
 /// The most fields of a context, those of enclosing contexts included.
 const MAX_FIELDS: usize = 32;
@@ -35,7 +35,7 @@ thread_local! {
 /// A task that is spawned starts without context: hand it [`DiagnosticContext::current`].
 ///
 /// *Bounds:* 32 fields, further names are left out (of a nested context, its enclosing ones' are);
-/// names are cut at 128 bytes, values at 1 KiB.
+/// names are cut at 128 bytes, values at the end of the last word within 1 KiB.
 ///
 /// *Cost:* entering is a few nanoseconds plus the merge when contexts nest; a future pays the merge
 /// once, and two pointer exchanges per poll. Measurements are not touched.
@@ -91,7 +91,7 @@ impl DiagnosticContext {
     pub fn with(mut self, name: impl Into<Cow<'static, str>>, value: impl fmt::Display) -> Self {
         let mut name = name.into();
         if name.len() > MAX_NAME_BYTES {
-            name = cut_at(&name, MAX_NAME_BYTES).into();
+            name = cut_name(&name, MAX_NAME_BYTES).into();
         }
         if self.fields.len() < MAX_FIELDS || self.fields.contains_key(&name) {
             let text = cut_at(&text_of(format_args!("{value}")), MAX_VALUE_BYTES);

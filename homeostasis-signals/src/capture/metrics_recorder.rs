@@ -14,7 +14,7 @@ use metrics::{
     SharedString, Unit,
 };
 
-use super::bounded::cut_at;
+use super::bounded::{cut_at, cut_name};
 use super::sketch::Sketch;
 use crate::intake::{QUANTILES, quantile_name, rate_name};
 use crate::measurement::{Measurement, label_target};
@@ -254,7 +254,7 @@ impl Registry {
     fn series(&self, key: &Key) -> SeriesKey {
         let name = |text: &str| {
             let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
-            cut_at(&text.replace(|c| !allowed(c), "_"), MAX_TEXT_BYTES)
+            cut_name(&text.replace(|c| !allowed(c), "_"), MAX_TEXT_BYTES)
         };
         let mut series = SeriesKey::new(name(key.name()));
         for label in key.labels() {

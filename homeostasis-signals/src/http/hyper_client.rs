@@ -3,6 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use crate::look_up::LookUps;
+
 /// An HTTP/1.1 client without proxies, redirects or cookies: probes ask one address and want its
 /// own answer.
 ///
@@ -31,7 +34,8 @@ use tokio::net::TcpStream;
 ///   time limit of the request, both on the injected clock.
 /// - An answer whose body exceeds the request's `max_body` is an error.
 ///
-/// Needs a tokio runtime with I/O. Names are resolved on its threads for blocking work.
+/// Needs a tokio runtime with I/O. Names are resolved on threads of the client's own, one for each
+/// name: requests that wait for the same name share it, also one whose request is over.
 ///
 /// # Cancel safety
 /// Dropping a request closes its connection; whether the server acted is unknown then.
@@ -54,6 +58,7 @@ use tokio::net::TcpStream;
 pub struct HyperClient {
     clock: Arc<dyn Clock>,
     connect_within: Duration,
+    look_ups: Arc<LookUps>,
     #[cfg(feature = "tls")]
     tls: Option<Arc<rustls::ClientConfig>>,
 }
@@ -69,6 +74,7 @@ impl HyperClient {
         Self {
             clock,
             connect_within: Duration::from_secs(2),
+            look_ups: Arc::new(LookUps::shared()),
             #[cfg(feature = "tls")]
             tls: None,
         }
@@ -93,12 +99,18 @@ impl HyperClient {
         Ok(self)
     }
 
-    async fn connect(&self, place: &Place) -> Result<Box<dyn Stream>, HttpError> {
+    /// Connects, and says when the address is known.
+    async fn connect(
+        &self,
+        place: &Place,
+        is_found: &AtomicBool,
+    ) -> Result<Box<dyn Stream>, HttpError> {
         let failed =
             |error| HttpError::transient(format!("connecting to {}", place.authority), error);
-        let stream = TcpStream::connect((place.host.as_str(), place.port))
-            .await
-            .map_err(failed)?;
+        let addresses = self.look_ups.look_up(&place.host, place.port).await;
+        is_found.store(true, Ordering::Relaxed);
+        let connected = TcpStream::connect(&*addresses.map_err(failed)?).await;
+        let stream = connected.map_err(failed)?;
         // Probes are single small packets.
         let _ = stream.set_nodelay(true);
         #[cfg(feature = "tls")]
@@ -129,10 +141,18 @@ impl HyperClient {
         }
         let max_body = request.max_body;
         let call = place.call(request)?;
-        let stream = timeout(&*self.clock, self.connect_within, self.connect(&place))
+        let is_found = AtomicBool::new(false);
+        let connecting = self.connect(&place, &is_found);
+        let stream = timeout(&*self.clock, self.connect_within, connecting)
             .await
-            .map_err(|_| HttpError::Timeout {
-                during: format!("connecting to {}", place.authority),
+            .map_err(|_| {
+                let what = if is_found.load(Ordering::Relaxed) {
+                    "connecting to"
+                } else {
+                    "looking up the name of"
+                };
+                let during = format!("{what} {}", place.authority);
+                HttpError::Timeout { during }
             })??;
         let broken =
             |error| HttpError::transient(format!("exchange with {}", place.authority), error);

@@ -1,7 +1,9 @@
 //! Asks one probe: within its time limit, again if it fails, and whatever it does.
 
+use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -70,18 +72,39 @@ fn missed(probe: &dyn Probe, cx: &Context, why: &Missed) -> Reading {
     catch_unwind(missed).unwrap_or_default()
 }
 
-/// Runs `future`; a panic in it becomes its message.
+/// A future whose `Drop` may panic: dropped at its time limit, or after a panic, it must not take the
+/// schedule with it.
+struct Guarded<F>(Option<Pin<Box<F>>>);
+
+impl<F> Drop for Guarded<F> {
+    fn drop(&mut self) {
+        let future = self.0.take();
+        // The panic hook has told of it; the reading stays what it is.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(future)));
+    }
+}
+
+/// Runs `future`; a panic in it becomes its message, and one in its `Drop` ends here.
 async fn no_panic<F: Future>(future: F) -> Result<F::Output, String> {
-    let mut future = Box::pin(future);
-    poll_fn(
-        move |cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+    let mut guarded = Guarded(Some(Box::pin(future)));
+    poll_fn(move |cx| {
+        // Only its drop empties it.
+        let Some(future) = guarded.0.as_mut() else {
+            return Poll::Pending;
+        };
+        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
             Ok(polled) => polled.map(Ok),
-            Err(payload) => Poll::Ready(Err(payload
-                .downcast_ref::<&str>()
-                .map(|text| (*text).to_owned())
-                .or_else(|| payload.downcast_ref::<String>().cloned())
-                .unwrap_or_else(|| "a payload that is not text".to_owned()))),
-        },
-    )
+            Err(payload) => Poll::Ready(Err(message_of(&*payload))),
+        }
+    })
     .await
+}
+
+/// What a panic says.
+pub(super) fn message_of(payload: &(dyn Any + Send)) -> String {
+    payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a payload that is not text".to_owned())
 }

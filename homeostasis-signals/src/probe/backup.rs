@@ -119,6 +119,8 @@ impl BackupProbeConfig {
 /// with the label `check`, and reports *healthy* or *unhealthy*; the detail then begins with
 /// `missing`, `too old`, `too small`, `checksum`, `hangs`, `timeout`, or says what could not be
 /// read. A backup dated in the future has the age 0.
+/// With [`BackupChecksum::Sidecar`] a backup counts once its checksum is there: one that is still
+/// being written does not hide the one before, whose age is judged.
 ///
 /// All of the backup is read for its checksum (O(size) time, constant memory, on a thread for
 /// blocking work): give it the time, or check the content where the backup is made.
@@ -197,6 +199,28 @@ impl BackupProbe {
     }
 }
 
+/// A file that may be the newest backup: those that are complete come last in the order, and of them
+/// the newest. One that is being written has no checksum yet, and does not hide the one before.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Candidate {
+    is_complete: bool,
+    modified: SystemTime,
+    size: u64,
+    path: PathBuf,
+}
+
+/// The file of the checksum of `backup`.
+fn sidecar(backup: &Path) -> PathBuf {
+    let mut beside = backup.as_os_str().to_owned();
+    beside.push(".sha256");
+    PathBuf::from(beside)
+}
+
+/// Whether there is something in the file at `path`: one that is about to be written is empty.
+fn has_text(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|about| about.len() > 0)
+}
+
 fn look(config: &BackupProbeConfig, now: Timestamp, stop: &Stop) -> Result<Newest, String> {
     let directory = config.directory.display();
     let failed = |error: io::Error| match error.kind() {
@@ -204,7 +228,8 @@ fn look(config: &BackupProbeConfig, now: Timestamp, stop: &Stop) -> Result<Newes
         io::ErrorKind::PermissionDenied => format!("permission denied: {directory}: {error}"),
         _ => format!("{directory} cannot be read: {error}"),
     };
-    let mut newest: Option<(SystemTime, u64, PathBuf)> = None;
+    let needs_sidecar = config.checksum == BackupChecksum::Sidecar;
+    let mut newest: Option<Candidate> = None;
     for entry in fs::read_dir(&config.directory).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let name = entry.file_name();
@@ -212,17 +237,35 @@ fn look(config: &BackupProbeConfig, now: Timestamp, stop: &Stop) -> Result<Newes
         let is_backup = name.starts_with(&config.prefix)
             && name.ends_with(&config.suffix)
             && !name.ends_with(".sha256");
-        // `DirEntry::metadata` does not follow links.
-        let about = entry.metadata().map_err(failed)?;
-        if !is_backup || !about.is_file() {
+        if !is_backup {
             continue;
         }
-        let modified = about.modified().map_err(failed)?;
-        if newest.as_ref().is_none_or(|(best, ..)| modified > *best) {
-            newest = Some((modified, about.len(), entry.path()));
+        // `DirEntry::metadata` does not follow links.
+        let about = match entry.metadata() {
+            Ok(about) if about.is_file() => about,
+            Ok(_) => continue,
+            // Renamed or removed since it was listed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(failed(error)),
+        };
+        let path = entry.path();
+        let found = Candidate {
+            is_complete: !needs_sidecar || has_text(&sidecar(&path)),
+            modified: about.modified().map_err(failed)?,
+            size: about.len(),
+            path,
+        };
+        if newest.as_ref().is_none_or(|best| found > *best) {
+            newest = Some(found);
         }
     }
-    let Some((modified, size, path)) = newest else {
+    let Some(Candidate {
+        modified,
+        size,
+        path,
+        ..
+    }) = newest
+    else {
         let (prefix, suffix) = (&config.prefix, &config.suffix);
         return Err(format!("missing: no file {prefix}*{suffix} in {directory}"));
     };
@@ -243,9 +286,7 @@ fn content(checksum: &BackupChecksum, path: &Path, stop: &Stop) -> Result<(), St
         BackupChecksum::None => return Ok(()),
         BackupChecksum::Sha256(digits) => digits.clone(),
         BackupChecksum::Sidecar => {
-            let mut beside = path.as_os_str().to_owned();
-            beside.push(".sha256");
-            let beside = PathBuf::from(beside);
+            let beside = sidecar(path);
             let text = read_start(&beside)
                 .map_err(|error| format!("checksum: {}: {error}", beside.display()))?;
             let digits = text.split_whitespace().next().unwrap_or_default();
@@ -381,6 +422,49 @@ mod tests {
             detail.starts_with("checksum: ") && detail.contains(ABC),
             "{detail}"
         );
+    }
+
+    #[tokio::test]
+    async fn a_backup_that_is_being_written_does_not_hide_the_one_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let hour = Duration::from_secs(3600);
+        backup(folder.path(), "a.dump", "abc", hour);
+        fs::write(folder.path().join("a.dump.sha256"), ABC).unwrap();
+        backup(folder.path(), "b.dump", "ab", Duration::ZERO);
+        fs::write(folder.path().join("b.dump.sha256"), "").unwrap();
+        let (state, detail) = found(folder.path(), BackupChecksum::Sidecar).await;
+        assert_eq!(state, HealthState::Healthy, "{detail}");
+        assert!(detail.contains("a.dump: 3 bytes"), "{detail}");
+        backup(folder.path(), "a.dump", "abc", hour * 27);
+        let (_, detail) = found(folder.path(), BackupChecksum::Sidecar).await;
+        assert!(detail.starts_with("too old"), "{detail}");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn files_that_come_and_go_meanwhile_are_no_failure() {
+        let folder = tempfile::tempdir().unwrap();
+        backup(folder.path(), "a.dump", "abc", Duration::ZERO);
+        let (path, stop) = (folder.path().to_owned(), Stop::default());
+        let stopped = stop.clone();
+        let churn = std::thread::spawn(move || {
+            while !stopped.is_asked() {
+                for name in ["x.tmp", "y.tmp", "y.dump"] {
+                    let file = path.join(name);
+                    fs::write(&file, "half").unwrap();
+                    fs::remove_file(&file).unwrap();
+                }
+            }
+        });
+        for _ in 0..2000 {
+            let target = Target::service("shop").unwrap();
+            let mut config = BackupProbeConfig::new("nightly", target, folder.path());
+            config.suffix = ".dump".to_owned();
+            config.checksum = BackupChecksum::None;
+            let looked = look(&config, Timestamp::EPOCH, &Stop::default());
+            assert!(looked.is_ok(), "{looked:?}");
+        }
+        stop.ask();
+        churn.join().unwrap();
     }
 
     #[tokio::test]

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use homeostasis_core::signal::HealthState;
 use homeostasis_core::{Clock, ConfigError, Context, Target, Timestamp, Violation, Violations};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
@@ -21,6 +21,7 @@ use super::check::{Check, Finding, checks};
 use super::probing::Probe;
 use super::reading::Reading;
 use super::refusal;
+use crate::look_up::LookUps;
 use crate::tls::{self, Shown, TrustRoots, Witness};
 
 /// Where a certificate is looked at.
@@ -128,14 +129,18 @@ impl CertificateProbeConfig {
     }
 }
 
+const DAY: f64 = 86_400.0;
+
 type Settings = dyn Fn() -> (rustls::ClientConfig, Arc<Witness>) + Send + Sync;
 
-/// Looks at a certificate and at how long it and those that vouch for it are still valid.
+/// Looks at a certificate and at how long it is still valid.
 ///
-/// It measures `up`, `probe_latency_seconds` and `certificate_expires_in_seconds` (of the first to
-/// expire in the chain; negative once it has), all with the label `check`, and reports
+/// It measures `up`, `probe_latency_seconds` and `certificate_expires_in_seconds` (of the server's
+/// own certificate; in a file, of the first to expire; negative once it has), all with the label
+/// `check`, and reports
 /// - *healthy:* valid for long enough;
-/// - *degraded:* valid for less than `degraded_below`;
+/// - *degraded:* valid for less than `degraded_below`, or another certificate the server shows is:
+///   clients may find a path without that one, and one they need is refused when it expires;
 /// - *unhealthy:* valid for less than `unhealthy_below`, or refused as any client would; the detail
 ///   begins with `expired`, `not valid yet`, `wrong name`, `untrusted issuer`, `bad signature`,
 ///   `invalid certificate`, `no tls` (the server speaks something else), `handshake`, or as
@@ -161,6 +166,7 @@ pub struct CertificateProbe {
     config: CertificateProbeConfig,
     settings: Option<Box<Settings>>,
     blocking: Blocking,
+    look_ups: LookUps,
 }
 
 impl fmt::Debug for CertificateProbe {
@@ -204,6 +210,7 @@ impl CertificateProbe {
             config,
             settings,
             blocking: Blocking::default(),
+            look_ups: LookUps::default(),
         })
     }
 
@@ -221,9 +228,8 @@ impl CertificateProbe {
             Some(settings) => settings(),
             None => return Err("no TLS settings".to_owned()),
         };
-        let stream = TcpStream::connect(address)
-            .await
-            .map_err(|error| refusal::of_io(&error, address))?;
+        let connected = self.look_ups.connect(address).await;
+        let stream = connected.map_err(|error| refusal::of_io(&error, address))?;
         let shaken = TlsConnector::from(Arc::new(settings))
             .connect(name, stream)
             .await;
@@ -260,11 +266,34 @@ impl CertificateProbe {
             .and_then(|shown| shown)
     }
 
-    fn judge(&self, shown: &Shown, left: f64) -> Finding {
+    /// How long what is looked at is still valid, and the finding.
+    fn judge(&self, shown: &Shown, now: Timestamp) -> Result<(f64, Finding), String> {
+        let is_file = matches!(self.config.source, CertificateSource::File(_));
+        let own = if is_file { shown.chain.len() } else { 1 };
+        let (own, others) = shown.chain.split_at(own.min(shown.chain.len()));
+        let left = seconds_left(own, now)?;
+        let finding = self.judge_own(shown, left);
+        let soon = self.config.degraded_below.as_secs_f64();
+        let beside = match seconds_left(others, now) {
+            Ok(beside) if beside < soon => Some(format!("expires in {:.1} days", beside / DAY)),
+            Ok(_) => None,
+            Err(why) => Some(why),
+        };
+        Ok(match beside {
+            Some(beside) if finding.state == HealthState::Healthy => {
+                let detail = finding.detail;
+                let detail = format!("{detail}; a certificate shown beside it: {beside}");
+                (left, Finding::degraded(detail))
+            }
+            _ => (left, finding),
+        })
+    }
+
+    fn judge_own(&self, shown: &Shown, left: f64) -> Finding {
         if let Some(why) = &shown.refusal {
             return Finding::unhealthy(why.clone());
         }
-        let days = left / 86_400.0;
+        let days = left / DAY;
         if left < 0.0 {
             return Finding::unhealthy(format!("expired: {:.1} days ago", -days));
         }
@@ -309,10 +338,11 @@ fn handshake(error: &io::Error, address: &str) -> String {
     }
 }
 
-/// For how many seconds all of `chain` is still valid; negative if one is not any more.
-fn seconds_left(chain: &[CertificateDer<'_>], now: Timestamp) -> Result<f64, String> {
+/// For how many seconds all of `certificates` are still valid; negative if one is not any more, and
+/// infinite if there are none.
+fn seconds_left(certificates: &[CertificateDer<'_>], now: Timestamp) -> Result<f64, String> {
     let mut least = f64::INFINITY;
-    for certificate in chain {
+    for certificate in certificates {
         let read = Certificate::from_der(certificate)
             .map_err(|error| format!("invalid certificate: {error}"))?;
         let until = read.tbs_certificate().validity().not_after;
@@ -331,10 +361,7 @@ impl Probe for CertificateProbe {
         let shown = self.look().await;
         let at = cx.now();
         let check = self.config.check();
-        let looked = shown.and_then(|shown| {
-            let left = seconds_left(&shown.chain, at)?;
-            Ok((left, self.judge(&shown, left)))
-        });
+        let looked = shown.and_then(|shown| self.judge(&shown, at));
         match looked {
             Err(why) => check.silent(started, at, Finding::unhealthy(why)),
             Ok((left, finding)) => check.answered(started, at, finding).measured(check.measure(

@@ -17,6 +17,7 @@ use super::check::{Check, Finding, host_and_port, lasting};
 use super::probing::Missed;
 use super::reading::Reading;
 use super::refusal::of_io;
+use crate::look_up::LookUps;
 
 /// How much an engine may say in one asking; a real one says far less.
 const MAX_HEARD: usize = 256 * 1024;
@@ -60,17 +61,27 @@ impl Failure {
     }
 }
 
-/// What a conversation waits for; told when the time is over.
+/// What a conversation waits for, which is told when the time is over, and the look-ups of names
+/// that may outlive it.
 #[derive(Debug, Default)]
-pub(crate) struct Stage(Mutex<&'static str>);
+pub(crate) struct Stage {
+    waits_for: Mutex<&'static str>,
+    look_ups: LookUps,
+}
 
 impl Stage {
     pub(crate) fn is(&self, stage: &'static str) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = stage;
+        *self
+            .waits_for
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = stage;
     }
 
     fn get(&self) -> &'static str {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self
+            .waits_for
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -137,10 +148,12 @@ impl Terms<'_> {
     /// # Cancel safety
     /// Dropping it, or what it gives, closes the connection.
     pub(crate) async fn dial(self, stage: &Stage) -> Result<Bounded, Failure> {
+        let broken = |error: io::Error| Failure::broken(&error, self.address);
+        stage.is("looking up the name of");
+        let addresses = stage.look_ups.addresses_of(self.address).await;
         stage.is("connecting to");
-        let stream = TcpStream::connect(self.address)
-            .await
-            .map_err(|error| Failure::broken(&error, self.address))?;
+        let connected = TcpStream::connect(&*addresses.map_err(broken)?).await;
+        let stream = connected.map_err(broken)?;
         // Small packets, each of which somebody waits for.
         let _ = stream.set_nodelay(true);
         Ok(Bounded {

@@ -1,9 +1,11 @@
 //! Writes to a directory and reads it back.
 
 use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -108,8 +110,9 @@ impl FilesystemProbeConfig {
 ///   `read-only`, `full`, `wrong content`, `too little space`, `hangs`, `timeout`, or else names
 ///   the operation that failed.
 ///
-/// The file `.homeostasis-<name>-<process>` is made anew and never opened through a link; what a
-/// killed run left behind is removed once it is an hour old.
+/// The file `.homeostasis-<name>-<16 random digits>` is made anew in every round, so that any number
+/// of processes may share the directory, and never opened through a link. What killed runs left
+/// behind is removed in the first round, if it is more than an hour old.
 /// The work runs on a thread for blocking work, of which a disk that hangs costs one in all.
 ///
 /// # Examples
@@ -127,6 +130,8 @@ impl FilesystemProbeConfig {
 pub struct FilesystemProbe {
     config: FilesystemProbeConfig,
     blocking: Blocking,
+    /// Whether nobody has cleaned up yet.
+    is_first: Arc<AtomicBool>,
 }
 
 /// What one round measured.
@@ -167,6 +172,7 @@ impl FilesystemProbe {
         wrong.into_result(Self {
             config,
             blocking: Blocking::default(),
+            is_first: Arc::new(AtomicBool::new(true)),
         })
     }
 
@@ -195,27 +201,33 @@ impl Drop for ProbeFile {
     }
 }
 
-fn round(config: &FilesystemProbeConfig, clock: &dyn Clock, stop: &Stop) -> Result<Round, String> {
+/// Creates a file that nobody has; a link in its place is an error.
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).open(path)
+}
+
+/// A name that no other round draws, whatever process of whatever machine it runs in. Process ids
+/// and the seeds of contexts repeat between containers: this is the system's own chance.
+fn unique(prefix: &str) -> String {
+    let chance = RandomState::new().build_hasher().finish();
+    format!("{prefix}{chance:016x}")
+}
+
+fn round(
+    config: &FilesystemProbeConfig,
+    clock: &dyn Clock,
+    is_first: &AtomicBool,
+    stop: &Stop,
+) -> Result<Round, String> {
     let prefix = format!(".homeostasis-{}-", config.name);
-    let path = config
-        .directory
-        .join(format!("{prefix}{}", std::process::id()));
+    let path = config.directory.join(unique(&prefix));
     let failed = |what: &str| {
         let directory = config.directory.clone();
         let what = what.to_owned();
         move |error: io::Error| name_of(&error, &what, &directory)
     };
     let free_bytes = free_bytes(&config.directory).map_err(failed("asking for free space"))?;
-    match fs::remove_file(&path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(failed("removing an old file")(error)),
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(&path)
-        .map_err(failed("creating a file"))?;
+    let mut file = create(&path).map_err(failed("creating a file"))?;
     let file_of_round = ProbeFile(path);
     let started = clock.now();
     let mut done = 0_u32;
@@ -237,12 +249,12 @@ fn round(config: &FilesystemProbeConfig, clock: &dyn Clock, stop: &Stop) -> Resu
             return Err(format!("wrong content: block {n} is not what was written"));
         }
     }
-    let modified = file.metadata().and_then(|of| of.modified());
-    remove_left_behind(
-        config,
-        &prefix,
-        modified.map_err(failed("asking for a time"))?,
-    );
+    if is_first.load(Ordering::Relaxed) {
+        let modified = file.metadata().and_then(|of| of.modified());
+        let now = modified.map_err(failed("asking for a time"))?;
+        remove_left_behind(config, &prefix, now, stop);
+        is_first.store(stop.is_asked(), Ordering::Relaxed);
+    }
     Ok(Round {
         iops: f64::from(done) / took.max(1e-9),
         free_bytes,
@@ -262,16 +274,21 @@ fn block(n: u32) -> Vec<u8> {
 
 /// Removes files of killed runs. Their age is told by the file system's own clock, through `now`,
 /// the time of a file just written.
-fn remove_left_behind(config: &FilesystemProbeConfig, prefix: &str, now: std::time::SystemTime) {
+fn remove_left_behind(
+    config: &FilesystemProbeConfig,
+    prefix: &str,
+    now: std::time::SystemTime,
+    stop: &Stop,
+) {
     let Ok(entries) = fs::read_dir(&config.directory) else {
         return;
     };
-    for entry in entries.flatten() {
+    for entry in entries.flatten().take_while(|_| !stop.is_asked()) {
         let is_ours = entry
             .file_name()
             .to_str()
             .and_then(|name| name.strip_prefix(prefix))
-            .is_some_and(|process| process.parse::<u32>().is_ok());
+            .is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_hexdigit()));
         let is_old = || {
             let modified = entry.metadata().ok()?.modified().ok()?;
             now.duration_since(modified).ok()
@@ -306,9 +323,10 @@ impl Probe for FilesystemProbe {
     async fn probe(&self, cx: &Context) -> Reading {
         let started = cx.now();
         let (config, clock) = (self.config.clone(), Arc::clone(cx.clock()));
+        let is_first = Arc::clone(&self.is_first);
         let done = self
             .blocking
-            .run(move |stop| round(&config, &*clock, stop))
+            .run(move |stop| round(&config, &*clock, &is_first, stop))
             .await
             .and_then(|round| round);
         let at = cx.now();
@@ -399,11 +417,24 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let victim = directory.path().join("victim");
         fs::write(&victim, "precious").unwrap();
-        let name = format!(".homeostasis-data-{}", std::process::id());
-        symlink(&victim, directory.path().join(name)).unwrap();
-        let reading = read(directory.path(), |_| {}).await;
-        assert_eq!(told(&reading).0, HealthState::Healthy);
+        let link = directory.path().join(unique(".homeostasis-data-"));
+        symlink(&victim, &link).unwrap();
+        let error = create(&link).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn probes_of_the_same_name_share_a_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let rounds = || async {
+            for _ in 0..50 {
+                let reading = read(directory.path(), |config| config.operations = 4).await;
+                assert_eq!(told(&reading).0, HealthState::Healthy, "{reading:?}");
+            }
+        };
+        tokio::join!(rounds(), rounds(), rounds());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 
     #[tokio::test]
@@ -416,6 +447,7 @@ mod tests {
             file.set_modified(then).unwrap();
         };
         make(".homeostasis-data-1", 4000);
+        make(".homeostasis-data-00c0ffee00c0ffee", 4000);
         make(".homeostasis-data-2", 100);
         make(".homeostasis-data-old", 4000);
         make("orders", 4000);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use homeostasis_core::port::{HttpClient, HttpRequest, HttpResponse};
-use homeostasis_core::{ConfigError, Context, Target, Violation, Violations};
+use homeostasis_core::{ConfigError, Context, Secret, Target, Violation, Violations};
 use serde::{Deserialize, Serialize};
 
 use super::check::{Check, Finding, absolute_url, checks};
@@ -26,9 +26,9 @@ pub struct HttpProbeConfig {
     /// The method; default `GET`. **Warning:** it is sent again and again: it must change nothing.
     #[serde(default = "HttpProbeConfig::default_method")]
     pub method: String,
-    /// Headers to send; default none.
-    #[serde(default)]
-    pub headers: Vec<(String, String)>,
+    /// Headers to send; default none. Their values are never shown, and none is serialized.
+    #[serde(default, skip_serializing)]
+    pub headers: Vec<(String, Secret)>,
     /// The status that is good; default any of 200 to 299.
     #[serde(default)]
     pub expect_status: Option<u16>,
@@ -106,6 +106,14 @@ impl HttpProbeConfig {
     }
 }
 
+/// The headers as they are sent.
+pub(super) fn exposed(headers: &[(String, Secret)]) -> Vec<(String, String)> {
+    headers
+        .iter()
+        .map(|(name, value)| (name.clone(), value.expose().to_owned()))
+        .collect()
+}
+
 /// Asks a URL and judges status, body and latency.
 ///
 /// It measures `up` (1 if the answer is good, 0 if not) and, if there was any answer,
@@ -181,7 +189,7 @@ impl Probe for HttpProbe {
     async fn probe(&self, cx: &Context) -> Reading {
         let mut request = HttpRequest::get(&self.config.url).within(self.config.timeout);
         request.method.clone_from(&self.config.method);
-        request.headers.clone_from(&self.config.headers);
+        request.headers = exposed(&self.config.headers);
         request.max_body = self.config.max_body;
         let started = cx.now();
         let answer = self.client.send(request).await;
@@ -309,6 +317,26 @@ mod tests {
             assert_eq!(reading.value("up"), Some(0.0));
             assert_eq!(reading.value("probe_latency_seconds"), None);
         }
+    }
+
+    #[tokio::test]
+    async fn headers_are_sent_and_neither_shown_nor_serialized() {
+        let server = Server::start(|request| {
+            let knows = request.contains("authorization: Bearer hunter2\r\n");
+            Reply::status(if knows { 200 } else { 401 }, "")
+        })
+        .await;
+        let text = serde_json::json!({"name": "healthz", "target": "shop", "url": server.url("/"),
+            "headers": [["authorization", "Bearer hunter2"]]});
+        let config: HttpProbeConfig = serde_json::from_value(text).unwrap();
+        let written = serde_json::to_string(&config).unwrap();
+        let client = Arc::new(HyperClient::new(Arc::new(WallClock)));
+        let probe = HttpProbe::new(config, client).unwrap();
+        let shown = format!("{written} {probe:?}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+        assert!(shown.contains(r#"("authorization", ***)"#), "{shown}");
+        let reading = super::super::ask(&probe, &Context::new(Arc::new(WallClock), 1)).await;
+        assert_eq!(told(&reading), (HealthState::Healthy, "status 200"));
     }
 
     #[test]

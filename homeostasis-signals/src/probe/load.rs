@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use homeostasis_core::port::{HttpClient, HttpRequest};
-use homeostasis_core::{BoxFuture, ConfigError, Context, Target, Violation, Violations};
+use homeostasis_core::{BoxFuture, ConfigError, Context, Secret, Target, Violation, Violations};
 use serde::{Deserialize, Serialize};
 
 use super::check::{Check, Finding, absolute_url, checks, lasting};
@@ -27,9 +27,9 @@ pub struct LoadProbeConfig {
     pub target: Target,
     /// Absolute: `http://127.0.0.1:8080/search`. **Warning:** it must change nothing.
     pub url: String,
-    /// Headers to send; default none.
-    #[serde(default)]
-    pub headers: Vec<(String, String)>,
+    /// Headers to send; default none. Their values are never shown, and none is serialized.
+    #[serde(default, skip_serializing)]
+    pub headers: Vec<(String, Secret)>,
     /// How many requests are under way at once; default 10, 1 to 50.
     #[serde(default = "LoadProbeConfig::default_concurrency")]
     pub concurrency: u32,
@@ -218,7 +218,7 @@ impl LoadProbe {
         tally: &Arc<Mutex<Tally>>,
     ) -> BoxFuture<'static, ()> {
         let mut request = HttpRequest::get(&self.config.url).within(self.config.request_timeout);
-        request.headers.clone_from(&self.config.headers);
+        request.headers = super::http::exposed(&self.config.headers);
         let (client, clock) = (Arc::clone(&self.client), Arc::clone(cx.clock()));
         let (next, tally) = (Arc::clone(next), Arc::clone(tally));
         let requests = self.config.requests;

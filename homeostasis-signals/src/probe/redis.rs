@@ -12,6 +12,9 @@ use super::check::Check;
 use super::conversation::{Answer, Failure, Stage, Terms, probe_by_conversation, unique};
 use resp::{Link, Reply};
 
+/// The command that tells the password.
+const AUTH: &str = "AUTH";
+
 /// Which server is asked, as whom, and what it must be able to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -175,7 +178,7 @@ impl RedisProbe {
         let mut link = Link::new(config.terms().dial(&self.stage).await?);
         self.stage.is("logging in at");
         if let Some(password) = &config.password {
-            let words = ["AUTH"].into_iter().chain(config.user.as_deref());
+            let words = [AUTH].into_iter().chain(config.user.as_deref());
             let words: Vec<&str> = words.chain([password.expose()]).collect();
             self.expect_ok(&mut link, &words).await?;
         }
@@ -228,23 +231,34 @@ impl RedisProbe {
     }
 
     async fn ask(&self, link: &mut Link, words: &[&str]) -> Result<Reply, Failure> {
-        let broken = |error| Failure::broken(&error, &self.config.address);
+        let broken = |error| match Failure::broken(&error, &self.config.address) {
+            Failure::Silent(why) => Failure::Silent(self.hide(&why)),
+            Failure::Refused(why) => Failure::Refused(self.hide(&why)),
+        };
+        let command = words[0];
         match link.ask(words).await.map_err(broken)? {
             Reply::Error(error) => {
-                let error = self.hide(&error);
-                let (name, command) = (name_of(&error), words[0]);
-                Err(Failure::Refused(format!("{name}: {command}: {error}")))
+                let name = name_of(&error);
+                let said = match command {
+                    AUTH => code_of(&error).to_owned(),
+                    _ => error,
+                };
+                let said = self.hide(&said);
+                Err(Failure::Refused(format!("{name}: {command}: {said}")))
             }
             reply => Ok(reply),
         }
     }
 
     fn unexpected(&self, command: &str, reply: &Reply) -> Failure {
-        let words = format!("wrong answer: {command} gave {reply:?}");
+        let words = match command {
+            AUTH => "wrong answer: AUTH gave something else than OK".to_owned(),
+            _ => format!("wrong answer: {command} gave {reply:?}"),
+        };
         Failure::Refused(self.hide(&words))
     }
 
-    /// A server that knows no AUTH repeats its arguments.
+    /// What a server says may repeat what it was told.
     fn hide(&self, words: &str) -> String {
         let password = self.config.password.as_ref();
         password.map_or_else(|| words.to_owned(), |password| password.hide_in(words))
@@ -252,6 +266,18 @@ impl RedisProbe {
 }
 
 probe_by_conversation!(RedisProbe);
+
+/// The code an error begins with, for errors whose text must not be told: a server that knows no
+/// AUTH repeats its arguments, perhaps escaped or cut.
+fn code_of(error: &str) -> &str {
+    let code = error.split(' ').next().unwrap_or_default();
+    let is_code = code.len() <= 16 && code.bytes().all(|byte| byte.is_ascii_uppercase());
+    if is_code && !code.is_empty() {
+        code
+    } else {
+        "an error without a code"
+    }
+}
 
 /// What everybody calls an error, which begins with its code.
 fn name_of(error: &str) -> &'static str {
@@ -272,6 +298,8 @@ fn name_of(error: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
 
     #[test]
@@ -311,6 +339,44 @@ mod tests {
             ("", "refused"),
         ] {
             assert_eq!(name_of(error), name, "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_server_says_to_auth_is_not_repeated() {
+        for (answer, said) in [
+            (
+                "-ERR unknown command 'AUTH', with args: 'hun\\x22ter'",
+                "auth: AUTH: ERR",
+            ),
+            ("-WRONGPASS hun", "auth: AUTH: WRONGPASS"),
+            (
+                "-hun\"ter is wrong",
+                "refused: AUTH: an error without a code",
+            ),
+            ("+hun\"te", "wrong answer: AUTH gave something else than OK"),
+            ("hun\"ter", "wrong answer: "),
+        ] {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap().to_string();
+            let target = Target::service("shop").unwrap();
+            let mut config = RedisProbeConfig::new("cache", target, address);
+            config.password = Some("hun\"ter".into());
+            let probe = RedisProbe::new(config).unwrap();
+            let serve = async {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let _ = stream.read(&mut [0; 256]).await.unwrap();
+                stream
+                    .write_all(format!("{answer}\r\n").as_bytes())
+                    .await
+                    .unwrap();
+                stream
+            };
+            let cx = Context::new(std::sync::Arc::new(crate::testing::WallClock), 1);
+            let (reading, _stream) = tokio::join!(super::super::ask(&probe, &cx), serve);
+            let detail = &reading.reports().next().unwrap().detail;
+            assert!(detail.starts_with(said), "{detail}, expected {said}");
+            assert!(!detail.contains("hun"), "{detail}");
         }
     }
 

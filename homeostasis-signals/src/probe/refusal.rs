@@ -26,6 +26,17 @@ pub(crate) fn of_io(error: &io::Error, address: &str) -> String {
     }
 }
 
+#[cfg(feature = "net")]
+fn is_look_up(error: &io::Error) -> bool {
+    let inner = error.get_ref();
+    inner.is_some_and(<dyn Error + Send + Sync>::is::<crate::look_up::LookUpError>)
+}
+
+#[cfg(not(feature = "net"))]
+fn is_look_up(_: &io::Error) -> bool {
+    false
+}
+
 /// The name of the first failure of the operating system in the chain of `error`.
 fn named(error: &(dyn Error + 'static)) -> Option<&'static str> {
     let mut cause = Some(error);
@@ -33,6 +44,7 @@ fn named(error: &(dyn Error + 'static)) -> Option<&'static str> {
         let name = present
             .downcast_ref::<io::Error>()
             .and_then(|error| match error.kind() {
+                _ if is_look_up(error) => Some("name look-up"),
                 io::ErrorKind::ConnectionRefused => Some("connection refused"),
                 io::ErrorKind::ConnectionReset
                 | io::ErrorKind::ConnectionAborted

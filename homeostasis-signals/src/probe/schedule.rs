@@ -27,8 +27,8 @@ const LEAST_REST: Duration = Duration::from_secs(5);
 /// Runs probes, each at its own interval and independent of all others.
 ///
 /// - A probe is asked in slots of its interval, each with a jitter of up to a tenth of it; the
-///   first comes within a second. Jitter comes from the context's seed and the probe's name, so a
-///   run can be repeated and the order of adding does not matter.
+///   first comes within a second. Jitter comes from the context's seed and the probe's name and
+///   target, so a run can be repeated and the order of adding does not matter.
 /// - A probe never overlaps itself: slots that pass while it is being asked are left out.
 /// - Each attempt has the probe's own time limit; a probe that is slow, hangs or panics delays no
 ///   other and is reported by name ([`Probe::missed`]).
@@ -148,7 +148,7 @@ async fn follow(
     trigger: &ProbeTrigger,
 ) {
     let interval = probe.interval().max(MIN_INTERVAL);
-    let mut rng = cx.rng(stream_of(probe.name()));
+    let mut rng = cx.rng(stream(probe));
     // Apart from the jitter of the slots, which must not depend on failures.
     let mut retry_rng = rng.fork(1);
     let mut slot = cx.now() + rng.jitter(interval.min(FIRST_WITHIN));
@@ -205,6 +205,15 @@ fn look_deeper(reading: &Reading, cx: &Context, trigger: &ProbeTrigger) {
     let failed: BTreeSet<_> = failed.map(|report| &report.target).collect();
     for target in failed {
         trigger.ask_around(target, HealthTier::Deep, cx.topology());
+    }
+}
+
+/// The chance of a probe: of its name and its target, since the same check of many instances must
+/// not ask all of them in the same moment.
+fn stream(probe: &dyn Probe) -> u64 {
+    match probe.target() {
+        Some(target) => stream_of(&format!("{target} {}", probe.name())),
+        None => stream_of(probe.name()),
     }
 }
 

@@ -4,15 +4,15 @@ use std::io;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use homeostasis_core::{ConfigError, Context, Target, Violation, Violations};
+use homeostasis_core::{ConfigError, Context, Secret, Target, Violation, Violations};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use super::check::{Check, Finding, checks, host_and_port, lasting};
 use super::probing::Probe;
 use super::reading::Reading;
 use super::refusal::of_io;
+use crate::look_up::LookUps;
 
 /// How much of an answer is read.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -27,9 +27,9 @@ pub struct TcpProbeConfig {
     pub target: Target,
     /// Host and port: `127.0.0.1:6379`.
     pub address: String,
-    /// What is sent once connected; default nothing.
-    #[serde(default)]
-    pub send: Option<String>,
+    /// What is sent once connected; default nothing. Never shown and never serialized.
+    #[serde(default, skip_serializing)]
+    pub send: Option<Secret>,
     /// What the answer must contain, within its first 64 KiB; default no answer is read.
     #[serde(default)]
     pub expect: Option<String>,
@@ -95,7 +95,8 @@ impl TcpProbeConfig {
 /// Without `expect` a connection is success: whoever accepts may still be unable to answer, and a
 /// server that hangs accepts for a while.
 /// It measures and reports as [`HttpProbe`](super::HttpProbe) does; a failure's detail begins with
-/// `connection refused`, `connection reset`, `unreachable`, `timeout`, `closed` or `answer`.
+/// `connection refused`, `connection reset`, `unreachable`, `name look-up`, `timeout`, `closed` or
+/// `answer`. A name is looked up once at a time, however long the system takes for it.
 /// The connection is closed after each asking, also when the time is over.
 ///
 /// # Examples
@@ -113,6 +114,7 @@ impl TcpProbeConfig {
 #[derive(Debug)]
 pub struct TcpProbe {
     config: TcpProbeConfig,
+    look_ups: LookUps,
 }
 
 impl TcpProbe {
@@ -133,16 +135,19 @@ impl TcpProbe {
         if config.expect.as_deref() == Some("") {
             wrong.push(Violation::new("expect", "\"\"", "some text, or left out"));
         }
-        wrong.into_result(Self { config })
+        wrong.into_result(Self {
+            config,
+            look_ups: LookUps::default(),
+        })
     }
 
     async fn ask(&self) -> Result<(), String> {
         let refused = |error: io::Error| of_io(&error, &self.config.address);
-        let mut stream = TcpStream::connect(&self.config.address)
-            .await
-            .map_err(refused)?;
+        let connected = self.look_ups.connect(&self.config.address).await;
+        let mut stream = connected.map_err(refused)?;
         if let Some(text) = &self.config.send {
-            stream.write_all(text.as_bytes()).await.map_err(refused)?;
+            let sent = stream.write_all(text.expose().as_bytes()).await;
+            sent.map_err(refused)?;
         }
         let Some(wanted) = &self.config.expect else {
             return Ok(());
@@ -206,7 +211,7 @@ mod tests {
     async fn found(address: String, expect: Option<&str>) -> (HealthState, String) {
         let mut config = TcpProbeConfig::new("port", Target::service("mail").unwrap(), address);
         config.expect = expect.map(str::to_owned);
-        config.send = expect.map(|_| "hello\n".to_owned());
+        config.send = expect.map(|_| "hello\n".into());
         config.slow_after = Duration::from_millis(900);
         config.timeout = Duration::from_secs(1);
         let probe = TcpProbe::new(config).unwrap();

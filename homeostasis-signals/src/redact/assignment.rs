@@ -88,7 +88,9 @@ pub(super) fn assigned(
         bare.end
     };
     let end = match quote {
-        Some(quote) => close(bytes, start, quote).unwrap_or_else(to_bare_end),
+        Some(quote) => close(bytes, start, quote)
+            .or_else(|| cut_end(text, start))
+            .unwrap_or_else(to_bare_end),
         None => to_bare_end(),
     };
     let opens_line = || {
@@ -359,6 +361,12 @@ fn close(bytes: &[u8], start: usize, quote: Quote) -> Option<usize> {
         escapes = 0;
     }
     None
+}
+
+/// Where a quoted value ends whose end was cut off together with the rest of the text.
+fn cut_end(text: &str, start: usize) -> Option<usize> {
+    let value = text.get(start..)?.strip_suffix('…')?;
+    (!value.contains('\n')).then(|| start + value.len())
 }
 
 /// Where an unquoted value ends: at a blank, a quote, a sign that begins the next pair, or a

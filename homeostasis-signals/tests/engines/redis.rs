@@ -35,7 +35,7 @@ async fn a_running_server_answers_and_a_refusal_says_what_is_wrong() {
     wrong.password = Some("no such password".into());
     found(&probe(wrong))
         .await
-        .is_unhealthy("auth: AUTH: WRONGPASS ");
+        .is_unhealthy("auth: AUTH: WRONGPASS");
     let mut wrong = config.clone();
     wrong.database = 99;
     found(&probe(wrong))

@@ -87,12 +87,14 @@ impl<'a> Session<'a> {
             .long(login.as_bytes())
             .short("en_US");
         self.send(start_ok.end()).await?;
-        self.expect(TUNE).await?;
+        let tune = self.expect(TUNE).await?;
+        let frame_max = frame_max(&tune).map_err(|error| self.broken(&error))?;
         let heartbeat = HEARTBEAT.max(config.timeout.as_secs());
+        // One channel is within every limit, and 0 means that there is none.
         let tune_ok = Writer::default()
             .method(0, TUNE_OK)
             .u16(CHANNEL)
-            .u32(MAX_FRAME)
+            .u32(frame_max)
             .u16(u16::try_from(heartbeat).unwrap_or(u16::MAX));
         let open = tune_ok.end().method(0, OPEN).short(&config.vhost);
         self.send(open.short("").u8(0).end()).await?;
@@ -247,6 +249,17 @@ fn speaks_plain(start: &[u8]) -> io::Result<bool> {
         .any(|m| m == b"PLAIN"))
 }
 
+/// The longest frame both sides agree to, by the arguments of `connection.tune`: a client may go
+/// below what the server says, never above; 0 says no limit.
+fn frame_max(tune: &[u8]) -> io::Result<u32> {
+    let mut values = Values(tune);
+    let _channel_max = values.u16()?;
+    Ok(match values.u32()? {
+        0 => MAX_FRAME,
+        limit => limit.min(MAX_FRAME),
+    })
+}
+
 /// In words what was refused, if `method` is a refusal.
 fn refusal(method: Method, arguments: &[u8]) -> io::Result<Option<String>> {
     let mut values = Values(arguments);
@@ -331,6 +344,15 @@ mod tests {
         }
         assert_eq!(closed(OPEN_OK, 0, ""), None);
         assert!(refusal(CLOSE, &[1]).is_err());
+    }
+
+    #[test]
+    fn frames_are_as_long_as_both_sides_agree() {
+        for (offered, agreed) in [(0, MAX_FRAME), (4096, 4096), (u32::MAX, MAX_FRAME)] {
+            let tune = Writer::default().u16(2047).u32(offered).u16(60);
+            assert_eq!(frame_max(&tune.into_bytes()).unwrap(), agreed, "{offered}");
+        }
+        assert!(frame_max(&[7, 255, 0]).is_err());
     }
 
     #[test]

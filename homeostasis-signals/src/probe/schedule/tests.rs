@@ -11,11 +11,21 @@ use super::*;
 enum Does {
     Answer,
     Hang,
+    /// Hang, and panic when the time is over and it is dropped.
+    HangAndBreak,
     Panic,
     /// Answer after so many seconds.
     Dawdle(u64),
     /// Fail so many times, then be well.
     Fail(usize),
+}
+
+struct Breaks;
+
+impl Drop for Breaks {
+    fn drop(&mut self) {
+        panic!("broken Drop");
+    }
 }
 
 #[derive(Debug)]
@@ -83,6 +93,10 @@ impl Probe for Scripted {
         let mut state = HealthState::Healthy;
         match self.does {
             Does::Hang => std::future::pending().await,
+            Does::HangAndBreak => {
+                let _breaks = Breaks;
+                std::future::pending().await
+            }
             Does::Panic => panic!("no such thing"),
             Does::Dawdle(secs) => cx.clock().sleep(Duration::from_secs(secs)).await,
             Does::Fail(times) if n_before < times => state = HealthState::Unhealthy,
@@ -171,6 +185,7 @@ fn gaps(asked: &[Timestamp]) -> Vec<Duration> {
 async fn probes_that_hang_or_panic_are_named_and_delay_no_other() {
     let probes = vec![
         Scripted::new("hangs", Does::Hang),
+        Scripted::new("breaks", Does::HangAndBreak),
         Scripted::new("panics", Does::Panic),
         Scripted::new("answers", Does::Answer),
     ];
@@ -181,7 +196,7 @@ async fn probes_that_hang_or_panic_are_named_and_delay_no_other() {
             .filter(|report| report.check == name)
             .collect()
     };
-    for name in ["hangs", "panics", "answers"] {
+    for name in ["hangs", "breaks", "panics", "answers"] {
         assert!(
             (9..=11).contains(&of(name).len()),
             "{name}: {}",
@@ -236,6 +251,22 @@ async fn slots_do_not_drift_and_jitter_is_seeded() {
     }
     assert_eq!(times, ask_all(3).await);
     assert_ne!(times, ask_all(4).await);
+}
+
+#[tokio::test]
+async fn the_same_check_of_many_instances_does_not_ask_all_in_the_same_moment() {
+    let probes: Vec<_> = (0..8)
+        .map(|n| {
+            Scripted::new("healthz", Does::Answer).of(&format!("shop/{n}"), HealthTier::Shallow)
+        })
+        .collect();
+    let asked: Vec<_> = probes.iter().map(Scripted::asked).collect();
+    run(probes, 15, 6).await;
+    let mut first: Vec<_> = asked.iter().map(|asked| asked.lock().unwrap()[0]).collect();
+    first.sort();
+    first.dedup();
+    // The clock of the test moves in steps of 50 ms, of which a second has 20.
+    assert!(first.len() >= 4, "{first:?}");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use homeostasis_core::{Target, Violation, Violations};
+use homeostasis_core::{Secret, Target, Violation, Violations};
 use serde::{Deserialize, Serialize};
 
 use super::super::check::{Check, lasting, named};
@@ -58,12 +58,13 @@ pub struct WorkflowStep {
     /// The method; default `GET`.
     #[serde(default = "WorkflowStep::default_method")]
     pub method: String,
-    /// Headers to send; default none.
-    #[serde(default)]
-    pub headers: Vec<(String, String)>,
+    /// Headers to send; default none. Their values are never shown, and none is serialized.
+    #[serde(default, skip_serializing)]
+    pub headers: Vec<(String, Secret)>,
     /// What is sent, as JSON unless a header `content-type` says otherwise; default nothing.
-    #[serde(default)]
-    pub body: Option<String>,
+    /// Never shown and never serialized.
+    #[serde(default, skip_serializing)]
+    pub body: Option<Secret>,
     /// The status that is good; default any of 200 to 299.
     #[serde(default)]
     pub expect_status: Option<u16>,
@@ -103,7 +104,7 @@ impl WorkflowStep {
     /// A `POST` of `body` to `url`.
     pub fn post(name: impl Into<String>, url: impl Into<String>, body: impl Into<String>) -> Self {
         Self {
-            body: Some(body.into()),
+            body: Some(Secret::new(body)),
             ..Self::get(name, url).using("POST")
         }
     }
@@ -126,15 +127,14 @@ impl WorkflowStep {
 
     /// Every text of the step that may hold variables.
     pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
-        let headers = self.headers.iter().map(|(_, value)| value.as_str());
+        let headers = self.headers.iter().map(|(_, value)| value.expose());
         [
-            Some(&self.url),
-            self.body.as_ref(),
-            self.expect_body.as_ref(),
+            Some(self.url.as_str()),
+            self.body.as_ref().map(Secret::expose),
+            self.expect_body.as_deref(),
         ]
         .into_iter()
         .flatten()
-        .map(String::as_str)
         .chain(headers)
     }
 }

@@ -154,7 +154,7 @@ impl WorkflowProbe {
         let mut request = HttpRequest::get(url).within(self.config.timeout);
         request.method.clone_from(&step.method);
         for (name, value) in &step.headers {
-            let value = fill(value, values, Escape::None).ok_or_else(without_value)?;
+            let value = fill(value.expose(), values, Escape::None).ok_or_else(without_value)?;
             if value.contains(['\r', '\n']) {
                 return Err(format!("header {name:?} would hold a line break"));
             }
@@ -165,10 +165,10 @@ impl WorkflowProbe {
                 .headers
                 .iter()
                 .find(|(name, _)| name.eq_ignore_ascii_case("content-type"))
-                .map(|(_, value)| value.as_str());
+                .map(|(_, value)| value.expose());
             let is_json = stated.is_none_or(|stated| stated.contains("json"));
             let escape = if is_json { Escape::Json } else { Escape::None };
-            let body = fill(body, values, escape).ok_or_else(without_value)?;
+            let body = fill(body.expose(), values, escape).ok_or_else(without_value)?;
             request.body = body.into_bytes();
             if stated.is_none() {
                 request = request.header("content-type", "application/json");
@@ -394,6 +394,25 @@ mod tests {
         let (reading, users) = walk("POST", "").await;
         assert_eq!(told(&reading).0, HealthState::Unhealthy);
         assert_eq!(*users.asked.lock().unwrap(), ["POST /users"]);
+    }
+
+    #[test]
+    fn what_is_sent_is_neither_shown_nor_serialized() {
+        let mut config = config();
+        config.steps[0] =
+            WorkflowStep::post("sign up", "http://shop/users", "{\"pin\":\"hunter2\"}");
+        config.steps[0].headers = vec![("x-key".to_owned(), "hunter2".into())];
+        config.steps.truncate(1);
+        config.cleanup.clear();
+        let written = serde_json::to_string(&config).unwrap();
+        let probe = WorkflowProbe::new(config, Arc::new(homeostasis_core::port::NoHttp)).unwrap();
+        let shown = format!("{written} {probe:?}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+        let request = probe
+            .request(&probe.config.steps[0], &BTreeMap::new())
+            .unwrap();
+        assert_eq!(request.body, b"{\"pin\":\"hunter2\"}");
+        assert_eq!(request.headers[0].1, "hunter2");
     }
 
     #[test]
