@@ -35,6 +35,15 @@ pub(super) enum Notation {
     Prose,
 }
 
+/// At most the first `n` bytes of `text`, whole characters.
+pub(super) fn head(text: &str, n: usize) -> &str {
+    let mut end = n.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
 /// The identifier around `hit`.
 pub(super) fn identifier(text: &str, hit: Range<usize>) -> Range<usize> {
     let bytes = text.as_bytes();
@@ -379,15 +388,17 @@ fn bare_end(bytes: &[u8], start: usize) -> usize {
         end += 1;
     }
     // A bracket that was opened outside, and the stop of a sentence. `[redacted:…]` keeps its own.
+    // What is cut off holds no opener, so one look at the whole will do.
+    let holds = [b'(', b'[', b'{'].map(|opener| rest[..end].contains(&opener));
     while end > 1 {
-        let opener = match rest[end - 1] {
-            b')' => b'(',
-            b']' => b'[',
-            b'}' => b'{',
-            b'.' | b',' | b'!' | b':' => b'\n',
+        let was_opened = match rest[end - 1] {
+            b')' => holds[0],
+            b']' => holds[1],
+            b'}' => holds[2],
+            b'.' | b',' | b'!' | b':' => false,
             _ => break,
         };
-        if rest[..end].contains(&opener) {
+        if was_opened {
             break;
         }
         end -= 1;

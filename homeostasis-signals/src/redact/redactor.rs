@@ -11,7 +11,7 @@ use homeostasis_core::port::Redactor;
 use regex::{Regex, RegexSet};
 
 use super::assignment::{
-    Assignment, Notation, assigned, identifier, is_harmless, is_plausible, random_nearby,
+    Assignment, Notation, assigned, head, identifier, is_harmless, is_plausible, random_nearby,
     rest_of_header,
 };
 use super::builder::SecretRedactorBuilder;
@@ -125,6 +125,9 @@ const OWN_NAME: &str = "secret";
 
 /// The kind of what looks drawn by chance near a name.
 const RANDOM: &str = "high-entropy";
+
+/// Values are judged by this many bytes.
+const JUDGED: usize = 512;
 
 /// The kind of a line of base64 alone.
 const KEY_LINE: &str = "key-material";
@@ -369,7 +372,8 @@ fn secret_of(
     n_letters: usize,
 ) -> Option<Range<usize>> {
     let range = &assignment.value;
-    let value = &text[range.clone()];
+    // A long value is judged by its head: names within it would each judge all of the rest.
+    let value = head(&text[range.clone()], JUDGED);
     let is_password = kind == "password";
     match kind {
         "authorization" => {

@@ -182,6 +182,15 @@ fn a_mistake_of_the_host_names_its_place() {
     );
 }
 
+#[test]
+fn a_value_of_many_closing_brackets_takes_time_in_proportion_to_its_length() {
+    let text = format!("key={}{}", "a".repeat(500_000), ")".repeat(500_000));
+    #[expect(clippy::disallowed_methods, reason = "the test measures real time")]
+    let began = std::time::Instant::now();
+    redactor().text(&text);
+    assert!(began.elapsed() < std::time::Duration::from_secs(5));
+}
+
 /// Texts that make a careless search look at the same bytes again and again.
 #[test]
 fn hostile_texts_take_time_in_proportion_to_their_length() {
@@ -212,6 +221,11 @@ fn hostile_texts_take_time_in_proportion_to_their_length() {
         "password='",
         "mysql ",
         "auth\\\"",
+        "key:",
+        "sid=",
+        "session=",
+        "pass:",
+        "cookie:",
     ];
     for piece in pieces {
         let time = |n: usize| {
