@@ -15,6 +15,12 @@ const REACH: usize = 64;
 /// A quoted value is searched for its end over this many bytes.
 const LONGEST_QUOTED: usize = 16_384;
 
+/// A list of values is taken up to this many bytes.
+const LONGEST_LIST: usize = 4096;
+
+/// Words on a line are taken for one passphrase up to about this many bytes.
+const LONGEST_PHRASE: usize = 256;
+
 /// Where a value stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Assignment {
@@ -89,6 +95,7 @@ pub(super) fn assigned(
         _ => return None,
     };
     let mut start = if sign == b'>' { value } else { blanks(value) };
+    let list = wrapped(bytes, start);
     let quote = skip_quote(bytes, &mut start);
     let mut to_bare_end = || {
         if !(bare.start <= start && start < bare.end) {
@@ -96,10 +103,12 @@ pub(super) fn assigned(
         }
         bare.end
     };
-    let end = match quote {
-        Some(quote) => close(bytes, start, quote).unwrap_or_else(to_bare_end),
-        None => to_bare_end(),
+    let end = match (quote, &list) {
+        (Some(quote), _) => close(bytes, start, quote).unwrap_or_else(to_bare_end),
+        (None, Some(list)) => list.end,
+        (None, None) => to_bare_end(),
     };
+    let start = list.as_ref().map_or(start, |list| list.start);
     let opens_line = || {
         let head = text[..name.start].trim_end_matches([' ', '\t', '"', '\'', '\\']);
         head.ends_with("\\n")
@@ -110,17 +119,104 @@ pub(super) fn assigned(
                 )
             })
     };
-    let notation = if quoted || sign != b':' || quote.is_some() {
+    let notation = if quoted || sign != b':' || quote.is_some() || list.is_some() {
         Notation::Pair
     } else if opens_line() {
         Notation::Line
     } else {
         Notation::Prose
     };
+    let end = if notation == Notation::Line && list.is_none() {
+        words_end(bytes, start, end)
+    } else {
+        end
+    };
     (end > start).then_some(Assignment {
         value: start..end,
         notation,
     })
+}
+
+/// What stands in quotes within a call, a list or a literal with a prefix: `Some("a")`,
+/// `["a", "b"]`, `b'a'`; of several from the first to the last.
+fn wrapped(bytes: &[u8], start: usize) -> Option<Range<usize>> {
+    let reach = bytes.len().min(start + LONGEST_LIST);
+    let skip = |from: usize, is_part: fn(u8) -> bool| {
+        from + until(&bytes[from..reach], |byte| !is_part(byte))
+    };
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':' | b'.');
+    let is_blank = |byte: u8| byte.is_ascii_whitespace();
+    let (mut at, mut is_open) = (start, false);
+    for _ in 0..4 {
+        let name = skip(at, is_name);
+        if !matches!(bytes.get(name), Some(b'(' | b'[')) || name - at > REACH {
+            break;
+        }
+        (at, is_open) = (skip(name + 1, is_blank), true);
+    }
+    let prefix = bytes[at..reach].iter().take(3);
+    let prefix = prefix.take_while(|byte| byte.is_ascii_alphabetic()).count();
+    if prefix > 2 || !(is_open || prefix > 0) {
+        return None;
+    }
+    let mut next = at + prefix;
+    let quote = skip_quote(bytes, &mut next)?;
+    let first = next;
+    let mut end = close(bytes, first, quote)?;
+    while is_open {
+        let closed = end + quote.escapes + 1;
+        let comma = skip(closed.min(reach), is_blank);
+        if bytes.get(comma) != Some(&b',') {
+            break;
+        }
+        let mut item = skip((comma + 1).min(reach), is_blank);
+        match skip_quote(bytes, &mut item) {
+            Some(quote) if item < reach => match close(bytes, item, quote) {
+                Some(closes) => end = closes,
+                None => break,
+            },
+            _ => break,
+        }
+    }
+    Some(first..end)
+}
+
+/// The end of the words that follow on the line: a passphrase has several. A sign that begins
+/// something else ends them, and so does the name of another pair.
+fn words_end(bytes: &[u8], start: usize, mut end: usize) -> usize {
+    let is_end = |byte: u8| {
+        byte.is_ascii_whitespace()
+            || matches!(
+                byte,
+                b',' | b';'
+                    | b'|'
+                    | b'{'
+                    | b'}'
+                    | b'('
+                    | b')'
+                    | b'['
+                    | b']'
+                    | b'"'
+                    | b'\''
+                    | b'`'
+                    | b'\\'
+                    | b'<'
+                    | b'>'
+                    | b'='
+                    | b':'
+                    | b'#'
+                    | b'&'
+            )
+    };
+    while end - start < LONGEST_PHRASE && bytes.get(end) == Some(&b' ') {
+        let rest = &bytes[end + 1..bytes.len().min(end + 1 + LONGEST_PHRASE)];
+        let word = until(rest, is_end);
+        if word == 0 || matches!(rest.get(word), Some(b'=' | b':')) {
+            break;
+        }
+        end += 1 + word;
+    }
+    end
 }
 
 /// The value of a header: what its quotes hold, or the rest of the line, or of the quotes around
@@ -377,8 +473,14 @@ fn bare_end(bytes: &[u8], start: usize) -> usize {
     let mut end = 0;
     while let Some(byte) = rest.get(end) {
         let ends = match byte {
-            b' ' | b'\t' | b'\r' | b'\n' | b'"' | b'\'' | b'`' | b'<' | b'>' | b';' | b'|' => true,
-            b',' | b'&' => next_pair(&rest[end + 1..]),
+            b' ' | b'\t' | b'\r' | b'\n' | b'"' | b'\'' | b'`' | b'|' => true,
+            b'>' if rest[0] == b'<' => {
+                end += 1;
+                true
+            }
+            b'>' => true,
+            b'<' => rest.get(end + 1) == Some(&b'/'),
+            b',' | b'&' | b';' => next_pair(&rest[end + 1..]),
             b'\\' => matches!(rest.get(end + 1), Some(b'"' | b'n' | b'r' | b't')),
             _ => false,
         };
@@ -412,10 +514,11 @@ fn next_pair(rest: &[u8]) -> bool {
         .iter()
         .take(REACH)
         .take_while(|byte| {
-            byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'%')
+            byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'%' | b' ')
         })
         .count();
     match rest.get(name) {
+        _ if rest.first() == Some(&b' ') => true,
         None => name == 0,
         Some(b'=' | b':') => name > 0,
         Some(byte) => {
@@ -461,7 +564,22 @@ mod tests {
             ("run --key=v1", "v1", Notation::Pair),
             ("GET /x?key=v1&b=2", "v1", Notation::Pair),
             ("key=p&w,d b", "p&w,d", Notation::Pair),
-            ("Server=a;key=v1;b", "v1", Notation::Pair),
+            ("Server=a;key=v1;b=2", "v1", Notation::Pair),
+            ("Server=a;key=v1;User Id=2", "v1", Notation::Pair),
+            ("key=v;1", "v;1", Notation::Pair),
+            ("key=v<1", "v<1", Notation::Pair),
+            (r#"Conf { key: Some("v 1"), b: 2 }"#, "v 1", Notation::Pair),
+            (r#"key: Secret(String("v1"))"#, "v1", Notation::Pair),
+            ("{'key': b'v1', 'u': 1}", "v1", Notation::Pair),
+            (r#"{"keys": ["v1", "v2"]}"#, r#"v1", "v2"#, Notation::Pair),
+            (
+                r#"{\"keys\":[\"v1\",\"v2\"]}"#,
+                r#"v1\",\"v2"#,
+                Notation::Pair,
+            ),
+            ("'key': [ 'v=1; P=/' ]", "v=1; P=/", Notation::Pair),
+            ("key: v 1 w\nb", "v 1 w", Notation::Line),
+            ("key: v 1 b=2", "v 1", Notation::Line),
             ("<key>v1</key>", "v1", Notation::Pair),
             ("conf['key'] = 'v1'", "v1", Notation::Pair),
             ("key => v1", "v1", Notation::Pair),

@@ -102,6 +102,47 @@ fn texts_without_secrets_come_back_borrowed() {
     }
 }
 
+/// No part of a secret stays beside the marker that says it is gone.
+#[test]
+fn the_whole_value_of_a_sure_name_goes() {
+    let redactor = redactor();
+    for (text, expected) in [
+        (
+            r#"C { password: Some("hunter2") }"#,
+            r#"C { password: Some("[redacted:password]") }"#,
+        ),
+        (
+            r#"C { token: Some("abc123def") }"#,
+            r#"C { token: Some("[redacted:token]") }"#,
+        ),
+        (
+            "{'password': b'hunter2'}",
+            "{'password': b'[redacted:password]'}",
+        ),
+        (
+            r#"{"passwords": ["hunter2","abc"]}"#,
+            r#"{"passwords": ["[redacted:password]"]}"#,
+        ),
+        (
+            "'set-cookie': [ 'auth=abc123; Path=/' ]",
+            "'set-cookie': [ '[redacted:cookie]' ]",
+        ),
+        (
+            "password: correct horse battery",
+            "password: [redacted:password]",
+        ),
+        ("password=hun;ter2", "password=[redacted:password]"),
+        ("password=hun<ter2", "password=[redacted:password]"),
+        (
+            r#"{\"password\":\"hun\\\"ter2\"}"#,
+            r#"{\"password\":\"[redacted:password]\"}"#,
+        ),
+    ] {
+        assert_eq!(redactor.text(text), expected, "{text}");
+        assert_eq!(redactor.text(expected), expected);
+    }
+}
+
 #[test]
 fn a_field_is_judged_by_its_name_and_by_its_value() {
     let redactor = redactor();
