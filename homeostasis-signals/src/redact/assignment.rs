@@ -126,11 +126,6 @@ pub(super) fn assigned(
     } else {
         Notation::Prose
     };
-    let end = if notation == Notation::Line && list.is_none() {
-        words_end(bytes, start, end)
-    } else {
-        end
-    };
     (end > start).then_some(Assignment {
         value: start..end,
         notation,
@@ -183,7 +178,9 @@ fn wrapped(bytes: &[u8], start: usize) -> Option<Range<usize>> {
 
 /// The end of the words that follow on the line: a passphrase has several. A sign that begins
 /// something else ends them, and so does the name of another pair.
-fn words_end(bytes: &[u8], start: usize, mut end: usize) -> usize {
+pub(super) fn words_end(text: &str, value: &Range<usize>) -> usize {
+    let bytes = text.as_bytes();
+    let (start, mut end) = (value.start, value.end);
     let is_end = |byte: u8| {
         byte.is_ascii_whitespace()
             || matches!(
@@ -578,8 +575,6 @@ mod tests {
                 Notation::Pair,
             ),
             ("'key': [ 'v=1; P=/' ]", "v=1; P=/", Notation::Pair),
-            ("key: v 1 w\nb", "v 1 w", Notation::Line),
-            ("key: v 1 b=2", "v 1", Notation::Line),
             ("<key>v1</key>", "v1", Notation::Pair),
             ("conf['key'] = 'v1'", "v1", Notation::Pair),
             ("key => v1", "v1", Notation::Pair),
@@ -597,6 +592,18 @@ mod tests {
             "a key",
         ] {
             assert_eq!(value(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn words_that_follow_are_told_from_what_begins_something_else() {
+        for (text, expected) in [
+            ("key: v 1 w\nb", "v 1 w"),
+            ("key: v 1 b=2", "v 1"),
+            ("key: v w, b", "v w"),
+            ("key: v", "v"),
+        ] {
+            assert_eq!(&text[5..words_end(text, &(5..6))], expected, "{text}");
         }
     }
 

@@ -12,7 +12,7 @@ use regex::{Regex, RegexSet};
 
 use super::assignment::{
     Assignment, Notation, assigned, head, identifier, is_harmless, is_plausible, random_nearby,
-    rest_of_header,
+    rest_of_header, words_end,
 };
 use super::builder::SecretRedactorBuilder;
 use super::card;
@@ -127,7 +127,10 @@ const OWN_NAME: &str = "secret";
 const RANDOM: &str = "high-entropy";
 
 /// Values are judged by this many bytes.
-const JUDGED: usize = 512;
+const JUDGED: usize = 256;
+
+/// The `@` after a password is looked for over this many bytes.
+const LONGEST_LOGIN: usize = 512;
 
 /// The kind of a line of base64 alone.
 const KEY_LINE: &str = "key-material";
@@ -304,7 +307,13 @@ impl SecretRedactor {
             {
                 return;
             }
-            Reach::Anywhere | Reach::Word => hit.start,
+            Reach::Anywhere | Reach::Word | Reach::Login => hit.start,
+            Reach::Run(n) => {
+                let start = back(n, |byte| !ends_run(*byte));
+                (start..hit.start)
+                    .find(|i| text.is_char_boundary(*i))
+                    .unwrap_or(hit.start)
+            }
             Reach::Digits(n) => back(n, u8::is_ascii_digit),
             Reach::Hex(n) => back(n, u8::is_ascii_hexdigit),
             Reach::Token(n) => back(n, |byte| {
@@ -318,7 +327,19 @@ impl SecretRedactor {
         {
             return;
         }
-        let Some(captures) = compiled(row, kind).captures(&text[start..]) else {
+        let end = match kind.reach {
+            Reach::Login => {
+                let run = bytes[start..].iter().take(LONGEST_LOGIN);
+                let run = run.take_while(|byte| !ends_run(**byte)).count();
+                let last = bytes[start..start + run]
+                    .iter()
+                    .rposition(|byte| *byte == b'@');
+                let Some(last) = last else { return };
+                start + last + 1
+            }
+            _ => text.len(),
+        };
+        let Some(captures) = compiled(row, kind).captures(&text[start..end]) else {
             return;
         };
         let Some(secret) = captures.name("secret").or_else(|| captures.get(0)) else {
@@ -361,6 +382,11 @@ impl SecretRedactor {
             self.found(text, range, (By::Name, RANDOM), search);
         }
     }
+}
+
+/// Whether the byte ends a URL or another run without blanks and quotes.
+fn ends_run(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || matches!(byte, b'"' | b'\'' | b'`' | b'<' | b'>')
 }
 
 /// The part of the value that is the secret; `None` if it is none.
@@ -406,7 +432,10 @@ fn secret_of(
     } else {
         looks_random(value) && is_plausible(value, assignment.notation, is_last, false)
     };
-    is_secret.then(|| range.clone())
+    is_secret.then(|| match assignment.notation {
+        Notation::Line if is_sure => range.start..words_end(text, range),
+        _ => range.clone(),
+    })
 }
 
 /// Whether the value is a word of prose rather than the scheme of an authorization header.
