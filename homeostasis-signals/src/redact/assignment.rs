@@ -18,6 +18,9 @@ const LONGEST_QUOTED: usize = 16_384;
 /// A list of values is taken up to this many bytes.
 const LONGEST_LIST: usize = 4096;
 
+/// A reference to a secret has at most this many bytes.
+const LONGEST_REFERENCE: usize = 256;
+
 /// Words on a line are taken for one passphrase up to about this many bytes.
 const LONGEST_PHRASE: usize = 256;
 
@@ -283,27 +286,52 @@ pub(super) fn is_harmless(value: &str) -> bool {
     ];
     let value = value.trim();
     let bare = value.trim_matches(['"', '\'', '\\']);
-    let is_reference = match bare.as_bytes() {
-        [b'$', rest @ ..] => {
-            matches!(rest, [b'{' | b'(', ..])
-                || rest
-                    .iter()
-                    .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_')
-        }
-        [b'{', b'{' | b'}', ..] | [b'%', b'(' | b's', ..] | [b'<', .., b'>'] | [b'%', .., b'%'] => {
-            true
-        }
-        _ => false,
-    };
+    let is_reference = is_reference(bare);
     let mut bytes = bare.bytes();
     let is_mask = bytes.next().is_some_and(|first| {
         matches!(first, b'*' | b'.' | b'-' | b'x' | b'X' | b'#' | b'_' | b'?')
             && bytes.all(|byte| byte == first)
     });
-    marker::begins(bare)
+    marker::end(bare, 0) == Some(bare.len())
         || is_reference
         || is_mask
         || WORDS.iter().any(|word| bare.eq_ignore_ascii_case(word))
+}
+
+/// Whether the value as a whole is a variable, a place in a template or a placeholder. What only
+/// begins like one may be a secret. A blank ends a value, so `{{ name }}` may be cut.
+fn is_reference(value: &str) -> bool {
+    let all = |text: &str, others: &str| {
+        !text.is_empty()
+            && text
+                .chars()
+                .all(|letter| letter.is_ascii_alphanumeric() || others.contains(letter))
+    };
+    let no_digits = |text: &str| !text.bytes().any(|byte| byte.is_ascii_digit());
+    if value.len() > LONGEST_REFERENCE {
+        return false;
+    }
+    if matches!(value, "%s" | "%d" | "%v" | "{}" | "{:?}" | "{{" | "{{}}") {
+        return true;
+    }
+    if let Some(rest) = value.strip_prefix("$(") {
+        return all(rest.strip_suffix(')').unwrap_or(rest), "_-./");
+    }
+    if let Some(rest) = value.strip_prefix("${") {
+        let rest = rest.strip_prefix('{').unwrap_or(rest);
+        let name = rest.trim_end_matches('}');
+        return rest.is_empty() || all(name, "_.:-");
+    }
+    if let Some(name) = value.strip_prefix('$') {
+        return all(name, "_")
+            && no_digits(&name[..1])
+            && !name.bytes().any(|byte| byte.is_ascii_lowercase());
+    }
+    let inner = |open: &str, shut: &str| value.strip_prefix(open)?.strip_suffix(shut);
+    inner("{{", "}}").is_some_and(|name| all(name, "_.- "))
+        || inner("%(", ")s").is_some_and(|name| all(name, "_"))
+        || inner("%", "%").is_some_and(|name| all(name, "_"))
+        || inner("<", ">").is_some_and(|name| all(name, "_.- ") && no_digits(name))
 }
 
 /// A word that says how it is with a secret.
@@ -621,12 +649,26 @@ mod tests {
             "<password>",
             "%s",
             "{}",
+            "%(password)s",
+            "%PASSWORD%",
+            "$(cat",
             "[redacted:token]",
             "\"\"",
         ] {
             assert!(is_harmless(value), "{value}");
         }
-        for value in ["hunter2", "$ecret", "xox", "a*b"] {
+        for value in [
+            "hunter2",
+            "$ecret",
+            "xox",
+            "a*b",
+            "%s3cret!",
+            "$1ABC",
+            "$",
+            "<hunter2>",
+            "{}hunter",
+            "[redacted:token]hunter2",
+        ] {
             assert!(!is_harmless(value), "{value}");
         }
     }

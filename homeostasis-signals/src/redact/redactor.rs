@@ -281,8 +281,12 @@ impl SecretRedactor {
         search: &mut Search<'a>,
     ) {
         let secret = &text[range.clone()];
+        let is_marked = match by {
+            By::Look => marker::begins(secret),
+            By::Name => marker::end(secret, 0) == Some(secret.len()),
+        };
         if !range.is_empty()
-            && !marker::begins(secret)
+            && !is_marked
             && !search.cuts_a_marker(&range)
             && !self.is_allowed(secret)
         {
@@ -346,7 +350,10 @@ impl SecretRedactor {
             return;
         };
         let range = start + secret.start()..start + secret.end();
-        if check::holds(kind.check, secret.as_str()) && !is_harmless(secret.as_str()) {
+        if check::holds(kind.check, secret.as_str())
+            && !is_harmless(secret.as_str())
+            && !marker::begins(secret.as_str())
+        {
             self.found(text, range, (By::Look, kind.name), search);
         } else {
             search.failed.retain(|(failed, _)| *failed != row);
@@ -414,7 +421,8 @@ fn secret_of(
         }
         // ZooKeeper counts its sessions in hexadecimal.
         "session" => {
-            return (looks_random(value) && !value.starts_with("0x")).then(|| range.clone());
+            return (looks_random(value) && !value.starts_with("0x") && !marker::begins(value))
+                .then(|| range.clone());
         }
         _ => {}
     }
@@ -430,7 +438,9 @@ fn secret_of(
     let is_secret = if is_sure {
         is_plausible(value, assignment.notation, is_last, is_password)
     } else {
-        looks_random(value) && is_plausible(value, assignment.notation, is_last, false)
+        looks_random(value)
+            && !marker::begins(value)
+            && is_plausible(value, assignment.notation, is_last, false)
     };
     is_secret.then(|| match assignment.notation {
         Notation::Line if is_sure => range.start..words_end(text, range),
@@ -572,7 +582,9 @@ impl Redactor for SecretRedactor {
             return self.text(value);
         };
         let is_weak = strength == Strength::Weak && kind == "secret" && !looks_random(value);
-        let is_harmless = is_harmless(value) && !marker::begins(value);
+        // Signs that stand for a secret in a text may be one in a field that says it holds it.
+        let is_named = !value.starts_with("${") && value.contains(['$', '%', '<', '{', '-', '?']);
+        let is_harmless = is_harmless(value) && !(kind == "password" && is_named);
         if is_weak || is_harmless || self.is_allowed(value) {
             return self.text(value);
         }

@@ -131,6 +131,10 @@ fn the_whole_value_of_a_sure_name_goes() {
             "password: correct horse battery",
             "password: [redacted:password]",
         ),
+        (
+            "password=[redacted:x]hunter2",
+            "password=[redacted:password]",
+        ),
         ("password=hun;ter2", "password=[redacted:password]"),
         ("password=hun<ter2", "password=[redacted:password]"),
         (
@@ -195,6 +199,11 @@ fn a_field_is_judged_by_its_name_and_by_its_value() {
         ),
         ("password", "null", "null"),
         ("password", "${DB_PASSWORD}", "${DB_PASSWORD}"),
+        ("password", "%s3cret!", "[redacted:password]"),
+        ("password", "$ABC123", "[redacted:password]"),
+        ("password", "<hunter2>", "[redacted:password]"),
+        ("password", "{}hunter", "[redacted:password]"),
+        ("password", "***", "***"),
         ("token_count", "17", "17"),
         ("user", "ann", "ann"),
         ("session", "abc", "[redacted:session]"),
