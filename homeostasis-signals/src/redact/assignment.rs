@@ -84,6 +84,11 @@ pub(super) fn assigned(
     let quoted = skip_quote(bytes, &mut i).is_some();
     if at(i) == b']' {
         i += 1;
+    } else if at(i) == b'%' && at(i + 1) == b'5' && matches!(at(i + 2), b'D' | b'd') {
+        i += 3;
+    }
+    if let Some(value) = beside(text, name, i, quoted) {
+        return Some(value);
     }
     let gap = blanks(i);
     let (sign, value) = match at(gap) {
@@ -98,6 +103,10 @@ pub(super) fn assigned(
         _ => return None,
     };
     let mut start = if sign == b'>' { value } else { blanks(value) };
+    if sign == b':' && let Some(value) = block(text, name, start) {
+        let notation = Notation::Pair;
+        return Some(Assignment { value, notation });
+    }
     let list = wrapped(bytes, start);
     let quote = skip_quote(bytes, &mut start);
     let mut to_bare_end = || {
@@ -133,6 +142,104 @@ pub(super) fn assigned(
         value: start..end,
         notation,
     })
+}
+
+/// The quoted value beside a name that is a value itself: `"name": "token", "value": "…"`,
+/// `key="token" value="…"`, `("token", "…")`, `["--token", "…"]`, and `PASSWORD '…'` of SQL.
+fn beside(text: &str, name: &Range<usize>, after: usize, quoted: bool) -> Option<Assignment> {
+    let bytes = text.as_bytes();
+    let skip = |from: usize, is_part: fn(u8) -> bool| {
+        let rest = &bytes[from.min(bytes.len())..bytes.len().min(from + REACH)];
+        from + until(rest, |byte| !is_part(byte))
+    };
+    let is_blank = |byte: u8| byte.is_ascii_whitespace();
+    let word = &text[name.clone()];
+    let mut start = skip(after, is_blank);
+    if !quoted {
+        let is_sql = start > after
+            && word.len() >= 8
+            && word.as_bytes()[word.len() - 8..].eq_ignore_ascii_case(b"password");
+        if !is_sql || bytes.get(start) != Some(&b'\'') {
+            return None;
+        }
+    }
+    let has_comma = bytes.get(start) == Some(&b',');
+    if has_comma {
+        start = skip(start + 1, is_blank);
+    } else if quoted && start == after {
+        return None;
+    }
+    // The name of the value, if it has one.
+    let mut next = start;
+    skip_quote(bytes, &mut next);
+    let is_named = quoted
+        && bytes
+            .get(next..next + 5)
+            .is_some_and(|name| name.eq_ignore_ascii_case(b"value"));
+    let sign = if is_named {
+        next += 5;
+        skip_quote(bytes, &mut next);
+        next = skip(next, is_blank);
+        let sign = bytes.get(next).copied();
+        next = skip(next + 1, is_blank);
+        sign
+    } else {
+        next = start;
+        None
+    };
+    if is_named != matches!(sign, Some(b':' | b'=')) || (quoted && !is_named && !has_comma) {
+        return None;
+    }
+    let quote = skip_quote(bytes, &mut next)?;
+    let value = next..close(bytes, next, quote)?;
+    // Two names in a list of names are more common than a name and its value.
+    let held = text.get(value.clone())?;
+    let is_likely = word.starts_with("--") && !held.starts_with('-')
+        || held.bytes().take(REACH).any(|byte| byte.is_ascii_digit());
+    let notation = match (is_named, quoted) {
+        (true, _) => Notation::Pair,
+        (false, true) if is_likely => Notation::Pair,
+        (false, true) => return None,
+        (false, false) => Notation::Prose,
+    };
+    (!value.is_empty()).then_some(Assignment { value, notation })
+}
+
+/// The lines of a block of YAML (`name: |`), which are indented deeper than its name.
+fn block(text: &str, name: &Range<usize>, sign: usize) -> Option<Range<usize>> {
+    let bytes = text.as_bytes();
+    if !matches!(bytes.get(sign), Some(b'|' | b'>')) {
+        return None;
+    }
+    let rest = &bytes[sign + 1..bytes.len().min(sign + LONGEST_LIST)];
+    let head = until(rest, |byte| !matches!(byte, b'-' | b'+' | b' ' | b'0'..=b'9' | b'\r'));
+    if rest.get(head) != Some(&b'\n') {
+        return None;
+    }
+    let is_blank = |byte: &&u8| matches!(byte, b' ' | b'\t' | b'-');
+    let before = bytes[..name.start].iter().rev().take(REACH);
+    let indent = before.take_while(is_blank).count();
+    let (mut start, mut end, mut at) = (None, 0, head + 1);
+    while at < rest.len() {
+        let line = until(&rest[at..], |byte| byte == b'\n');
+        let blanks = until(&rest[at..], |byte| byte != b' ' && byte != b'\t').min(line);
+        if blanks < line {
+            if blanks <= indent {
+                break;
+            }
+            start = start.or(Some(at + blanks));
+            end = at + line;
+        }
+        at += line + 1;
+    }
+    let range = sign + 1 + start?..sign + 1 + end;
+    // Bounds may cut a character.
+    let end = range.start + head_len(text, &range);
+    Some(range.start..end)
+}
+
+fn head_len(text: &str, range: &Range<usize>) -> usize {
+    head(&text[range.start..], range.len()).trim_end().len()
 }
 
 /// What stands in quotes within a call, a list or a literal with a prefix: `Some("a")`,

@@ -435,7 +435,9 @@ fn secret_of(
         .bytes()
         .next()
         .is_none_or(|byte| byte == b'\n' || byte == b'\r');
-    let is_secret = if is_sure {
+    let is_secret = if assignment.notation == Notation::Pair && is_typed(kind, value) {
+        true
+    } else if is_sure {
         is_plausible(value, assignment.notation, is_last, is_password)
     } else {
         looks_random(value)
@@ -446,6 +448,22 @@ fn secret_of(
         Notation::Line if is_sure => range.start..words_end(text, range),
         _ => range.clone(),
     })
+}
+
+/// Whether the value of a weak name is what people type under it: a password with a digit that is
+/// no count or measure, a code of digits.
+fn is_typed(kind: &str, value: &str) -> bool {
+    let n_digits = value.bytes().filter(u8::is_ascii_digit).count();
+    match kind {
+        "password" => {
+            n_digits > 0
+                && value.len() >= 6
+                && value.starts_with(|first: char| !first.is_ascii_digit() && first != '/')
+                && is_plausible(value, Notation::Prose, false, false)
+        }
+        "otp-code" => (4..=10).contains(&value.len()) && n_digits == value.len(),
+        _ => false,
+    }
 }
 
 /// Whether the value is a word of prose rather than the scheme of an authorization header.

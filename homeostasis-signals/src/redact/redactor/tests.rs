@@ -148,6 +148,43 @@ fn the_whole_value_of_a_sure_name_goes() {
 }
 
 #[test]
+fn names_and_values_are_paired_in_the_notations_of_configurations_and_commands() {
+    let redactor = redactor();
+    for text in [
+        "SECRET_KEY_BASE=hunter2",
+        "user%5Bpassword%5D=hunter2&x=1",
+        r#"{"name":"DB_PASSWORD","value":"hunter2"}"#,
+        r#"<entry key="password" value="hunter2"/>"#,
+        r#"("X-Api-Key", "hunter2")"#,
+        r#"["--password","hunter2"]"#,
+        "ALTER ROLE app WITH PASSWORD 'hunter2'",
+        "GET /?user=a&pass=hunter2",
+        "api_key_live=hunter2",
+        "PASSWORD_DB=hunter2",
+        "a:\n  password: |\n    hunter2\n  b: 1",
+    ] {
+        let redacted = redactor.text(text);
+        assert_ne!(redacted, text);
+        assert!(!redacted.contains("hunter2"), "{redacted}");
+        assert_eq!(redactor.text(&redacted), redacted);
+        let (before, after) = text.split_once("hunter2").unwrap();
+        assert!(redacted.starts_with(before) && redacted.ends_with(after), "{redacted}");
+    }
+    assert_eq!(redactor.text("otp=493817 ok"), "otp=[redacted:otp-code] ok");
+    assert_eq!(redactor.text(r#"{"pin": 1234}"#), r#"{"pin": [redacted:otp-code]}"#);
+    for text in [
+        r#"["password", "username"]"#,
+        "pass=17 fail=3",
+        "pass=3.5ms",
+        "pin=17",
+        "pass=skipped",
+        "wrong password 'required'",
+    ] {
+        assert_eq!(redactor.text(text), text);
+    }
+}
+
+#[test]
 fn passwords_of_urls_hold_any_sign() {
     let redactor = redactor();
     for (text, expected) in [
