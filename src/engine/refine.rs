@@ -13,8 +13,15 @@ use crate::engine::guard::panic_message;
 use crate::engine::intake::Batch;
 use crate::engine::shared::Shared;
 
-/// Enriches the log records, then takes the secrets out of everything.
+/// Enriches the log records, and takes the secrets out of everything.
+///
+/// Records are redacted before they are enriched too: an enricher that cuts or takes apart a text
+/// parts a secret from the name that tells it.
 pub(crate) fn refine(shared: &Shared, batch: &mut Batch) {
+    let redactor = &*shared.journal.redactor;
+    if !shared.enrichers.is_empty() {
+        batch.logs.iter_mut().for_each(|log| log.redact(redactor));
+    }
     for (i, enricher) in shared.enrichers.iter().enumerate() {
         let panics = batch.logs.iter_mut().filter_map(|record| {
             // One it panics at goes on as it is.
@@ -26,7 +33,6 @@ pub(crate) fn refine(shared: &Shared, batch: &mut Batch) {
             shared.blame("enricher", &format!("enrichers[{i}]"), &report);
         }
     }
-    let redactor = &*shared.journal.redactor;
     batch.logs.iter_mut().for_each(|log| log.redact(redactor));
     batch
         .spans

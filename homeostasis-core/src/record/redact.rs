@@ -341,7 +341,11 @@ fn secret_within(name: &str, value: &Value, redactor: &dyn Redactor) -> Option<S
             let place = secret_within(name, value, redactor)?;
             Some(format!("/{name}{place}"))
         }),
-        Value::Null | Value::Bool(_) | Value::Number(_) => None,
+        // A PIN is a number too.
+        Value::Number(number) => {
+            matches!(redactor.field(name, &number.to_string()), Cow::Owned(_)).then(String::new)
+        }
+        Value::Null | Value::Bool(_) => None,
     }
 }
 

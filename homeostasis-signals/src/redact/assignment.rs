@@ -15,6 +15,15 @@ const REACH: usize = 64;
 /// A quoted value is searched for its end over this many bytes.
 const LONGEST_QUOTED: usize = 16_384;
 
+/// A list of values is taken up to this many bytes.
+const LONGEST_LIST: usize = 4096;
+
+/// A reference to a secret has at most this many bytes.
+const LONGEST_REFERENCE: usize = 256;
+
+/// Words on a line are taken for one passphrase up to about this many bytes.
+const LONGEST_PHRASE: usize = 256;
+
 /// Where a value stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Assignment {
@@ -33,6 +42,15 @@ pub(super) enum Notation {
     Line,
     /// By a colon in the middle of words.
     Prose,
+}
+
+/// At most the first `n` bytes of `text`, whole characters.
+pub(super) fn head(text: &str, n: usize) -> &str {
+    let mut end = n.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 /// The identifier around `hit`.
@@ -66,6 +84,11 @@ pub(super) fn assigned(
     let quoted = skip_quote(bytes, &mut i).is_some();
     if at(i) == b']' {
         i += 1;
+    } else if at(i) == b'%' && at(i + 1) == b'5' && matches!(at(i + 2), b'D' | b'd') {
+        i += 3;
+    }
+    if let Some(value) = beside(text, name, i, quoted) {
+        return Some(value);
     }
     let gap = blanks(i);
     let (sign, value) = match at(gap) {
@@ -80,6 +103,13 @@ pub(super) fn assigned(
         _ => return None,
     };
     let mut start = if sign == b'>' { value } else { blanks(value) };
+    if sign == b':'
+        && let Some(value) = block(text, name, start)
+    {
+        let notation = Notation::Pair;
+        return Some(Assignment { value, notation });
+    }
+    let list = wrapped(bytes, start);
     let quote = skip_quote(bytes, &mut start);
     let mut to_bare_end = || {
         if !(bare.start <= start && start < bare.end) {
@@ -87,12 +117,14 @@ pub(super) fn assigned(
         }
         bare.end
     };
-    let end = match quote {
-        Some(quote) => close(bytes, start, quote)
+    let end = match (quote, &list) {
+        (Some(quote), _) => close(bytes, start, quote)
             .or_else(|| cut_end(text, start))
             .unwrap_or_else(to_bare_end),
-        None => to_bare_end(),
+        (None, Some(list)) => list.end,
+        (None, None) => to_bare_end(),
     };
+    let start = list.as_ref().map_or(start, |list| list.start);
     let opens_line = || {
         let head = text[..name.start].trim_end_matches([' ', '\t', '"', '\'', '\\']);
         head.ends_with("\\n")
@@ -103,7 +135,7 @@ pub(super) fn assigned(
                 )
             })
     };
-    let notation = if quoted || sign != b':' || quote.is_some() {
+    let notation = if quoted || sign != b':' || quote.is_some() || list.is_some() {
         Notation::Pair
     } else if opens_line() {
         Notation::Line
@@ -114,6 +146,190 @@ pub(super) fn assigned(
         value: start..end,
         notation,
     })
+}
+
+/// The quoted value beside a name that is a value itself: `"name": "token", "value": "…"`,
+/// `key="token" value="…"`, `("token", "…")`, `["--token", "…"]`, and `PASSWORD '…'` of SQL.
+fn beside(text: &str, name: &Range<usize>, after: usize, quoted: bool) -> Option<Assignment> {
+    let bytes = text.as_bytes();
+    let skip = |from: usize, is_part: fn(u8) -> bool| {
+        let rest = &bytes[from.min(bytes.len())..bytes.len().min(from + REACH)];
+        from + until(rest, |byte| !is_part(byte))
+    };
+    let is_blank = |byte: u8| byte.is_ascii_whitespace();
+    let word = &text[name.clone()];
+    let mut start = skip(after, is_blank);
+    if !quoted {
+        let is_sql = start > after
+            && word.len() >= 8
+            && word.as_bytes()[word.len() - 8..].eq_ignore_ascii_case(b"password");
+        if !is_sql || bytes.get(start) != Some(&b'\'') {
+            return None;
+        }
+    }
+    let has_comma = bytes.get(start) == Some(&b',');
+    if has_comma {
+        start = skip(start + 1, is_blank);
+    } else if quoted && start == after {
+        return None;
+    }
+    // The name of the value, if it has one.
+    let mut next = start;
+    skip_quote(bytes, &mut next);
+    let is_named = quoted
+        && bytes
+            .get(next..next + 5)
+            .is_some_and(|name| name.eq_ignore_ascii_case(b"value"));
+    let sign = if is_named {
+        next += 5;
+        skip_quote(bytes, &mut next);
+        next = skip(next, is_blank);
+        let sign = bytes.get(next).copied();
+        next = skip(next + 1, is_blank);
+        sign
+    } else {
+        next = start;
+        None
+    };
+    if is_named != matches!(sign, Some(b':' | b'=')) || (quoted && !is_named && !has_comma) {
+        return None;
+    }
+    let quote = skip_quote(bytes, &mut next)?;
+    let value = next..close(bytes, next, quote)?;
+    // Two names in a list of names are more common than a name and its value.
+    let held = text.get(value.clone())?;
+    let is_likely = word.starts_with("--") && !held.starts_with('-')
+        || held.bytes().take(REACH).any(|byte| byte.is_ascii_digit());
+    let notation = match (is_named, quoted) {
+        (true, _) => Notation::Pair,
+        (false, true) if is_likely => Notation::Pair,
+        (false, true) => return None,
+        (false, false) => Notation::Prose,
+    };
+    (!value.is_empty()).then_some(Assignment { value, notation })
+}
+
+/// The lines of a block of YAML (`name: |`), which are indented deeper than its name.
+fn block(text: &str, name: &Range<usize>, sign: usize) -> Option<Range<usize>> {
+    let bytes = text.as_bytes();
+    if !matches!(bytes.get(sign), Some(b'|' | b'>')) {
+        return None;
+    }
+    let rest = &bytes[sign + 1..bytes.len().min(sign + LONGEST_LIST)];
+    let head = until(rest, |byte| {
+        !matches!(byte, b'-' | b'+' | b' ' | b'0'..=b'9' | b'\r')
+    });
+    if rest.get(head) != Some(&b'\n') {
+        return None;
+    }
+    let is_blank = |byte: &&u8| matches!(byte, b' ' | b'\t' | b'-');
+    let before = bytes[..name.start].iter().rev().take(REACH);
+    let indent = before.take_while(is_blank).count();
+    let (mut start, mut end, mut at) = (None, 0, head + 1);
+    while at < rest.len() {
+        let line = until(&rest[at..], |byte| byte == b'\n');
+        let blanks = until(&rest[at..], |byte| byte != b' ' && byte != b'\t').min(line);
+        if blanks < line {
+            if blanks <= indent {
+                break;
+            }
+            start = start.or(Some(at + blanks));
+            end = at + line;
+        }
+        at += line + 1;
+    }
+    let range = sign + 1 + start?..sign + 1 + end;
+    // Bounds may cut a character.
+    let end = range.start + head_len(text, &range);
+    Some(range.start..end)
+}
+
+fn head_len(text: &str, range: &Range<usize>) -> usize {
+    head(&text[range.start..], range.len()).trim_end().len()
+}
+
+/// What stands in quotes within a call, a list or a literal with a prefix: `Some("a")`,
+/// `["a", "b"]`, `b'a'`; of several from the first to the last.
+fn wrapped(bytes: &[u8], start: usize) -> Option<Range<usize>> {
+    let reach = bytes.len().min(start + LONGEST_LIST);
+    let skip = |from: usize, is_part: fn(u8) -> bool| {
+        from + until(&bytes[from..reach], |byte| !is_part(byte))
+    };
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':' | b'.');
+    let is_blank = |byte: u8| byte.is_ascii_whitespace();
+    let (mut at, mut is_open) = (start, false);
+    for _ in 0..4 {
+        let name = skip(at, is_name);
+        if !matches!(bytes.get(name), Some(b'(' | b'[')) || name - at > REACH {
+            break;
+        }
+        (at, is_open) = (skip(name + 1, is_blank), true);
+    }
+    let prefix = bytes[at..reach].iter().take(3);
+    let prefix = prefix.take_while(|byte| byte.is_ascii_alphabetic()).count();
+    if prefix > 2 || !(is_open || prefix > 0) {
+        return None;
+    }
+    let mut next = at + prefix;
+    let quote = skip_quote(bytes, &mut next)?;
+    let first = next;
+    let mut end = close(bytes, first, quote)?;
+    while is_open {
+        let closed = end + quote.escapes + 1;
+        let comma = skip(closed.min(reach), is_blank);
+        if bytes.get(comma) != Some(&b',') {
+            break;
+        }
+        let mut item = skip((comma + 1).min(reach), is_blank);
+        match skip_quote(bytes, &mut item) {
+            Some(quote) if item < reach => match close(bytes, item, quote) {
+                Some(closes) => end = closes,
+                None => break,
+            },
+            _ => break,
+        }
+    }
+    Some(first..end)
+}
+
+/// The end of the words that follow on the line: a passphrase has several. A sign that begins
+/// something else ends them, and so does the name of another pair.
+pub(super) fn words_end(text: &str, value: &Range<usize>) -> usize {
+    let bytes = text.as_bytes();
+    let (start, mut end) = (value.start, value.end);
+    let is_end = |byte: u8| {
+        byte.is_ascii_whitespace()
+            || matches!(
+                byte,
+                b',' | b';'
+                    | b'|'
+                    | b'{'
+                    | b'}'
+                    | b'('
+                    | b')'
+                    | b'['
+                    | b']'
+                    | b'"'
+                    | b'\''
+                    | b'`'
+                    | b'\\'
+                    | b'<'
+                    | b'>'
+                    | b'='
+                    | b':'
+                    | b'#'
+                    | b'&'
+            )
+    };
+    while end - start < LONGEST_PHRASE && bytes.get(end) == Some(&b' ') {
+        let rest = &bytes[end + 1..bytes.len().min(end + 1 + LONGEST_PHRASE)];
+        let word = until(rest, is_end);
+        if word == 0 || matches!(rest.get(word), Some(b'=' | b':')) {
+            break;
+        }
+        end += 1 + word;
+    }
+    end
 }
 
 /// The value of a header: what its quotes hold, or the rest of the line, or of the quotes around
@@ -183,27 +399,52 @@ pub(super) fn is_harmless(value: &str) -> bool {
     ];
     let value = value.trim();
     let bare = value.trim_matches(['"', '\'', '\\']);
-    let is_reference = match bare.as_bytes() {
-        [b'$', rest @ ..] => {
-            matches!(rest, [b'{' | b'(', ..])
-                || rest
-                    .iter()
-                    .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_')
-        }
-        [b'{', b'{' | b'}', ..] | [b'%', b'(' | b's', ..] | [b'<', .., b'>'] | [b'%', .., b'%'] => {
-            true
-        }
-        _ => false,
-    };
+    let is_reference = is_reference(bare);
     let mut bytes = bare.bytes();
     let is_mask = bytes.next().is_some_and(|first| {
         matches!(first, b'*' | b'.' | b'-' | b'x' | b'X' | b'#' | b'_' | b'?')
             && bytes.all(|byte| byte == first)
     });
-    marker::begins(bare)
+    marker::end(bare, 0) == Some(bare.len())
         || is_reference
         || is_mask
         || WORDS.iter().any(|word| bare.eq_ignore_ascii_case(word))
+}
+
+/// Whether the value as a whole is a variable, a place in a template or a placeholder. What only
+/// begins like one may be a secret. A blank ends a value, so `{{ name }}` may be cut.
+fn is_reference(value: &str) -> bool {
+    let all = |text: &str, others: &str| {
+        !text.is_empty()
+            && text
+                .chars()
+                .all(|letter| letter.is_ascii_alphanumeric() || others.contains(letter))
+    };
+    let no_digits = |text: &str| !text.bytes().any(|byte| byte.is_ascii_digit());
+    if value.len() > LONGEST_REFERENCE {
+        return false;
+    }
+    if matches!(value, "%s" | "%d" | "%v" | "{}" | "{:?}" | "{{" | "{{}}") {
+        return true;
+    }
+    if let Some(rest) = value.strip_prefix("$(") {
+        return all(rest.strip_suffix(')').unwrap_or(rest), "_-./");
+    }
+    if let Some(rest) = value.strip_prefix("${") {
+        let rest = rest.strip_prefix('{').unwrap_or(rest);
+        let name = rest.trim_end_matches('}');
+        return rest.is_empty() || all(name, "_.:-");
+    }
+    if let Some(name) = value.strip_prefix('$') {
+        return all(name, "_")
+            && no_digits(&name[..1])
+            && !name.bytes().any(|byte| byte.is_ascii_lowercase());
+    }
+    let inner = |open: &str, shut: &str| value.strip_prefix(open)?.strip_suffix(shut);
+    inner("{{", "}}").is_some_and(|name| all(name, "_.- "))
+        || inner("%(", ")s").is_some_and(|name| all(name, "_"))
+        || inner("%", "%").is_some_and(|name| all(name, "_"))
+        || inner("<", ">").is_some_and(|name| all(name, "_.- ") && no_digits(name))
 }
 
 /// A word that says how it is with a secret.
@@ -376,8 +617,14 @@ fn bare_end(bytes: &[u8], start: usize) -> usize {
     let mut end = 0;
     while let Some(byte) = rest.get(end) {
         let ends = match byte {
-            b' ' | b'\t' | b'\r' | b'\n' | b'"' | b'\'' | b'`' | b'<' | b'>' | b';' | b'|' => true,
-            b',' | b'&' => next_pair(&rest[end + 1..]),
+            b' ' | b'\t' | b'\r' | b'\n' | b'"' | b'\'' | b'`' | b'|' => true,
+            b'>' if rest[0] == b'<' => {
+                end += 1;
+                true
+            }
+            b'>' => true,
+            b'<' => rest.get(end + 1) == Some(&b'/'),
+            b',' | b'&' | b';' => next_pair(&rest[end + 1..]),
             b'\\' => matches!(rest.get(end + 1), Some(b'"' | b'n' | b'r' | b't')),
             _ => false,
         };
@@ -387,15 +634,17 @@ fn bare_end(bytes: &[u8], start: usize) -> usize {
         end += 1;
     }
     // A bracket that was opened outside, and the stop of a sentence. `[redacted:…]` keeps its own.
+    // What is cut off holds no opener, so one look at the whole will do.
+    let holds = [b'(', b'[', b'{'].map(|opener| rest[..end].contains(&opener));
     while end > 1 {
-        let opener = match rest[end - 1] {
-            b')' => b'(',
-            b']' => b'[',
-            b'}' => b'{',
-            b'.' | b',' | b'!' | b':' => b'\n',
+        let was_opened = match rest[end - 1] {
+            b')' => holds[0],
+            b']' => holds[1],
+            b'}' => holds[2],
+            b'.' | b',' | b'!' | b':' => false,
             _ => break,
         };
-        if rest[..end].contains(&opener) {
+        if was_opened {
             break;
         }
         end -= 1;
@@ -409,10 +658,11 @@ fn next_pair(rest: &[u8]) -> bool {
         .iter()
         .take(REACH)
         .take_while(|byte| {
-            byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'%')
+            byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'%' | b' ')
         })
         .count();
     match rest.get(name) {
+        _ if rest.first() == Some(&b' ') => true,
         None => name == 0,
         Some(b'=' | b':') => name > 0,
         Some(byte) => {
@@ -458,7 +708,20 @@ mod tests {
             ("run --key=v1", "v1", Notation::Pair),
             ("GET /x?key=v1&b=2", "v1", Notation::Pair),
             ("key=p&w,d b", "p&w,d", Notation::Pair),
-            ("Server=a;key=v1;b", "v1", Notation::Pair),
+            ("Server=a;key=v1;b=2", "v1", Notation::Pair),
+            ("Server=a;key=v1;User Id=2", "v1", Notation::Pair),
+            ("key=v;1", "v;1", Notation::Pair),
+            ("key=v<1", "v<1", Notation::Pair),
+            (r#"Conf { key: Some("v 1"), b: 2 }"#, "v 1", Notation::Pair),
+            (r#"key: Secret(String("v1"))"#, "v1", Notation::Pair),
+            ("{'key': b'v1', 'u': 1}", "v1", Notation::Pair),
+            (r#"{"keys": ["v1", "v2"]}"#, r#"v1", "v2"#, Notation::Pair),
+            (
+                r#"{\"keys\":[\"v1\",\"v2\"]}"#,
+                r#"v1\",\"v2"#,
+                Notation::Pair,
+            ),
+            ("'key': [ 'v=1; P=/' ]", "v=1; P=/", Notation::Pair),
             ("<key>v1</key>", "v1", Notation::Pair),
             ("conf['key'] = 'v1'", "v1", Notation::Pair),
             ("key => v1", "v1", Notation::Pair),
@@ -480,6 +743,18 @@ mod tests {
     }
 
     #[test]
+    fn words_that_follow_are_told_from_what_begins_something_else() {
+        for (text, expected) in [
+            ("key: v 1 w\nb", "v 1 w"),
+            ("key: v 1 b=2", "v 1"),
+            ("key: v w, b", "v w"),
+            ("key: v", "v"),
+        ] {
+            assert_eq!(&text[5..words_end(text, &(5..6))], expected, "{text}");
+        }
+    }
+
+    #[test]
     fn what_stands_for_a_secret_is_harmless() {
         for value in [
             "",
@@ -493,12 +768,26 @@ mod tests {
             "<password>",
             "%s",
             "{}",
+            "%(password)s",
+            "%PASSWORD%",
+            "$(cat",
             "[redacted:token]",
             "\"\"",
         ] {
             assert!(is_harmless(value), "{value}");
         }
-        for value in ["hunter2", "$ecret", "xox", "a*b"] {
+        for value in [
+            "hunter2",
+            "$ecret",
+            "xox",
+            "a*b",
+            "%s3cret!",
+            "$1ABC",
+            "$",
+            "<hunter2>",
+            "{}hunter",
+            "[redacted:token]hunter2",
+        ] {
             assert!(!is_harmless(value), "{value}");
         }
     }

@@ -13,6 +13,11 @@ pub(super) enum Reach {
     Hex(usize),
     /// Up to this many letters, digits, `_`, `~` or `.` stand before the literal.
     Token(usize),
+    /// The literal begins the match, and the last `@` of its run ends it; a run has no blanks and
+    /// no quotes. Without an `@` there is no match.
+    Login,
+    /// Up to this many bytes of the literal's run stand before it.
+    Run(usize),
 }
 
 /// What else must hold of what the expression found.
@@ -176,7 +181,7 @@ pub(super) const KINDS: &[Kind] = &[
     word("onepassword-token", "1Password service account token", &["ops_eyJ"], r"ops_eyJ[0-9A-Za-z+/=_-]{60,}"),
     word("datadog-key", "Datadog key beside its name", &["datadog", "dd-api-key", "dd-application-key"], r"(?i)(?:datadog|dd-(?:api|application)-key)[0-9a-z_ .:='\x22-]{0,32}?[ :='\x22](?P<secret>[0-9a-f]{40}|[0-9a-f]{32})\b"),
     word("newrelic-key", "New Relic key", &["NRAK-", "NRJS-", "NRAA-", "NRRA-", "NRBR-", "NRII-"], r"NR(?:AK|JS|AA|RA|BR|II)-[0-9A-Za-z_-]{19,}"),
-    anywhere("sentry-dsn", "Sentry DSN", &["://"], r"://(?P<secret>[0-9a-f]{32}(?::[0-9a-f]{32})?)@[0-9A-Za-z.:-]{1,253}/[0-9A-Za-z/]*[0-9]+"),
+    anywhere("sentry-dsn", "Sentry DSN", &["://", r":\/\/"], r":(?://|\\/\\/)(?P<secret>[0-9a-f]{32}(?::[0-9a-f]{32})?)@[0-9A-Za-z.:-]{1,253}\\?/[0-9A-Za-z/\\]*[0-9]+"),
     word("sentry-token", "Sentry token", &["sntrys_", "sntryu_"], r"sntry[su]_[0-9A-Za-z+/=_-]{40,}"),
     word("grafana-token", "Grafana token", &["glsa_", "glc_"], r"(?:glsa_[0-9A-Za-z]{32}_[0-9a-fA-F]{8}|glc_[0-9A-Za-z+/=]{32,})"),
     word("dynatrace-token", "Dynatrace token", &["dt0c01.", "dt0s01.", "dt0s16."], r"dt0[cs](?:01|16)\.[0-9A-Z]{24}\.[0-9A-Z]{64}"),
@@ -192,7 +197,9 @@ pub(super) const KINDS: &[Kind] = &[
     anywhere("password-hash", "bcrypt, crypt(3), Argon2, scrypt, yescrypt, PBKDF2 or htpasswd hash", &["$2a$", "$2b$", "$2x$", "$2y$", "$1$", "$5$", "$6$", "$7$", "$y$", "$apr1$", "$argon2", "pbkdf2_sha", "{SSHA", "{SHA}"], r"(?:\$2[abxy]\$[0-9]{2}\$[0-9A-Za-z./]{53}|\$(?:[1567y]|apr1)\$(?:[0-9A-Za-z./=,]{1,40}\$){1,3}[0-9A-Za-z./]{16,}|\$argon2(?:id|i|d)\$[0-9A-Za-z=,$+/]{40,}|pbkdf2_sha[0-9]{1,3}\$[0-9]+\$[0-9A-Za-z]+\$[0-9A-Za-z+/=]{20,}|\{S?SHA[0-9]{0,3}\}[0-9A-Za-z+/=]{20,})"),
 
     // Credentials in protocols and commands.
-    anywhere("url-password", "password in a URL", &["://"], r#"://[^ \t\r\n:/?#@"'<>\[\]]*:(?P<secret>[^ \t\r\n/@"'<>]+)@"#),
+    // What begins as a port does is one unless something else than a path follows.
+    anywhere("url-password", "password in a URL", &["://", r":\/\/"], r#":(?://|\\/\\/)[^ \t\r\n:/?#@"'<>\[\]\\]*:(?P<secret>[0-9]*[^0-9/\\@?#][^\r\n]*|[0-9]+(?:@[^\r\n]*)?)@"#).reach(Reach::Login),
+    anywhere("url-password", "password in a data source name", &["@tcp(", "@unix("], r#"(?:[0-9a-z+]{1,16}://)?[^ :@]{0,128}:(?P<secret>[^ \t\r\n"']+)@(?:tcp|unix)\("#).reach(Reach::Run(256)),
     word("oracle-password", "password of an Oracle thin URL", &["jdbc:oracle:"], r#"(?i)jdbc:oracle:[0-9a-z]{1,8}:[^ \t\r\n/@"':]{1,64}/(?P<secret>[^ \t\r\n/@"']+)@"#),
     word("bearer-token", "bearer token", &["bearer"], r"(?i)bearer[ \t]{1,4}(?P<secret>[0-9A-Za-z._~+/-]{8,}=*)").check(Check::NoWord),
     word("basic-credentials", "credentials of HTTP basic authentication", &["basic "], r"(?i)basic[ \t]{1,4}(?P<secret>[0-9A-Za-z+/]{6,}={0,2})").check(Check::UserPassword),

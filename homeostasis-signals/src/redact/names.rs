@@ -111,6 +111,12 @@ const WRAPPERS: &[&str] = &[
     "test",
     "header",
     "param",
+    "base",
+    "live",
+    "sandbox",
+    "db",
+    "rw",
+    "ro",
 ];
 
 /// Names of more bytes are cut on the left: what counts stands at their end.
@@ -288,6 +294,9 @@ mod tests {
             ("JSESSIONID", "session"),
             ("user.ssn", "ssn"),
             ("cvv2", "card-code"),
+            ("PASSWORD_DB", "password"),
+            ("api_key_live", "api-key"),
+            ("GITHUB_TOKEN_RW", "token"),
         ];
         for (name, expected) in secret {
             assert_eq!(kind(name), Some(expected), "{name}");

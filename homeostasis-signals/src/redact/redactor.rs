@@ -11,8 +11,8 @@ use homeostasis_core::port::Redactor;
 use regex::{Regex, RegexSet};
 
 use super::assignment::{
-    Assignment, Notation, assigned, identifier, is_harmless, is_plausible, random_nearby,
-    rest_of_header,
+    Assignment, Notation, assigned, head, identifier, is_harmless, is_plausible, random_nearby,
+    rest_of_header, words_end,
 };
 use super::builder::SecretRedactorBuilder;
 use super::card;
@@ -125,6 +125,12 @@ const OWN_NAME: &str = "secret";
 
 /// The kind of what looks drawn by chance near a name.
 const RANDOM: &str = "high-entropy";
+
+/// Values are judged by this many bytes.
+const JUDGED: usize = 256;
+
+/// The `@` after a password is looked for over this many bytes.
+const LONGEST_LOGIN: usize = 512;
 
 /// The kind of a line of base64 alone.
 const KEY_LINE: &str = "key-material";
@@ -275,8 +281,12 @@ impl SecretRedactor {
         search: &mut Search<'a>,
     ) {
         let secret = &text[range.clone()];
+        let is_marked = match by {
+            By::Look => marker::begins(secret),
+            By::Name => marker::end(secret, 0) == Some(secret.len()),
+        };
         if !range.is_empty()
-            && !marker::begins(secret)
+            && !is_marked
             && !search.cuts_a_marker(&range)
             && !self.is_allowed(secret)
         {
@@ -301,7 +311,13 @@ impl SecretRedactor {
             {
                 return;
             }
-            Reach::Anywhere | Reach::Word => hit.start,
+            Reach::Anywhere | Reach::Word | Reach::Login => hit.start,
+            Reach::Run(n) => {
+                let start = back(n, |byte| !ends_run(*byte));
+                (start..hit.start)
+                    .find(|i| text.is_char_boundary(*i))
+                    .unwrap_or(hit.start)
+            }
             Reach::Digits(n) => back(n, u8::is_ascii_digit),
             Reach::Hex(n) => back(n, u8::is_ascii_hexdigit),
             Reach::Token(n) => back(n, |byte| {
@@ -315,14 +331,29 @@ impl SecretRedactor {
         {
             return;
         }
-        let Some(captures) = compiled(row, kind).captures(&text[start..]) else {
+        let end = match kind.reach {
+            Reach::Login => {
+                let run = bytes[start..].iter().take(LONGEST_LOGIN);
+                let run = run.take_while(|byte| !ends_run(**byte)).count();
+                let last = bytes[start..start + run]
+                    .iter()
+                    .rposition(|byte| *byte == b'@');
+                let Some(last) = last else { return };
+                start + last + 1
+            }
+            _ => text.len(),
+        };
+        let Some(captures) = compiled(row, kind).captures(&text[start..end]) else {
             return;
         };
         let Some(secret) = captures.name("secret").or_else(|| captures.get(0)) else {
             return;
         };
         let range = start + secret.start()..start + secret.end();
-        if check::holds(kind.check, secret.as_str()) && !is_harmless(secret.as_str()) {
+        if check::holds(kind.check, secret.as_str())
+            && !is_harmless(secret.as_str())
+            && !marker::begins(secret.as_str())
+        {
             self.found(text, range, (By::Look, kind.name), search);
         } else {
             search.failed.retain(|(failed, _)| *failed != row);
@@ -360,6 +391,11 @@ impl SecretRedactor {
     }
 }
 
+/// Whether the byte ends a URL or another run without blanks and quotes.
+fn ends_run(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || matches!(byte, b'"' | b'\'' | b'`' | b'<' | b'>')
+}
+
 /// The part of the value that is the secret; `None` if it is none.
 fn secret_of(
     text: &str,
@@ -369,7 +405,8 @@ fn secret_of(
     n_letters: usize,
 ) -> Option<Range<usize>> {
     let range = &assignment.value;
-    let value = &text[range.clone()];
+    // A long value is judged by its head: names within it would each judge all of the rest.
+    let value = head(&text[range.clone()], JUDGED);
     let is_password = kind == "password";
     match kind {
         "authorization" => {
@@ -384,7 +421,8 @@ fn secret_of(
         }
         // ZooKeeper counts its sessions in hexadecimal.
         "session" => {
-            return (looks_random(value) && !value.starts_with("0x")).then(|| range.clone());
+            return (looks_random(value) && !value.starts_with("0x") && !marker::begins(value))
+                .then(|| range.clone());
         }
         _ => {}
     }
@@ -397,12 +435,35 @@ fn secret_of(
         .bytes()
         .next()
         .is_none_or(|byte| byte == b'\n' || byte == b'\r');
-    let is_secret = if is_sure {
+    let is_secret = if assignment.notation == Notation::Pair && is_typed(kind, value) {
+        true
+    } else if is_sure {
         is_plausible(value, assignment.notation, is_last, is_password)
     } else {
-        looks_random(value) && is_plausible(value, assignment.notation, is_last, false)
+        looks_random(value)
+            && !marker::begins(value)
+            && is_plausible(value, assignment.notation, is_last, false)
     };
-    is_secret.then(|| range.clone())
+    is_secret.then(|| match assignment.notation {
+        Notation::Line if is_sure => range.start..words_end(text, range),
+        _ => range.clone(),
+    })
+}
+
+/// Whether the value of a weak name is what people type under it: a password with a digit that is
+/// no count or measure, a code of digits.
+fn is_typed(kind: &str, value: &str) -> bool {
+    let n_digits = value.bytes().filter(u8::is_ascii_digit).count();
+    match kind {
+        "password" => {
+            n_digits > 0
+                && value.len() >= 6
+                && value.starts_with(|first: char| !first.is_ascii_digit() && first != '/')
+                && is_plausible(value, Notation::Prose, false, false)
+        }
+        "otp-code" => (4..=10).contains(&value.len()) && n_digits == value.len(),
+        _ => false,
+    }
 }
 
 /// Whether the value is a word of prose rather than the scheme of an authorization header.
@@ -566,7 +627,9 @@ impl Redactor for SecretRedactor {
             return self.text(value);
         };
         let is_weak = strength == Strength::Weak && kind == "secret" && !looks_random(value);
-        let is_harmless = is_harmless(value) && !marker::begins(value);
+        // Signs that stand for a secret in a text may be one in a field that says it holds it.
+        let is_named = !value.starts_with("${") && value.contains(['$', '%', '<', '{', '-', '?']);
+        let is_harmless = is_harmless(value) && !(kind == "password" && is_named);
         if is_weak || is_harmless || self.is_allowed(value) {
             return self.text(value);
         }

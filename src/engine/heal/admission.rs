@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use homeostasis_core::cycle::Phase;
-use homeostasis_core::port::ApprovalRequest;
+use homeostasis_core::port::{ApprovalDecision, ApprovalRequest};
 use homeostasis_core::record::EventKind;
-use homeostasis_core::{Incident, Timestamp};
+use homeostasis_core::{ErrorKind, ErrorReport, Incident, Timestamp};
 
 use super::{Heal, POLL};
 use crate::engine::gatekeeper::{self, Admission};
@@ -105,6 +105,7 @@ impl Heal {
             by: by.to_owned(),
             reason: reason.to_owned(),
         };
+        let mut told = false;
         loop {
             if self.shared.now() >= expires {
                 let kind = decided(false, "homeostasis", "nobody decided in time");
@@ -122,12 +123,21 @@ impl Heal {
                 };
                 incident.approvals.iter().any(same)
             };
-            // One refusal outweighs every consent.
-            let refusal = answers.iter().find(|answer| !answer.granted);
-            let consent = || answers.iter().find(|answer| !known(&answer.by));
-            if let Some(answer) = refusal.or_else(consent) {
+            let journaled = |by: &str| self.shared.redacted(by);
+            if let Some(answer) = next_decision(&answers, known, journaled) {
                 let kind = decided(answer.granted, &answer.by, &answer.reason);
                 return self.journal.append(vec![kind]).await.map(drop);
+            }
+            if !told
+                && answers
+                    .iter()
+                    .any(|answer| journaled(&answer.by) != answer.by)
+            {
+                told = true;
+                let message =
+                    "a consent does not count: the name of who gave it looks like a secret";
+                let report = ErrorReport::message(ErrorKind::Permanent, message.to_owned());
+                self.shared.blame("approvals", "decisions", &report);
             }
             if !self.shared.pause(POLL).await || self.has_moved_on(incident).await? {
                 return Ok(());
@@ -158,5 +168,46 @@ impl Heal {
     async fn has_moved_on(&self, incident: &Incident) -> Result<bool, JournalError> {
         Ok(self.journal.incident().await.phase != incident.phase
             || self.close_if_calm(incident).await?)
+    }
+}
+
+/// The decision to journal next: a refusal, which outweighs every consent, or a consent of somebody
+/// new. People are told apart by their names in the journal, so a consent does not count whose name
+/// is journaled as another.
+fn next_decision(
+    answers: &[ApprovalDecision],
+    known: impl Fn(&str) -> bool,
+    journaled: impl Fn(&str) -> String,
+) -> Option<&ApprovalDecision> {
+    let refusal = answers.iter().find(|answer| !answer.granted);
+    let is_new = |by: &str| !known(by) && journaled(by) == by;
+    refusal.or_else(|| answers.iter().find(|answer| is_new(&answer.by)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(granted: bool, by: &str) -> ApprovalDecision {
+        ApprovalDecision {
+            granted,
+            by: by.to_owned(),
+            reason: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_consent_counts_once_and_not_if_its_name_is_journaled_as_another() {
+        let redacted = |by: &str| by.replace("hunter2", "[redacted:password]");
+        let known = |by: &str| by == "ann";
+        let next = |answers: &[ApprovalDecision]| {
+            next_decision(answers, known, redacted).map(|answer| answer.by.clone())
+        };
+        let (ann, bob) = (answer(true, "ann"), answer(true, "bob"));
+        let secret = answer(true, "carl:hunter2");
+        assert_eq!(next(&[ann.clone(), secret.clone()]), None);
+        assert_eq!(next(&[ann.clone(), secret, bob]).as_deref(), Some("bob"));
+        let refusal = answer(false, "carl:hunter2");
+        assert_eq!(next(&[ann, refusal]).as_deref(), Some("carl:hunter2"));
     }
 }

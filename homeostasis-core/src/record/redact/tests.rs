@@ -1,5 +1,6 @@
 use serde_json::Value;
 
+use super::secret_within;
 use crate::record::HealEvent;
 use crate::testing::MaskRedactor;
 
@@ -106,4 +107,12 @@ fn redaction_changes_nothing_without_secrets_and_nothing_the_second_time() {
         twice.kind.redact(&redactor);
         assert_eq!(twice, once);
     }
+}
+
+#[test]
+fn a_number_can_be_a_secret_parameter() {
+    let value = serde_json::json!({ "port": 5432, "login": [{ "pin": 12_345_678 }] });
+    let place = secret_within("", &value, &MaskRedactor("12345678"));
+    assert_eq!(place.as_deref(), Some("/login/0/pin"));
+    assert_eq!(secret_within("", &value, &MaskRedactor("87654321")), None);
 }
