@@ -160,8 +160,13 @@ impl Builder {
         self
     }
 
-    /// How many closed incidents the journal keeps, and how long; 30 days unless told otherwise.
-    /// What is too much is removed once an hour.
+    /// How many closed incidents the journal keeps, and how long. What is too much is removed soon
+    /// after the start and then once an hour.
+    ///
+    /// Without a limit of age they are kept for 30 days if they go to an
+    /// [`archive`](Self::archive), or if the journal is in memory only; a durable journal without an
+    /// archive keeps everything. No age is judged by a clock that is more than a day ahead of where
+    /// it was last seen: after a longer stop it catches up by a day an hour.
     pub fn retention(mut self, retention: Retention) -> Self {
         self.keeping.retention = retention;
         self
@@ -286,6 +291,7 @@ impl Builder {
             records: settings.window_records,
         };
         let window = Window::new(catalog, limits);
+        let keeping = self.keeping.for_store(self.store.is_some());
         let store = self
             .store
             .unwrap_or_else(|| Arc::new(MemoryStore::default()));
@@ -324,7 +330,7 @@ impl Builder {
             (Arc::new(intake), Arc::new(window), self.enrichers),
             self.seed,
         );
-        Homeostasis::launch(Arc::new(shared), self.detectors, self.keeping)
+        Homeostasis::launch(Arc::new(shared), self.detectors, keeping)
             .await
             .map_err(|error| StartError::Recovery(describe(&error)))
     }

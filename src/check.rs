@@ -115,14 +115,10 @@ pub(crate) fn settings(settings: &EngineSettings, violations: &mut Violations) {
 }
 
 pub(crate) fn retention(retention: &Retention, violations: &mut Violations) {
-    let age = retention.max_age;
-    within(
-        violations,
-        "store.retention",
-        "max_age",
-        age,
-        &(HOUR..=3650 * DAY),
-    );
+    if let Some(age) = retention.max_age {
+        let range = HOUR..=3650 * DAY;
+        within(violations, "store.retention", "max_age", age, &range);
+    }
 }
 
 /// Bounds that are no plain number.

@@ -193,7 +193,7 @@ rules: [rules.yaml]
     assert_eq!(config.conditions[0].severity, Some(Severity::Sev1));
     let day = Duration::from_secs(24 * 3600);
     let kept = Retention {
-        max_age: 90 * day,
+        max_age: Some(90 * day),
         max_bytes: Some(2 << 30),
         max_incidents: Some(500),
     };

@@ -1,6 +1,6 @@
 //! One write inside a transaction: every check first, then every change.
 
-use homeostasis_core::port::{Commit, FencingToken, StoreError, Version};
+use homeostasis_core::port::{ClosedIncident, Commit, FencingToken, StoreError, Version};
 use homeostasis_core::record::{EventKind, HealEvent};
 use homeostasis_core::{IncidentId, Timestamp};
 use redb::ReadableTable;
@@ -120,6 +120,21 @@ pub(crate) fn forget(
         n_forgotten += 1;
     }
     Ok(n_forgotten)
+}
+
+/// Notes the sizes of incidents an earlier version wrote, if they are still as they were measured.
+pub(crate) fn note_sizes(
+    tables: &mut Tables<'_>,
+    measured: &[ClosedIncident],
+) -> Result<(), Failure> {
+    for one in measured {
+        let incident = one.id.as_u128();
+        let head = tables.heads.get(incident)?.map(|head| head.value().0);
+        if head == Some(one.version.0) {
+            tables.sizes.insert(incident, one.bytes)?;
+        }
+    }
+    Ok(())
 }
 
 /// How many bytes the events of `incident` take, by looking at each.

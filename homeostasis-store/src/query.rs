@@ -85,7 +85,10 @@ impl Snapshot {
         Ok(incidents)
     }
 
-    pub(crate) fn closed_incidents(&self) -> Result<Vec<ClosedIncident>, Failure> {
+    /// By the time of closing; and those among them whose size was not noted.
+    pub(crate) fn closed_incidents(
+        &self,
+    ) -> Result<(Vec<ClosedIncident>, Vec<ClosedIncident>), Failure> {
         let sizes = match self.txn.open_table(SIZES) {
             Ok(sizes) => Some(sizes),
             // Nothing was written since an earlier version did.
@@ -93,7 +96,7 @@ impl Snapshot {
             Err(error) => return Err(error.into()),
         };
         let events = self.txn.open_table(EVENTS)?;
-        let mut incidents = Vec::new();
+        let (mut incidents, mut measured) = (Vec::new(), Vec::new());
         for entry in self.txn.open_table(HEADS)?.iter()? {
             let (incident, head) = entry?;
             let (bits, (n_events, last_at, closed)) = (incident.value(), head.value());
@@ -104,7 +107,7 @@ impl Snapshot {
                 Some(sizes) => sizes.get(bits)?.map(|size| size.value()),
                 None => None,
             };
-            incidents.push(ClosedIncident {
+            let closed = ClosedIncident {
                 id: IncidentId::from_u128(bits),
                 version: Version(n_events),
                 closed_at: Timestamp::from_nanos(last_at),
@@ -112,10 +115,14 @@ impl Snapshot {
                     Some(bytes) => bytes,
                     None => measure(&events, bits)?,
                 },
-            });
+            };
+            incidents.push(closed);
+            if known.is_none() {
+                measured.push(closed);
+            }
         }
         incidents.sort_by_key(|incident| (incident.closed_at, incident.id));
-        Ok(incidents)
+        Ok((incidents, measured))
     }
 
     pub(crate) fn hits(&self, key: &str, since: Timestamp) -> Result<u64, Failure> {

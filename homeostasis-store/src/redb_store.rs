@@ -254,8 +254,18 @@ impl Store for RedbStore {
     }
 
     async fn closed_incidents(&self) -> Result<Vec<ClosedIncident>, StoreError> {
-        self.read("listing closed incidents", Snapshot::closed_incidents)
-            .await
+        let listed = self.read("listing closed incidents", Snapshot::closed_incidents);
+        let (incidents, measured) = listed.await?;
+        if !measured.is_empty() {
+            let noted = self
+                .write(true, move |tables| apply::note_sizes(tables, &measured))
+                .await;
+            // The answer is right without; the next one takes as long again.
+            if let Err(error) = noted {
+                tracing::debug!(path = self.file.name(), %error, "sizes were not noted");
+            }
+        }
+        Ok(incidents)
     }
 
     async fn forget(&self, incidents: &[(IncidentId, Version)]) -> Result<u64, StoreError> {

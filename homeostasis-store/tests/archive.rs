@@ -172,6 +172,32 @@ async fn lines_that_are_no_events_are_named_and_cost_their_incident() {
 }
 
 #[tokio::test]
+async fn a_first_line_that_cannot_be_read_costs_its_own_incident_only() {
+    let json = |event: &HealEvent| serde_json::to_string(event).unwrap();
+    let (a, b) = (incident(1, NOVEMBER, &["a"]), incident(2, NOVEMBER, &["b"]));
+    let more = HealEvent {
+        seq: 2,
+        ..a[0].clone()
+    };
+    let broken = || "no event".to_owned();
+    let begin = [json(&a[0]), json(&a[1]), broken()];
+    for (rest, expected) in [
+        (vec![json(&b[1])], vec![a.clone()]),
+        (vec![broken(), json(&b[1])], vec![a.clone()]),
+        (vec![], vec![a.clone()]),
+        // It was opened again: what is there is not all of it.
+        (vec![json(&more)], vec![]),
+    ] {
+        let (_folder, archive) = archive();
+        let lines = [&begin[..], &rest].concat().join("\n");
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        packer.write_all(lines.as_bytes()).unwrap();
+        fs::write(november(&archive), packer.finish().unwrap()).unwrap();
+        assert_eq!(read(&archive).0, expected, "{lines}");
+    }
+}
+
+#[tokio::test]
 async fn two_versions_of_an_incident_are_a_conflict() {
     let (_folder, archive) = archive();
     let (one, other) = (incident(1, NOVEMBER, &["a"]), incident(1, NOVEMBER, &["b"]));

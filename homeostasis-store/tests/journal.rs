@@ -10,7 +10,7 @@ use homeostasis_core::record::{EventKind, HealEvent, Resolution, SCHEMA_VERSION}
 use homeostasis_core::testing::store::{CrashPoint, CrashStore, conformance};
 use homeostasis_core::{ErrorKind, IncidentId, NodeId, Timestamp};
 use homeostasis_store::{RedbConfig, RedbStore};
-use redb::{Database, TableDefinition};
+use redb::{Database, ReadableDatabase, TableDefinition};
 use tempfile::TempDir;
 
 fn folder() -> (TempDir, PathBuf) {
@@ -448,6 +448,16 @@ async fn a_file_from_before_sizes_were_kept_still_tells_them() {
     drop(db);
     let store = RedbStore::open(&path).unwrap();
     assert_eq!(store.closed_incidents().await.unwrap(), expected);
+    drop(store);
+    // From now on nobody measures again.
+    let db = Database::open(&path).unwrap();
+    let noted = db.begin_read().unwrap().open_table(sizes).unwrap();
+    for incident in &expected {
+        let size = noted.get(incident.id.as_u128()).unwrap();
+        assert_eq!(size.unwrap().value(), incident.bytes);
+    }
+    drop((noted, db));
+    let store = RedbStore::open(&path).unwrap();
     store.commit(closed(3)).await.unwrap();
     let now = store.closed_incidents().await.unwrap();
     assert_eq!(now[..2], expected);

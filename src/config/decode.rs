@@ -225,7 +225,7 @@ fn store(d: &mut Fields<'_>) -> Option<StoreSection> {
 }
 
 fn retention(d: &mut Fields<'_>) -> Option<Retention> {
-    let max_age = d.default("max_age", any_duration(), Retention::default().max_age);
+    let max_age = d.optional("max_age", any_duration());
     let max_bytes = d.optional("max_bytes", parsed::<Bytes>("a size such as 512MiB or 1GB"));
     let max_incidents = d.optional("max_incidents", integer(0..=u64::MAX));
     Some(Retention {

@@ -66,7 +66,8 @@ pub struct Config {
     pub mode: Mode,
     /// The durable journal's file; none keeps the journal in memory.
     pub store: Option<PathBuf>,
-    /// How many closed incidents the journal keeps, and how long.
+    /// How many closed incidents the journal keeps, and how long; see
+    /// [`Builder::retention`](crate::Builder::retention).
     pub retention: Retention,
     /// The folder where closed incidents go before the journal forgets them; none forgets them.
     pub archive: Option<PathBuf>,

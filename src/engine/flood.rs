@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use homeostasis_core::Timestamp;
-use homeostasis_core::signal::{LogRecord, Sample, SeriesCatalog, SeriesKey};
+use homeostasis_core::signal::{Level, LogRecord, Sample, SeriesCatalog, SeriesKey};
 
 /// How floods of log records are sampled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -260,7 +260,8 @@ fn source(record: &LogRecord) -> Source {
 }
 
 /// What records have in common that differ only in numbers and ids: whose they are, how loud, the
-/// error's fingerprint or kind, and the message in which every word with a digit is one word.
+/// error's fingerprint or kind, and the message in which every word with a digit is one word; of
+/// warnings and errors the fields in the same way, where statuses and codes stay as they are.
 fn key_of(record: &LogRecord) -> u64 {
     let mut hash = Fnv::default();
     if let Some(target) = &record.target {
@@ -278,7 +279,26 @@ fn key_of(record: &LogRecord) -> u64 {
         hash.template(&error.message);
     }
     hash.template(&record.message);
+    // Structured logs say in a field what happened: `error!(%err, "request failed")`.
+    if record.level >= Level::Warn {
+        for (name, value) in record.fields.iter() {
+            hash.text(name);
+            if is_code(name) {
+                hash.text(value);
+            } else {
+                hash.template(value);
+            }
+        }
+    }
     hash.finish()
+}
+
+/// Whether the values of a field are few numbers that mean something each: `http.status_code`.
+fn is_code(name: &str) -> bool {
+    let last = name.rsplit(['.', '_']).next().unwrap_or(name);
+    ["status", "code", "errno", "exit", "signal"]
+        .iter()
+        .any(|word| last.eq_ignore_ascii_case(word))
 }
 
 /// FNV-1a of 64 bits (Fowler, Noll, Vo), with the finalizer of `MurmurHash3` (Appleby) so that all
@@ -336,7 +356,7 @@ mod tests {
     use std::sync::Arc;
 
     use homeostasis_core::Rng;
-    use homeostasis_core::signal::{ErrorEvent, Level};
+    use homeostasis_core::signal::ErrorEvent;
     use proptest::prelude::*;
 
     use super::*;
@@ -478,6 +498,38 @@ mod tests {
             "order 17 of 0xdeadbeef1 took 3.5 ms",
         );
         assert_ne!(base, key_of(&other));
+    }
+
+    #[test]
+    fn a_new_error_in_a_field_passes_amid_a_flood_under_the_same_message() {
+        let flood = flood(64, 1_024);
+        let failed = |error: String| {
+            let mut failed = record(Level::Error, "request failed".to_owned());
+            failed.fields.insert("error", error);
+            failed
+        };
+        let noise = (0..300).filter_map(|n| flood.admit(failed(format!("timeout {n}"))));
+        assert!(noise.count() < 300);
+        let new = flood.admit(failed("disk corrupt".to_owned())).unwrap();
+        assert_eq!(new.weight, 1);
+    }
+
+    #[test]
+    fn numbers_in_fields_make_no_new_kind_but_codes_do_and_below_warn_nothing_in_them_does() {
+        let key = |level, name: &'static str, value: &str| {
+            let mut record = record(level, "request failed".to_owned());
+            record.fields.insert(name, value);
+            key_of(&record)
+        };
+        let of = |name, value| key(Level::Warn, name, value);
+        assert_eq!(of("order", "17"), of("order", "9"));
+        assert_eq!(of("elapsed_ms", "17"), of("elapsed_ms", "9"));
+        assert_ne!(of("order", "17"), of("table", "17"));
+        for name in ["status", "http.status_code", "exit_code"] {
+            assert_ne!(of(name, "500"), of(name, "503"));
+        }
+        let quiet = |value| key(Level::Info, "user", value);
+        assert_eq!(quiet("ann"), quiet("bob"));
     }
 
     #[test]

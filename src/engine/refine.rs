@@ -3,49 +3,95 @@
 //! It runs on the engine's task, never on the host's threads.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use homeostasis_core::port::Redactor;
+use homeostasis_core::port::{Enricher, Redactor};
+use homeostasis_core::signal::Fields;
 use homeostasis_core::{ErrorKind, ErrorReport};
 
 use crate::engine::guard::panic_message;
 use crate::engine::intake::Batch;
 use crate::engine::shared::Shared;
 
+/// After about so many bytes the other tasks of the host's runtime get their turn: less than a
+/// millisecond of work.
+const SLICE_BYTES: usize = 64 << 10;
+
 /// Enriches the log records, and takes the secrets out of everything.
 ///
 /// Records are redacted before they are enriched too: an enricher that cuts or takes apart a text
 /// parts a secret from the name that tells it.
-pub(crate) fn refine(shared: &Shared, batch: &mut Batch) {
-    let redactor = &*shared.journal.redactor;
-    if !shared.enrichers.is_empty() {
-        batch.logs.iter_mut().for_each(|log| log.redact(redactor));
+pub(crate) async fn refine(shared: &Shared, batch: &mut Batch) {
+    let panics = refine_with(&shared.enrichers, &*shared.journal.redactor, batch).await;
+    for (i, message) in panics {
+        let report = ErrorReport::message(ErrorKind::Permanent, message);
+        shared.blame("enricher", &format!("enrichers[{i}]"), &report);
     }
-    for (i, enricher) in shared.enrichers.iter().enumerate() {
-        let panics = batch.logs.iter_mut().filter_map(|record| {
+}
+
+/// The same; gives the last panic of each enricher that panicked.
+async fn refine_with(
+    enrichers: &[Arc<dyn Enricher>],
+    redactor: &dyn Redactor,
+    batch: &mut Batch,
+) -> BTreeMap<usize, String> {
+    let mut panics = BTreeMap::new();
+    let mut slice = Slice::default();
+    for log in &mut batch.logs {
+        if !enrichers.is_empty() {
+            log.redact(redactor);
+        }
+        for (i, enricher) in enrichers.iter().enumerate() {
             // One it panics at goes on as it is.
-            catch_unwind(AssertUnwindSafe(|| enricher.enrich(record))).err()
-        });
-        if let Some(panic) = panics.last() {
-            let message = format!("panicked: {}", panic_message(panic.as_ref()));
-            let report = ErrorReport::message(ErrorKind::Permanent, message);
-            shared.blame("enricher", &format!("enrichers[{i}]"), &report);
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| enricher.enrich(log))) {
+                panics.insert(i, format!("panicked: {}", panic_message(panic.as_ref())));
+            }
+        }
+        log.redact(redactor);
+        // What led to an error is bounded, but long.
+        let error = log.error.as_ref().map_or(0, |_| SLICE_BYTES / 16);
+        slice
+            .add(log.message.len() + error + size_of(&log.fields))
+            .await;
+    }
+    for span in &mut batch.spans {
+        span.redact(redactor);
+        slice
+            .add(span.operation.len() + size_of(&span.fields))
+            .await;
+    }
+    for change in &mut batch.changes {
+        change.redact(redactor);
+        slice
+            .add(change.summary.len() + size_of(&change.fields))
+            .await;
+    }
+    for report in &mut batch.health {
+        report.redact(redactor);
+        slice.add(report.detail.len()).await;
+    }
+    panics
+}
+
+fn size_of(fields: &Fields) -> usize {
+    fields.iter().map(|(_, value)| value.len()).sum()
+}
+
+/// How much was done since the others had their turn.
+#[derive(Default)]
+struct Slice(usize);
+
+impl Slice {
+    async fn add(&mut self, bytes: usize) {
+        // A record costs something, however short.
+        self.0 += bytes + 64;
+        if self.0 >= SLICE_BYTES {
+            self.0 = 0;
+            tokio::task::yield_now().await;
         }
     }
-    batch.logs.iter_mut().for_each(|log| log.redact(redactor));
-    batch
-        .spans
-        .iter_mut()
-        .for_each(|span| span.redact(redactor));
-    batch
-        .changes
-        .iter_mut()
-        .for_each(|change| change.redact(redactor));
-    batch
-        .health
-        .iter_mut()
-        .for_each(|report| report.redact(redactor));
 }
 
 /// What a text becomes whose redaction panicked: nothing of it is known to be no secret.
@@ -75,6 +121,10 @@ fn guarded<'a>(redact: impl FnOnce() -> Cow<'a, str>) -> Cow<'a, str> {
 
 #[cfg(test)]
 mod tests {
+    use homeostasis_core::Timestamp;
+    use homeostasis_core::port::NoRedaction;
+    use homeostasis_core::signal::{Level, LogRecord};
+
     use super::*;
 
     #[derive(Debug)]
@@ -95,5 +145,27 @@ mod tests {
         let guarded = GuardedRedactor(Arc::new(Panics));
         assert_eq!(guarded.text("hunter2"), UNREADABLE);
         assert_eq!(guarded.field("note", "hunter2"), UNREADABLE);
+    }
+
+    #[tokio::test]
+    async fn a_large_turn_lets_the_other_tasks_of_the_thread_run_in_between() {
+        let record = LogRecord::new(Timestamp::EPOCH, Level::Info, "x".repeat(8 << 10));
+        let mut batch = Batch {
+            logs: vec![record; 800],
+            ..Batch::default()
+        };
+        let mut n_turns = 0;
+        let others = async {
+            loop {
+                n_turns += 1;
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = refine_with(&[], &NoRedaction, &mut batch) => {}
+            () = others => {}
+        }
+        assert!(n_turns >= 80, "{n_turns}");
     }
 }

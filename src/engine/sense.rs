@@ -61,7 +61,7 @@ pub(crate) async fn run(shared: Arc<Shared>, detectors: Vec<Box<dyn Detector>>) 
     loop {
         let now = shared.now();
         let mut batch = shared.intake.take(now);
-        refine(&shared, &mut batch);
+        refine(&shared, &mut batch).await;
         let batch = Arc::new(batch);
         shared.window.add(&batch, now);
         #[cfg(feature = "signals")]

@@ -22,6 +22,7 @@ struct MemoryArchive {
     incidents: Mutex<BTreeMap<IncidentId, Vec<HealEvent>>>,
     again: Mutex<Vec<IncidentId>>,
     is_full: AtomicBool,
+    refuses: Option<IncidentId>,
 }
 
 impl MemoryArchive {
@@ -37,6 +38,14 @@ impl Archive for MemoryArchive {
             return Err(StoreError::Io {
                 what: "archive".to_owned(),
                 source: "no space left".into(),
+            });
+        }
+        if incidents
+            .iter()
+            .any(|of| Some(of[0].incident) == self.refuses)
+        {
+            return Err(StoreError::Invalid {
+                reason: "too large".to_owned(),
             });
         }
         for events in incidents {
@@ -137,13 +146,13 @@ async fn the_oldest_closed_incidents_leave_for_the_archive_and_nothing_else_does
     let token = store.next_token("orders").await.unwrap();
     let archive = Arc::new(MemoryArchive::default());
     let retention = Retention {
-        max_age: Duration::from_secs(2 * 3600),
+        max_age: Some(Duration::from_secs(2 * 3600)),
         ..most(50)
     };
     let healer = start(Arc::clone(&store) as _, retention, &archive).await;
-    pass(&healer, 3599).await;
+    pass(&healer, 59).await;
     assert_eq!(closed(&*store).await.len(), 200);
-    pass(&healer, 2).await;
+    pass(&healer, 62).await;
     assert_eq!(closed(&*store).await, ids(1..=50));
     assert_eq!(archive.ids(), ids(51..=200));
     assert_eq!(store.open_incidents().await.unwrap(), [id(500)]);
@@ -153,7 +162,7 @@ async fn the_oldest_closed_incidents_leave_for_the_archive_and_nothing_else_does
     let resource = "orders".to_owned();
     let fenced = Commit::default().fenced(Some(Fence { resource, token }));
     store.commit(fenced).await.unwrap();
-    pass(&healer, 3600).await;
+    pass(&healer, 2 * 3600).await;
     // By then they are too old, but never what is open.
     assert_eq!(closed(&*store).await, []);
     assert_eq!(store.incidents(9).await.unwrap(), [id(500)]);
@@ -175,7 +184,7 @@ async fn the_size_in_bytes_is_kept_and_a_full_archive_keeps_the_journal() {
     let archive = Arc::new(MemoryArchive::default());
     archive.is_full.store(true, Ordering::SeqCst);
     let healer = start(Arc::clone(&store) as _, retention, &archive).await;
-    pass(&healer, 3601).await;
+    pass(&healer, 121).await;
     assert_eq!(closed(&*store).await, ids(1..=10));
     assert_eq!(healer.health().store_errors, 1);
     archive.is_full.store(false, Ordering::SeqCst);
@@ -186,9 +195,86 @@ async fn the_size_in_bytes_is_kept_and_a_full_archive_keeps_the_journal() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_incident_that_cannot_leave_stays_is_named_and_holds_up_no_other() {
+    let store = Arc::new(MemoryStore::default());
+    fill(&*store, 100).await;
+    let archive = Arc::new(MemoryArchive {
+        refuses: Some(id(100)),
+        ..MemoryArchive::default()
+    });
+    let healer = start(Arc::clone(&store) as _, most(10), &archive).await;
+    pass(&healer, 121).await;
+    // Number 100 closed first: it comes before all that are due.
+    assert_eq!(closed(&*store).await, ids((1..=10).chain([100])));
+    assert_eq!(archive.ids(), ids(11..=99));
+    let health = format!("{:?}", healer.health());
+    assert!(health.contains(&id(100).to_string()), "{health}");
+    assert_eq!(healer.health().store_errors, 0);
+    healer.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_an_archive_a_durable_journal_forgets_nothing_by_age_unless_told() {
+    let told = Retention {
+        max_age: Some(Duration::from_secs(3600)),
+        ..Retention::default()
+    };
+    for (retention, kept) in [(Retention::default(), ids(1..=2)), (told, ids(1..=1))] {
+        let store = Arc::new(MemoryStore::default());
+        fill(&*store, 1).await;
+        let mut old = events(2, false);
+        for event in &mut old {
+            event.at = START - Duration::from_secs(40 * 24 * 3600);
+        }
+        let old = Commit::append(Version::NONE, old);
+        store.commit(old).await.unwrap();
+        let healer = Homeostasis::empty()
+            .settings(unhurried())
+            .clock(Arc::new(SimulatedClock::starting_at(START)))
+            .store(Arc::clone(&store) as _)
+            .retention(retention)
+            .start()
+            .await
+            .unwrap();
+        pass(&healer, 121).await;
+        assert_eq!(closed(&*store).await, kept);
+        healer.shutdown().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_leapt_ahead_makes_nothing_old_until_it_has_been_there_for_long() {
+    let store = Arc::new(MemoryStore::default());
+    fill(&*store, 10).await;
+    let hit = Commit::default().hit("live", START - Duration::from_secs(60));
+    store.commit(hit).await.unwrap();
+    let archive = Arc::new(MemoryArchive::default());
+    let leapt = START + Duration::from_secs(40 * 24 * 3600);
+    let healer = Homeostasis::empty()
+        .settings(unhurried())
+        .clock(Arc::new(SimulatedClock::starting_at(leapt)))
+        .store(Arc::clone(&store) as _)
+        .retention(most(9))
+        .archive(Arc::clone(&archive))
+        .start()
+        .await
+        .unwrap();
+    pass(&healer, 38 * 3600).await;
+    // What is too many needs no clock.
+    assert_eq!(closed(&*store).await, ids(1..=9));
+    assert_eq!(store.hits("live", Timestamp::EPOCH).await.unwrap(), 1);
+    // A day an hour: by then it is where the process really was stopped for so long.
+    pass(&healer, 4 * 3600).await;
+    assert_eq!(closed(&*store).await, []);
+    assert_eq!(store.hits("live", Timestamp::EPOCH).await.unwrap(), 0);
+    assert_eq!(archive.ids(), ids(1..=10));
+    healer.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_crash_at_any_write_loses_nothing_and_the_next_life_goes_on() {
-    // Hits are pruned first; three batches of at most 64 follow.
-    for point in (1..=4).flat_map(|n| [CrashPoint::Before(n), CrashPoint::After(n)]) {
+    // The clock is noted and hits are pruned first; three batches of at most 64 follow.
+    for point in (1..=5).flat_map(|n| [CrashPoint::Before(n), CrashPoint::After(n)]) {
         let store = Arc::new(CrashStore::new(MemoryStore::default()));
         fill(&*store, 180).await;
         let n_before = store.n_writes();
@@ -197,7 +283,7 @@ async fn a_crash_at_any_write_loses_nothing_and_the_next_life_goes_on() {
         let store = Arc::new(CrashStore::new(store).crash_at(point));
         let archive = Arc::new(MemoryArchive::default());
         let healer = start(Arc::clone(&store) as _, most(10), &archive).await;
-        pass(&healer, 3601).await;
+        pass(&healer, 121).await;
         assert!(store.is_frozen(), "{point:?}");
         healer.shutdown().await;
         let mut somewhere = archive.ids();
@@ -208,7 +294,7 @@ async fn a_crash_at_any_write_loses_nothing_and_the_next_life_goes_on() {
 
         store.thaw();
         let healer = start(Arc::clone(&store) as _, most(10), &archive).await;
-        pass(&healer, 3601).await;
+        pass(&healer, 121).await;
         assert_eq!(closed(&*store).await, ids(1..=10), "{point:?}");
         assert_eq!(archive.ids(), ids(11..=180), "{point:?}");
         healer.shutdown().await;

@@ -33,13 +33,13 @@ pub struct ClosedIncident {
 /// ```
 /// use homeostasis::core::port::Retention;
 /// let retention = Retention { max_incidents: Some(1_000), ..Retention::default() };
-/// assert_eq!(retention.max_age.as_secs(), 30 * 24 * 3600);
+/// assert_eq!(retention.max_age, None);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Retention {
-    /// How long after it closed an incident is kept; default 30 d.
-    pub max_age: Duration,
+    /// How long after it closed an incident is kept; default no limit.
+    pub max_age: Option<Duration>,
     /// How many bytes the events of closed incidents may take as JSON; default no limit. A store's
     /// own overhead comes on top.
     pub max_bytes: Option<u64>,
@@ -47,27 +47,17 @@ pub struct Retention {
     pub max_incidents: Option<u64>,
 }
 
-impl Default for Retention {
-    fn default() -> Self {
-        Self {
-            max_age: Duration::from_secs(30 * 24 * 3600),
-            max_bytes: None,
-            max_incidents: None,
-        }
-    }
-}
-
 impl Retention {
     /// Those of `closed` that must go at `now`: a leading part of it. `closed` is ordered by the
     /// time of closing, oldest first. O(n).
     pub fn due<'a>(&self, closed: &'a [ClosedIncident], now: Timestamp) -> &'a [ClosedIncident] {
-        let oldest = now - self.max_age;
+        let oldest = self.max_age.map(|max| now - max);
         let mut count = closed.len() as u64;
         let mut bytes: u64 = closed.iter().map(|incident| incident.bytes).sum();
         let n_due = closed
             .iter()
             .take_while(|incident| {
-                let is_due = incident.closed_at < oldest
+                let is_due = oldest.is_some_and(|oldest| incident.closed_at < oldest)
                     || self.max_incidents.is_some_and(|max| count > max)
                     || self.max_bytes.is_some_and(|max| bytes > max);
                 count -= 1;
@@ -124,7 +114,7 @@ mod tests {
         let all = [closed(1, 10, 5), closed(2, 20, 5), closed(3, 30, 5)];
         let now = Timestamp::from_secs(40);
         let aged = |secs| Retention {
-            max_age: Duration::from_secs(secs),
+            max_age: Some(Duration::from_secs(secs)),
             ..Retention::default()
         };
         assert_eq!(aged(30).due(&all, now), &all[..0]);
@@ -138,7 +128,7 @@ mod tests {
         assert_eq!(few(None, Some(10)).due(&all, now), &all[..1]);
         assert_eq!(few(None, Some(9)).due(&all, now), &all[..2]);
         assert_eq!(few(Some(0), None).due(&all, now), &all);
-        assert_eq!(few(None, None).due(&all, now), &all[..0]);
+        assert_eq!(few(None, None).due(&all, now + Duration::MAX), &all[..0]);
     }
 
     proptest! {
@@ -150,7 +140,7 @@ mod tests {
             let mut all: Vec<_> = (0..).zip(sizes).map(|(n, (at, bytes))| closed(n, at, bytes)).collect();
             all.sort_by_key(|incident| incident.closed_at);
             let retention = Retention {
-                max_age: Duration::from_secs(max_age),
+                max_age: Some(Duration::from_secs(max_age)),
                 max_bytes: Some(max_bytes),
                 max_incidents: Some(max_incidents),
             };
@@ -158,7 +148,7 @@ mod tests {
             let fits = |rest: &[ClosedIncident]| {
                 rest.len() as u64 <= max_incidents
                     && rest.iter().map(|incident| incident.bytes).sum::<u64>() <= max_bytes
-                    && rest.iter().all(|incident| incident.closed_at >= now - retention.max_age)
+                    && rest.iter().all(|incident| incident.closed_at >= now - Duration::from_secs(max_age))
             };
             let n = retention.due(&all, now).len();
             prop_assert!(fits(&all[n..]));

@@ -15,6 +15,9 @@ use crate::time::Timestamp;
 /// What stands for the values of a label past its limit.
 const OTHER: &str = "other";
 
+/// The label of a metric's overflow series, and the name of the last one, which all metrics share.
+const OVERFLOW: &str = "overflow";
+
 /// Labels of a series, sorted by name.
 pub type Labels = BTreeMap<String, String>;
 
@@ -217,10 +220,14 @@ impl SeriesCatalog {
     /// handle of the metric's overflow series (label `overflow="true"`) is given; past the limit of
     /// metrics too, that of the series `overflow`.
     pub fn intern(&self, key: &SeriesKey) -> SeriesId {
+        if let Some(id) = self.state().ids.get(key) {
+            return *id;
+        }
+        // Only then: the name without its secret may be known, and have its own series.
+        let key = &*self.redacted(key);
         if let Some(id) = self.state().find(&self.limits, key) {
             return id;
         }
-        let key = &*self.redacted(key);
         let mut state = self.shared.write().unwrap_or_else(PoisonError::into_inner);
         match state.find(&self.limits, key) {
             Some(id) => id,
@@ -290,15 +297,32 @@ impl CatalogState {
         if let Some(id) = self.ids.get(key) {
             return Some(*id);
         }
-        let metric = self.metrics.get(&key.metric)?;
+        let Some(metric) = self.metrics.get(&key.metric) else {
+            return self.find_last(limits);
+        };
         let folded = metric.fold(limits, key);
         let found = match &folded {
             Cow::Owned(folded) => self.ids.get(folded).copied(),
             Cow::Borrowed(_) => None,
         };
         let is_full = self.keys.len() >= limits.total || metric.n_series >= limits.per_metric;
-        let id = found.or_else(|| metric.overflow.filter(|_| is_full))?;
-        Self::count(&self.overflowed, metric);
+        match found.or_else(|| metric.overflow.filter(|_| is_full)) {
+            Some(id) => {
+                Self::count(&self.overflowed, metric);
+                Some(id)
+            }
+            None if is_full => self.find_last(limits),
+            None => None,
+        }
+    }
+
+    /// The overflow series of all metrics that have none of their own, once there is one.
+    fn find_last(&self, limits: &SeriesLimits) -> Option<SeriesId> {
+        if self.keys.len() < limits.total.saturating_mul(2) {
+            return None;
+        }
+        let id = *self.ids.get(&SeriesKey::new(OVERFLOW))?;
+        Self::count(&self.overflowed, self.metrics.get(OVERFLOW)?);
         Some(id)
     }
 
@@ -319,10 +343,10 @@ impl CatalogState {
             return id;
         }
         // One overflow series for each of the first metrics, then one for all others.
-        let overflow = if self.keys.len() < limits.total * 2 {
-            SeriesKey::new(&key.metric).with("overflow", "true")
+        let overflow = if self.keys.len() < limits.total.saturating_mul(2) {
+            SeriesKey::new(&key.metric).with(OVERFLOW, "true")
         } else {
-            SeriesKey::new("overflow")
+            SeriesKey::new(OVERFLOW)
         };
         let id = match self.ids.get(&overflow) {
             Some(id) => *id,
@@ -411,6 +435,44 @@ mod tests {
             !format!("{catalog:?}")
                 .replace("MaskRedactor(\"hunter2\")", "")
                 .contains("hunter2")
+        );
+    }
+
+    #[test]
+    fn neither_a_known_name_with_a_secret_nor_any_refused_name_takes_the_write_lock() {
+        let redactor = Arc::new(crate::testing::MaskRedactor("hunter2"));
+        let secret = SeriesKey::new("up").with("url", "//a:hunter2@b");
+        let catalog = SeriesCatalog::new(2).redacted_by(redactor);
+        let id = catalog.intern(&secret);
+        // Twice as many as there is room for: the last ones share one series.
+        for metric in 0..5 {
+            catalog.intern(&SeriesKey::new(format!("m{metric}")));
+        }
+        let others = [
+            SeriesKey::new("m99"),
+            SeriesKey::new("m98").with("url", "//a:hunter2@b"),
+            SeriesKey::new("up").with("user", "x"),
+        ];
+        let before = (catalog.len(), catalog.overflowed());
+        let reading = catalog.state();
+        let (tell, told) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn({
+            let catalog = catalog.clone();
+            move || {
+                assert_eq!(catalog.intern(&secret), id);
+                others.iter().for_each(|key| {
+                    catalog.intern(key);
+                });
+                tell.send(()).unwrap();
+            }
+        });
+        let in_time = told.recv_timeout(std::time::Duration::from_secs(20));
+        drop(reading);
+        thread.join().unwrap();
+        in_time.expect("it waits for the reader");
+        assert_eq!(
+            (catalog.len(), catalog.overflowed()),
+            (before.0, before.1 + 3)
         );
     }
 

@@ -111,12 +111,12 @@ impl MetricsRecorder {
 
     /// How many series there are.
     pub fn n_series(&self) -> usize {
-        self.registry.read().by_series.len()
+        self.registry.read().n_series()
     }
 
     /// How many handles were refused a series of their own.
     pub fn overflowed(&self) -> u64 {
-        self.registry.read().overflowed
+        self.registry.read().overflowed.load(Ordering::Relaxed)
     }
 
     /// What gives the series; asked every 10 s by a schedule. All probes of a recorder share its
@@ -148,11 +148,11 @@ struct Registry {
 struct Cells {
     /// By the host's key, which is quick to find; several keys may mean one series.
     by_key: [HashMap<Key, Cell>; 3],
-    by_series: HashMap<(Kind, SeriesKey), Cell>,
-    overflowed: u64,
+    by_series: [HashMap<SeriesKey, Cell>; 3],
+    overflowed: AtomicU64,
 }
 
-/// What a metric is; also its place in [`Cells::by_key`].
+/// What a metric is; also its place in [`Cells`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Kind {
     Counter,
@@ -241,8 +241,16 @@ impl Registry {
             return cell.clone();
         }
         let series = self.series(key);
-        let mut cells = self.cells.write().unwrap_or_else(PoisonError::into_inner);
         let room = self.max_series.load(Ordering::Relaxed);
+        let cells = self.read();
+        // Once no more keys are remembered, a label explosion must not stop the others.
+        if cells.by_key[kind as usize].len() >= room.saturating_mul(2)
+            && let Some(cell) = cells.find(kind, &series, room)
+        {
+            return cell;
+        }
+        drop(cells);
+        let mut cells = self.cells.write().unwrap_or_else(PoisonError::into_inner);
         let cell = cells.of_series(kind, series, room);
         let known = &mut cells.by_key[kind as usize];
         if known.len() < room.saturating_mul(2) {
@@ -276,9 +284,9 @@ impl Registry {
         // The lock of the cells is not held while series are made of them.
         let cells: Vec<(SeriesKey, Cell)> = {
             let cells = self.read();
-            let entries = cells.by_series.iter();
+            let entries = cells.by_series.iter().flatten();
             entries
-                .map(|((_, series), cell)| (series.clone(), cell.clone()))
+                .map(|(series, cell)| (series.clone(), cell.clone()))
                 .collect()
         };
         let mut measurements = Vec::with_capacity(cells.len());
@@ -320,40 +328,46 @@ impl Registry {
 }
 
 impl Cells {
-    fn of_series(&mut self, kind: Kind, series: SeriesKey, room: usize) -> Cell {
-        let known = |cells: &Self, series: &SeriesKey| {
-            cells.by_series.get(&(kind, series.clone())).cloned()
+    fn n_series(&self) -> usize {
+        self.by_series.iter().map(HashMap::len).sum()
+    }
+
+    /// The cell of a series that is known, or the one that already stands for it.
+    fn find(&self, kind: Kind, series: &SeriesKey, room: usize) -> Option<Cell> {
+        let known = &self.by_series[kind as usize];
+        if let Some(cell) = known.get(series) {
+            return Some(cell.clone());
+        }
+        let n_series = self.n_series();
+        if n_series < room {
+            return None;
+        }
+        let shared = if kind == Kind::Gauge {
+            Cell::Refused
+        } else if let Some(of_name) = known.get(&overflow(series, &series.metric)) {
+            of_name.clone()
+        } else if n_series >= room.saturating_mul(2) {
+            known.get(&overflow(series, "overflow"))?.clone()
+        } else {
+            return None;
         };
-        if let Some(cell) = known(self, &series) {
+        self.overflowed.fetch_add(1, Ordering::Relaxed);
+        Some(shared)
+    }
+
+    fn of_series(&mut self, kind: Kind, series: SeriesKey, room: usize) -> Cell {
+        if let Some(cell) = self.find(kind, &series, room) {
             return cell;
         }
-        if self.by_series.len() < room {
+        let n_series = self.n_series();
+        if n_series < room {
             return self.add(kind, series);
         }
-        self.overflowed += 1;
-        if kind == Kind::Gauge {
-            return Cell::Refused;
-        }
-        let overflow = |metric: &str| {
-            let mut shared = SeriesKey::new(metric).with("overflow", "true");
-            for name in ["service", "instance"] {
-                let value = series.labels.get(name).cloned();
-                shared
-                    .labels
-                    .extend(value.map(|value| (name.to_owned(), value)));
-            }
-            shared
-        };
-        let of_name = overflow(&series.metric);
-        if let Some(cell) = known(self, &of_name) {
-            return cell;
-        }
+        self.overflowed.fetch_add(1, Ordering::Relaxed);
         // One for each of the first names, then one for all others.
-        if self.by_series.len() < room.saturating_mul(2) {
-            return self.add(kind, of_name);
-        }
-        let last = overflow("overflow");
-        known(self, &last).unwrap_or_else(|| self.add(kind, last))
+        let is_early = n_series < room.saturating_mul(2);
+        let metric = if is_early { &series.metric } else { "overflow" };
+        self.add(kind, overflow(&series, metric))
     }
 
     fn add(&mut self, kind: Kind, series: SeriesKey) -> Cell {
@@ -362,9 +376,21 @@ impl Cells {
             Kind::Gauge => Cell::Gauge(Arc::new(GaugeCell(AtomicU64::new(f64::NAN.to_bits())))),
             Kind::Histogram => Cell::Histogram(Arc::new(HistogramCell(Sketch::new()))),
         };
-        self.by_series.insert((kind, series), cell.clone());
+        self.by_series[kind as usize].insert(series, cell.clone());
         cell
     }
+}
+
+/// The series of `metric` that stands for all that have no room, `series` among them.
+fn overflow(series: &SeriesKey, metric: &str) -> SeriesKey {
+    let mut shared = SeriesKey::new(metric).with("overflow", "true");
+    for name in ["service", "instance"] {
+        let value = series.labels.get(name).cloned();
+        shared
+            .labels
+            .extend(value.map(|value| (name.to_owned(), value)));
+    }
+    shared
 }
 
 /// Two handles as one.

@@ -274,7 +274,8 @@ fn wrapped(bytes: &[u8], start: usize) -> Option<Range<usize>> {
     let quote = skip_quote(bytes, &mut next)?;
     let first = next;
     let mut end = close(bytes, first, quote)?;
-    while is_open {
+    // Only within brackets there can be more of them.
+    while is_open && end < reach {
         let closed = end + quote.escapes + 1;
         let comma = skip(closed.min(reach), is_blank);
         if bytes.get(comma) != Some(&b',') {
@@ -618,11 +619,10 @@ fn bare_end(bytes: &[u8], start: usize) -> usize {
     while let Some(byte) = rest.get(end) {
         let ends = match byte {
             b' ' | b'\t' | b'\r' | b'\n' | b'"' | b'\'' | b'`' | b'|' => true,
-            b'>' if rest[0] == b'<' => {
-                end += 1;
+            b'>' => {
+                end += usize::from(rest[0] == b'<');
                 true
             }
-            b'>' => true,
             b'<' => rest.get(end + 1) == Some(&b'/'),
             b',' | b'&' | b';' => next_pair(&rest[end + 1..]),
             b'\\' => matches!(rest.get(end + 1), Some(b'"' | b'n' | b'r' | b't')),

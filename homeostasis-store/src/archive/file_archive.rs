@@ -65,7 +65,10 @@ impl FileArchive {
     /// [`StoreError::Io`] if the file system refuses.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self, StoreError> {
         let folder = folder.as_ref();
-        fs::create_dir_all(folder).map_err(|error| failed("creating", folder, error))?;
+        let above = folders_to_sync(folder);
+        fs::create_dir_all(folder)
+            .and_then(|()| above.iter().try_for_each(|above| sync_folder(above)))
+            .map_err(|error| failed("creating", folder, error))?;
         Ok(Self {
             folder: folder.into(),
             whole: Arc::default(),
@@ -228,6 +231,26 @@ fn cut_torn_end(path: &Path, file: &File) -> io::Result<()> {
     Ok(())
 }
 
+/// The folders that get a new entry when `folder` is made, innermost first. Its own parent is
+/// always there, if it can be read: a process may have died between making and syncing.
+fn folders_to_sync(folder: &Path) -> Vec<PathBuf> {
+    let mut above = Vec::new();
+    let mut made = folder;
+    while let Some(parent) = made.parent() {
+        let is_here = parent.as_os_str().is_empty();
+        let parent_or_here = if is_here { Path::new(".") } else { parent };
+        let is_new = !made.exists();
+        if is_new || (above.is_empty() && fs::read_dir(parent_or_here).is_ok()) {
+            above.push(parent_or_here.to_owned());
+        }
+        if !is_new || is_here {
+            break;
+        }
+        made = parent;
+    }
+    above
+}
+
 /// The name must be as durable as what is written under it.
 fn sync_folder(folder: &Path) -> io::Result<()> {
     #[cfg(unix)]
@@ -241,5 +264,21 @@ fn failed(what: &str, path: &Path, source: impl Into<homeostasis_core::BoxError>
     StoreError::Io {
         what: format!("{what} {}", path.display()),
         source: source.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_folder_that_gets_a_new_entry_is_synced() {
+        let root = tempfile::tempdir().unwrap();
+        let of = |path: &str| folders_to_sync(&root.path().join(path));
+        let made = ["a/b", "a", ""].map(|path| root.path().join(path));
+        assert_eq!(of("a/b/c"), made);
+        FileArchive::open(root.path().join("a/b/c")).unwrap();
+        assert_eq!(of("a/b/c"), made[..1]);
+        assert_eq!(folders_to_sync(Path::new("not-there")), [Path::new(".")]);
     }
 }

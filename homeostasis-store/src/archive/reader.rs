@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use homeostasis_core::record::HealEvent;
+use homeostasis_core::record::{EventKind, HealEvent};
 use homeostasis_core::{BoxError, Digest, IncidentId};
 
 use super::members::{Member, Members};
@@ -39,7 +39,7 @@ pub enum ArchiveError {
         reason: String,
     },
     /// A line that is no event, or an event that does not follow the one before it. The incident it
-    /// belongs to is left out.
+    /// belongs to is left out; one that was closed before it is not.
     #[error("{path}, line {line} of the member at byte {offset} is no event that fits there")]
     Malformed {
         /// The file.
@@ -123,11 +123,22 @@ impl ArchiveReader {
     fn unpack(&mut self, path: &str, offset: u64, content: &[u8]) {
         let mut incident: Vec<HealEvent> = Vec::new();
         let mut is_broken = false;
+        // One that was closed where a line cannot be read: whole, unless it goes on behind it.
+        let mut closed: Vec<HealEvent> = Vec::new();
         for (line, json) in (1..).zip(content.split(|byte| *byte == b'\n')) {
             if json.is_empty() {
                 continue;
             }
             let event = HealEvent::from_json(json);
+            if let Ok(event) = &event {
+                let whole = std::mem::take(&mut closed);
+                if whole
+                    .last()
+                    .is_some_and(|last| last.incident != event.incident)
+                {
+                    self.give(path, offset, whole);
+                }
+            }
             let begins = match (&event, incident.last()) {
                 (Ok(event), Some(last)) => event.incident != last.incident,
                 (Ok(event), None) => !is_broken || event.seq == 0,
@@ -150,7 +161,14 @@ impl ArchiveReader {
                     incident.len()
                 )
                 .into(),
-                Err(error) => error.into(),
+                Err(error) => {
+                    let is_closed =
+                        |last: &HealEvent| matches!(last.kind, EventKind::Closed { .. });
+                    if incident.last().is_some_and(is_closed) {
+                        closed = std::mem::take(&mut incident);
+                    }
+                    error.into()
+                }
             };
             incident.clear();
             is_broken = true;
@@ -161,6 +179,7 @@ impl ArchiveReader {
                 source,
             }));
         }
+        self.give(path, offset, closed);
         self.give(path, offset, incident);
     }
 

@@ -101,6 +101,36 @@ fn a_label_explosion_is_bounded_and_loses_no_count() {
 }
 
 #[test]
+fn a_label_explosion_takes_no_write_lock_once_no_more_is_remembered() {
+    let recorder = recorder().max_series(2);
+    let explode = |recorder: &MetricsRecorder, users: std::ops::Range<u32>| {
+        with_local_recorder(recorder, || {
+            for user in users {
+                counter!("hits", "user" => user.to_string()).increment(1);
+                gauge!("level", "user" => user.to_string()).set(1.0);
+                histogram!("size", "user" => user.to_string()).record(1.0);
+            }
+        });
+    };
+    explode(&recorder, 0..10);
+    let before = recorder.overflowed();
+    let reading = recorder.registry.read();
+    let (tell, told) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn({
+        let recorder = recorder.clone();
+        move || {
+            explode(&recorder, 10..20);
+            tell.send(()).unwrap();
+        }
+    });
+    let in_time = told.recv_timeout(Duration::from_secs(20));
+    drop(reading);
+    thread.join().unwrap();
+    in_time.expect("it waits for the reader");
+    assert_eq!(recorder.overflowed(), before + 30);
+}
+
+#[test]
 fn the_host_s_recorder_sees_what_it_saw_alone() {
     #[derive(Clone, Default)]
     struct Host(Arc<Mutex<Vec<String>>>);
