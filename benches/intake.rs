@@ -4,6 +4,7 @@
 //! throws them away. The baseline beside OTLP is what `prost` and the official messages need to
 //! read the same bytes, and make no signals of them.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -48,8 +49,8 @@ impl SignalSink for Null {
     }
 }
 
-fn value(value: Value) -> Option<AnyValue> {
-    Some(AnyValue { value: Some(value) })
+fn value(value: Value) -> AnyValue {
+    AnyValue { value: Some(value) }
 }
 
 /// Eight attributes as a web service has them.
@@ -71,7 +72,7 @@ fn attributes(n: u64) -> Vec<KeyValue> {
     .into_iter()
     .map(|(key, of)| KeyValue {
         key: key.to_owned(),
-        value: value(of),
+        value: Some(value(of)),
         ..KeyValue::default()
     })
     .collect()
@@ -81,9 +82,9 @@ fn logs() -> ExportLogsServiceRequest {
     let record = |n| LogRecord {
         time_unix_nano: START + n,
         severity_number: 9,
-        body: value(Value::StringValue(format!(
+        body: Some(value(Value::StringValue(format!(
             "cart {n} has 3 items for 12.50"
-        ))),
+        )))),
         attributes: attributes(n),
         trace_id: vec![7; 16],
         span_id: vec![7; 8],
@@ -211,9 +212,12 @@ fn otlp(c: &mut Criterion) {
 fn page() -> String {
     let mut page = String::new();
     let mut family = |name: &str, kind: &str, labels: &[String]| {
-        page += &format!("# HELP {name} What the kernel counts.\n# TYPE {name} {kind}\n");
+        let _ = writeln!(
+            page,
+            "# HELP {name} What the kernel counts.\n# TYPE {name} {kind}"
+        );
         for (n, labels) in labels.iter().enumerate() {
-            page += &format!("{name}{{{labels}}} {}.25e+06\n", n + 1);
+            let _ = writeln!(page, "{name}{{{labels}}} {}.25e+06", n + 1);
         }
     };
     let modes = [

@@ -460,9 +460,9 @@ mod tests {
             let catalog = catalog.clone();
             move || {
                 assert_eq!(catalog.intern(&secret), id);
-                others.iter().for_each(|key| {
+                for key in &others {
                     catalog.intern(key);
-                });
+                }
                 tell.send(()).unwrap();
             }
         });

@@ -95,7 +95,7 @@ impl Probe for Scripted {
             Does::Hang => std::future::pending().await,
             Does::HangAndBreak => {
                 let _breaks = Breaks;
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
             Does::Panic => panic!("no such thing"),
             Does::Dawdle(secs) => cx.clock().sleep(Duration::from_secs(secs)).await,

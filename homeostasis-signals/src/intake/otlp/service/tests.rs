@@ -206,11 +206,11 @@ async fn bodies_that_stall_keep_nobody_out_until_their_bytes_fill_the_room() {
     assert_eq!(fixture.send(json(vec![b' '; 1000])).await.0, 400);
 }
 
-/// Remembers the threads that give it signals, and keeps them while `gate` is locked.
+/// Remembers the threads that give it signals, and keeps them while `closed` is locked.
 #[derive(Debug, Default)]
 struct Gate {
     catalog: SeriesCatalog,
-    gate: Mutex<()>,
+    closed: Mutex<()>,
     threads: Mutex<Vec<std::thread::ThreadId>>,
 }
 
@@ -226,7 +226,7 @@ impl SignalSink for Gate {
     fn signal(&self, _: Signal) {
         let id = std::thread::current().id();
         self.threads.lock().unwrap().push(id);
-        drop(self.gate.lock().unwrap());
+        drop(self.closed.lock().unwrap());
     }
 
     fn catalog(&self) -> &SeriesCatalog {
@@ -277,7 +277,7 @@ async fn only_small_requests_are_read_by_the_task_of_the_host() {
 )]
 async fn a_request_that_is_read_elsewhere_holds_its_place_even_if_nobody_waits() {
     let (mut intake, gate) = gated(1);
-    let held = gate.gate.lock().unwrap();
+    let held = gate.closed.lock().unwrap();
     let mut large = intake.call(json(padded(MAX_INLINE)));
     let pending = poll_fn(|cx| Poll::Ready(large.as_mut().poll(cx).is_pending())).await;
     assert!(pending);
@@ -304,7 +304,7 @@ async fn metrics_that_wait_for_others_do_not_keep_the_task_of_the_host() {
         let body = format!("{body}{}", " ".repeat(n));
         post("/v1/metrics", "application/json", body)
     };
-    let held = gate.gate.lock().unwrap();
+    let held = gate.closed.lock().unwrap();
     let mut large = intake.call(metrics(MAX_INLINE));
     let mut small = intake.call(metrics(0));
     let pending = poll_fn(|cx| Poll::Ready(large.as_mut().poll(cx).is_pending())).await;
