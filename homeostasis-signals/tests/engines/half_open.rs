@@ -48,7 +48,9 @@ async fn a_port_on_which_nobody_listens_is_refused() {
 #[tokio::test]
 async fn a_name_that_does_not_resolve_is_told() {
     for probe in probes("no-such-host.invalid:1", LONG) {
-        found(&probe).await.is_unhealthy("no-such-host.invalid:1: ");
+        found(&probe)
+            .await
+            .is_unhealthy("name look-up: no-such-host.invalid:1: ");
     }
 }
 
