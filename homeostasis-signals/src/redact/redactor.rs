@@ -611,14 +611,26 @@ impl Search<'_> {
     }
 }
 
+/// How often a text from which secrets were taken is looked at again: more than secrets stand inside
+/// of each other.
+const MAX_ROUNDS: usize = 8;
+
 impl Redactor for SecretRedactor {
     fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let search = self.search(text);
         if search.spans.is_empty() {
-            Cow::Borrowed(text)
-        } else {
-            Cow::Owned(search.apply(text))
+            return Cow::Borrowed(text);
         }
+        let mut redacted = search.apply(text);
+        // Where one secret stood inside of another, the marker can make the outer one plain.
+        for _ in 0..MAX_ROUNDS {
+            let again = self.search(&redacted);
+            if again.spans.is_empty() {
+                break;
+            }
+            redacted = again.apply(&redacted);
+        }
+        Cow::Owned(redacted)
     }
 
     fn field<'a>(&self, name: &str, value: &'a str) -> Cow<'a, str> {

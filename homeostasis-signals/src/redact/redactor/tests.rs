@@ -65,6 +65,20 @@ fn every_sample_is_found_when_it_is_escaped() {
 }
 
 #[test]
+fn a_secret_inside_of_another_leaves_nothing_for_a_second_time() {
+    let token = format!("xoxb-{}", "0123456789-abcdefghijkl");
+    for text in [
+        format!("Authorization: .{token}"),
+        format!("Cookie: a={token}; b=.{token}"),
+        format!("password = .{token}.{token} and more"),
+    ] {
+        let once = redactor().text(&text).into_owned();
+        assert!(!once.contains("abcdefghijkl"), "{once}");
+        assert_eq!(redactor().text(&once), once);
+    }
+}
+
+#[test]
 fn texts_without_secrets_come_back_borrowed() {
     let redactor = redactor();
     for text in [
