@@ -26,7 +26,8 @@ static NEXT_SPAN: AtomicU64 = AtomicU64::new(1);
 /// - An event gives a record with its level, its module as `component`, its `message`, its other
 ///   fields as text, and as correlation id the field `request_id`, `correlation_id` or `trace_id`
 ///   (in this order) of the event or of the innermost enclosing span that has one.
-///   A field that is a `dyn Error` also gives an [`ErrorEvent`] with its sources as causes.
+///   A field that is a `dyn Error` also gives an
+///   [`ErrorEvent`](homeostasis_core::signal::ErrorEvent) with its sources as causes.
 /// - A span gives a record when it closes: from its creation to its close on the injected clock,
 ///   with ids that are unique in the process, the id of its parent, and as `trace` the correlation
 ///   id or else the id of its outermost span.
