@@ -626,9 +626,16 @@ impl Redactor for SecretRedactor {
         for _ in 0..MAX_ROUNDS {
             let again = self.search(&redacted);
             if again.spans.is_empty() {
-                break;
+                return Cow::Owned(redacted);
             }
             redacted = again.apply(&redacted);
+        }
+        // Nobody writes such a text but to hide something in it: the rest goes as a whole.
+        let search = self.search(&redacted);
+        let rest = search.spans.iter().map(|span| span.range.start).min();
+        if let Some(start) = rest {
+            redacted.truncate(start);
+            marker::push(&mut redacted, "rest");
         }
         Cow::Owned(redacted)
     }

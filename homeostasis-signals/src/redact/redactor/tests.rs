@@ -71,6 +71,15 @@ fn a_secret_inside_of_another_leaves_nothing_for_a_second_time() {
         format!("Authorization: .{token}"),
         format!("Cookie: a={token}; b=.{token}"),
         format!("password = .{token}.{token} and more"),
+        // Each time one of them is taken out, the next one shows.
+        format!(
+            "api_key:{}",
+            "$6$pi_key:$6$hvs.xoxb-,host?api_key7$6$hvs.xoxb-".repeat(40)
+        ),
+        format!(
+            "api_key:.{token},{}",
+            format!("$6$$6$pi_key:$6$.{token},").repeat(40)
+        ),
     ] {
         let once = redactor().text(&text).into_owned();
         assert!(!once.contains("abcdefghijkl"), "{once}");
