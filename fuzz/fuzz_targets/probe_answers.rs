@@ -2,6 +2,7 @@
 //! server says before it closes the connection.
 #![no_main]
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use homeostasis::core::{Context, ManualClock, Target, Timestamp};
@@ -13,6 +14,8 @@ use libfuzzer_sys::fuzz_target;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
+
+static ASKED: AtomicU32 = AtomicU32::new(0);
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     tokio::runtime::Builder::new_current_thread()
@@ -52,7 +55,10 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     RUNTIME.block_on(async {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        // An address of its own each time: ports of closed connections rest for a minute.
+        let n = ASKED.fetch_add(1, Ordering::Relaxed);
+        let address = format!("127.0.{}.{}:0", n / 250 % 250, n % 250 + 1);
+        let listener = TcpListener::bind(address).await.unwrap();
         let probe = probe(*kind, &listener.local_addr().unwrap().to_string());
         let cx = Context::new(Arc::new(ManualClock::new(Timestamp::EPOCH)), 7);
         let server = async {
