@@ -235,6 +235,10 @@ mod tests {
             let found = look_ups.addresses_of(address).await.unwrap();
             assert_eq!(found, [address.parse().unwrap()]);
         }
+        // Its thread begins when the machine lets it.
+        while begun.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
         assert_eq!(begun.load(Ordering::SeqCst), 1);
         release.send(()).unwrap();
         while !locked(&look_ups.under_way).is_empty() {
