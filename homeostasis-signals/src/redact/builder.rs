@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::marker;
 use super::redactor::{Additions, Own, SecretRedactor};
 
+/// How many names a host may add to each list.
+const MAX_NAMES: usize = 1000;
+
 /// What a host knows of its own secrets.
 ///
 /// ```
@@ -66,7 +69,8 @@ impl SecretRedactor {
     ///
     /// # Errors
     /// All violations at once: an expression that cannot be read or that matches the empty text, a
-    /// name that cannot stand in a marker or has no letters, a kind that is not shipped.
+    /// name that cannot stand in a marker or has no letters, more than 1000 names, a kind that is not
+    /// shipped.
     pub fn new(config: RedactionConfig) -> Result<Self, ConfigError> {
         let mut violations = Violations::new();
         let mut own = Vec::new();
@@ -94,6 +98,11 @@ impl SecretRedactor {
             ("redaction.names", &config.names),
             ("redaction.innocent_names", &config.innocent_names),
         ] {
+            // The search over them is one table, which grows with their letters.
+            if names.len() > MAX_NAMES {
+                let expected = format!("at most {MAX_NAMES} names");
+                violations.push(Violation::new(path, names.len(), expected));
+            }
             for (i, name) in names.iter().enumerate() {
                 if !(1..=64).contains(&name.len())
                     || !name.contains(|c: char| c.is_ascii_alphanumeric())

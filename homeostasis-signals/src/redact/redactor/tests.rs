@@ -1,3 +1,4 @@
+use super::super::builder::RedactionConfig;
 use super::super::samples::{Sample, samples};
 use super::*;
 use proptest::prelude::*;
@@ -424,4 +425,15 @@ proptest! {
         prop_assert_eq!(redactor.text(&once), once.clone());
         redactor.field(&text, &once);
     }
+}
+
+#[test]
+fn more_names_than_the_search_was_made_for_are_refused() {
+    let config = |n: usize| RedactionConfig {
+        names: (0..n).map(|i| format!("name{i}")).collect(),
+        ..RedactionConfig::default()
+    };
+    let error = SecretRedactor::new(config(1001)).unwrap_err().to_string();
+    assert!(error.contains("redaction.names = 1001"), "{error}");
+    assert!(SecretRedactor::new(config(1000)).is_ok());
 }
