@@ -69,5 +69,16 @@ kernels! {
     moving_average_of_a_small_window: MovingAverage::new(MovingAverageConfig { window: 7, warm_up: 3, ..MovingAverageConfig::default() }), quiet(0.2);
     rate_of_change: RateOfChange::new(RateOfChangeConfig::default()), monotone();
     rate_of_change_in_units: RateOfChange::new(RateOfChangeConfig { limit: Amount::Absolute(8.0), max_samples: 5, ..RateOfChangeConfig::default() }), monotone();
+    iqr: Iqr::new(IqrConfig::default()), monotone();
+    iqr_of_a_small_window: Iqr::new(IqrConfig { window: 9, warm_up: 4, ..IqrConfig::default() }), quiet(0.2);
+    mad: Mad::new(MadConfig::default()), monotone();
+    mad_of_a_small_window: Mad::new(MadConfig { window: 8, warm_up: 5, side: Side::Low, ..MadConfig::default() }), quiet(0.2);
+    cusum: Cusum::new(CusumConfig::default()), monotone(), state_within(400);
+    cusum_around_a_target: Cusum::new(CusumConfig { target: Some(100.0), ..CusumConfig::default() }), constants(&[100.0]), monotone();
+    page_hinkley: PageHinkley::new(PageHinkleyConfig::default()), state_within(600);
+    adwin: Adwin::new(AdwinConfig::default()), state_within(16_000);
+    bayesian_change_point: BayesianChangePoint::new(BayesianChangePointConfig::default()), state_within(10_000);
+    level_shift: LevelShift::new(LevelShiftConfig::default());
+    flapping: Flapping::new(FlappingConfig::default()), state_within(1_000);
     trend: Trend::new(TrendConfig { window: Duration::from_secs(3600), ..TrendConfig::default() });
 }
