@@ -26,7 +26,9 @@ fn the_readme_names_the_two_commands() {
 fn plug_in(example: &str) -> String {
     let (_, rest) = example.split_once("\nmod my_plugin {\n").unwrap();
     let (code, _) = rest.split_once("\n}\n").unwrap();
-    let lines = code.lines().map(|line| line.strip_prefix("    ").unwrap_or(line));
+    let lines = code
+        .lines()
+        .map(|line| line.strip_prefix("    ").unwrap_or(line));
     lines.collect::<Vec<_>>().join("\n")
 }
 
@@ -34,8 +36,14 @@ fn plug_in(example: &str) -> String {
 fn the_code_in_the_how_to_of_detectors_is_the_examples() {
     let page = include_str!("../docs/how-to/add-a-detector.md");
     for (name, example) in [
-        ("custom_kernel", include_str!("../examples/custom_kernel.rs")),
-        ("custom_detector", include_str!("../examples/custom_detector.rs")),
+        (
+            "custom_kernel",
+            include_str!("../examples/custom_kernel.rs"),
+        ),
+        (
+            "custom_detector",
+            include_str!("../examples/custom_detector.rs"),
+        ),
     ] {
         assert!(
             page.contains(&plug_in(example)),

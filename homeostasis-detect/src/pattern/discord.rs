@@ -35,7 +35,7 @@ pub struct Discord {
 /// a finite number (fill gaps first); each below `discords`.
 ///
 /// Sources: E. Keogh, J. Lin and A. Fu, *HOT SAX: efficiently finding the most unusual time series subsequence*, ICDM
-/// 2005 (discords); Z. Zimmerman et al., *Matrix profile XIV: scaling time series motif discovery with GPUs*, SoCC 2019
+/// 2005 (discords); Z. Zimmerman et al., *Matrix profile XIV: scaling time series motif discovery with GPUs*, 2019
 /// (covariances along diagonals).
 ///
 /// # Examples

@@ -57,7 +57,10 @@ pub struct Period {
 /// ```
 /// use homeostasis::detect::find_periods;
 ///
-/// let values: Vec<f64> = (0..400_u32).map(|i| if i % 24 < 3 { 9.0 } else { f64::from(i * 7 % 5) }).collect();
+/// // A job every 24 samples, among numbers without order.
+/// let values: Vec<f64> = (0..400_u32)
+///     .map(|i| if i % 24 < 3 { 9.0 } else { f64::from(i * i * 31 % 101) / 30.0 })
+///     .collect();
 /// assert_eq!(find_periods(&values)[0].samples, 24.0);
 /// assert!(find_periods(&[1.0; 400]).is_empty());
 /// ```
