@@ -302,7 +302,7 @@ mod tests {
             for shape in 0..3 {
                 let values: Vec<f64> = (0..1500)
                     .map(|idx| {
-                        let phase = (idx % length) as f64 / f64::from(length);
+                        let phase = f64::from(idx % length) / f64::from(length);
                         let wave = match shape {
                             0 => (TAU * phase).sin(),
                             1 => {
