@@ -23,7 +23,11 @@ fn series() -> Vec<(Timestamp, f64)> {
     let mut sample = |minute: u32| {
         let noise = (0..12).map(|_| rng.unit()).sum::<f64>() - 6.0;
         let wave = (std::f64::consts::TAU * f64::from(minute) / 1440.0).sin();
-        let outlier = if minute % 997 == 0 { 40.0 } else { 0.0 };
+        let outlier = if minute.is_multiple_of(997) {
+            40.0
+        } else {
+            0.0
+        };
         let at = Timestamp::from_secs(60 * i64::from(minute));
         (at, 100.0 + 3.0 * wave + noise + outlier)
     };
