@@ -31,7 +31,8 @@ pub use series::{
 };
 pub use shift::{
     Adwin, AdwinConfig, BayesianChangePoint, BayesianChangePointConfig, Cusum, CusumConfig,
-    Flapping, FlappingConfig, LevelShift, LevelShiftConfig, PageHinkley, PageHinkleyConfig,
+    EDetector, EDetectorConfig, Flapping, FlappingConfig, LevelShift, LevelShiftConfig,
+    PageHinkley, PageHinkleyConfig,
 };
 pub use side::{Amount, Side};
 pub use stat::{
@@ -58,6 +59,7 @@ mod tests {
         check::<(BayesianChangePoint, BayesianChangePointConfig)>();
         check::<(Seasonality, SeasonalityConfig, Period, PeriodFinder)>();
         check::<(PeriodFinderConfig, Discord)>();
+        check::<(EDetector, EDetectorConfig)>();
         check::<(LevelShift, LevelShiftConfig, Flapping, FlappingConfig)>();
         check::<(Alerting, AlertingConfig, AlertState, Selector)>();
         check::<(SustainedCondition, SustainedConditionConfig)>();
