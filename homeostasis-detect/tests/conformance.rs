@@ -9,10 +9,12 @@ use homeostasis::core::stage::{KernelScore, SeriesDetector};
 use homeostasis::core::testing::detector::Suite;
 use homeostasis::core::{Score, Timestamp};
 use homeostasis::detect::{
-    Alerting, AlertingConfig, Amount, Ewma, EwmaConfig, HealthDetector, HealthDetectorConfig,
-    HealthStateDetector, HealthStateDetectorConfig, MovingAverage, MovingAverageConfig, PerSeries,
-    RateOfChange, RateOfChangeConfig, Selector, Side, SustainedCondition, SustainedConditionConfig,
-    Trend, TrendConfig,
+    Adwin, AdwinConfig, Alerting, AlertingConfig, Amount, BayesianChangePoint,
+    BayesianChangePointConfig, Cusum, CusumConfig, EDetector, EDetectorConfig, Ewma, EwmaConfig,
+    HealthDetector, HealthDetectorConfig, HealthStateDetector, HealthStateDetectorConfig, Iqr,
+    IqrConfig, LevelShift, LevelShiftConfig, Mad, MadConfig, MovingAverage, MovingAverageConfig,
+    PageHinkley, PageHinkleyConfig, PerSeries, RateOfChange, RateOfChangeConfig, Selector, Side,
+    SustainedCondition, SustainedConditionConfig, Trend, TrendConfig,
 };
 
 fn suite<K: SeriesDetector + Clone + 'static>(kernel: K) -> Suite<impl Fn() -> PerSeries<K>> {
@@ -38,6 +40,22 @@ fn ewma() {
 #[test]
 fn moving_average() {
     suite(MovingAverage::new(MovingAverageConfig::default()).unwrap()).run();
+}
+
+#[test]
+fn windows_of_sorted_values() {
+    suite(Iqr::new(IqrConfig::default()).unwrap()).run();
+    suite(Mad::new(MadConfig::default()).unwrap()).run();
+    suite(LevelShift::new(LevelShiftConfig::default()).unwrap()).run();
+}
+
+#[test]
+fn changes() {
+    suite(Cusum::new(CusumConfig::default()).unwrap()).run();
+    suite(PageHinkley::new(PageHinkleyConfig::default()).unwrap()).run();
+    suite(Adwin::new(AdwinConfig::default()).unwrap()).run();
+    suite(EDetector::new(EDetectorConfig::default()).unwrap()).run();
+    suite(BayesianChangePoint::new(BayesianChangePointConfig::default()).unwrap()).run();
 }
 
 #[test]
