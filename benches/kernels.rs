@@ -8,10 +8,10 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use homeostasis::core::stage::SeriesDetector;
 use homeostasis::core::{Rng, Score, Timestamp};
 use homeostasis::detect::{
-    Adwin, AdwinConfig, BayesianChangePoint, BayesianChangePointConfig, Cusum, CusumConfig, Ewma,
-    EwmaConfig, Flapping, FlappingConfig, Iqr, IqrConfig, LevelShift, LevelShiftConfig, Mad,
-    MadConfig, MovingAverage, MovingAverageConfig, PageHinkley, PageHinkleyConfig, Seasonality,
-    SeasonalityConfig, discords, find_periods,
+    Adwin, AdwinConfig, BayesianChangePoint, BayesianChangePointConfig, Cusum, CusumConfig,
+    EDetector, EDetectorConfig, Ewma, EwmaConfig, Flapping, FlappingConfig, Iqr, IqrConfig,
+    LevelShift, LevelShiftConfig, Mad, MadConfig, MovingAverage, MovingAverageConfig, PageHinkley,
+    PageHinkleyConfig, Seasonality, SeasonalityConfig, discords, find_periods,
 };
 
 /// Samples of a series.
@@ -110,6 +110,8 @@ fn kernels(c: &mut Criterion) {
     );
     let model = BayesianChangePoint::new(BayesianChangePointConfig::default());
     compare(c, "BayesianChangePoint", &model.expect(valid), all / 20);
+    let detector = EDetector::new(EDetectorConfig::default());
+    compare(c, "EDetector", &detector.expect(valid), all);
     let shift = LevelShift::new(LevelShiftConfig::default());
     compare(c, "LevelShift", &shift.expect(valid), all);
     let flapping = FlappingConfig {
