@@ -24,8 +24,10 @@ fn the_readme_names_the_two_commands() {
 
 /// The plug-in of an example, without its module around it.
 fn plug_in(example: &str) -> String {
-    let (_, rest) = example.split_once("\nmod my_plugin {\n").unwrap();
-    let (code, _) = rest.split_once("\n}\n").unwrap();
+    let (_, rest) = example
+        .split_once("\nmod my_plugin {\n")
+        .expect("a plug-in");
+    let (code, _) = rest.split_once("\n}\n").expect("its end");
     let lines = code
         .lines()
         .map(|line| line.strip_prefix("    ").unwrap_or(line));
