@@ -128,6 +128,20 @@ impl SecretRedactor {
         kinds
     }
 
+    /// The kinds that are known by how they look, with the regular expression of each, for other
+    /// tools that look for secrets: a kind may stand there more than once.
+    ///
+    /// The group `secret` is the secret where there is one. An expression alone finds more than the
+    /// redactor, which also looks at what stands around a match and at check digits.
+    ///
+    /// ```
+    /// use homeostasis::signals::SecretRedactor;
+    /// assert!(SecretRedactor::expressions().any(|(kind, _)| kind == "jwt"));
+    /// ```
+    pub fn expressions() -> impl Iterator<Item = (&'static str, &'static str)> {
+        KINDS.iter().map(|kind| (kind.name, kind.regex))
+    }
+
     pub(super) fn with(additions: Additions) -> Self {
         let mut literals: Vec<String> = vec![marker::HEAD.to_owned()];
         let mut duties = vec![vec![Duty::Marker]];
