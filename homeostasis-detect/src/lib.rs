@@ -9,9 +9,11 @@ mod prose;
 mod recent;
 mod scale;
 mod series;
+mod shift;
 mod side;
 mod stat;
 mod state;
+mod window;
 
 pub use condition::{SustainedCondition, SustainedConditionConfig};
 pub use health::{
@@ -23,8 +25,14 @@ pub use pattern::{RateOfChange, RateOfChangeConfig, Trend, TrendConfig};
 pub use series::{
     AlertState, Alerting, AlertingConfig, PerSeries, Selector, SeriesCounts, Transition,
 };
+pub use shift::{
+    Adwin, AdwinConfig, BayesianChangePoint, BayesianChangePointConfig, Cusum, CusumConfig,
+    Flapping, FlappingConfig, LevelShift, LevelShiftConfig, PageHinkley, PageHinkleyConfig,
+};
 pub use side::{Amount, Side};
-pub use stat::{Ewma, EwmaConfig, MovingAverage, MovingAverageConfig};
+pub use stat::{
+    Ewma, EwmaConfig, Iqr, IqrConfig, Mad, MadConfig, MovingAverage, MovingAverageConfig,
+};
 
 #[cfg(test)]
 mod tests {
@@ -41,6 +49,10 @@ mod tests {
             RateOfChangeConfig,
             TrendConfig,
         )>();
+        check::<(Iqr, IqrConfig, Mad, MadConfig, Cusum, CusumConfig)>();
+        check::<(PageHinkley, PageHinkleyConfig, Adwin, AdwinConfig)>();
+        check::<(BayesianChangePoint, BayesianChangePointConfig)>();
+        check::<(LevelShift, LevelShiftConfig, Flapping, FlappingConfig)>();
         check::<(Alerting, AlertingConfig, AlertState, Selector)>();
         check::<(SustainedCondition, SustainedConditionConfig)>();
         check::<(HealthDetector, HealthDetectorConfig)>();
