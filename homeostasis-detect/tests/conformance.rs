@@ -28,6 +28,7 @@ fn suite<K: SeriesDetector + Clone + 'static>(kernel: K) -> Suite<impl Fn() -> P
             .with_alerting(Alerting::new(alerting).expect("a configuration in range"))
     })
     .finds_something()
+    .explains()
 }
 
 #[test]
@@ -99,6 +100,7 @@ fn sustained_conditions() {
             SustainedCondition::new("condition", config).unwrap()
         })
         .finds_something()
+        .explains()
         .run();
     }
 }
@@ -114,6 +116,7 @@ fn health() {
         HealthDetector::new("health", config).unwrap()
     })
     .finds_something()
+    .explains()
     .run();
 }
 
@@ -127,6 +130,7 @@ fn health_state() {
         HealthStateDetector::new("health", config).unwrap()
     })
     .finds_something()
+    .explains()
     .run();
 }
 

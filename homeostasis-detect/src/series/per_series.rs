@@ -19,7 +19,7 @@ use super::slot::{Slot, StoredSlot};
 use crate::{check, state};
 
 /// The version of the shape of its snapshots.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 type Factory<K> = Box<dyn Fn(&SeriesKey) -> K + Send>;
 
@@ -440,7 +440,9 @@ mod tests {
         assert_eq!(anomaly.violation(), None);
         assert_eq!((anomaly.since, anomaly.at), (at(100), at(101)));
         assert_eq!(anomaly.observed, Some(0.97));
-        assert_eq!(anomaly.series.len(), 64);
+        assert!((40..=Anomaly::MAX_POINTS).contains(&anomaly.series.len()));
+        assert_eq!(anomaly.series.last(), Some(&(at(101), 0.97)));
+        assert_eq!(anomaly.top_feature(), "cpu{service=\"a\"}");
         let text = &anomaly.explanation;
         assert!(
             text.starts_with("cpu{service=\"a\"} is 0.97, expected 0."),
@@ -537,15 +539,15 @@ mod tests {
             detector: "memory".to_owned(),
             ..snapshot.clone()
         };
-        let newer = ModelSnapshot {
-            version: 2,
+        let older = ModelSnapshot {
+            version: 1,
             ..snapshot
         };
         assert!(watch.restore(&other).is_err());
-        let error = watch.restore(&newer).unwrap_err();
+        let error = watch.restore(&older).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "version 2 of the snapshot: expected version 1"
+            "version 1 of the snapshot: expected version 2"
         );
     }
 
