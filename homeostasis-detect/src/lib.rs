@@ -12,6 +12,7 @@ mod series;
 mod side;
 mod stat;
 mod state;
+mod trace;
 
 pub use condition::{SustainedCondition, SustainedConditionConfig};
 pub use health::{
@@ -25,6 +26,11 @@ pub use series::{
 };
 pub use side::{Amount, Side};
 pub use stat::{Ewma, EwmaConfig, MovingAverage, MovingAverageConfig};
+pub use trace::{
+    OperationCalls, OperationCallsConfig, OperationCounts, OperationFailures,
+    OperationFailuresConfig, OperationFinding, OperationKernel, OperationLatency,
+    OperationLatencyConfig, OperationScore, PerOperation, PerOperationConfig, QuantileSketch,
+};
 
 #[cfg(test)]
 mod tests {
@@ -46,6 +52,7 @@ mod tests {
         check::<(HealthDetector, HealthDetectorConfig)>();
         check::<(HealthStateDetector, HealthStateDetectorConfig)>();
         check::<(HealthMatrix, HealthTally, HealthTransitions)>();
+        check::<(OperationLatency, OperationFailures, OperationCalls)>();
         can_move::<PerSeries<Box<dyn homeostasis_core::stage::SeriesDetector>>>();
     }
 }
