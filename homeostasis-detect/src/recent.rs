@@ -70,6 +70,11 @@ impl Recent {
         self.coarse.drain(..excess);
     }
 
+    /// The bytes it holds on the heap.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        (self.coarse.capacity() + self.fine.capacity()) * size_of::<(Timestamp, f64)>()
+    }
+
     pub(crate) fn to_vec(&self) -> Vec<(Timestamp, f64)> {
         let skipped = (self.coarse.len() + self.fine.len()).saturating_sub(Anomaly::MAX_POINTS);
         let points = self.coarse.iter().chain(&self.fine);

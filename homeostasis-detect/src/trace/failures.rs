@@ -81,7 +81,7 @@ impl Default for OperationFailuresConfig {
 /// for minute in 0..20 {
 ///     assert!(window(60 * minute, 1) < 0.5);
 /// }
-/// assert!(window(60 * 20, 20) > 0.9);
+/// assert!(window(60 * 20, 20) > 0.5);
 /// # Ok::<(), homeostasis::core::ConfigError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
