@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod check;
+mod composite;
 mod condition;
 mod duration_text;
 mod health;
@@ -14,6 +15,10 @@ mod stat;
 mod state;
 mod trace;
 
+pub use composite::{
+    Composite, CompositeConfig, CompositeKernel, CompositeLevel, CompositePart, CompositeScore,
+    CompositeWeights, CompositeWeightsConfig, DetectorFamily,
+};
 pub use condition::{SustainedCondition, SustainedConditionConfig};
 pub use health::{
     HealthAction, HealthDetector, HealthDetectorConfig, HealthJudgement, HealthMatrix,
@@ -53,6 +58,7 @@ mod tests {
         check::<(HealthStateDetector, HealthStateDetectorConfig)>();
         check::<(HealthMatrix, HealthTally, HealthTransitions)>();
         check::<(OperationLatency, OperationFailures, OperationCalls)>();
+        can_move::<(Composite, CompositeKernel)>();
         can_move::<PerSeries<Box<dyn homeostasis_core::stage::SeriesDetector>>>();
     }
 }
