@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod check;
+mod composite;
 mod condition;
 mod duration_text;
 mod health;
@@ -14,7 +15,12 @@ mod side;
 mod stat;
 mod state;
 mod window;
+mod trace;
 
+pub use composite::{
+    Composite, CompositeConfig, CompositeKernel, CompositeLevel, CompositePart, CompositeScore,
+    CompositeWeights, CompositeWeightsConfig, DetectorFamily,
+};
 pub use condition::{SustainedCondition, SustainedConditionConfig};
 pub use health::{
     HealthAction, HealthDetector, HealthDetectorConfig, HealthJudgement, HealthMatrix,
@@ -32,6 +38,11 @@ pub use shift::{
 pub use side::{Amount, Side};
 pub use stat::{
     Ewma, EwmaConfig, Iqr, IqrConfig, Mad, MadConfig, MovingAverage, MovingAverageConfig,
+pub use stat::{Ewma, EwmaConfig, MovingAverage, MovingAverageConfig};
+pub use trace::{
+    OperationCalls, OperationCallsConfig, OperationCounts, OperationFailures,
+    OperationFailuresConfig, OperationFinding, OperationKernel, OperationLatency,
+    OperationLatencyConfig, OperationScore, PerOperation, PerOperationConfig, QuantileSketch,
 };
 
 #[cfg(test)]
@@ -58,6 +69,8 @@ mod tests {
         check::<(HealthDetector, HealthDetectorConfig)>();
         check::<(HealthStateDetector, HealthStateDetectorConfig)>();
         check::<(HealthMatrix, HealthTally, HealthTransitions)>();
+        check::<(OperationLatency, OperationFailures, OperationCalls)>();
+        can_move::<(Composite, CompositeKernel)>();
         can_move::<PerSeries<Box<dyn homeostasis_core::stage::SeriesDetector>>>();
     }
 }

@@ -9,7 +9,8 @@ use homeostasis::core::stage::{KernelScore, SeriesDetector};
 use homeostasis::core::testing::detector::Suite;
 use homeostasis::core::{Score, Timestamp};
 use homeostasis::detect::{
-    Alerting, AlertingConfig, Amount, Ewma, EwmaConfig, HealthDetector, HealthDetectorConfig,
+    Alerting, AlertingConfig, Amount, Composite, CompositeConfig, CompositeKernel,
+    CompositeWeights, DetectorFamily, Ewma, EwmaConfig, HealthDetector, HealthDetectorConfig,
     HealthStateDetector, HealthStateDetectorConfig, MovingAverage, MovingAverageConfig, PerSeries,
     RateOfChange, RateOfChangeConfig, Selector, Side, SustainedCondition, SustainedConditionConfig,
     Trend, TrendConfig,
@@ -28,6 +29,7 @@ fn suite<K: SeriesDetector + Clone + 'static>(kernel: K) -> Suite<impl Fn() -> P
             .with_alerting(Alerting::new(alerting).expect("a configuration in range"))
     })
     .finds_something()
+    .explains()
 }
 
 #[test]
@@ -99,6 +101,7 @@ fn sustained_conditions() {
             SustainedCondition::new("condition", config).unwrap()
         })
         .finds_something()
+        .explains()
         .run();
     }
 }
@@ -114,6 +117,7 @@ fn health() {
         HealthDetector::new("health", config).unwrap()
     })
     .finds_something()
+    .explains()
     .run();
 }
 
@@ -127,6 +131,60 @@ fn health_state() {
         HealthStateDetector::new("health", config).unwrap()
     })
     .finds_something()
+    .explains()
+    .run();
+}
+
+#[test]
+fn a_composite_of_kernels() {
+    Suite::new(|| {
+        let alerting = AlertingConfig {
+            sustain_samples: 1,
+            reraise: Some(Duration::from_secs(120)),
+            ..AlertingConfig::default()
+        };
+        let make = |_: &_| {
+            let ewma = Ewma::new(EwmaConfig::default()).unwrap();
+            let rate = RateOfChange::new(RateOfChangeConfig::default()).unwrap();
+            CompositeKernel::new(CompositeWeights::default())
+                .with("ewma", DetectorFamily::Statistical, ewma)
+                .with("rate", DetectorFamily::Pattern, rate)
+                .checked()
+                .unwrap()
+        };
+        PerSeries::new("watch", Selector::all(), make)
+            .unwrap()
+            .with_alerting(Alerting::new(alerting).unwrap())
+    })
+    .finds_something()
+    .explains()
+    .run();
+}
+
+#[test]
+fn a_composite_of_detectors() {
+    Suite::new(|| {
+        let alerting = || {
+            Alerting::new(AlertingConfig {
+                threshold: Score::saturating(0.2),
+                clear: Score::saturating(0.1),
+                sustain_samples: 1,
+                reraise: Some(Duration::from_secs(30)),
+                ..AlertingConfig::default()
+            })
+            .unwrap()
+        };
+        let ewma = Ewma::new(EwmaConfig::default()).unwrap();
+        let ewma = PerSeries::new("ewma", Selector::all(), move |_| ewma.clone()).unwrap();
+        let rate = RateOfChange::new(RateOfChangeConfig::default()).unwrap();
+        let rate = PerSeries::new("rate", Selector::all(), move |_| rate.clone()).unwrap();
+        Composite::new("composite", CompositeConfig::default())
+            .unwrap()
+            .with(DetectorFamily::Statistical, ewma.with_alerting(alerting()))
+            .with(DetectorFamily::Pattern, rate.with_alerting(alerting()))
+    })
+    .finds_something()
+    .explains()
     .run();
 }
 

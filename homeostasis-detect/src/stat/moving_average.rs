@@ -237,6 +237,10 @@ impl SeriesDetector for MovingAverage {
         judged
     }
 
+    fn heap_bytes(&self) -> usize {
+        self.state.ring.capacity() * size_of::<f64>()
+    }
+
     fn save(&self) -> Option<Value> {
         state::save(&self.state)
     }
