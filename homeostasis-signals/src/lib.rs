@@ -13,6 +13,7 @@ mod look_up;
 mod measurement;
 mod probe;
 mod redact;
+mod template;
 #[cfg(feature = "http")]
 #[cfg(test)]
 mod testing;
@@ -80,6 +81,7 @@ pub use probe::{RedisProbe, RedisProbeConfig};
 #[cfg_attr(docsrs, doc(cfg(feature = "net")))]
 pub use probe::{TcpProbe, TcpProbeConfig};
 pub use redact::{RedactionConfig, RedactionPattern, SecretRedactor, SecretRedactorBuilder};
+pub use template::{MinedTemplate, TemplateEnricher, TemplateMiner, TemplateMinerStats};
 #[cfg(feature = "tls")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
 pub use {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::crash;
+use crate::{crash, logs};
 
 /// What the command says of itself.
 pub(crate) const HELP: &str = "\
@@ -15,15 +15,18 @@ suites
   overhead          what recording costs the host: nanoseconds and allocations per event, memory under a flood
   redaction         lines of logs without secrets that are redacted all the same, and megabytes a second
     --data DIR        logs in the layout of loghub: DIR/System/System_2k.log
+  logs              how well templates of logs are found, in every order, how fast, in how much memory
+    --data DIR        labelled logs in the layout of loghub: DIR/System/System_2k.log_structured.csv
+    --out DIR         the groups found go there, one CSV for each system
+    --adversarial N   reads N lines that no miner can group, too: 0 to 1000000000 (default 0)
 
-nab, univariate, multivariate, logs, errors, rca, patches and canary arrive with the stages they measure";
+nab, univariate, multivariate, errors, rca, patches and canary arrive with the stages they measure";
 
 /// Suites of the plan that arrive later, with what they wait for.
 const LATER: &[(&str, &str)] = &[
     ("nab", "the furnished detector"),
     ("univariate", "the furnished detector"),
     ("multivariate", "the multivariate detectors"),
-    ("logs", "the template miner"),
     ("errors", "the shipped rule set"),
     ("rca", "the loaders of the published sets"),
     ("patches", "the code patchers and the sandbox"),
@@ -35,6 +38,7 @@ pub(crate) const CRASH_CHILD: &str = "__crash-child";
 
 const DEFAULT_KILLS: u32 = 300;
 const MOST_KILLS: u32 = 100_000;
+const MOST_LINES: u64 = 1_000_000_000;
 const DEFAULT_SEED: u64 = 20_261_122;
 
 /// What to run.
@@ -46,6 +50,8 @@ pub(crate) enum Suite {
     Overhead,
     /// How often redaction is wrong on the logs in this folder.
     Redaction(PathBuf),
+    /// How well templates of logs are found.
+    Logs(logs::Options),
 }
 
 /// What was asked for.
@@ -72,6 +78,7 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, S
             let data = data(args)?;
             return Ok(Command::Suite(Suite::Redaction(data)));
         }
+        "logs" => return logs(args).map(|options| Command::Suite(Suite::Logs(options))),
         CRASH_CHILD => return crash_child(args).map(Command::CrashChild),
         other => {
             return Err(match LATER.iter().find(|(name, _)| *name == other) {
@@ -119,6 +126,31 @@ fn data(mut args: impl Iterator<Item = String>) -> Result<PathBuf, String> {
         }
     }
     folder.ok_or_else(|| "--data is missing, expected a folder".to_owned())
+}
+
+fn logs(mut args: impl Iterator<Item = String>) -> Result<logs::Options, String> {
+    let (mut data, mut out, mut adversarial) = (None, None, None);
+    while let Some(option) = args.next() {
+        match option.as_str() {
+            "--data" => once(&mut data, &option, args.next(), "a folder", |_| true)?,
+            "--out" => once(&mut out, &option, args.next(), "a folder", |_| true)?,
+            "--adversarial" => {
+                let expected = format!("a whole number, 0 to {MOST_LINES}");
+                let in_range = |n: &u64| *n <= MOST_LINES;
+                once(&mut adversarial, &option, args.next(), &expected, in_range)?;
+            }
+            other => {
+                return Err(format!(
+                    "option {other:?}, expected --data, --out or --adversarial"
+                ));
+            }
+        }
+    }
+    Ok(logs::Options {
+        data: data.ok_or_else(|| "--data is missing, expected a folder".to_owned())?,
+        out,
+        adversarial: adversarial.unwrap_or(0),
+    })
 }
 
 /// Reads the value of an option that may be given once.
@@ -189,6 +221,26 @@ mod tests {
                 .unwrap_err()
                 .contains("--fast")
         );
+    }
+
+    #[test]
+    fn logs_need_a_folder_and_take_a_bounded_adversary() {
+        let suite = logs::Options {
+            data: "in".into(),
+            out: Some("out".into()),
+            adversarial: 7,
+        };
+        let all = ["logs", "--adversarial", "7", "--data", "in", "--out", "out"];
+        assert_eq!(read(&all), Ok(Command::Suite(Suite::Logs(suite))));
+        for (wrong, named) in [
+            (&["logs"][..], "--data"),
+            (&["logs", "--data", "a", "--data", "b"], "already"),
+            (&["logs", "--adversarial", "-1"], "\"-1\""),
+            (&["logs", "--fast"], "--fast"),
+        ] {
+            let message = read(wrong).unwrap_err();
+            assert!(message.contains(named), "{message}");
+        }
     }
 
     #[test]
