@@ -14,8 +14,8 @@ mod shift;
 mod side;
 mod stat;
 mod state;
-mod window;
 mod trace;
+mod window;
 
 pub use composite::{
     Composite, CompositeConfig, CompositeKernel, CompositeLevel, CompositePart, CompositeScore,
@@ -38,7 +38,7 @@ pub use shift::{
 pub use side::{Amount, Side};
 pub use stat::{
     Ewma, EwmaConfig, Iqr, IqrConfig, Mad, MadConfig, MovingAverage, MovingAverageConfig,
-pub use stat::{Ewma, EwmaConfig, MovingAverage, MovingAverageConfig};
+};
 pub use trace::{
     OperationCalls, OperationCallsConfig, OperationCounts, OperationFailures,
     OperationFailuresConfig, OperationFinding, OperationKernel, OperationLatency,
