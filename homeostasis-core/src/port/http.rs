@@ -104,6 +104,9 @@ stage_error!(
 );
 
 /// Sends requests. An answer with an error status is an answer, not an error.
+///
+/// *Assumptions:* redirects are not followed, they are answers too: a request may carry credentials
+/// for the host it names. Errors do not repeat the values of headers.
 #[async_trait]
 pub trait HttpClient: fmt::Debug + Send + Sync {
     /// Sends one request and reads the whole answer.
