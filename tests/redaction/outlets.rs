@@ -49,9 +49,10 @@ impl Outlets {
             // It repeats all it was told, as servers do that refuse something.
             let echo = format!("{uri} {headers} {body}");
             let path = uri.path().to_owned();
-            let status = match path.starts_with("/gone/") {
-                true => StatusCode::NOT_FOUND,
-                false => StatusCode::OK,
+            let status = if path.starts_with("/gone/") {
+                StatusCode::NOT_FOUND
+            } else {
+                StatusCode::OK
             };
             kept.lock().unwrap().push(Received {
                 path,

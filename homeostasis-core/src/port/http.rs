@@ -7,8 +7,8 @@ use async_trait::async_trait;
 
 use crate::error::stage_error;
 
-/// A request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A request. `Debug` shows neither the values of its headers nor its body, which may be secret.
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HttpRequest {
     /// `GET`, `POST` …
@@ -62,6 +62,20 @@ impl HttpRequest {
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
+    }
+}
+
+impl fmt::Debug for HttpRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let headers: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
+        f.debug_struct("HttpRequest")
+            .field("method", &self.method)
+            .field("url", &self.url)
+            .field("headers", &headers)
+            .field("body", &format_args!("{} bytes", self.body.len()))
+            .field("timeout", &self.timeout)
+            .field("max_body", &self.max_body)
+            .finish()
     }
 }
 
@@ -128,5 +142,22 @@ impl HttpClient for NoHttp {
                 request.method, request.url
             ),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_shows_neither_the_values_of_its_headers_nor_its_body() {
+        let request = HttpRequest::post("http://a/", "text/plain", "hunter2")
+            .header("authorization", "Bearer hunter2");
+        let shown = format!("{request:?}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+        assert!(
+            shown.contains(r#""authorization"], body: 7 bytes"#),
+            "{shown}"
+        );
     }
 }
