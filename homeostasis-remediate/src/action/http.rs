@@ -122,7 +122,8 @@ impl HttpRequestAction {
     ///
     /// Plans, their hashes and the journal hold the name. The secret is asked for when the request
     /// is sent, goes to the origins of its credential only, and what the other side repeats of it
-    /// is hidden; a state before that repeats it is not captured.
+    /// is hidden; a state before that repeats it, or as much as 6 characters of its beginning, is
+    /// not captured.
     ///
     /// # Errors
     /// Every name that is taken or not a plain word, every header that is none, every user name

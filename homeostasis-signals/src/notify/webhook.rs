@@ -63,7 +63,7 @@ const BACKOFF: Duration = Duration::from_millis(500);
 /// // For https tell the client whom to trust (feature `tls`).
 /// let client = Arc::new(HyperClient::new(clock.clone()));
 /// let webhook = Webhook::new(config, client, clock)?;
-/// assert!(!format!("{webhook:?}").contains("T0"));
+/// assert!(!format!("{webhook:?}").contains("k7Q"));
 /// # Ok::<(), homeostasis::core::ConfigError>(())
 /// ```
 #[derive(Debug)]
