@@ -9,6 +9,7 @@ mod pattern;
 mod prose;
 mod recent;
 mod scale;
+mod season;
 mod series;
 mod shift;
 mod side;
@@ -27,7 +28,10 @@ pub use health::{
     HealthMatrixConfig, HealthStateDetector, HealthStateDetectorConfig, HealthTally,
     HealthTransitions, TierTally,
 };
-pub use pattern::{RateOfChange, RateOfChangeConfig, Trend, TrendConfig};
+pub use pattern::{Discord, RateOfChange, RateOfChangeConfig, Trend, TrendConfig, discords};
+pub use season::{
+    Period, PeriodFinder, PeriodFinderConfig, Seasonality, SeasonalityConfig, find_periods,
+};
 pub use series::{
     AlertState, Alerting, AlertingConfig, PerSeries, Selector, SeriesCounts, Transition,
 };
@@ -63,6 +67,8 @@ mod tests {
         check::<(Iqr, IqrConfig, Mad, MadConfig, Cusum, CusumConfig)>();
         check::<(PageHinkley, PageHinkleyConfig, Adwin, AdwinConfig)>();
         check::<(BayesianChangePoint, BayesianChangePointConfig)>();
+        check::<(Seasonality, SeasonalityConfig, Period, PeriodFinder)>();
+        check::<(PeriodFinderConfig, Discord)>();
         check::<(LevelShift, LevelShiftConfig, Flapping, FlappingConfig)>();
         check::<(Alerting, AlertingConfig, AlertState, Selector)>();
         check::<(SustainedCondition, SustainedConditionConfig)>();

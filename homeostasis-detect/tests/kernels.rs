@@ -80,5 +80,7 @@ kernels! {
     bayesian_change_point: BayesianChangePoint::new(BayesianChangePointConfig::default()), state_within(10_000);
     level_shift: LevelShift::new(LevelShiftConfig::default());
     flapping: Flapping::new(FlappingConfig::default()), state_within(1_000);
+    seasonality: Seasonality::new(SeasonalityConfig::default()), step(Duration::from_secs(3600)), state_within(200_000), monotone();
+    seasonality_by_weekday: Seasonality::new(SeasonalityConfig { min_samples: 10, utc_offset_minutes: -300, ..SeasonalityConfig::default() }), step(Duration::from_secs(1800)), state_within(200_000), monotone();
     trend: Trend::new(TrendConfig { window: Duration::from_secs(3600), ..TrendConfig::default() });
 }
