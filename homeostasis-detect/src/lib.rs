@@ -3,6 +3,7 @@
 mod check;
 mod composite;
 mod condition;
+mod correlation;
 mod duration_text;
 mod health;
 mod pattern;
@@ -14,12 +15,17 @@ mod side;
 mod stat;
 mod state;
 mod trace;
+mod versions;
 
 pub use composite::{
     Composite, CompositeConfig, CompositeKernel, CompositeLevel, CompositePart, CompositeScore,
     CompositeWeights, CompositeWeightsConfig, DetectorFamily,
 };
 pub use condition::{SustainedCondition, SustainedConditionConfig};
+pub use correlation::{
+    CorrelatedFailures, CorrelatedFailuresConfig, LaggedCorrelation, dbscan,
+    lagged_rank_correlation,
+};
 pub use health::{
     HealthAction, HealthDetector, HealthDetectorConfig, HealthJudgement, HealthMatrix,
     HealthMatrixConfig, HealthStateDetector, HealthStateDetectorConfig, HealthTally,
@@ -35,6 +41,11 @@ pub use trace::{
     OperationCalls, OperationCallsConfig, OperationCounts, OperationFailures,
     OperationFailuresConfig, OperationFinding, OperationKernel, OperationLatency,
     OperationLatencyConfig, OperationScore, PerOperation, PerOperationConfig, QuantileSketch,
+};
+pub use versions::{
+    AdaptiveThreshold, Feedback, ModelEvent, ModelEventKind, ModelStatus, ModelVersion,
+    ModelVersions, ModelVersionsConfig, ModelVersionsHandle, OffPeak, PromotionRule,
+    RetrainSchedule, ShadowComparison, TailThreshold, TailThresholdConfig,
 };
 
 #[cfg(test)]
@@ -58,7 +69,9 @@ mod tests {
         check::<(HealthStateDetector, HealthStateDetectorConfig)>();
         check::<(HealthMatrix, HealthTally, HealthTransitions)>();
         check::<(OperationLatency, OperationFailures, OperationCalls)>();
-        can_move::<(Composite, CompositeKernel)>();
+        can_move::<(Composite, CompositeKernel, CorrelatedFailures)>();
+        can_move::<ModelVersions<PerSeries<AdaptiveThreshold<Ewma>>>>();
+        check::<(ModelVersionsHandle, ModelStatus, ModelVersionsConfig)>();
         can_move::<PerSeries<Box<dyn homeostasis_core::stage::SeriesDetector>>>();
     }
 }
