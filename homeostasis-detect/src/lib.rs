@@ -3,6 +3,7 @@
 mod check;
 mod composite;
 mod condition;
+mod correlation;
 mod duration_text;
 mod health;
 mod pattern;
@@ -17,12 +18,17 @@ mod stat;
 mod state;
 mod trace;
 mod window;
+mod versions;
 
 pub use composite::{
     Composite, CompositeConfig, CompositeKernel, CompositeLevel, CompositePart, CompositeScore,
     CompositeWeights, CompositeWeightsConfig, DetectorFamily,
 };
 pub use condition::{SustainedCondition, SustainedConditionConfig};
+pub use correlation::{
+    CorrelatedFailures, CorrelatedFailuresConfig, LaggedCorrelation, dbscan,
+    lagged_rank_correlation,
+};
 pub use health::{
     HealthAction, HealthDetector, HealthDetectorConfig, HealthJudgement, HealthMatrix,
     HealthMatrixConfig, HealthStateDetector, HealthStateDetectorConfig, HealthTally,
@@ -47,6 +53,11 @@ pub use trace::{
     OperationCalls, OperationCallsConfig, OperationCounts, OperationFailures,
     OperationFailuresConfig, OperationFinding, OperationKernel, OperationLatency,
     OperationLatencyConfig, OperationScore, PerOperation, PerOperationConfig, QuantileSketch,
+};
+pub use versions::{
+    AdaptiveThreshold, Feedback, ModelEvent, ModelEventKind, ModelStatus, ModelVersion,
+    ModelVersions, ModelVersionsConfig, ModelVersionsHandle, OffPeak, PromotionRule,
+    RetrainSchedule, ShadowComparison, TailThreshold, TailThresholdConfig,
 };
 
 #[cfg(test)]
@@ -76,7 +87,9 @@ mod tests {
         check::<(HealthStateDetector, HealthStateDetectorConfig)>();
         check::<(HealthMatrix, HealthTally, HealthTransitions)>();
         check::<(OperationLatency, OperationFailures, OperationCalls)>();
-        can_move::<(Composite, CompositeKernel)>();
+        can_move::<(Composite, CompositeKernel, CorrelatedFailures)>();
+        can_move::<ModelVersions<PerSeries<AdaptiveThreshold<Ewma>>>>();
+        check::<(ModelVersionsHandle, ModelStatus, ModelVersionsConfig)>();
         can_move::<PerSeries<Box<dyn homeostasis_core::stage::SeriesDetector>>>();
     }
 }

@@ -9,11 +9,13 @@ use homeostasis::core::stage::{KernelScore, SeriesDetector};
 use homeostasis::core::testing::detector::Suite;
 use homeostasis::core::{Score, Timestamp};
 use homeostasis::detect::{
-    Alerting, AlertingConfig, Amount, Composite, CompositeConfig, CompositeKernel,
-    CompositeWeights, DetectorFamily, Ewma, EwmaConfig, HealthDetector, HealthDetectorConfig,
-    HealthStateDetector, HealthStateDetectorConfig, MovingAverage, MovingAverageConfig, PerSeries,
-    RateOfChange, RateOfChangeConfig, Selector, Side, SustainedCondition, SustainedConditionConfig,
-    Trend, TrendConfig,
+    AdaptiveThreshold, Alerting, AlertingConfig, Amount, Composite, CompositeConfig,
+    CompositeKernel, CompositeWeights, CorrelatedFailures, CorrelatedFailuresConfig,
+    DetectorFamily, Ewma, EwmaConfig, HealthDetector, HealthDetectorConfig, HealthStateDetector,
+    HealthStateDetectorConfig, ModelVersions, ModelVersionsConfig, MovingAverage,
+    MovingAverageConfig, OffPeak, PerSeries, PromotionRule, RateOfChange, RateOfChangeConfig,
+    RetrainSchedule, Selector, Side, SustainedCondition, SustainedConditionConfig,
+    TailThresholdConfig, Trend, TrendConfig,
 };
 
 fn suite<K: SeriesDetector + Clone + 'static>(kernel: K) -> Suite<impl Fn() -> PerSeries<K>> {
@@ -210,4 +212,64 @@ impl SeriesDetector for Negative {
 #[test]
 fn a_kernel_of_a_third_party() {
     suite(Negative).run();
+}
+
+#[test]
+fn correlated_failures() {
+    Suite::new(|| {
+        let config = CorrelatedFailuresConfig {
+            window: Duration::from_secs(600),
+            min_correlation: 0.1,
+            min_series: 2,
+            limit: 1.0,
+            ..CorrelatedFailuresConfig::default()
+        };
+        let ewma = Ewma::new(EwmaConfig::default()).unwrap();
+        let ewma = PerSeries::new("ewma", Selector::all(), move |_| ewma.clone()).unwrap();
+        CorrelatedFailures::new("together", config)
+            .unwrap()
+            .with(ewma)
+    })
+    // Samples that arrive together with an anomaly are known to it.
+    .depends_on_batches()
+    .finds_something()
+    .explains()
+    .run();
+}
+
+#[test]
+fn versions_of_a_model_and_adaptive_thresholds() {
+    Suite::new(|| {
+        let rule = PromotionRule {
+            train_for: Duration::from_secs(600),
+            evaluate_for: Duration::from_secs(1200),
+            ..PromotionRule::default()
+        };
+        let retrain = RetrainSchedule {
+            every: Duration::from_secs(1800),
+            off_peak: OffPeak {
+                from: Duration::ZERO,
+                to: Duration::ZERO,
+                utc_offset_minutes: 0,
+            },
+        };
+        let config = ModelVersionsConfig {
+            rule,
+            retrain: Some(retrain),
+            ..ModelVersionsConfig::default()
+        };
+        ModelVersions::new(config, || {
+            let make = |_: &_| {
+                let ewma = Ewma::new(EwmaConfig::default()).unwrap();
+                AdaptiveThreshold::new(ewma, TailThresholdConfig::default()).unwrap()
+            };
+            PerSeries::new("watch", Selector::all(), make).unwrap()
+        })
+        .unwrap()
+    })
+    // Models are trained and promoted between batches.
+    .depends_on_batches()
+    .finds_something()
+    .explains()
+    .run();
 }

@@ -1,5 +1,7 @@
 //! What a series costs in memory: measured at the allocator, and as the detector says it.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of a test fail with it")]
+
 use std::sync::Arc;
 
 use homeostasis::core::signal::{Sample, SeriesCatalog, SeriesKey, SignalBatch};

@@ -1,5 +1,7 @@
 //! Detectors of traces keep the contract of detectors, and find what they are for in traces as they come.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of a test fail with it")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

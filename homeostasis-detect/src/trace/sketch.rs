@@ -216,7 +216,9 @@ mod tests {
         let (mut sketch, mut rng) = (sketch(), Rng::from_seed(5));
         // Pareto with shape 1: no mean.
         let mut values: Vec<f64> = (0..20_000).map(|_| 1e-3 / (1.0 - rng.unit())).collect();
-        values.iter().for_each(|value| sketch.add(*value));
+        for value in &values {
+            sketch.add(*value);
+        }
         values.sort_by(f64::total_cmp);
         for q in [0.0, 0.5, 0.9, 0.99, 0.999, 1.0] {
             let (told, exact) = (
@@ -281,10 +283,16 @@ mod tests {
             q in 0.0..=1.0_f64,
         ) {
             let (mut left, mut right, mut both) = (sketch(), sketch(), sketch());
-            a.iter().for_each(|v| left.add(*v));
-            b.iter().for_each(|v| right.add(*v));
+            for v in &a {
+                left.add(*v);
+            }
+            for v in &b {
+                right.add(*v);
+            }
             let mut all = [a, b].concat();
-            all.iter().for_each(|v| both.add(*v));
+            for v in &all {
+                both.add(*v);
+            }
             left.merge(&right).unwrap();
             let q_ = Ratio::saturating(q);
             prop_assert_eq!(left.quantile(q_), both.quantile(q_));
