@@ -4,6 +4,7 @@ mod check;
 mod condition;
 mod duration_text;
 mod health;
+mod log;
 mod pattern;
 mod prose;
 mod recent;
@@ -19,6 +20,7 @@ pub use health::{
     HealthMatrixConfig, HealthStateDetector, HealthStateDetectorConfig, HealthTally,
     HealthTransitions, TierTally,
 };
+pub use log::{LogErrorRate, LogErrorRateConfig, LogTemplates, LogTemplatesConfig};
 pub use pattern::{RateOfChange, RateOfChangeConfig, Trend, TrendConfig};
 pub use series::{
     AlertState, Alerting, AlertingConfig, PerSeries, Selector, SeriesCounts, Transition,
@@ -45,6 +47,8 @@ mod tests {
         check::<(SustainedCondition, SustainedConditionConfig)>();
         check::<(HealthDetector, HealthDetectorConfig)>();
         check::<(HealthStateDetector, HealthStateDetectorConfig)>();
+        check::<(LogTemplates, LogTemplatesConfig)>();
+        check::<(LogErrorRate, LogErrorRateConfig)>();
         check::<(HealthMatrix, HealthTally, HealthTransitions)>();
         can_move::<PerSeries<Box<dyn homeostasis_core::stage::SeriesDetector>>>();
     }

@@ -10,9 +10,10 @@ use homeostasis::core::testing::detector::Suite;
 use homeostasis::core::{Score, Timestamp};
 use homeostasis::detect::{
     Alerting, AlertingConfig, Amount, Ewma, EwmaConfig, HealthDetector, HealthDetectorConfig,
-    HealthStateDetector, HealthStateDetectorConfig, MovingAverage, MovingAverageConfig, PerSeries,
-    RateOfChange, RateOfChangeConfig, Selector, Side, SustainedCondition, SustainedConditionConfig,
-    Trend, TrendConfig,
+    HealthStateDetector, HealthStateDetectorConfig, LogErrorRate, LogErrorRateConfig, LogTemplates,
+    LogTemplatesConfig, MovingAverage, MovingAverageConfig, PerSeries, RateOfChange,
+    RateOfChangeConfig, Selector, Side, SustainedCondition, SustainedConditionConfig, Trend,
+    TrendConfig,
 };
 
 fn suite<K: SeriesDetector + Clone + 'static>(kernel: K) -> Suite<impl Fn() -> PerSeries<K>> {
@@ -128,6 +129,31 @@ fn health_state() {
     })
     .finds_something()
     .run();
+}
+
+#[test]
+fn log_templates() {
+    for max_templates in [2, 10_000] {
+        Suite::new(|| {
+            let config = LogTemplatesConfig {
+                min_count: 5,
+                max_templates,
+                ..LogTemplatesConfig::default()
+            };
+            LogTemplates::new("log_templates", config).unwrap()
+        })
+        .run();
+    }
+    Suite::new(|| LogTemplates::new("log_templates", LogTemplatesConfig::default()).unwrap())
+        .finds_something()
+        .run();
+}
+
+#[test]
+fn log_error_rate() {
+    Suite::new(|| LogErrorRate::new("log_errors", LogErrorRateConfig::default()).unwrap())
+        .finds_something()
+        .run();
 }
 
 /// A kernel of a third party: it knows core only, keeps no state, and breaks the range of surprise.
