@@ -6,6 +6,7 @@ mod condition;
 mod correlation;
 mod duration_text;
 mod health;
+mod log;
 mod pattern;
 mod prose;
 mod recent;
@@ -17,8 +18,8 @@ mod side;
 mod stat;
 mod state;
 mod trace;
-mod window;
 mod versions;
+mod window;
 
 pub use composite::{
     Composite, CompositeConfig, CompositeKernel, CompositeLevel, CompositePart, CompositeScore,
@@ -34,7 +35,9 @@ pub use health::{
     HealthMatrixConfig, HealthStateDetector, HealthStateDetectorConfig, HealthTally,
     HealthTransitions, TierTally,
 };
+pub use log::{LogErrorRate, LogErrorRateConfig, LogTemplates, LogTemplatesConfig};
 pub use pattern::{Discord, RateOfChange, RateOfChangeConfig, Trend, TrendConfig, discords};
+pub use pattern::{RateOfChange, RateOfChangeConfig, Trend, TrendConfig};
 pub use season::{
     Period, PeriodFinder, PeriodFinderConfig, Seasonality, SeasonalityConfig, find_periods,
 };
@@ -85,6 +88,8 @@ mod tests {
         check::<(SustainedCondition, SustainedConditionConfig)>();
         check::<(HealthDetector, HealthDetectorConfig)>();
         check::<(HealthStateDetector, HealthStateDetectorConfig)>();
+        check::<(LogTemplates, LogTemplatesConfig)>();
+        check::<(LogErrorRate, LogErrorRateConfig)>();
         check::<(HealthMatrix, HealthTally, HealthTransitions)>();
         check::<(OperationLatency, OperationFailures, OperationCalls)>();
         can_move::<(Composite, CompositeKernel, CorrelatedFailures)>();

@@ -12,10 +12,10 @@ use homeostasis::detect::{
     AdaptiveThreshold, Alerting, AlertingConfig, Amount, Composite, CompositeConfig,
     CompositeKernel, CompositeWeights, CorrelatedFailures, CorrelatedFailuresConfig,
     DetectorFamily, Ewma, EwmaConfig, HealthDetector, HealthDetectorConfig, HealthStateDetector,
-    HealthStateDetectorConfig, ModelVersions, ModelVersionsConfig, MovingAverage,
-    MovingAverageConfig, OffPeak, PerSeries, PromotionRule, RateOfChange, RateOfChangeConfig,
-    RetrainSchedule, Selector, Side, SustainedCondition, SustainedConditionConfig,
-    TailThresholdConfig, Trend, TrendConfig,
+    HealthStateDetectorConfig, LogErrorRate, LogErrorRateConfig, LogTemplates, LogTemplatesConfig,
+    ModelVersions, ModelVersionsConfig, MovingAverage, MovingAverageConfig, OffPeak, PerSeries,
+    PromotionRule, RateOfChange, RateOfChangeConfig, RetrainSchedule, Selector, Side,
+    SustainedCondition, SustainedConditionConfig, TailThresholdConfig, Trend, TrendConfig,
 };
 
 fn suite<K: SeriesDetector + Clone + 'static>(kernel: K) -> Suite<impl Fn() -> PerSeries<K>> {
@@ -187,6 +187,37 @@ fn a_composite_of_detectors() {
     })
     .finds_something()
     .explains()
+    .run();
+}
+
+#[test]
+fn log_templates() {
+    // Of three services, so that one finds no place.
+    for max_templates in [2, 10_000] {
+        Suite::new(|| {
+            let config = LogTemplatesConfig {
+                // Bursts of ten are nothing new in what is shown.
+                surprise: 5.0,
+                max_templates,
+                ..LogTemplatesConfig::default()
+            };
+            LogTemplates::new("log_templates", config).unwrap()
+        })
+        .finds_something()
+        .run();
+    }
+}
+
+#[test]
+fn log_error_rate() {
+    Suite::new(|| {
+        let config = LogErrorRateConfig {
+            surprise: 5.0,
+            ..LogErrorRateConfig::default()
+        };
+        LogErrorRate::new("log_errors", config).unwrap()
+    })
+    .finds_something()
     .run();
 }
 

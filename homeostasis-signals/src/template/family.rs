@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 use super::bytes::mix;
-use super::groups::{ENOUGH, REMAINING};
+use super::groups::REMAINING;
 use super::pattern::places;
 use super::scan::Token;
 
@@ -15,6 +15,11 @@ const MOST_KEYS: usize = 64;
 const MOST_HOLES: usize = 16;
 /// Sets of places are bits.
 const MOST_TOKENS: usize = 64;
+
+/// So many lines must differ from each other at the same places, and so many words at each place:
+/// more than the transitions of a state machine have, `from NEW to RUNNING`, `from RUNNING to DONE`.
+const ENOUGH_LINES: usize = 10;
+const ENOUGH_WORDS: usize = 8;
 
 /// What is remembered of the lines of one shape.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -75,12 +80,7 @@ pub(super) fn holes(
     let bits = differing.iter().copied().filter(|bits| {
         let n = bits.count_ones() as usize;
         let remaining = n_words.saturating_sub(n);
-        let enough = if remaining > n + 1 {
-            ENOUGH
-        } else {
-            2 * ENOUGH
-        };
-        n >= 2 && remaining >= REMAINING.max(n) && n_of(*bits) + 1 >= enough
+        n >= 2 && remaining >= REMAINING.max(n) && n_of(*bits) + 1 >= ENOUGH_LINES
     });
     // The most lines, then the fewest holes; the bits themselves, so that chance has no say.
     let bits = bits.max_by_key(|bits| (n_of(*bits), u64::MAX - bits))?;
@@ -90,7 +90,7 @@ pub(super) fn holes(
         words.push(tokens[at].word);
         words.sort_unstable();
         words.dedup();
-        words.len() >= ENOUGH
+        words.len() >= ENOUGH_WORDS
     });
     let mut siblings: Vec<u64> = others
         .iter()

@@ -14,11 +14,11 @@ use super::family::{self, Family};
 use super::pattern::{
     Holes, Pattern, context, context_of_many, key_of, n_words, open, with_hole, with_holes,
 };
-use super::scan::{HEXLIKE, SOFT, Token};
+use super::scan::{HEXLIKE, NUMBERED, SOFT, Token};
 use super::second_chance::{ByHash, SecondChance};
 
 /// So many different words make a hole where enough other words remain.
-pub(super) const ENOUGH: usize = 5;
+const ENOUGH: usize = 5;
 /// So many remaining words are enough; with each one fewer, twice the evidence is asked for.
 pub(super) const REMAINING: usize = 3;
 /// So many are enough of names, which vary more easily.
@@ -332,9 +332,15 @@ impl Groups {
             return 0;
         }
         let groups = || siblings.iter().filter_map(|key| self.by_key.peek(*key));
+        // `sda1` may be a name among few words, or the only word that tells a message.
+        let soft = if remaining < REMAINING {
+            SOFT
+        } else {
+            SOFT | NUMBERED
+        };
         let is_soft = |group: &Group| {
             let token = group.pattern.tokens.get(at);
-            token.is_some_and(|token| token.flags & SOFT != 0)
+            token.is_some_and(|token| token.flags & soft != 0)
         };
         let n = groups().filter(|group| group.count < ESTABLISHED).count();
         let mut needed = ENOUGH << REMAINING.saturating_sub(remaining);

@@ -226,3 +226,6 @@ impl TemplateMiner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

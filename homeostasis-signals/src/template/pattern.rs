@@ -20,32 +20,26 @@ impl Pattern {
     pub(super) fn of(message: &str, scanner: &Scanner) -> Self {
         let mut text = String::new();
         let mut tokens = scanner.tokens.clone();
-        let mut asides = scanner.asides.iter().peekable();
         let (begin, end) = first_line(message, MAX_BYTES);
         let mut from = end_of_count(begin);
         let literal = |from: u32, to: u32| message.get(from as usize..to as usize).unwrap_or("");
-        for token in &mut tokens {
-            while let Some(aside) = asides.next_if(|aside| aside.0 < token.start) {
-                text.push_str(literal(from, aside.0));
-                text.push_str(HOLE);
-                from = from.max(aside.1);
+        let mut moved = tokens
+            .iter_mut()
+            .flat_map(|token| [&mut token.start, &mut token.end])
+            .peekable();
+        for (start, end) in values(message, scanner) {
+            while let Some(offset) = moved.next_if(|offset| **offset <= start) {
+                *offset = end_of(&text) + (*offset - from);
             }
-            text.push_str(literal(from, token.start));
-            let start = end_of(&text);
-            let number = token.end - number_of(message, token);
-            if !token.is_variable() {
-                text.push_str(literal(token.start, number));
-            }
-            if token.is_variable() || number < token.end {
-                text.push_str(HOLE);
-            }
-            from = token.end;
-            (token.start, token.end) = (start, end_of(&text));
-        }
-        for aside in asides {
-            text.push_str(literal(from, aside.0));
+            text.push_str(literal(from, start));
             text.push_str(HOLE);
-            from = aside.1;
+            from = end;
+            while let Some(offset) = moved.next_if(|offset| **offset <= end) {
+                *offset = end_of(&text);
+            }
+        }
+        for offset in moved {
+            *offset = end_of(&text) + (*offset - from);
         }
         text.push_str(literal(from, end_of_count(end)).trim_end());
         Self { tokens, text }
@@ -79,21 +73,21 @@ impl Pattern {
                 }
             }
         }
-        let span =
-            |&(from, to): &(usize, usize)| Some((line.get(from)?.start, line.get(to - 1)?.end));
-        let mut spans: Vec<(u32, u32)> = taken.iter().filter_map(span).collect();
-        let numbered = line.iter().map(|token| (token, number_of(message, token)));
-        let numbered = numbered.filter(|(token, digits)| {
-            let is_inside = |span: &(u32, u32)| (span.0..span.1).contains(&token.start);
-            *digits > 0 && !spans.iter().any(is_inside)
-        });
-        let numbers: Vec<_> = numbered
-            .map(|(token, digits)| (token.end - digits, token.end))
+        let holes: Vec<(u32, u32)> = taken
+            .iter()
+            .filter_map(|(from, to)| Some((line.get(*from)?.start, line.get(to - 1)?.end)))
             .collect();
-        spans.extend(numbers);
-        spans.extend(&scanner.asides);
-        spans.sort_unstable();
-        spans
+        let is_in = |hole: &(u32, u32), value: &(u32, u32)| hole.0 <= value.0 && value.1 <= hole.1;
+        let mut found = values(message, scanner);
+        for (hole, (from, to)) in holes.iter().zip(&taken) {
+            // A word that was learnt to vary, or several tokens that are one variable here.
+            if to - from > 1 || !found.iter().any(|value| is_in(hole, value)) {
+                found.retain(|value| !is_in(hole, value));
+                found.push(*hole);
+            }
+        }
+        found.sort_unstable();
+        found
     }
 
     /// Makes the tokens of `holes` variables; those beside each other become one.
@@ -106,17 +100,27 @@ impl Pattern {
             if holes.has(at) {
                 token.make_variable();
             }
+            let gap = self.text.get(from..start).unwrap_or("");
+            let own = if holes.has(at) {
+                HOLE
+            } else {
+                self.text.get(start..end).unwrap_or("")
+            };
             match tokens.last_mut() {
-                Some(last) if last.is_variable() && token.is_variable() => {}
-                _ => {
-                    text.push_str(self.text.get(from..start).unwrap_or(""));
-                    let begin = end_of(&text);
-                    text.push_str(if token.is_variable() {
-                        HOLE
+                Some(last) if last.is_variable() && token.is_variable() => {
+                    if has_bracket(gap) {
+                        text.push_str(gap);
+                        text.push_str(own);
                     } else {
-                        self.text.get(start..end).unwrap_or("")
-                    });
-                    (token.start, token.end) = (begin, end_of(&text));
+                        text.push_str(own.strip_prefix(HOLE).unwrap_or_default());
+                    }
+                    last.end = end_of(&text);
+                }
+                _ => {
+                    text.push_str(gap);
+                    token.start = end_of(&text);
+                    text.push_str(own);
+                    token.end = end_of(&text);
                     tokens.push(token);
                 }
             }
@@ -125,6 +129,46 @@ impl Pattern {
         text.push_str(self.text.get(from..).unwrap_or(""));
         (self.tokens, self.text) = (tokens, text);
     }
+}
+
+/// Whether the values on both sides are two and not one list.
+fn has_bracket(gap: &str) -> bool {
+    gap.contains(['(', ')', '[', ']', '{', '}', '<', '>', '"', '\''])
+}
+
+/// Where the values are in a line: those beside each other in one variable as one, the numbers of
+/// numbered words, and what not every line has.
+fn values(message: &str, scanner: &Scanner) -> Vec<(u32, u32)> {
+    let numbers = scanner.tokens.iter().filter_map(|token| {
+        let digits = number_of(message, token);
+        (digits > 0).then(|| (token.end - digits, token.end))
+    });
+    let mut all: Vec<(u32, u32)> = scanner
+        .values
+        .iter()
+        .chain(&scanner.asides)
+        .copied()
+        .collect();
+    all.extend(numbers);
+    all.sort_unstable();
+    let mut holes = scanner
+        .tokens
+        .iter()
+        .filter(|token| token.is_variable())
+        .peekable();
+    all.dedup_by(|next, last| {
+        while holes.next_if(|hole| hole.end <= last.0).is_some() {}
+        let is_one = holes
+            .peek()
+            .is_some_and(|hole| hole.start <= last.0 && next.1 <= hole.end);
+        let gap = message.get(last.1 as usize..next.0 as usize);
+        let joins = is_one && gap.is_some_and(|gap| !has_bracket(gap));
+        if joins {
+            last.1 = next.1;
+        }
+        joins
+    });
+    all
 }
 
 /// How many digits a numbered word ends in; 0 for others.

@@ -47,6 +47,8 @@ impl Token {
 #[derive(Debug, Default)]
 pub(super) struct Scanner {
     pub(super) tokens: Vec<Token>,
+    /// The values that variables are made of.
+    pub(super) values: Vec<(u32, u32)>,
     /// Variables that are not there in every line of a template: they are no part of its key.
     pub(super) asides: Vec<(u32, u32)>,
     /// Whether some token needs a look at its neighbours.
@@ -80,6 +82,7 @@ impl Scanner {
     /// Reads the first line of `message` that is not blank into `tokens`.
     pub(super) fn scan(&mut self, message: &str) {
         self.tokens.clear();
+        self.values.clear();
         self.asides.clear();
         (self.needs_look, self.names_person) = (false, false);
         let (begin, end) = shape::first_line(message, MAX_BYTES);
@@ -176,13 +179,14 @@ impl Scanner {
 
     /// A variable; one beside another is part of it.
     fn variable(&mut self, part: Part<'_>) {
-        let end = offset(part.at + part.text.len());
+        let (start, end) = (offset(part.at), offset(part.at + part.text.len()));
+        self.values.push((start, end));
         match self.tokens.last_mut() {
             Some(last) if last.is_variable() => last.end = end,
             _ => self.tokens.push(Token {
                 word: VARIABLE,
                 flags: SOFT,
-                start: offset(part.at),
+                start,
                 end,
             }),
         }
@@ -326,7 +330,7 @@ impl Scanner {
                     text: &text[..letters],
                 };
                 let hexlike = if all(text, HEX) { HEXLIKE } else { 0 };
-                self.word(name, NUMBERED | SOFT | hexlike);
+                self.word(name, NUMBERED | hexlike);
                 self.needs_look = true;
                 if let Some(last) = self.tokens.last_mut() {
                     last.word = hash(name.text) ^ 0xaaaa_0000;
@@ -366,13 +370,17 @@ impl Scanner {
             })
             .collect();
         for at in dated {
+            self.values.push((tokens[at].start, tokens[at].end));
             tokens[at].make_variable();
         }
         let in_list = |token: &Token| token.is_variable() || token.flags & NUMBERED != 0;
         for list in tokens.chunk_by_mut(|one, next| in_list(one) && in_list(next)) {
             let numbered = list.iter().filter(|token| token.flags & NUMBERED != 0);
             if numbered.count() >= 2 {
-                list.iter_mut().for_each(Token::make_variable);
+                for token in list.iter_mut().filter(|token| !token.is_variable()) {
+                    self.values.push((token.start, token.end));
+                    token.make_variable();
+                }
             }
         }
         tokens.dedup_by(|next, last| {
@@ -400,3 +408,6 @@ fn value_with_separators(word: &[u8], seen: Kinds) -> Option<usize> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests;
