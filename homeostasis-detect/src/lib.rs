@@ -4,6 +4,7 @@ mod check;
 mod condition;
 mod duration_text;
 mod health;
+mod online;
 mod pattern;
 mod prose;
 mod recent;
@@ -19,6 +20,7 @@ pub use health::{
     HealthMatrixConfig, HealthStateDetector, HealthStateDetectorConfig, HealthTally,
     HealthTransitions, TierTally,
 };
+pub use online::{OnlineConfig, OnlineDetector, OnlineJudgement, Statistic};
 pub use pattern::{RateOfChange, RateOfChangeConfig, Trend, TrendConfig};
 pub use series::{
     AlertState, Alerting, AlertingConfig, PerSeries, Selector, SeriesCounts, Transition,
@@ -41,6 +43,7 @@ mod tests {
             RateOfChangeConfig,
             TrendConfig,
         )>();
+        check::<(OnlineConfig, OnlineDetector, OnlineJudgement)>();
         check::<(Alerting, AlertingConfig, AlertState, Selector)>();
         check::<(SustainedCondition, SustainedConditionConfig)>();
         check::<(HealthDetector, HealthDetectorConfig)>();
