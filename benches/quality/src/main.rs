@@ -11,6 +11,7 @@
 
 mod args;
 mod crash;
+mod nab;
 mod overhead;
 mod redaction;
 #[allow(
@@ -18,6 +19,8 @@ mod redaction;
     reason = "the suites that ask for these scores arrive one by one"
 )]
 mod score;
+mod series_file;
+mod univariate;
 
 use std::process::ExitCode;
 
@@ -46,6 +49,10 @@ fn main() -> ExitCode {
         Ok(Command::Suite(Suite::Overhead)) => overhead::run().map(|report| (report, true)),
         Ok(Command::Suite(Suite::Redaction(data))) => {
             redaction::run(&data).map(|report| (report, true))
+        }
+        Ok(Command::Suite(Suite::Nab(options))) => nab::run(&options).map(|report| (report, true)),
+        Ok(Command::Suite(Suite::Univariate(options))) => {
+            univariate::run(&options).map(|report| (report, true))
         }
     };
     match report {

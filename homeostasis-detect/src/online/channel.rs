@@ -129,6 +129,10 @@ impl Channel {
         )
     }
 
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.memory.heap_bytes() + self.rarity.heap_bytes()
+    }
+
     pub(super) fn store(&self) -> Stored {
         Stored {
             prototypes: self.memory.prototypes().to_vec(),

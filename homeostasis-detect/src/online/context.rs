@@ -169,6 +169,12 @@ impl Context {
         (place < n).then(|| (place, at.div_euclid(period)))
     }
 
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.finder.heap_bytes()
+            + self.places.capacity() * size_of::<Place>()
+            + self.rarity.as_ref().map_or(0, Rarity::heap_bytes)
+    }
+
     pub(super) fn is_sound(&self) -> bool {
         let finite = |place: &Place| {
             [place.low, place.high, place.mean]

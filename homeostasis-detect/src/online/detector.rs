@@ -163,6 +163,15 @@ impl OnlineDetector {
         Some(std::time::Duration::from_nanos(nanos.unsigned_abs()))
     }
 
+    /// The most that [`OnlineDetector::bytes`] can be.
+    pub const MOST_BYTES: usize = 200_000;
+
+    /// The bytes it holds at present.
+    pub fn bytes(&self) -> usize {
+        let channels: usize = self.channels.iter().map(Channel::heap_bytes).sum();
+        size_of::<Self>() + self.windows.heap_bytes() + channels + self.rest.context.heap_bytes()
+    }
+
     /// What the parts of novelty said of the last sample: the evidence of each statistic and of the
     /// context. The gate has not weighed it yet; see [`OnlineDetector::gate`].
     pub fn evidence(&self) -> impl Iterator<Item = (Statistic, f64)> {
@@ -399,3 +408,6 @@ impl SeriesDetector for OnlineDetector {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

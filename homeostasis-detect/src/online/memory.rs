@@ -38,6 +38,10 @@ impl Memory {
         }
     }
 
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.prototypes.capacity() * size_of::<Prototype>()
+    }
+
     pub(super) fn prototypes(&self) -> &[Prototype] {
         &self.prototypes
     }

@@ -233,6 +233,10 @@ impl PeriodFinder {
         limit.is_finite().then_some(all)
     }
 
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.blocks.capacity() * size_of::<Block>() + self.intervals.capacity() * size_of::<i64>()
+    }
+
     pub(super) fn is_sound(&self) -> bool {
         self.blocks.len() <= 2 * BLOCKS
             && self.blocks.iter().all(|block| block.sum.is_finite())

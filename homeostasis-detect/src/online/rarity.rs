@@ -48,6 +48,10 @@ impl Rarity {
         }
     }
 
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.counts.capacity() * size_of::<f64>()
+    }
+
     pub(super) fn is_sound(&self) -> bool {
         let sound = |x: &f64| x.is_finite() && *x >= 0.0;
         self.counts.len() == BINS

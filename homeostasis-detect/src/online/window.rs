@@ -92,6 +92,10 @@ impl Windows {
         self.joined = (self.joined + 1).min(KEPT);
     }
 
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.buffer.capacity() * size_of::<f64>()
+    }
+
     /// Takes the last push back.
     pub(super) fn take_back(&mut self) {
         self.buffer.pop();
