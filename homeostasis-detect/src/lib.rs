@@ -7,6 +7,7 @@ mod correlation;
 mod duration_text;
 mod health;
 mod log;
+mod online;
 mod pattern;
 mod prose;
 mod recent;
@@ -37,6 +38,7 @@ pub use health::{
 };
 pub use log::{LogErrorRate, LogErrorRateConfig, LogTemplates, LogTemplatesConfig};
 pub use pattern::{Discord, RateOfChange, RateOfChangeConfig, Trend, TrendConfig, discords};
+pub use online::{OnlineConfig, OnlineDetector, OnlineJudgement, Statistic};
 pub use pattern::{RateOfChange, RateOfChangeConfig, Trend, TrendConfig};
 pub use season::{
     Period, PeriodFinder, PeriodFinderConfig, Seasonality, SeasonalityConfig, find_periods,
@@ -84,6 +86,7 @@ mod tests {
         check::<(Seasonality, SeasonalityConfig, Period, PeriodFinder)>();
         check::<(PeriodFinderConfig, Discord)>();
         check::<(LevelShift, LevelShiftConfig, Flapping, FlappingConfig)>();
+        check::<(OnlineConfig, OnlineDetector, OnlineJudgement)>();
         check::<(Alerting, AlertingConfig, AlertState, Selector)>();
         check::<(SustainedCondition, SustainedConditionConfig)>();
         check::<(HealthDetector, HealthDetectorConfig)>();

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::{crash, logs};
+use crate::{crash, logs, nab, univariate};
 
 /// What the command says of itself.
 pub(crate) const HELP: &str = "\
@@ -19,13 +19,18 @@ suites
     --data DIR        labelled logs in the layout of loghub: DIR/System/System_2k.log_structured.csv
     --out DIR         the groups found go there, one CSV for each system
     --adversarial N   reads N lines that no miner can group, too: 0 to 1000000000 (default 0)
+  nab               the furnished detector on the Numenta Anomaly Benchmark
+    --data DIR        its layout: DIR/data/<category>/<file>.csv, DIR/labels/combined_windows.json
+    --out DIR         writes timestamp,value,anomaly_score for every series
+    --ablation        scores the detector without each of its parts, too
+  univariate        the furnished detector on labelled series
+    --data DIR        DIR/<group>/<series>.csv with TimeStamp,Value,Label
+    --out DIR         writes timestamp,value,anomaly_score for every series
 
-nab, univariate, multivariate, errors, rca, patches and canary arrive with the stages they measure";
+multivariate, errors, rca, patches and canary arrive with the stages they measure";
 
 /// Suites of the plan that arrive later, with what they wait for.
 const LATER: &[(&str, &str)] = &[
-    ("nab", "the furnished detector"),
-    ("univariate", "the furnished detector"),
     ("multivariate", "the multivariate detectors"),
     ("errors", "the shipped rule set"),
     ("rca", "the loaders of the published sets"),
@@ -52,6 +57,10 @@ pub(crate) enum Suite {
     Redaction(PathBuf),
     /// How well templates of logs are found.
     Logs(logs::Options),
+    /// The furnished detector on the Numenta Anomaly Benchmark.
+    Nab(nab::Options),
+    /// The furnished detector on labelled series.
+    Univariate(univariate::Options),
 }
 
 /// What was asked for.
@@ -79,6 +88,12 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, S
             return Ok(Command::Suite(Suite::Redaction(data)));
         }
         "logs" => return logs(args).map(|options| Command::Suite(Suite::Logs(options))),
+        "nab" => return nab(args).map(|options| Command::Suite(Suite::Nab(options))),
+        "univariate" => {
+            let (data, out) = data_and_out(args)?;
+            let options = univariate::Options { data, out };
+            return Ok(Command::Suite(Suite::Univariate(options)));
+        }
         CRASH_CHILD => return crash_child(args).map(Command::CrashChild),
         other => {
             return Err(match LATER.iter().find(|(name, _)| *name == other) {
@@ -153,6 +168,36 @@ fn logs(mut args: impl Iterator<Item = String>) -> Result<logs::Options, String>
     })
 }
 
+fn nab(args: impl Iterator<Item = String>) -> Result<nab::Options, String> {
+    let mut ablation = false;
+    let rest = args.filter(|arg| {
+        let is_ablation = arg == "--ablation";
+        ablation |= is_ablation;
+        !is_ablation
+    });
+    let (data, out) = data_and_out(rest)?;
+    Ok(nab::Options {
+        data,
+        out,
+        ablation,
+    })
+}
+
+fn data_and_out(
+    mut args: impl Iterator<Item = String>,
+) -> Result<(PathBuf, Option<PathBuf>), String> {
+    let (mut data, mut out) = (None, None);
+    while let Some(option) = args.next() {
+        match option.as_str() {
+            "--data" => once(&mut data, &option, args.next(), "a folder", |_| true)?,
+            "--out" => once(&mut out, &option, args.next(), "a folder", |_| true)?,
+            other => return Err(format!("option {other:?}, expected --data or --out")),
+        }
+    }
+    let data = data.ok_or_else(|| "--data is missing, expected a folder".to_owned())?;
+    Ok((data, out))
+}
+
 /// Reads the value of an option that may be given once.
 fn once<T: std::str::FromStr>(
     slot: &mut Option<T>,
@@ -201,7 +246,7 @@ mod tests {
     #[test]
     fn what_is_not_there_is_refused_with_the_reason() {
         assert_eq!(read(&["overhead"]), Ok(Command::Suite(Suite::Overhead)));
-        assert!(read(&["nab"]).unwrap_err().contains("not there yet"));
+        assert!(read(&["rca"]).unwrap_err().contains("not there yet"));
         assert!(read(&["nabb"]).unwrap_err().contains("\"nabb\""));
         assert!(
             read(&["overhead", "--fast"])
@@ -240,6 +285,31 @@ mod tests {
         ] {
             let message = read(wrong).unwrap_err();
             assert!(message.contains(named), "{message}");
+        }
+    }
+
+    #[test]
+    fn suites_of_detectors_need_data_and_may_write_scores() {
+        let nab = Suite::Nab(nab::Options {
+            data: "here".into(),
+            out: Some("there".into()),
+            ablation: true,
+        });
+        assert_eq!(
+            read(&["nab", "--data", "here", "--ablation", "--out", "there"]),
+            Ok(Command::Suite(nab))
+        );
+        let univariate = Suite::Univariate(univariate::Options {
+            data: "here".into(),
+            out: None,
+        });
+        assert_eq!(
+            read(&["univariate", "--data", "here"]),
+            Ok(Command::Suite(univariate))
+        );
+        for suite in ["nab", "univariate"] {
+            assert!(read(&[suite]).unwrap_err().contains("--data"));
+            assert!(read(&[suite, "--fast"]).unwrap_err().contains("--fast"));
         }
     }
 

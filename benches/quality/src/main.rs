@@ -12,9 +12,12 @@
 mod args;
 mod crash;
 mod logs;
+mod nab;
 mod overhead;
 mod redaction;
 mod score;
+mod series_file;
+mod univariate;
 
 use std::process::ExitCode;
 
@@ -46,6 +49,10 @@ fn main() -> ExitCode {
         }
         Ok(Command::Suite(Suite::Logs(options))) => {
             logs::run(&options).map(|report| (report, true))
+        }
+        Ok(Command::Suite(Suite::Nab(options))) => nab::run(&options).map(|report| (report, true)),
+        Ok(Command::Suite(Suite::Univariate(options))) => {
+            univariate::run(&options).map(|report| (report, true))
         }
     };
     match report {
