@@ -1,0 +1,3 @@
+//! Scorers: how good the scores of a detector are, by labels.
+
+pub(crate) mod time_series;
