@@ -7,6 +7,7 @@ mod health;
 mod pattern;
 mod prose;
 mod recent;
+mod row;
 mod scale;
 mod series;
 mod side;
@@ -20,6 +21,7 @@ pub use health::{
     HealthTransitions, TierTally,
 };
 pub use pattern::{RateOfChange, RateOfChangeConfig, Trend, TrendConfig};
+pub use row::{IsolationForest, IsolationForestConfig, PcaResidual, PcaResidualConfig};
 pub use series::{
     AlertState, Alerting, AlertingConfig, PerSeries, Selector, SeriesCounts, Transition,
 };
