@@ -237,6 +237,7 @@ impl Growth<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use homeostasis_core::Rng;
     use proptest::prelude::*;
 
     /// The same descent, written as the definition says it.
