@@ -21,7 +21,10 @@ pub use health::{
     HealthTransitions, TierTally,
 };
 pub use pattern::{RateOfChange, RateOfChangeConfig, Trend, TrendConfig};
-pub use row::{IsolationForest, IsolationForestConfig, PcaResidual, PcaResidualConfig};
+pub use row::{
+    Autoencoder, AutoencoderConfig, ComponentCounts, IsolationForest, IsolationForestConfig,
+    PcaResidual, PcaResidualConfig, PerComponent, PerComponentConfig,
+};
 pub use series::{
     AlertState, Alerting, AlertingConfig, PerSeries, Selector, SeriesCounts, Transition,
 };
@@ -48,6 +51,8 @@ mod tests {
         check::<(HealthDetector, HealthDetectorConfig)>();
         check::<(HealthStateDetector, HealthStateDetectorConfig)>();
         check::<(HealthMatrix, HealthTally, HealthTransitions)>();
+        check::<(IsolationForest, PcaResidual, Autoencoder)>();
+        can_move::<PerComponent<Box<dyn homeostasis_core::stage::RowDetector>>>();
         can_move::<PerSeries<Box<dyn homeostasis_core::stage::SeriesDetector>>>();
     }
 }

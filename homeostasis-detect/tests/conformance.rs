@@ -10,9 +10,10 @@ use homeostasis::core::testing::detector::Suite;
 use homeostasis::core::{Score, Timestamp};
 use homeostasis::detect::{
     Alerting, AlertingConfig, Amount, Ewma, EwmaConfig, HealthDetector, HealthDetectorConfig,
-    HealthStateDetector, HealthStateDetectorConfig, MovingAverage, MovingAverageConfig, PerSeries,
-    RateOfChange, RateOfChangeConfig, Selector, Side, SustainedCondition, SustainedConditionConfig,
-    Trend, TrendConfig,
+    HealthStateDetector, HealthStateDetectorConfig, MovingAverage, MovingAverageConfig,
+    PcaResidual, PcaResidualConfig, PerComponent, PerComponentConfig, PerSeries, RateOfChange,
+    RateOfChangeConfig, Selector, Side, SustainedCondition, SustainedConditionConfig, Trend,
+    TrendConfig,
 };
 
 fn suite<K: SeriesDetector + Clone + 'static>(kernel: K) -> Suite<impl Fn() -> PerSeries<K>> {
@@ -33,6 +34,30 @@ fn suite<K: SeriesDetector + Clone + 'static>(kernel: K) -> Suite<impl Fn() -> P
 #[test]
 fn ewma() {
     suite(Ewma::new(EwmaConfig::default()).unwrap()).run();
+}
+
+#[test]
+fn rows_of_components() {
+    Suite::new(|| {
+        let kernel = PcaResidual::new(PcaResidualConfig::default()).expect("in range");
+        let config = PerComponentConfig {
+            step: Duration::from_secs(15),
+            min_rows: 100,
+            retrain: Duration::from_secs(1200),
+            ..PerComponentConfig::default()
+        };
+        let alerting = AlertingConfig {
+            sustain_samples: 1,
+            reraise: Some(Duration::from_secs(120)),
+            ..AlertingConfig::default()
+        };
+        let features = [Selector::all()];
+        PerComponent::new("rows", features, config, move |_| kernel.clone())
+            .expect("in range")
+            .with_alerting(Alerting::new(alerting).expect("in range"))
+    })
+    .finds_something()
+    .run();
 }
 
 #[test]

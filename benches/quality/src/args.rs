@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::crash;
+use crate::multivariate;
 
 /// What the command says of itself.
 pub(crate) const HELP: &str = "\
@@ -15,14 +16,17 @@ suites
   overhead          what recording costs the host: nanoseconds and allocations per event, memory under a flood
   redaction         lines of logs without secrets that are redacted all the same, and megabytes a second
     --data DIR        logs in the layout of loghub: DIR/System/System_2k.log
+  multivariate      a detector of rows on labelled servers, fitted on what was before
+    --data DIR        entities in the layout of ASD and SMD: DIR[/set]/entity/{train,test}.csv.gz, test_label.csv
+    --out DIR         writes row,anomaly_score for every entity
+    --detector NAME   pca_residual (default), isolation_forest or autoencoder
 
-nab, univariate, multivariate, logs, errors, rca, patches and canary arrive with the stages they measure";
+nab, univariate, logs, errors, rca, patches and canary arrive with the stages they measure";
 
 /// Suites of the plan that arrive later, with what they wait for.
 const LATER: &[(&str, &str)] = &[
     ("nab", "the furnished detector"),
     ("univariate", "the furnished detector"),
-    ("multivariate", "the multivariate detectors"),
     ("logs", "the template miner"),
     ("errors", "the shipped rule set"),
     ("rca", "the loaders of the published sets"),
@@ -44,6 +48,8 @@ pub(crate) enum Suite {
     Crash(crash::Options),
     /// What recording costs.
     Overhead,
+    /// How good a detector of rows is.
+    Multivariate(multivariate::Options),
     /// How often redaction is wrong on the logs in this folder.
     Redaction(PathBuf),
 }
@@ -71,6 +77,9 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, S
         "redaction" => {
             let data = data(args)?;
             return Ok(Command::Suite(Suite::Redaction(data)));
+        }
+        "multivariate" => {
+            return multivariate(args).map(|options| Command::Suite(Suite::Multivariate(options)));
         }
         CRASH_CHILD => return crash_child(args).map(Command::CrashChild),
         other => {
@@ -119,6 +128,30 @@ fn data(mut args: impl Iterator<Item = String>) -> Result<PathBuf, String> {
         }
     }
     folder.ok_or_else(|| "--data is missing, expected a folder".to_owned())
+}
+
+fn multivariate(mut args: impl Iterator<Item = String>) -> Result<multivariate::Options, String> {
+    let (mut data, mut out, mut detector) = (None, None, None);
+    while let Some(option) = args.next() {
+        match option.as_str() {
+            "--data" => once(&mut data, &option, args.next(), "a folder", |_| true)?,
+            "--out" => once(&mut out, &option, args.next(), "a folder", |_| true)?,
+            "--detector" => {
+                let expected = multivariate::Kind::NAMES;
+                once(&mut detector, &option, args.next(), expected, |_| true)?;
+            }
+            other => {
+                return Err(format!(
+                    "option {other:?}, expected --data, --out or --detector"
+                ));
+            }
+        }
+    }
+    Ok(multivariate::Options {
+        data: data.ok_or("--data is missing, expected a folder")?,
+        out,
+        detector: detector.unwrap_or_default(),
+    })
 }
 
 /// Reads the value of an option that may be given once.
@@ -189,6 +222,31 @@ mod tests {
                 .unwrap_err()
                 .contains("--fast")
         );
+    }
+
+    #[test]
+    fn multivariate_has_a_default_detector_and_refuses_others() {
+        let options = |detector, out: Option<&str>| {
+            Ok(Command::Suite(Suite::Multivariate(multivariate::Options {
+                data: "here".into(),
+                out: out.map(Into::into),
+                detector,
+            })))
+        };
+        let args = ["multivariate", "--data", "here"];
+        assert_eq!(read(&args), options(multivariate::Kind::PcaResidual, None));
+        let more = [
+            &args[..],
+            &["--detector", "isolation_forest", "--out", "there"],
+        ]
+        .concat();
+        assert_eq!(
+            read(&more),
+            options(multivariate::Kind::IsolationForest, Some("there"))
+        );
+        let wrong = [&args[..], &["--detector", "oracle"]].concat();
+        assert!(read(&wrong).unwrap_err().contains("\"oracle\""));
+        assert!(read(&args[..1]).unwrap_err().contains("--data"));
     }
 
     #[test]

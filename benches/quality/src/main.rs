@@ -11,6 +11,7 @@
 
 mod args;
 mod crash;
+mod multivariate;
 mod overhead;
 mod redaction;
 #[allow(
@@ -44,6 +45,9 @@ fn main() -> ExitCode {
         }
         Ok(Command::Suite(Suite::Crash(options))) => crash::run(options),
         Ok(Command::Suite(Suite::Overhead)) => overhead::run().map(|report| (report, true)),
+        Ok(Command::Suite(Suite::Multivariate(options))) => {
+            multivariate::run(&options).map(|report| (report, true))
+        }
         Ok(Command::Suite(Suite::Redaction(data))) => {
             redaction::run(&data).map(|report| (report, true))
         }

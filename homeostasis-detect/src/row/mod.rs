@@ -1,16 +1,23 @@
 //! Kernels over rows: several series of one component, judged together.
 
+mod autoencoder;
 mod calibration;
+mod component;
 mod eigen;
 mod isolation_forest;
 mod isolation_tree;
+mod network;
 mod pca_residual;
 mod pca_training;
+mod per_component;
+mod scaler;
 #[cfg(test)]
 mod testing;
 
+pub use autoencoder::{Autoencoder, AutoencoderConfig};
 pub use isolation_forest::{IsolationForest, IsolationForestConfig};
 pub use pca_residual::{PcaResidual, PcaResidualConfig};
+pub use per_component::{ComponentCounts, PerComponent, PerComponentConfig};
 
 use homeostasis_core::stage::{DetectError, Rows};
 

@@ -10,14 +10,12 @@ use serde_json::Value;
 
 use super::calibration::{self, Calibration};
 use super::pca_training::Training;
-use crate::{check, scale, state};
+use super::scaler::{CLIP, Scaler};
+use crate::{check, state};
 
 /// Jacobi rotations of wider rows take too long for a piece of learning.
 const MAX_WIDTH: usize = 128;
 const MIN_ROWS: usize = 32;
-/// Beyond this many standard deviations a value is as far as it gets, so that one feature does not outweigh
-/// all others.
-pub(super) const CLIP: f64 = 20.0;
 /// The least standard deviation of a residual or a change, in standard deviations of the feature:
 /// what is explained better than that is explained well enough.
 pub(super) const FLOOR: f64 = 0.02;
@@ -137,8 +135,7 @@ pub(super) struct Model {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Basis {
-    pub(super) means: Vec<f64>,
-    pub(super) deviations: Vec<f64>,
+    pub(super) scaler: Scaler,
     /// Orthonormal rows.
     pub(super) components: Vec<f64>,
 }
@@ -163,18 +160,13 @@ pub(super) struct Measured {
 
 impl Basis {
     pub(super) fn width(&self) -> usize {
-        self.means.len()
+        self.scaler.width()
     }
 
     pub(super) fn scaled(&self, track: &Track, row: &[f64]) -> Vec<f64> {
-        let features = self.means.iter().zip(&self.deviations).zip(row).enumerate();
-        let scaled =
-            features.map(
-                |(at, ((mean, deviation), value))| match scale::usable(Some(*value)) {
-                    Some(value) => ((value - mean) / deviation).clamp(-CLIP, CLIP),
-                    None => track.known.get(at).copied().unwrap_or(0.0),
-                },
-            );
+        let known = track.known.iter().copied().chain(std::iter::repeat(0.0));
+        let scaled = self.scaler.scaled(row).zip(known);
+        let scaled = scaled.map(|(value, known)| value.unwrap_or(known));
         scaled.collect()
     }
 
@@ -386,7 +378,6 @@ impl RowDetector for PcaResidual {
             let fits = (1..=MAX_WIDTH).contains(&width)
                 && basis.components.len().is_multiple_of(width)
                 && [
-                    &basis.deviations,
                     &model.residual_deviation,
                     &model.change_deviation,
                     &stored.parts,
@@ -398,7 +389,7 @@ impl RowDetector for PcaResidual {
                     .all(|values| values.is_empty() || is_wide(values))
                 && track.history.len() <= self.config.change_rows
                 && track.history.iter().all(is_wide)
-                && basis.deviations.iter().all(|deviation| *deviation > 0.0)
+                && basis.scaler.is_sound()
                 && model.relation_unit > 0.0
                 && model.change_unit > 0.0;
             state::require(

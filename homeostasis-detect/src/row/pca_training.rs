@@ -5,7 +5,7 @@ use homeostasis_core::stage::Rows;
 use super::calibration::{Calibration, quantile};
 use super::eigen::Jacobi;
 use super::pca_residual::{Basis, FLOOR, Model, PcaResidualConfig, Track, smoothed, squares};
-use crate::scale;
+use super::scaler::Scaler;
 
 /// About how many multiplications a piece may take.
 const PIECE: usize = 1 << 21;
@@ -23,8 +23,8 @@ pub(super) struct Training {
 
 #[derive(Debug, Clone, PartialEq)]
 enum Stage {
-    /// Means and deviations of the features, by Welford's recurrence.
-    Scale { counts: Vec<f64> },
+    /// Means and deviations of the features.
+    Scale,
     /// Products of the scaled features.
     Products { sums: Vec<f64> },
     /// The components.
@@ -50,12 +50,9 @@ impl Training {
             values: rows.values().to_vec(),
             width,
             next_row: 0,
-            stage: Stage::Scale {
-                counts: vec![0.0; width],
-            },
+            stage: Stage::Scale,
             basis: Basis {
-                means: vec![0.0; width],
-                deviations: vec![0.0; width],
+                scaler: Scaler::new(width),
                 components: Vec::new(),
             },
             track: Track::default(),
@@ -83,7 +80,7 @@ impl Training {
         let (basis, track, kept) = (&mut self.basis, &mut self.track, config.change_rows);
         for row in rows.chunks_exact(width) {
             match &mut self.stage {
-                Stage::Scale { counts } => learn_scale(basis, counts, row),
+                Stage::Scale => basis.scaler.learn(row),
                 Stage::Products { sums } => {
                     let scaled = basis.scaled(track, row);
                     for (sums, a) in sums.chunks_exact_mut(width).zip(&scaled) {
@@ -136,14 +133,8 @@ impl Training {
     fn close(&mut self, config: &PcaResidualConfig) -> Option<Model> {
         let n_rows = (self.values.len() / self.width) as f64;
         let next = match &mut self.stage {
-            Stage::Scale { counts } => {
-                let Basis {
-                    means, deviations, ..
-                } = &mut self.basis;
-                for ((deviation, mean), count) in deviations.iter_mut().zip(means).zip(counts) {
-                    let sample = (*deviation / count.max(1.0)).sqrt();
-                    *deviation = sample.max(scale::floor(*mean, config.resolution));
-                }
+            Stage::Scale => {
+                self.basis.scaler.finish(config.resolution);
                 Stage::Products {
                     sums: vec![0.0; self.width * self.width],
                 }
@@ -194,23 +185,6 @@ impl Training {
         self.next_row = 0;
         self.track = Track::default();
         None
-    }
-}
-
-/// `deviations` holds the sums of squares until the pass ends.
-fn learn_scale(basis: &mut Basis, counts: &mut [f64], row: &[f64]) {
-    let features = basis
-        .means
-        .iter_mut()
-        .zip(&mut basis.deviations)
-        .zip(counts);
-    for (((mean, squares), count), value) in features.zip(row) {
-        if let Some(value) = scale::usable(Some(*value)) {
-            *count += 1.0;
-            let off = value - *mean;
-            *mean += off / *count;
-            *squares += off * (value - *mean);
-        }
     }
 }
 
