@@ -11,6 +11,7 @@ mod online;
 mod pattern;
 mod prose;
 mod recent;
+mod row;
 mod scale;
 mod season;
 mod series;
@@ -37,9 +38,12 @@ pub use health::{
     HealthTransitions, TierTally,
 };
 pub use log::{LogErrorRate, LogErrorRateConfig, LogTemplates, LogTemplatesConfig};
-pub use pattern::{Discord, RateOfChange, RateOfChangeConfig, Trend, TrendConfig, discords};
 pub use online::{OnlineConfig, OnlineDetector, OnlineJudgement, Statistic};
-pub use pattern::{RateOfChange, RateOfChangeConfig, Trend, TrendConfig};
+pub use pattern::{Discord, RateOfChange, RateOfChangeConfig, Trend, TrendConfig, discords};
+pub use row::{
+    Autoencoder, AutoencoderConfig, ComponentCounts, IsolationForest, IsolationForestConfig,
+    PcaResidual, PcaResidualConfig, PerComponent, PerComponentConfig,
+};
 pub use season::{
     Period, PeriodFinder, PeriodFinderConfig, Seasonality, SeasonalityConfig, find_periods,
 };
@@ -99,5 +103,7 @@ mod tests {
         can_move::<ModelVersions<PerSeries<AdaptiveThreshold<Ewma>>>>();
         check::<(ModelVersionsHandle, ModelStatus, ModelVersionsConfig)>();
         can_move::<PerSeries<Box<dyn homeostasis_core::stage::SeriesDetector>>>();
+        check::<(IsolationForest, PcaResidual, Autoencoder)>();
+        can_move::<PerComponent<Box<dyn homeostasis_core::stage::RowDetector>>>();
     }
 }

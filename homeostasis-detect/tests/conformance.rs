@@ -13,9 +13,10 @@ use homeostasis::detect::{
     CompositeKernel, CompositeWeights, CorrelatedFailures, CorrelatedFailuresConfig,
     DetectorFamily, Ewma, EwmaConfig, HealthDetector, HealthDetectorConfig, HealthStateDetector,
     HealthStateDetectorConfig, LogErrorRate, LogErrorRateConfig, LogTemplates, LogTemplatesConfig,
-    ModelVersions, ModelVersionsConfig, MovingAverage, MovingAverageConfig, OffPeak, PerSeries,
-    PromotionRule, RateOfChange, RateOfChangeConfig, RetrainSchedule, Selector, Side,
-    SustainedCondition, SustainedConditionConfig, TailThresholdConfig, Trend, TrendConfig,
+    ModelVersions, ModelVersionsConfig, MovingAverage, MovingAverageConfig, OffPeak, PcaResidual,
+    PcaResidualConfig, PerComponent, PerComponentConfig, PerSeries, PromotionRule, RateOfChange,
+    RateOfChangeConfig, RetrainSchedule, Selector, Side, SustainedCondition,
+    SustainedConditionConfig, TailThresholdConfig, Trend, TrendConfig,
 };
 
 fn suite<K: SeriesDetector + Clone + 'static>(kernel: K) -> Suite<impl Fn() -> PerSeries<K>> {
@@ -37,6 +38,30 @@ fn suite<K: SeriesDetector + Clone + 'static>(kernel: K) -> Suite<impl Fn() -> P
 #[test]
 fn ewma() {
     suite(Ewma::new(EwmaConfig::default()).unwrap()).run();
+}
+
+#[test]
+fn rows_of_components() {
+    Suite::new(|| {
+        let kernel = PcaResidual::new(PcaResidualConfig::default()).expect("in range");
+        let config = PerComponentConfig {
+            step: Duration::from_secs(15),
+            min_rows: 100,
+            retrain: Duration::from_secs(1200),
+            ..PerComponentConfig::default()
+        };
+        let alerting = AlertingConfig {
+            sustain_samples: 1,
+            reraise: Some(Duration::from_secs(120)),
+            ..AlertingConfig::default()
+        };
+        let features = [Selector::all()];
+        PerComponent::new("rows", features, config, move |_| kernel.clone())
+            .expect("in range")
+            .with_alerting(Alerting::new(alerting).expect("in range"))
+    })
+    .finds_something()
+    .run();
 }
 
 #[test]

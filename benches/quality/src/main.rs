@@ -11,7 +11,9 @@
 
 mod args;
 mod crash;
+mod flags;
 mod logs;
+mod multivariate;
 mod nab;
 mod overhead;
 mod redaction;
@@ -44,6 +46,9 @@ fn main() -> ExitCode {
         }
         Ok(Command::Suite(Suite::Crash(options))) => crash::run(options),
         Ok(Command::Suite(Suite::Overhead)) => overhead::run().map(|report| (report, true)),
+        Ok(Command::Suite(Suite::Multivariate(options))) => {
+            multivariate::run(&options).map(|report| (report, true))
+        }
         Ok(Command::Suite(Suite::Redaction(data))) => {
             redaction::run(&data).map(|report| (report, true))
         }
