@@ -12,10 +12,11 @@ use homeostasis::detect::{
     AdaptiveThreshold, Alerting, AlertingConfig, Amount, Composite, CompositeConfig,
     CompositeKernel, CompositeWeights, CorrelatedFailures, CorrelatedFailuresConfig,
     DetectorFamily, Ewma, EwmaConfig, HealthDetector, HealthDetectorConfig, HealthStateDetector,
-    HealthStateDetectorConfig, ModelVersions, ModelVersionsConfig, MovingAverage,
-    MovingAverageConfig, OffPeak, PerSeries, PromotionRule, RateOfChange, RateOfChangeConfig,
-    RetrainSchedule, Selector, Side, SustainedCondition, SustainedConditionConfig,
-    TailThresholdConfig, Trend, TrendConfig,
+    HealthStateDetectorConfig, LogErrorRate, LogErrorRateConfig, LogTemplates, LogTemplatesConfig,
+    ModelVersions, ModelVersionsConfig, MovingAverage, MovingAverageConfig, OffPeak, PcaResidual,
+    PcaResidualConfig, PerComponent, PerComponentConfig, PerSeries, PromotionRule, RateOfChange,
+    RateOfChangeConfig, RetrainSchedule, Selector, Side, SustainedCondition,
+    SustainedConditionConfig, TailThresholdConfig, Trend, TrendConfig,
 };
 
 fn suite<K: SeriesDetector + Clone + 'static>(kernel: K) -> Suite<impl Fn() -> PerSeries<K>> {
@@ -37,6 +38,30 @@ fn suite<K: SeriesDetector + Clone + 'static>(kernel: K) -> Suite<impl Fn() -> P
 #[test]
 fn ewma() {
     suite(Ewma::new(EwmaConfig::default()).unwrap()).run();
+}
+
+#[test]
+fn rows_of_components() {
+    Suite::new(|| {
+        let kernel = PcaResidual::new(PcaResidualConfig::default()).expect("in range");
+        let config = PerComponentConfig {
+            step: Duration::from_secs(15),
+            min_rows: 100,
+            retrain: Duration::from_secs(1200),
+            ..PerComponentConfig::default()
+        };
+        let alerting = AlertingConfig {
+            sustain_samples: 1,
+            reraise: Some(Duration::from_secs(120)),
+            ..AlertingConfig::default()
+        };
+        let features = [Selector::all()];
+        PerComponent::new("rows", features, config, move |_| kernel.clone())
+            .expect("in range")
+            .with_alerting(Alerting::new(alerting).expect("in range"))
+    })
+    .finds_something()
+    .run();
 }
 
 #[test]
@@ -187,6 +212,37 @@ fn a_composite_of_detectors() {
     })
     .finds_something()
     .explains()
+    .run();
+}
+
+#[test]
+fn log_templates() {
+    // Of three services, so that one finds no place.
+    for max_templates in [2, 10_000] {
+        Suite::new(|| {
+            let config = LogTemplatesConfig {
+                // Bursts of ten are nothing new in what is shown.
+                surprise: 5.0,
+                max_templates,
+                ..LogTemplatesConfig::default()
+            };
+            LogTemplates::new("log_templates", config).unwrap()
+        })
+        .finds_something()
+        .run();
+    }
+}
+
+#[test]
+fn log_error_rate() {
+    Suite::new(|| {
+        let config = LogErrorRateConfig {
+            surprise: 5.0,
+            ..LogErrorRateConfig::default()
+        };
+        LogErrorRate::new("log_errors", config).unwrap()
+    })
+    .finds_something()
     .run();
 }
 

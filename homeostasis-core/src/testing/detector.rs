@@ -42,8 +42,8 @@ use crate::context::Context;
 use crate::record::{Anomaly, Expectation};
 use crate::rng::Rng;
 use crate::signal::{
-    Change, ChangeKind, HealthReport, HealthState, Level, LogRecord, Sample, SeriesCatalog,
-    SeriesId, SeriesKey, SignalBatch, SpanRecord,
+    Change, ChangeKind, HealthReport, HealthState, Level, LogRecord, LogTemplate, Sample,
+    SeriesCatalog, SeriesId, SeriesKey, SignalBatch, SpanRecord,
 };
 use crate::stage::Detector;
 use crate::target::Target;
@@ -494,8 +494,9 @@ impl Story {
                 };
                 for error in 0..n_errors {
                     let message = format!("connection to 10.0.0.{error} refused");
-                    now.logs
-                        .push(LogRecord::new(at, Level::Error, message).of(target.clone()));
+                    let mut record = LogRecord::new(at, Level::Error, message);
+                    record.template = Some(LogTemplate::new(1, "connection to <*> refused"));
+                    now.logs.push(record.of(target.clone()));
                 }
                 let millis = if is_down { 3000 } else { 20 + rng.below(5) };
                 let span = SpanRecord::new(at, Duration::from_millis(millis), "GET /orders");
