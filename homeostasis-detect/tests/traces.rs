@@ -274,11 +274,11 @@ fn a_kernel_that_is_stored_after_any_window_goes_on_to_the_bit() {
         let names: Vec<Arc<str>> = (0..100).map(|i| format!("call {i}").into()).collect();
         let mut rng = Rng::from_seed(71);
         for _ in 0..20 {
-            let (mut kernel, mut stored) = (make(), make());
+            let mut kernel = make();
             let mut at = Timestamp::from_secs(1_700_000_000);
             for _ in 0..60 {
                 let text = serde_json::to_string(&kernel.save().unwrap()).unwrap();
-                stored = make();
+                let mut stored = make();
                 stored.load(&serde_json::from_str(&text).unwrap()).unwrap();
                 for _ in 0..rng.below(80) {
                     let duration =
@@ -291,7 +291,8 @@ fn a_kernel_that_is_stored_after_any_window_goes_on_to_the_bit() {
                     let calls: Vec<_> = (0..n_calls)
                         .map(|_| {
                             // Few are frequent, many are rare.
-                            let i = usize::try_from(rng.below(1 + rng.below(100))).unwrap();
+                            let most = 1 + rng.below(100);
+                            let i = usize::try_from(rng.below(most)).unwrap();
                             Arc::clone(&names[i])
                         })
                         .collect();
