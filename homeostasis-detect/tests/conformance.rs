@@ -8,16 +8,7 @@ use homeostasis::core::record::Expectation;
 use homeostasis::core::stage::{KernelScore, SeriesDetector};
 use homeostasis::core::testing::detector::Suite;
 use homeostasis::core::{Score, Timestamp};
-use homeostasis::detect::{
-    AdaptiveThreshold, Alerting, AlertingConfig, Amount, Composite, CompositeConfig,
-    CompositeKernel, CompositeWeights, CorrelatedFailures, CorrelatedFailuresConfig,
-    DetectorFamily, Ewma, EwmaConfig, HealthDetector, HealthDetectorConfig, HealthStateDetector,
-    HealthStateDetectorConfig, LogErrorRate, LogErrorRateConfig, LogTemplates, LogTemplatesConfig,
-    ModelVersions, ModelVersionsConfig, MovingAverage, MovingAverageConfig, OffPeak, PcaResidual,
-    PcaResidualConfig, PerComponent, PerComponentConfig, PerSeries, PromotionRule, RateOfChange,
-    RateOfChangeConfig, RetrainSchedule, Selector, Side, SustainedCondition,
-    SustainedConditionConfig, TailThresholdConfig, Trend, TrendConfig,
-};
+use homeostasis::detect::*;
 
 fn suite<K: SeriesDetector + Clone + 'static>(kernel: K) -> Suite<impl Fn() -> PerSeries<K>> {
     Suite::new(move || {
@@ -61,6 +52,7 @@ fn rows_of_components() {
             .with_alerting(Alerting::new(alerting).expect("in range"))
     })
     .finds_something()
+    .explains()
     .run();
 }
 
@@ -229,6 +221,7 @@ fn log_templates() {
             LogTemplates::new("log_templates", config).unwrap()
         })
         .finds_something()
+        .explains()
         .run();
     }
 }
@@ -243,6 +236,7 @@ fn log_error_rate() {
         LogErrorRate::new("log_errors", config).unwrap()
     })
     .finds_something()
+    .explains()
     .run();
 }
 
@@ -328,4 +322,63 @@ fn versions_of_a_model_and_adaptive_thresholds() {
     .finds_something()
     .explains()
     .run();
+}
+
+/// Every other kernel, at its defaults.
+#[test]
+fn every_kernel_explains_what_it_finds() {
+    type Make = fn() -> Box<dyn SeriesDetector>;
+    let kernels: [(&str, Make); 11] = [
+        ("iqr", || Box::new(Iqr::new(IqrConfig::default()).unwrap())),
+        ("mad", || Box::new(Mad::new(MadConfig::default()).unwrap())),
+        ("cusum", || {
+            Box::new(Cusum::new(CusumConfig::default()).unwrap())
+        }),
+        ("page hinkley", || {
+            Box::new(PageHinkley::new(PageHinkleyConfig::default()).unwrap())
+        }),
+        ("adwin", || {
+            Box::new(Adwin::new(AdwinConfig::default()).unwrap())
+        }),
+        ("bayesian change point", || {
+            let config = BayesianChangePointConfig::default();
+            Box::new(BayesianChangePoint::new(config).unwrap())
+        }),
+        ("level shift", || {
+            Box::new(LevelShift::new(LevelShiftConfig::default()).unwrap())
+        }),
+        ("flapping", || {
+            Box::new(Flapping::new(FlappingConfig::default()).unwrap())
+        }),
+        ("seasonality", || {
+            Box::new(Seasonality::new(SeasonalityConfig::default()).unwrap())
+        }),
+        ("online", || {
+            Box::new(OnlineDetector::new(OnlineConfig::default()).unwrap())
+        }),
+        ("adaptive threshold", || {
+            let ewma = Ewma::new(EwmaConfig::default()).unwrap();
+            Box::new(AdaptiveThreshold::new(ewma, TailThresholdConfig::default()).unwrap())
+        }),
+    ];
+    for (name, make) in kernels {
+        let alerting = AlertingConfig {
+            sustain_samples: 1,
+            reraise: Some(Duration::from_secs(120)),
+            ..AlertingConfig::default()
+        };
+        let suite = Suite::new(move || {
+            PerSeries::new(name, Selector::all(), move |_| make())
+                .unwrap()
+                .with_alerting(Alerting::new(alerting).unwrap())
+        })
+        .explains();
+        // What is shown lasts for hours, not weeks, and nothing goes back and forth in it; how these two explain is
+        // tested beside them.
+        if ["flapping", "seasonality"].contains(&name) {
+            suite.run();
+        } else {
+            suite.finds_something().run();
+        }
+    }
 }

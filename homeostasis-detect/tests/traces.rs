@@ -266,3 +266,61 @@ async fn operations_beyond_the_bound_are_refused_until_others_are_silent() {
         (1, 1, 1)
     );
 }
+
+/// Windows of any spans and calls; the model is stored after each, and what was stored goes on to the bit.
+#[test]
+fn a_kernel_that_is_stored_after_any_window_goes_on_to_the_bit() {
+    fn check<K: OperationKernel>(make: impl Fn() -> K) {
+        let names: Vec<Arc<str>> = (0..100).map(|i| format!("call {i}").into()).collect();
+        let mut rng = Rng::from_seed(71);
+        for _ in 0..20 {
+            let mut kernel = make();
+            let mut at = Timestamp::from_secs(1_700_000_000);
+            for _ in 0..60 {
+                let text = serde_json::to_string(&kernel.save().unwrap()).unwrap();
+                let mut stored = make();
+                stored.load(&serde_json::from_str(&text).unwrap()).unwrap();
+                for _ in 0..rng.below(80) {
+                    let duration =
+                        Duration::from_secs_f64(rng.unit() * 10_f64.powf(6.0 * rng.unit() - 4.0));
+                    let mut span = SpanRecord::new(at, duration, "op");
+                    if rng.below(9) == 0 {
+                        span.status = SpanStatus::Error;
+                    }
+                    let n_calls = usize::try_from(rng.below(5)).unwrap();
+                    let calls: Vec<_> = (0..n_calls)
+                        .map(|_| {
+                            // Few are frequent, many are rare.
+                            let most = 1 + rng.below(100);
+                            let i = usize::try_from(rng.below(most)).unwrap();
+                            Arc::clone(&names[i])
+                        })
+                        .collect();
+                    let late = &names[n_calls];
+                    for kernel in [&mut kernel, &mut stored] {
+                        kernel.take(&span, &calls);
+                        kernel.take_late_call(late);
+                    }
+                }
+                at = at + Duration::from_secs(1 + rng.below(100));
+                let judged = kernel.close(at);
+                assert_eq!(stored.close(at), judged);
+                assert_eq!(stored.explain(), kernel.explain());
+                assert_eq!(stored.save(), kernel.save());
+                assert!(judged.surprise.is_finite() && judged.surprise >= 0.0);
+            }
+        }
+    }
+    check(latency);
+    check(failures);
+    check(calls);
+    check(|| {
+        let config = OperationCallsConfig {
+            max_calls: 5,
+            warm_up: 10,
+            new_for: 2,
+            ..OperationCallsConfig::default()
+        };
+        OperationCalls::new(config).unwrap()
+    });
+}

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::score::{CompositeScore, CompositeWeights, DetectorFamily};
-use crate::{prose, state};
+use crate::{prose, scale, state};
 
 /// Judges each sample by several kernels, and adds up what they say by their families.
 ///
@@ -133,7 +133,7 @@ impl SeriesDetector for CompositeKernel {
             None => (Direction::Other, Expectation::Words("a kernel".to_owned())),
         };
         let score = composite.score;
-        self.last = Some((composite, value));
+        self.last = Some((composite, scale::usable(value)));
         KernelScore {
             score,
             surprise,

@@ -375,6 +375,10 @@ impl SeriesDetector for OnlineDetector {
         self.explanation.as_ref().map(Explanation::sentence)
     }
 
+    fn heap_bytes(&self) -> usize {
+        self.bytes() - size_of::<Self>()
+    }
+
     fn save(&self) -> Option<Value> {
         state::save(&Snapshot {
             samples: self.windows.samples().to_vec(),

@@ -386,7 +386,11 @@ impl<K: RowDetector> PerComponent<K> {
                 .find_map(|(at, cell)| Some((at, cell.key.as_ref()?)))?,
         };
         let subject = Subject::Series(most.clone());
-        let mut anomaly = Anomaly::new(&self.name, target.clone(), subject, alarm.at);
+        let weights = alarm.shares.iter();
+        let weights =
+            weights.filter_map(|(feature, share)| Some((key(feature)?.to_string(), *share)));
+        let mut anomaly =
+            Anomaly::new(&self.name, target.clone(), subject, alarm.at).due_to(weights);
         let parts = named.iter().map(|(key, value, share)| {
             format!(
                 "{} = {} ({:.0} %)",

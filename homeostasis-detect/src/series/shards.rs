@@ -14,7 +14,7 @@ use super::alerting::Alerting;
 use super::slot::{Alarm, Slot};
 
 /// Fewer samples are not worth the threads.
-const PARALLEL_FROM: usize = 2048;
+const PARALLEL_FROM: usize = 4096;
 
 /// What is known of a handle of the catalog; a handle that is not known has no entry or the last of these.
 const IGNORED: u32 = u32::MAX - 2;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use homeostasis_core::record::Anomaly;
+use homeostasis_core::record::{Anomaly, Expectation};
 use homeostasis_core::signal::{SeriesId, SeriesKey};
 use homeostasis_core::stage::{DetectError, KernelScore, SeriesDetector};
 use homeostasis_core::{Target, Timestamp};
@@ -87,13 +87,22 @@ impl<K: SeriesDetector> Slot<K> {
             self.kernel.update(at, None);
             return None;
         }
-        let score = self.kernel.update(at, Some(value));
+        let mut score = self.kernel.update(at, Some(value));
         self.recent.push(at, value);
         let (Transition::Raised { since } | Transition::Reraised { since }) =
             alerting.step(&mut self.alert, at, score.score)
         else {
             return None;
         };
+        if matches!(
+            score.expected,
+            Expectation::Between {
+                low: None,
+                high: None
+            }
+        ) {
+            score.expected = self.seen_before(since);
+        }
         let found = self.kernel.explain().unwrap_or_else(|| {
             format!(
                 "is {}, expected {}",
@@ -108,6 +117,26 @@ impl<K: SeriesDetector> Slot<K> {
             recent: self.recent.to_vec(),
             contributions: self.kernel.contributions(),
         })
+    }
+
+    /// What a kernel that has just begun anew cannot say: the range of the values before `since` that are left.
+    fn seen_before(&self, since: Timestamp) -> Expectation {
+        let points = self.recent.to_vec();
+        let before = points
+            .iter()
+            .filter(|(at, _)| *at < since)
+            .map(|point| point.1);
+        let range = before.fold(None, |range: Option<(f64, f64)>, value| match range {
+            None => Some((value, value)),
+            Some((low, high)) => Some((low.min(value), high.max(value))),
+        });
+        match range {
+            None => Expectation::Words("values that were seen before".to_owned()),
+            Some((low, high)) => Expectation::Between {
+                low: Some(low),
+                high: Some(high),
+            },
+        }
     }
 
     /// About the bytes it holds, those of its name included.

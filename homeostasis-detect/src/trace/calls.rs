@@ -371,6 +371,7 @@ impl OperationKernel for OperationCalls {
 
     fn close(&mut self, at: Timestamp) -> OperationScore {
         if self.n_executions == 0 {
+            (self.worst, self.weights) = (None, Vec::new());
             return OperationScore::NORMAL;
         }
         let n = std::mem::take(&mut self.n_executions) as f64;

@@ -221,6 +221,7 @@ impl OperationKernel for OperationFailures {
         let n = std::mem::take(&mut self.state.n_spans);
         let k = std::mem::take(&mut self.state.n_failed);
         if n == 0 {
+            self.closed = None;
             return OperationScore::NORMAL;
         }
         let before = self.state.history;

@@ -173,7 +173,7 @@ impl OperationLatency {
             model: model.clone(),
             recent: Recent::default(),
             seen: 0.0,
-            judged: KernelScore::normal(Expectation::Words(String::new())),
+            judged: unjudged(),
         };
         Ok(Self {
             sketch: QuantileSketch::new(Ratio::saturating(ACCURACY))?,
@@ -197,6 +197,10 @@ impl OperationLatency {
     }
 }
 
+fn unjudged() -> KernelScore {
+    KernelScore::normal(Expectation::Words("spans".to_owned()))
+}
+
 impl OperationKernel for OperationLatency {
     fn take(&mut self, span: &SpanRecord, _: &[Arc<str>]) {
         self.sketch.add(span.duration.as_secs_f64());
@@ -206,6 +210,8 @@ impl OperationKernel for OperationLatency {
     fn close(&mut self, at: Timestamp) -> OperationScore {
         for track in &mut self.tracks {
             let Some(seconds) = self.sketch.quantile(track.quantile) else {
+                // A window without spans says nothing.
+                (track.seen, track.judged) = (0.0, unjudged());
                 continue;
             };
             track.seen = seconds;

@@ -268,7 +268,7 @@ impl SeriesDetector for Fragile {
 #[test]
 fn a_panic_of_one_shard_is_the_panic_of_the_detector_and_the_next_batch_is_clean() {
     let catalog = SeriesCatalog::new(10_000);
-    let ids: Vec<_> = (0..4000).map(|i| catalog.intern(&key(i))).collect();
+    let ids: Vec<_> = (0..5000).map(|i| catalog.intern(&key(i))).collect();
     let samples = |value: f64| -> Vec<Sample> {
         let sample = |series: &_| Sample {
             series: *series,
