@@ -52,7 +52,8 @@ pub use series::{
 };
 pub use shift::{
     Adwin, AdwinConfig, BayesianChangePoint, BayesianChangePointConfig, Cusum, CusumConfig,
-    Flapping, FlappingConfig, LevelShift, LevelShiftConfig, PageHinkley, PageHinkleyConfig,
+    EDetector, EDetectorConfig, Flapping, FlappingConfig, LevelShift, LevelShiftConfig,
+    PageHinkley, PageHinkleyConfig,
 };
 pub use side::{Amount, Side};
 pub use stat::{
@@ -89,6 +90,7 @@ mod tests {
         check::<(BayesianChangePoint, BayesianChangePointConfig)>();
         check::<(Seasonality, SeasonalityConfig, Period, PeriodFinder)>();
         check::<(PeriodFinderConfig, Discord)>();
+        check::<(EDetector, EDetectorConfig)>();
         check::<(LevelShift, LevelShiftConfig, Flapping, FlappingConfig)>();
         check::<(OnlineConfig, OnlineDetector, OnlineJudgement)>();
         check::<(Alerting, AlertingConfig, AlertState, Selector)>();

@@ -62,6 +62,22 @@ fn moving_average() {
 }
 
 #[test]
+fn windows_of_sorted_values() {
+    suite(Iqr::new(IqrConfig::default()).unwrap()).run();
+    suite(Mad::new(MadConfig::default()).unwrap()).run();
+    suite(LevelShift::new(LevelShiftConfig::default()).unwrap()).run();
+}
+
+#[test]
+fn changes() {
+    suite(Cusum::new(CusumConfig::default()).unwrap()).run();
+    suite(PageHinkley::new(PageHinkleyConfig::default()).unwrap()).run();
+    suite(Adwin::new(AdwinConfig::default()).unwrap()).run();
+    suite(EDetector::new(EDetectorConfig::default()).unwrap()).run();
+    suite(BayesianChangePoint::new(BayesianChangePointConfig::default()).unwrap()).run();
+}
+
+#[test]
 fn rate_of_change() {
     for (limit, side) in [
         (Amount::Relative(0.3), Side::Both),

@@ -7,9 +7,10 @@ use homeostasis::core::stage::SeriesDetector;
 use homeostasis::core::testing::kernel::{KernelSample, Suite};
 use homeostasis::detect::{
     Adwin, AdwinConfig, Amount, BayesianChangePoint, BayesianChangePointConfig, Cusum, CusumConfig,
-    Ewma, EwmaConfig, Flapping, FlappingConfig, Iqr, IqrConfig, LevelShift, LevelShiftConfig, Mad,
-    MadConfig, MovingAverage, MovingAverageConfig, PageHinkley, PageHinkleyConfig, RateOfChange,
-    RateOfChangeConfig, Seasonality, SeasonalityConfig, Side, Trend, TrendConfig,
+    EDetector, EDetectorConfig, Ewma, EwmaConfig, Flapping, FlappingConfig, Iqr, IqrConfig,
+    LevelShift, LevelShiftConfig, Mad, MadConfig, MovingAverage, MovingAverageConfig, PageHinkley,
+    PageHinkleyConfig, RateOfChange, RateOfChangeConfig, Seasonality, SeasonalityConfig, Side,
+    Trend, TrendConfig,
 };
 use proptest::prelude::*;
 
@@ -74,6 +75,7 @@ kernels! {
     page_hinkley: PageHinkley::new(PageHinkleyConfig::default()), state_within(600);
     adwin: Adwin::new(AdwinConfig::default()), state_within(16_000);
     bayesian_change_point: BayesianChangePoint::new(BayesianChangePointConfig::default()), state_within(10_000);
+    e_detector: EDetector::new(EDetectorConfig::default());
     level_shift: LevelShift::new(LevelShiftConfig::default());
     flapping: Flapping::new(FlappingConfig::default()), state_within(1_000);
     seasonality: Seasonality::new(SeasonalityConfig::default()), step(Duration::from_secs(3600)), state_within(200_000), monotone();
