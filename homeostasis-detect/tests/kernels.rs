@@ -5,7 +5,12 @@ use std::time::Duration;
 use homeostasis::core::Timestamp;
 use homeostasis::core::stage::SeriesDetector;
 use homeostasis::core::testing::kernel::{KernelSample, Suite};
-use homeostasis::detect::*;
+use homeostasis::detect::{
+    Adwin, AdwinConfig, Amount, BayesianChangePoint, BayesianChangePointConfig, Cusum, CusumConfig,
+    Ewma, EwmaConfig, Flapping, FlappingConfig, Iqr, IqrConfig, LevelShift, LevelShiftConfig, Mad,
+    MadConfig, MovingAverage, MovingAverageConfig, PageHinkley, PageHinkleyConfig, RateOfChange,
+    RateOfChangeConfig, Seasonality, SeasonalityConfig, Side, Trend, TrendConfig,
+};
 use proptest::prelude::*;
 
 /// Values of every size, and times that mostly go forward.
@@ -39,25 +44,16 @@ fn any_samples<K: SeriesDetector>(suite: &Suite<impl Fn() -> K>) {
 }
 
 /// One line per kernel: its name, a configuration, and what the suite is told of it.
+///
+/// Each keeps the contract, and goes on to the bit whatever the samples and wherever it is stored.
 macro_rules! kernels {
     ($($name:ident: $make:expr $(, $told:ident ( $($argument:expr),* ))* ;)*) => {$(
-        mod $name {
-            use super::*;
-
-            fn suite() -> Suite<impl Fn() -> Box<dyn SeriesDetector>> {
-                Suite::new(|| -> Box<dyn SeriesDetector> { Box::new($make.unwrap()) }).finds_something()
-                    $(.$told($($argument),*))*
-            }
-
-            #[test]
-            fn keeps_the_contract() {
-                suite().run();
-            }
-
-            #[test]
-            fn goes_on_to_the_bit_whatever_the_samples_and_wherever_it_is_stored() {
-                any_samples(&suite());
-            }
+        #[test]
+        fn $name() {
+            let make = || -> Box<dyn SeriesDetector> { Box::new($make.unwrap()) };
+            let suite = Suite::new(make).finds_something()$(.$told($($argument),*))*;
+            suite.run();
+            any_samples(&suite);
         }
     )*};
 }

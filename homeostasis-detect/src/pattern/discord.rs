@@ -35,7 +35,7 @@ pub struct Discord {
 /// a finite number (fill gaps first); each below `discords`.
 ///
 /// Sources: E. Keogh, J. Lin and A. Fu, *HOT SAX: efficiently finding the most unusual time series subsequence*, ICDM
-/// 2005 (discords); Z. Zimmerman et al., *Matrix profile XIV: scaling time series motif discovery with GPUs*, SoCC 2019
+/// 2005 (discords); Z. Zimmerman et al., *Matrix profile XIV: scaling time series motif discovery with GPUs*, 2019
 /// (covariances along diagonals).
 ///
 /// # Examples
@@ -240,8 +240,8 @@ mod tests {
             .map(|idx| (std::f64::consts::TAU * f64::from(idx) / 50.0).sin() + 0.1 * rng.unit())
             .collect();
         // A double pace, and a pause.
-        for idx in 1000..1050_usize {
-            values[idx] = (std::f64::consts::TAU * idx as f64 / 25.0).sin();
+        for (idx, value) in values.iter_mut().enumerate().skip(1000).take(50) {
+            *value = (std::f64::consts::TAU * idx as f64 / 25.0).sin();
         }
         values[2000..2030].fill(0.3);
         let found = discords(&values, 50, 2).unwrap();

@@ -40,7 +40,7 @@ pub struct Period {
 /// 0.2 above the valley before it.
 /// The tops of that hill and of those at its multiples give the length more exactly than a frequency can. A cycle must be
 /// seen three times.
-/// Trends are taken off first (a straight line), and what lies more than five standard deviations (from the median
+/// Before, in turn, a straight line is taken off and what lies more than five standard deviations (from the median
 /// deviation) away is clipped.
 /// Of a period and its multiples the shortest is given, and one up to the eightfold only if it is clearly stronger: a week
 /// of days that are alike has the period of a day, and one with another weekend both.
@@ -57,7 +57,10 @@ pub struct Period {
 /// ```
 /// use homeostasis::detect::find_periods;
 ///
-/// let values: Vec<f64> = (0..400_u32).map(|i| if i % 24 < 3 { 9.0 } else { f64::from(i * 7 % 5) }).collect();
+/// // A job every 24 samples, among numbers without order.
+/// let values: Vec<f64> = (0..400_u32)
+///     .map(|i| if i % 24 < 3 { 9.0 } else { f64::from(i * i * 31 % 101) / 30.0 })
+///     .collect();
 /// assert_eq!(find_periods(&values)[0].samples, 24.0);
 /// assert!(find_periods(&[1.0; 400]).is_empty());
 /// ```
@@ -237,14 +240,11 @@ fn prepare(values: &[f64]) -> Option<Vec<f64>> {
     let (end, last) = *known.last()?;
     filled[end..].fill(last / unit);
 
-    let mean = filled.iter().sum::<f64>() / n as f64;
-    let middle = (n - 1) as f64 / 2.0;
-    let spread: f64 = (0..n).map(|idx| (idx as f64 - middle).powi(2)).sum();
-    let incline = slope(&filled, 0, n - 1) / spread;
-    for (idx, value) in filled.iter_mut().enumerate() {
-        *value -= mean + incline * (idx as f64 - middle);
+    // Spikes bend the line, and the line hides spikes: in turn.
+    for _ in 0..3 {
+        straighten(&mut filled);
+        clip(&mut filled);
     }
-    clip(&mut filled);
     let mean = filled.iter().sum::<f64>() / n as f64;
     let mut squares = 0.0;
     for value in &mut filled {
@@ -255,11 +255,23 @@ fn prepare(values: &[f64]) -> Option<Vec<f64>> {
     (squares > n as f64 * 1e-18).then_some(filled)
 }
 
+/// Takes off the line of least squares.
+fn straighten(values: &mut [f64]) {
+    let n = values.len();
+    let mean = values.iter().sum::<f64>() / n as f64;
+    let middle = (n - 1) as f64 / 2.0;
+    let spread: f64 = (0..n).map(|idx| (idx as f64 - middle).powi(2)).sum();
+    let incline = slope(values, 0, n - 1) / spread;
+    for (idx, value) in values.iter_mut().enumerate() {
+        *value -= mean + incline * (idx as f64 - middle);
+    }
+}
+
 /// Clips what lies far from the median; where most values are alike, nothing is.
 fn clip(values: &mut [f64]) {
     let mut sorted = SortedWindow::default();
     let capacity = values.len();
-    // A thousandth part of a long series tells its median as well.
+    // Some thousand values tell the median of a long series as well.
     let step = capacity.div_ceil(4096);
     for value in values.iter().step_by(step) {
         sorted.push(*value, capacity);
@@ -290,7 +302,7 @@ mod tests {
             for shape in 0..3 {
                 let values: Vec<f64> = (0..1500)
                     .map(|idx| {
-                        let phase = (idx % length) as f64 / f64::from(length);
+                        let phase = f64::from(idx % length) / f64::from(length);
                         let wave = match shape {
                             0 => (TAU * phase).sin(),
                             1 => {
@@ -333,7 +345,7 @@ mod tests {
                 *n += usize::from(!find_periods(&values).is_empty());
             }
         }
-        assert!(n_found[0] <= 2 && n_found[1] <= 40, "{n_found:?}");
+        assert!(n_found[0] <= 2 && n_found[1] <= 10, "{n_found:?}");
     }
 
     #[test]

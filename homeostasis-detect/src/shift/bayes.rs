@@ -75,7 +75,7 @@ impl Default for BayesianChangePointConfig {
 /// present probability and not learned; beyond ±1e150 values count as ±1e150.
 /// O(`max_runs`) time per sample, 48 bytes of memory per run length.
 ///
-/// Sources: R. P. Adams and D. J. C. MacKay, *Bayesian online changepoint detection*, arXiv:0710.3742 (2007);
+/// Sources: R. P. Adams and D. J. C. `MacKay`, *Bayesian online changepoint detection*, arXiv:0710.3742 (2007);
 /// P. Fearnhead and Z. Liu, *On-line inference for multiple changepoint problems*, Journal of the Royal Statistical
 /// Society B 69 (2007) (pruning of run lengths). The mixture with outliers is ours.
 ///

@@ -26,7 +26,7 @@ impl Moments {
 
     /// Both together.
     ///
-    /// Source: T. F. Chan, G. H. Golub and R. J. LeVeque, *Updating formulae and a pairwise algorithm for computing
+    /// Source: T. F. Chan, G. H. Golub and R. J. `LeVeque`, *Updating formulae and a pairwise algorithm for computing
     /// sample variances*, COMPSTAT 1982.
     pub(super) fn with(self, other: Self) -> Self {
         if self.n == 0 || other.n == 0 {

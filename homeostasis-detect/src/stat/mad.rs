@@ -211,18 +211,18 @@ mod tests {
     #[test]
     fn median_and_deviation_are_those_of_the_worked_example() {
         // P. J. Rousseeuw and M. Hubert, *Robust statistics for outlier detection*, WIREs Data Mining and
-        // Knowledge Discovery 1 (2011): median 6.28, and 0.044 as the deviation, which is 1.483 * 0.03.
+        // Knowledge Discovery 1 (2011): median 6.28, and 0.044 as the deviation, which is 1.483 * 0.03; here in hundredths.
         let mut model = Mad::new(MadConfig {
             warm_up: 4,
             ..MadConfig::default()
         })
         .unwrap();
-        for (second, value) in (0..).zip([6.25, 6.27, 6.28, 6.34, 63.1]) {
+        for (second, value) in (0..).zip([625.0, 627.0, 628.0, 634.0, 6310.0]) {
             model.update(Timestamp::from_secs(second), Some(value));
         }
         let (median, distance) = model.median().unwrap();
-        assert_eq!(median, 6.28);
-        assert!((distance - 0.03).abs() < 1e-12);
+        assert_eq!(median, 628.0);
+        assert_eq!(distance, 3.0);
         let limit = median + 3.0 * SIGMA_PER_MAD * distance;
         let judged = model.update(Timestamp::from_secs(9), Some(limit));
         assert!((judged.score.get() - 0.5).abs() < 1e-9);
