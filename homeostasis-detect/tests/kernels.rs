@@ -82,13 +82,13 @@ kernels! {
     seasonality_by_weekday: Seasonality::new(SeasonalityConfig { min_samples: 10, utc_offset_minutes: -300, ..SeasonalityConfig::default() }), step(Duration::from_secs(1800)), state_within(200_000), monotone();
     trend: Trend::new(TrendConfig { window: Duration::from_secs(3600), ..TrendConfig::default() });
     composite: CompositeKernel::new(CompositeWeights::default())
-        .with("ewma", DetectorFamily::Statistical, Ewma::new(EwmaConfig::default()).unwrap())
-        .with("average", DetectorFamily::Statistical, MovingAverage::new(MovingAverageConfig::default()).unwrap())
-        .with("rate", DetectorFamily::Pattern, RateOfChange::new(RateOfChangeConfig::default()).unwrap())
+        .with("ewma", DetectorFamily::Statistical, Ewma::new(EwmaConfig::default()).expect("in range"))
+        .with("average", DetectorFamily::Statistical, MovingAverage::new(MovingAverageConfig::default()).expect("in range"))
+        .with("rate", DetectorFamily::Pattern, RateOfChange::new(RateOfChangeConfig::default()).expect("in range"))
         .checked(), monotone();
-    adaptive_threshold: AdaptiveThreshold::new(Ewma::new(EwmaConfig::default()).unwrap(), TailThresholdConfig::default()), monotone(), state_within(40_000);
+    adaptive_threshold: AdaptiveThreshold::new(Ewma::new(EwmaConfig::default()).expect("in range"), TailThresholdConfig::default()), monotone(), state_within(40_000);
     adaptive_threshold_of_heavy_use: AdaptiveThreshold::new(
-        MovingAverage::new(MovingAverageConfig { window: 7, warm_up: 3, ..MovingAverageConfig::default() }).unwrap(),
+        MovingAverage::new(MovingAverageConfig { window: 7, warm_up: 3, ..MovingAverageConfig::default() }).expect("in range"),
         TailThresholdConfig { calibration: 500, max_peaks: 20, risk: 0.01, ..TailThresholdConfig::default() }
     ), quiet(0.2);
 }

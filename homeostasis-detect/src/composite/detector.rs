@@ -52,7 +52,8 @@ impl Default for CompositeConfig {
 
 /// Runs detectors of several families and raises one anomaly for each target, from what all of them found.
 ///
-/// The score of a family is the highest of the anomalies its detectors found for the target within `window`, or 0;
+/// The score of a family is the highest of the anomalies its detectors found for the target within `window`, or for the
+/// service it is an instance of, or 0;
 /// the composite is the weighted mean ([`CompositeWeights::combine`]).
 /// A family without detectors has no say, nor has one whose detectors all failed in the last call: the weights of the
 /// others are enlarged, so that a broken model makes nobody blind.
@@ -154,16 +155,30 @@ impl Composite {
 
     /// What the families say of `target` at `at`; nothing is known of a target nobody complained about.
     pub fn score(&self, target: &Target, at: Timestamp) -> Option<CompositeScore> {
-        let standing = self.targets.get(target)?;
+        self.targets.get(target)?;
         let mut said = [None; 4];
         for member in self.members.iter().filter(|member| !member.has_failed) {
             said[member.family.index()] = Some(Score::ZERO);
         }
-        for (family, anomaly) in standing.fresh(at, self.config.window) {
+        for (family, anomaly) in self.evidence(target, at) {
             let said = &mut said[family.index()];
             *said = said.map(|score: Score| score.max(anomaly.score));
         }
         Some(self.weights.combine(said))
+    }
+
+    /// What counts for `target` at `at`: what was found for it, and for the service it is an instance of.
+    fn evidence<'a>(
+        &'a self,
+        target: &Target,
+        at: Timestamp,
+    ) -> impl Iterator<Item = &'a (DetectorFamily, Anomaly)> {
+        let service = target.instance_name().map(|_| target.to_service());
+        let of = |target: &Target| self.targets.get(target);
+        let standings = [of(target), service.as_ref().and_then(of)];
+        let window = self.config.window;
+        let standings = standings.into_iter().flatten();
+        standings.flat_map(move |standing| standing.fresh(at, window))
     }
 
     /// Takes what a member found.
@@ -226,10 +241,7 @@ impl Composite {
         composite: &CompositeScore,
         level: CompositeLevel,
     ) -> Anomaly {
-        let standing = self.targets.get(target);
-        let found = standing
-            .into_iter()
-            .flat_map(|standing| standing.fresh(at, self.config.window));
+        let found = self.evidence(target, at);
         let weight = |family: DetectorFamily| {
             let part = composite.parts.iter().find(|part| part.family == family);
             part.map_or(0.0, |part| part.weight.get())

@@ -72,8 +72,17 @@ fn composite() -> Composite {
 
 /// What `watch` says at `secs` when its members say this of `orders`.
 async fn show(watch: &mut Composite, secs: i64, said: &[(&str, &str)]) -> Vec<Anomaly> {
+    show_of("orders", watch, secs, said).await
+}
+
+async fn show_of(
+    target: &str,
+    watch: &mut Composite,
+    secs: i64,
+    said: &[(&str, &str)],
+) -> Vec<Anomaly> {
     let at = Timestamp::from_secs(secs);
-    let target = Target::service("orders").unwrap();
+    let target: Target = target.parse().unwrap();
     let report = |(member, detail): &(&str, &str)| {
         let mut report = HealthReport::new(at, target.clone(), *member, HealthState::Unhealthy);
         report.detail = (*detail).to_owned();
@@ -126,6 +135,22 @@ async fn it_is_raised_once_when_it_rises_and_again_after_a_while_and_old_evidenc
     // Six minutes later only one of them says something.
     assert!(show(&mut watch, 440, &[("iqr", "0.95")]).await.is_empty());
     assert_eq!(show(&mut watch, 450, &all("0.95")).await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_found_for_a_service_counts_for_its_instances_and_not_the_other_way_around() {
+    let mut watch = composite();
+    let (one, other) = ([("iqr", "0.9"), ("season", "0.9")], [("forest", "0.9")]);
+    assert!(show_of("orders", &mut watch, 0, &other).await.is_empty());
+    let found = show_of("orders/0", &mut watch, 10, &one).await;
+    assert!((found[0].score.get() - 0.9).abs() < 1e-12, "{found:?}");
+    assert_eq!(found[0].contributions.len(), 3);
+    assert!(show_of("orders", &mut watch, 20, &other).await.is_empty());
+    assert!(
+        show_of("payment/0", &mut watch, 30, &other)
+            .await
+            .is_empty()
+    );
 }
 
 #[tokio::test]
