@@ -215,7 +215,7 @@ impl Groups {
                 continue;
             }
             let tokens = group.pattern.tokens.clone();
-            self.put(key, group, true);
+            self.put(key, group, false);
             self.join_family(key, &tokens);
             let Some(found) = self
                 .evidence(key, &tokens)
@@ -258,7 +258,7 @@ impl Groups {
             return;
         };
         if !self.families.has(name) {
-            self.families.insert(name, Family::default(), true);
+            self.families.insert(name, Family::default(), false);
         }
         if let Some(family) = self.families.get(name) {
             family.add(key);

@@ -145,7 +145,7 @@ impl Scanner {
         let names_person = std::mem::take(&mut self.names_person);
         if known & NOTHING != 0 || names_person && is(part.text[0], LETTER | FOREIGN) {
             self.variable(part);
-        } else if seen & DOT != 0 && shape::is_host(part.text) {
+        } else if seen & DOT != 0 && shape::is_host(part.text) || is_mac(part.text, seen) {
             self.variable(part);
         } else if known & UNIT != 0 && self.tokens.last().is_some_and(Token::is_variable) {
             // Part of the number: the same second may be 1000 ms.
@@ -391,6 +391,11 @@ impl Scanner {
             both
         });
     }
+}
+
+/// Whether it is a MAC address with dashes and without digits, which would tell it before.
+fn is_mac(word: &[u8], seen: Kinds) -> bool {
+    word.len() == 17 && shape::colon_address(word, seen) == Some(17)
 }
 
 /// The length of an address, a path or a URL at the beginning of `word`.
