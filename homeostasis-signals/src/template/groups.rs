@@ -223,7 +223,7 @@ impl Groups {
             else {
                 return key;
             };
-            match self.promote(found) {
+            match self.promote(&found) {
                 Some(united) => group = united,
                 None => return key,
             }
@@ -371,7 +371,7 @@ impl Groups {
     }
 
     /// Opens the hole and unites its lines; what they become.
-    fn promote(&mut self, found: Evidence) -> Option<Group> {
+    fn promote(&mut self, found: &Evidence) -> Option<Group> {
         self.generation += 1;
         if !self.holes.has(found.context) {
             self.holes.insert(found.context, (), false);
