@@ -37,7 +37,7 @@ use homeostasis::core::{
     Context, IdempotencyKey, Mode, PlanId, ServiceFacts, Target, Timestamp, async_trait,
 };
 use homeostasis::learn::{incident_report_markdown, project};
-use homeostasis::signals::{LogTail, LogTailConfig, SecretRedactor, StartAt};
+use homeostasis::signals::{LogTail, LogTailConfig, SecretRedactor, StartAt, TemplateEnricher};
 use homeostasis::store::RedbStore;
 use homeostasis::{EngineSettings, Events, Homeostasis};
 use samples::{Sample, samples};
@@ -393,6 +393,7 @@ async fn incident(redactor: Option<Arc<dyn Redactor>>) -> Outputs {
         .notifier(Arc::clone(&notifier) as Arc<_>)
         .approvals(Arc::clone(&approvals) as Arc<_>)
         .service("shop", ServiceFacts::default())
+        .enricher(Arc::new(TemplateEnricher::default()))
         .detector(Plugin(Arc::clone(&leaky)))
         .detector(Panics(false))
         .analyzer(Plugin(Arc::clone(&leaky)))

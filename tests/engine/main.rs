@@ -16,4 +16,5 @@ mod recovery;
 mod retention;
 mod shutdown;
 mod staleness;
+mod templates;
 mod world;
