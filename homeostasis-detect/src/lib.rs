@@ -25,6 +25,8 @@ pub use row::{
     Autoencoder, AutoencoderConfig, ComponentCounts, IsolationForest, IsolationForestConfig,
     PcaResidual, PcaResidualConfig, PerComponent, PerComponentConfig,
 };
+#[cfg(feature = "ml")]
+pub use row::{GaussianMixture, GaussianMixtureConfig, density_groups};
 pub use series::{
     AlertState, Alerting, AlertingConfig, PerSeries, Selector, SeriesCounts, Transition,
 };
