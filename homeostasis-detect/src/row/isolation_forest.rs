@@ -251,8 +251,7 @@ fn paths_of<const LANES: usize>(
     rows: Rows<'_>,
     out: &mut [f64],
 ) {
-    // A widest block has some hundred kilobytes: too much for a thread's stack.
-    let mut block = Box::new(tree::Block::<LANES>::new());
+    let mut block = tree::Block::<LANES>::new();
     let blocks = rows.values().chunks(tree::N_ROWS * rows.width());
     for (rows, out) in blocks.zip(out.chunks_mut(tree::N_ROWS)) {
         for (at, row) in rows.chunks_exact(features.len()).enumerate() {

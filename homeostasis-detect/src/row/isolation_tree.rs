@@ -110,16 +110,16 @@ impl<'a> Trees<'a> {
 
 /// Rows that are scored together, by row and by feature.
 pub(super) struct Block<const LANES: usize> {
-    rows: [[u32; LANES]; N_ROWS],
+    rows: Vec<[u32; LANES]>,
     /// Words in the order of signed numbers, which is the one that is compared abreast.
-    columns: [[i32; N_ROWS]; LANES],
+    columns: Vec<[i32; N_ROWS]>,
 }
 
 impl<const LANES: usize> Block<LANES> {
     pub(super) fn new() -> Self {
         Self {
-            rows: [[0; LANES]; N_ROWS],
-            columns: [[0; N_ROWS]; LANES],
+            rows: vec![[0; LANES]; N_ROWS],
+            columns: vec![[0; N_ROWS]; LANES],
         }
     }
 
