@@ -502,6 +502,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
         #[test]
         fn further_out_on_one_feature_is_never_less_anomalous(
             seed in any::<u64>(), near in 4.0_f64..50.0, more in 0.0_f64..50.0,

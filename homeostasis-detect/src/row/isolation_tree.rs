@@ -324,6 +324,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
         #[test]
         fn descents_find_the_leaf_of_the_definition_in_any_grouping(
             values in prop::collection::vec(0_u32..=MAX_VALUE, 5 * 60),

@@ -255,9 +255,14 @@ mod tests {
         };
         fs::write(folder.join("train.csv"), rows(0..0, 600)).unwrap();
         fs::write(folder.join("test.csv"), rows(200..220, 400)).unwrap();
-        let labels: String = (0..400)
-            .map(|row| format!("{}\n", u8::from((200..220).contains(&row))))
-            .collect();
+        let label = |row| {
+            if (200..220).contains(&row) {
+                "1\n"
+            } else {
+                "0\n"
+            }
+        };
+        let labels: String = (0..400).map(label).collect();
         fs::write(folder.join("test_label.csv"), format!("label\n{labels}")).unwrap();
         fs::write(folder.join("interpretation_label.txt"), "200-220:2\n").unwrap();
     }
