@@ -30,12 +30,6 @@ impl Calibration {
         }
     }
 
-    /// The same with a limit `times` as far from the usual value.
-    pub(super) fn widened(mut self, times: f64) -> Self {
-        self.limit = self.usual + times * (self.limit - self.usual);
-        self
-    }
-
     pub(super) fn judge(self, statistic: f64) -> RowScore {
         let excess = ((statistic - self.usual) / (self.limit - self.usual)).max(0.0);
         RowScore {
@@ -83,7 +77,6 @@ mod tests {
         assert!((calibration.judge(990.0).surprise - 100.0_f64.ln()).abs() < 1e-12);
         assert_eq!(calibration.judge(f64::NAN), RowScore::default());
         assert!(calibration.judge(f64::INFINITY).surprise.is_finite());
-        assert_eq!(calibration.widened(2.0).judge(1480.0).score.get(), 0.5);
     }
 
     #[test]
