@@ -24,8 +24,8 @@ const NOVELTY: f64 = 0.1;
 const DEVIATION: f64 = 5.0;
 /// Nothing is new before this many samples.
 const WARM_UP: u64 = 150;
-/// The least range of the logarithm of a spread.
-const LEAST_LOGARITHM: f64 = 1e-6;
+/// The least range of the logarithm of a spread: a tenth more or less of it is little in any series.
+const LEAST_LOGARITHM: f64 = 0.1;
 const DAY: i64 = 86_400_000_000_000;
 const WHAT: &str = "state of online";
 
@@ -54,9 +54,9 @@ const WHAT: &str = "state of online";
 /// *Constants:* differences below `resolution`, or below a billionth of the value, are none.
 ///
 /// No sample after the present one, nor the length of the series, has any influence. O(log n) time on
-/// 256 prototypes for each statistic (512 for two means that heed the time of day), and a search for
-/// the period every time the series has grown by a quarter, on at most 1024 blocks. State: at most
-/// 170 kB for a series, about 45 kB for most.
+/// 256 prototypes for each statistic (512 for two means that heed the time of day, in UTC), and a search
+/// for the period each time the series has grown by a quarter, on at most 1024 blocks of it. Memory: at
+/// most [`OnlineDetector::MOST_BYTES`] for a series, however long.
 ///
 /// Source: our own; the gap to the nearest value is the distance of S. Ramaswamy, R. Rastogi and K. Shim,
 /// *Efficient algorithms for mining outliers from large data sets*, SIGMOD 2000, on one dimension, and
@@ -163,7 +163,7 @@ impl OnlineDetector {
         Some(std::time::Duration::from_nanos(nanos.unsigned_abs()))
     }
 
-    /// The most that [`OnlineDetector::bytes`] can be.
+    /// The most that [`OnlineDetector::bytes`] can be: 200 kB.
     pub const MOST_BYTES: usize = 200_000;
 
     /// The bytes it holds at present.
@@ -233,7 +233,7 @@ impl OnlineDetector {
     fn find(&self, at: Timestamp, x: f64) -> Option<Findings> {
         let floor = scale::floor(x, self.config.resolution);
         let time = at.as_nanos().rem_euclid(DAY) as f64 / DAY as f64;
-        let statistics = self.windows.statistics(self.rest.gate.spread())?;
+        let statistics = self.windows.statistics(self.rest.gate.spread(), floor)?;
         let floor_of = |i: usize| match CHANNELS[i] {
             Statistic::LogSpread => LEAST_LOGARITHM,
             _ => floor,
@@ -377,7 +377,7 @@ impl SeriesDetector for OnlineDetector {
 
     fn save(&self) -> Option<Value> {
         state::save(&Snapshot {
-            samples: self.windows.samples().to_vec(),
+            samples: self.windows.kept().to_vec(),
             channels: self.channels.iter().map(Channel::store).collect(),
             rest: self.rest.clone(),
         })

@@ -108,6 +108,11 @@ impl Windows {
         self.joined = 0;
     }
 
+    /// What has to be kept, oldest first: at most 73.
+    pub(super) fn kept(&self) -> &[f64] {
+        self.last(LONGEST + 1)
+    }
+
     /// The samples that belong together, oldest first: at most 74.
     pub(super) fn samples(&self) -> &[f64] {
         &self.buffer[self.buffer.len() - self.joined..]
@@ -127,9 +132,9 @@ impl Windows {
     /// Every statistic of [`CHANNELS`], in that order; `None` before the first sample.
     ///
     /// While there are fewer samples than a window holds, the window is what there is.
-    /// `spread` is the standard deviation of the whole series: shares of it are added to the spreads,
-    /// so that noise of a quiet window does not look like much.
-    pub(super) fn statistics(&self, spread: f64) -> Option<[f64; CHANNELS.len()]> {
+    /// `spread` is the standard deviation of the whole series: shares of it, and the resolution, are
+    /// added to the spreads, so that noise of a quiet window does not look like much.
+    pub(super) fn statistics(&self, spread: f64, resolution: f64) -> Option<[f64; CHANNELS.len()]> {
         let value = *self.samples().last()?;
         let floor = 1e-6 * spread * spread + 1e-18;
         let (w72, w36) = (self.last(72), self.last(36));
@@ -164,7 +169,7 @@ impl Windows {
             step,
             steps / (w12.len() as f64),
             (squares / n + floor).sqrt(),
-            ((variance_72 + floor).sqrt() + 0.02 * spread + 1e-12).ln(),
+            ((variance_72 + floor).sqrt() + 0.02 * spread + resolution).ln(),
         ])
     }
 }
@@ -187,4 +192,59 @@ fn sum(values: impl ExactSizeIterator<Item = f64>) -> f64 {
         lanes[i % 4] += value;
     }
     (lanes[0] + lanes[1]) + (lanes[2] + lanes[3])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Mean and standard deviation in two passes.
+    fn plain(values: &[f64]) -> (f64, f64) {
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n;
+        let squares: f64 = values.iter().map(|x| (x - mean).powi(2)).sum();
+        (mean, (squares / n).sqrt())
+    }
+
+    proptest! {
+        #[test]
+        fn statistics_are_those_of_the_last_samples(
+            values in prop::collection::vec(-100.0..100.0_f64, 1..700),
+        ) {
+            let mut windows = Windows::new();
+            for value in &values {
+                windows.push(*value);
+            }
+            let last = |n: usize| &values[values.len().saturating_sub(n)..];
+            let found = windows.statistics(0.0, 0.0).unwrap();
+            let near = |i: usize, expected: f64| (found[i] - expected).abs() < 1e-6;
+            prop_assert_eq!(found[0], values[values.len() - 1]);
+            prop_assert_eq!(found[2], last(24).iter().copied().fold(f64::MIN, f64::max));
+            prop_assert_eq!(found[3], last(24).iter().copied().fold(f64::MAX, f64::min));
+            prop_assert!(near(4, plain(last(12)).0));
+            prop_assert!(near(5, plain(last(36)).0));
+            prop_assert!(near(6, plain(last(72)).0));
+            prop_assert!(near(10, plain(last(36)).1));
+            prop_assert!((found[11].exp() - plain(last(72)).1).abs() < 1e-6);
+            if values.len() > 72 {
+                prop_assert_eq!(found[7], values[values.len() - 1] - last(73)[0]);
+                prop_assert!(near(8, plain(last(6)).0 - plain(&last(12)[..6]).0));
+            }
+        }
+
+        #[test]
+        fn a_push_that_is_taken_back_leaves_no_trace(
+            values in prop::collection::vec(-1.0..1.0_f64, 0..700),
+        ) {
+            let mut windows = Windows::new();
+            for value in values {
+                let before = windows.kept().to_vec();
+                windows.push(9.0);
+                windows.take_back();
+                prop_assert_eq!(windows.kept(), &before[..]);
+                windows.push(value);
+            }
+        }
+    }
 }
