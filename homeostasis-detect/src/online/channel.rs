@@ -84,10 +84,12 @@ impl Channel {
         (self.high - self.low).max(floor)
     }
 
-    pub(super) fn look(&self, y: f64, time: f64, floor: f64) -> Look {
+    /// Looks at `y` at `time` of the day; differences below `resolution` are none, and no range is
+    /// below `floor`.
+    pub(super) fn look(&self, y: f64, time: f64, floor: f64, resolution: f64) -> Look {
         let range = self.range(floor);
         let place = self.memory.place(y, time, self.day * range);
-        let gap = if self.n == 0 {
+        let gap = if self.n == 0 || place.distance < resolution {
             0.0
         } else {
             (place.distance / range).min(rarity::LARGEST)

@@ -234,12 +234,13 @@ impl OnlineDetector {
         let floor = scale::floor(x, self.config.resolution);
         let time = at.as_nanos().rem_euclid(DAY) as f64 / DAY as f64;
         let statistics = self.windows.statistics(self.rest.gate.spread(), floor)?;
-        let floor_of = |i: usize| match CHANNELS[i] {
-            Statistic::LogSpread => LEAST_LOGARITHM,
-            _ => floor,
-        };
-        let looks =
-            std::array::from_fn(|i| self.channels[i].look(statistics[i], time, floor_of(i)));
+        let looks = std::array::from_fn(|i| {
+            let (least, resolution) = match CHANNELS[i] {
+                Statistic::LogSpread => (LEAST_LOGARITHM, 0.0),
+                _ => (floor, floor),
+            };
+            self.channels[i].look(statistics[i], time, least, resolution)
+        });
         let context = &self.rest.context;
         let smoothed = self.windows.mean(context.smoothing());
         let range = self.channels[0].range(floor);

@@ -288,7 +288,7 @@ mod tests {
 
     #[test]
     fn a_day_is_found_whatever_the_interval_and_through_noise() {
-        for interval in [60, 300, 3600] {
+        for interval in [60_i64, 300, 3600] {
             let mut rng = Rng::from_seed(interval.unsigned_abs());
             let wave =
                 |i: i64| (i as f64 * interval as f64 / 86_400.0 * std::f64::consts::TAU).sin();
