@@ -42,7 +42,8 @@ const WHAT: &str = "state of online";
 /// Novelty is high once: what comes again is known. After an alert there is a dead time.
 ///
 /// *Deviation* is the distance from a robust level in standard deviations, the mean over the scales of
-/// 50, 500 and 2000 samples. It is high each time, and fades by a fifth with every sample.
+/// 50, 500 and 2000 samples. It is high each time, and fades by a fifth with every sample, from at most
+/// 50 standard deviations.
 ///
 /// The score of [`SeriesDetector::update`] is 0.5 where the larger of both is at its limit (a novelty
 /// of 0.1 and 5 standard deviations, both divided by `sensitivity`); the surprise is that of as many
@@ -187,7 +188,7 @@ impl OnlineDetector {
     /// Judges a sample, then learns it; [`SeriesDetector::update`] with all there is to say.
     pub fn judge(&mut self, at: Timestamp, value: Option<f64>) -> OnlineJudgement {
         let Some(x) = scale::usable(value) else {
-            return self.nothing();
+            return Self::nothing();
         };
         let is_new = self.rest.last.is_none_or(|last| at > last);
         if is_new && self.is_gap(at) {
@@ -195,7 +196,7 @@ impl OnlineDetector {
         }
         self.windows.push(x);
         let Some(found) = self.find(at, x) else {
-            return self.nothing();
+            return Self::nothing();
         };
         let judgement = self.weigh(at, x, &found, is_new);
         if is_new {
@@ -206,7 +207,7 @@ impl OnlineDetector {
         judgement
     }
 
-    fn nothing(&self) -> OnlineJudgement {
+    fn nothing() -> OnlineJudgement {
         OnlineJudgement {
             novelty: 0.0,
             deviation: 0.0,
