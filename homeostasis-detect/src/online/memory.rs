@@ -28,6 +28,9 @@ pub(super) struct Place {
 pub(super) struct Memory {
     values: Vec<f64>,
     seen: Vec<Seen>,
+    /// Where the last value belonged: the next is often near. It changes no result.
+    #[serde(skip)]
+    hint: usize,
 }
 
 impl Memory {
@@ -51,7 +54,7 @@ impl Memory {
     /// Where `value`, seen at `time` of the day, belongs, if a day apart counts like `apart` in value.
     /// O(log n), and the prototypes within the distance found if `apart` is not 0.
     pub(super) fn place(&self, value: f64, time: f64, apart: f64) -> Place {
-        let before = self.values.partition_point(|one| *one < value);
+        let before = self.before(value);
         let mut place = Place {
             before,
             nearest: 0,
@@ -68,6 +71,17 @@ impl Memory {
             }
         }
         place
+    }
+
+    /// How many prototypes are less than `value`.
+    fn before(&self, value: f64) -> usize {
+        let hint = self.hint.min(self.values.len());
+        let (low, high) = self.values.split_at(hint);
+        if low.last().is_none_or(|one| *one < value) && high.first().is_none_or(|one| *one >= value) {
+            hint
+        } else {
+            self.values.partition_point(|one| *one < value)
+        }
     }
 
     /// Takes the prototype `i` if it is nearer; whether one farther in value can be nearer still.
@@ -89,6 +103,7 @@ impl Memory {
     /// The prototype nearest to what was found at `place` stands for it too.
     pub(super) fn matched(&mut self, place: Place, now: u64) {
         self.seen[place.nearest].last = now;
+        self.hint = place.before;
     }
 
     /// `value`, found at `place`, becomes a prototype; if there are `capacity` already, the one that was
@@ -109,6 +124,7 @@ impl Memory {
                 place.before -= usize::from(oldest < place.before);
             }
         }
+        self.hint = place.before;
         self.values.insert(place.before, value);
         self.seen.insert(place.before, Seen { time, last: now });
     }

@@ -145,7 +145,7 @@ impl Windows {
             [] => mean(recent) - w12[0],
             _ => mean(recent) - mean(before),
         };
-        let steps = sum(w12.windows(2).map(|pair| (pair[1] - pair[0]).abs()));
+        let steps: f64 = w12.windows(2).map(|pair| (pair[1] - pair[0]).abs()).sum();
         let older = &w72[..w72.len() - w36.len()];
         let ((mean_36, squares), (older_mean, older_squares)) = (moments(w36), moments(older));
         let (n, m) = (w36.len() as f64, older.len() as f64);
@@ -176,20 +176,26 @@ impl Windows {
 
 /// The mean; 0 of none.
 fn mean(values: &[f64]) -> f64 {
-    sum(values.iter().copied()) / (values.len().max(1) as f64)
+    sum(values, |x| x) / (values.len().max(1) as f64)
 }
 
 /// The mean, and the sum of the squares about it.
 fn moments(values: &[f64]) -> (f64, f64) {
     let mean = mean(values);
-    (mean, sum(values.iter().map(|x| (x - mean).powi(2))))
+    (mean, sum(values, |x| (x - mean) * (x - mean)))
 }
 
-/// The sum in an order of four lanes: the same to the bit for the same values, and vectors add it.
-fn sum(values: impl ExactSizeIterator<Item = f64>) -> f64 {
+/// The sum of `f` in four lanes: the same to the bit for the same values, and vectors add it.
+fn sum(values: &[f64], f: impl Fn(f64) -> f64) -> f64 {
     let mut lanes = [0.0; 4];
-    for (i, value) in values.enumerate() {
-        lanes[i % 4] += value;
+    let fours = values.chunks_exact(4);
+    for (lane, value) in lanes.iter_mut().zip(fours.remainder()) {
+        *lane = f(*value);
+    }
+    for four in fours {
+        for (lane, value) in lanes.iter_mut().zip(four) {
+            *lane += f(*value);
+        }
     }
     (lanes[0] + lanes[1]) + (lanes[2] + lanes[3])
 }
