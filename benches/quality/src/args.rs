@@ -19,6 +19,7 @@ suites
     --data DIR        its layout: DIR/data/<category>/<file>.csv, DIR/labels/combined_windows.json
     --out DIR         writes timestamp,value,anomaly_score for every series
     --ablation        scores the detector without each of its parts, too
+  context           the furnished detector on made-up series: values at the wrong time
   univariate        the furnished detector on labelled series
     --data DIR        DIR/<group>/<series>.csv with TimeStamp,Value,Label
     --out DIR         writes timestamp,value,anomaly_score for every series
@@ -53,6 +54,8 @@ pub(crate) enum Suite {
     Redaction(PathBuf),
     /// The furnished detector on the Numenta Anomaly Benchmark.
     Nab(nab::Options),
+    /// The furnished detector on values at the wrong time.
+    Context,
     /// The furnished detector on labelled series.
     Univariate(univariate::Options),
 }
@@ -77,6 +80,7 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, S
         "help" | "--help" | "-h" => Command::Help,
         "crash" => return crash(args).map(|options| Command::Suite(Suite::Crash(options))),
         "overhead" => Command::Suite(Suite::Overhead),
+        "context" => Command::Suite(Suite::Context),
         "redaction" => {
             let data = data(args)?;
             return Ok(Command::Suite(Suite::Redaction(data)));

@@ -10,6 +10,7 @@
 )]
 
 mod args;
+mod context;
 mod crash;
 mod nab;
 mod overhead;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         Ok(Command::Suite(Suite::Redaction(data))) => {
             redaction::run(&data).map(|report| (report, true))
         }
+        Ok(Command::Suite(Suite::Context)) => context::run().map(|report| (report, true)),
         Ok(Command::Suite(Suite::Nab(options))) => nab::run(&options).map(|report| (report, true)),
         Ok(Command::Suite(Suite::Univariate(options))) => {
             univariate::run(&options).map(|report| (report, true))

@@ -77,7 +77,8 @@ impl Memory {
     fn before(&self, value: f64) -> usize {
         let hint = self.hint.min(self.values.len());
         let (low, high) = self.values.split_at(hint);
-        if low.last().is_none_or(|one| *one < value) && high.first().is_none_or(|one| *one >= value) {
+        if low.last().is_none_or(|one| *one < value) && high.first().is_none_or(|one| *one >= value)
+        {
             hint
         } else {
             self.values.partition_point(|one| *one < value)
