@@ -377,6 +377,10 @@ impl SeriesDetector for OnlineDetector {
         self.explanation.as_ref().map(Explanation::sentence)
     }
 
+    fn heap_bytes(&self) -> usize {
+        self.bytes() - size_of::<Self>()
+    }
+
     fn save(&self) -> Option<Value> {
         state::save(&Snapshot {
             samples: self.windows.kept().to_vec(),
