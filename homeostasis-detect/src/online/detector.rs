@@ -11,7 +11,7 @@ use super::channel::{Channel, Look, Stored};
 use super::config::OnlineConfig;
 use super::context::{Context, Verdict};
 use super::deviation::Deviation;
-use super::explanation::{Explanation, Reason};
+use super::explanation::{Explanation, Reason, noun};
 use super::gate::Gate;
 use super::judgement::OnlineJudgement;
 use super::window::{CHANNELS, LONGEST, Statistic, Windows};
@@ -188,6 +188,7 @@ impl OnlineDetector {
     /// Judges a sample, then learns it; [`SeriesDetector::update`] with all there is to say.
     pub fn judge(&mut self, at: Timestamp, value: Option<f64>) -> OnlineJudgement {
         let Some(x) = scale::usable(value) else {
+            self.forget_last();
             return Self::nothing();
         };
         let is_new = self.rest.last.is_none_or(|last| at > last);
@@ -205,6 +206,12 @@ impl OnlineDetector {
             self.windows.take_back();
         }
         judgement
+    }
+
+    /// Nothing is said of the last sample any more.
+    fn forget_last(&mut self) {
+        self.evidence = [0.0; CHANNELS.len()];
+        (self.gate, self.context, self.explanation) = (0.0, 0.0, None);
     }
 
     fn nothing() -> OnlineJudgement {
@@ -377,6 +384,17 @@ impl SeriesDetector for OnlineDetector {
         self.explanation.as_ref().map(Explanation::sentence)
     }
 
+    fn contributions(&self) -> Vec<(String, f64)> {
+        let gated = self.evidence().map(|(what, evidence)| match what {
+            Statistic::Context => (what, evidence),
+            _ => (what, evidence * self.gate),
+        });
+        gated
+            .filter(|(_, weight)| *weight > 0.0)
+            .map(|(what, weight)| (noun(what).to_owned(), weight))
+            .collect()
+    }
+
     fn heap_bytes(&self) -> usize {
         self.bytes() - size_of::<Self>()
     }
@@ -409,8 +427,7 @@ impl SeriesDetector for OnlineDetector {
             return state::require(false, WHAT, "the state of a detector of the same kind");
         };
         (self.windows, self.channels, self.rest) = (windows, channels, loaded.rest);
-        self.evidence = [0.0; CHANNELS.len()];
-        (self.gate, self.context, self.explanation) = (0.0, 0.0, None);
+        self.forget_last();
         Ok(())
     }
 }
