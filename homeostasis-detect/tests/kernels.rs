@@ -6,11 +6,7 @@ use homeostasis::core::Timestamp;
 use homeostasis::core::stage::SeriesDetector;
 use homeostasis::core::testing::kernel::{KernelSample, Suite};
 use homeostasis::detect::{
-    Adwin, AdwinConfig, Amount, BayesianChangePoint, BayesianChangePointConfig, Cusum, CusumConfig,
-    EDetector, EDetectorConfig, Ewma, EwmaConfig, Flapping, FlappingConfig, Iqr, IqrConfig,
-    LevelShift, LevelShiftConfig, Mad, MadConfig, MovingAverage, MovingAverageConfig, PageHinkley,
-    PageHinkleyConfig, RateOfChange, RateOfChangeConfig, Seasonality, SeasonalityConfig, Side,
-    Trend, TrendConfig,
+    AdaptiveThreshold, Adwin, AdwinConfig, Amount, BayesianChangePoint, BayesianChangePointConfig, CompositeKernel, CompositeWeights, Cusum, CusumConfig, DetectorFamily, EDetector, EDetectorConfig, Ewma, EwmaConfig, Flapping, FlappingConfig, Iqr, IqrConfig, LevelShift, LevelShiftConfig, Mad, MadConfig, MovingAverage, MovingAverageConfig, OnlineConfig, OnlineDetector, PageHinkley, PageHinkleyConfig, RateOfChange, RateOfChangeConfig, Seasonality, SeasonalityConfig, Side, TailThresholdConfig, Trend, TrendConfig,
 };
 use proptest::prelude::*;
 
@@ -81,6 +77,8 @@ kernels! {
     seasonality: Seasonality::new(SeasonalityConfig::default()), step(Duration::from_secs(3600)), state_within(200_000), monotone();
     seasonality_by_weekday: Seasonality::new(SeasonalityConfig { min_samples: 10, utc_offset_minutes: -300, ..SeasonalityConfig::default() }), step(Duration::from_secs(1800)), state_within(200_000), monotone();
     trend: Trend::new(TrendConfig { window: Duration::from_secs(3600), ..TrendConfig::default() });
+    online: OnlineDetector::new(OnlineConfig::default()), state_within(400_000);
+    online_of_one_side: OnlineDetector::new(OnlineConfig { side: Side::Low, sensitivity: 2.0, dead_samples: 3, ..OnlineConfig::default() }), state_within(400_000), quiet(0.2);
     composite: CompositeKernel::new(CompositeWeights::default())
         .with("ewma", DetectorFamily::Statistical, Ewma::new(EwmaConfig::default()).expect("in range"))
         .with("average", DetectorFamily::Statistical, MovingAverage::new(MovingAverageConfig::default()).expect("in range"))

@@ -20,6 +20,7 @@ suites
     --data DIR        its layout: DIR/data/<category>/<file>.csv, DIR/labels/combined_windows.json
     --out DIR         writes timestamp,value,anomaly_score for every series
     --ablation        scores the detector without each of its parts, too
+  context           the furnished detector on made-up series: values at the wrong time
   univariate        the furnished detector on labelled series
     --data DIR        DIR/<group>/<series>.csv with TimeStamp,Value,Label
     --out DIR         writes timestamp,value,anomaly_score for every series
@@ -61,6 +62,8 @@ pub(crate) enum Suite {
     Redaction(PathBuf),
     /// The furnished detector on the Numenta Anomaly Benchmark.
     Nab(nab::Options),
+    /// The furnished detector on values at the wrong time.
+    Context,
     /// The furnished detector on labelled series.
     Univariate(univariate::Options),
     /// A detector of rows on labelled servers.
@@ -92,6 +95,10 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, S
         "overhead" => {
             Flags::read(args, &[], &[])?;
             Suite::Overhead
+        }
+        "context" => {
+            Flags::read(args, &[], &[])?;
+            Suite::Context
         }
         "redaction" => Suite::Redaction(Flags::read(args, &["--data"], &[])?.data()?),
         "nab" => {

@@ -10,6 +10,7 @@
 )]
 
 mod args;
+mod context;
 mod crash;
 mod flags;
 mod logs;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         Ok(Command::Suite(Suite::Redaction(data))) => {
             redaction::run(&data).map(|report| (report, true))
         }
+        Ok(Command::Suite(Suite::Context)) => context::run().map(|report| (report, true)),
         Ok(Command::Suite(Suite::Logs(options))) => {
             logs::run(&options).map(|report| (report, true))
         }
