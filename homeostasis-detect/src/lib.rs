@@ -3,6 +3,7 @@
 mod check;
 mod condition;
 mod duration_text;
+mod forecast;
 mod health;
 mod pattern;
 mod prose;
@@ -14,6 +15,10 @@ mod stat;
 mod state;
 
 pub use condition::{SustainedCondition, SustainedConditionConfig};
+pub use forecast::{
+    Arima, ArimaOrders, Breach, ForecastModel, Forecaster, ForecasterConfig, Growth, Prediction,
+    Season, Smoothing, SmoothingShape, SmoothingWeights, TimeToBreach, TimeToBreachConfig,
+};
 pub use health::{
     HealthAction, HealthDetector, HealthDetectorConfig, HealthJudgement, HealthMatrix,
     HealthMatrixConfig, HealthStateDetector, HealthStateDetectorConfig, HealthTally,
@@ -46,6 +51,8 @@ mod tests {
         check::<(HealthDetector, HealthDetectorConfig)>();
         check::<(HealthStateDetector, HealthStateDetectorConfig)>();
         check::<(HealthMatrix, HealthTally, HealthTransitions)>();
+        check::<(Forecaster, ForecasterConfig, ForecastModel, Prediction)>();
+        check::<(TimeToBreach, TimeToBreachConfig, Breach, Arima, Smoothing)>();
         can_move::<PerSeries<Box<dyn homeostasis_core::stage::SeriesDetector>>>();
     }
 }

@@ -1,0 +1,357 @@
+//! Where a series is heading: a line with kinks and steps through noise that persists.
+
+use serde::{Deserialize, Serialize};
+
+use super::linear::{Fit, Gram};
+use super::season;
+
+/// The fewest values a line is laid through.
+pub(super) const FEWEST: usize = 24;
+/// How many kinks and steps a line may have, and how many of them may be steps.
+const MOST_BREAKS: usize = 8;
+const MOST_STEPS: usize = 6;
+/// At how many places a kink is tried, and at how many of the largest changes a step.
+const KINK_PLACES: usize = 32;
+const STEP_PLACES: usize = 8;
+/// What a break must gain, in parameters of the Bayesian criterion: its size, its place, and having been looked for.
+const BREAK_COST: f64 = 3.0;
+/// The persistences that are tried. None is nearer to 1: what seems a random walk for as long as one looks may be the
+/// slope that is looked for.
+const PERSISTENCES: [f64; 7] = [0.0, 0.3, 0.5, 0.7, 0.85, 0.93, 0.97];
+/// By how much the standard deviation of the line is larger than the formula has it, because its breaks were looked
+/// for in the same values; from leaks injected into real series (quality suite `forecast`).
+const SEARCH_INFLATION: f64 = 3.0;
+
+/// A line as it goes on after the last value; one step is the distance between values.
+///
+/// The noise around it keeps a share of its distance after each step (an autoregression of order 1), and it may have
+/// had other slopes before (kinks: the leak began) and other levels (steps: a restart freed memory).
+/// Breaks are added one after another, each time the one that gains most, as long as the Bayesian criterion falls.
+/// A season is taken out when that gains more than its parameters cost.
+///
+/// Sources: S. Prais, C. Winsten, *Trend estimators and serial correlation*, Cowles Commission 383, 1954 (weights under
+/// persistent noise); G. Schwarz, *Estimating the dimension of a model*, Annals of Statistics 6 (1978) (criterion).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Drift {
+    /// At the last value, without the season.
+    pub(super) level: f64,
+    /// Per step.
+    pub(super) slope: f64,
+    /// Of level and slope: variance of one, of both together, of the other.
+    covariance: [f64; 3],
+    /// What share of its distance from the line the series keeps after a step.
+    persistence: f64,
+    /// The variance of what is new in each step.
+    variance: f64,
+    /// How far the last value was from the line.
+    residual: f64,
+    /// The season, where that of the next step comes first; empty without one.
+    season: Vec<f64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Break {
+    /// Another slope before here.
+    Kink(usize),
+    /// Another level before here.
+    Step(usize),
+}
+
+impl Break {
+    /// The regressor: 0 from the break on, so that intercept and slope are those after the last break.
+    fn at(self, t: usize) -> f64 {
+        match self {
+            Self::Kink(place) => place.saturating_sub(t) as f64,
+            Self::Step(place) => f64::from(u8::from(t < place)),
+        }
+    }
+}
+
+/// A line with given breaks.
+struct Line {
+    breaks: Vec<Break>,
+    fit: Fit,
+    persistence: f64,
+    criterion: f64,
+}
+
+impl Line {
+    fn solve(y: &[f64], breaks: &[Break], persistence: f64) -> Option<Self> {
+        let (n, n_breaks) = (y.len(), breaks.len());
+        let row_of = |t: usize, row: &mut [f64]| {
+            for (slot, at) in row.iter_mut().zip(breaks) {
+                *slot = at.at(t);
+            }
+            row[n_breaks] = 1.0;
+            row[n_breaks + 1] = t as f64 - (n - 1) as f64;
+            row[n_breaks + 2] = y[t];
+        };
+        let mut gram = Gram::new(n_breaks + 3);
+        let mut before = vec![0.0; n_breaks + 3];
+        let (mut row, mut white) = (before.clone(), before.clone());
+        row_of(0, &mut before);
+        let first = (1.0 - persistence * persistence).sqrt();
+        for (white, x) in white.iter_mut().zip(&before) {
+            *white = first * x;
+        }
+        gram.add(&white);
+        for t in 1..n {
+            row_of(t, &mut row);
+            for (white, (x, last)) in white.iter_mut().zip(row.iter().zip(&before)) {
+                *white = x - persistence * last;
+            }
+            gram.add(&white);
+            std::mem::swap(&mut row, &mut before);
+        }
+        let all: Vec<usize> = (0..n_breaks + 2).collect();
+        let fit = gram.solve(&all)?;
+        let (size, largest) = (n as f64, y.iter().fold(0.0_f64, |top, y| top.max(y.abs())));
+        // What is left below the resolution of sums of this size says nothing of the breaks.
+        let left = (fit.rest / size)
+            .max(1e-20 * largest * largest)
+            .max(f64::MIN_POSITIVE);
+        let cost = BREAK_COST * n_breaks as f64 * size.ln();
+        let criterion = size * left.ln() - (1.0 - persistence * persistence).ln() + cost;
+        Some(Self {
+            breaks: breaks.to_vec(),
+            fit,
+            persistence,
+            criterion,
+        })
+    }
+
+    /// The same with the persistence that suits best.
+    fn through(y: &[f64], breaks: &[Break]) -> Option<Self> {
+        best(
+            PERSISTENCES
+                .iter()
+                .filter_map(|share| Self::solve(y, breaks, *share)),
+        )
+    }
+
+    /// The line whose breaks were looked for.
+    fn search(y: &[f64]) -> Option<Self> {
+        let n = y.len();
+        let kinks = (1..KINK_PLACES).map(|i| i * n / KINK_PLACES);
+        let kinks = kinks.filter(|place| *place >= 4 && place + 6 <= n);
+        let mut changes: Vec<usize> = (3..n.saturating_sub(2)).collect();
+        let size = |place: usize| (y[place] - y[place - 1]).abs();
+        changes.sort_by(|a, b| size(*b).total_cmp(&size(*a)));
+        let steps = changes.into_iter().take(STEP_PLACES).map(Break::Step);
+        let places: Vec<Break> = kinks.map(Break::Kink).chain(steps).collect();
+        let mut line = Self::through(y, &[])?;
+        while line.breaks.len() < MOST_BREAKS {
+            let n_steps = line
+                .breaks
+                .iter()
+                .filter(|at| matches!(at, Break::Step(_)))
+                .count();
+            // A break not yet found looks like persistence, so that less of it is tried too.
+            let next = [line.persistence, line.persistence / 2.0]
+                .into_iter()
+                .filter_map(|share| {
+                    let added = places.iter().filter(|place| {
+                        let has_room = n_steps < MOST_STEPS || matches!(place, Break::Kink(_));
+                        has_room && !line.breaks.contains(place)
+                    });
+                    let winner = best(added.filter_map(|place| {
+                        let breaks: Vec<Break> =
+                            line.breaks.iter().chain([place]).copied().collect();
+                        Self::solve(y, &breaks, share)
+                    }))?;
+                    Self::through(y, &winner.breaks)
+                });
+            match best(next) {
+                Some(next) if next.criterion < line.criterion => line = next,
+                _ => break,
+            }
+        }
+        Some(line)
+    }
+
+    fn at(&self, t: usize, n: usize) -> f64 {
+        let k = self.breaks.len();
+        let breaks = self
+            .breaks
+            .iter()
+            .zip(&self.fit.found)
+            .map(|(at, size)| size * at.at(t));
+        let ahead = t as f64 - (n - 1) as f64;
+        breaks.sum::<f64>() + self.fit.found[k] + self.fit.found[k + 1] * ahead
+    }
+}
+
+fn best(lines: impl Iterator<Item = Line>) -> Option<Line> {
+    lines.min_by(|a, b| a.criterion.total_cmp(&b.criterion))
+}
+
+impl Drift {
+    /// The line through `values` (NaN: missing, interpolated), with a season of `period` steps, or of one that is found.
+    ///
+    /// Values far from the median of the five around them are clipped.
+    /// `None` for fewer than [`FEWEST`] values and where the numbers are too large to be squared.
+    /// O(n) for each of some 1000 lines that are tried.
+    pub(super) fn fit(values: &[f64], period: Option<usize>) -> Option<Self> {
+        let n = values.len();
+        let mut full = season::interpolated(values);
+        if n < FEWEST || full.iter().any(|value| !value.is_finite()) {
+            return None;
+        }
+        clip_spikes(&mut full);
+        let line = Line::search(&full)?;
+        // The season is looked for around a flexible line, where a slow wave was not mistaken for breaks, and around
+        // the line found, where steps are known.
+        let knots: Vec<Break> = (1..6).map(|i| Break::Kink(i * n / 6)).collect();
+        let flexible = Line::solve(&full, &knots, 0.0)?;
+        let mut tried: Vec<usize> = Vec::new();
+        let mut best: Option<(f64, Vec<f64>, Line)> = None;
+        for around in [&flexible, &line] {
+            let rest = |line: &Line| -> Vec<f64> {
+                full.iter()
+                    .enumerate()
+                    .map(|(t, value)| value - line.at(t, n))
+                    .collect()
+            };
+            let mut rests = rest(around);
+            let found = period.or_else(|| season::periods(&rests).last().copied());
+            let Some(m) = found.filter(|m| *m >= 2 && n >= 2 * m && !tried.contains(m)) else {
+                continue;
+            };
+            tried.push(m);
+            for _ in 0..2 {
+                let profile = season::profile(m, &rests);
+                let adjusted: Vec<f64> = full
+                    .iter()
+                    .enumerate()
+                    .map(|(t, value)| value - profile[t % m])
+                    .collect();
+                let line = Line::search(&adjusted)?;
+                let criterion = line.criterion + m as f64 * (n as f64).ln();
+                rests = rest(&line);
+                if best.as_ref().is_none_or(|best| criterion < best.0) {
+                    best = Some((criterion, profile, line));
+                }
+            }
+        }
+        let (profile, line) = match best {
+            Some((criterion, profile, seasonal)) if criterion < line.criterion => {
+                (profile, seasonal)
+            }
+            _ => (Vec::new(), line),
+        };
+        let (k, m) = (line.breaks.len(), profile.len().max(1));
+        let n_free = n as f64 - (k + 3 + profile.len()) as f64;
+        let variance = line.fit.rest / n_free.max(1.0);
+        let wide = SEARCH_INFLATION * SEARCH_INFLATION * variance;
+        let phase = profile.get((n - 1) % m).copied().unwrap_or(0.0);
+        Some(Self {
+            level: line.fit.found[k],
+            slope: line.fit.found[k + 1],
+            covariance: line.fit.covariance_of_last_two()?.map(|x| x * wide),
+            persistence: line.persistence,
+            variance,
+            residual: full[n - 1] - phase - line.at(n - 1, n),
+            season: (0..profile.len()).map(|i| profile[(n + i) % m]).collect(),
+        })
+    }
+
+    /// Mean and variance of the value after `ahead` steps, with the season of the nearest whole step.
+    pub(super) fn at(&self, ahead: f64) -> (f64, f64) {
+        let kept = self.persistence.powf(ahead);
+        let season = match self.season.len() {
+            0 => 0.0,
+            m => self.season[nearest_phase(ahead, m)],
+        };
+        let [level, both, slope] = self.covariance;
+        let line = level + 2.0 * ahead * both + ahead * ahead * slope;
+        let noise =
+            self.variance * (1.0 - kept * kept) / (1.0 - self.persistence * self.persistence);
+        let mean = self.level + self.slope * ahead + kept * self.residual + season;
+        (mean, line.max(0.0) + noise)
+    }
+}
+
+/// Where in a season of `m` steps the step after `ahead` steps stands, the first of them at 0.
+fn nearest_phase(ahead: f64, m: usize) -> usize {
+    let phase = (ahead.round() - 1.0).rem_euclid(m as f64);
+    (0..m).find(|i| phase < *i as f64 + 0.5).unwrap_or(0)
+}
+
+/// Brings values that stand alone nearer to the median of the five around them.
+fn clip_spikes(values: &mut [f64]) {
+    let n = values.len();
+    let medians: Vec<f64> = (0..n)
+        .map(|t| {
+            let from = t.saturating_sub(2).min(n.saturating_sub(5));
+            let mut around = values[from..n.min(from + 5)].to_vec();
+            around.sort_by(f64::total_cmp);
+            around[around.len() / 2]
+        })
+        .collect();
+    let distances = values
+        .iter()
+        .zip(&medians)
+        .map(|(value, median)| (value - median).abs());
+    let mut distances: Vec<f64> = distances.collect();
+    distances.sort_by(f64::total_cmp);
+    // Many distances are 0, because the value is the median: the upper quartile tells the spread.
+    let limit = 3.0 * distances[n * 3 / 4] / 1.15;
+    if limit > 0.0 {
+        for (value, median) in values.iter_mut().zip(&medians) {
+            *value = value.clamp(median - limit, median + limit);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use homeostasis_core::Rng;
+
+    fn noisy(n: u32, level: impl Fn(f64) -> f64) -> Vec<f64> {
+        let mut rng = Rng::from_seed(7);
+        (0..n)
+            .map(|t| level(f64::from(t)) + 2.0 * rng.unit() - 1.0)
+            .collect()
+    }
+
+    #[test]
+    fn a_leak_that_began_later_keeps_its_slope_through_a_restart() {
+        let values = noisy(240, |t| {
+            100.0 + 0.5 * (t - 80.0).max(0.0) - if t >= 170.0 { 30.0 } else { 0.0 }
+        });
+        let drift = Drift::fit(&values, None).unwrap();
+        assert!((drift.slope - 0.5).abs() < 0.03, "{drift:?}");
+        let (mean, variance) = drift.at(100.0);
+        let truth = 100.0 + 0.5 * (239.0 - 80.0 + 100.0) - 30.0;
+        assert!(
+            (mean - truth).abs() < 5.0 && (mean - truth).abs() < 3.0 * variance.sqrt(),
+            "{mean}"
+        );
+    }
+
+    #[test]
+    fn a_wave_is_no_drift_and_returns() {
+        let wave = |t: f64| 50.0 + 20.0 * (t / 24.0 * std::f64::consts::TAU).sin();
+        let drift = Drift::fit(&noisy(240, wave), None).unwrap();
+        assert!(drift.slope.abs() < 0.02, "{drift:?}");
+        for ahead in [1.0, 6.0, 18.0, 30.0] {
+            let (mean, _) = drift.at(ahead);
+            assert!((mean - wave(239.0 + ahead)).abs() < 3.0, "{ahead}: {mean}");
+        }
+    }
+
+    #[test]
+    fn a_constant_has_no_variance_and_too_little_or_too_large_has_no_line() {
+        let drift = Drift::fit(&[5.0; 40], None).unwrap();
+        assert_eq!((drift.level, drift.slope), (5.0, 0.0));
+        assert!(drift.at(1e6).1 < 1e-9);
+        assert!(Drift::fit(&[5.0; 23], None).is_none());
+        assert!(Drift::fit(&[f64::NAN; 40], None).is_none());
+        let huge: Vec<f64> = (0..40)
+            .map(|t| if t % 2 == 0 { 1e200 } else { -1e200 })
+            .collect();
+        assert!(Drift::fit(&huge, None).is_none());
+    }
+}
