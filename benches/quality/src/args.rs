@@ -15,6 +15,8 @@ suites
   overhead          what recording costs the host: nanoseconds and allocations per event, memory under a flood
   redaction         lines of logs without secrets that are redacted all the same, and megabytes a second
     --data DIR        logs in the layout of loghub: DIR/System/System_2k.log
+  forecast          coverage of the intervals of forecasts, and the time to a breach of leaks added to real series
+    --data DIR        DIR/data/<group>/<series>.csv or DIR/<group>/<series>.csv with timestamp,value
 
 nab, univariate, multivariate, logs, errors, rca, patches and canary arrive with the stages they measure";
 
@@ -46,6 +48,8 @@ pub(crate) enum Suite {
     Overhead,
     /// How often redaction is wrong on the logs in this folder.
     Redaction(PathBuf),
+    /// How well forecasts of the series in this folder hold.
+    Forecast(PathBuf),
 }
 
 /// What was asked for.
@@ -71,6 +75,10 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, S
         "redaction" => {
             let data = data(args)?;
             return Ok(Command::Suite(Suite::Redaction(data)));
+        }
+        "forecast" => {
+            let data = data(args)?;
+            return Ok(Command::Suite(Suite::Forecast(data)));
         }
         CRASH_CHILD => return crash_child(args).map(Command::CrashChild),
         other => {

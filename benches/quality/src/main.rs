@@ -11,8 +11,10 @@
 
 mod args;
 mod crash;
+mod forecast;
 mod overhead;
 mod redaction;
+mod series_file;
 
 use std::process::ExitCode;
 
@@ -41,6 +43,9 @@ fn main() -> ExitCode {
         Ok(Command::Suite(Suite::Overhead)) => overhead::run().map(|report| (report, true)),
         Ok(Command::Suite(Suite::Redaction(data))) => {
             redaction::run(&data).map(|report| (report, true))
+        }
+        Ok(Command::Suite(Suite::Forecast(data))) => {
+            forecast::run(&data).map(|report| (report, true))
         }
     };
     match report {

@@ -261,19 +261,19 @@ fn coefficients(w: &[f64]) -> Option<(Vec<f64>, Vec<f64>)> {
     let start = long + MOST_MA;
     for t in start..n {
         for lag in 0..MOST_AR {
-            row[lag] = w[t - lag - 1];
+            row[1 + lag] = w[t - lag - 1];
         }
         for lag in 0..MOST_MA {
-            row[MOST_AR + lag] = errors[t - lag - 1];
+            row[1 + MOST_AR + lag] = errors[t - lag - 1];
         }
-        row[n_columns - 1] = w[t];
+        row[0] = w[t];
         gram.add(&row);
     }
     let size = (n - start) as f64;
     let mut best: Option<(f64, Vec<f64>, Vec<f64>)> = None;
     for p in 0..=MOST_AR {
         for q in 0..=MOST_MA {
-            let chosen: Vec<usize> = (0..p).chain(MOST_AR..MOST_AR + q).collect();
+            let chosen: Vec<usize> = (1..=p).chain(MOST_AR + 1..=MOST_AR + q).collect();
             let Some(Fit { found, rest, .. }) = gram.solve(&chosen) else {
                 continue;
             };
@@ -320,12 +320,12 @@ fn long_errors(w: &[f64], order: usize) -> Option<Vec<f64>> {
     let mut row = vec![0.0; order + 1];
     for t in order..w.len() {
         for lag in 0..order {
-            row[lag] = w[t - lag - 1];
+            row[1 + lag] = w[t - lag - 1];
         }
-        row[order] = w[t];
+        row[0] = w[t];
         gram.add(&row);
     }
-    let chosen: Vec<usize> = (0..order).collect();
+    let chosen: Vec<usize> = (1..=order).collect();
     let ar = gram.solve(&chosen)?.found;
     let mut errors = vec![0.0; w.len()];
     for t in order..w.len() {

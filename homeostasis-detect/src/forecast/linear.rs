@@ -1,15 +1,15 @@
 //! Small systems of linear equations.
 
-/// The sums of products of regressors and response, from which a least-squares fit of any subset is solved.
+/// The sums of products of a response (column 0) and regressors, from which a least-squares fit of any subset is solved.
 #[derive(Debug, Clone)]
 pub(super) struct Gram {
     n_columns: usize,
-    /// Row by row; the last column is the response.
+    /// Row by row.
     sums: Vec<f64>,
 }
 
 impl Gram {
-    /// For rows of `n_columns` numbers, the last of which is the response.
+    /// For rows of `n_columns` numbers, the response first.
     pub(super) fn new(n_columns: usize) -> Self {
         Self {
             n_columns,
@@ -17,13 +17,34 @@ impl Gram {
         }
     }
 
+    /// Adds a row.
     pub(super) fn add(&mut self, row: &[f64]) {
-        for (i, a) in row.iter().enumerate() {
-            let line = &mut self.sums[i * self.n_columns..(i + 1) * self.n_columns];
+        for (line, a) in self.sums.chunks_exact_mut(self.n_columns).zip(row) {
             for (slot, b) in line.iter_mut().zip(row) {
                 *slot += a * b;
             }
         }
+    }
+
+    /// The same with another column, `new`; `columns` are those it has so far.
+    pub(super) fn with(&self, columns: &[Vec<f64>], new: &[f64]) -> Self {
+        let (old, n) = (self.n_columns, self.n_columns + 1);
+        let mut wider = Self::new(n);
+        for (wide, line) in wider
+            .sums
+            .chunks_exact_mut(n)
+            .zip(self.sums.chunks_exact(old.max(1)))
+        {
+            wide[..old].copy_from_slice(line);
+        }
+        let dot = |column: &[f64]| column.iter().zip(new).map(|(a, b)| a * b).sum::<f64>();
+        for (i, column) in columns.iter().enumerate() {
+            let product = dot(column);
+            wider.sums[i * n + old] = product;
+            wider.sums[old * n + i] = product;
+        }
+        wider.sums[old * n + old] = dot(new);
+        wider
     }
 
     fn get(&self, i: usize, j: usize) -> f64 {
@@ -36,7 +57,7 @@ impl Gram {
     /// By Cholesky's method; a regressor that the ones before it explain to 1e-10 gets 0.
     /// O(k³) for k regressors.
     pub(super) fn solve(&self, chosen: &[usize]) -> Option<Fit> {
-        let (k, y) = (chosen.len(), self.n_columns - 1);
+        let (k, y) = (chosen.len(), 0);
         let mut lower = vec![0.0; k * k];
         let mut half = vec![0.0; k];
         for i in 0..k {
@@ -125,14 +146,14 @@ mod tests {
         let mut gram = Gram::new(4);
         for i in 0..20 {
             let (a, b) = (f64::from(i), f64::from(i * i % 7));
-            gram.add(&[a, b, a, 3.0 * a - 2.0 * b]);
+            gram.add(&[3.0 * a - 2.0 * b, a, b, a]);
         }
-        let Fit { found, rest, .. } = gram.solve(&[0, 1, 2]).unwrap();
+        let Fit { found, rest, .. } = gram.solve(&[1, 2, 3]).unwrap();
         for (found, expected) in found.iter().zip([3.0, -2.0, 0.0]) {
             assert!((found - expected).abs() < 1e-9, "{found}");
         }
         assert!(rest < 1e-6, "{rest}");
-        gram.add(&[1e300, 0.0, 0.0, 1e300]);
-        assert!(gram.solve(&[0]).is_none());
+        gram.add(&[1e300, 1e300, 0.0, 0.0]);
+        assert!(gram.solve(&[1]).is_none());
     }
 }

@@ -66,7 +66,8 @@ pub(super) fn decompose(kind: Kind, m: usize, values: &[f64], most: usize) -> Op
 
 /// The steps after which `values` (NaN: missing) seem to repeat, most likely first; at most two.
 ///
-/// They are the peaks of the autocorrelation above 0.2 between 3 steps and a third of the series, after a line is
+/// They are the peaks of the autocorrelation above 0.2 between 3 steps and a third of the series (above 0.5 up to half
+/// of it), after a line is
 /// taken out and values beyond four deviations of the median are clipped.
 /// The tallest peak is named, and the shortest that is nearly as tall (a day beside a week).
 /// O(n²).
@@ -102,7 +103,7 @@ pub(super) fn periods(values: &[f64]) -> Vec<usize> {
     if power <= 0.0 {
         return Vec::new();
     }
-    let most = n / 3;
+    let most = n / 2;
     let correlation: Vec<f64> = (0..=most + 1)
         .map(|lag| {
             let product: f64 = x.iter().zip(&x[lag..]).map(|(a, b)| a * b).sum();
@@ -118,7 +119,8 @@ pub(super) fn periods(values: &[f64]) -> Vec<usize> {
         .filter(|lag| {
             let near = lag.saturating_sub(reach(*lag))..=(lag + reach(*lag)).min(most + 1);
             let tallest = near.fold(f64::NEG_INFINITY, |top, at| correlation[at].max(top));
-            correlation[*lag] > 0.2 && correlation[*lag] >= tallest
+            correlation[*lag] > if *lag <= n / 3 { 0.2 } else { 0.5 }
+                && correlation[*lag] >= tallest
         })
         .collect();
     let tallest = peaks

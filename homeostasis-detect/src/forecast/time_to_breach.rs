@@ -18,7 +18,9 @@ use crate::{check, prose, scale, state};
 const KEPT: usize = 512;
 const FITTED: usize = 256;
 /// A line is fitted each time this share of what is remembered has passed.
-const PER_SPAN: i64 = 32;
+const PER_SPAN: i64 = 16;
+/// A slope is trusted for this many times as long as it has lasted.
+const FURTHER: f64 = 2.0;
 
 /// Which limit a [`TimeToBreach`] watches, and how early it says so.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -97,17 +99,18 @@ pub struct Breach {
 /// Alarms when a series will probably reach a limit within a horizon, and says when.
 ///
 /// For disks, memory, connections, certificates, quotas: *reaches 90 in about 3h10m (2h40m to 4h)*.
-/// A line is laid through up to 256 means of the past, each time a 32nd of it has passed.
+/// A line is laid through up to 256 means of the past, each time a 16th of it has passed.
 /// It may have begun to grow at some time (a leak), may have been set back (a restart that freed memory: the slope goes
 /// on), and the daily or other season is taken out.
+/// A slope is trusted for twice as long as it has lasted: what an hour shows says nothing of tomorrow.
 /// Noise that persists widens the interval, so that a wandering series does not alarm.
 ///
 /// The score is 0.5 where the breach is as probable as `confidence` asks, and grows with the odds; it stands between
 /// fits.
 /// The surprise is the logarithm of 1 plus those odds in odds of the confidence.
 /// A value that is at the limit already counts as a breach.
-/// *What it cannot know:* that a process is restarted each night before it breaks; until it has seen less than two
-/// such cycles it takes them for a leak.
+/// *What it cannot know:* that a process is restarted each night before it breaks; until it has seen two
+/// such cycles it may take one for a leak.
 ///
 /// *Gaps:* parts of time without samples are bridged by a straight line.
 /// *Missing, late and huge values:* NaN and infinities are missing; what is not later than the last sample is not
@@ -230,7 +233,8 @@ impl TimeToBreach {
         let Some(drift) = Drift::fit(&values, period) else {
             return;
         };
-        let horizon = steps(self.config.horizon).max(1.0);
+        let reach = FURTHER * drift.lasted;
+        let horizon = steps(self.config.horizon).min(reach).max(1.0);
         let crossing = Crossing::of(&drift, self.config.limit, self.config.is_low, horizon);
         self.state.probability = crossing.within;
         // The last mean stands for the middle of its part.

@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 use homeostasis_core::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// How long the first parts are: a millisecond.
-const FIRST_WIDTH: i64 = 1_000_000;
+/// How long the first parts are: a 65536th of a day, 1.3 seconds. So a day, its halves, quarters and eighths are whole
+/// numbers of parts however often the width doubles.
+const FIRST_WIDTH: i64 = 86_400_000_000_000 / 65_536;
 
 /// Means of the samples in consecutive parts of time, all of one width that doubles when there are too many.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
