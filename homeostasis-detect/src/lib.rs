@@ -5,6 +5,7 @@ mod condition;
 mod duration_text;
 mod forecast;
 mod health;
+mod online;
 mod pattern;
 mod prose;
 mod recent;
@@ -24,6 +25,7 @@ pub use health::{
     HealthMatrixConfig, HealthStateDetector, HealthStateDetectorConfig, HealthTally,
     HealthTransitions, TierTally,
 };
+pub use online::{OnlineConfig, OnlineDetector, OnlineJudgement, Statistic};
 pub use pattern::{RateOfChange, RateOfChangeConfig, Trend, TrendConfig};
 pub use series::{
     AlertState, Alerting, AlertingConfig, PerSeries, Selector, SeriesCounts, Transition,
@@ -46,6 +48,7 @@ mod tests {
             RateOfChangeConfig,
             TrendConfig,
         )>();
+        check::<(OnlineConfig, OnlineDetector, OnlineJudgement)>();
         check::<(Alerting, AlertingConfig, AlertState, Selector)>();
         check::<(SustainedCondition, SustainedConditionConfig)>();
         check::<(HealthDetector, HealthDetectorConfig)>();

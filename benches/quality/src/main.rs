@@ -12,9 +12,16 @@
 mod args;
 mod crash;
 mod forecast;
+mod nab;
 mod overhead;
 mod redaction;
+#[allow(
+    dead_code,
+    reason = "the suites that ask for these scores arrive one by one"
+)]
+mod score;
 mod series_file;
+mod univariate;
 
 use std::process::ExitCode;
 
@@ -46,6 +53,10 @@ fn main() -> ExitCode {
         }
         Ok(Command::Suite(Suite::Forecast(data))) => {
             forecast::run(&data).map(|report| (report, true))
+        }
+        Ok(Command::Suite(Suite::Nab(options))) => nab::run(&options).map(|report| (report, true)),
+        Ok(Command::Suite(Suite::Univariate(options))) => {
+            univariate::run(&options).map(|report| (report, true))
         }
     };
     match report {
