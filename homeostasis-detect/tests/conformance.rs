@@ -9,10 +9,11 @@ use homeostasis::core::stage::{KernelScore, SeriesDetector};
 use homeostasis::core::testing::detector::Suite;
 use homeostasis::core::{Score, Timestamp};
 use homeostasis::detect::{
-    Alerting, AlertingConfig, Amount, Ewma, EwmaConfig, HealthDetector, HealthDetectorConfig,
-    HealthStateDetector, HealthStateDetectorConfig, MovingAverage, MovingAverageConfig, PerSeries,
-    RateOfChange, RateOfChangeConfig, Selector, Side, SustainedCondition, SustainedConditionConfig,
-    Trend, TrendConfig,
+    Alerting, AlertingConfig, Amount, Ewma, EwmaConfig, Forecaster, ForecasterConfig,
+    HealthDetector, HealthDetectorConfig, HealthStateDetector, HealthStateDetectorConfig,
+    MovingAverage, MovingAverageConfig, PerSeries, RateOfChange, RateOfChangeConfig, Selector,
+    Side, SustainedCondition, SustainedConditionConfig, TimeToBreach, TimeToBreachConfig, Trend,
+    TrendConfig,
 };
 
 fn suite<K: SeriesDetector + Clone + 'static>(kernel: K) -> Suite<impl Fn() -> PerSeries<K>> {
@@ -64,6 +65,16 @@ fn trend() {
         ..TrendConfig::default()
     };
     suite(Trend::new(config).unwrap()).run();
+}
+
+#[test]
+fn forecaster() {
+    suite(Forecaster::new(ForecasterConfig::default()).unwrap()).run();
+}
+
+#[test]
+fn time_to_breach() {
+    suite(TimeToBreach::new(TimeToBreachConfig::above(120.0)).unwrap()).run();
 }
 
 #[test]

@@ -70,4 +70,8 @@ kernels! {
     rate_of_change: RateOfChange::new(RateOfChangeConfig::default()), monotone();
     rate_of_change_in_units: RateOfChange::new(RateOfChangeConfig { limit: Amount::Absolute(8.0), max_samples: 5, ..RateOfChangeConfig::default() }), monotone();
     trend: Trend::new(TrendConfig { window: Duration::from_secs(3600), ..TrendConfig::default() });
+    forecaster: Forecaster::new(ForecasterConfig { history: 256, ..ForecasterConfig::default() });
+    forecaster_of_one_side: Forecaster::new(ForecasterConfig { history: 64, side: Side::High, ..ForecasterConfig::default() });
+    time_to_breach: TimeToBreach::new(TimeToBreachConfig::above(160.0));
+    time_to_breach_downwards: TimeToBreach::new(TimeToBreachConfig::below(40.0));
 }

@@ -20,7 +20,7 @@ const BREAK_COST: f64 = 3.0;
 const PERSISTENCES: [f64; 7] = [0.0, 0.3, 0.5, 0.7, 0.85, 0.93, 0.97];
 /// By how much the standard deviation of the line is larger than the formula has it, because its breaks were looked
 /// for in the same values; from leaks injected into real series (quality suite `forecast`).
-const SEARCH_INFLATION: f64 = 3.0;
+const SEARCH_INFLATION: f64 = 4.5;
 
 /// A line as it goes on after the last value; one step is the distance between values.
 ///

@@ -72,4 +72,18 @@ mod tests {
         assert_eq!((order(&noise), order(&walk)), (0, 1));
         assert_eq!((kpss(&[3.0; 50]), kpss(&[1.0, 2.0])), (0.0, 0.0));
     }
+
+    #[test]
+    fn the_statistic_is_that_of_statsmodels() {
+        let text = include_str!("../../testdata/forecast.json");
+        let reference: serde_json::Value = serde_json::from_str(text).unwrap();
+        for (name, expected) in reference["kpss"].as_object().unwrap() {
+            let values = reference["series"][name].as_array().unwrap();
+            let values: Vec<f64> = values.iter().map(|value| value.as_f64().unwrap()).collect();
+            assert!(
+                (kpss(&values) - expected.as_f64().unwrap()).abs() < 1e-9,
+                "{name}"
+            );
+        }
+    }
 }
