@@ -16,6 +16,10 @@ use crate::{check, scale, state};
 
 /// From how many intervals between samples the usual one is taken.
 const INTERVALS: usize = 9;
+/// A fit that failed is tried again after this many steps.
+const RETRY_EVERY: usize = 16;
+/// How many steps ahead a sample is judged at most.
+const FURTHEST: usize = 1024;
 /// By how much the width moves when a sample was outside; it settles where 5 in 100 are.
 const STRETCH_RATE: f64 = 0.05;
 /// How many standard deviations a 95 % interval of a normal distribution reaches to each side.
@@ -69,6 +73,7 @@ impl Default for ForecasterConfig {
 ///
 /// It keeps the last `history` steps, chooses a model for them every `refit_every` steps (see [`ForecastModel`]) and
 /// lets it learn each step in between.
+/// The first fit that succeeds ends the warm-up.
 /// The score is 0.5 where the value is `limit` times as far from the forecast as the end of its 95 % interval.
 /// The interval's width follows what is seen: a sample outside widens it and one inside narrows it, so that 95 of 100
 /// lie inside in the long run even where the series changes its ways.
@@ -114,6 +119,8 @@ struct State {
     /// The values of the steps that ended, oldest first.
     values: VecDeque<Option<f64>>,
     model: Option<ForecastModel>,
+    /// How many of the last steps were missing; the model stands before them.
+    n_missing: usize,
     /// Steps since the last attempt to fit.
     since_fit: usize,
     /// The logarithm of the factor by which the interval is wider than the model has it.
@@ -214,7 +221,12 @@ impl Forecaster {
         let (Some(model), Some(grid)) = (&self.state.model, &self.state.grid) else {
             return Vec::new();
         };
-        let steps = model.forecast(n).into_iter().zip(grid.idx..);
+        let missing = self.state.n_missing;
+        let steps = model
+            .forecast(missing.saturating_add(n))
+            .into_iter()
+            .skip(missing)
+            .zip(grid.idx..);
         steps
             .map(|(predicted, idx)| {
                 let nanos = grid
@@ -231,34 +243,26 @@ impl Forecaster {
         self.state.model.as_ref()
     }
 
-    /// Learns a later sample.
-    fn learn(&mut self, at: Timestamp, value: f64) {
-        self.state.last = Some(at);
+    /// Ends the steps before that of `at`, which is later than all samples so far.
+    fn advance(&mut self, at: Timestamp) {
         let Some(grid) = self.state.grid.as_mut() else {
-            self.state.early.push((at, value));
-            self.begin();
             return;
         };
         let idx = grid.idx_of(at);
         if idx <= grid.idx {
-            grid.n = grid.n.saturating_add(1);
-            grid.mean += (value - grid.mean) / f64::from(grid.n);
             return;
         }
-        let (ended, missed) = (
-            *grid,
-            usize::try_from(idx - grid.idx - 1).unwrap_or(usize::MAX),
-        );
+        let ended = *grid;
         *grid = Grid {
             idx,
-            mean: value,
-            n: 1,
+            mean: 0.0,
+            n: 0,
             ..ended
         };
+        let missed = usize::try_from(idx.saturating_sub(ended.idx) - 1).unwrap_or(usize::MAX);
         if missed >= self.config.history {
             let grid = self.state.grid;
             self.state = State {
-                last: Some(at),
                 grid,
                 ..State::default()
             };
@@ -267,6 +271,18 @@ impl Forecaster {
         self.end_step(Some(ended.mean));
         for _ in 0..missed {
             self.end_step(None);
+        }
+    }
+
+    /// Learns a sample that is later than all so far, once the steps before it have ended.
+    fn learn(&mut self, at: Timestamp, value: f64) {
+        self.state.last = Some(at);
+        if let Some(grid) = self.state.grid.as_mut() {
+            grid.n = grid.n.saturating_add(1);
+            grid.mean += (value - grid.mean) / f64::from(grid.n);
+        } else {
+            self.state.early.push((at, value));
+            self.begin();
         }
     }
 
@@ -297,19 +313,27 @@ impl Forecaster {
             n: 1,
         });
         for (at, value) in early.into_iter().skip(1) {
+            self.advance(at);
             self.learn(at, value);
         }
     }
 
     fn end_step(&mut self, value: Option<f64>) {
-        let clipped = value.map_or(f64::NAN, |value| {
-            self.bounds(1)
-                .map_or(value, |(_, low, high)| value.clamp(low, high))
-        });
-        let state = &mut self.state;
-        if let Some(model) = state.model.as_mut() {
-            model.step(clipped);
+        match value {
+            Some(value) => {
+                // No more is learned of what lies beyond the limit than of what lies on it.
+                let clipped = self
+                    .bounds(1)
+                    .map_or(value, |(_, low, high)| value.clamp(low, high));
+                let missing = std::mem::take(&mut self.state.n_missing);
+                if let Some(model) = self.state.model.as_mut() {
+                    (0..missing).for_each(|_| model.step(f64::NAN));
+                    model.step(clipped);
+                }
+            }
+            None => self.state.n_missing += 1,
         }
+        let state = &mut self.state;
         state.values.push_back(value);
         if state.values.len() > self.config.history {
             state.values.pop_front();
@@ -318,22 +342,24 @@ impl Forecaster {
         let wait = if state.model.is_some() {
             self.config.refit_every
         } else {
-            16
+            RETRY_EVERY
         };
         if state.values.len() >= self.config.warm_up && state.since_fit >= wait {
             state.since_fit = 0;
-            let values: Vec<f64> = state
-                .values
-                .iter()
-                .map(|value| value.unwrap_or(f64::NAN))
-                .collect();
-            let period = self.period_in_steps();
-            let fitted =
-                ForecastModel::fit(&values, self.config.horizon, period, self.config.resolution);
-            if let Some(fitted) = fitted {
-                self.state.model = Some(fitted);
-                self.state.stretch = 0.0;
-            }
+            self.fit();
+        }
+    }
+
+    fn fit(&mut self) {
+        let values = &self.state.values;
+        let values: Vec<f64> = values
+            .iter()
+            .map(|value| value.unwrap_or(f64::NAN))
+            .collect();
+        let (horizon, resolution) = (self.config.horizon, self.config.resolution);
+        let fitted = ForecastModel::fit(&values, horizon, self.period_in_steps(), resolution);
+        if let Some(fitted) = fitted {
+            (self.state.model, self.state.n_missing, self.state.stretch) = (Some(fitted), 0, 0.0);
         }
     }
 
@@ -343,8 +369,9 @@ impl Forecaster {
         usize::try_from(steps).ok().filter(|steps| *steps >= 2)
     }
 
-    /// Forecast and limits of the step `ahead` steps after the last that ended.
+    /// Forecast and limits of the step `ahead` steps after the last that ended, as if no more than [`FURTHEST`].
     fn bounds(&self, ahead: usize) -> Option<(f64, f64, f64)> {
+        let ahead = self.state.n_missing.saturating_add(ahead).min(FURTHEST);
         let predicted = *self.state.model.as_ref()?.forecast(ahead).last()?;
         let (low, high) = predicted.interval_95;
         let wide = self.config.limit * self.state.stretch.exp();
@@ -360,37 +387,42 @@ impl Forecaster {
             .state
             .grid
             .map_or(0, |grid| grid.idx_of(at).saturating_sub(grid.idx));
-        let most = self.config.horizon.max(64);
         usize::try_from(passed.max(0))
-            .unwrap_or(most)
+            .unwrap_or(FURTHEST)
             .saturating_add(1)
-            .min(most)
+    }
+
+    fn expected(&self, bounds: Option<(f64, f64, f64)>) -> Expectation {
+        let side = self.config.side;
+        Expectation::Between {
+            low: bounds.filter(|_| side.counts_low()).map(|bounds| bounds.1),
+            high: bounds.filter(|_| side.counts_high()).map(|bounds| bounds.2),
+        }
     }
 }
 
 impl SeriesDetector for Forecaster {
     fn update(&mut self, at: Timestamp, value: Option<f64>) -> KernelScore {
-        let bounds = self.bounds(self.ahead(at));
-        let side = self.config.side;
-        let expected = Expectation::Between {
-            low: bounds.filter(|_| side.counts_low()).map(|bounds| bounds.1),
-            high: bounds.filter(|_| side.counts_high()).map(|bounds| bounds.2),
-        };
         let Some(value) = scale::usable(value) else {
-            return KernelScore::normal(expected);
+            return KernelScore::normal(self.expected(self.bounds(self.ahead(at))));
         };
-        let mut judged = KernelScore::normal(expected);
+        let is_new = self.state.last.is_none_or(|last| at > last);
+        if is_new {
+            self.advance(at);
+        }
+        let bounds = self.bounds(self.ahead(at));
+        let mut judged = KernelScore::normal(self.expected(bounds));
         let mut is_outside = None;
         if let Some((mean, low, high)) = bounds {
             let off = value - mean;
             let width = if off < 0.0 { mean - low } else { high - mean };
-            let deviation = side.of(off);
+            let deviation = self.config.side.of(off);
             judged.score = scale::score(deviation / width);
             judged.surprise = scale::surprise(deviation / width * self.config.limit * SIGMAS_95);
             judged.direction = direction(deviation);
             is_outside = Some(off.abs() * self.config.limit > width);
         }
-        if self.state.last.is_none_or(|last| at > last) {
+        if is_new {
             if let Some(is_outside) = is_outside {
                 let moved = STRETCH_RATE * (f64::from(u8::from(is_outside)) - 0.05);
                 self.state.stretch = (self.state.stretch + moved).clamp(-1.5, 3.0);
@@ -402,7 +434,7 @@ impl SeriesDetector for Forecaster {
 
     fn explain(&self) -> Option<String> {
         let model = self.state.model.as_ref()?;
-        Some(format!("differs from its forecast by {}", model.describe()))
+        Some(format!("differs from what {} foretold", model.describe()))
     }
 
     fn save(&self) -> Option<Value> {
@@ -430,138 +462,4 @@ impl SeriesDetector for Forecaster {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use homeostasis_core::Rng;
-    use homeostasis_core::record::Direction;
-
-    fn at(step: i64) -> Timestamp {
-        Timestamp::from_secs(300 * step)
-    }
-
-    fn day(step: i64, rng: &mut Rng) -> f64 {
-        let phase = (step % 48) as f64 / 48.0;
-        100.0 + 50.0 * (phase * std::f64::consts::TAU).sin() + 4.0 * rng.unit()
-    }
-
-    fn trained(n: i64) -> (Forecaster, Rng) {
-        let mut rng = Rng::from_seed(4);
-        let mut model = Forecaster::new(ForecasterConfig::default()).unwrap();
-        for step in 0..n {
-            model.update(at(step), Some(day(step, &mut rng)));
-        }
-        (model, rng)
-    }
-
-    #[test]
-    fn the_right_value_at_the_wrong_time_is_an_anomaly() {
-        let (mut model, mut rng) = trained(600);
-        let normal = (600..700).filter(|step| {
-            let judged = model.update(at(*step), Some(day(*step, &mut rng)));
-            judged.score.get() > 0.5
-        });
-        assert!(normal.count() <= 1);
-        let wrong = model.update(at(700), Some(day(724, &mut rng)));
-        assert!(wrong.score.get() > 0.9, "{wrong:?}");
-        assert_eq!(
-            wrong.direction,
-            if day(724, &mut rng) > day(700, &mut rng) {
-                Direction::High
-            } else {
-                Direction::Low
-            }
-        );
-    }
-
-    #[test]
-    fn the_forecast_carries_the_times_of_its_steps() {
-        let (model, mut rng) = trained(600);
-        let ahead = model.forecast(60);
-        assert_eq!(ahead[0].0, at(599));
-        for (i, (when, predicted)) in ahead.iter().enumerate() {
-            let step = 599 + i64::try_from(i).unwrap();
-            assert_eq!(*when, at(step));
-            assert!(
-                (predicted.mean - day(step, &mut rng)).abs() < 12.0,
-                "{step}: {predicted:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn five_of_a_hundred_lie_outside_the_interval_however_the_noise_grows() {
-        let config = ForecasterConfig {
-            limit: 1.0,
-            refit_every: 100_000,
-            ..ForecasterConfig::default()
-        };
-        let (mut model, mut rng) = (Forecaster::new(config).unwrap(), Rng::from_seed(8));
-        let outside = (0..4000_i64).filter(|step| {
-            let noise = if *step < 200 { 1.0 } else { 5.0 };
-            let judged = model.update(at(*step), Some(noise * (rng.unit() + rng.unit())));
-            *step >= 1000 && judged.score.get() > 0.5
-        });
-        let outside = outside.count();
-        assert!((90..=210).contains(&outside), "{outside} of 3000");
-    }
-
-    #[test]
-    fn a_gap_is_stepped_over_and_a_long_one_begins_anew() {
-        let (mut model, mut rng) = trained(600);
-        let judged = model.update(at(624), Some(day(624, &mut rng)));
-        assert!(judged.score.get() < 0.5, "{judged:?}");
-        model.update(at(624 + 5000), Some(1.0));
-        assert!(model.model().is_none());
-    }
-
-    #[test]
-    fn late_and_missing_samples_change_nothing() {
-        let (mut model, _) = trained(300);
-        let before = model.clone();
-        assert!(model.update(at(290), Some(5000.0)).score.get() > 0.5);
-        for missing in [None, Some(f64::NAN), Some(f64::INFINITY)] {
-            assert_eq!(model.update(at(400), missing).score.get(), 0.0);
-        }
-        assert_eq!(model, before);
-    }
-
-    #[test]
-    fn a_stored_state_goes_on_to_the_bit_and_one_that_cannot_be_is_refused() {
-        let (mut model, mut rng) = trained(450);
-        let text = model.save().unwrap().to_string();
-        let mut restored = Forecaster::new(ForecasterConfig::default()).unwrap();
-        restored
-            .load(&serde_json::from_str(&text).unwrap())
-            .unwrap();
-        for step in 450..800 {
-            let value = Some(day(step, &mut rng));
-            assert_eq!(
-                model.update(at(step), value),
-                restored.update(at(step), value)
-            );
-        }
-        let before = model.clone();
-        let mut wrong = model.save().unwrap();
-        wrong["grid"]["step_nanos"] = serde_json::json!(0);
-        assert!(model.load(&wrong).is_err());
-        assert_eq!(model, before);
-    }
-
-    #[test]
-    fn every_field_out_of_range_is_named() {
-        let error = Forecaster::new(ForecasterConfig {
-            step: Some(Duration::ZERO),
-            period: Some(Duration::ZERO),
-            history: 10,
-            horizon: 0,
-            warm_up: 39,
-            refit_every: 0,
-            limit: f64::NAN,
-            resolution: 0.0,
-            side: Side::Both,
-        })
-        .unwrap_err();
-        // A period of 0s is two steps of 0s.
-        assert_eq!(error.violations().len(), 7);
-    }
-}
+mod tests;
