@@ -74,7 +74,16 @@ fn forecaster() {
 
 #[test]
 fn time_to_breach() {
-    suite(TimeToBreach::new(TimeToBreachConfig::above(120.0)).unwrap()).run();
+    // One metric: each series costs some hundred fits.
+    Suite::new(|| {
+        let kernel = TimeToBreach::new(TimeToBreachConfig::above(120.0)).unwrap();
+        PerSeries::new("watch", Selector::metric("disk_usage_percent"), move |_| {
+            kernel.clone()
+        })
+        .unwrap()
+    })
+    .finds_something()
+    .run();
 }
 
 #[test]

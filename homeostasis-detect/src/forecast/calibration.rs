@@ -132,8 +132,9 @@ mod tests {
             few.calibration(16).unwrap(),
         );
         let (low, high) = many.interval(1, 0.8);
+        let reach = WIDER * 0.8;
         assert!(
-            (low - 0.2).abs() < 0.05 && (high - 1.8).abs() < 0.05,
+            (low - (1.0 - reach)).abs() < 0.06 && (high - (1.0 + reach)).abs() < 0.06,
             "{low} {high}"
         );
         let (low, high) = few.interval(1, 0.95);

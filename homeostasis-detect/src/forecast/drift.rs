@@ -275,20 +275,17 @@ impl Drift {
                     .enumerate()
                     .map(|(t, value)| value - profile[t % m])
                     .collect();
-                let line = Line::search(&adjusted)?;
-                let criterion = line.criterion + m as f64 * (n as f64).ln();
-                rests = rest(&line);
-                if best.as_ref().is_none_or(|best| criterion < best.0) {
-                    best = Some((criterion, profile, line));
+                let seasonal = Line::search(&adjusted)?;
+                let criterion = seasonal.criterion + m as f64 * (n as f64).ln();
+                let at_least = best.as_ref().map_or(line.criterion, |best| best.0);
+                if criterion >= at_least {
+                    break;
                 }
+                rests = rest(&seasonal);
+                best = Some((criterion, profile, seasonal));
             }
         }
-        let (profile, line) = match best {
-            Some((criterion, profile, seasonal)) if criterion < line.criterion => {
-                (profile, seasonal)
-            }
-            _ => (Vec::new(), line),
-        };
+        let (profile, line) = best.map_or((Vec::new(), line), |best| (best.1, best.2));
         let (k, m) = (line.breaks.len(), profile.len().max(1));
         let n_free = n as f64 - (k + 3 + profile.len()) as f64;
         let variance = line.fit.rest / n_free.max(1.0);

@@ -27,7 +27,7 @@ pub(super) fn decompose(kind: Kind, m: usize, values: &[f64], most: usize) -> Op
         let around = &values[center - half..=center + half];
         let (mut sum, mut weight) = (0.0, 0.0);
         for (i, y) in around.iter().enumerate() {
-            let is_end = m % 2 == 0 && (i == 0 || i + 1 == around.len());
+            let is_end = m.is_multiple_of(2) && (i == 0 || i + 1 == around.len());
             if !y.is_nan() {
                 let w = if is_end { 0.5 } else { 1.0 };
                 sum += w * y;
@@ -37,7 +37,7 @@ pub(super) fn decompose(kind: Kind, m: usize, values: &[f64], most: usize) -> Op
         let trend = sum / weight;
         let part = match kind {
             Kind::Multiplicative => values[center] / trend,
-            _ => values[center] - trend,
+            Kind::Additive => values[center] - trend,
         };
         if part.is_finite() {
             let slot = &mut sums[center % m];
@@ -58,7 +58,7 @@ pub(super) fn decompose(kind: Kind, m: usize, values: &[f64], most: usize) -> Op
     for part in &mut season {
         match kind {
             Kind::Multiplicative => *part /= mean,
-            _ => *part -= mean,
+            Kind::Additive => *part -= mean,
         }
     }
     season.iter().all(|part| part.is_finite()).then_some(season)

@@ -109,20 +109,20 @@ impl Smoothing {
         slope: f64,
         season: Vec<f64>,
     ) -> Option<Self> {
-        let n = if shape.season == Season::None {
+        let n_phases = if shape.season == Season::None {
             0
         } else {
             shape.period.max(2)
         };
-        let SmoothingWeights {
-            level: a,
-            slope: b,
-            season: c,
-            damping: d,
-        } = weights;
-        let is_sound = [a, b, c, d].iter().all(|w| (0.0..=1.0).contains(w))
+        let shares = [
+            weights.level,
+            weights.slope,
+            weights.season,
+            weights.damping,
+        ];
+        let is_sound = shares.iter().all(|share| (0.0..=1.0).contains(share))
             && season.iter().chain([&level, &slope]).all(|x| x.is_finite())
-            && season.len() == n;
+            && season.len() == n_phases;
         is_sound.then_some(Self {
             shape,
             weights,

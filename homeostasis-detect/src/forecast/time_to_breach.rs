@@ -18,7 +18,7 @@ use crate::{check, prose, scale, state};
 const KEPT: usize = 512;
 const FITTED: usize = 256;
 /// A line is fitted each time this part of what is remembered, or of the horizon, has passed.
-const PER_SPAN: i64 = 16;
+const PER_SPAN: i64 = 8;
 /// A slope is trusted for this many times as long as it has lasted.
 const FURTHER: f64 = 2.0;
 
@@ -38,7 +38,7 @@ pub struct TimeToBreachConfig {
     /// From what probability of a breach within the horizon on it alarms; default 0.9, above 0 and below 1.
     #[serde(default = "default_confidence")]
     pub confidence: Ratio,
-    /// How far back it looks; default 4 days, above 0. Further back it sees slower leaks and longer seasons (it needs two
+    /// How far back it looks; default 14 days, above 0. Further back it sees slower leaks and longer seasons (it needs two
     /// of them), and new leaks later: it sees a 256th of this at a time.
     #[serde(default = "default_history", with = "crate::duration_text")]
     pub history: Duration,
@@ -56,7 +56,7 @@ fn default_confidence() -> Ratio {
 }
 
 fn default_history() -> Duration {
-    Duration::from_secs(4 * 86_400)
+    Duration::from_secs(14 * 86_400)
 }
 
 impl TimeToBreachConfig {
@@ -100,7 +100,7 @@ pub struct Breach {
 /// Alarms when a series will probably reach a limit within a horizon, and says when.
 ///
 /// For disks, memory, connections, certificates, quotas: *reaches 90 in about 3h10m (2h40m to 4h)*.
-/// A line is laid through up to 256 means of the past, each time a 16th of it, or of the horizon, has passed.
+/// A line is laid through up to 256 means of the past, each time an eighth of it, or of the horizon, has passed.
 /// It may have begun to grow at some time (a leak), may have been set back (a restart that freed memory: the slope goes
 /// on), and the daily or other season is taken out.
 /// A slope is trusted for twice as long as it has lasted: what an hour shows says nothing of tomorrow.

@@ -26,6 +26,8 @@ pub(super) struct Case {
 pub(super) struct Outcome {
     /// Of the foretold time to the breach, as a share of the true one; infinite where no breach was foretold.
     pub(super) error: f64,
+    /// The same of a line by least squares through what is known to be the leak alone: what can be had from the series.
+    pub(super) yardstick: f64,
     /// Whether the true time lay between the earliest and the latest.
     pub(super) is_covered: bool,
 }
@@ -55,7 +57,8 @@ impl Case {
         let half = f64::midpoint(onset, end);
         let restart = onset + (end - onset) / 4.0;
         let mut watch = TimeToBreach::new(TimeToBreachConfig::above(mean + growth - freed)).ok()?;
-        let mut now = series.first()?.0;
+        let (mut now, mut leak) = (series.first()?.0, Vec::new());
+        let known_from = if self.has_restart { restart } else { onset };
         for (at, value) in series
             .iter()
             .take_while(|sample| sample.0.as_secs_f64() <= half)
@@ -63,23 +66,45 @@ impl Case {
             let secs = at.as_secs_f64();
             let leaked = growth * ((secs - onset) / (end - onset)).max(0.0);
             let set_back = if secs >= restart { freed } else { 0.0 };
-            watch.update(*at, Some(value + leaked - set_back));
+            let value = value + leaked - set_back;
+            watch.update(*at, Some(value));
+            if secs >= known_from {
+                leak.push((secs, value));
+            }
             now = *at;
         }
         let left = |until: Timestamp| until.since(now).as_secs_f64();
         let truth = end - now.as_secs_f64();
+        let reached = crossing(&leak, watch.config().limit);
+        let yardstick = reached.map_or(f64::INFINITY, |at| (at - end).abs() / truth);
         Some(watch.breach().map_or(
             Outcome {
                 error: f64::INFINITY,
+                yardstick,
                 is_covered: false,
             },
             |breach| Outcome {
                 error: (left(breach.expected) - truth).abs() / truth,
+                yardstick,
                 is_covered: left(breach.earliest) <= truth
                     && breach.latest.is_none_or(|latest| truth <= left(latest)),
             },
         ))
     }
+}
+
+/// When the line by least squares through these points reaches the limit; `None` if it does not rise.
+fn crossing(points: &[(f64, f64)], limit: f64) -> Option<f64> {
+    let n = points.len() as f64;
+    let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / n;
+    let (center, level) = (mean(|point| point.0), mean(|point| point.1));
+    let (mut covariance, mut spread) = (0.0, 0.0);
+    for (at, value) in points {
+        covariance += (at - center) * (value - level);
+        spread += (at - center) * (at - center);
+    }
+    let slope = covariance / spread;
+    (slope > 0.0).then(|| center + (limit - level) / slope)
 }
 
 /// Mean and standard deviation; `None` for a series that is too short or constant.
@@ -159,5 +184,6 @@ pub(super) fn summary(outcomes: &[Outcome]) -> Value {
             "90": quantile(outcomes, 0.9),
         },
         "interval_80_covers": covered(outcomes),
+        "known_leak_within_20": share(outcomes, |outcome| outcome.yardstick <= 0.2),
     })
 }
