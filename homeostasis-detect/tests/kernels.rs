@@ -72,6 +72,6 @@ kernels! {
     trend: Trend::new(TrendConfig { window: Duration::from_secs(3600), ..TrendConfig::default() });
     forecaster: Forecaster::new(ForecasterConfig { history: 256, ..ForecasterConfig::default() });
     forecaster_of_one_side: Forecaster::new(ForecasterConfig { history: 64, side: Side::High, ..ForecasterConfig::default() });
-    time_to_breach: TimeToBreach::new(TimeToBreachConfig::above(160.0));
-    time_to_breach_downwards: TimeToBreach::new(TimeToBreachConfig::below(40.0));
+    time_to_breach: TimeToBreach::new(TimeToBreachConfig::above(160.0)), constants(&[0.0, 5.0, -3.3, 5e-324, 1e-310, -1e300]);
+    time_to_breach_downwards: TimeToBreach::new(TimeToBreachConfig::below(40.0)), constants(&[50.0, 1e3, 1e300]);
 }
