@@ -51,6 +51,27 @@ pub(crate) fn average_precision(labels: &[bool], scores: &[f64]) -> Option<f64> 
     (n_positive > 0).then(|| area / n_positive as f64)
 }
 
+/// The area under the curve of true and false positives: the chance that a labelled point scores above
+/// another, equal scores counting one half. `None` unless there are both.
+///
+/// # Panics
+/// If there is not one finite score for each label.
+pub(crate) fn roc_auc(labels: &[bool], scores: &[f64]) -> Option<f64> {
+    require(labels, scores);
+    let mut order: Vec<usize> = (0..labels.len()).collect();
+    order.sort_unstable_by(|a, b| scores[*a].total_cmp(&scores[*b]));
+    let (mut n_below, mut n_positive, mut above) = (0.0, 0.0, 0.0);
+    for step in order.chunk_by(|a, b| scores[*a] == scores[*b]) {
+        let n_hits = step.iter().filter(|at| labels[**at]).count() as f64;
+        let n_others = step.len() as f64 - n_hits;
+        above += n_hits * (n_below + n_others / 2.0);
+        n_below += n_others;
+        n_positive += n_hits;
+    }
+    let n_pairs = n_positive * n_below;
+    (n_pairs > 0.0).then(|| above / n_pairs)
+}
+
 /// The window of [`vus_pr`] for a series: the lag of the highest local peak of its autocorrelation,
 /// 3 to 300, over its first 20 000 points; 125 where there is none.
 pub(crate) fn window(values: &[f64]) -> usize {
@@ -495,6 +516,10 @@ mod tests {
         assert_eq!(average_precision(&labels, &perfect), Some(1.0));
         near(vus_pr(&labels, &perfect, 0).unwrap(), 1.0);
         assert_eq!(average_precision(&labels, &[0.3; 1000]), Some(0.1));
+        assert_eq!(roc_auc(&labels, &perfect), Some(1.0));
+        assert_eq!(roc_auc(&labels, &[0.3; 1000]), Some(0.5));
+        let by_hand = roc_auc(&[false, true, false, true], &[0.1, 0.2, 0.2, 0.3]);
+        assert_eq!(by_hand, Some(3.5 / 4.0));
         assert_eq!(best_events(&labels, &[0.3; 1000]), None);
         assert_eq!(best_events(&labels, &perfect).unwrap().f1(), Some(1.0));
     }
@@ -503,6 +528,8 @@ mod tests {
     fn without_labels_there_is_no_score() {
         let scores = [0.1, 0.9, 0.3];
         assert_eq!(average_precision(&[false; 3], &scores), None);
+        assert_eq!(roc_auc(&[false; 3], &scores), None);
+        assert_eq!(roc_auc(&[true; 3], &scores), None);
         assert_eq!(vus_pr(&[false; 3], &scores, 10), None);
         assert_eq!(vus_pr(&[], &[], 10), None);
         let told = events(&[false; 3], &scores, 0.5);
