@@ -104,6 +104,25 @@ fn trend() {
 }
 
 #[test]
+fn forecaster() {
+    suite(Forecaster::new(ForecasterConfig::default()).unwrap()).run();
+}
+
+#[test]
+fn time_to_breach() {
+    // One metric: each series costs some hundred fits.
+    Suite::new(|| {
+        let kernel = TimeToBreach::new(TimeToBreachConfig::above(120.0)).unwrap();
+        PerSeries::new("watch", Selector::metric("disk_usage_percent"), move |_| {
+            kernel.clone()
+        })
+        .unwrap()
+    })
+    .finds_something()
+    .run();
+}
+
+#[test]
 fn few_places_for_many_series() {
     let kernel = Ewma::new(EwmaConfig::default()).unwrap();
     Suite::new(move || {

@@ -82,6 +82,10 @@ kernels! {
     seasonality: Seasonality::new(SeasonalityConfig::default()), step(Duration::from_secs(3600)), state_within(200_000), monotone();
     seasonality_by_weekday: Seasonality::new(SeasonalityConfig { min_samples: 10, utc_offset_minutes: -300, ..SeasonalityConfig::default() }), step(Duration::from_secs(1800)), state_within(200_000), monotone();
     trend: Trend::new(TrendConfig { window: Duration::from_secs(3600), ..TrendConfig::default() });
+    forecaster: Forecaster::new(ForecasterConfig { history: 256, ..ForecasterConfig::default() });
+    forecaster_of_one_side: Forecaster::new(ForecasterConfig { history: 64, side: Side::High, ..ForecasterConfig::default() });
+    time_to_breach: TimeToBreach::new(TimeToBreachConfig::above(160.0)), constants(&[0.0, 5.0, -3.3, 5e-324, 1e-310, -1e300]);
+    time_to_breach_downwards: TimeToBreach::new(TimeToBreachConfig::below(40.0)), constants(&[50.0, 1e3, 1e300]);
     online: OnlineDetector::new(OnlineConfig::default()), state_within(400_000);
     online_of_one_side: OnlineDetector::new(OnlineConfig { side: Side::Low, sensitivity: 2.0, dead_samples: 3, ..OnlineConfig::default() }), state_within(400_000), quiet(0.2);
     composite: CompositeKernel::new(CompositeWeights::default())
