@@ -46,7 +46,7 @@ impl Homeostasis {
     ///
     /// | stage | what is in it |
     /// |---|---|
-    /// | signals | errors as structure, secrets taken out (with the feature `signals`) |
+    /// | signals | errors as structure, templates of log messages, secrets taken out (with the feature `signals`) |
     /// | detect | the health of targets as all their checks say, memory that keeps growing, the configured conditions, the triggers of playbooks |
     /// | rca | down, trend, saturation, change, topology and rule analyzers; evidence added up as log odds |
     /// | remediate | playbooks over the registered actions |
@@ -146,6 +146,7 @@ impl Builder {
     pub(crate) fn assemble(mut self) -> (Self, Violations) {
         let mut violations = std::mem::take(&mut self.parts.violations);
         self = self.assemble_redactor(&mut violations);
+        self = self.assemble_templates();
         self = self.assemble_store(&mut violations);
         self = self.assemble_archive(&mut violations);
         self = self.assemble_rules(&mut violations);
@@ -168,6 +169,22 @@ impl Builder {
 
     #[cfg(not(feature = "signals"))]
     fn assemble_redactor(self, _: &mut Violations) -> Self {
+        self
+    }
+
+    /// The last of the enrichers, so that one of the host's own comes first and wins.
+    #[cfg(feature = "signals")]
+    fn assemble_templates(self) -> Self {
+        if self.parts.is_furnished {
+            let miner = homeostasis_signals::TemplateEnricher::default();
+            self.enricher(std::sync::Arc::new(miner))
+        } else {
+            self
+        }
+    }
+
+    #[cfg(not(feature = "signals"))]
+    fn assemble_templates(self) -> Self {
         self
     }
 

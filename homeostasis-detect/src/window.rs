@@ -40,6 +40,11 @@ impl From<Ring> for SortedWindow {
 }
 
 impl SortedWindow {
+    /// The bytes it holds on the heap.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        (self.ring.capacity() + self.sorted.capacity()) * size_of::<f64>()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.ring.len()
     }

@@ -6,11 +6,12 @@ use homeostasis::core::Timestamp;
 use homeostasis::core::stage::SeriesDetector;
 use homeostasis::core::testing::kernel::{KernelSample, Suite};
 use homeostasis::detect::{
-    Adwin, AdwinConfig, Amount, BayesianChangePoint, BayesianChangePointConfig, Cusum, CusumConfig,
-    EDetector, EDetectorConfig, Ewma, EwmaConfig, Flapping, FlappingConfig, Iqr, IqrConfig,
-    LevelShift, LevelShiftConfig, Mad, MadConfig, MovingAverage, MovingAverageConfig, PageHinkley,
-    PageHinkleyConfig, RateOfChange, RateOfChangeConfig, Seasonality, SeasonalityConfig, Side,
-    Trend, TrendConfig,
+    AdaptiveThreshold, Adwin, AdwinConfig, Amount, BayesianChangePoint, BayesianChangePointConfig,
+    CompositeKernel, CompositeWeights, Cusum, CusumConfig, DetectorFamily, EDetector,
+    EDetectorConfig, Ewma, EwmaConfig, Flapping, FlappingConfig, Iqr, IqrConfig, LevelShift,
+    LevelShiftConfig, Mad, MadConfig, MovingAverage, MovingAverageConfig, OnlineConfig,
+    OnlineDetector, PageHinkley, PageHinkleyConfig, RateOfChange, RateOfChangeConfig, Seasonality,
+    SeasonalityConfig, Side, TailThresholdConfig, Trend, TrendConfig,
 };
 use proptest::prelude::*;
 
@@ -81,4 +82,20 @@ kernels! {
     seasonality: Seasonality::new(SeasonalityConfig::default()), step(Duration::from_secs(3600)), state_within(200_000), monotone();
     seasonality_by_weekday: Seasonality::new(SeasonalityConfig { min_samples: 10, utc_offset_minutes: -300, ..SeasonalityConfig::default() }), step(Duration::from_secs(1800)), state_within(200_000), monotone();
     trend: Trend::new(TrendConfig { window: Duration::from_secs(3600), ..TrendConfig::default() });
+    forecaster: Forecaster::new(ForecasterConfig { history: 256, ..ForecasterConfig::default() });
+    forecaster_of_one_side: Forecaster::new(ForecasterConfig { history: 64, side: Side::High, ..ForecasterConfig::default() });
+    time_to_breach: TimeToBreach::new(TimeToBreachConfig::above(160.0)), constants(&[0.0, 5.0, -3.3, 5e-324, 1e-310, -1e300]);
+    time_to_breach_downwards: TimeToBreach::new(TimeToBreachConfig::below(40.0)), constants(&[50.0, 1e3, 1e300]);
+    online: OnlineDetector::new(OnlineConfig::default()), state_within(400_000);
+    online_of_one_side: OnlineDetector::new(OnlineConfig { side: Side::Low, sensitivity: 2.0, dead_samples: 3, ..OnlineConfig::default() }), state_within(400_000), quiet(0.2);
+    composite: CompositeKernel::new(CompositeWeights::default())
+        .with("ewma", DetectorFamily::Statistical, Ewma::new(EwmaConfig::default()).expect("in range"))
+        .with("average", DetectorFamily::Statistical, MovingAverage::new(MovingAverageConfig::default()).expect("in range"))
+        .with("rate", DetectorFamily::Pattern, RateOfChange::new(RateOfChangeConfig::default()).expect("in range"))
+        .checked(), monotone();
+    adaptive_threshold: AdaptiveThreshold::new(Ewma::new(EwmaConfig::default()).expect("in range"), TailThresholdConfig::default()), monotone(), state_within(40_000);
+    adaptive_threshold_of_heavy_use: AdaptiveThreshold::new(
+        MovingAverage::new(MovingAverageConfig { window: 7, warm_up: 3, ..MovingAverageConfig::default() }).expect("in range"),
+        TailThresholdConfig { calibration: 500, max_peaks: 20, risk: 0.01, ..TailThresholdConfig::default() }
+    ), quiet(0.2);
 }

@@ -11,8 +11,11 @@ mod intake;
 #[cfg(feature = "net")]
 mod look_up;
 mod measurement;
+#[cfg(feature = "http")]
+mod notify;
 mod probe;
 mod redact;
+mod template;
 #[cfg(feature = "http")]
 #[cfg(test)]
 mod testing;
@@ -55,6 +58,9 @@ pub use intake::{
     OtlpRequest, OtlpStats,
 };
 pub use measurement::Measurement;
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+pub use notify::{Webhook, WebhookConfig, WebhookFormat};
 #[cfg(feature = "amqp")]
 #[cfg_attr(docsrs, doc(cfg(feature = "amqp")))]
 pub use probe::{AmqpProbe, AmqpProbeConfig};
@@ -80,6 +86,7 @@ pub use probe::{RedisProbe, RedisProbeConfig};
 #[cfg_attr(docsrs, doc(cfg(feature = "net")))]
 pub use probe::{TcpProbe, TcpProbeConfig};
 pub use redact::{RedactionConfig, RedactionPattern, SecretRedactor, SecretRedactorBuilder};
+pub use template::{MinedTemplate, TemplateEnricher, TemplateMiner, TemplateMinerStats};
 #[cfg(feature = "tls")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
 pub use {

@@ -4,7 +4,6 @@
 
 mod closing;
 mod distrust;
-mod faulty;
 mod gating;
 mod grouping;
 mod heal;
@@ -16,4 +15,5 @@ mod recovery;
 mod retention;
 mod shutdown;
 mod staleness;
+mod templates;
 mod world;

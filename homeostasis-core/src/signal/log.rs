@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::signal::{ErrorEvent, Fields};
+use crate::signal::{ErrorEvent, Fields, LogTemplate};
 use crate::target::Target;
 use crate::time::Timestamp;
 
@@ -91,6 +91,9 @@ pub struct LogRecord {
     /// The error it carries, as structure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Box<ErrorEvent>>,
+    /// What all messages like this one have in common, worked out at intake.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<LogTemplate>,
     /// For how many records like it this one stands, itself included; 1 unless a flood was sampled.
     /// Who counts records adds weights.
     #[serde(default = "one", skip_serializing_if = "is_one")]
@@ -121,6 +124,7 @@ impl LogRecord {
             fields: Fields::new(),
             correlation: None,
             error: None,
+            template: None,
             weight: 1,
         }
     }

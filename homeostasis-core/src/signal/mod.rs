@@ -14,6 +14,7 @@ mod redact;
 mod series;
 mod sink;
 mod span;
+mod template;
 mod wire;
 
 pub use batch::{Interest, Signal, SignalBatch};
@@ -26,6 +27,7 @@ pub(crate) use redact::redact_text;
 pub use series::{Labels, Sample, SeriesCatalog, SeriesId, SeriesKey, SeriesLimits};
 pub use sink::{SignalSink, VecSink};
 pub use span::{SpanRecord, SpanStatus};
+pub use template::LogTemplate;
 #[cfg(feature = "schema")]
 #[cfg_attr(docsrs, doc(cfg(feature = "schema")))]
 pub use wire::signal_schema;

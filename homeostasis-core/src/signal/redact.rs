@@ -52,6 +52,7 @@ impl LogRecord {
             fields,
             correlation,
             error,
+            template,
             weight: _,
         } = self;
         redact_name(component, redactor);
@@ -62,6 +63,9 @@ impl LogRecord {
         }
         if let Some(error) = error {
             error.redact(redactor);
+        }
+        if let Some(template) = template {
+            template.redact(redactor);
         }
     }
 }
@@ -209,7 +213,7 @@ impl SeriesKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::signal::{CauseRelation, ChangeKind, HealthState, Level};
+    use crate::signal::{CauseRelation, ChangeKind, HealthState, Level, LogTemplate};
     use crate::target::Target;
     use crate::testing::MaskRedactor;
     use crate::time::Timestamp;
@@ -238,6 +242,7 @@ mod tests {
         });
         let cause = ErrorEvent::new("rust", "E", secret());
         log.error = Some(Box::new(error.because(CauseRelation::CausedBy, cause)));
+        log.template = Some(LogTemplate::new(1, secret()));
         let mut span = SpanRecord::new(at, Duration::ZERO, secret());
         span.trace = Some(secret());
         span.fields.insert("url", secret());

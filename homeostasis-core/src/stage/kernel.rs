@@ -62,6 +62,16 @@ pub trait SeriesDetector: fmt::Debug + Send {
         None
     }
 
+    /// What made it judge the last sample as it did: features with weights of 0 or more, if there are several.
+    fn contributions(&self) -> Vec<(String, f64)> {
+        Vec::new()
+    }
+
+    /// About how many bytes it holds on the heap, beside its own size; for the account of what a series costs.
+    fn heap_bytes(&self) -> usize {
+        0
+    }
+
     /// Its state, if it can be stored; the configuration is not part of it.
     fn save(&self) -> Option<Value> {
         None
@@ -93,6 +103,14 @@ impl<T: SeriesDetector + ?Sized> SeriesDetector for Box<T> {
 
     fn explain(&self) -> Option<String> {
         (**self).explain()
+    }
+
+    fn contributions(&self) -> Vec<(String, f64)> {
+        (**self).contributions()
+    }
+
+    fn heap_bytes(&self) -> usize {
+        size_of_val(&**self) + (**self).heap_bytes()
     }
 
     fn save(&self) -> Option<Value> {

@@ -302,6 +302,12 @@ impl SeriesDetector for RateOfChange {
         ))
     }
 
+    fn heap_bytes(&self) -> usize {
+        let state = &self.state;
+        let n = state.points.capacity() + state.lows.capacity() + state.highs.capacity();
+        n * size_of::<Point>()
+    }
+
     fn save(&self) -> Option<Value> {
         state::save(&self.state)
     }

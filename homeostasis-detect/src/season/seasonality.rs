@@ -308,6 +308,10 @@ impl SeriesDetector for Seasonality {
         ))
     }
 
+    fn heap_bytes(&self) -> usize {
+        self.state.cells.capacity() * size_of::<Cell>()
+    }
+
     fn save(&self) -> Option<Value> {
         state::save(&self.state)
     }

@@ -362,6 +362,12 @@ impl SeriesDetector for Adwin {
         hold.peek().map(|_| hold.explain())
     }
 
+    fn heap_bytes(&self) -> usize {
+        let rows = &self.state.rows;
+        let buckets: usize = rows.iter().map(Vec::capacity).sum();
+        rows.capacity() * size_of::<Vec<Bucket>>() + buckets * size_of::<Bucket>()
+    }
+
     fn save(&self) -> Option<Value> {
         state::save(&self.state)
     }

@@ -391,6 +391,11 @@ impl SeriesDetector for BayesianChangePoint {
         ))
     }
 
+    fn heap_bytes(&self) -> usize {
+        self.state.first.capacity() * size_of::<f64>()
+            + self.state.runs.capacity() * size_of::<Run>()
+    }
+
     fn save(&self) -> Option<Value> {
         state::save(&self.state)
     }

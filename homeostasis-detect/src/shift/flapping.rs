@@ -227,6 +227,10 @@ impl SeriesDetector for Flapping {
         ))
     }
 
+    fn heap_bytes(&self) -> usize {
+        self.state.seen.capacity() * size_of::<(Timestamp, bool)>()
+    }
+
     fn save(&self) -> Option<Value> {
         state::save(&self.state)
     }

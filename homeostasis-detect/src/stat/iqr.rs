@@ -221,6 +221,10 @@ impl SeriesDetector for Iqr {
         }));
     }
 
+    fn heap_bytes(&self) -> usize {
+        self.state.window.heap_bytes()
+    }
+
     fn save(&self) -> Option<Value> {
         state::save(&self.state)
     }

@@ -163,6 +163,10 @@ impl SeriesDetector for Mad {
         judged
     }
 
+    fn heap_bytes(&self) -> usize {
+        self.state.window.heap_bytes()
+    }
+
     fn save(&self) -> Option<Value> {
         state::save(&self.state)
     }

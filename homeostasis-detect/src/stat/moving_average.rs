@@ -273,6 +273,10 @@ impl SeriesDetector for MovingAverage {
         judged
     }
 
+    fn heap_bytes(&self) -> usize {
+        self.state.ring.capacity() * size_of::<f64>()
+    }
+
     fn update_batch(&mut self, samples: &[(Timestamp, f64)], scores: &mut Vec<Score>) {
         scores.reserve(samples.len());
         let mut rest = samples;

@@ -1,0 +1,469 @@
+//! Errors that are too many.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use homeostasis_core::document::format_duration;
+use homeostasis_core::record::{Anomaly, Direction, Expectation, Severity, Subject};
+use homeostasis_core::signal::{Interest, Level, LogRecord, SignalBatch};
+use homeostasis_core::stage::{DetectError, Detector, ModelSnapshot};
+use homeostasis_core::{ConfigError, Context, Target, Timestamp, Violations};
+use serde::{Deserialize, Serialize};
+
+use super::tally::{Bar, Burst, Tally};
+use crate::{check, prose, scale, state};
+
+/// The version of the shape of its snapshots.
+const VERSION: u32 = 1;
+/// Records may be this much ahead of the clock.
+const MAX_AHEAD: Duration = Duration::from_secs(3600);
+/// Of the name of a component so many characters count.
+const MAX_COMPONENT: usize = 128;
+
+/// When errors in logs are too many.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogErrorRateConfig {
+    /// The quietest level that is watched; each level from here on is counted by itself; default error.
+    pub from: Level,
+    /// The length of the windows in which records are counted; default 1m, 1s to 1h.
+    #[serde(with = "crate::duration_text")]
+    pub window: Duration,
+    /// How many windows are remembered; default 720 (half a day), 10 to 100 000.
+    pub history: u32,
+    /// How many windows must have been seen before anything is judged; default 10, 1 to `history`.
+    pub min_windows: u32,
+    /// Fewer records of a level in a window are never too many; default 5, at least 1.
+    pub min_count: u32,
+    /// Too many is at least this many times what is expected; default 3, 1 to 1 000 000.
+    pub factor: f64,
+    /// How surprising they must be, in nats; default 16 (one in nine million windows), above 0, at most 1000.
+    pub surprise: f64,
+    /// After how long an anomaly that lasts is raised again; default 60 s, above 0.
+    #[serde(with = "crate::duration_text::option")]
+    pub reraise: Option<Duration>,
+    /// How many components are followed at most, of all targets together; default 10 000, at least 1; about 2 kB each.
+    /// When all places are taken, those silent for a day give way.
+    pub max_components: usize,
+    /// Whose records without a target are; default nobody's: they are ignored.
+    pub default_target: Option<Target>,
+    /// A hint how severe it is; default none.
+    pub severity_hint: Option<Severity>,
+    /// The playbook that asks for it; default none.
+    pub playbook_hint: Option<String>,
+}
+
+impl Default for LogErrorRateConfig {
+    fn default() -> Self {
+        Self {
+            from: Level::Error,
+            window: Duration::from_secs(60),
+            history: 720,
+            min_windows: 10,
+            min_count: 5,
+            factor: 3.0,
+            surprise: 16.0,
+            reraise: Some(Duration::from_secs(60)),
+            max_components: 10_000,
+            default_target: None,
+            severity_hint: None,
+            playbook_hint: None,
+        }
+    }
+}
+
+/// Raises an anomaly when a component logs more errors than its past explains.
+///
+/// Records are counted by target, component and level, in windows. As many errors are expected as
+/// there were on average, or, if that is more, as go with the other records of the window: twice
+/// the load may bring twice the errors. What is more is judged as bursts of
+/// [`LogTemplates`](super::LogTemplates) are, and told within the window.
+///
+/// A record counts as many times as its weight says. Time is that of the records: one that is late
+/// counts where the others are, one more than an hour ahead of the context's clock is ignored.
+/// O(log n) per record for n components.
+///
+/// # Examples
+/// ```
+/// use homeostasis::core::signal::Level;
+/// use homeostasis::core::stage::Detector;
+/// use homeostasis::detect::{LogErrorRate, LogErrorRateConfig};
+///
+/// let config = LogErrorRateConfig { from: Level::Warn, ..LogErrorRateConfig::default() };
+/// assert_eq!(LogErrorRate::new("log_errors", config)?.name(), "log_errors");
+/// # Ok::<(), homeostasis::core::ConfigError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct LogErrorRate {
+    name: String,
+    config: LogErrorRateConfig,
+    bar: Bar,
+    clock: Option<Timestamp>,
+    components: BTreeMap<(Target, String), Component>,
+    n_refused: u64,
+}
+
+/// One component of a target.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Component {
+    since: i64,
+    window: i64,
+    /// Records of the window below the watched levels.
+    n_quiet: u64,
+    /// The mean of them over windows past.
+    mean_quiet: f64,
+    n_windows: f64,
+    last: Timestamp,
+    levels: BTreeMap<Level, Tally>,
+}
+
+impl Component {
+    fn new(window: i64, at: Timestamp) -> Self {
+        Self {
+            since: window,
+            window,
+            n_quiet: 0,
+            mean_quiet: 0.0,
+            n_windows: 0.0,
+            last: at,
+            levels: BTreeMap::new(),
+        }
+    }
+
+    /// Learns the windows before this one.
+    fn advance(&mut self, window: i64, bar: &Bar) {
+        if window <= self.window {
+            return;
+        }
+        let least: Vec<f64> = self
+            .levels
+            .values()
+            .map(|tally| self.least(tally))
+            .collect();
+        for (tally, least) in self.levels.values_mut().zip(least) {
+            tally.advance(window, bar, least);
+        }
+        let mut learn = |count: f64| {
+            self.n_windows = (self.n_windows + 1.0).min(f64::from(bar.history));
+            self.mean_quiet += (count - self.mean_quiet) / self.n_windows;
+        };
+        learn(self.n_quiet as f64);
+        let n_silent = u64::try_from(window.saturating_sub(self.window) - 1).unwrap_or(0);
+        for _ in 0..n_silent.min(16 * u64::from(bar.history)) {
+            learn(0.0);
+        }
+        (self.window, self.n_quiet) = (window, 0);
+    }
+
+    /// How many errors go with the quiet records of this window, as they did before.
+    fn least(&self, tally: &Tally) -> f64 {
+        if self.mean_quiet > 0.0 {
+            tally.rate.mean() * self.n_quiet as f64 / self.mean_quiet
+        } else {
+            0.0
+        }
+    }
+
+    fn add(&mut self, record: &LogRecord, at: Timestamp, from: Level, bar: &Bar) -> Option<Burst> {
+        self.advance(bar.window_of(at), bar);
+        self.last = at;
+        if record.level < from {
+            self.n_quiet = self.n_quiet.saturating_add(u64::from(record.weight));
+            return None;
+        }
+        let n_silent = u64::try_from(self.window.saturating_sub(self.since)).unwrap_or(0);
+        let window = self.window;
+        let fresh = || Tally::new(window, n_silent, bar);
+        let mut tally = self.levels.remove(&record.level).unwrap_or_else(fresh);
+        let burst = tally.add(at, record.weight, bar, self.least(&tally));
+        self.levels.insert(record.level, tally);
+        burst
+    }
+}
+
+impl LogErrorRate {
+    /// A detector called `name`.
+    ///
+    /// # Errors
+    /// The name is empty, or fields of `config` are outside their range.
+    pub fn new(name: impl Into<String>, config: LogErrorRateConfig) -> Result<Self, ConfigError> {
+        let name = name.into();
+        let bar = Bar {
+            window: config.window,
+            history: config.history,
+            min_windows: config.min_windows,
+            min_count: config.min_count,
+            factor: config.factor,
+            surprise: config.surprise,
+            reraise: config.reraise,
+        };
+        let mut found = Violations::new();
+        check::named(&mut found, "log_error_rate.name", &name);
+        bar.check(&mut found, "log_error_rate");
+        check::that(
+            &mut found,
+            config.max_components > 0,
+            "log_error_rate.max_components",
+            config.max_components,
+            "at least 1 component",
+        );
+        found.into_result(Self {
+            name,
+            config,
+            bar,
+            clock: None,
+            components: BTreeMap::new(),
+            n_refused: 0,
+        })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &LogErrorRateConfig {
+        &self.config
+    }
+
+    /// How many records were of components for which there was no place.
+    pub fn n_refused(&self) -> u64 {
+        self.n_refused
+    }
+
+    fn take(&mut self, record: &LogRecord) -> Option<Anomaly> {
+        const DAY: Duration = Duration::from_secs(24 * 3600);
+        let at = self.clock.map_or(record.at, |clock| clock.max(record.at));
+        self.clock = Some(at);
+        let target = record
+            .target
+            .as_ref()
+            .or(self.config.default_target.as_ref())?;
+        let component: String = record.component.chars().take(MAX_COMPONENT).collect();
+        let key = (target.clone(), component);
+        if !self.components.contains_key(&key) {
+            if self.components.len() >= self.config.max_components {
+                self.components
+                    .retain(|_, component| at.since(component.last) <= DAY);
+            }
+            if self.components.len() >= self.config.max_components {
+                self.n_refused += 1;
+                return None;
+            }
+            let new = Component::new(self.bar.window_of(at), at);
+            self.components.insert(key.clone(), new);
+        }
+        let component = self.components.get_mut(&key)?;
+        let burst = component.add(record, at, self.config.from, &self.bar)?;
+        let picture = component
+            .levels
+            .get(&record.level)
+            .map(|tally| tally.picture(at));
+        Some(self.describe(key, record.level, &burst, (at, picture.unwrap_or_default())))
+    }
+
+    fn describe(
+        &self,
+        (target, component): (Target, String),
+        level: Level,
+        burst: &Burst,
+        (at, series): (Timestamp, Vec<(Timestamp, f64)>),
+    ) -> Anomaly {
+        let of = if component.is_empty() {
+            String::new()
+        } else {
+            format!(" of {component}")
+        };
+        let subject = format!("{level} records{of}");
+        let explanation = format!(
+            "{} {subject} within {} since {}, expected fewer than {} (mean {})",
+            prose::number(burst.count),
+            format_duration(self.config.window),
+            burst.since,
+            prose::number(burst.limit),
+            prose::number(burst.mean),
+        );
+        let mut anomaly =
+            Anomaly::new(&self.name, target, Subject::Logs(subject), at).saying(explanation);
+        (anomaly.since, anomaly.direction) = (burst.since, Direction::High);
+        anomaly.score = scale::score(burst.surprise / self.config.surprise);
+        anomaly.surprise = burst.surprise;
+        anomaly.observed = Some(burst.count);
+        anomaly.expected = Expectation::Between {
+            low: None,
+            high: Some(burst.limit),
+        };
+        anomaly.series = series;
+        anomaly.severity_hint = self.config.severity_hint;
+        anomaly.playbook_hint.clone_from(&self.config.playbook_hint);
+        anomaly
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    clock: Option<Timestamp>,
+    components: Vec<(Target, String, Component)>,
+    n_refused: u64,
+}
+
+#[async_trait]
+impl Detector for LogErrorRate {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn interest(&self) -> Interest {
+        Interest::logs()
+    }
+
+    async fn detect(
+        &mut self,
+        cx: &Context,
+        batch: SignalBatch<'_>,
+    ) -> Result<Vec<Anomaly>, DetectError> {
+        let latest = cx.now() + MAX_AHEAD;
+        Ok(batch
+            .logs
+            .iter()
+            .filter(|record| record.at <= latest)
+            .filter_map(|record| self.take(record))
+            .collect())
+    }
+
+    fn snapshot(&self) -> Option<ModelSnapshot> {
+        let components = self.components.iter();
+        let components = components
+            .map(|((target, name), state)| (target.clone(), name.clone(), state.clone()))
+            .collect();
+        Some(ModelSnapshot {
+            detector: self.name.clone(),
+            version: VERSION,
+            state: state::save(&Stored {
+                clock: self.clock,
+                components,
+                n_refused: self.n_refused,
+            })?,
+        })
+    }
+
+    fn restore(&mut self, snapshot: &ModelSnapshot) -> Result<(), DetectError> {
+        let stored: Stored = state::open(&self.name, VERSION, snapshot)?;
+        state::require(
+            stored.components.len() <= self.config.max_components,
+            &format!("{} components in the snapshot", stored.components.len()),
+            &format!(
+                "at most {}, as max_components says",
+                self.config.max_components
+            ),
+        )?;
+        let components = stored.components.into_iter();
+        self.components = components
+            .map(|(target, name, state)| ((target, name), state))
+            .collect();
+        (self.clock, self.n_refused) = (stored.clock, stored.n_refused);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use homeostasis_core::ManualClock;
+    use homeostasis_core::signal::SeriesCatalog;
+    use std::borrow::Cow;
+    use std::sync::Arc;
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_secs(1_000_000 + secs)
+    }
+
+    fn record(secs: i64, level: Level) -> LogRecord {
+        let mut record =
+            LogRecord::new(at(secs), level, "x").of(Target::service("orders").unwrap());
+        record.component = Cow::Borrowed("payments");
+        record
+    }
+
+    async fn found(config: LogErrorRateConfig, mut records: Vec<LogRecord>) -> Vec<Anomaly> {
+        records.sort_by_key(|record| record.at);
+        let mut detector = LogErrorRate::new("log_errors", config).unwrap();
+        let catalog = SeriesCatalog::default();
+        let cx = Context::new(Arc::new(ManualClock::new(at(1_000_000))), 1);
+        let batch = SignalBatch::empty(&catalog).with_logs(&records);
+        let found = detector.detect(&cx, batch).await.unwrap();
+        assert!(found.iter().all(|anomaly| anomaly.violation().is_none()));
+        found
+    }
+
+    /// So many records of a level a minute, in this stretch of minutes.
+    fn per_minute(n: i64, level: Level, minutes: std::ops::Range<i64>) -> Vec<LogRecord> {
+        minutes
+            .flat_map(|minute| (0..n).map(move |i| record(60 * minute + 60 * i / n, level)))
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn a_rise_of_errors_is_told_in_the_minute_it_begins() {
+        let mut records = per_minute(30, Level::Info, 0..100);
+        records.extend(per_minute(2, Level::Error, 0..100));
+        records.extend(per_minute(40, Level::Error, 80..83));
+        let found = found(LogErrorRateConfig::default(), records).await;
+        assert!((1..=4).contains(&found.len()), "{found:?}");
+        let first = &found[0];
+        assert_eq!(
+            first.subject,
+            Subject::Logs("error records of payments".to_owned())
+        );
+        assert!(
+            first.at.since(at(80 * 60)) < Duration::from_secs(60),
+            "{first}"
+        );
+        assert!(found.iter().all(|anomaly| anomaly.at < at(84 * 60)));
+        assert!(first.explanation.contains("expected fewer than"), "{first}");
+    }
+
+    #[tokio::test]
+    async fn errors_that_come_with_the_load_are_expected() {
+        let load = |n| {
+            let mut records = per_minute(30, Level::Info, 0..80);
+            records.extend(per_minute(6, Level::Error, 0..80));
+            records.extend(per_minute(n, Level::Info, 80..85));
+            records.extend(per_minute(60, Level::Error, 80..85));
+            records
+        };
+        assert_eq!(found(LogErrorRateConfig::default(), load(600)).await, []);
+        assert!(
+            !found(LogErrorRateConfig::default(), load(30))
+                .await
+                .is_empty()
+        );
+    }
+
+    #[tokio::test]
+    async fn quiet_levels_are_watched_only_when_asked_for() {
+        let mut records = per_minute(1, Level::Warn, 0..60);
+        records.extend(per_minute(100, Level::Warn, 50..51));
+        let from = |from| LogErrorRateConfig {
+            from,
+            ..LogErrorRateConfig::default()
+        };
+        assert_eq!(found(from(Level::Error), records.clone()).await, []);
+        assert_eq!(found(from(Level::Warn), records).await.len(), 1);
+    }
+
+    #[test]
+    fn every_field_out_of_range_is_named() {
+        let config = LogErrorRateConfig {
+            window: Duration::ZERO,
+            history: 1,
+            min_count: 0,
+            factor: f64::NAN,
+            surprise: 0.0,
+            reraise: Some(Duration::ZERO),
+            max_components: 0,
+            ..LogErrorRateConfig::default()
+        };
+        let error = LogErrorRate::new(" ", config).unwrap_err();
+        assert_eq!(error.violations().len(), 9, "{error}");
+    }
+}

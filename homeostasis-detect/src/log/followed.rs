@@ -1,0 +1,127 @@
+//! One kind of message of one target.
+
+use std::time::Duration;
+
+use homeostasis_core::Timestamp;
+use homeostasis_core::signal::{Level, LogTemplate};
+use serde::{Deserialize, Serialize};
+
+use super::tally::{Bar, Tally};
+use super::template_detector_config::LogTemplatesConfig;
+
+/// What is known of one kind of message.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Followed {
+    /// Without variables.
+    pub(super) template: LogTemplate,
+    /// The loudest it came.
+    pub(super) level: Level,
+    pub(super) last: Timestamp,
+    pub(super) tally: Tally,
+    /// In nanoseconds, the longest it was silent between two records.
+    longest_gap: u64,
+    /// Since when it is news, and when that was said.
+    news: Option<(Timestamp, Timestamp)>,
+    /// When its silence was first and last said.
+    silence: Option<(Timestamp, Timestamp)>,
+}
+
+/// A silence that is longer than it should be.
+pub(super) struct Silence {
+    pub(super) surprise: f64,
+    pub(super) longest: Duration,
+}
+
+impl Followed {
+    pub(super) fn new(template: &LogTemplate, level: Level, at: Timestamp, tally: Tally) -> Self {
+        Self {
+            template: template.of_line([]),
+            level,
+            last: at,
+            tally,
+            longest_gap: 0,
+            news: None,
+            silence: None,
+        }
+    }
+
+    /// It comes at `at`: what it says of itself now, and how long it was silent.
+    pub(super) fn comes(&mut self, template: &LogTemplate, level: Level, at: Timestamp) {
+        if template.text() != self.template.text()
+            || template.absorbed() != self.template.absorbed()
+        {
+            self.template = template.of_line([]);
+        }
+        self.level = self.level.max(level);
+        // A silence that was an anomaly is not what is normal from now on.
+        if self.silence.take().is_none() {
+            let gap = u64::try_from(at.since(self.last).as_nanos()).unwrap_or(u64::MAX);
+            self.longest_gap = self.longest_gap.max(gap);
+        }
+        self.last = self.last.max(at);
+    }
+
+    /// From now on it is news.
+    pub(super) fn is_new(&mut self, at: Timestamp) {
+        self.news = Some((at, at));
+    }
+
+    /// Since when it is news, if that is to be said again.
+    pub(super) fn news(&mut self, config: &LogTemplatesConfig, at: Timestamp) -> Option<Timestamp> {
+        let (since, said) = self.news?;
+        if at.since(since) > config.lasting {
+            self.news = None;
+            return None;
+        }
+        let is_due = config
+            .reraise
+            .is_some_and(|interval| at.since(said) >= interval);
+        is_due.then(|| {
+            self.news = Some((since, at));
+            since
+        })
+    }
+
+    /// Its silence at `at`, if that is an anomaly to be told, for the first time or again.
+    pub(super) fn is_silent(
+        &self,
+        config: &LogTemplatesConfig,
+        bar: &Bar,
+        at: Timestamp,
+    ) -> Option<Silence> {
+        /// Three times the longest gap, so that what comes in bursts or by a schedule is not missed
+        /// before it is due.
+        const LONGEST_TIMES: f64 = 3.0;
+        let gap = at.since(self.last).as_secs_f64();
+        let n_windows = gap / bar.window.as_secs_f64();
+        let longest = Duration::from_nanos(self.longest_gap);
+        if self.tally.rate.n_windows() < f64::from(bar.min_windows)
+            || gap <= LONGEST_TIMES * longest.as_secs_f64()
+            || n_windows < 2.0
+        {
+            return None;
+        }
+        let is_due = self.silence.is_none_or(|(first, told)| {
+            let is_due = |interval| at.since(told) >= interval;
+            at.since(first) <= config.lasting && config.reraise.is_some_and(is_due)
+        });
+        let surprise = self.tally.rate.surprise_of_silence(n_windows);
+        (is_due && surprise >= bar.surprise).then_some(Silence { surprise, longest })
+    }
+
+    /// Its silence is told at `at`.
+    pub(super) fn tell_silence(&mut self, at: Timestamp) {
+        let first = self.silence.map_or(at, |(first, _)| first);
+        self.silence = Some((first, at));
+    }
+
+    /// What was followed under another id turns out to be this.
+    pub(super) fn join(&mut self, other: &Self) {
+        self.level = self.level.max(other.level);
+        self.last = self.last.max(other.last);
+        self.tally.join(&other.tally);
+        self.longest_gap = self.longest_gap.min(other.longest_gap);
+        self.news = self.news.or(other.news);
+    }
+}

@@ -1,0 +1,219 @@
+use std::sync::Arc;
+
+use homeostasis_core::ManualClock;
+use homeostasis_core::signal::{Level, SeriesCatalog};
+
+use super::*;
+
+fn at(secs: i64) -> Timestamp {
+    Timestamp::from_secs(1_000_000 + secs)
+}
+
+fn record(secs: i64, level: Level, id: u64, text: &str) -> LogRecord {
+    let mut record = LogRecord::new(at(secs), level, text.replace("<*>", "7"));
+    record.template = Some(LogTemplate::new(id, text));
+    record.of(Target::service("orders").unwrap())
+}
+
+/// What is found in the records, by time.
+fn found(detector: &mut LogTemplates, mut records: Vec<LogRecord>) -> Vec<Anomaly> {
+    records.sort_by_key(|record| record.at);
+    let catalog = SeriesCatalog::default();
+    let cx = Context::new(Arc::new(ManualClock::new(at(10_000_000))), 1);
+    let batch = SignalBatch::empty(&catalog).with_logs(&records);
+    let mut detected = Box::pin(detector.detect(&cx, batch));
+    let mut waiting = std::task::Context::from_waker(std::task::Waker::noop());
+    let std::task::Poll::Ready(found) = detected.as_mut().poll(&mut waiting) else {
+        panic!("it has nothing to wait for");
+    };
+    let found = found.unwrap();
+    assert!(
+        found.iter().all(|anomaly| anomaly.violation().is_none()),
+        "{found:?}"
+    );
+    found
+}
+
+fn detector(config: LogTemplatesConfig) -> LogTemplates {
+    LogTemplates::new("log_templates", config).unwrap()
+}
+
+/// A heartbeat every ten seconds and an order every seven, for so long.
+fn steady(secs: i64) -> Vec<LogRecord> {
+    let heartbeats = (0..secs / 10).map(|i| record(10 * i, Level::Info, 1, "heartbeat from <*>"));
+    let orders = (0..secs / 7).map(|i| record(7 * i, Level::Info, 2, "order <*> booked"));
+    heartbeats.chain(orders).collect()
+}
+
+#[test]
+fn a_steady_log_has_no_anomaly() {
+    assert_eq!(
+        found(&mut detector(LogTemplatesConfig::default()), steady(20_000)),
+        []
+    );
+}
+
+#[test]
+fn a_new_kind_of_error_is_told_after_the_learning_time_only() {
+    let config = LogTemplatesConfig {
+        reraise: None,
+        ..LogTemplatesConfig::default()
+    };
+    let mut records = steady(9000);
+    records.push(record(1800, Level::Error, 3, "cannot open <*>"));
+    records.push(record(5000, Level::Error, 4, "disk <*> is full"));
+    records.push(record(5100, Level::Error, 4, "disk <*> is full"));
+    records.push(record(6000, Level::Info, 5, "cache filled in <*>"));
+    let found = found(&mut detector(config), records);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(
+        found[0].subject,
+        Subject::Logs("disk <*> is full".to_owned())
+    );
+    assert_eq!((found[0].at, found[0].since), (at(5000), at(5000)));
+    assert!(found[0].score.get() > 0.5 && found[0].surprise > 4.6);
+    assert!(
+        found[0]
+            .explanation
+            .starts_with("a new kind of message (error) since"),
+        "{}",
+        found[0]
+    );
+}
+
+#[test]
+fn a_program_that_always_says_something_new_has_no_news() {
+    let records = (0..3000_u64).map(|i| {
+        let secs = i64::try_from(i).unwrap() * 3;
+        record(secs, Level::Error, i, &format!("kind {}", i / 2))
+    });
+    let config = LogTemplatesConfig {
+        bursting: false,
+        vanished: false,
+        ..LogTemplatesConfig::default()
+    };
+    assert_eq!(found(&mut detector(config), records.collect()), []);
+}
+
+#[test]
+fn a_burst_is_told_within_its_window_and_again_while_it_lasts() {
+    let mut records = steady(7200);
+    records.extend((0..600).map(|i| record(6000 + i / 4, Level::Info, 2, "order <*> booked")));
+    let found = found(&mut detector(LogTemplatesConfig::default()), records);
+    let times: Vec<i64> = found
+        .iter()
+        .map(|anomaly| anomaly.at.since(at(6000)).as_secs().try_into().unwrap())
+        .collect();
+    assert!((1..=4).contains(&found.len()) && times[0] < 30, "{times:?}");
+    let first = &found[0];
+    assert_eq!(
+        (first.direction, first.since <= first.at),
+        (Direction::High, true)
+    );
+    assert!(first.observed.unwrap() >= 27.0, "{first}");
+    assert!(
+        first
+            .explanation
+            .contains("\"order <*> booked\" (info) came"),
+        "{first}"
+    );
+    assert!(first.explanation.contains("(mean 8.5"), "{first}");
+    assert!(first.series.len() > 10);
+}
+
+#[test]
+fn a_sampled_flood_counts_in_full() {
+    let mut records = steady(7200);
+    let mut sampled = record(6001, Level::Info, 2, "order <*> booked");
+    sampled.weight = 500;
+    records.push(sampled);
+    let found = found(&mut detector(LogTemplatesConfig::default()), records);
+    assert!(found[0].observed.unwrap() >= 500.0, "{found:?}");
+}
+
+#[test]
+fn a_kind_that_stops_is_told_as_vanished_until_it_comes_again() {
+    let mut records = steady(10_000);
+    records.retain(|record| {
+        let is_heartbeat = record.template.as_ref().unwrap().id() == 1;
+        !is_heartbeat || !(at(5000)..at(8000)).contains(&record.at)
+    });
+    let found = found(&mut detector(LogTemplatesConfig::default()), records);
+    assert!(!found.is_empty());
+    assert!(
+        found
+            .iter()
+            .all(|a| a.subject == Subject::Logs("heartbeat from <*>".to_owned()))
+    );
+    let first = &found[0];
+    assert_eq!((first.direction, first.since), (Direction::Low, at(4990)));
+    assert!(first.at < at(5000 + 300), "{first}");
+    assert!(found.iter().all(|a| a.at < at(8000)), "{found:?}");
+    assert!(
+        first.explanation.contains("never silent for more than 10s"),
+        "{first}"
+    );
+}
+
+#[test]
+fn what_comes_by_an_hourly_schedule_does_not_vanish_between() {
+    let mut records = steady(40_000);
+    for hour in 0..11 {
+        records.extend((0..40).map(|i| record(3600 * hour + i, Level::Info, 3, "exported <*>")));
+    }
+    let config = LogTemplatesConfig {
+        bursting: false,
+        learning: Duration::ZERO,
+        ..LogTemplatesConfig::default()
+    };
+    let mut detector = detector(config);
+    let found = found(&mut detector, records);
+    let late = found.iter().filter(|anomaly| anomaly.at > at(8000));
+    assert_eq!(late.count(), 0, "{found:?}");
+}
+
+#[test]
+fn kinds_that_turn_out_to_be_one_are_added_up_and_do_not_vanish() {
+    let mut records = steady(5000);
+    let user = |secs: i64, id, text: &str| record(secs, Level::Info, id, text);
+    records.extend((0..250).map(|i| user(10 * i + 3, 3, "hello ann and bye")));
+    records.extend((0..250).map(|i| user(10 * i + 5, 4, "hello bob and bye")));
+    for i in 250..500 {
+        let mut united = user(10 * i + 4, 3, "hello <*> and bye");
+        united.template = Some(LogTemplate::new(3, "hello <*> and bye").absorbing([4]));
+        records.push(united);
+    }
+    let mut detector = detector(LogTemplatesConfig::default());
+    let found = found(&mut detector, records);
+    assert_eq!((found, detector.n_followed()), (vec![], 3));
+}
+
+#[test]
+fn a_flood_of_kinds_is_refused_and_a_record_without_one_ignored() {
+    let config = LogTemplatesConfig {
+        max_templates: 3,
+        ..LogTemplatesConfig::default()
+    };
+    let mut detector = detector(config);
+    let mut records: Vec<_> = (0..10).map(|i| record(1, Level::Info, i, "x")).collect();
+    records[0].template = None;
+    records[1].target = None;
+    assert_eq!(found(&mut detector, records), []);
+    assert_eq!((detector.n_followed(), detector.n_refused()), (3, 5));
+}
+
+#[test]
+fn a_snapshot_that_does_not_fit_is_refused() {
+    let mut large = detector(LogTemplatesConfig::default());
+    found(&mut large, steady(100));
+    let snapshot = large.snapshot().unwrap();
+    let small = LogTemplatesConfig {
+        max_templates: 1,
+        ..LogTemplatesConfig::default()
+    };
+    let error = detector(small).restore(&snapshot).unwrap_err();
+    assert!(format!("{error:?}").contains("max_templates"), "{error:?}");
+    let mut other = detector(LogTemplatesConfig::default());
+    other.restore(&snapshot).unwrap();
+    assert_eq!(other.known, large.known);
+}

@@ -1,0 +1,171 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn ids(miner: &mut TemplateMiner, lines: &[String]) -> Vec<u64> {
+    let ids: Vec<u64> = lines.iter().map(|line| miner.mine(line)).collect();
+    ids.iter().map(|id| miner.resolve(*id)).collect()
+}
+
+fn n_templates(lines: &[String]) -> usize {
+    let mut miner = TemplateMiner::default();
+    let mut ids = ids(&mut miner, lines);
+    ids.sort_unstable();
+    ids.dedup();
+    ids.len()
+}
+
+const NAMES: [&str; 8] = ["ann", "bob", "cleo", "dan", "eve", "finn", "gus", "hal"];
+
+#[test]
+fn a_place_with_enough_different_words_becomes_a_hole_and_the_first_id_stays() {
+    let mut miner = TemplateMiner::default();
+    let line = |name: &str| format!("session of {name} opened by the gateway");
+    let given: Vec<u64> = NAMES.iter().map(|name| miner.mine(&line(name))).collect();
+    assert_eq!(given, [1, 2, 3, 4, 1, 1, 1, 1]);
+    assert_eq!(miner.resolve(4), 1);
+    assert_eq!(miner.text(4), Some("session of <*> opened by the gateway"));
+    let message = line("zoe");
+    let template = miner.template(&message);
+    assert_eq!(template.absorbed(), [2, 3, 4, 5]);
+    assert_eq!(template.variables(&message).collect::<Vec<_>>(), ["zoe"]);
+    assert_eq!(miner.templates().len(), 1);
+    assert_eq!(miner.templates()[0].n_lines, 9);
+}
+
+#[test]
+fn short_sentences_need_more_evidence() {
+    let lines = |n: usize| -> Vec<String> {
+        let names = NAMES.iter().flat_map(|a| NAMES.map(|b| format!("{a}{b}")));
+        names.take(n).map(|name| format!("link {name}")).collect()
+    };
+    assert_eq!(n_templates(&lines(19)), 19);
+    assert_eq!(n_templates(&lines(20)), 1);
+    let alone: Vec<String> = lines(64)
+        .iter()
+        .map(|line| line.replace("link ", ""))
+        .collect();
+    assert_eq!(n_templates(&alone), 64);
+}
+
+#[test]
+fn a_few_words_that_come_again_and_again_are_no_variable() {
+    let states = ["queued", "running", "done", "failed"];
+    let mut lines: Vec<String> = (0..1000)
+        .map(|i| format!("job is now {} on this node", states[i % 4]))
+        .collect();
+    lines.extend(
+        ["lost", "held", "late", "paused"].map(|state| format!("job is now {state} on this node")),
+    );
+    assert_eq!(n_templates(&lines), 8);
+}
+
+#[test]
+fn words_that_vary_together_are_holes_too() {
+    let lines: Vec<String> = (0..40)
+        .map(|i| {
+            let (a, b) = (NAMES[i % 8], NAMES[i / 8]);
+            format!("bean {a}{b} of type {b}x{a} is not eligible for processing")
+        })
+        .collect();
+    assert_eq!(n_templates(&lines), 1);
+    let mut miner = TemplateMiner::default();
+    let ids = ids(&mut miner, &lines);
+    assert_eq!(
+        miner.text(ids[0]),
+        Some("bean <*> of type <*> is not eligible for processing")
+    );
+    let few: Vec<String> = lines[..4].to_vec();
+    assert_eq!(n_templates(&few), 4);
+}
+
+#[test]
+fn a_word_where_others_have_a_number_is_one_of_them() {
+    let lines = [
+        "rate limit 7 of queue exceeded",
+        "rate limit none of queue exceeded",
+    ];
+    assert_eq!(n_templates(&lines.map(str::to_owned)), 1);
+    let hex = [
+        "set vis=7 mask=12 old=3 new=4",
+        "set vis=c mask=ff old=a new=4",
+    ];
+    assert_eq!(n_templates(&hex.map(str::to_owned)), 1);
+}
+
+#[test]
+fn what_gives_way_is_forgotten_and_memory_is_bounded() {
+    let mut miner = TemplateMiner::default();
+    let often = miner.mine("this line comes often");
+    let letters = |mut i: u32| -> String {
+        let mut word = String::new();
+        while i > 0 {
+            word.push(char::from_digit(10 + i % 20 + 6, 36).unwrap());
+            i /= 20;
+        }
+        word
+    };
+    for i in 1..40_000_u32 {
+        let (a, b) = (letters(i.wrapping_mul(2_654_435_761)), letters(i));
+        miner.mine(&format!("{a} {b} {b}{a}"));
+        if i % 500 == 0 {
+            assert_eq!(miner.mine("this line comes often"), often);
+        }
+    }
+    let stats = miner.stats();
+    assert!(stats.n_templates <= LIMITS.templates, "{stats:?}");
+    assert!(
+        stats.n_evicted > 20_000 && stats.n_ids >= 40_000,
+        "{stats:?}"
+    );
+    assert_eq!(miner.text(2), None);
+}
+
+#[test]
+fn states_that_no_miner_saves_are_refused_with_their_place() {
+    let mut miner = TemplateMiner::default();
+    miner.mine("order 7 booked");
+    let state = miner.save();
+    let mut wrong = |change: &dyn Fn(&mut Value)| {
+        let mut changed = state.clone();
+        change(&mut changed);
+        let error = miner.load(&changed).unwrap_err().to_string();
+        assert_eq!(miner.text(1), Some("order <*> booked"));
+        error
+    };
+    assert!(wrong(&|state| state["version"] = 9.into()).contains("version = 9"));
+    assert!(wrong(&|state| state["templates"][0]["id"] = 7.into()).contains("templates[0].id = 7"));
+    assert!(
+        wrong(&|state| state["templates"][0]["tokens"][1][3] = 999.into()).contains("tokens[1]")
+    );
+    assert!(wrong(&|state| state["more"] = 1.into()).contains("more"));
+    assert!(wrong(&|state| *state = Value::Null).contains("template_miner"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Few words, so that holes open and templates unite all the time.
+    #[test]
+    fn a_stored_miner_goes_on_as_if_nothing_had_happened(
+        lines in prop::collection::vec("(a|b|c|dd|ee|ff|7)( (a|b|c|dd|gg|hh|7|x[a-z])){1,7}", 1..200),
+        middle in 0_usize..200,
+    ) {
+        let middle = middle.min(lines.len());
+        let mut whole = TemplateMiner::default();
+        let expected: Vec<u64> = lines.iter().map(|line| whole.mine(line)).collect();
+        let mut first = TemplateMiner::default();
+        for line in &lines[..middle] {
+            first.mine(line);
+        }
+        let mut second = TemplateMiner::default();
+        second.load(&first.save()).unwrap();
+        let got: Vec<u64> = lines[middle..].iter().map(|line| second.mine(line)).collect();
+        prop_assert_eq!(&got, &expected[middle..]);
+        prop_assert_eq!(second.save(), whole.save());
+        // Every id leads to a template that is there, and lines are neither lost nor counted twice.
+        prop_assert!(expected.iter().all(|id| whole.text(*id).is_some()));
+        let n: u64 = whole.templates().iter().map(|template| template.n_lines).sum();
+        prop_assert_eq!(n, lines.len() as u64);
+    }
+}

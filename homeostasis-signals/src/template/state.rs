@@ -1,0 +1,196 @@
+//! What a miner has learnt, as JSON.
+
+use homeostasis_core::{ConfigError, Violation, Violations};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::aliases::Aliases;
+use super::family::Family;
+use super::groups::{Group, Groups, Limits};
+use super::miner::TemplateMiner;
+use super::pattern::{Pattern, key_of};
+use super::scan::Token;
+
+const VERSION: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    version: u32,
+    n_lines: u64,
+    n_evicted: u64,
+    next_id: u64,
+    templates: Vec<StoredGroup>,
+    holes: Vec<(u64, bool)>,
+    families: Vec<StoredFamily>,
+    /// From which id to which.
+    aliases: Vec<(u64, u64)>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredGroup {
+    id: u64,
+    text: String,
+    n_lines: u64,
+    /// Word, flags, begin and end.
+    tokens: Vec<(u64, u8, u32, u32)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    absorbed: Vec<u64>,
+    is_used: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredFamily {
+    name: u64,
+    keys: Vec<u64>,
+    holes: Vec<u64>,
+    is_used: bool,
+}
+
+pub(super) fn save(miner: &TemplateMiner) -> Value {
+    let groups = &miner.groups;
+    let stored = Stored {
+        version: VERSION,
+        n_lines: miner.n_lines,
+        n_evicted: groups.n_evicted,
+        next_id: groups.next_id,
+        templates: groups
+            .by_key
+            .iter()
+            .map(|(_, group, is_used)| StoredGroup {
+                id: group.id,
+                text: group.pattern.text.clone(),
+                n_lines: group.count,
+                tokens: group
+                    .pattern
+                    .tokens
+                    .iter()
+                    .map(|token| (token.word, token.flags, token.start, token.end))
+                    .collect(),
+                absorbed: group.absorbed.clone(),
+                is_used,
+            })
+            .collect(),
+        holes: groups
+            .holes
+            .iter()
+            .map(|(hole, (), is_used)| (hole, is_used))
+            .collect(),
+        families: groups
+            .families
+            .iter()
+            .map(|(name, family, is_used)| StoredFamily {
+                name,
+                keys: family.keys.iter().copied().collect(),
+                holes: family.holes.iter().copied().collect(),
+                is_used,
+            })
+            .collect(),
+        aliases: groups.aliases.iter().collect(),
+    };
+    // Numbers, texts and lists of them always serialize.
+    serde_json::to_value(stored).unwrap_or_default()
+}
+
+pub(super) fn load(state: &Value, limits: Limits) -> Result<TemplateMiner, ConfigError> {
+    let stored = Stored::deserialize(state).map_err(|error| {
+        ConfigError::single(
+            "template_miner",
+            error,
+            "the state that a template miner saves",
+        )
+    })?;
+    let mut found = Violations::new();
+    if stored.version != VERSION {
+        let expected = format!("version {VERSION}");
+        found.push(Violation::new("version", stored.version, expected));
+    }
+    for (path, n, most) in [
+        ("templates", stored.templates.len(), limits.templates),
+        ("holes", stored.holes.len(), limits.holes),
+        ("families", stored.families.len(), limits.families),
+        ("aliases", stored.aliases.len(), Aliases::MOST),
+    ] {
+        if n > most {
+            let expected = format!("at most {most}");
+            found.push(Violation::new(path, n, expected));
+        }
+    }
+    let mut groups = Groups::new(limits);
+    (groups.next_id, groups.n_evicted) = (stored.next_id, stored.n_evicted);
+    for (hole, is_used) in stored.holes {
+        groups.holes.insert(hole, (), is_used);
+    }
+    for family in stored.families {
+        let restored = Family {
+            keys: family.keys.into(),
+            holes: family.holes.into(),
+        };
+        groups
+            .families
+            .insert(family.name, restored, family.is_used);
+    }
+    for (from, to) in stored.aliases {
+        groups.aliases.add(from, to);
+    }
+    for (at, stored) in stored.templates.into_iter().enumerate() {
+        if let Some(wrong) = stored.violation(&groups) {
+            found.push(wrong.under(&format!("templates[{at}]")));
+            continue;
+        }
+        let is_used = stored.is_used;
+        let group = stored.into_group();
+        groups.put(key_of(&group.pattern.tokens), group, is_used);
+    }
+    found.into_result(TemplateMiner::of(groups, stored.n_lines))
+}
+
+impl StoredGroup {
+    fn violation(&self, groups: &Groups) -> Option<Violation> {
+        if !(1..groups.next_id).contains(&self.id) || groups.by_id.contains_key(&self.id) {
+            let expected = format!("an id of its own from 1 to below {}", groups.next_id);
+            return Some(Violation::new("id", self.id, expected));
+        }
+        let mut from = 0;
+        for (at, (_, _, start, end)) in self.tokens.iter().enumerate() {
+            let range = *start as usize..*end as usize;
+            if *start < from || self.text.get(range).is_none() {
+                let value = format!("{start}..{end}");
+                let expected = "a part of the text after the one before";
+                return Some(Violation::new(format!("tokens[{at}]"), value, expected));
+            }
+            from = *end;
+        }
+        let key = key_of(&self.tokens());
+        groups.by_key.has(key).then(|| {
+            let expected = "tokens that no other template has";
+            Violation::new("tokens", format!("{:?}", self.text), expected)
+        })
+    }
+
+    fn tokens(&self) -> Vec<Token> {
+        let token = |&(word, flags, start, end): &(u64, u8, u32, u32)| Token {
+            word,
+            flags,
+            start,
+            end,
+        };
+        self.tokens.iter().map(token).collect()
+    }
+
+    fn into_group(self) -> Group {
+        let tokens = self.tokens();
+        Group {
+            pattern: Pattern {
+                tokens,
+                text: self.text,
+            },
+            id: self.id,
+            count: self.n_lines,
+            absorbed: self.absorbed,
+            template: None,
+        }
+    }
+}
