@@ -6,10 +6,12 @@ use homeostasis::core::Timestamp;
 use homeostasis::core::stage::SeriesDetector;
 use homeostasis::core::testing::kernel::{KernelSample, Suite};
 use homeostasis::detect::{
-    Adwin, AdwinConfig, Amount, BayesianChangePoint, BayesianChangePointConfig, Cusum, CusumConfig,
-    Ewma, EwmaConfig, Flapping, FlappingConfig, Iqr, IqrConfig, LevelShift, LevelShiftConfig, Mad,
-    MadConfig, MovingAverage, MovingAverageConfig, PageHinkley, PageHinkleyConfig, RateOfChange,
-    RateOfChangeConfig, Seasonality, SeasonalityConfig, Side, Trend, TrendConfig,
+    AdaptiveThreshold, Adwin, AdwinConfig, Amount, BayesianChangePoint, BayesianChangePointConfig,
+    CompositeKernel, CompositeWeights, Cusum, CusumConfig, DetectorFamily, Ewma, EwmaConfig,
+    Flapping, FlappingConfig, Iqr, IqrConfig, LevelShift, LevelShiftConfig, Mad, MadConfig,
+    MovingAverage, MovingAverageConfig, PageHinkley, PageHinkleyConfig, RateOfChange,
+    RateOfChangeConfig, Seasonality, SeasonalityConfig, Side, TailThresholdConfig, Trend,
+    TrendConfig,
 };
 use proptest::prelude::*;
 
