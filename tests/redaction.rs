@@ -41,7 +41,9 @@ use homeostasis::core::{
 };
 use homeostasis::learn::{incident_report_markdown, project};
 use homeostasis::remediate::action::{Action, ActionCall, HttpRequestAction};
-use homeostasis::signals::{LogTail, LogTailConfig, PanicHook, SecretRedactor, StartAt};
+use homeostasis::signals::{
+    LogTail, LogTailConfig, PanicHook, SecretRedactor, StartAt, TemplateEnricher,
+};
 use homeostasis::store::RedbStore;
 use homeostasis::{EngineSettings, Events, Homeostasis};
 use outlets::Outlets;
@@ -449,6 +451,7 @@ async fn incident(redactor: Option<Arc<dyn Redactor>>) -> Outputs {
         .notifier(Arc::new(outlets.notifier(Arc::clone(&notifier))))
         .approvals(Arc::clone(&approvals) as Arc<_>)
         .service("shop", ServiceFacts::default())
+        .enricher(Arc::new(TemplateEnricher::default()))
         .detector(Plugin(Arc::clone(&leaky)))
         .detector(Panics(false))
         .analyzer(Plugin(Arc::clone(&leaky)))

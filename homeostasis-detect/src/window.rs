@@ -85,6 +85,15 @@ impl SortedWindow {
         self.sorted.partition_point(|other| *other < value)
     }
 
+    /// The middle rank `value` would have among the values and itself, from -1 (lowest) to 1 (highest).
+    ///
+    /// Over all orders of the same values the mean of it is 0, ties or not.
+    pub(crate) fn rank(&self, value: f64) -> f64 {
+        let below = self.place(value);
+        let above = self.sorted.len() - self.sorted.partition_point(|other| *other <= value);
+        (below as f64 - above as f64) / (self.sorted.len() + 1) as f64
+    }
+
     /// The quantile `part / of` by linear interpolation between the two values around it, as numpy does; 0 if empty.
     ///
     /// Source: R. Hyndman and Y. Fan, *Sample quantiles in statistical packages*, The American Statistician 50

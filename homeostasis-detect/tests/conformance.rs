@@ -62,6 +62,22 @@ fn moving_average() {
 }
 
 #[test]
+fn windows_of_sorted_values() {
+    suite(Iqr::new(IqrConfig::default()).unwrap()).run();
+    suite(Mad::new(MadConfig::default()).unwrap()).run();
+    suite(LevelShift::new(LevelShiftConfig::default()).unwrap()).run();
+}
+
+#[test]
+fn changes() {
+    suite(Cusum::new(CusumConfig::default()).unwrap()).run();
+    suite(PageHinkley::new(PageHinkleyConfig::default()).unwrap()).run();
+    suite(Adwin::new(AdwinConfig::default()).unwrap()).run();
+    suite(EDetector::new(EDetectorConfig::default()).unwrap()).run();
+    suite(BayesianChangePoint::new(BayesianChangePointConfig::default()).unwrap()).run();
+}
+
+#[test]
 fn rate_of_change() {
     for (limit, side) in [
         (Amount::Relative(0.3), Side::Both),
@@ -85,6 +101,25 @@ fn trend() {
         ..TrendConfig::default()
     };
     suite(Trend::new(config).unwrap()).run();
+}
+
+#[test]
+fn forecaster() {
+    suite(Forecaster::new(ForecasterConfig::default()).unwrap()).run();
+}
+
+#[test]
+fn time_to_breach() {
+    // One metric: each series costs some hundred fits.
+    Suite::new(|| {
+        let kernel = TimeToBreach::new(TimeToBreachConfig::above(120.0)).unwrap();
+        PerSeries::new("watch", Selector::metric("disk_usage_percent"), move |_| {
+            kernel.clone()
+        })
+        .unwrap()
+    })
+    .finds_something()
+    .run();
 }
 
 #[test]

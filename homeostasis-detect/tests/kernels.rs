@@ -7,11 +7,11 @@ use homeostasis::core::stage::SeriesDetector;
 use homeostasis::core::testing::kernel::{KernelSample, Suite};
 use homeostasis::detect::{
     AdaptiveThreshold, Adwin, AdwinConfig, Amount, BayesianChangePoint, BayesianChangePointConfig,
-    CompositeKernel, CompositeWeights, Cusum, CusumConfig, DetectorFamily, Ewma, EwmaConfig,
-    Flapping, FlappingConfig, Iqr, IqrConfig, LevelShift, LevelShiftConfig, Mad, MadConfig,
-    MovingAverage, MovingAverageConfig, PageHinkley, PageHinkleyConfig, RateOfChange,
-    RateOfChangeConfig, Seasonality, SeasonalityConfig, Side, TailThresholdConfig, Trend,
-    TrendConfig,
+    CompositeKernel, CompositeWeights, Cusum, CusumConfig, DetectorFamily, EDetector,
+    EDetectorConfig, Ewma, EwmaConfig, Flapping, FlappingConfig, Iqr, IqrConfig, LevelShift,
+    LevelShiftConfig, Mad, MadConfig, MovingAverage, MovingAverageConfig, OnlineConfig,
+    OnlineDetector, PageHinkley, PageHinkleyConfig, RateOfChange, RateOfChangeConfig, Seasonality,
+    SeasonalityConfig, Side, TailThresholdConfig, Trend, TrendConfig,
 };
 use proptest::prelude::*;
 
@@ -76,11 +76,18 @@ kernels! {
     page_hinkley: PageHinkley::new(PageHinkleyConfig::default()), state_within(600);
     adwin: Adwin::new(AdwinConfig::default()), state_within(16_000);
     bayesian_change_point: BayesianChangePoint::new(BayesianChangePointConfig::default()), state_within(10_000);
+    e_detector: EDetector::new(EDetectorConfig::default());
     level_shift: LevelShift::new(LevelShiftConfig::default());
     flapping: Flapping::new(FlappingConfig::default()), state_within(1_000);
     seasonality: Seasonality::new(SeasonalityConfig::default()), step(Duration::from_secs(3600)), state_within(200_000), monotone();
     seasonality_by_weekday: Seasonality::new(SeasonalityConfig { min_samples: 10, utc_offset_minutes: -300, ..SeasonalityConfig::default() }), step(Duration::from_secs(1800)), state_within(200_000), monotone();
     trend: Trend::new(TrendConfig { window: Duration::from_secs(3600), ..TrendConfig::default() });
+    forecaster: Forecaster::new(ForecasterConfig { history: 256, ..ForecasterConfig::default() });
+    forecaster_of_one_side: Forecaster::new(ForecasterConfig { history: 64, side: Side::High, ..ForecasterConfig::default() });
+    time_to_breach: TimeToBreach::new(TimeToBreachConfig::above(160.0)), constants(&[0.0, 5.0, -3.3, 5e-324, 1e-310, -1e300]);
+    time_to_breach_downwards: TimeToBreach::new(TimeToBreachConfig::below(40.0)), constants(&[50.0, 1e3, 1e300]);
+    online: OnlineDetector::new(OnlineConfig::default()), state_within(400_000);
+    online_of_one_side: OnlineDetector::new(OnlineConfig { side: Side::Low, sensitivity: 2.0, dead_samples: 3, ..OnlineConfig::default() }), state_within(400_000), quiet(0.2);
     composite: CompositeKernel::new(CompositeWeights::default())
         .with("ewma", DetectorFamily::Statistical, Ewma::new(EwmaConfig::default()).expect("in range"))
         .with("average", DetectorFamily::Statistical, MovingAverage::new(MovingAverageConfig::default()).expect("in range"))

@@ -15,4 +15,5 @@ mod recovery;
 mod retention;
 mod shutdown;
 mod staleness;
+mod templates;
 mod world;

@@ -16,10 +16,13 @@ suites
   overhead          what recording costs the host: nanoseconds and allocations per event, memory under a flood
   redaction         lines of logs without secrets that are redacted all the same, and megabytes a second
     --data DIR        logs in the layout of loghub: DIR/System/System_2k.log
+  forecast          coverage of the intervals of forecasts, and the time to a breach of leaks added to real series
+    --data DIR        DIR/data/<group>/<series>.csv or DIR/<group>/<series>.csv with timestamp,value
   nab               the furnished detector on the Numenta Anomaly Benchmark
     --data DIR        its layout: DIR/data/<category>/<file>.csv, DIR/labels/combined_windows.json
     --out DIR         writes timestamp,value,anomaly_score for every series
     --ablation        scores the detector without each of its parts, too
+  context           the furnished detector on made-up series: values at the wrong time
   univariate        the furnished detector on labelled series
     --data DIR        DIR/<group>/<series>.csv with TimeStamp,Value,Label
     --out DIR         writes timestamp,value,anomaly_score for every series
@@ -59,8 +62,12 @@ pub(crate) enum Suite {
     Overhead,
     /// How often redaction is wrong on the logs in this folder.
     Redaction(PathBuf),
+    /// How well forecasts of the series in this folder hold.
+    Forecast(PathBuf),
     /// The furnished detector on the Numenta Anomaly Benchmark.
     Nab(nab::Options),
+    /// The furnished detector on values at the wrong time.
+    Context,
     /// The furnished detector on labelled series.
     Univariate(univariate::Options),
     /// A detector of rows on labelled servers.
@@ -93,7 +100,12 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, S
             Flags::read(args, &[], &[])?;
             Suite::Overhead
         }
+        "context" => {
+            Flags::read(args, &[], &[])?;
+            Suite::Context
+        }
         "redaction" => Suite::Redaction(Flags::read(args, &["--data"], &[])?.data()?),
+        "forecast" => Suite::Forecast(Flags::read(args, &["--data"], &[])?.data()?),
         "nab" => {
             let flags = Flags::read(args, &["--data", "--out"], &["--ablation"])?;
             Suite::Nab(nab::Options {

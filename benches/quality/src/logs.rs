@@ -63,7 +63,7 @@ pub(crate) fn run(options: &Options) -> Result<Value, Box<dyn Error>> {
         "lines": n_lines,
         "grouping_accuracy": means.accuracy("file"),
         "f1": means.f1("file"),
-        "lines_per_second": speed(&lines, |miner, line| miner.mine(line)),
+        "lines_per_second": speed(&lines, TemplateMiner::mine),
         "lines_per_second_with_variables": speed(&lines, |miner, line| miner.template(line).id()),
         "by_order": means.report(),
         "one_stream": together,

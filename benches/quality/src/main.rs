@@ -10,8 +10,10 @@
 )]
 
 mod args;
+mod context;
 mod crash;
 mod flags;
+mod forecast;
 mod logs;
 mod multivariate;
 mod nab;
@@ -52,6 +54,10 @@ fn main() -> ExitCode {
         Ok(Command::Suite(Suite::Redaction(data))) => {
             redaction::run(&data).map(|report| (report, true))
         }
+        Ok(Command::Suite(Suite::Forecast(data))) => {
+            forecast::run(&data).map(|report| (report, true))
+        }
+        Ok(Command::Suite(Suite::Context)) => context::run().map(|report| (report, true)),
         Ok(Command::Suite(Suite::Logs(options))) => {
             logs::run(&options).map(|report| (report, true))
         }

@@ -233,13 +233,13 @@ fn ablation(corpus: &[Series]) -> Result<Value, Box<dyn Error>> {
 
 /// The dead time of 100 samples, for parts that the detector does not tell of.
 #[derive(Default)]
-struct Silence {
+pub(crate) struct Silence {
     rest: u32,
     last: f64,
 }
 
 impl Silence {
-    fn step(&mut self, strength: f64) -> f64 {
+    pub(crate) fn step(&mut self, strength: f64) -> f64 {
         self.rest = self.rest.saturating_sub(1);
         if self.rest > 0 && strength <= 10.0 * self.last {
             return 0.0;

@@ -1,6 +1,6 @@
 //! The furnished detector on labelled series, such as those of a cloud service.
 //!
-//! It reads `<group>/<series>.csv` (TimeStamp, Value, Label) and scores the strength of
+//! It reads `<group>/<series>.csv` (`TimeStamp`, `Value`, `Label`) and scores the strength of
 //! [`OnlineDetector`] from the first sample on. Rows without a value cannot be scored and are left out;
 //! the detector is told of them. Areas are means over the series with labels; events are counted over
 //! all series at the detector's own limit.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::memory::{Memory, Place, Prototype};
+use super::memory::{Memory, Place};
 use super::rarity::{self, Rarity};
 
 /// The samples after which a prototype that stood for none of them is forgotten.
@@ -49,7 +49,7 @@ pub(super) struct Channel {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Stored {
-    prototypes: Vec<Prototype>,
+    memory: Memory,
     low: f64,
     high: f64,
     mean: f64,
@@ -62,7 +62,7 @@ impl Channel {
         Self {
             grain,
             day: if heeds_time { DAY } else { 0.0 },
-            memory: Memory::new(if heeds_time { 2 * CAPACITY } else { CAPACITY }),
+            memory: Memory::default(),
             low: 0.0,
             high: 0.0,
             mean: 0.0,
@@ -71,15 +71,25 @@ impl Channel {
         }
     }
 
+    fn capacity(&self) -> usize {
+        if self.day > 0.0 {
+            2 * CAPACITY
+        } else {
+            CAPACITY
+        }
+    }
+
     /// The range of the statistic so far, at least `floor`.
     pub(super) fn range(&self, floor: f64) -> f64 {
         (self.high - self.low).max(floor)
     }
 
-    pub(super) fn look(&self, y: f64, time: f64, floor: f64) -> Look {
+    /// Looks at `y` at `time` of the day; differences below `resolution` are none, and no range is
+    /// below `floor`.
+    pub(super) fn look(&self, y: f64, time: f64, floor: f64, resolution: f64) -> Look {
         let range = self.range(floor);
         let place = self.memory.place(y, time, self.day * range);
-        let gap = if self.n == 0 {
+        let gap = if self.n == 0 || place.distance < resolution {
             0.0
         } else {
             (place.distance / range).min(rarity::LARGEST)
@@ -103,7 +113,8 @@ impl Channel {
             (self.low, self.high) = (y, y);
         }
         if self.n == 1 || seen.gap > self.grain {
-            self.memory.insert(y, time, seen.place, self.n);
+            let capacity = self.capacity();
+            self.memory.insert(y, time, seen.place, self.n, capacity);
         } else {
             self.memory.matched(seen.place, self.n);
         }
@@ -121,11 +132,11 @@ impl Channel {
 
     /// The prototypes next to `y` on both sides.
     pub(super) fn neighbors(&self, y: f64) -> (Option<f64>, Option<f64>) {
-        let all = self.memory.prototypes();
-        let above = all.partition_point(|one| one.value <= y);
+        let all = self.memory.values();
+        let above = all.partition_point(|one| *one <= y);
         (
-            above.checked_sub(1).map(|i| all[i].value),
-            all.get(above).map(|one| one.value),
+            above.checked_sub(1).map(|i| all[i]),
+            all.get(above).copied(),
         )
     }
 
@@ -135,7 +146,7 @@ impl Channel {
 
     pub(super) fn store(&self) -> Stored {
         Stored {
-            prototypes: self.memory.prototypes().to_vec(),
+            memory: self.memory.clone(),
             low: self.low,
             high: self.high,
             mean: self.mean,
@@ -151,11 +162,12 @@ impl Channel {
             .all(|x| x.is_finite())
             && stored.low <= stored.high
             && stored.rarity.is_sound()
-            && (stored.n == 0) == stored.prototypes.is_empty();
+            && stored.memory.is_sound(self.capacity())
+            && (stored.n == 0) == stored.memory.values().is_empty();
         sound.then_some(Self {
             grain: self.grain,
             day: self.day,
-            memory: self.memory.of(stored.prototypes)?,
+            memory: stored.memory,
             low: stored.low,
             high: stored.high,
             mean: stored.mean,

@@ -16,7 +16,10 @@ const CYCLES: u32 = 3;
 /// How many cycles it takes to forget what was seen once.
 const MEMORY: f64 = 10.0;
 /// At this many standard deviations beyond the band a value counts fully.
-const UNUSUAL: f64 = 3.0;
+const UNUSUAL: f64 = 5.0;
+/// What context counts beside a statistic: chosen on made-up series with a period, where it finds four
+/// fifths of what comes at the wrong time instead of half, for 6 % more false alerts.
+const WEIGHT: f64 = 0.5;
 /// The part of a period over which values are averaged before they are compared.
 const SMOOTH: i64 = 48;
 
@@ -27,9 +30,15 @@ struct Place {
     low: f64,
     high: f64,
     mean: f64,
-    /// In how many cycles it was seen, and in which one last.
+    /// In how many cycles it was seen before the last one.
     cycles: u32,
+    /// The last cycle, and what was seen in it: it counts when the next begins, so that what is wrong
+    /// now is not usual a moment later.
     last: i64,
+    seen: (f64, f64),
+    /// The sum and the number of what was seen in the last cycle.
+    sum: f64,
+    n: u32,
 }
 
 /// What context says of a value.
@@ -56,6 +65,22 @@ pub(super) struct Context {
     mean: f64,
     total: f64,
     residual: f64,
+}
+
+impl Place {
+    /// What was seen in the last cycle becomes usual.
+    fn close(&mut self) {
+        let mean = self.sum / f64::from(self.n);
+        if self.cycles == 0 {
+            (self.low, self.high) = self.seen;
+        }
+        self.cycles = self.cycles.saturating_add(1);
+        self.mean += (1.0 / f64::from(self.cycles)).max(1.0 / MEMORY) * (mean - self.mean);
+        self.low += ((self.mean - self.low) / MEMORY).max(0.0);
+        self.high -= ((self.high - self.mean) / MEMORY).max(0.0);
+        (self.low, self.high) = (self.low.min(self.seen.0), self.high.max(self.seen.1));
+        (self.sum, self.n) = (0.0, 0);
+    }
 }
 
 impl Context {
@@ -93,7 +118,7 @@ impl Context {
         Some(Verdict {
             band: (low, high),
             gap,
-            evidence: trust * gap * rarity.excess(gap) / NATS,
+            evidence: WEIGHT * trust * gap * rarity.excess(gap) / NATS,
         })
     }
 
@@ -139,25 +164,22 @@ impl Context {
             return;
         };
         let place = &mut self.places[i];
-        if place.cycles >= 1 {
+        if place.n > 0 && place.last != cycle {
+            place.close();
+        }
+        if place.cycles > 0 {
             self.n += 1;
             let weight = (1.0 / self.n as f64).max(1.0 / RELAX);
             self.mean += weight * (y - self.mean);
             self.total += weight * ((y - self.mean).abs() - self.total);
             self.residual += weight * ((y - place.mean).abs() - self.residual);
         }
-        if place.cycles == 0 {
-            (place.low, place.high, place.mean) = (y, y, y);
+        if place.n == 0 {
+            (place.last, place.seen) = (cycle, (y, y));
         }
-        if place.cycles == 0 || place.last != cycle {
-            place.cycles = place.cycles.saturating_add(1);
-            place.last = cycle;
-            place.low += (place.mean - place.low) / MEMORY;
-            place.high -= (place.high - place.mean) / MEMORY;
-        }
-        let weight = (1.0 / f64::from(place.cycles)).max(1.0 / MEMORY);
-        place.mean += weight * (y - place.mean);
-        (place.low, place.high) = (place.low.min(y), place.high.max(y));
+        place.seen = (place.seen.0.min(y), place.seen.1.max(y));
+        place.sum += y;
+        place.n = place.n.saturating_add(1);
     }
 
     /// The place of a time in the period, and its cycle.
@@ -177,9 +199,15 @@ impl Context {
 
     pub(super) fn is_sound(&self) -> bool {
         let finite = |place: &Place| {
-            [place.low, place.high, place.mean]
-                .iter()
-                .all(|x| x.is_finite())
+            let numbers = [
+                place.low,
+                place.high,
+                place.mean,
+                place.sum,
+                place.seen.0,
+                place.seen.1,
+            ];
+            numbers.iter().all(|x| x.is_finite())
         };
         self.finder.is_sound()
             && self.places.len() <= PLACES

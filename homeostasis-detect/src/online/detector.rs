@@ -11,7 +11,7 @@ use super::channel::{Channel, Look, Stored};
 use super::config::OnlineConfig;
 use super::context::{Context, Verdict};
 use super::deviation::Deviation;
-use super::explanation::{Explanation, Reason};
+use super::explanation::{Explanation, Reason, noun};
 use super::gate::Gate;
 use super::judgement::OnlineJudgement;
 use super::window::{CHANNELS, LONGEST, Statistic, Windows};
@@ -24,8 +24,8 @@ const NOVELTY: f64 = 0.1;
 const DEVIATION: f64 = 5.0;
 /// Nothing is new before this many samples.
 const WARM_UP: u64 = 150;
-/// The least range of the logarithm of a spread.
-const LEAST_LOGARITHM: f64 = 1e-6;
+/// The least range of the logarithm of a spread: a tenth more or less of it is little in any series.
+const LEAST_LOGARITHM: f64 = 0.1;
 const DAY: i64 = 86_400_000_000_000;
 const WHAT: &str = "state of online";
 
@@ -42,7 +42,8 @@ const WHAT: &str = "state of online";
 /// Novelty is high once: what comes again is known. After an alert there is a dead time.
 ///
 /// *Deviation* is the distance from a robust level in standard deviations, the mean over the scales of
-/// 50, 500 and 2000 samples. It is high each time, and fades by a fifth with every sample.
+/// 50, 500 and 2000 samples. It is high each time, and fades by a fifth with every sample, from at most
+/// 50 standard deviations.
 ///
 /// The score of [`SeriesDetector::update`] is 0.5 where the larger of both is at its limit (a novelty
 /// of 0.1 and 5 standard deviations, both divided by `sensitivity`); the surprise is that of as many
@@ -54,9 +55,9 @@ const WHAT: &str = "state of online";
 /// *Constants:* differences below `resolution`, or below a billionth of the value, are none.
 ///
 /// No sample after the present one, nor the length of the series, has any influence. O(log n) time on
-/// 256 prototypes for each statistic (512 for two means that heed the time of day), and a search for
-/// the period every time the series has grown by a quarter, on at most 1024 blocks. State: at most
-/// 170 kB for a series, about 45 kB for most.
+/// 256 prototypes for each statistic (512 for two means that heed the time of day, in UTC), and a search
+/// for the period each time the series has grown by a quarter, on at most 1024 blocks of it. Memory: at
+/// most [`OnlineDetector::MOST_BYTES`] for a series, however long.
 ///
 /// Source: our own; the gap to the nearest value is the distance of S. Ramaswamy, R. Rastogi and K. Shim,
 /// *Efficient algorithms for mining outliers from large data sets*, SIGMOD 2000, on one dimension, and
@@ -163,7 +164,7 @@ impl OnlineDetector {
         Some(std::time::Duration::from_nanos(nanos.unsigned_abs()))
     }
 
-    /// The most that [`OnlineDetector::bytes`] can be.
+    /// The most that [`OnlineDetector::bytes`] can be: 200 kB.
     pub const MOST_BYTES: usize = 200_000;
 
     /// The bytes it holds at present.
@@ -187,7 +188,8 @@ impl OnlineDetector {
     /// Judges a sample, then learns it; [`SeriesDetector::update`] with all there is to say.
     pub fn judge(&mut self, at: Timestamp, value: Option<f64>) -> OnlineJudgement {
         let Some(x) = scale::usable(value) else {
-            return self.nothing();
+            self.forget_last();
+            return Self::nothing();
         };
         let is_new = self.rest.last.is_none_or(|last| at > last);
         if is_new && self.is_gap(at) {
@@ -195,7 +197,7 @@ impl OnlineDetector {
         }
         self.windows.push(x);
         let Some(found) = self.find(at, x) else {
-            return self.nothing();
+            return Self::nothing();
         };
         let judgement = self.weigh(at, x, &found, is_new);
         if is_new {
@@ -206,7 +208,13 @@ impl OnlineDetector {
         judgement
     }
 
-    fn nothing(&self) -> OnlineJudgement {
+    /// Nothing is said of the last sample any more.
+    fn forget_last(&mut self) {
+        self.evidence = [0.0; CHANNELS.len()];
+        (self.gate, self.context, self.explanation) = (0.0, 0.0, None);
+    }
+
+    fn nothing() -> OnlineJudgement {
         OnlineJudgement {
             novelty: 0.0,
             deviation: 0.0,
@@ -233,13 +241,14 @@ impl OnlineDetector {
     fn find(&self, at: Timestamp, x: f64) -> Option<Findings> {
         let floor = scale::floor(x, self.config.resolution);
         let time = at.as_nanos().rem_euclid(DAY) as f64 / DAY as f64;
-        let statistics = self.windows.statistics(self.rest.gate.spread())?;
-        let floor_of = |i: usize| match CHANNELS[i] {
-            Statistic::LogSpread => LEAST_LOGARITHM,
-            _ => floor,
-        };
-        let looks =
-            std::array::from_fn(|i| self.channels[i].look(statistics[i], time, floor_of(i)));
+        let statistics = self.windows.statistics(self.rest.gate.spread(), floor)?;
+        let looks = std::array::from_fn(|i| {
+            let (least, resolution) = match CHANNELS[i] {
+                Statistic::LogSpread => (LEAST_LOGARITHM, 0.0),
+                _ => (floor, floor),
+            };
+            self.channels[i].look(statistics[i], time, least, resolution)
+        });
         let context = &self.rest.context;
         let smoothed = self.windows.mean(context.smoothing());
         let range = self.channels[0].range(floor);
@@ -375,13 +384,24 @@ impl SeriesDetector for OnlineDetector {
         self.explanation.as_ref().map(Explanation::sentence)
     }
 
+    fn contributions(&self) -> Vec<(String, f64)> {
+        let gated = self.evidence().map(|(what, evidence)| match what {
+            Statistic::Context => (what, evidence),
+            _ => (what, evidence * self.gate),
+        });
+        gated
+            .filter(|(_, weight)| *weight > 0.0)
+            .map(|(what, weight)| (noun(what).to_owned(), weight))
+            .collect()
+    }
+
     fn heap_bytes(&self) -> usize {
         self.bytes() - size_of::<Self>()
     }
 
     fn save(&self) -> Option<Value> {
         state::save(&Snapshot {
-            samples: self.windows.samples().to_vec(),
+            samples: self.windows.kept().to_vec(),
             channels: self.channels.iter().map(Channel::store).collect(),
             rest: self.rest.clone(),
         })
@@ -407,8 +427,7 @@ impl SeriesDetector for OnlineDetector {
             return state::require(false, WHAT, "the state of a detector of the same kind");
         };
         (self.windows, self.channels, self.rest) = (windows, channels, loaded.rest);
-        self.evidence = [0.0; CHANNELS.len()];
-        (self.gate, self.context, self.explanation) = (0.0, 0.0, None);
+        self.forget_last();
         Ok(())
     }
 }

@@ -14,6 +14,9 @@ const FREE: u64 = 10;
 const WARM_UP: u64 = 5;
 /// What share of a deviation is still felt one sample later.
 const HOLD: f64 = 0.8;
+/// No deviation is felt for longer than one of this many standard deviations: it is below 5 after ten
+/// samples, so that a leap in a series without noise does not alarm for an hour.
+const FELT: f64 = 50.0;
 
 /// Mean and mean absolute deviation of the recent past.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -52,7 +55,7 @@ impl Deviation {
 
     /// `deviation`, or what is left of a larger one shortly before.
     pub(super) fn felt(&self, deviation: f64) -> f64 {
-        deviation.max(HOLD * self.felt)
+        deviation.max(HOLD * self.felt.min(FELT))
     }
 
     /// Mean and standard deviation on the middle scale.

@@ -76,9 +76,11 @@ impl Explanation {
     }
 }
 
-fn noun(what: Statistic) -> &'static str {
+/// A statistic in words.
+pub(super) fn noun(what: Statistic) -> &'static str {
     match what {
-        Statistic::Value | Statistic::CoarseValue | Statistic::Context => "a value",
+        Statistic::Value | Statistic::CoarseValue => "a value",
+        Statistic::Context => "a value at this time of the period",
         Statistic::Maximum => "a maximum of the last 24 samples",
         Statistic::Minimum => "a minimum of the last 24 samples",
         Statistic::Mean12 => "a mean of the last 12 samples",

@@ -2,14 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A value that stands for those near to it.
+/// When a prototype was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub(super) struct Prototype {
-    pub(super) value: f64,
-    /// The time of day it was first seen at, in days.
-    pub(super) time: f64,
+struct Seen {
+    /// The time of day, in days, at first.
+    time: f64,
     /// The sample, counted from the first, that it last stood for.
-    pub(super) matched: u64,
+    last: u64,
 }
 
 /// Where a value belongs.
@@ -23,99 +22,171 @@ pub(super) struct Place {
     pub(super) distance: f64,
 }
 
-/// At most `capacity` prototypes, sorted by value: the nearest is found in O(log n).
-#[derive(Debug, Clone, PartialEq)]
+/// Values that stand for those near to them, sorted, so that the nearest is found in O(log n).
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Memory {
-    prototypes: Vec<Prototype>,
-    capacity: usize,
+    values: Vec<f64>,
+    seen: Vec<Seen>,
+    /// Where the last value belonged: the next is often near. It changes no result.
+    #[serde(skip)]
+    hint: usize,
 }
 
 impl Memory {
-    pub(super) fn new(capacity: usize) -> Self {
-        Self {
-            prototypes: Vec::new(),
-            capacity,
-        }
-    }
-
     pub(super) fn heap_bytes(&self) -> usize {
-        self.prototypes.capacity() * size_of::<Prototype>()
+        self.values.capacity() * size_of::<f64>() + self.seen.capacity() * size_of::<Seen>()
     }
 
-    pub(super) fn prototypes(&self) -> &[Prototype] {
-        &self.prototypes
+    pub(super) fn values(&self) -> &[f64] {
+        &self.values
     }
 
-    /// One of this capacity with those, if they are sorted, finite and few enough.
-    pub(super) fn of(&self, prototypes: Vec<Prototype>) -> Option<Self> {
-        let finite = |one: &Prototype| one.value.is_finite() && (0.0..=1.0).contains(&one.time);
-        let sound = prototypes.len() <= self.capacity
-            && prototypes.iter().all(finite)
-            && prototypes.is_sorted_by(|a, b| a.value <= b.value);
-        sound.then_some(Self {
-            prototypes,
-            capacity: self.capacity,
-        })
+    /// Whether it is sorted, finite and small enough.
+    pub(super) fn is_sound(&self, capacity: usize) -> bool {
+        self.values.len() <= capacity
+            && self.values.len() == self.seen.len()
+            && self.values.iter().all(|value| value.is_finite())
+            && self.values.is_sorted()
+            && self.seen.iter().all(|one| (0.0..=1.0).contains(&one.time))
     }
 
-    /// Where `value`, seen at `time` of the day, belongs, if half a day apart counts like `apart / 2` in
-    /// value. O(log n) and the prototypes within the distance found.
+    /// Where `value`, seen at `time` of the day, belongs, if a day apart counts like `apart` in value.
+    /// O(log n), and the prototypes within the distance found if `apart` is not 0.
     pub(super) fn place(&self, value: f64, time: f64, apart: f64) -> Place {
-        let all = &self.prototypes;
-        let before = all.partition_point(|one| one.value < value);
-        let (mut nearest, mut distance) = (0, f64::INFINITY);
-        let mut closer = |i: usize| {
-            let one = &all[i];
-            let by_value = (one.value - value).abs();
-            if by_value >= distance {
-                return false;
-            }
-            let hours = (one.time - time).abs();
-            let d = by_value + apart * hours.min(1.0 - hours);
-            if d < distance {
-                (nearest, distance) = (i, d);
-            }
-            true
-        };
-        let (mut below, mut above) = (before, before);
-        while below > 0 && closer(below - 1) {
-            below -= 1;
-        }
-        while above < all.len() && closer(above) {
-            above += 1;
-        }
-        Place {
+        let before = self.before(value);
+        let mut place = Place {
             before,
-            nearest,
-            distance,
+            nearest: 0,
+            distance: f64::INFINITY,
+        };
+        for i in (0..before).rev() {
+            if !self.improve(&mut place, i, value - self.values[i], time, apart) {
+                break;
+            }
         }
+        for i in before..self.values.len() {
+            if !self.improve(&mut place, i, self.values[i] - value, time, apart) {
+                break;
+            }
+        }
+        place
+    }
+
+    /// How many prototypes are less than `value`.
+    fn before(&self, value: f64) -> usize {
+        let hint = self.hint.min(self.values.len());
+        let (low, high) = self.values.split_at(hint);
+        if low.last().is_none_or(|one| *one < value) && high.first().is_none_or(|one| *one >= value)
+        {
+            hint
+        } else {
+            self.values.partition_point(|one| *one < value)
+        }
+    }
+
+    /// Takes the prototype `i` if it is nearer; whether one farther in value can be nearer still.
+    fn improve(&self, place: &mut Place, i: usize, by_value: f64, time: f64, apart: f64) -> bool {
+        if by_value >= place.distance {
+            return false;
+        }
+        let mut distance = by_value;
+        if apart > 0.0 {
+            let days = (self.seen[i].time - time).abs();
+            distance += apart * days.min(1.0 - days);
+        }
+        if distance < place.distance {
+            (place.nearest, place.distance) = (i, distance);
+        }
+        apart > 0.0
     }
 
     /// The prototype nearest to what was found at `place` stands for it too.
     pub(super) fn matched(&mut self, place: Place, now: u64) {
-        self.prototypes[place.nearest].matched = now;
+        self.seen[place.nearest].last = now;
+        self.hint = place.before;
     }
 
-    /// `value`, found at `place`, becomes a prototype; if there is no room, that which was not
-    /// matched for longest leaves. O(n), and rare.
-    pub(super) fn insert(&mut self, value: f64, time: f64, mut place: Place, now: u64) {
-        if self.prototypes.len() == self.capacity {
-            let oldest = (0..self.capacity).min_by_key(|i| self.prototypes[*i].matched);
+    /// `value`, found at `place`, becomes a prototype; if there are `capacity` already, the one that was
+    /// not matched for longest leaves. O(n), and rare.
+    pub(super) fn insert(
+        &mut self,
+        value: f64,
+        time: f64,
+        mut place: Place,
+        now: u64,
+        capacity: usize,
+    ) {
+        if self.values.len() >= capacity {
+            let oldest = (0..self.seen.len()).min_by_key(|i| self.seen[*i].last);
             if let Some(oldest) = oldest {
-                self.prototypes.remove(oldest);
+                self.values.remove(oldest);
+                self.seen.remove(oldest);
                 place.before -= usize::from(oldest < place.before);
             }
         }
-        let one = Prototype {
-            value,
-            time,
-            matched: now,
-        };
-        self.prototypes.insert(place.before, one);
+        self.hint = place.before;
+        self.values.insert(place.before, value);
+        self.seen.insert(place.before, Seen { time, last: now });
     }
 
     /// Forgets what was last matched before the sample `since`.
     pub(super) fn forget(&mut self, since: u64) {
-        self.prototypes.retain(|one| one.matched >= since);
+        if self.seen.iter().any(|one| one.last < since) {
+            let mut kept = self.seen.iter().map(|one| one.last >= since);
+            self.values.retain(|_| kept.next().unwrap_or(true));
+            self.seen.retain(|one| one.last >= since);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const CAPACITY: usize = 8;
+
+    /// The distance to the nearest by looking at each.
+    fn nearest(memory: &Memory, value: f64, time: f64, apart: f64) -> f64 {
+        let each = memory.values.iter().zip(&memory.seen).map(|(one, seen)| {
+            let days = (seen.time - time).abs();
+            (one - value).abs() + apart * days.min(1.0 - days)
+        });
+        each.fold(f64::INFINITY, f64::min)
+    }
+
+    proptest! {
+        #[test]
+        fn the_nearest_is_that_of_a_search_through_all(
+            values in prop::collection::vec((-5.0..5.0_f64, 0.0..1.0_f64), 1..40),
+            apart in prop_oneof![Just(0.0), 0.0..3.0_f64],
+        ) {
+            let mut memory = Memory::default();
+            for (now, (value, time)) in (1..).zip(values) {
+                let place = memory.place(value, time, apart);
+                prop_assert_eq!(place.distance, nearest(&memory, value, time, apart));
+                if place.distance > 0.5 {
+                    memory.insert(value, time, place, now, CAPACITY);
+                } else {
+                    memory.matched(place, now);
+                }
+                memory.forget(now.saturating_sub(20));
+                prop_assert!(memory.is_sound(CAPACITY) && !memory.values.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_memory_forgets_what_was_not_matched_for_longest() {
+        let mut memory = Memory::default();
+        for (now, value) in [(1, 1.0), (2, 2.0), (3, 3.0)] {
+            let place = memory.place(value, 0.0, 0.0);
+            memory.insert(value, 0.0, place, now, 3);
+        }
+        memory.matched(memory.place(1.1, 0.0, 0.0), 4);
+        let place = memory.place(9.0, 0.0, 0.0);
+        memory.insert(9.0, 0.0, place, 5, 3);
+        assert_eq!(memory.values(), [1.0, 3.0, 9.0]);
     }
 }

@@ -271,3 +271,55 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     }
     lanes.iter().sum::<f64>() + rest
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use homeostasis_core::Rng;
+
+    /// What is found in `n` samples, `interval` seconds apart.
+    fn found(n: i64, interval: i64, mut value: impl FnMut(i64) -> f64) -> Option<i64> {
+        let mut finder = PeriodFinder::default();
+        for i in 0..n {
+            finder.learn(i * interval * SECOND, value(i));
+        }
+        finder.period().map(|period| period / SECOND)
+    }
+
+    #[test]
+    fn a_day_is_found_whatever_the_interval_and_through_noise() {
+        for interval in [60_i64, 300, 3600] {
+            let mut rng = Rng::from_seed(interval.unsigned_abs());
+            let wave =
+                |i: i64| (i as f64 * interval as f64 / 86_400.0 * std::f64::consts::TAU).sin();
+            let n = 6 * 86_400 / interval;
+            let found = found(n, interval, |i| wave(i) + rng.unit());
+            assert_eq!(found, Some(86_400), "every {interval} s");
+        }
+    }
+
+    #[test]
+    fn a_period_of_no_calendar_is_found_to_a_twentieth() {
+        let found = found(3000, 10, |i| if i % 37 < 5 { 1.0 } else { 0.0 }).unwrap();
+        assert!((352..=388).contains(&found), "{found}");
+    }
+
+    #[test]
+    fn noise_steps_and_trends_have_no_period() {
+        let mut rng = Rng::from_seed(4);
+        assert_eq!(found(5000, 60, |_| rng.unit()), None);
+        assert_eq!(found(5000, 60, |i| i as f64), None);
+        assert_eq!(found(5000, 60, |_| 7.0), None);
+        assert_eq!(found(5000, 60, |i| if i > 2500 { 1.0 } else { 0.0 }), None);
+    }
+
+    #[test]
+    fn a_long_series_and_a_long_gap_stay_within_the_blocks() {
+        let mut finder = PeriodFinder::default();
+        for i in 0..200_000_i64 {
+            let gap = if i > 100_000 { 1_000_000 } else { 0 };
+            finder.learn((i + gap) * SECOND, (i % 97) as f64);
+        }
+        assert!(finder.blocks.len() <= BLOCKS && finder.is_sound());
+    }
+}

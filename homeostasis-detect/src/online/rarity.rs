@@ -114,3 +114,61 @@ fn bin(gap: f64) -> (usize, f64) {
     let share = (bits & ((1 << SHIFT) - 1)) as f64 / (1_u64 << SHIFT) as f64;
     (usize::try_from(above).unwrap_or(BINS - 1), share)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use homeostasis_core::Rng;
+    use proptest::prelude::*;
+
+    fn fed(n: u32, seed: u64) -> Rarity {
+        let (mut rarity, mut rng) = (Rarity::new(), Rng::from_seed(seed));
+        for _ in 0..n {
+            rarity.learn(rng.unit().powi(4));
+        }
+        rarity
+    }
+
+    #[test]
+    fn the_excess_is_that_of_the_share_of_larger_gaps() {
+        let (mut rarity, mut gaps) = (Rarity::new(), Vec::new());
+        let mut rng = Rng::from_seed(9);
+        for _ in 0..2000 {
+            let gap = rng.unit().powi(4);
+            rarity.learn(gap);
+            gaps.push(gap);
+        }
+        for gap in [0.01, 0.5, 0.8, 0.95, 2.0] {
+            let n_larger = gaps.iter().filter(|one| **one >= gap).count();
+            let share = (n_larger as f64 + 1.0) / 2001.0;
+            let expected = (-share.ln() - ORDINARY).max(0.0);
+            let found = rarity.excess(gap);
+            assert!(
+                (found - expected).abs() < 0.2,
+                "{gap}: {found}, expected {expected}"
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_is_rare_before_a_hundred_gaps_and_weights_stay_finite() {
+        assert_eq!(fed(99, 1).excess(5.0), 0.0);
+        assert!(fed(100, 1).excess(5.0) > 0.0);
+        let mut rarity = fed(1000, 2);
+        rarity.weight = 2.0 * RESCALE;
+        rarity.learn(0.5);
+        assert!(
+            rarity.is_sound() && rarity.weight == 1.0,
+            "{}",
+            rarity.weight
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_larger_gap_is_never_less_rare(a in 0.0..11.0_f64, b in 0.0..11.0_f64, n in 1_u32..3000) {
+            let rarity = fed(n, 3);
+            prop_assert!(rarity.excess(a.min(b)) <= rarity.excess(a.max(b)));
+        }
+    }
+}

@@ -108,6 +108,11 @@ impl Windows {
         self.joined = 0;
     }
 
+    /// What has to be kept, oldest first: at most 73.
+    pub(super) fn kept(&self) -> &[f64] {
+        self.last(LONGEST + 1)
+    }
+
     /// The samples that belong together, oldest first: at most 74.
     pub(super) fn samples(&self) -> &[f64] {
         &self.buffer[self.buffer.len() - self.joined..]
@@ -127,9 +132,9 @@ impl Windows {
     /// Every statistic of [`CHANNELS`], in that order; `None` before the first sample.
     ///
     /// While there are fewer samples than a window holds, the window is what there is.
-    /// `spread` is the standard deviation of the whole series: shares of it are added to the spreads,
-    /// so that noise of a quiet window does not look like much.
-    pub(super) fn statistics(&self, spread: f64) -> Option<[f64; CHANNELS.len()]> {
+    /// `spread` is the standard deviation of the whole series: shares of it, and the resolution, are
+    /// added to the spreads, so that noise of a quiet window does not look like much.
+    pub(super) fn statistics(&self, spread: f64, resolution: f64) -> Option<[f64; CHANNELS.len()]> {
         let value = *self.samples().last()?;
         let floor = 1e-6 * spread * spread + 1e-18;
         let (w72, w36) = (self.last(72), self.last(36));
@@ -140,7 +145,7 @@ impl Windows {
             [] => mean(recent) - w12[0],
             _ => mean(recent) - mean(before),
         };
-        let steps = sum(w12.windows(2).map(|pair| (pair[1] - pair[0]).abs()));
+        let steps: f64 = w12.windows(2).map(|pair| (pair[1] - pair[0]).abs()).sum();
         let older = &w72[..w72.len() - w36.len()];
         let ((mean_36, squares), (older_mean, older_squares)) = (moments(w36), moments(older));
         let (n, m) = (w36.len() as f64, older.len() as f64);
@@ -164,27 +169,88 @@ impl Windows {
             step,
             steps / (w12.len() as f64),
             (squares / n + floor).sqrt(),
-            ((variance_72 + floor).sqrt() + 0.02 * spread + 1e-12).ln(),
+            ((variance_72 + floor).sqrt() + 0.02 * spread + resolution).ln(),
         ])
     }
 }
 
 /// The mean; 0 of none.
 fn mean(values: &[f64]) -> f64 {
-    sum(values.iter().copied()) / (values.len().max(1) as f64)
+    sum(values, |x| x) / (values.len().max(1) as f64)
 }
 
 /// The mean, and the sum of the squares about it.
 fn moments(values: &[f64]) -> (f64, f64) {
     let mean = mean(values);
-    (mean, sum(values.iter().map(|x| (x - mean).powi(2))))
+    (mean, sum(values, |x| (x - mean) * (x - mean)))
 }
 
-/// The sum in an order of four lanes: the same to the bit for the same values, and vectors add it.
-fn sum(values: impl ExactSizeIterator<Item = f64>) -> f64 {
+/// The sum of `f` in four lanes: the same to the bit for the same values, and vectors add it.
+fn sum(values: &[f64], f: impl Fn(f64) -> f64) -> f64 {
     let mut lanes = [0.0; 4];
-    for (i, value) in values.enumerate() {
-        lanes[i % 4] += value;
+    let fours = values.chunks_exact(4);
+    for (lane, value) in lanes.iter_mut().zip(fours.remainder()) {
+        *lane = f(*value);
+    }
+    for four in fours {
+        for (lane, value) in lanes.iter_mut().zip(four) {
+            *lane += f(*value);
+        }
     }
     (lanes[0] + lanes[1]) + (lanes[2] + lanes[3])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Mean and standard deviation in two passes.
+    fn plain(values: &[f64]) -> (f64, f64) {
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n;
+        let squares: f64 = values.iter().map(|x| (x - mean).powi(2)).sum();
+        (mean, (squares / n).sqrt())
+    }
+
+    proptest! {
+        #[test]
+        fn statistics_are_those_of_the_last_samples(
+            values in prop::collection::vec(-100.0..100.0_f64, 1..700),
+        ) {
+            let mut windows = Windows::new();
+            for value in &values {
+                windows.push(*value);
+            }
+            let last = |n: usize| &values[values.len().saturating_sub(n)..];
+            let found = windows.statistics(0.0, 0.0).unwrap();
+            let near = |i: usize, expected: f64| (found[i] - expected).abs() < 1e-6;
+            prop_assert_eq!(found[0], values[values.len() - 1]);
+            prop_assert_eq!(found[2], last(24).iter().copied().fold(f64::MIN, f64::max));
+            prop_assert_eq!(found[3], last(24).iter().copied().fold(f64::MAX, f64::min));
+            prop_assert!(near(4, plain(last(12)).0));
+            prop_assert!(near(5, plain(last(36)).0));
+            prop_assert!(near(6, plain(last(72)).0));
+            prop_assert!(near(10, plain(last(36)).1));
+            prop_assert!((found[11].exp() - plain(last(72)).1).abs() < 1e-6);
+            if values.len() > 72 {
+                prop_assert_eq!(found[7], values[values.len() - 1] - last(73)[0]);
+                prop_assert!(near(8, plain(last(6)).0 - plain(&last(12)[..6]).0));
+            }
+        }
+
+        #[test]
+        fn a_push_that_is_taken_back_leaves_no_trace(
+            values in prop::collection::vec(-1.0..1.0_f64, 0..700),
+        ) {
+            let mut windows = Windows::new();
+            for value in values {
+                let before = windows.kept().to_vec();
+                windows.push(9.0);
+                windows.take_back();
+                prop_assert_eq!(windows.kept(), &before[..]);
+                windows.push(value);
+            }
+        }
+    }
 }

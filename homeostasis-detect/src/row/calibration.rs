@@ -8,8 +8,9 @@ use crate::{check, scale};
 
 /// Where a statistic usually is, and beyond what only the given share of the learned rows was.
 ///
-/// The score is 0 at the median and 0.5 at the limit; the surprise at the limit is minus the logarithm of the
-/// share beyond it and goes on in proportion, as for an exponential tail.
+/// The score is 0 at the median and 0.5 at the limit. The surprise grows in proportion up to the limit, where it
+/// is minus the logarithm of the share beyond, and then with twice the logarithm of the distance, as for the
+/// tails that Cantelli's bound allows: nothing is known of how thin the tail is out there.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Calibration {
@@ -30,21 +31,12 @@ impl Calibration {
         }
     }
 
-    /// The same with a limit `times` as far from the usual value.
-    pub(super) fn widened(mut self, times: f64) -> Self {
-        self.limit = self.usual + times * (self.limit - self.usual);
-        self
-    }
-
     pub(super) fn judge(self, statistic: f64) -> RowScore {
         let excess = ((statistic - self.usual) / (self.limit - self.usual)).max(0.0);
+        let beyond = 2.0 * excess.max(1.0).ln();
         RowScore {
             score: scale::score(excess),
-            surprise: if excess.is_nan() {
-                0.0
-            } else {
-                (excess * self.nats).min(f64::MAX)
-            },
+            surprise: self.nats * excess.min(1.0) + beyond.min(f64::MAX),
         }
     }
 }
@@ -81,9 +73,10 @@ mod tests {
         assert_eq!(calibration.judge(500.0).score.get(), 0.0);
         assert_eq!(calibration.judge(990.0).score.get(), 0.5);
         assert!((calibration.judge(990.0).surprise - 100.0_f64.ln()).abs() < 1e-12);
+        let twice = calibration.judge(1480.0).surprise;
+        assert!((twice - 400.0_f64.ln()).abs() < 1e-12);
         assert_eq!(calibration.judge(f64::NAN), RowScore::default());
         assert!(calibration.judge(f64::INFINITY).surprise.is_finite());
-        assert_eq!(calibration.widened(2.0).judge(1480.0).score.get(), 0.5);
     }
 
     #[test]

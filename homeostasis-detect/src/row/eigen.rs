@@ -69,27 +69,29 @@ impl Jacobi {
         off <= 1e-24 * on
     }
 
-    fn rotate(&mut self, p: usize, q: usize) {
+    /// Makes the entry at `row` and `column` zero.
+    fn rotate(&mut self, row: usize, column: usize) {
         let n = self.n;
-        let off = self.matrix[p * n + q];
+        let off = self.matrix[row * n + column];
         if off == 0.0 {
             return;
         }
-        let tau = (self.matrix[q * n + q] - self.matrix[p * n + p]) / (2.0 * off);
+        let apart = self.matrix[column * n + column] - self.matrix[row * n + row];
+        let tau = apart / (2.0 * off);
         let tangent = tau.signum() / (tau.abs() + tau.hypot(1.0));
         let cosine = 1.0 / tangent.hypot(1.0);
         let sine = tangent * cosine;
+        let turn = |values: &mut [f64], at: usize, other: usize| {
+            let (first, second) = (values[at], values[other]);
+            values[at] = cosine * first - sine * second;
+            values[other] = sine * first + cosine * second;
+        };
         for k in 0..n {
-            let (a, b) = (self.matrix[k * n + p], self.matrix[k * n + q]);
-            self.matrix[k * n + p] = cosine * a - sine * b;
-            self.matrix[k * n + q] = sine * a + cosine * b;
+            turn(&mut self.matrix, k * n + row, k * n + column);
         }
-        for values in [&mut self.matrix, &mut self.vectors] {
-            for k in 0..n {
-                let (a, b) = (values[p * n + k], values[q * n + k]);
-                values[p * n + k] = cosine * a - sine * b;
-                values[q * n + k] = sine * a + cosine * b;
-            }
+        for k in 0..n {
+            turn(&mut self.matrix, row * n + k, column * n + k);
+            turn(&mut self.vectors, row * n + k, column * n + k);
         }
     }
 }

@@ -13,11 +13,9 @@ use crate::{check, state};
 const MAX_WIDTH: usize = 256;
 const MIN_ROWS: usize = 16;
 /// How many rows the limit is taken from at most.
-const N_CALIBRATED: usize = 4096;
+const N_CALIBRATED: usize = 3200;
 /// How many trees and rows are done in one piece of learning.
 const TREES_PER_PIECE: usize = 64;
-/// How many rows are scored tree by tree; they stay in the first cache.
-const ROWS_PER_BLOCK: usize = 160;
 
 /// How an [`IsolationForest`] grows and when it alarms.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -66,15 +64,17 @@ impl Default for IsolationForestConfig {
 /// # Examples
 /// ```
 /// use homeostasis::core::stage::{RowDetector, Rows};
-/// use homeostasis::core::Timestamp;
+/// use homeostasis::core::{Rng, Timestamp};
 /// use homeostasis::detect::{IsolationForest, IsolationForestConfig};
 ///
-/// let past: Vec<f64> = (0..600).flat_map(|i| { let x = f64::from(i % 40); [x, 2.0 * x] }).collect();
+/// let mut rng = Rng::from_seed(1);
+/// let mut bell = || (0..4).map(|_| rng.unit()).sum::<f64>();
+/// let past: Vec<f64> = (0..1200).map(|_| bell()).collect();
 /// let mut forest = IsolationForest::new(IsolationForestConfig::default())?;
 /// forest.fit(Rows::new(&past, 2)?)?;
 /// let now = Timestamp::from_secs(600);
-/// assert!(forest.update(now, &[20.0, 40.0])?.score.get() < 0.5);
-/// assert!(forest.update(now, &[90.0, -40.0])?.score.get() > 0.5);
+/// assert!(forest.update(now, &[2.1, 1.9])?.score.get() < 0.5);
+/// assert!(forest.update(now, &[0.1, 3.9])?.score.get() > 0.5);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
@@ -251,15 +251,15 @@ fn paths_of<const LANES: usize>(
     rows: Rows<'_>,
     out: &mut [f64],
 ) {
-    let mut block = [[0; LANES]; ROWS_PER_BLOCK];
-    let blocks = rows.values().chunks(ROWS_PER_BLOCK * rows.width());
-    for (rows, out) in blocks.zip(out.chunks_mut(ROWS_PER_BLOCK)) {
-        for (words, row) in block.iter_mut().zip(rows.chunks_exact(features.len())) {
-            for ((word, feature), value) in words.iter_mut().zip(features).zip(row) {
-                *word = tree::word(feature.value(*value));
+    let mut block = tree::Block::<LANES>::new();
+    let blocks = rows.values().chunks(tree::N_ROWS * rows.width());
+    for (rows, out) in blocks.zip(out.chunks_mut(tree::N_ROWS)) {
+        for (at, row) in rows.chunks_exact(features.len()).enumerate() {
+            for ((feature, scale), value) in features.iter().enumerate().zip(row) {
+                block.set(at, feature, tree::word(scale.value(*value)));
             }
         }
-        trees.paths(&block[..out.len()], out);
+        trees.paths(&block, out);
     }
 }
 
@@ -502,6 +502,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
         #[test]
         fn further_out_on_one_feature_is_never_less_anomalous(
             seed in any::<u64>(), near in 4.0_f64..50.0, more in 0.0_f64..50.0,

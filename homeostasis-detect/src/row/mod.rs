@@ -3,7 +3,11 @@
 mod autoencoder;
 mod calibration;
 mod component;
+#[cfg(feature = "ml")]
+mod density;
 mod eigen;
+#[cfg(feature = "ml")]
+mod gaussian_mixture;
 mod isolation_forest;
 mod isolation_tree;
 mod network;
@@ -15,6 +19,10 @@ mod scaler;
 mod testing;
 
 pub use autoencoder::{Autoencoder, AutoencoderConfig};
+#[cfg(feature = "ml")]
+pub use density::density_groups;
+#[cfg(feature = "ml")]
+pub use gaussian_mixture::{GaussianMixture, GaussianMixtureConfig};
 pub use isolation_forest::{IsolationForest, IsolationForestConfig};
 pub use pca_residual::{PcaResidual, PcaResidualConfig};
 pub use per_component::{ComponentCounts, PerComponent, PerComponentConfig};

@@ -1,4 +1,4 @@
-//! A small dense network with its training: ReLU between layers, none after the last, Adam.
+//! A small dense network with its training: rectifiers between layers, none after the last, Adam.
 
 use homeostasis_core::Rng;
 use serde::{Deserialize, Serialize};
@@ -58,7 +58,7 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 }
 
 impl Network {
-    /// Layers of these sizes, inputs first, with weights drawn as He et al. (2015) advise for ReLU.
+    /// Layers of these sizes, inputs first, with weights drawn as He et al. (2015) advise for rectifiers.
     pub(super) fn new(sizes: &[usize], rng: &mut Rng) -> Self {
         let layer = |pair: &[usize]| {
             let (n_inputs, n_outputs) = (pair[0], pair[1]);
@@ -120,7 +120,7 @@ impl Network {
             for (((input, weights), gradients), slope) in
                 inputs.iter().zip(weights).zip(gradients).zip(&mut before)
             {
-                // A ReLU that is shut passes nothing back.
+                // A rectifier that is shut passes nothing back.
                 if *input != 0.0 {
                     add_scaled(gradients, &slopes, *input);
                     *slope = dot(weights, &slopes);

@@ -20,6 +20,9 @@ const MIN_ROWS: usize = 32;
 /// what is explained better than that is explained well enough.
 pub(super) const FLOOR: f64 = 0.02;
 
+/// How often missing values are set to what the components say; it comes closer each time.
+const N_COMPLETIONS: usize = 20;
+
 /// How a [`PcaResidual`] judges and when it alarms.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -33,9 +36,6 @@ pub struct PcaResidualConfig {
     pub smoothing: f64,
     /// The share of the learned rows beyond the limit; default 0.001, range `0 < contamination < 0.5`.
     pub contamination: f64,
-    /// How many times as far as that from the usual the limit lies; default 2, range 1 to 1000. What comes
-    /// after learning strays further than what was learned.
-    pub margin: f64,
     /// The least standard deviation of a feature, in its unit; default 1e-6, above 0.
     /// A feature that never moved is odd as soon as it moves by some of these.
     pub resolution: f64,
@@ -51,7 +51,6 @@ impl Default for PcaResidualConfig {
             change_rows: 3,
             smoothing: 0.25,
             contamination: 0.001,
-            margin: 2.0,
             resolution: 1e-6,
             max_gap: Duration::from_secs(1800),
         }
@@ -68,12 +67,11 @@ impl Default for PcaResidualConfig {
 /// *Change:* the distance of each scaled feature from its mean over the last `change_rows` rows, in standard deviations
 /// of that distance while learning, is squared and added up.
 /// Both sums are exponentially smoothed, divided by their 99 % quantile while learning, and added.
-/// The limit lies `margin` times as far from the median of that as the share `contamination` of the learned
-/// rows reaches. Contributions are the smoothed squares of the change: they name the features that left
+/// The limit is what the share `contamination` of the learned rows exceeds. Contributions are the smoothed squares of the change: they name the features that left
 /// their way first, while a residual spreads over all that used to go with them.
 ///
-/// *Missing values:* NaN and infinities count as the last known value and add nothing; beyond ±1e150 values
-/// count as ±1e150. *Late rows* are scored and not learned.
+/// *Missing values:* NaN and infinities count as what the components say of them by the others, and add nothing;
+/// beyond ±1e150 values count as ±1e150. *Late rows* are scored and not learned.
 /// *Cost:* O(width · components) time and `8 · width · (components + change_rows + 8)` bytes; a window of `n`
 /// rows is copied while it is learned. Width 1 to 128, at least 32 rows.
 ///
@@ -170,13 +168,29 @@ impl Basis {
         scaled.collect()
     }
 
-    pub(super) fn measure(&self, track: &Track, row: &[f64]) -> Measured {
-        let scaled = self.scaled(track, row);
-        let mut residuals = scaled.clone();
+    /// What the components leave of a scaled row.
+    fn residuals(&self, scaled: &[f64]) -> Vec<f64> {
+        let mut residuals = scaled.to_vec();
         for component in self.components.chunks_exact(self.width().max(1)) {
-            let length: f64 = component.iter().zip(&scaled).map(|(a, b)| a * b).sum();
+            let length: f64 = component.iter().zip(scaled).map(|(a, b)| a * b).sum();
             for (residual, part) in residuals.iter_mut().zip(component) {
                 *residual -= length * part;
+            }
+        }
+        residuals
+    }
+
+    pub(super) fn measure(&self, track: &Track, row: &[f64]) -> Measured {
+        let mut scaled = self.scaled(track, row);
+        let mut residuals = self.residuals(&scaled);
+        let is_missing = |value: &f64| !value.is_finite();
+        if row.iter().any(is_missing) {
+            for _ in 0..N_COMPLETIONS {
+                let values = scaled.iter_mut().zip(&residuals).zip(row);
+                for ((value, residual), _) in values.filter(|(_, found)| is_missing(found)) {
+                    *value = (*value - residual).clamp(-CLIP, CLIP);
+                }
+                residuals = self.residuals(&scaled);
             }
         }
         let mut changes = vec![0.0; scaled.len()];
@@ -263,14 +277,6 @@ impl PcaResidual {
             &mut found,
             "pca_residual.contamination",
             config.contamination,
-        );
-        let holds = (1.0..=1000.0).contains(&config.margin);
-        check::that(
-            &mut found,
-            holds,
-            "pca_residual.margin",
-            config.margin,
-            "1 to 1000",
         );
         check::positive(&mut found, "pca_residual.resolution", config.resolution);
         check::lasting(&mut found, "pca_residual.max_gap", config.max_gap);

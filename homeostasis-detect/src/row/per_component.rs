@@ -30,7 +30,7 @@ pub struct PerComponentConfig {
     /// The time between rows; default 1m, 1ms to 1d. Of several samples in it the last counts.
     #[serde(with = "crate::duration_text")]
     pub step: Duration,
-    /// For how many steps the last value of a series stands in for the next; default 3, range 0 to 1000. Then it is
+    /// For how many steps the last value of a series stands in for the next; default 1, range 0 to 1000. Then it is
     /// missing.
     pub carry: u32,
     /// How far back is learned; default 7d, at least `min_rows` steps and at most 100 000.
@@ -59,7 +59,7 @@ impl Default for PerComponentConfig {
         const DAY: Duration = Duration::from_secs(86_400);
         Self {
             step: Duration::from_secs(60),
-            carry: 3,
+            carry: 1,
             window: 7 * DAY,
             retrain: DAY,
             min_rows: 256,

@@ -77,7 +77,7 @@ fn what_cannot_be_learned_is_refused<K: RowDetector + Clone + PartialEq + Debug>
     );
     let mut constant = make();
     constant
-        .fit(Rows::new(&[3.0; 400 * WIDTH], WIDTH).unwrap())
+        .fit(Rows::new(&vec![3.0; 400 * WIDTH], WIDTH).unwrap())
         .unwrap();
     let usual = constant.update(at(0), &[3.0; WIDTH]).unwrap();
     assert!(usual.score.get() < 0.5, "{usual:?}");

@@ -25,6 +25,8 @@ const OUTLIERS: f64 = 0.01;
 const OUTLIER_WIDTH: f64 = 10.0;
 /// Run lengths less probable than this by the best one are dropped, in nats.
 const NEGLIGIBLE: f64 = 40.0;
+/// Beyond so many standard deviations all is equally far.
+const FARTHEST: f64 = 1e60;
 /// The most nats that are told.
 const MOST: f64 = 700.0;
 
@@ -148,11 +150,10 @@ impl Run {
 
     /// The logarithm of the density of `z`, and the probability that it is no outlier.
     fn predict(&self, z: f64) -> (f64, f64) {
-        let width = self.width();
-        let inlier =
-            (1.0 - OUTLIERS).ln() + ln_density(self.alpha(), (z - self.mean) / width) - width.ln();
+        let (width, off) = (self.width(), z - self.mean);
         let wide = OUTLIER_WIDTH * width.max(1.0);
-        let outlier = OUTLIERS.ln() + ln_density_of_two((z - self.mean) / wide) - wide.ln();
+        let inlier = ln_density(self.alpha(), off / width, (1.0 - OUTLIERS) / width);
+        let outlier = ln_density_of_two(off / wide, OUTLIERS / wide);
         let both = ln_sum(inlier, outlier);
         (both, (inlier - both).exp())
     }
@@ -169,14 +170,27 @@ impl Run {
 
 /// `ln(eᵃ + eᵇ)`.
 fn ln_sum(a: f64, b: f64) -> f64 {
-    let (small, large) = if a < b { (a, b) } else { (b, a) };
-    if large == f64::NEG_INFINITY {
-        return large;
+    a.max(b) + (-(a - b).abs()).exp().ln_1p()
+}
+
+/// The logarithm of the sum of the probabilities.
+fn ln_total<'a>(runs: impl Iterator<Item = &'a Run> + Clone) -> f64 {
+    let best = runs
+        .clone()
+        .map(|run| run.ln)
+        .fold(f64::NEG_INFINITY, f64::max);
+    if best == f64::NEG_INFINITY {
+        return best;
     }
-    large + (small - large).exp().ln_1p()
+    best + runs.map(|run| (run.ln - best).exp()).sum::<f64>().ln()
 }
 
 impl State {
+    /// In standard deviations of the warm-up; not so far that a density is 0.
+    fn units(&self, value: f64) -> f64 {
+        ((value - self.middle) / self.scale).clamp(-FARTHEST, FARTHEST)
+    }
+
     /// Takes the first samples as the unit and as the first segment.
     fn begin(&mut self, resolution: f64) {
         let mut window = SortedWindow::default();
@@ -188,7 +202,7 @@ impl State {
         self.scale = spread.max(scale::floor(self.middle, resolution));
         let mut run = Run::NEW;
         for value in std::mem::take(&mut self.first) {
-            let z = (value - self.middle) / self.scale;
+            let z = self.units(value);
             let (_, weight) = run.predict(z);
             run.learn(z, weight);
         }
@@ -196,7 +210,7 @@ impl State {
     }
 
     fn learn(&mut self, value: f64, config: &BayesianChangePointConfig) {
-        let z = (value - self.middle) / self.scale;
+        let z = self.units(value);
         let hazard = 1.0 / config.expected_run;
         for run in &mut self.runs {
             let (ln, weight) = run.predict(z);
@@ -209,10 +223,7 @@ impl State {
         new.learn(z, weight);
         self.runs.insert(0, new);
 
-        let total = self
-            .runs
-            .iter()
-            .fold(f64::NEG_INFINITY, |sum, run| ln_sum(sum, run.ln));
+        let total = ln_total(self.runs.iter());
         let best = self
             .runs
             .iter()
@@ -236,13 +247,12 @@ impl State {
 
     /// The logarithms of the probabilities that the segment has at most `recent` samples, and that it has more.
     fn recent(&self, recent: u32) -> (f64, f64) {
-        let sum = |is_recent: bool| {
-            self.runs
-                .iter()
-                .filter(|run| (run.n <= u64::from(recent)) == is_recent)
-                .fold(f64::NEG_INFINITY, |sum, run| ln_sum(sum, run.ln))
-        };
-        (sum(true), sum(false))
+        let is_recent = |run: &&Run| run.n <= u64::from(recent);
+        let runs = self.runs.iter();
+        (
+            ln_total(runs.clone().filter(is_recent)),
+            ln_total(runs.filter(|run| !is_recent(run))),
+        )
     }
 
     fn likely(&self, which: impl Fn(&&Run) -> bool) -> Option<&Run> {

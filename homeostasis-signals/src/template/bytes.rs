@@ -95,7 +95,7 @@ pub(super) fn pack(text: &[u8]) -> u64 {
     }
 }
 
-/// A finalizer with full avalanche (Stafford's variant 13 of the MurmurHash3 mixer).
+/// A finalizer with full avalanche (Stafford's variant 13 of the mixer of `MurmurHash3`).
 pub(super) fn mix(value: u64) -> u64 {
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -215,7 +215,7 @@ impl Groups {
                 continue;
             }
             let tokens = group.pattern.tokens.clone();
-            self.put(key, group, true);
+            self.put(key, group, false);
             self.join_family(key, &tokens);
             let Some(found) = self
                 .evidence(key, &tokens)
@@ -223,7 +223,7 @@ impl Groups {
             else {
                 return key;
             };
-            match self.promote(found) {
+            match self.promote(&found) {
                 Some(united) => group = united,
                 None => return key,
             }
@@ -258,7 +258,7 @@ impl Groups {
             return;
         };
         if !self.families.has(name) {
-            self.families.insert(name, Family::default(), true);
+            self.families.insert(name, Family::default(), false);
         }
         if let Some(family) = self.families.get(name) {
             family.add(key);
@@ -371,7 +371,7 @@ impl Groups {
     }
 
     /// Opens the hole and unites its lines; what they become.
-    fn promote(&mut self, found: Evidence) -> Option<Group> {
+    fn promote(&mut self, found: &Evidence) -> Option<Group> {
         self.generation += 1;
         if !self.holes.has(found.context) {
             self.holes.insert(found.context, (), false);

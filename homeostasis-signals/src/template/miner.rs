@@ -119,13 +119,13 @@ impl TemplateMiner {
     /// Learns a message; the id of its template. A blank message has a template too, without text.
     pub fn mine(&mut self, message: &str) -> u64 {
         let key = self.key(message);
-        self.groups.by_key.get(key).map_or(0, |group| group.id)
+        self.groups.by_key.peek(key).map_or(0, |group| group.id)
     }
 
     /// Learns a message; its template with the variables of this message.
     pub fn template(&mut self, message: &str) -> LogTemplate {
         let key = self.key(message);
-        let Some(group) = self.groups.by_key.get(key) else {
+        let Some(group) = self.groups.by_key.peek_mut(key) else {
             return LogTemplate::new(0, "");
         };
         let template = group.template.get_or_insert_with(|| {

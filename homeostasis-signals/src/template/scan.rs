@@ -143,12 +143,13 @@ impl Scanner {
     /// A word without digits of which something is known, or that follows what names a person.
     fn known(&mut self, part: Part<'_>, seen: Kinds, known: Sense) {
         let names_person = std::mem::take(&mut self.names_person);
-        if known & NOTHING != 0 || names_person && is(part.text[0], LETTER | FOREIGN) {
-            self.variable(part);
-        } else if seen & DOT != 0 && shape::is_host(part.text) {
-            self.variable(part);
-        } else if known & UNIT != 0 && self.tokens.last().is_some_and(Token::is_variable) {
-            // Part of the number: the same second may be 1000 ms.
+        let is_value = known & NOTHING != 0
+            || names_person && is(part.text[0], LETTER | FOREIGN)
+            || seen & DOT != 0 && shape::is_host(part.text)
+            || is_mac(part.text, seen);
+        // Part of the number: the same second may be 1000 ms.
+        let is_unit = known & UNIT != 0 && self.tokens.last().is_some_and(Token::is_variable);
+        if is_value || is_unit {
             self.variable(part);
         } else {
             let mut flags = 0;
@@ -311,7 +312,7 @@ impl Scanner {
         }
         let (whole, text) = (part.text, &part.text[..len]);
         let part = Part { at: part.at, text };
-        let n_slashes = || text.iter().filter(|byte| **byte == b'/').count();
+        let n_slashes = || shape::n_of(b'/', text);
         if text == b"." {
             return;
         }
@@ -391,6 +392,11 @@ impl Scanner {
             both
         });
     }
+}
+
+/// Whether it is a MAC address with dashes and without digits, which would tell it before.
+fn is_mac(word: &[u8], seen: Kinds) -> bool {
+    word.len() == 17 && shape::colon_address(word, seen) == Some(17)
 }
 
 /// The length of an address, a path or a URL at the beginning of `word`.

@@ -64,6 +64,10 @@ impl<V> SecondChance<V> {
         self.map.get(&key).map(|entry| &entry.value)
     }
 
+    pub(super) fn peek_mut(&mut self, key: u64) -> Option<&mut V> {
+        self.map.get_mut(&key).map(|entry| &mut entry.value)
+    }
+
     /// The value, which counts as used.
     pub(super) fn get(&mut self, key: u64) -> Option<&mut V> {
         let entry = self.map.get_mut(&key)?;

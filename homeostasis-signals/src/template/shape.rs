@@ -21,7 +21,7 @@ pub(super) fn colon_address(word: &[u8], kinds: Kinds) -> Option<usize> {
     {
         body = head;
     }
-    let colons = body.iter().filter(|byte| **byte == b':').count();
+    let colons = n_of(b':', body);
     let is_hex_groups = colons >= 2 && all(body, HEX | COLON | DOT) && kinds_of(body) & DIGIT != 0;
     let is_mac = body.len() >= 11
         && body.len() % 3 == 2
@@ -50,6 +50,12 @@ pub(super) fn colon_address(word: &[u8], kinds: Kinds) -> Option<usize> {
         [next, ..] => !is_wordy(next),
     };
     is_whole.then_some(end)
+}
+
+/// How often the byte is in a text.
+pub(super) fn n_of(byte: u8, text: &[u8]) -> usize {
+    // Words are short: a faster way would not be one.
+    text.split(|other| *other == byte).count() - 1
 }
 
 fn count(text: &[u8], wanted: Kinds) -> usize {
@@ -122,7 +128,7 @@ pub(super) fn path(word: &[u8]) -> Option<usize> {
         (len > 0 && word[len..].starts_with(b"://")).then_some(len + 3)
     };
     let begin = match word {
-        [b'~', b'/', ..] | [b'.', b'/', ..] | [b'\\', b'\\', ..] => 2,
+        [b'~' | b'.', b'/', ..] | [b'\\', b'\\', ..] => 2,
         [b'.', b'.', b'/', ..] => 3,
         [drive, b':', b'\\', ..] if is(*drive, LETTER) => 3,
         [b'/', ..] => 1,
@@ -271,8 +277,7 @@ pub(super) fn is_soft(word: &[u8], kinds: Kinds) -> bool {
     if kinds & (DOT | MARK | super::bytes::SLASH) == 0 {
         return false;
     }
-    let n = |wanted: u8| word.iter().filter(|byte| **byte == wanted).count();
-    n(b'.') >= 2 || n(b'_') >= 3 || word.contains(&b'/') || word.contains(&b'$')
+    n_of(b'.', word) >= 2 || n_of(b'_', word) >= 3 || word.contains(&b'/') || word.contains(&b'$')
 }
 
 /// Where the first line of `message` that is not blank begins and ends, within so many bytes.

@@ -90,6 +90,7 @@ impl Dice {
     }
 
     /// A value of this kind.
+    #[expect(clippy::too_many_lines, reason = "a table of kinds")]
     fn value(&mut self, kind: &str) -> String {
         const HOSTS: &[&str] = &[
             "example.com",

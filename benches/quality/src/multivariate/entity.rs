@@ -150,6 +150,7 @@ fn table(folder: &Path, name: &str) -> Result<(usize, Vec<f64>), Box<dyn Error>>
 }
 
 /// Lines of `first-last:feature,feature`, with rows counted from 0 and features from 1; none without the file.
+/// ASD counts the last row in, SMD does not: who reads them looks at labelled rows only.
 fn causes(path: &Path, width: usize, n_rows: usize) -> Result<Vec<Cause>, Box<dyn Error>> {
     if !path.is_file() {
         return Ok(Vec::new());
@@ -163,11 +164,11 @@ fn causes(path: &Path, width: usize, n_rows: usize) -> Result<Vec<Cause>, Box<dy
     {
         let cause = cause(line).filter(|cause| {
             let in_width = |feature: &usize| *feature < width;
-            cause.last_row < n_rows && cause.features.iter().all(in_width)
+            cause.last_row <= n_rows && cause.features.iter().all(in_width)
         });
         causes.push(cause.ok_or_else(|| {
             format!(
-                "{}:{}: {line:?}, expected FROM-TO:FEATURE,.. with rows below {n_rows} and features 1 to {width}",
+                "{}:{}: {line:?}, expected FROM-TO:FEATURE,.. with rows up to {n_rows} and features 1 to {width}",
                 path.display(),
                 at + 1
             )

@@ -239,7 +239,7 @@ fn a_state_that_cannot_be_is_refused_and_the_present_one_kept() {
         spoil("/channels", serde_json::json!([])),
         spoil("/channels/3/low", serde_json::json!(1e9)),
         spoil("/channels/3/rarity/counts", serde_json::json!([1.0])),
-        spoil("/channels/0/prototypes", serde_json::json!([])),
+        spoil("/channels/0/memory/values", serde_json::json!([])),
         spoil("/rest/deviation/felt", serde_json::json!(-1.0)),
         spoil("/rest/last", Value::Null),
         serde_json::json!({ "samples": [] }),

@@ -149,9 +149,9 @@ proptest! {
     #[test]
     fn a_stored_miner_goes_on_as_if_nothing_had_happened(
         lines in prop::collection::vec("(a|b|c|dd|ee|ff|7)( (a|b|c|dd|gg|hh|7|x[a-z])){1,7}", 1..200),
-        middle in 0.0_f64..1.0,
+        middle in 0_usize..200,
     ) {
-        let middle = ((lines.len() as f64 * middle).floor() as usize).min(lines.len());
+        let middle = middle.min(lines.len());
         let mut whole = TemplateMiner::default();
         let expected: Vec<u64> = lines.iter().map(|line| whole.mine(line)).collect();
         let mut first = TemplateMiner::default();
