@@ -32,7 +32,9 @@ pub use health::{HealthAction, HealthDetector, HealthDetectorConfig, HealthJudge
 pub use log::{LogErrorRate, LogErrorRateConfig, LogTemplates, LogTemplatesConfig};
 pub use online::{OnlineConfig, OnlineDetector, OnlineJudgement, Statistic};
 pub use pattern::{Discord, RateOfChange, RateOfChangeConfig, Trend, TrendConfig, discords};
-pub use row::{Autoencoder, AutoencoderConfig, ComponentCounts, GaussianMixture, GaussianMixtureConfig, IsolationForest, IsolationForestConfig, PcaResidual, PcaResidualConfig, PerComponent, PerComponentConfig, density_groups};
+pub use row::{Autoencoder, AutoencoderConfig, ComponentCounts, IsolationForest, IsolationForestConfig, PcaResidual, PcaResidualConfig, PerComponent, PerComponentConfig};
+#[cfg(feature = "ml")]
+pub use row::{GaussianMixture, GaussianMixtureConfig, density_groups};
 pub use season::{Period, PeriodFinder, PeriodFinderConfig, Seasonality, SeasonalityConfig, find_periods};
 pub use series::{AlertState, Alerting, AlertingConfig, PerSeries, Selector, SeriesCounts, Transition};
 pub use shift::{Adwin, AdwinConfig, BayesianChangePoint, BayesianChangePointConfig, Cusum, CusumConfig, EDetector, EDetectorConfig, Flapping, FlappingConfig, LevelShift, LevelShiftConfig, PageHinkley, PageHinkleyConfig};
