@@ -72,10 +72,7 @@ pub(crate) fn run(data: &Path) -> Result<Value, Box<dyn Error>> {
             }
         }
     }
-    let quiet: Vec<bool> = all
-        .iter()
-        .filter_map(|series| leak::false_alarm(series))
-        .collect();
+    let quiet: Vec<bool> = all.iter().filter_map(leak::false_alarm).collect();
     Ok(json!({
         "suite": "forecast",
         "series": all.len(),
