@@ -11,10 +11,6 @@ use homeostasis::core::port::Redactor;
 use homeostasis::signals::SecretRedactor;
 use regex::Regex;
 
-#[path = "../homeostasis-signals/src/redact/kinds.rs"]
-#[expect(dead_code, reason = "only the expressions are compared")]
-mod kinds;
-
 /// Lines of a log.
 const LINES: usize = 10_000;
 
@@ -63,10 +59,9 @@ fn log(one_in: usize) -> Vec<String> {
 }
 
 fn alternation() -> Regex {
-    let all: Vec<_> = kinds::KINDS
-        .iter()
-        .map(|kind| {
-            kind.regex
+    let all: Vec<_> = SecretRedactor::expressions()
+        .map(|(_, regex)| {
+            regex
                 .replace("(?P<secret>", "(?:")
                 .replace(r"\b", r"(?-u:\b)")
         })

@@ -58,6 +58,8 @@ pub mod _documentation {
     #[cfg(feature = "signals")]
     #[doc = include_str!("../docs/how-to/redaction.md")]
     pub mod redaction {}
+    #[doc = include_str!("../docs/how-to/webhooks.md")]
+    pub mod webhooks {}
     #[doc = include_str!("../docs/how-to/write-a-playbook.md")]
     pub mod write_a_playbook {}
 }

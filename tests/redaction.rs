@@ -9,11 +9,14 @@
 #[path = "../homeostasis-signals/src/redact/samples.rs"]
 mod samples;
 
+#[path = "redaction/outlets.rs"]
+mod outlets;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use homeostasis::core::policy::{Permit, Policy};
@@ -37,9 +40,13 @@ use homeostasis::core::{
     Context, IdempotencyKey, Mode, PlanId, ServiceFacts, Target, Timestamp, async_trait,
 };
 use homeostasis::learn::{incident_report_markdown, project};
-use homeostasis::signals::{LogTail, LogTailConfig, SecretRedactor, StartAt, TemplateEnricher};
+use homeostasis::remediate::action::{Action, ActionCall, HttpRequestAction};
+use homeostasis::signals::{
+    LogTail, LogTailConfig, PanicHook, SecretRedactor, StartAt, TemplateEnricher,
+};
 use homeostasis::store::RedbStore;
 use homeostasis::{EngineSettings, Events, Homeostasis};
+use outlets::Outlets;
 use samples::{Sample, samples};
 use serde_json::{Value, json};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -62,6 +69,8 @@ type Outputs = BTreeMap<&'static str, String>;
 struct Leaky {
     detected: AtomicBool,
     seen: Mutex<String>,
+    http: HttpRequestAction,
+    url: String,
 }
 
 #[derive(Debug)]
@@ -180,7 +189,12 @@ impl Remediator for Plugin {
     }
 
     async fn plan(&self, cx: &Context, request: PlanRequest<'_>) -> Result<Vec<Plan>, PlanError> {
-        Ok(vec![plan(cx, request, "leaky", all_texts())])
+        let mut plan = plan(cx, request, "leaky", all_texts());
+        // What it was told goes into what it sends.
+        let told = json!({ "anomalies": request.incident.anomalies, "why": request.diagnosis });
+        let args = json!({ "url": self.0.url, "credential_name": "door", "json": told });
+        plan.steps[0].args = args.as_object().cloned().unwrap();
+        Ok(vec![plan])
     }
 
     async fn execute(
@@ -191,18 +205,28 @@ impl Remediator for Plugin {
     ) -> Result<Outcome, ExecuteError> {
         let failed = |error| ExecuteError::permanent("the run log", error);
         run.redeem(permit).map_err(failed)?;
+        let (key, args) = (
+            IdempotencyKey::new(run.state().run, 0),
+            run.plan().steps[0].args.clone(),
+        );
         let intent = StepIntent {
             step_idx: 0,
             phase: StepPhase::Do,
             attempt: 1,
-            key: IdempotencyKey::new(run.state().run, 0),
+            key: key.clone(),
             effect: EffectClass::Idempotent,
             captured: Value::Null,
             deadline: cx.now() + Duration::from_secs(30),
         };
         run.intend(intent).await.map_err(failed)?;
+        let target = shop();
+        let deadline = cx.now() + Duration::from_secs(30);
+        let call = ActionCall::new(&target, &args, &key).with_deadline(deadline);
+        let answer = self.0.http.perform(cx, &call).await;
+        let answer = answer.map_err(|error| ExecuteError::permanent("the request", error))?;
         let texts: Vec<_> = samples().into_iter().map(|sample| sample.text).collect();
-        let output = json!({ "stdout": texts, "password": 1234, "token": texts[0] });
+        let output =
+            json!({ "stdout": texts, "password": 1234, "token": texts[0], "answer": answer });
         let done = StepOutcome::Done { output };
         run.end(StepPhase::Do, 0, done).await.map_err(failed)?;
         Ok(Outcome::Completed)
@@ -317,6 +341,37 @@ async fn plant(healer: &Homeostasis, folder: &Path) {
             tracing::error!(detail = %text, "{text}");
         }
     });
+    panic_with_secrets(healer);
+}
+
+/// Panics once for every sample, heard by the panic hook.
+fn panic_with_secrets(healer: &Homeostasis) {
+    // The hook is the process's, and two healers are at work: each takes its turn.
+    static TURN: Mutex<()> = Mutex::new(());
+    static QUIET: AtomicBool = AtomicBool::new(false);
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    // The panics of this thread are expected, and would bury what a failing test says.
+    let (before, here) = (std::panic::take_hook(), std::thread::current().id());
+    std::panic::set_hook(Box::new(move |info| {
+        if std::thread::current().id() != here || !QUIET.load(Ordering::SeqCst) {
+            before(info);
+        }
+    }));
+    QUIET.store(true, Ordering::SeqCst);
+    let hook = PanicHook::install(healer.sink(), healer.clock(), Some(shop()));
+    for Sample { text, .. } in samples() {
+        std::panic::catch_unwind(|| panic!("{text}")).unwrap_err();
+    }
+    drop(hook);
+    QUIET.store(false, Ordering::SeqCst);
+}
+
+/// What the panic hook heard, as it is kept.
+fn panics(healer: &Homeostasis) -> String {
+    let (from, to) = (Timestamp::EPOCH, healer.recorder().now());
+    let logs = healer.observations().logs(None, from, to);
+    let panics: Vec<_> = logs.iter().filter(|log| log.component == "panic").collect();
+    format!("{panics:?}")
 }
 
 /// Approves what is asked, until people are called; gives the events and what approvers were shown.
@@ -368,9 +423,12 @@ fn window(healer: &Homeostasis) -> String {
 async fn incident(redactor: Option<Arc<dyn Redactor>>) -> Outputs {
     let folder = tempfile::tempdir().unwrap();
     let journal = folder.path().join("journal.redb");
+    let outlets = Outlets::start().await;
     let leaky = Arc::new(Leaky {
         detected: AtomicBool::new(false),
         seen: Mutex::default(),
+        http: outlets.action(),
+        url: outlets.url("/action"),
     });
     let (notifier, approvals) = (
         Arc::new(MemoryNotifier::default()),
@@ -390,7 +448,7 @@ async fn incident(redactor: Option<Arc<dyn Redactor>>) -> Outputs {
         .policy(policy)
         .mode(Mode::Auto)
         .store(Arc::new(RedbStore::open(&journal).unwrap()))
-        .notifier(Arc::clone(&notifier) as Arc<_>)
+        .notifier(Arc::new(outlets.notifier(Arc::clone(&notifier))))
         .approvals(Arc::clone(&approvals) as Arc<_>)
         .service("shop", ServiceFacts::default())
         .enricher(Arc::new(TemplateEnricher::default()))
@@ -415,14 +473,30 @@ async fn incident(redactor: Option<Arc<dyn Redactor>>) -> Outputs {
     let id = told[0].incident;
     healer.close_incident(id, "ann", all_texts()).await.unwrap();
     let kept = healer.events_of(id).await.unwrap();
-    let window = window(&healer);
+    let (window, panics) = (window(&healer), panics(&healer));
     let health = serde_json::to_string(&healer.health()).unwrap();
     healer.shutdown().await;
     drop(healer);
     let seen = leaky.seen.lock().unwrap().clone();
     let report =
         incident_report_markdown(&kept).unwrap() + &project(&kept).unwrap().to_json_line().unwrap();
+    // Each got what belongs to it, and told nobody: see below.
+    let heads = outlets.heads("/action");
+    assert!(heads.contains(outlets::CREDENTIAL), "{heads}");
+    for path in ["/signed", "/slack", "/gone"] {
+        let heads = outlets.heads(path);
+        assert!(heads.contains(outlets::PATH), "{heads}");
+        assert_eq!(
+            heads.contains("webhook-signature"),
+            path != "/slack",
+            "{heads}"
+        );
+    }
     BTreeMap::from([
+        ("panics", panics),
+        ("signed webhook", outlets.bodies("/signed")),
+        ("Slack webhook", outlets.bodies("/slack")),
+        ("requests of actions", outlets.bodies("/action")),
         (
             "journal file",
             String::from_utf8_lossy(&std::fs::read(&journal).unwrap()).into_owned(),
@@ -450,6 +524,13 @@ async fn incident(redactor: Option<Arc<dyn Redactor>>) -> Outputs {
     ])
 }
 
+/// What nothing but the request it belongs to may show, redaction or not.
+fn assert_kept_by_its_keeper(place: &str, text: &str) {
+    for kept in [outlets::CREDENTIAL, outlets::PATH, &outlets::KEY[6..]] {
+        assert!(!text.contains(kept), "{kept} in the {place}");
+    }
+}
+
 /// The kinds of which a planted secret is in `text`.
 fn leaked(text: &str) -> BTreeSet<&'static str> {
     let samples = samples();
@@ -467,10 +548,17 @@ async fn no_planted_secret_leaves() {
     for (place, text) in &outputs {
         assert_eq!(leaked(text), BTreeSet::new(), "in the {place}");
         assert!(text.contains("[redacted:"), "{place}: {text}");
+        assert_kept_by_its_keeper(place, text);
     }
     // A plan that holds a secret is refused, and its author is told where it is.
     let events = &outputs["stored events"];
     assert!(events.contains("/headers/x-door"), "{events}");
+    // The name of a credential is told, what was repeated of it is not, and a webhook that failed
+    // is told by its name.
+    assert!(events.contains(r#""credential_name":"door""#), "{events}");
+    assert!(events.contains(r#"\"x-door\": \"***\""#), "{events}");
+    assert!(events.contains("webhook `gone` failed"), "{events}");
+    assert!(events.contains("status 404"), "{events}");
     let kinds: BTreeSet<_> = samples().iter().map(|sample| sample.kind).collect();
     assert!(kinds.len() >= 60, "{} kinds", kinds.len());
 }
@@ -482,6 +570,7 @@ async fn without_redaction_they_all_do() {
         let missing: Vec<_> = kinds.difference(&leaked(&text)).copied().collect();
         assert!(missing.is_empty(), "the {place} does not show {missing:?}");
         assert!(!text.contains("[redacted:"), "{place}");
+        assert_kept_by_its_keeper(place, &text);
     }
 }
 

@@ -26,13 +26,21 @@ const RELATIVE_RESOLUTION: f64 = 1e-9;
 
 /// The value as a kernel sees it: NaN and infinities are missing, and what lies beyond ±1e150 counts
 /// as ±1e150, so that arithmetic stays finite.
+#[inline]
 pub(crate) fn usable(value: Option<f64>) -> Option<f64> {
     value
         .filter(|value| value.is_finite())
         .map(|value| value.clamp(-LARGEST, LARGEST))
 }
 
+/// Whether it is its own [`usable`] value.
+#[inline]
+pub(crate) fn is_usual(value: f64) -> bool {
+    value.abs() <= LARGEST
+}
+
 /// The score of a deviation of `r` times its limit; the sign does not matter, NaN scores 0.
+#[inline]
 pub(crate) fn score(r: f64) -> Score {
     let square = r * r;
     if square.is_infinite() {
@@ -44,13 +52,19 @@ pub(crate) fn score(r: f64) -> Score {
 
 /// The surprise of a deviation of `z` standard deviations, in nats; finite, 0 for NaN.
 pub(crate) fn surprise(z: f64) -> f64 {
-    if z.is_nan() {
-        return 0.0;
+    let z = z.abs();
+    if z < LARGEST {
+        (1.0 + z * z).ln()
+    } else if z.is_nan() {
+        0.0
+    } else {
+        // The square may be infinite; the step down that rounding could make is taken out.
+        (2.0 * z.min(f64::MAX).ln()).max((LARGEST * LARGEST).ln())
     }
-    2.0 * z.abs().min(f64::MAX / 2.0).hypot(1.0).ln()
 }
 
 /// The least deviation that means anything for a series of this level.
+#[inline]
 pub(crate) fn floor(level: f64, resolution: f64) -> f64 {
     resolution.max(RELATIVE_RESOLUTION * level.abs())
 }

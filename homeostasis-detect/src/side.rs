@@ -31,6 +31,7 @@ impl Side {
     }
 
     /// `deviation` if it counts on this side, else 0.
+    #[inline]
     pub(crate) fn of(self, deviation: f64) -> f64 {
         match self {
             Self::Both => deviation,

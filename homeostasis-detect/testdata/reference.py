@@ -1,16 +1,18 @@
-"""Reference values for the EWMA and moving-average kernels, beside this script as reference.csv.
+"""Reference values for the EWMA, moving-average, IQR and MAD kernels, beside this script as reference.csv.
 
 Run it with `python3 reference.py > reference.csv`; it needs nothing but the standard library.
-Means and deviations are computed with 50 decimal digits (EWMA) and as exact fractions (moving average) from the
-definitions in the documentation of the kernels, without incremental updates for the moving average.
-Columns: seconds, value, and for each kernel the mean, the standard deviation and the surprise in nats with which the
-value was judged before it was learned; empty while the kernel warms up.
+Means and deviations are computed with 50 decimal digits (EWMA) and as exact fractions (the others) from the
+definitions in the documentation of the kernels, without incremental updates for the windows.
+Columns: seconds, value, and for each kernel the middle of what it expects (for IQR that of the fences), a sixth of the
+width of what it expects, and the surprise in nats with which the value was judged before it was learned; empty while the
+kernel warms up.
 """
 
 import math
 import random
 from decimal import Decimal, getcontext
 from fractions import Fraction
+from statistics import NormalDist
 
 getcontext().prec = 50
 
@@ -87,12 +89,53 @@ def moving_average(points):
         yield float(mean), spread, nats(float(value - mean) / spread)
 
 
+def quantile(ordered, share):
+    """Definition 7 of Hyndman and Fan, as an exact fraction."""
+    place = share * (len(ordered) - 1)
+    below = place.numerator // place.denominator
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+
+
+def windows(points):
+    values = [Fraction(value) for _, value in points]
+    for n, value in enumerate(values):
+        window = sorted(values[max(0, n - WINDOW):n])
+        yield value, window if len(window) >= WINDOW_WARM_UP else None
+
+
+def iqr(points):
+    for value, window in windows(points):
+        if window is None:
+            yield None
+            continue
+        first, median, third = (quantile(window, Fraction(part, 4)) for part in (1, 2, 3))
+        spread = max(float(third - first), 1e-6, 1e-9 * abs(float(median)))
+        low, high = float(first) - 1.5 * spread, float(third) + 1.5 * spread
+        sigma = spread / (2 * NormalDist().inv_cdf(0.75))
+        yield (low + high) / 2, (high - low) / 6, nats(float(value - median) / sigma)
+
+
+def mad(points):
+    for value, window in windows(points):
+        if window is None:
+            yield None
+            continue
+        half = Fraction(1, 2)
+        median = quantile(window, half)
+        distance = quantile(sorted(abs(x - median) for x in window), half)
+        spread = max(float(distance) / NormalDist().inv_cdf(0.75), 1e-6, 1e-9 * abs(float(median)))
+        yield float(median), spread, nats(float(value - median) / spread)
+
+
 def main():
     points = list(series())
-    print("seconds,value,ewma_mean,ewma_spread,ewma_surprise,window_mean,window_spread,window_surprise")
-    for (at, value), a, b in zip(points, ewma(points), moving_average(points)):
+    kernels = {"ewma": ewma, "window": moving_average, "iqr": iqr, "mad": mad}
+    print("seconds,value," + ",".join(f"{name}_{part}" for name in kernels for part in ("mean", "spread", "surprise")))
+    rows = zip(*(kernel(points) for kernel in kernels.values()))
+    for (at, value), row in zip(points, rows):
         cells = [at, repr(value)]
-        for judged in (a, b):
+        for judged in row:
             cells += [repr(x) for x in judged] if judged else ["", "", ""]
         print(",".join(map(str, cells)))
 

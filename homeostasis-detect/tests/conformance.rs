@@ -8,13 +8,7 @@ use homeostasis::core::record::Expectation;
 use homeostasis::core::stage::{KernelScore, SeriesDetector};
 use homeostasis::core::testing::detector::Suite;
 use homeostasis::core::{Score, Timestamp};
-use homeostasis::detect::{
-    Alerting, AlertingConfig, Amount, Ewma, EwmaConfig, HealthDetector, HealthDetectorConfig,
-    HealthStateDetector, HealthStateDetectorConfig, LogErrorRate, LogErrorRateConfig, LogTemplates,
-    LogTemplatesConfig, MovingAverage, MovingAverageConfig, PerSeries, RateOfChange,
-    RateOfChangeConfig, Selector, Side, SustainedCondition, SustainedConditionConfig, Trend,
-    TrendConfig,
-};
+use homeostasis::detect::*;
 
 fn suite<K: SeriesDetector + Clone + 'static>(kernel: K) -> Suite<impl Fn() -> PerSeries<K>> {
     Suite::new(move || {
@@ -29,6 +23,7 @@ fn suite<K: SeriesDetector + Clone + 'static>(kernel: K) -> Suite<impl Fn() -> P
             .with_alerting(Alerting::new(alerting).expect("a configuration in range"))
     })
     .finds_something()
+    .explains()
 }
 
 #[test]
@@ -37,8 +32,49 @@ fn ewma() {
 }
 
 #[test]
+fn rows_of_components() {
+    Suite::new(|| {
+        let kernel = PcaResidual::new(PcaResidualConfig::default()).expect("in range");
+        let config = PerComponentConfig {
+            step: Duration::from_secs(15),
+            min_rows: 100,
+            retrain: Duration::from_secs(1200),
+            ..PerComponentConfig::default()
+        };
+        let alerting = AlertingConfig {
+            sustain_samples: 1,
+            reraise: Some(Duration::from_secs(120)),
+            ..AlertingConfig::default()
+        };
+        let features = [Selector::all()];
+        PerComponent::new("rows", features, config, move |_| kernel.clone())
+            .expect("in range")
+            .with_alerting(Alerting::new(alerting).expect("in range"))
+    })
+    .finds_something()
+    .explains()
+    .run();
+}
+
+#[test]
 fn moving_average() {
     suite(MovingAverage::new(MovingAverageConfig::default()).unwrap()).run();
+}
+
+#[test]
+fn windows_of_sorted_values() {
+    suite(Iqr::new(IqrConfig::default()).unwrap()).run();
+    suite(Mad::new(MadConfig::default()).unwrap()).run();
+    suite(LevelShift::new(LevelShiftConfig::default()).unwrap()).run();
+}
+
+#[test]
+fn changes() {
+    suite(Cusum::new(CusumConfig::default()).unwrap()).run();
+    suite(PageHinkley::new(PageHinkleyConfig::default()).unwrap()).run();
+    suite(Adwin::new(AdwinConfig::default()).unwrap()).run();
+    suite(EDetector::new(EDetectorConfig::default()).unwrap()).run();
+    suite(BayesianChangePoint::new(BayesianChangePointConfig::default()).unwrap()).run();
 }
 
 #[test]
@@ -65,6 +101,25 @@ fn trend() {
         ..TrendConfig::default()
     };
     suite(Trend::new(config).unwrap()).run();
+}
+
+#[test]
+fn forecaster() {
+    suite(Forecaster::new(ForecasterConfig::default()).unwrap()).run();
+}
+
+#[test]
+fn time_to_breach() {
+    // One metric: each series costs some hundred fits.
+    Suite::new(|| {
+        let kernel = TimeToBreach::new(TimeToBreachConfig::above(120.0)).unwrap();
+        PerSeries::new("watch", Selector::metric("disk_usage_percent"), move |_| {
+            kernel.clone()
+        })
+        .unwrap()
+    })
+    .finds_something()
+    .run();
 }
 
 #[test]
@@ -100,6 +155,7 @@ fn sustained_conditions() {
             SustainedCondition::new("condition", config).unwrap()
         })
         .finds_something()
+        .explains()
         .run();
     }
 }
@@ -115,6 +171,7 @@ fn health() {
         HealthDetector::new("health", config).unwrap()
     })
     .finds_something()
+    .explains()
     .run();
 }
 
@@ -128,6 +185,60 @@ fn health_state() {
         HealthStateDetector::new("health", config).unwrap()
     })
     .finds_something()
+    .explains()
+    .run();
+}
+
+#[test]
+fn a_composite_of_kernels() {
+    Suite::new(|| {
+        let alerting = AlertingConfig {
+            sustain_samples: 1,
+            reraise: Some(Duration::from_secs(120)),
+            ..AlertingConfig::default()
+        };
+        let make = |_: &_| {
+            let ewma = Ewma::new(EwmaConfig::default()).unwrap();
+            let rate = RateOfChange::new(RateOfChangeConfig::default()).unwrap();
+            CompositeKernel::new(CompositeWeights::default())
+                .with("ewma", DetectorFamily::Statistical, ewma)
+                .with("rate", DetectorFamily::Pattern, rate)
+                .checked()
+                .unwrap()
+        };
+        PerSeries::new("watch", Selector::all(), make)
+            .unwrap()
+            .with_alerting(Alerting::new(alerting).unwrap())
+    })
+    .finds_something()
+    .explains()
+    .run();
+}
+
+#[test]
+fn a_composite_of_detectors() {
+    Suite::new(|| {
+        let alerting = || {
+            Alerting::new(AlertingConfig {
+                threshold: Score::saturating(0.2),
+                clear: Score::saturating(0.1),
+                sustain_samples: 1,
+                reraise: Some(Duration::from_secs(30)),
+                ..AlertingConfig::default()
+            })
+            .unwrap()
+        };
+        let ewma = Ewma::new(EwmaConfig::default()).unwrap();
+        let ewma = PerSeries::new("ewma", Selector::all(), move |_| ewma.clone()).unwrap();
+        let rate = RateOfChange::new(RateOfChangeConfig::default()).unwrap();
+        let rate = PerSeries::new("rate", Selector::all(), move |_| rate.clone()).unwrap();
+        Composite::new("composite", CompositeConfig::default())
+            .unwrap()
+            .with(DetectorFamily::Statistical, ewma.with_alerting(alerting()))
+            .with(DetectorFamily::Pattern, rate.with_alerting(alerting()))
+    })
+    .finds_something()
+    .explains()
     .run();
 }
 
@@ -145,6 +256,7 @@ fn log_templates() {
             LogTemplates::new("log_templates", config).unwrap()
         })
         .finds_something()
+        .explains()
         .run();
     }
 }
@@ -159,6 +271,7 @@ fn log_error_rate() {
         LogErrorRate::new("log_errors", config).unwrap()
     })
     .finds_something()
+    .explains()
     .run();
 }
 
@@ -184,4 +297,123 @@ impl SeriesDetector for Negative {
 #[test]
 fn a_kernel_of_a_third_party() {
     suite(Negative).run();
+}
+
+#[test]
+fn correlated_failures() {
+    Suite::new(|| {
+        let config = CorrelatedFailuresConfig {
+            window: Duration::from_secs(600),
+            min_correlation: 0.1,
+            min_series: 2,
+            limit: 1.0,
+            ..CorrelatedFailuresConfig::default()
+        };
+        let ewma = Ewma::new(EwmaConfig::default()).unwrap();
+        let ewma = PerSeries::new("ewma", Selector::all(), move |_| ewma.clone()).unwrap();
+        CorrelatedFailures::new("together", config)
+            .unwrap()
+            .with(ewma)
+    })
+    // Samples that arrive together with an anomaly are known to it.
+    .depends_on_batches()
+    .finds_something()
+    .explains()
+    .run();
+}
+
+#[test]
+fn versions_of_a_model_and_adaptive_thresholds() {
+    Suite::new(|| {
+        let rule = PromotionRule {
+            train_for: Duration::from_secs(600),
+            evaluate_for: Duration::from_secs(1200),
+            ..PromotionRule::default()
+        };
+        let retrain = RetrainSchedule {
+            every: Duration::from_secs(1800),
+            off_peak: OffPeak {
+                from: Duration::ZERO,
+                to: Duration::ZERO,
+                utc_offset_minutes: 0,
+            },
+        };
+        let config = ModelVersionsConfig {
+            rule,
+            retrain: Some(retrain),
+            ..ModelVersionsConfig::default()
+        };
+        ModelVersions::new(config, || {
+            let make = |_: &_| {
+                let ewma = Ewma::new(EwmaConfig::default()).unwrap();
+                AdaptiveThreshold::new(ewma, TailThresholdConfig::default()).unwrap()
+            };
+            PerSeries::new("watch", Selector::all(), make).unwrap()
+        })
+        .unwrap()
+    })
+    // Models are trained and promoted between batches.
+    .depends_on_batches()
+    .finds_something()
+    .explains()
+    .run();
+}
+
+/// Every other kernel, at its defaults.
+#[test]
+fn every_kernel_explains_what_it_finds() {
+    type Make = fn() -> Box<dyn SeriesDetector>;
+    let kernels: [(&str, Make); 11] = [
+        ("iqr", || Box::new(Iqr::new(IqrConfig::default()).unwrap())),
+        ("mad", || Box::new(Mad::new(MadConfig::default()).unwrap())),
+        ("cusum", || {
+            Box::new(Cusum::new(CusumConfig::default()).unwrap())
+        }),
+        ("page hinkley", || {
+            Box::new(PageHinkley::new(PageHinkleyConfig::default()).unwrap())
+        }),
+        ("adwin", || {
+            Box::new(Adwin::new(AdwinConfig::default()).unwrap())
+        }),
+        ("bayesian change point", || {
+            let config = BayesianChangePointConfig::default();
+            Box::new(BayesianChangePoint::new(config).unwrap())
+        }),
+        ("level shift", || {
+            Box::new(LevelShift::new(LevelShiftConfig::default()).unwrap())
+        }),
+        ("flapping", || {
+            Box::new(Flapping::new(FlappingConfig::default()).unwrap())
+        }),
+        ("seasonality", || {
+            Box::new(Seasonality::new(SeasonalityConfig::default()).unwrap())
+        }),
+        ("online", || {
+            Box::new(OnlineDetector::new(OnlineConfig::default()).unwrap())
+        }),
+        ("adaptive threshold", || {
+            let ewma = Ewma::new(EwmaConfig::default()).unwrap();
+            Box::new(AdaptiveThreshold::new(ewma, TailThresholdConfig::default()).unwrap())
+        }),
+    ];
+    for (name, make) in kernels {
+        let alerting = AlertingConfig {
+            sustain_samples: 1,
+            reraise: Some(Duration::from_secs(120)),
+            ..AlertingConfig::default()
+        };
+        let suite = Suite::new(move || {
+            PerSeries::new(name, Selector::all(), move |_| make())
+                .unwrap()
+                .with_alerting(Alerting::new(alerting).unwrap())
+        })
+        .explains();
+        // What is shown lasts for hours, not weeks, and nothing goes back and forth in it; how these two explain is
+        // tested beside them.
+        if ["flapping", "seasonality"].contains(&name) {
+            suite.run();
+        } else {
+            suite.finds_something().run();
+        }
+    }
 }

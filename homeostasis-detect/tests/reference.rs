@@ -3,9 +3,11 @@
 use homeostasis::core::Timestamp;
 use homeostasis::core::record::Expectation;
 use homeostasis::core::stage::SeriesDetector;
-use homeostasis::detect::{Ewma, EwmaConfig, MovingAverage, MovingAverageConfig};
+use homeostasis::detect::{
+    Ewma, EwmaConfig, Iqr, IqrConfig, Mad, MadConfig, MovingAverage, MovingAverageConfig,
+};
 
-/// Mean, standard deviation and surprise with which a value is judged.
+/// Middle and a sixth of the width of what is expected, and the surprise with which a value is judged.
 type Judged = [f64; 3];
 
 struct Row {
@@ -13,6 +15,8 @@ struct Row {
     value: f64,
     ewma: Option<Judged>,
     window: Option<Judged>,
+    iqr: Option<Judged>,
+    mad: Option<Judged>,
 }
 
 fn rows() -> Vec<Row> {
@@ -25,12 +29,14 @@ fn rows() -> Vec<Row> {
         .skip(1)
         .map(|line| {
             let cells: Vec<&str> = line.split(',').collect();
-            assert_eq!(cells.len(), 8, "{line}");
+            assert_eq!(cells.len(), 14, "{line}");
             Row {
                 at: Timestamp::from_secs(cells[0].parse().expect("seconds")),
                 value: cells[1].parse().expect("a value"),
                 ewma: judged(&cells[2..5]),
                 window: judged(&cells[5..8]),
+                iqr: judged(&cells[8..11]),
+                mad: judged(&cells[11..14]),
             }
         })
         .collect()
@@ -41,6 +47,7 @@ fn check(
     mut kernel: impl SeriesDetector,
     reference: impl Fn(&Row) -> Option<Judged>,
     tolerance: f64,
+    is_symmetric: bool,
 ) {
     let mut n_compared = 0;
     for row in rows() {
@@ -77,9 +84,22 @@ fn check(
                 row.at
             );
         }
-        let z = surprise.exp_m1().sqrt();
-        let score = (z / 3.0).powi(2) / (1.0 + (z / 3.0).powi(2));
-        assert!((judged.score.get() - score).abs() < 1e-6, "{}", row.at);
+        let is_beyond = row.value < low || row.value > high;
+        let score = judged.score.get();
+        assert!(
+            if is_beyond {
+                score >= 0.5
+            } else {
+                score <= 0.5
+            },
+            "{}",
+            row.at
+        );
+        if is_symmetric {
+            let z = surprise.exp_m1().sqrt();
+            let expected = (z / 3.0).powi(2) / (1.0 + (z / 3.0).powi(2));
+            assert!((score - expected).abs() < 1e-6, "{}", row.at);
+        }
     }
     assert!(n_compared > 350, "{n_compared}");
 }
@@ -87,11 +107,23 @@ fn check(
 #[test]
 fn ewma_agrees_with_fifty_digits() {
     let kernel = Ewma::new(EwmaConfig::default()).unwrap();
-    check(kernel, |row| row.ewma, 1e-7);
+    check(kernel, |row| row.ewma, 1e-7, true);
 }
 
 #[test]
 fn the_moving_average_agrees_with_exact_fractions() {
     let kernel = MovingAverage::new(MovingAverageConfig::default()).unwrap();
-    check(kernel, |row| row.window, 1e-7);
+    check(kernel, |row| row.window, 1e-7, true);
+}
+
+#[test]
+fn the_fences_agree_with_exact_fractions() {
+    let kernel = Iqr::new(IqrConfig::default()).unwrap();
+    check(kernel, |row| row.iqr, 1e-9, false);
+}
+
+#[test]
+fn the_median_deviation_agrees_with_exact_fractions() {
+    let kernel = Mad::new(MadConfig::default()).unwrap();
+    check(kernel, |row| row.mad, 1e-9, true);
 }

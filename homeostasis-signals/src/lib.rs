@@ -11,6 +11,8 @@ mod intake;
 #[cfg(feature = "net")]
 mod look_up;
 mod measurement;
+#[cfg(feature = "http")]
+mod notify;
 mod probe;
 mod redact;
 mod template;
@@ -56,6 +58,9 @@ pub use intake::{
     OtlpRequest, OtlpStats,
 };
 pub use measurement::Measurement;
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+pub use notify::{Webhook, WebhookConfig, WebhookFormat};
 #[cfg(feature = "amqp")]
 #[cfg_attr(docsrs, doc(cfg(feature = "amqp")))]
 pub use probe::{AmqpProbe, AmqpProbeConfig};

@@ -1,6 +1,7 @@
 //! What several tests need: a clock that really passes and an HTTP server that misbehaves on order.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use homeostasis_core::{BoxFuture, Clock, Timestamp};
@@ -34,13 +35,15 @@ pub(crate) struct Server {
 }
 
 /// What a server does with one request, given as text.
-pub(crate) type Answer = fn(&str) -> Reply;
+type Answer = Arc<dyn Fn(&str) -> Reply + Send + Sync>;
 
 /// One answer.
 #[derive(Debug, Clone)]
 pub(crate) enum Reply {
     /// These bytes, then the connection is closed.
     Raw(String),
+    /// These bytes, ten milliseconds for each.
+    Drip(String),
     /// Nothing, for ever.
     Silence,
 }
@@ -59,12 +62,13 @@ impl Server {
         clippy::disallowed_methods,
         reason = "the server of a test is not the engine's"
     )]
-    pub(crate) async fn start(answer: Answer) -> Self {
+    pub(crate) async fn start(answer: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Self {
+        let answer: Answer = Arc::new(answer);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, answer));
+                tokio::spawn(serve(stream, Arc::clone(&answer)));
             }
         });
         Self { address, task }
@@ -93,6 +97,14 @@ async fn serve(mut stream: TcpStream, answer: Answer) {
     match answer(&String::from_utf8_lossy(&request)) {
         // The client may have gone away; that is its business.
         Reply::Raw(text) => drop(stream.write_all(text.as_bytes()).await),
+        Reply::Drip(text) => {
+            for byte in text.as_bytes().chunks(1) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                if stream.write_all(byte).await.is_err() {
+                    return;
+                }
+            }
+        }
         Reply::Silence => std::future::pending().await,
     }
 }

@@ -109,7 +109,7 @@ async fn reopening_finds_everything() {
 #[tokio::test]
 async fn a_crash_after_a_write_leaves_it_to_the_next_process() {
     let (_folder, path) = folder();
-    let store = CrashStore::new(RedbStore::open(&path).unwrap()).crash_at(CrashPoint::After(1));
+    let store = CrashStore::of(RedbStore::open(&path).unwrap()).crash_at(CrashPoint::After(1));
     assert!(store.commit(opening(1)).await.is_err());
     drop(store);
     let store = RedbStore::open(&path).unwrap();

@@ -147,6 +147,53 @@ mod tests {
         assert_eq!(guarded.field("note", "hunter2"), UNREADABLE);
     }
 
+    /// Knows a password by the words before it, as those of real systems are known.
+    #[derive(Debug)]
+    struct ByName;
+
+    impl Redactor for ByName {
+        fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
+            text.replace("password=hunter2", "password=[redacted:password]")
+                .into()
+        }
+
+        fn field<'a>(&self, _: &str, value: &'a str) -> Cow<'a, str> {
+            self.text(value)
+        }
+    }
+
+    /// Cuts a message in two at the `=`, and adds a secret of its own.
+    #[derive(Debug)]
+    struct TakesApart;
+
+    impl Enricher for TakesApart {
+        fn enrich(&self, log: &mut LogRecord) {
+            let (name, value) = log.message.split_once('=').unwrap();
+            let (name, value) = (name.to_owned(), value.to_owned());
+            log.fields.insert("rest", value);
+            log.message = name;
+            log.fields.insert("added", "password=hunter2");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_an_enricher_takes_apart_or_adds_holds_no_secret() {
+        let record = LogRecord::new(Timestamp::EPOCH, Level::Info, "login password=hunter2");
+        let mut batch = Batch {
+            logs: vec![record],
+            ..Batch::default()
+        };
+        let enrichers: [Arc<dyn Enricher>; 1] = [Arc::new(TakesApart)];
+        refine_with(&enrichers, &ByName, &mut batch).await;
+        let told = format!("{:?}", batch.logs);
+        // Redacted before it was parted from the name that tells it, and again afterwards.
+        assert!(!told.contains("hunter2"), "{told}");
+        assert_eq!(batch.logs[0].message, "login password");
+        let field = |name| batch.logs[0].fields.get(name);
+        assert_eq!(field("rest"), Some("[redacted:password]"));
+        assert_eq!(field("added"), Some("password=[redacted:password]"));
+    }
+
     #[tokio::test]
     async fn a_large_turn_lets_the_other_tasks_of_the_thread_run_in_between() {
         let record = LogRecord::new(Timestamp::EPOCH, Level::Info, "x".repeat(8 << 10));

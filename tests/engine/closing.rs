@@ -5,10 +5,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use homeostasis::core::Mode;
-use homeostasis::core::port::{ApprovalDecision, MemoryApprovals};
+use homeostasis::core::port::{ApprovalDecision, MemoryApprovals, MemoryStore};
 use homeostasis::core::record::{EventKind, Resolution};
+use homeostasis::core::testing::store::FaultyStore;
 
-use crate::faulty::FaultyStore;
 use crate::world::{World, is, names, pass, until};
 
 #[tokio::test(start_paused = true)]
@@ -74,8 +74,8 @@ async fn a_close_while_people_are_asked_frees_the_board_and_voids_a_late_consent
 async fn people_are_paged_once_although_the_page_cannot_be_noted_for_ten_minutes() {
     let world = Arc::new(World::default());
     world.incurable.store(true, Ordering::SeqCst);
-    let store = FaultyStore::new();
-    store.forbids_escalations.store(true, Ordering::SeqCst);
+    let store = Arc::<FaultyStore<MemoryStore>>::default();
+    store.hook().refuse_event(Some("escalated"));
     let healer = world
         .healer()
         .store(Arc::clone(&store) as Arc<_>)
@@ -89,7 +89,7 @@ async fn people_are_paged_once_although_the_page_cannot_be_noted_for_ten_minutes
     assert_eq!(world.notifier.sent().len(), 1);
     assert!(healer.health().store_errors >= 3, "it tries again");
 
-    store.forbids_escalations.store(false, Ordering::SeqCst);
+    store.hook().refuse_event(None);
     let noted = until(&healer, &mut events, is("escalated")).await;
     pass(&healer, 300).await;
     let story = names(&*store, noted.incident).await;
@@ -101,7 +101,7 @@ async fn people_are_paged_once_although_the_page_cannot_be_noted_for_ten_minutes
 #[tokio::test(start_paused = true)]
 async fn a_heal_goes_on_where_it_stood_once_the_store_is_back() {
     let world = Arc::new(World::default());
-    let store = FaultyStore::new();
+    let store = Arc::<FaultyStore<MemoryStore>>::default();
     let healer = world
         .healer()
         .store(Arc::clone(&store) as Arc<_>)
@@ -112,11 +112,11 @@ async fn a_heal_goes_on_where_it_stood_once_the_store_is_back() {
     world.watch(&healer, &["a"]);
     world.fall_ill("a");
     let ended = until(&healer, &mut events, is("run_ended")).await;
-    store.full.store(true, Ordering::SeqCst);
+    store.hook().refuse(true);
     pass(&healer, 600).await;
     assert!(healer.health().store_errors > 0, "the store was needed");
     assert_eq!(healer.open_incidents(), [ended.incident]);
-    store.full.store(false, Ordering::SeqCst);
+    store.hook().refuse(false);
     let closed = until(&healer, &mut events, is("closed")).await;
     assert_eq!(closed.incident, ended.incident);
     assert_eq!((world.cures("a"), world.notifier.sent().len()), (1, 0));

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use homeostasis::core::record::{Anomaly, Subject};
 use homeostasis::core::{Mode, ServiceFacts};
+use homeostasis::detect::{
+    CorrelatedFailures, CorrelatedFailuresConfig, Ewma, EwmaConfig, PerSeries, Selector,
+};
 
 use crate::plugins::Siren;
 use crate::world::{START, World, is, pass, service, until};
@@ -39,6 +42,50 @@ async fn the_trouble_of_a_service_and_of_what_it_calls_is_one_incident() {
     }
     groups.sort();
     assert_eq!(groups, [vec!["a", "b"], vec!["c"]]);
+    healer.shutdown().await;
+}
+
+/// What single detectors find opens the incident, and what they have in common joins it.
+#[tokio::test(start_paused = true)]
+async fn a_correlated_failure_joins_the_incident_of_the_service_it_is_about() {
+    let world = Arc::new(World::default());
+    let caller = ServiceFacts {
+        depends_on: BTreeSet::from(["b".to_owned()]),
+        ..ServiceFacts::default()
+    };
+    let ewma = Ewma::new(EwmaConfig::default()).unwrap();
+    let member = PerSeries::new("ewma", Selector::metric("ill"), move |_| ewma.clone());
+    let config = CorrelatedFailuresConfig {
+        min_series: 2,
+        min_rate: 0.01,
+        ..CorrelatedFailuresConfig::default()
+    };
+    let together = CorrelatedFailures::new("together", config).unwrap();
+    let healer = world
+        .healer()
+        .mode(Mode::Observe)
+        .service("a", caller)
+        .detector(together.with(member.unwrap()))
+        .start()
+        .await
+        .unwrap();
+    world.watch(&healer, &["a", "b", "c"]);
+    pass(&healer, 60).await;
+    world.fall_ill("a");
+    world.fall_ill("b");
+    pass(&healer, 60).await;
+    let ids = healer.incidents(10).await.unwrap();
+    assert_eq!(ids.len(), 1);
+    let incident = healer.incident(ids[0]).await.unwrap();
+    let mut anomalies = incident.anomalies.iter();
+    let joined = anomalies.find(|anomaly| anomaly.detector == "together");
+    let joined = joined.unwrap();
+    assert_eq!(joined.target, service("b"), "which a depends on");
+    let text = &joined.explanation;
+    assert!(
+        text.starts_with("2 series of 2 services (a, b) began to deviate within "),
+        "{text}"
+    );
     healer.shutdown().await;
 }
 

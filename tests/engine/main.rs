@@ -4,7 +4,6 @@
 
 mod closing;
 mod distrust;
-mod faulty;
 mod gating;
 mod grouping;
 mod heal;

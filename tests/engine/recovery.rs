@@ -1,7 +1,6 @@
 //! What the engine does when it was killed: nothing is lost, nothing opaque is repeated.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use homeostasis::core::Clock;
@@ -9,9 +8,8 @@ use homeostasis::core::cycle::replay;
 use homeostasis::core::port::{MemoryStore, Store};
 use homeostasis::core::record::EventKind;
 use homeostasis::core::record::Outcome;
-use homeostasis::core::testing::store::{CrashPoint, CrashStore};
+use homeostasis::core::testing::store::{CrashPoint, CrashStore, FaultyStore};
 
-use crate::faulty::FaultyStore;
 use crate::world::{World, is, names, pass, until};
 
 /// Runs a healer until `last` is durable, then kills it: its tasks end where they stand.
@@ -92,7 +90,7 @@ async fn an_opaque_step_in_flight_is_never_repeated_but_handed_to_people() {
 
 /// One life that dies at `point`: its store freezes, its tasks end. Says how many writes it began.
 async fn die_at(world: &Arc<World>, store: &Arc<dyn Store>, point: Option<CrashPoint>) -> u64 {
-    let frozen = CrashStore::new(Arc::clone(store)).hanging();
+    let frozen = CrashStore::of(Arc::clone(store)).hanging();
     let crashing = Arc::new(match point {
         Some(point) => frozen.crash_at(point),
         None => frozen,
@@ -196,8 +194,8 @@ async fn dying_at_every_write_and_again_during_recovery_loses_and_repeats_nothin
 #[tokio::test(start_paused = true)]
 async fn an_opening_that_was_durable_although_it_was_said_to_have_failed_is_healed_once() {
     let world = Arc::new(World::default());
-    let store = FaultyStore::new();
-    store.lies_once.store(true, Ordering::SeqCst);
+    let store = Arc::<FaultyStore<MemoryStore>>::default();
+    store.hook().lie_once();
     let healer = world
         .healer()
         .store(Arc::clone(&store) as Arc<_>)

@@ -275,12 +275,12 @@ async fn a_clock_that_leapt_ahead_makes_nothing_old_until_it_has_been_there_for_
 async fn a_crash_at_any_write_loses_nothing_and_the_next_life_goes_on() {
     // The clock is noted and hits are pruned first; three batches of at most 64 follow.
     for point in (1..=5).flat_map(|n| [CrashPoint::Before(n), CrashPoint::After(n)]) {
-        let store = Arc::new(CrashStore::new(MemoryStore::default()));
+        let store = Arc::new(CrashStore::of(MemoryStore::default()));
         fill(&*store, 180).await;
         let n_before = store.n_writes();
         let store = Arc::into_inner(store).unwrap().into_inner();
         assert_eq!(n_before, 180);
-        let store = Arc::new(CrashStore::new(store).crash_at(point));
+        let store = Arc::new(CrashStore::of(store).crash_at(point));
         let archive = Arc::new(MemoryArchive::default());
         let healer = start(Arc::clone(&store) as _, most(10), &archive).await;
         pass(&healer, 121).await;

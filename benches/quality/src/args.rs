@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::{crash, logs};
+use crate::flags::Flags;
+use crate::{crash, logs, multivariate, nab, univariate};
 
 /// What the command says of itself.
 pub(crate) const HELP: &str = "\
@@ -15,18 +16,29 @@ suites
   overhead          what recording costs the host: nanoseconds and allocations per event, memory under a flood
   redaction         lines of logs without secrets that are redacted all the same, and megabytes a second
     --data DIR        logs in the layout of loghub: DIR/System/System_2k.log
+  forecast          coverage of the intervals of forecasts, and the time to a breach of leaks added to real series
+    --data DIR        DIR/data/<group>/<series>.csv or DIR/<group>/<series>.csv with timestamp,value
+  nab               the furnished detector on the Numenta Anomaly Benchmark
+    --data DIR        its layout: DIR/data/<category>/<file>.csv, DIR/labels/combined_windows.json
+    --out DIR         writes timestamp,value,anomaly_score for every series
+    --ablation        scores the detector without each of its parts, too
+  context           the furnished detector on made-up series: values at the wrong time
+  univariate        the furnished detector on labelled series
+    --data DIR        DIR/<group>/<series>.csv with TimeStamp,Value,Label
+    --out DIR         writes timestamp,value,anomaly_score for every series
+  multivariate      a detector of rows on labelled servers, fitted on what was before
+    --data DIR        entities in the layout of ASD and SMD: DIR[/set]/entity/{train,test}.csv.gz, test_label.csv
+    --out DIR         writes row,anomaly_score for every entity
+    --detector NAME   pca_residual (default), isolation_forest or autoencoder
   logs              how well templates of logs are found, in every order, how fast, in how much memory
     --data DIR        labelled logs in the layout of loghub: DIR/System/System_2k.log_structured.csv
     --out DIR         the groups found go there, one CSV for each system
     --adversarial N   reads N lines that no miner can group, too: 0 to 1000000000 (default 0)
 
-nab, univariate, multivariate, errors, rca, patches and canary arrive with the stages they measure";
+errors, rca, patches and canary arrive with the stages they measure";
 
 /// Suites of the plan that arrive later, with what they wait for.
 const LATER: &[(&str, &str)] = &[
-    ("nab", "the furnished detector"),
-    ("univariate", "the furnished detector"),
-    ("multivariate", "the multivariate detectors"),
     ("errors", "the shipped rule set"),
     ("rca", "the loaders of the published sets"),
     ("patches", "the code patchers and the sandbox"),
@@ -50,6 +62,16 @@ pub(crate) enum Suite {
     Overhead,
     /// How often redaction is wrong on the logs in this folder.
     Redaction(PathBuf),
+    /// How well forecasts of the series in this folder hold.
+    Forecast(PathBuf),
+    /// The furnished detector on the Numenta Anomaly Benchmark.
+    Nab(nab::Options),
+    /// The furnished detector on values at the wrong time.
+    Context,
+    /// The furnished detector on labelled series.
+    Univariate(univariate::Options),
+    /// A detector of rows on labelled servers.
+    Multivariate(multivariate::Options),
     /// How well templates of logs are found.
     Logs(logs::Options),
 }
@@ -70,16 +92,54 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, S
     let Some(suite) = args.next() else {
         return Err(format!("which suite?\n\n{HELP}"));
     };
-    let command = match suite.as_str() {
-        "help" | "--help" | "-h" => Command::Help,
-        "crash" => return crash(args).map(|options| Command::Suite(Suite::Crash(options))),
-        "overhead" => Command::Suite(Suite::Overhead),
-        "redaction" => {
-            let data = data(args)?;
-            return Ok(Command::Suite(Suite::Redaction(data)));
-        }
-        "logs" => return logs(args).map(|options| Command::Suite(Suite::Logs(options))),
+    let suite = match suite.as_str() {
+        "help" | "--help" | "-h" => return Flags::read(args, &[], &[]).map(|_| Command::Help),
         CRASH_CHILD => return crash_child(args).map(Command::CrashChild),
+        "crash" => Suite::Crash(crash(args)?),
+        "overhead" => {
+            Flags::read(args, &[], &[])?;
+            Suite::Overhead
+        }
+        "context" => {
+            Flags::read(args, &[], &[])?;
+            Suite::Context
+        }
+        "redaction" => Suite::Redaction(Flags::read(args, &["--data"], &[])?.data()?),
+        "forecast" => Suite::Forecast(Flags::read(args, &["--data"], &[])?.data()?),
+        "nab" => {
+            let flags = Flags::read(args, &["--data", "--out"], &["--ablation"])?;
+            Suite::Nab(nab::Options {
+                data: flags.data()?,
+                out: flags.out()?,
+                ablation: flags.is_on("--ablation"),
+            })
+        }
+        "univariate" => {
+            let flags = Flags::read(args, &["--data", "--out"], &[])?;
+            Suite::Univariate(univariate::Options {
+                data: flags.data()?,
+                out: flags.out()?,
+            })
+        }
+        "multivariate" => {
+            let flags = Flags::read(args, &["--data", "--out", "--detector"], &[])?;
+            let named = flags.value("--detector", multivariate::Kind::NAMES, |_| true)?;
+            Suite::Multivariate(multivariate::Options {
+                data: flags.data()?,
+                out: flags.out()?,
+                detector: named.unwrap_or_default(),
+            })
+        }
+        "logs" => {
+            let flags = Flags::read(args, &["--data", "--out", "--adversarial"], &[])?;
+            let expected = format!("a whole number, 0 to {MOST_LINES}");
+            let lines = flags.value("--adversarial", &expected, |n| *n <= MOST_LINES)?;
+            Suite::Logs(logs::Options {
+                data: flags.data()?,
+                out: flags.out()?,
+                adversarial: lines.unwrap_or(0),
+            })
+        }
         other => {
             return Err(match LATER.iter().find(|(name, _)| *name == other) {
                 Some((name, what)) => {
@@ -89,89 +149,18 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, S
             });
         }
     };
-    match args.next() {
-        Some(extra) => Err(format!("option {extra:?}, expected none")),
-        None => Ok(command),
-    }
+    Ok(Command::Suite(suite))
 }
 
-fn crash(mut args: impl Iterator<Item = String>) -> Result<crash::Options, String> {
-    let (mut kills, mut seed) = (None, None);
-    while let Some(option) = args.next() {
-        match option.as_str() {
-            "--kills" => {
-                let expected = format!("a whole number, 1 to {MOST_KILLS}");
-                let in_range = |kills: &u32| (1..=MOST_KILLS).contains(kills);
-                once(&mut kills, &option, args.next(), &expected, in_range)?;
-            }
-            "--seed" => {
-                let expected = "a whole number, 0 to 2^64 - 1";
-                once(&mut seed, &option, args.next(), expected, |_| true)?;
-            }
-            other => return Err(format!("option {other:?}, expected --kills or --seed")),
-        }
-    }
+fn crash(args: impl Iterator<Item = String>) -> Result<crash::Options, String> {
+    let flags = Flags::read(args, &["--kills", "--seed"], &[])?;
+    let expected = format!("a whole number, 1 to {MOST_KILLS}");
+    let kills = flags.value("--kills", &expected, |n| (1..=MOST_KILLS).contains(n))?;
+    let seed = flags.value("--seed", "a whole number, 0 to 2^64 - 1", |_| true)?;
     Ok(crash::Options {
         kills: kills.unwrap_or(DEFAULT_KILLS),
         seed: seed.unwrap_or(DEFAULT_SEED),
     })
-}
-
-fn data(mut args: impl Iterator<Item = String>) -> Result<PathBuf, String> {
-    let mut folder = None;
-    while let Some(option) = args.next() {
-        match option.as_str() {
-            "--data" => once(&mut folder, &option, args.next(), "a folder", |_| true)?,
-            other => return Err(format!("option {other:?}, expected --data")),
-        }
-    }
-    folder.ok_or_else(|| "--data is missing, expected a folder".to_owned())
-}
-
-fn logs(mut args: impl Iterator<Item = String>) -> Result<logs::Options, String> {
-    let (mut data, mut out, mut adversarial) = (None, None, None);
-    while let Some(option) = args.next() {
-        match option.as_str() {
-            "--data" => once(&mut data, &option, args.next(), "a folder", |_| true)?,
-            "--out" => once(&mut out, &option, args.next(), "a folder", |_| true)?,
-            "--adversarial" => {
-                let expected = format!("a whole number, 0 to {MOST_LINES}");
-                let in_range = |n: &u64| *n <= MOST_LINES;
-                once(&mut adversarial, &option, args.next(), &expected, in_range)?;
-            }
-            other => {
-                return Err(format!(
-                    "option {other:?}, expected --data, --out or --adversarial"
-                ));
-            }
-        }
-    }
-    Ok(logs::Options {
-        data: data.ok_or_else(|| "--data is missing, expected a folder".to_owned())?,
-        out,
-        adversarial: adversarial.unwrap_or(0),
-    })
-}
-
-/// Reads the value of an option that may be given once.
-fn once<T: std::str::FromStr>(
-    slot: &mut Option<T>,
-    option: &str,
-    value: Option<String>,
-    expected: &str,
-    accepts: impl Fn(&T) -> bool,
-) -> Result<(), String> {
-    let Some(text) = value else {
-        return Err(format!("{option} without a value, expected {expected}"));
-    };
-    match text.parse().ok().filter(accepts) {
-        Some(_) if slot.is_some() => Err(format!("{option} {text}, but it is given already")),
-        Some(value) => {
-            *slot = Some(value);
-            Ok(())
-        }
-        None => Err(format!("{option} = {text:?}, expected {expected}")),
-    }
 }
 
 fn crash_child(args: impl Iterator<Item = String>) -> Result<crash::ChildOptions, String> {
@@ -201,7 +190,7 @@ mod tests {
     #[test]
     fn what_is_not_there_is_refused_with_the_reason() {
         assert_eq!(read(&["overhead"]), Ok(Command::Suite(Suite::Overhead)));
-        assert!(read(&["nab"]).unwrap_err().contains("not there yet"));
+        assert!(read(&["rca"]).unwrap_err().contains("not there yet"));
         assert!(read(&["nabb"]).unwrap_err().contains("\"nabb\""));
         assert!(
             read(&["overhead", "--fast"])
@@ -241,6 +230,56 @@ mod tests {
             let message = read(wrong).unwrap_err();
             assert!(message.contains(named), "{message}");
         }
+    }
+
+    #[test]
+    fn suites_of_detectors_need_data_and_may_write_scores() {
+        let nab = Suite::Nab(nab::Options {
+            data: "here".into(),
+            out: Some("there".into()),
+            ablation: true,
+        });
+        assert_eq!(
+            read(&["nab", "--data", "here", "--ablation", "--out", "there"]),
+            Ok(Command::Suite(nab))
+        );
+        let univariate = Suite::Univariate(univariate::Options {
+            data: "here".into(),
+            out: None,
+        });
+        assert_eq!(
+            read(&["univariate", "--data", "here"]),
+            Ok(Command::Suite(univariate))
+        );
+        for suite in ["nab", "univariate"] {
+            assert!(read(&[suite]).unwrap_err().contains("--data"));
+            assert!(read(&[suite, "--fast"]).unwrap_err().contains("--fast"));
+        }
+    }
+
+    #[test]
+    fn multivariate_has_a_default_detector_and_refuses_others() {
+        let options = |detector, out: Option<&str>| {
+            Ok(Command::Suite(Suite::Multivariate(multivariate::Options {
+                data: "here".into(),
+                out: out.map(Into::into),
+                detector,
+            })))
+        };
+        let args = ["multivariate", "--data", "here"];
+        assert_eq!(read(&args), options(multivariate::Kind::PcaResidual, None));
+        let more = [
+            &args[..],
+            &["--detector", "isolation_forest", "--out", "there"],
+        ]
+        .concat();
+        assert_eq!(
+            read(&more),
+            options(multivariate::Kind::IsolationForest, Some("there"))
+        );
+        let wrong = [&args[..], &["--detector", "oracle"]].concat();
+        assert!(read(&wrong).unwrap_err().contains("\"oracle\""));
+        assert!(read(&args[..1]).unwrap_err().contains("--data"));
     }
 
     #[test]

@@ -10,11 +10,18 @@
 )]
 
 mod args;
+mod context;
 mod crash;
+mod flags;
+mod forecast;
 mod logs;
+mod multivariate;
+mod nab;
 mod overhead;
 mod redaction;
 mod score;
+mod series_file;
+mod univariate;
 
 use std::process::ExitCode;
 
@@ -41,11 +48,22 @@ fn main() -> ExitCode {
         }
         Ok(Command::Suite(Suite::Crash(options))) => crash::run(options),
         Ok(Command::Suite(Suite::Overhead)) => overhead::run().map(|report| (report, true)),
+        Ok(Command::Suite(Suite::Multivariate(options))) => {
+            multivariate::run(&options).map(|report| (report, true))
+        }
         Ok(Command::Suite(Suite::Redaction(data))) => {
             redaction::run(&data).map(|report| (report, true))
         }
+        Ok(Command::Suite(Suite::Forecast(data))) => {
+            forecast::run(&data).map(|report| (report, true))
+        }
+        Ok(Command::Suite(Suite::Context)) => context::run().map(|report| (report, true)),
         Ok(Command::Suite(Suite::Logs(options))) => {
             logs::run(&options).map(|report| (report, true))
+        }
+        Ok(Command::Suite(Suite::Nab(options))) => nab::run(&options).map(|report| (report, true)),
+        Ok(Command::Suite(Suite::Univariate(options))) => {
+            univariate::run(&options).map(|report| (report, true))
         }
     };
     match report {

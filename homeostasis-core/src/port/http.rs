@@ -7,8 +7,8 @@ use async_trait::async_trait;
 
 use crate::error::stage_error;
 
-/// A request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A request. `Debug` shows neither the values of its headers nor its body, which may be secret.
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HttpRequest {
     /// `GET`, `POST` …
@@ -65,6 +65,20 @@ impl HttpRequest {
     }
 }
 
+impl fmt::Debug for HttpRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let headers: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
+        f.debug_struct("HttpRequest")
+            .field("method", &self.method)
+            .field("url", &self.url)
+            .field("headers", &headers)
+            .field("body", &format_args!("{} bytes", self.body.len()))
+            .field("timeout", &self.timeout)
+            .field("max_body", &self.max_body)
+            .finish()
+    }
+}
+
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -104,6 +118,9 @@ stage_error!(
 );
 
 /// Sends requests. An answer with an error status is an answer, not an error.
+///
+/// *Assumptions:* redirects are not followed, they are answers too: a request may carry credentials
+/// for the host it names. Errors do not repeat the values of headers.
 #[async_trait]
 pub trait HttpClient: fmt::Debug + Send + Sync {
     /// Sends one request and reads the whole answer.
@@ -125,5 +142,22 @@ impl HttpClient for NoHttp {
                 request.method, request.url
             ),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_shows_neither_the_values_of_its_headers_nor_its_body() {
+        let request = HttpRequest::post("http://a/", "text/plain", "hunter2")
+            .header("authorization", "Bearer hunter2");
+        let shown = format!("{request:?}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+        assert!(
+            shown.contains(r#""authorization"], body: 7 bytes"#),
+            "{shown}"
+        );
     }
 }

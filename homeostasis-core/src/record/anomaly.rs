@@ -10,7 +10,7 @@ use crate::record::bounds::{at_most, finite, short};
 use crate::signal::SeriesKey;
 use crate::target::Target;
 use crate::time::Timestamp;
-use crate::unit::Score;
+use crate::unit::{Ratio, Score};
 
 /// What kind of signal an anomaly was found in.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -118,6 +118,21 @@ impl fmt::Display for Fingerprint {
     }
 }
 
+/// How much of an anomaly comes from one feature.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Contribution {
+    /// The feature in words: a series, a column, a detector, a child operation. Not empty.
+    pub feature: String,
+    /// Its share of the deviation; the shares of one anomaly add up to at most 1.
+    pub share: Ratio,
+}
+
+impl fmt::Display for Contribution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:.0} %", self.feature, self.share.get() * 100.0)
+    }
+}
+
 /// Something abnormal, found by one detector.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -156,11 +171,16 @@ pub struct Anomaly {
     /// The last points, for a picture; at most 64.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub series: Vec<(Timestamp, f64)>,
+    /// What it was found by, the largest share first; at most 8. Empty if that is the subject alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub contributions: Vec<Contribution>,
 }
 
 impl Anomaly {
     /// Points kept for the picture.
     pub const MAX_POINTS: usize = 64;
+    /// Contributions kept.
+    pub const MAX_CONTRIBUTIONS: usize = 8;
 
     /// An anomaly with score 1 that began when it was found and has no explanation yet.
     pub fn new(
@@ -185,6 +205,7 @@ impl Anomaly {
             needs_people: false,
             explanation: String::new(),
             series: Vec::new(),
+            contributions: Vec::new(),
         }
     }
 
@@ -192,6 +213,37 @@ impl Anomaly {
     pub fn saying(mut self, explanation: impl Into<String>) -> Self {
         self.explanation = explanation.into();
         self
+    }
+
+    /// The same with these features and their weights, each 0 or more: the largest eight are kept, with their
+    /// shares of the sum of all. Weights that are not finite and positive count as nothing.
+    pub fn due_to<F: Into<String>>(mut self, weights: impl IntoIterator<Item = (F, f64)>) -> Self {
+        let mut weighed: Vec<(F, f64)> = weights
+            .into_iter()
+            .filter(|(_, weight)| weight.is_finite() && *weight > 0.0)
+            .collect();
+        // Stable: of equal weights the first stays first.
+        weighed.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+        // A sum of huge weights may not be finite, that of their shares of the largest is.
+        let largest = weighed.first().map_or(1.0, |(_, weight)| *weight);
+        let sum: f64 = weighed.iter().map(|(_, weight)| weight / largest).sum();
+        weighed.truncate(Self::MAX_CONTRIBUTIONS);
+        self.contributions = weighed
+            .into_iter()
+            .map(|(feature, weight)| Contribution {
+                feature: feature.into(),
+                share: Ratio::saturating(weight / largest / sum),
+            })
+            .collect();
+        self
+    }
+
+    /// The feature that contributed most: the first of `contributions`, or else the subject.
+    pub fn top_feature(&self) -> String {
+        match self.contributions.first() {
+            Some(top) => top.feature.clone(),
+            None => self.subject.to_string(),
+        }
     }
 
     /// What makes it the same as an earlier one.
@@ -244,6 +296,19 @@ impl Anomaly {
                 let mut points = self.series.iter();
                 points.find_map(|(at, value)| finite(&format!("the point at {at}"), *value))
             })
+            .or_else(|| {
+                let (n, most) = (self.contributions.len(), Self::MAX_CONTRIBUTIONS);
+                at_most("contributions", n, most)
+            })
+            .or_else(|| {
+                let is_blank = |c: &Contribution| c.feature.trim().is_empty();
+                let blank = self.contributions.iter().any(is_blank);
+                blank.then(|| "a contribution without the name of its feature".to_owned())
+            })
+            .or_else(|| {
+                let mut parts = self.contributions.iter();
+                parts.find_map(|part| short("a feature", &part.feature))
+            })
             .or_else(|| short("an explanation", &self.explanation))
             .or_else(|| short("an expectation", words))
     }
@@ -279,7 +344,11 @@ mod tests {
         assert_eq!(broken(&|_| {}), "");
         let long = "é".repeat(4096);
         assert_eq!(broken(&|anomaly| anomaly.explanation.clone_from(&long)), "");
-        let cases: [(&str, Breaks<'_>); 7] = [
+        let contribution = |feature: &str| Contribution {
+            feature: feature.to_owned(),
+            share: Ratio::ZERO,
+        };
+        let cases: [(&str, Breaks<'_>); 10] = [
             ("observed = NaN", &|anomaly| {
                 anomaly.observed = Some(f64::NAN);
             }),
@@ -295,6 +364,15 @@ mod tests {
             ("the point at 1970", &|anomaly| {
                 anomaly.series = vec![(Timestamp::EPOCH, 1.0), (Timestamp::EPOCH, f64::NAN)];
             }),
+            ("9 contributions, expected at most 8", &|anomaly| {
+                anomaly.contributions = vec![contribution("cpu"); 9];
+            }),
+            ("without the name of its feature", &|anomaly| {
+                anomaly.contributions = vec![contribution(" ")];
+            }),
+            ("feature of 4097 characters", &|anomaly| {
+                anomaly.contributions = vec![contribution(&format!("{long}!"))];
+            }),
             ("explanation of 4097 characters", &|anomaly| {
                 anomaly.explanation = format!("{long}!");
             }),
@@ -306,5 +384,36 @@ mod tests {
             let said = broken(breaks);
             assert!(said.contains(complaint), "{complaint}: {said:?}");
         }
+    }
+
+    #[test]
+    fn the_largest_contributions_come_first_with_their_shares_of_all() {
+        let target = Target::service("orders").unwrap();
+        let anomaly = Anomaly::new(
+            "test",
+            target,
+            Subject::Health("live".to_owned()),
+            Timestamp::EPOCH,
+        );
+        assert_eq!(anomaly.top_feature(), "health check live");
+        let weights = [
+            ("a", 1.0),
+            ("b", f64::NAN),
+            ("c", 3.0),
+            ("d", 0.0),
+            ("e", -2.0),
+        ];
+        let due = anomaly.clone().due_to(weights);
+        let said: Vec<String> = due.contributions.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            (said, due.top_feature()),
+            (
+                vec!["c 75 %".to_owned(), "a 25 %".to_owned()],
+                "c".to_owned()
+            )
+        );
+        let many = anomaly.due_to((0..20).map(|i| (format!("f{i}"), f64::MAX)));
+        assert_eq!(many.contributions.len(), Anomaly::MAX_CONTRIBUTIONS);
+        assert!(many.contributions.iter().all(|c| c.share.get() == 0.05));
     }
 }

@@ -12,7 +12,7 @@ mod run;
 mod severity;
 mod verdict;
 
-pub use anomaly::{Anomaly, Direction, Expectation, Fingerprint, Subject};
+pub use anomaly::{Anomaly, Contribution, Direction, Expectation, Fingerprint, Subject};
 pub use criterion::{Comparison, Criterion, VerificationSpec};
 pub use diagnosis::{Category, Diagnosis, Finding, Hypothesis, Proof, Role};
 pub use event::{EventError, EventKind, HealEvent, Resolution, SCHEMA_VERSION};

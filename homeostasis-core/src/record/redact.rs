@@ -113,6 +113,9 @@ impl Anomaly {
             redact_text(words, redactor);
         }
         redact_text(&mut self.explanation, redactor);
+        for contribution in &mut self.contributions {
+            redact_text(&mut contribution.feature, redactor);
+        }
     }
 }
 

@@ -256,6 +256,13 @@ impl SeriesCatalog {
         self.state().keys.get(id.index()).map(Arc::clone)
     }
 
+    /// Whether `other` is a clone of this one, so that handles of one are handles of the other and mean the same.
+    ///
+    /// A handle never changes what it stands for: who keeps what it found behind one need not ask again.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     /// How many series are interned.
     pub fn len(&self) -> usize {
         self.state().keys.len()

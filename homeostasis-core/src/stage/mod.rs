@@ -6,6 +6,7 @@ mod fuser;
 mod kernel;
 mod patcher;
 mod remediator;
+mod row;
 mod run_log;
 mod verifier;
 
@@ -15,5 +16,6 @@ pub use fuser::{Fuser, StrongestFinding};
 pub use kernel::{KernelScore, SeriesDetector};
 pub use patcher::{PatchError, PatchRequest, Patcher};
 pub use remediator::{ExecuteError, PlanError, PlanRequest, Remediator};
+pub use row::{RowDetector, RowScore, Rows};
 pub use run_log::{RunJournal, RunLog, RunLogError};
 pub use verifier::{Verifier, VerifyError, VerifyRequest};

@@ -39,7 +39,7 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use crate::context::Context;
-use crate::record::Anomaly;
+use crate::record::{Anomaly, Expectation};
 use crate::rng::Rng;
 use crate::signal::{
     Change, ChangeKind, HealthReport, HealthState, Level, LogRecord, LogTemplate, Sample,
@@ -69,6 +69,7 @@ pub struct Suite<F> {
     series: Vec<SeriesKey>,
     depends_on_batches: bool,
     must_find: bool,
+    must_explain: bool,
 }
 
 /// When the show begins.
@@ -95,6 +96,7 @@ impl<D: Detector, F: Fn() -> D> Suite<F> {
             series: series.into_iter().map(SeriesKey::new).collect(),
             depends_on_batches: false,
             must_find: false,
+            must_explain: false,
         }
     }
 
@@ -121,6 +123,14 @@ impl<D: Detector, F: Fn() -> D> Suite<F> {
         self
     }
 
+    /// Demands that every anomaly is explained: it has an expectation of its own, a number that was seen where numbers
+    /// were expected, its beginning in the sentence, and points for a picture, in the order of time, that reach from its
+    /// beginning or before to when it was found and not beyond.
+    pub fn explains(mut self) -> Self {
+        self.must_explain = true;
+        self
+    }
+
     /// Runs all checks.
     ///
     /// # Panics
@@ -135,6 +145,13 @@ impl<D: Detector, F: Fn() -> D> Suite<F> {
             "{} found nothing in {N_INSTANTS} instants of outliers, shifts, growth and failures",
             self.name()
         );
+        if self.must_explain {
+            for anomaly in &by_instant {
+                if let Some(lack) = lack(anomaly) {
+                    panic!("{} gave an anomaly {lack}: {anomaly:?}", self.name());
+                }
+            }
+        }
         let again = self.play(&story, &[1]);
         self.same(&by_instant, &again, "the same signals were given twice");
         if !self.depends_on_batches {
@@ -272,6 +289,36 @@ impl<D: Detector, F: Fn() -> D> Suite<F> {
             self.same(&found, &again, "the same hostile signals were given twice");
         }
     }
+}
+
+/// What the explanation of an anomaly lacks, in the middle of a sentence.
+fn lack(anomaly: &Anomaly) -> Option<&'static str> {
+    let (is_band, is_told) = match &anomaly.expected {
+        Expectation::Between { low, high } => (true, low.is_some() || high.is_some()),
+        Expectation::Words(words) => (false, !words.is_empty() && words != "normal behavior"),
+    };
+    let (first, last) = (anomaly.series.first(), anomaly.series.last());
+    let reaches = first.is_some_and(|(at, _)| *at <= anomaly.at)
+        && last.is_some_and(|(at, _)| (anomaly.since..=anomaly.at).contains(at));
+    let lacks = [
+        (!is_told, "that does not say what was expected"),
+        (
+            is_band && anomaly.observed.is_none(),
+            "that expects a number and does not say which one was seen",
+        ),
+        (
+            !anomaly.explanation.contains(&anomaly.since.to_string()),
+            "whose sentence does not say since when",
+        ),
+        (!reaches, "without points from its own time"),
+        (
+            !anomaly.series.is_sorted_by_key(|(at, _)| *at),
+            "whose points are not in the order of time",
+        ),
+    ];
+    lacks
+        .into_iter()
+        .find_map(|(lacks, what)| lacks.then_some(what))
 }
 
 /// Shows `batch` to the detector at `now` and checks what it returns by itself.
@@ -643,6 +690,38 @@ mod tests {
         ] {
             let found = catch_unwind(AssertUnwindSafe(|| suite(fault).run()));
             assert!(found.is_err(), "a detector with the fault {fault:?} passed");
+        }
+    }
+
+    #[test]
+    fn an_anomaly_without_an_explanation_is_found() {
+        let found = catch_unwind(AssertUnwindSafe(|| suite("none").explains().run()));
+        assert!(found.is_err(), "`below zero` passed for an explanation");
+        let target = Target::service("a").unwrap();
+        let subject = Subject::Condition("a < 0".to_owned());
+        let at = START + STEP;
+        let mut anomaly = Anomaly::new("negative", target, subject, at);
+        anomaly.since = START;
+        anomaly.expected = Expectation::Between {
+            low: Some(0.0),
+            high: None,
+        };
+        anomaly.observed = Some(-1.0);
+        anomaly.series = vec![(START, -1.0), (at, -1.0)];
+        anomaly = anomaly.saying(format!("a is below zero since {START}"));
+        assert_eq!(lack(&anomaly), None);
+        let breaks: [fn(&mut Anomaly); 6] = [
+            |a| a.expected = Expectation::Words("normal behavior".to_owned()),
+            |a| a.observed = None,
+            |a| a.explanation = "a is below zero".to_owned(),
+            |a| a.series.clear(),
+            |a| a.series.reverse(),
+            |a| a.series = vec![(START, -1.0), (Timestamp::MAX, -1.0)],
+        ];
+        for (idx, breaks) in breaks.iter().enumerate() {
+            let mut broken = anomaly.clone();
+            breaks(&mut broken);
+            assert!(lack(&broken).is_some(), "break {idx} passed");
         }
     }
 

@@ -18,7 +18,7 @@ use crate::series::Transition;
 use crate::{check, prose, state};
 
 /// The version of the shape of its snapshots.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What a [`SustainedCondition`] waits for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

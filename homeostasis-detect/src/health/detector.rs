@@ -11,10 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use super::ledger::{Followed, Ledger};
 use super::words;
+use crate::recent::Recent;
 use crate::{check, state};
 
 /// The version of the shape of its snapshots.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Reports may be this much ahead of the clock.
 const MAX_AHEAD: Duration = Duration::from_secs(3600);
 
@@ -92,7 +93,7 @@ pub struct HealthDetector {
 }
 
 /// Where one check stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Check {
     last: Timestamp,
@@ -102,6 +103,7 @@ struct Check {
     n_good: u32,
     /// When the anomaly was raised last.
     raised: Option<Timestamp>,
+    recent: Recent,
 }
 
 impl Check {
@@ -112,6 +114,7 @@ impl Check {
             n_bad: 0,
             n_good: 0,
             raised: None,
+            recent: Recent::default(),
         }
     }
 
@@ -211,11 +214,13 @@ impl HealthDetector {
     fn take(&mut self, report: &HealthReport) -> Option<Anomaly> {
         let (at, is_bad) = (report.at, self.is_bad(report.state));
         let step = |check: &mut Check, _| {
+            check.recent.push(at, words::level(report.state));
             let since = check.step(&self.config, at, is_bad)?;
-            Some((since, check.n_bad))
+            Some((since, check.n_bad, check.recent.to_vec()))
         };
-        let (since, n_bad) = self.checks.take(report, || Check::new(at), step)??;
+        let (since, n_bad, points) = self.checks.take(report, || Check::new(at), step)??;
         let mut anomaly = words::anomaly(&self.name, report, since, n_bad);
+        anomaly.series = points;
         anomaly.severity_hint = match report.state {
             HealthState::Critical => self
                 .config
@@ -262,7 +267,7 @@ impl Detector for HealthDetector {
         let checks = self
             .checks
             .iter()
-            .map(|(target, check, state)| (target.clone(), check.to_owned(), *state))
+            .map(|(target, check, state)| (target.clone(), check.to_owned(), state.clone()))
             .collect();
         Some(ModelSnapshot {
             detector: self.name.clone(),

@@ -14,10 +14,11 @@ use super::matrix::{HealthAction, HealthJudgement, HealthMatrix, HealthMatrixCon
 use super::tally::HealthTally;
 use super::transition::HealthTransitions;
 use super::words;
+use crate::recent::Recent;
 use crate::{check, state};
 
 /// The version of the shape of its snapshots.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Reports may be this much ahead of the clock.
 const MAX_AHEAD: Duration = Duration::from_secs(3600);
 
@@ -118,6 +119,7 @@ struct Check {
     raised: Option<Timestamp>,
     /// Whether people were asked for then.
     asked_people: bool,
+    recent: Recent,
 }
 
 impl Check {
@@ -130,14 +132,18 @@ impl Check {
             is_persistent: false,
             raised: None,
             asked_people: false,
+            recent: Recent::default(),
         }
     }
 
     fn step(&mut self, config: &HealthStateDetectorConfig, report: &HealthReport) {
         // Which it says or not: what came before has been too old in between.
         if !self.report.is_fresh(report.at, config.stale_intervals) {
+            let recent = std::mem::take(&mut self.recent);
             *self = Self::new(report);
+            self.recent = recent;
         }
+        self.recent.push(report.at, words::level(report.state));
         self.report.clone_from(report);
         self.settled.step(Some(report.state), config.n_recover);
         if report.is_up() {
@@ -284,6 +290,7 @@ impl HealthStateDetector {
                 n_bad => (check.since, n_bad),
             };
             let mut anomaly = words::anomaly(&self.name, &check.report, since, n_bad);
+            anomaly.series = check.recent.to_vec();
             // It may have been said by a check that reported earlier than the one that decided.
             anomaly.at = at.max(anomaly.at);
             anomaly.explanation =

@@ -5,10 +5,20 @@ use std::time::Duration;
 use homeostasis_core::Timestamp;
 use homeostasis_core::document::format_duration;
 use homeostasis_core::record::{Anomaly, Expectation, Subject};
-use homeostasis_core::signal::HealthReport;
+use homeostasis_core::signal::{HealthReport, HealthState};
 
 /// The longest detail that is repeated, in characters; an explanation has its bounds.
 const MAX_DETAIL: usize = 1024;
+
+/// The state as a number for the picture: 0 healthy, 1 degraded, 2 unhealthy, 3 critical.
+pub(super) fn level(state: HealthState) -> f64 {
+    match state {
+        HealthState::Healthy => 0.0,
+        HealthState::Degraded => 1.0,
+        HealthState::Unhealthy => 2.0,
+        HealthState::Critical => 3.0,
+    }
+}
 
 /// The anomaly of a check that fails, without hints.
 pub(super) fn anomaly(

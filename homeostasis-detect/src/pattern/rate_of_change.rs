@@ -227,6 +227,7 @@ impl RateOfChange {
 impl SeriesDetector for RateOfChange {
     fn update(&mut self, at: Timestamp, value: Option<f64>) -> KernelScore {
         let side = self.config.side;
+        self.judged = None;
         let open = Expectation::Between {
             low: None,
             high: None,
@@ -244,7 +245,6 @@ impl SeriesDetector for RateOfChange {
         if is_new {
             self.state.forget_before(start);
         }
-        self.judged = None;
         let judged = match self.extremes(start, (at, value)) {
             None => KernelScore::normal(open),
             Some((low, high)) => {
@@ -253,13 +253,21 @@ impl SeriesDetector for RateOfChange {
                 let down = side.of(value - high).min(0.0) / fall;
                 let (r, from) = if up >= -down { (up, low) } else { (down, high) };
                 self.judged = Some(Change { from, to: value });
+                let (mut least, mut most) = (
+                    side.counts_low().then_some(high - fall),
+                    side.counts_high().then_some(low + rise),
+                );
+                // After a leap no value is near enough to both ends of the window: say what was broken.
+                if least > most && most.is_some() {
+                    if r > 0.0 { least = None } else { most = None }
+                }
                 KernelScore {
                     score: scale::score(r),
                     surprise: scale::surprise(r),
                     direction: direction(r),
                     expected: Expectation::Between {
-                        low: side.counts_low().then_some(high - fall),
-                        high: side.counts_high().then_some(low + rise),
+                        low: least,
+                        high: most,
                     },
                 }
             }
@@ -292,6 +300,12 @@ impl SeriesDetector for RateOfChange {
             prose::number(to),
             format_duration(self.config.window),
         ))
+    }
+
+    fn heap_bytes(&self) -> usize {
+        let state = &self.state;
+        let n = state.points.capacity() + state.lows.capacity() + state.highs.capacity();
+        n * size_of::<Point>()
     }
 
     fn save(&self) -> Option<Value> {

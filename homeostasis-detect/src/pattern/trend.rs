@@ -336,6 +336,10 @@ impl SeriesDetector for Trend {
         ))
     }
 
+    fn heap_bytes(&self) -> usize {
+        self.state.buckets.capacity() * size_of::<Bucket>()
+    }
+
     fn save(&self) -> Option<Value> {
         state::save(&self.state)
     }

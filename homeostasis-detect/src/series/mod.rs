@@ -3,6 +3,7 @@
 mod alerting;
 mod per_series;
 mod selector;
+mod shards;
 mod slot;
 
 pub use alerting::{AlertState, Alerting, AlertingConfig, Transition};

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use homeostasis_core::record::Anomaly;
-use homeostasis_core::signal::SeriesKey;
+use homeostasis_core::record::{Anomaly, Expectation};
+use homeostasis_core::signal::{SeriesId, SeriesKey};
 use homeostasis_core::stage::{DetectError, KernelScore, SeriesDetector};
 use homeostasis_core::{Target, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,8 @@ pub(super) struct Slot<K> {
     pub(super) key: Arc<SeriesKey>,
     pub(super) target: Target,
     pub(super) last_seen: Timestamp,
+    /// Its handle in the catalog that named it last.
+    pub(super) handle: Option<SeriesId>,
     kernel: K,
     alert: AlertState,
     recent: Recent,
@@ -35,16 +37,19 @@ pub(super) struct StoredSlot {
 }
 
 /// An alarm before it has a name: what was found in which sample.
+#[derive(Debug)]
 pub(super) struct Alarm {
     pub(super) score: KernelScore,
     pub(super) since: Timestamp,
     pub(super) explanation: String,
     pub(super) recent: Vec<(Timestamp, f64)>,
+    pub(super) contributions: Vec<(String, f64)>,
 }
 
 impl Alarm {
     /// Fills in what was found.
-    pub(super) fn describe(self, anomaly: &mut Anomaly, value: f64) {
+    pub(super) fn describe(self, anomaly: Anomaly, value: f64) -> Anomaly {
+        let mut anomaly = anomaly.due_to(self.contributions);
         anomaly.since = self.since;
         anomaly.score = self.score.score;
         // A stranger's kernel may break its contract; the engine would blame the adapter for it.
@@ -58,6 +63,7 @@ impl Alarm {
         anomaly.expected = self.score.expected;
         anomaly.explanation = self.explanation;
         anomaly.series = self.recent;
+        anomaly
     }
 }
 
@@ -67,6 +73,7 @@ impl<K: SeriesDetector> Slot<K> {
             key,
             target,
             last_seen: at,
+            handle: None,
             kernel,
             alert: AlertState::default(),
             recent: Recent::default(),
@@ -80,13 +87,22 @@ impl<K: SeriesDetector> Slot<K> {
             self.kernel.update(at, None);
             return None;
         }
-        let score = self.kernel.update(at, Some(value));
+        let mut score = self.kernel.update(at, Some(value));
         self.recent.push(at, value);
         let (Transition::Raised { since } | Transition::Reraised { since }) =
             alerting.step(&mut self.alert, at, score.score)
         else {
             return None;
         };
+        if matches!(
+            score.expected,
+            Expectation::Between {
+                low: None,
+                high: None
+            }
+        ) {
+            score.expected = self.seen_before(since);
+        }
         let found = self.kernel.explain().unwrap_or_else(|| {
             format!(
                 "is {}, expected {}",
@@ -99,7 +115,37 @@ impl<K: SeriesDetector> Slot<K> {
             score,
             since,
             recent: self.recent.to_vec(),
+            contributions: self.kernel.contributions(),
         })
+    }
+
+    /// What a kernel that has just begun anew cannot say: the range of the values before `since` that are left.
+    fn seen_before(&self, since: Timestamp) -> Expectation {
+        let points = self.recent.to_vec();
+        let before = points
+            .iter()
+            .filter(|(at, _)| *at < since)
+            .map(|point| point.1);
+        let range = before.fold(None, |range: Option<(f64, f64)>, value| match range {
+            None => Some((value, value)),
+            Some((low, high)) => Some((low.min(value), high.max(value))),
+        });
+        match range {
+            None => Expectation::Words("values that were seen before".to_owned()),
+            Some((low, high)) => Expectation::Between {
+                low: Some(low),
+                high: Some(high),
+            },
+        }
+    }
+
+    /// About the bytes it holds, those of its name included.
+    pub(super) fn state_bytes(&self) -> usize {
+        let text = |text: &String| size_of::<String>() + text.capacity();
+        let labels = self.key.labels.iter();
+        let labels: usize = labels.map(|(name, value)| text(name) + text(value)).sum();
+        let key = size_of::<SeriesKey>() + self.key.metric.capacity() + labels;
+        size_of::<Self>() + key + self.kernel.heap_bytes() + self.recent.heap_bytes()
     }
 
     pub(super) fn save(&self) -> Option<StoredSlot> {

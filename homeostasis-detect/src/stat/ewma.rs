@@ -2,7 +2,7 @@
 
 use homeostasis_core::record::Expectation;
 use homeostasis_core::stage::{DetectError, KernelScore, SeriesDetector};
-use homeostasis_core::{ConfigError, Timestamp, Violations};
+use homeostasis_core::{ConfigError, Score, Timestamp, Violations};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -185,6 +185,53 @@ impl Ewma {
         self.state.n >= u64::from(self.config.warm_up)
     }
 
+    /// Scores and learns samples as long as they are regular: warm, finite, in order, without a gap. Gives back
+    /// how many there were.
+    ///
+    /// It is `update` with everything left out that is nothing for such samples; the numbers stay in registers.
+    fn go_on(&mut self, samples: &[(Timestamp, f64)], scores: &mut Vec<Score>) -> usize {
+        let (config, seen) = (self.config, self.state.n as f64);
+        let is_steady = self.is_warm()
+            && self.state.interval_nanos > 0.0
+            && 1.0 / (seen + 1.0) <= config.alpha
+            && 1.0 / seen <= config.deviation_alpha;
+        let Some(mut last) = self.state.last.filter(|_| is_steady) else {
+            return 0;
+        };
+        let State {
+            mut mean,
+            mut deviation,
+            interval_nanos: mut interval,
+            ..
+        } = self.state;
+        let before = scores.len();
+        scores.extend(samples.iter().map_while(|(at, value)| {
+            let passed = nanos(*at, last);
+            if !(*at > last && passed <= GAP * interval && scale::is_usual(*value)) {
+                return None;
+            }
+            let spread = SIGMA_PER_MEAN_DEVIATION * deviation;
+            let limit = config.k * spread.max(scale::floor(mean, config.resolution));
+            let delta = value - mean;
+            let score = scale::score(config.side.of(delta) / limit);
+            let delta = delta.max(-limit).min(limit);
+            mean += config.alpha * delta;
+            deviation += config.deviation_alpha * (delta.abs() - deviation);
+            interval += INTERVAL_WEIGHT * (passed - interval);
+            last = *at;
+            Some(score)
+        }));
+        let n = scores.len() - before;
+        self.state = State {
+            n: self.state.n + n as u64,
+            mean,
+            deviation,
+            last: Some(last),
+            interval_nanos: interval,
+        };
+        n
+    }
+
     fn learn(&mut self, at: Timestamp, value: f64, steps: f64, limit: f64) {
         let (config, is_warm) = (self.config, self.is_warm());
         let state = &mut self.state;
@@ -204,7 +251,7 @@ impl Ewma {
         }
         let mut delta = value - state.mean;
         if is_warm {
-            delta = delta.clamp(-limit, limit);
+            delta = delta.max(-limit).min(limit);
         }
         // 1 - (1 - alpha)^steps, exact for one step.
         let alpha = if steps > 1.0 {
@@ -220,7 +267,7 @@ impl Ewma {
 }
 
 fn nanos(at: Timestamp, last: Timestamp) -> f64 {
-    at.since(last).as_secs_f64() * 1e9
+    at.as_nanos().saturating_sub(last.as_nanos()).max(0) as f64
 }
 
 impl SeriesDetector for Ewma {
@@ -233,10 +280,9 @@ impl SeriesDetector for Ewma {
         };
         let judged = if self.is_warm() {
             let deviation = self.config.side.of(value - self.state.mean);
-            let z = deviation / spread;
             KernelScore {
-                score: scale::score(z / self.config.k),
-                surprise: scale::surprise(z),
+                score: scale::score(deviation / (self.config.k * spread)),
+                surprise: scale::surprise(deviation / spread),
                 direction: direction(deviation),
                 expected,
             }
@@ -247,6 +293,20 @@ impl SeriesDetector for Ewma {
             self.learn(at, value, steps, self.config.k * spread);
         }
         judged
+    }
+
+    fn update_batch(&mut self, samples: &[(Timestamp, f64)], scores: &mut Vec<Score>) {
+        scores.reserve(samples.len());
+        let mut rest = samples;
+        while let Some(((at, value), tail)) = rest.split_first() {
+            match self.go_on(rest, scores) {
+                0 => {
+                    scores.push(self.update(*at, Some(*value)).score);
+                    rest = tail;
+                }
+                n => rest = &rest[n..],
+            }
+        }
     }
 
     fn save(&self) -> Option<Value> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use homeostasis_core::document::format_duration;
 use homeostasis_core::record::Expectation;
 use homeostasis_core::stage::{DetectError, KernelScore, SeriesDetector};
-use homeostasis_core::{ConfigError, Timestamp, Violations};
+use homeostasis_core::{ConfigError, Score, Timestamp, Violations};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -160,6 +160,32 @@ impl MovingAverage {
         self.state.ring.len() >= self.config.warm_up
     }
 
+    /// Scores and learns samples as long as they are regular: a full window, finite, in order, without a gap that
+    /// empties it. Gives back how many there were.
+    fn go_on(&mut self, samples: &[(Timestamp, f64)], scores: &mut Vec<Score>) -> usize {
+        let (config, n) = (self.config, self.state.ring.len());
+        let Some(mut last) = self.state.last.filter(|_| n == config.window) else {
+            return 0;
+        };
+        let longest = i64::try_from(config.forget_after.as_nanos()).unwrap_or(i64::MAX);
+        let before = scores.len();
+        scores.extend(samples.iter().map_while(|(at, value)| {
+            let passed = at.as_nanos().saturating_sub(last.as_nanos());
+            if !(passed > 0 && passed <= longest && scale::is_usual(*value)) {
+                return None;
+            }
+            let spread = (self.state.squares / (n - 1) as f64).sqrt();
+            let width = config.k * spread.max(scale::floor(self.state.mean, config.resolution));
+            let deviation = config.side.of(value - self.state.mean);
+            self.learn(*value);
+            last = *at;
+            Some(scale::score(deviation / width))
+        }));
+        self.state.last = Some(last);
+        scores.len() - before
+    }
+
+    #[inline]
     fn learn(&mut self, value: f64) {
         let state = &mut self.state;
         if state.ring.len() < self.config.window {
@@ -169,7 +195,10 @@ impl MovingAverage {
             state.squares += delta * (value - state.mean);
         } else {
             let old = std::mem::replace(&mut state.ring[state.next], value);
-            state.next = (state.next + 1) % self.config.window;
+            state.next += 1;
+            if state.next == self.config.window {
+                state.next = 0;
+            }
             let (before, squares) = (state.mean, state.squares);
             state.mean += (value - old) / self.config.window as f64;
             state.squares += (value - old) * (value - state.mean + old - before);
@@ -185,16 +214,24 @@ impl State {
     /// Both sums from the window, in two passes.
     fn sum_anew(&mut self) {
         let n = self.ring.len() as f64;
-        let mean = self.ring.iter().sum::<f64>() / n;
+        let mean = sum(&self.ring, |value| value) / n;
         // The second term corrects the rounding of the mean.
-        let rest = self.ring.iter().map(|value| value - mean).sum::<f64>() / n;
-        self.mean = mean + rest;
-        self.squares = self
-            .ring
-            .iter()
-            .map(|value| (value - self.mean).powi(2))
-            .sum();
+        let mean = mean + sum(&self.ring, |value| value - mean) / n;
+        self.mean = mean;
+        self.squares = sum(&self.ring, |value| (value - mean).powi(2));
     }
+}
+
+/// The sum of `term` of the values, in four parts that do not wait for each other.
+fn sum(values: &[f64], term: impl Fn(f64) -> f64) -> f64 {
+    let (fours, rest) = values.as_chunks::<4>();
+    let parts = fours.iter().fold([0.0; 4], |[a, b, c, d], [w, x, y, z]| {
+        [a + term(*w), b + term(*x), c + term(*y), d + term(*z)]
+    });
+    parts
+        .into_iter()
+        .chain(rest.iter().map(|value| term(*value)))
+        .sum()
 }
 
 impl SeriesDetector for MovingAverage {
@@ -220,10 +257,9 @@ impl SeriesDetector for MovingAverage {
         };
         let judged = if is_warm {
             let deviation = config.side.of(value - level);
-            let z = deviation / spread;
             KernelScore {
-                score: scale::score(z / config.k),
-                surprise: scale::surprise(z),
+                score: scale::score(deviation / width),
+                surprise: scale::surprise(deviation / spread),
                 direction: direction(deviation),
                 expected,
             }
@@ -235,6 +271,24 @@ impl SeriesDetector for MovingAverage {
             self.learn(value);
         }
         judged
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.state.ring.capacity() * size_of::<f64>()
+    }
+
+    fn update_batch(&mut self, samples: &[(Timestamp, f64)], scores: &mut Vec<Score>) {
+        scores.reserve(samples.len());
+        let mut rest = samples;
+        while let Some(((at, value), tail)) = rest.split_first() {
+            match self.go_on(rest, scores) {
+                0 => {
+                    scores.push(self.update(*at, Some(*value)).score);
+                    rest = tail;
+                }
+                n => rest = &rest[n..],
+            }
+        }
     }
 
     fn save(&self) -> Option<Value> {

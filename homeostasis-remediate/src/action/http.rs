@@ -10,6 +10,7 @@ use homeostasis_core::record::{EffectClass, Inverse, RiskLevel};
 use homeostasis_core::{ConfigError, Context, ErrorKind};
 use serde_json::{Map, Value, json};
 
+use super::credential::{self, Credential, Credentials, Grant};
 use super::spec::origin_of;
 use crate::action::{
     Action, ActionCall, ActionError, ActionSpec, ArgumentProblem, Param, ParamKind,
@@ -26,6 +27,7 @@ const MAX_BODY: usize = 64 * 1024;
 /// | `url` | absolute; its origin must be allowed; placeholders are percent-encoded |
 /// | `json` or `body` | what is sent: a value as JSON, or text |
 /// | `headers` | names and values |
+/// | `credential_name` | a credential of [`with_credentials`](Self::with_credentials): its header is added when the request is sent |
 /// | `expected_status` | the statuses that mean success; default any 2xx |
 /// | `idempotency_header` | carries the step's key: the request becomes keyed |
 /// | `idempotent` | `true` declares that the receiver makes no difference between one `POST` and two |
@@ -38,6 +40,7 @@ pub struct HttpRequestAction {
     spec: ActionSpec,
     client: Arc<dyn HttpClient>,
     origins: BTreeSet<String>,
+    credentials: Credentials,
 }
 
 impl HttpRequestAction {
@@ -80,6 +83,11 @@ impl HttpRequestAction {
                 Param::optional("body", ParamKind::Text, "what is sent, as text"),
                 Param::optional("headers", text_map, "names and values"),
                 Param::optional(
+                    credential::PARAM,
+                    ParamKind::Text,
+                    "which credential of the host is added",
+                ),
+                Param::optional(
                     "expected_status",
                     ParamKind::list_of(status),
                     "what means success; any 2xx by default",
@@ -105,22 +113,61 @@ impl HttpRequestAction {
             spec,
             client,
             origins: allowed,
+            credentials: Credentials::default(),
         };
         violations.into_result(action)
     }
 
-    fn request(
+    /// The same with credentials that playbooks can name with `credential_name`.
+    ///
+    /// Plans, their hashes and the journal hold the name. The secret is asked for when the request
+    /// is sent, goes to the origins of its credential only, and what the other side repeats of it
+    /// is hidden; a state before that repeats it, or as much as 6 characters of its beginning, is
+    /// not captured.
+    ///
+    /// # Errors
+    /// Every name that is taken or not a plain word, every header that is none, every user name
+    /// with a colon, and every credential without an origin or with one the action may not talk to.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::sync::Arc;
+    /// use homeostasis::core::Secret;
+    /// use homeostasis::core::port::NoHttp;
+    /// use homeostasis::remediate::action::{Credential, HttpRequestAction};
+    ///
+    /// let token = Secret::new("from the environment of the service");
+    /// let gateway = Credential::bearer(token).for_origin("http://gateway:80");
+    /// let action = HttpRequestAction::new(Arc::new(NoHttp), ["http://gateway:80"])?
+    ///     .with_credentials([("gateway", gateway)])?;
+    /// # let _ = action;
+    /// # Ok::<(), homeostasis::core::ConfigError>(())
+    /// ```
+    pub fn with_credentials<N: Into<String>>(
+        mut self,
+        credentials: impl IntoIterator<Item = (N, Credential)>,
+    ) -> Result<Self, ConfigError> {
+        let mut wrong = homeostasis_core::Violations::new();
+        for (name, credential) in credentials {
+            self.credentials
+                .add(name.into(), credential, &self.origins, &mut wrong);
+        }
+        wrong.into_result(self)
+    }
+
+    async fn request(
         &self,
         cx: &Context,
         call: &ActionCall<'_>,
         method: &str,
-    ) -> Result<HttpRequest, ActionError> {
+    ) -> Result<(HttpRequest, Option<Grant>), ActionError> {
         let url = call.text("url")?;
         if !origin_of(url).is_some_and(|origin| self.origins.contains(&origin)) {
             return Err(ActionError::Denied {
                 reason: format!("the origin of {url} is not allowed"),
             });
         }
+        let grant = self.credentials.grant(cx, call.args, url).await?;
         let mut request = HttpRequest::get(url).within(call.deadline.since(cx.now()));
         method.clone_into(&mut request.method);
         request.max_body = MAX_BODY;
@@ -133,46 +180,75 @@ impl HttpRequestAction {
         {
             request = request.header(name, value.as_str().unwrap_or_default());
         }
-        Ok(request)
+        if let Some(grant) = &grant {
+            request = request.header(&grant.header, &grant.value);
+        }
+        Ok((request, grant))
     }
 
     async fn send(
         &self,
-        request: HttpRequest,
+        (request, grant): (HttpRequest, Option<Grant>),
         expected: Option<&Vec<Value>>,
-    ) -> Result<HttpResponse, ActionError> {
+    ) -> Result<Answer, ActionError> {
         let what = format!("{} {}", request.method, request.url);
-        let response = match self.client.send(request).await {
-            Ok(response) => response,
+        let answer = match self.client.send(request).await {
+            Ok(response) => Answer { response, grant },
             Err(error) if error.kind() == ErrorKind::Denied => {
                 return Err(ActionError::Denied {
-                    reason: error.to_string(),
+                    reason: told(grant.as_ref(), &error.to_string()),
                 });
             }
             Err(error) => {
                 return Err(ActionError::Failed {
                     what,
                     kind: error.kind(),
-                    source: Some(error.into()),
+                    source: Some(match &grant {
+                        Some(grant) => grant.hide(&error.report().to_string()).into(),
+                        None => error.into(),
+                    }),
                 });
             }
         };
+        let status = answer.status();
         let good = match expected {
-            None => response.is_success(),
+            None => answer.response.is_success(),
             Some(expected) => expected
                 .iter()
-                .any(|status| status.as_u64() == Some(u64::from(response.status))),
+                .any(|expected| expected.as_u64() == Some(u64::from(status))),
         };
         if good {
-            return Ok(response);
+            return Ok(answer);
         }
-        let text: String = response.text().chars().take(200).collect();
-        let source = format!("the status is {}: {text}", response.status);
-        Err(match response.status {
+        let source = format!("the status is {status}: {}", answer.beginning(200));
+        Err(match status {
             408 | 425 | 429 | 500..=599 => ActionError::transient(what, source),
             _ => ActionError::permanent(what, source),
         })
     }
+}
+
+/// An answer, and what must not be told of it.
+struct Answer {
+    response: HttpResponse,
+    grant: Option<Grant>,
+}
+
+impl Answer {
+    fn status(&self) -> u16 {
+        self.response.status
+    }
+
+    /// The beginning of the body without what it repeats of a credential.
+    fn beginning(&self, n_chars: usize) -> String {
+        let text = told(self.grant.as_ref(), &self.response.text());
+        text.chars().take(n_chars).collect()
+    }
+}
+
+/// `text` without what it repeats of a credential.
+fn told(grant: Option<&Grant>, text: &str) -> String {
+    grant.map_or_else(|| text.to_owned(), |grant| grant.hide(text))
 }
 
 fn method(args: &Map<String, Value>) -> &str {
@@ -230,6 +306,7 @@ impl Action for HttpRequestAction {
             let expected = "false: a deleted resource is not put back by deleting again";
             problems.push(ArgumentProblem::new("/restorable", expected));
         }
+        self.credentials.check(args, &mut problems);
         problems
     }
 
@@ -237,7 +314,8 @@ impl Action for HttpRequestAction {
         if !matches!(self.inverse(call.args), Inverse::Captured(_)) {
             return Ok(Value::Null);
         }
-        let response = self.send(self.request(cx, call, "GET")?, None).await?;
+        let request = self.request(cx, call, "GET").await?;
+        let Answer { response, grant } = self.send(request, None).await?;
         let content_type = response
             .headers
             .iter()
@@ -245,11 +323,16 @@ impl Action for HttpRequestAction {
             .map_or("application/json", |(_, value)| value.as_str());
         let body = String::from_utf8(response.body.clone())
             .map_err(|_| ActionError::invalid("the state before", "expected text in UTF-8"))?;
+        let repeats = |text: &str| told(grant.as_ref(), text) != text;
+        if repeats(&body) || repeats(content_type) {
+            let expected = "it repeats the credential, expected a state that can be journaled";
+            return Err(ActionError::invalid("the state before", expected));
+        }
         Ok(json!({ "content_type": content_type, "body": body }))
     }
 
     async fn perform(&self, cx: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
-        let mut request = self.request(cx, call, method(call.args))?;
+        let (mut request, grant) = self.request(cx, call, method(call.args)).await?;
         if let Some(value) = call.args.get("json") {
             request.body = value.to_string().into_bytes();
             request = request.header("content-type", "application/json");
@@ -260,9 +343,8 @@ impl Action for HttpRequestAction {
             request = request.header(header, call.key.as_str());
         }
         let expected = call.args.get("expected_status").and_then(Value::as_array);
-        let response = self.send(request, expected).await?;
-        let text: String = response.text().chars().take(1024).collect();
-        Ok(json!({ "status": response.status, "body": text }))
+        let answer = self.send((request, grant), expected).await?;
+        Ok(json!({ "status": answer.status(), "body": answer.beginning(1024) }))
     }
 
     async fn undo(&self, cx: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
@@ -276,14 +358,14 @@ impl Action for HttpRequestAction {
                 "expected what GET said",
             ));
         };
-        let mut request = self.request(cx, call, method(call.args))?;
+        let (mut request, grant) = self.request(cx, call, method(call.args)).await?;
         request.body = body.as_bytes().to_vec();
         request = request.header("content-type", content_type);
         if let Some(header) = call.args.get("idempotency_header").and_then(Value::as_str) {
             request = request.header(header, call.key.as_str());
         }
-        let response = self.send(request, None).await?;
-        Ok(json!({ "status": response.status }))
+        let answer = self.send((request, grant), None).await?;
+        Ok(json!({ "status": answer.status() }))
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod cache;
 mod call;
+mod credential;
 mod deployment_slot;
 mod flag;
 mod function;
@@ -29,6 +30,7 @@ use serde_json::{Map, Value};
 pub use cache::ClearCache;
 pub(crate) use call::bounded;
 pub use call::{ActionCall, ActionError, MAX_OUTPUT_BYTES, ProbeAnswer};
+pub use credential::{Credential, SecretSource};
 pub use deployment_slot::{DeploymentSlots, RollbackDeployment};
 pub use flag::SetFlag;
 pub use function::{CallFunction, FunctionCall};

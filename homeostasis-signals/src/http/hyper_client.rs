@@ -183,6 +183,11 @@ impl HttpClient for HyperClient {
     }
 }
 
+/// Whether a request to `url` can be made; `https` needs TLS besides.
+pub(crate) fn is_sendable(url: &str) -> bool {
+    Place::of(url).is_ok()
+}
+
 /// Where a URL points.
 #[derive(Debug)]
 struct Place {

@@ -3,3 +3,4 @@
 mod hyper_client;
 
 pub use hyper_client::HyperClient;
+pub(crate) use hyper_client::is_sendable;

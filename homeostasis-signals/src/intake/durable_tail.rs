@@ -288,12 +288,10 @@ fn is_empty(commit: &Commit) -> bool {
 mod tests {
     use std::fs;
     use std::path::Path;
-    use std::sync::atomic::{AtomicBool, Ordering};
 
-    use async_trait::async_trait;
-    use homeostasis_core::port::{ClosedIncident, Document, FencingToken, MemoryStore};
-    use homeostasis_core::record::HealEvent;
-    use homeostasis_core::{IncidentId, ManualClock, Timestamp};
+    use homeostasis_core::port::MemoryStore;
+    use homeostasis_core::testing::store::FaultyStore;
+    use homeostasis_core::{ManualClock, Timestamp};
 
     use super::*;
     use crate::intake::StartAt;
@@ -373,94 +371,18 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Permanent);
     }
 
-    /// Makes a commit durable and then says that it failed, if told so.
-    #[derive(Debug, Default)]
-    struct Unanswering {
-        store: MemoryStore,
-        is_mute: AtomicBool,
-        /// The next commit fails and is not made.
-        is_down: AtomicBool,
-    }
-
-    #[async_trait]
-    impl Store for Unanswering {
-        async fn commit(&self, commit: Commit) -> Result<Version, StoreError> {
-            let lost = |what: &str| StoreError::Io {
-                what: what.to_owned(),
-                source: "lost".into(),
-            };
-            if self.is_down.swap(false, Ordering::Relaxed) {
-                return Err(lost("the commit"));
-            }
-            let done = self.store.commit(commit).await?;
-            if self.is_mute.swap(false, Ordering::Relaxed) {
-                return Err(lost("the answer"));
-            }
-            Ok(done)
-        }
-
-        async fn document(&self, key: &str) -> Result<Option<Document>, StoreError> {
-            self.store.document(key).await
-        }
-
-        async fn read(&self, incident: IncidentId) -> Result<Vec<HealEvent>, StoreError> {
-            self.store.read(incident).await
-        }
-
-        async fn read_time(
-            &self,
-            from: Timestamp,
-            to: Timestamp,
-            limit: usize,
-        ) -> Result<Vec<HealEvent>, StoreError> {
-            self.store.read_time(from, to, limit).await
-        }
-
-        async fn open_incidents(&self) -> Result<Vec<IncidentId>, StoreError> {
-            self.store.open_incidents().await
-        }
-
-        async fn incidents(&self, limit: usize) -> Result<Vec<IncidentId>, StoreError> {
-            self.store.incidents(limit).await
-        }
-
-        async fn hits(&self, key: &str, since: Timestamp) -> Result<u64, StoreError> {
-            self.store.hits(key, since).await
-        }
-
-        async fn last_hit(&self, key: &str) -> Result<Option<Timestamp>, StoreError> {
-            self.store.last_hit(key).await
-        }
-
-        async fn next_token(&self, resource: &str) -> Result<FencingToken, StoreError> {
-            self.store.next_token(resource).await
-        }
-
-        async fn prune_hits(&self, before: Timestamp) -> Result<u64, StoreError> {
-            self.store.prune_hits(before).await
-        }
-
-        async fn closed_incidents(&self) -> Result<Vec<ClosedIncident>, StoreError> {
-            self.store.closed_incidents().await
-        }
-
-        async fn forget(&self, incidents: &[(IncidentId, Version)]) -> Result<u64, StoreError> {
-            self.store.forget(incidents).await
-        }
-    }
-
     #[tokio::test]
     async fn a_commit_whose_answer_was_lost_is_made_once() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.log");
         fs::write(&path, "one\n").unwrap();
-        let store = Arc::new(Unanswering::default());
+        let store = Arc::<FaultyStore<MemoryStore>>::default();
         let tail = open(&path, &(Arc::clone(&store) as Arc<dyn Store>))
             .await
             .unwrap();
         let batch = tail.read().await.unwrap();
         let hit = || Commit::default().hit("lines", Timestamp::EPOCH);
-        store.is_mute.store(true, Ordering::Relaxed);
+        store.hook().lie_once();
         let error = tail.commit(&batch, hit()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Transient);
         tail.commit(&batch, hit()).await.unwrap();
@@ -476,14 +398,14 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.log");
         fs::write(&path, "one\n").unwrap();
-        let store = Arc::new(Unanswering::default());
+        let store = Arc::<FaultyStore<MemoryStore>>::default();
         let tail = open(&path, &(Arc::clone(&store) as Arc<dyn Store>))
             .await
             .unwrap();
         let hit = || Commit::default().hit("lines", Timestamp::EPOCH);
         let n_hits = async || store.hits("lines", Timestamp::EPOCH).await.unwrap();
         let first = tail.read().await.unwrap();
-        store.is_mute.store(true, Ordering::Relaxed);
+        store.hook().lie_once();
         tail.commit(&first, hit()).await.unwrap_err();
         fs::write(&path, "one\ntwo\n").unwrap();
         let second = tail.read().await.unwrap();
@@ -499,7 +421,7 @@ mod tests {
         assert_eq!(tail.committed().await.unwrap().offset, 8);
         assert_eq!(n_hits().await, 2);
         // One that was not made is made with the next.
-        store.is_down.store(true, Ordering::Relaxed);
+        store.hook().refuse_once();
         fs::write(&path, "one\ntwo\nthree\n").unwrap();
         let third = tail.read().await.unwrap();
         tail.commit(&third, hit()).await.unwrap_err();

@@ -67,6 +67,8 @@ pub use process::{PidSource, ProcessId, ProcessProbe, ProcessProbeConfig};
 pub use reading::Reading;
 #[cfg(feature = "redis")]
 pub use redis::{RedisProbe, RedisProbeConfig};
+#[cfg(feature = "http")]
+pub(crate) use refusal::named as refused_by_system;
 pub use schedule::ProbeSchedule;
 #[cfg(feature = "net")]
 pub use tcp::{TcpProbe, TcpProbeConfig};

@@ -38,7 +38,7 @@ fn is_look_up(_: &io::Error) -> bool {
 }
 
 /// The name of the first failure of the operating system in the chain of `error`.
-fn named(error: &(dyn Error + 'static)) -> Option<&'static str> {
+pub(crate) fn named(error: &(dyn Error + 'static)) -> Option<&'static str> {
     let mut cause = Some(error);
     while let Some(present) = cause {
         let name = present

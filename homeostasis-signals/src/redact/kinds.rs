@@ -206,6 +206,7 @@ pub(super) const KINDS: &[Kind] = &[
     word("digest-response", "response of HTTP digest authentication", &["digest "], r#"(?i)digest[ \t]{1,4}username=[^\r\n]{1,400}?response=\\?"?(?P<secret>[0-9a-f]{32,64})"#),
     word("otp-seed", "seed of one-time passwords", &["otpauth://"], r"(?i)otpauth://[^ \t\r\n\x22']{0,300}?secret=(?P<secret>[A-Z2-7]{8,}=*)"),
     word("curl-user", "password given to curl", &["curl"], r#"curl\b[^\r\n|;]{0,200}?[ \t](?:-u|--user|--proxy-user)[ =]?["']?[^ \t\r\n:"'|;]{1,64}:(?P<secret>[^ \t\r\n"']+)"#),
+    word("sql-password", "password of a SQL user (`IDENTIFIED BY`)", &["identified by", "identified with"], r#"(?i)identified (?:with [0-9a-z_]{1,40} )?(?:by|as) (?:password )?\\?['"](?P<secret>[^'"\\\r\n]+)"#),
     word("sshpass-password", "password given to sshpass", &["sshpass"], r#"sshpass[ \t]+-p[ \t]*["']?(?P<secret>[^ \t\r\n"']+)"#),
     word("mysql-password", "password given to a MySQL client", &["mysql", "mariadb"], r#"(?:mysql|mariadb)[a-z-]{0,12}\b[^\r\n|;]{0,200}?[ \t]-p(?P<secret>[^ \t\r\n"'-][^ \t\r\n"']*)"#),
 ];

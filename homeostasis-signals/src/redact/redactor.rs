@@ -1,7 +1,6 @@
 //! The redactor: one pass that looks for literals, and a close look where one stands.
 
 use std::borrow::Cow;
-use std::cmp::Reverse;
 use std::fmt;
 use std::ops::Range;
 use std::sync::{LazyLock, OnceLock};
@@ -10,16 +9,17 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use homeostasis_core::port::Redactor;
 use regex::{Regex, RegexSet};
 
-use super::assignment::{
-    Assignment, Notation, assigned, head, identifier, is_harmless, is_plausible, random_nearby,
-    rest_of_header, words_end,
-};
+use super::assignment::{assigned, identifier};
 use super::builder::SecretRedactorBuilder;
 use super::card;
 use super::check::{self, looks_random};
+use super::key_line;
 use super::kinds::{KINDS, Kind, Reach};
 use super::marker;
+use super::named::{is_of_the_public, secret_of};
 use super::names::{self, Normal, Strength};
+use super::plausible::{is_harmless, random_nearby};
+use super::search::{By, Search, Span};
 
 /// Replaces secrets by what they were: `[redacted:github-token]`.
 ///
@@ -89,51 +89,14 @@ enum Duty {
     Name,
 }
 
-/// Where a secret stands.
-#[derive(Debug)]
-struct Span<'a> {
-    range: Range<usize>,
-    by: By,
-    kind: &'a str,
-}
-
-/// How a secret was found. Of two in the same place its look says best what it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum By {
-    Look,
-    Name,
-}
-
-/// What is known while a text is searched.
-#[derive(Debug, Default)]
-struct Search<'a> {
-    spans: Vec<Span<'a>>,
-    markers: Vec<Range<usize>>,
-    /// The last secret or marker: literals within it say nothing.
-    decided: Range<usize>,
-    /// The end of the last identifier that was looked at.
-    named: usize,
-    /// How far was looked for values drawn by chance.
-    near: usize,
-    bare: Range<usize>,
-    /// What had the shape of a row and failed its check, with its end.
-    failed: Vec<(usize, usize)>,
-}
-
 /// The kind of what a name of the host names.
 const OWN_NAME: &str = "secret";
 
 /// The kind of what looks drawn by chance near a name.
 const RANDOM: &str = "high-entropy";
 
-/// Values are judged by this many bytes.
-const JUDGED: usize = 256;
-
 /// The `@` after a password is looked for over this many bytes.
 const LONGEST_LOGIN: usize = 512;
-
-/// The kind of a line of base64 alone.
-const KEY_LINE: &str = "key-material";
 
 impl SecretRedactor {
     /// Begins a redactor with patterns of the host.
@@ -155,7 +118,7 @@ impl SecretRedactor {
                 "what looks drawn by chance near the name of a secret",
             ),
             (
-                KEY_LINE,
+                key_line::KIND,
                 "a line of base64 alone, as in a private key that was cut into lines",
             ),
         ];
@@ -163,6 +126,20 @@ impl SecretRedactor {
         kinds.sort_unstable();
         kinds.dedup_by_key(|(name, _)| *name);
         kinds
+    }
+
+    /// The kinds that are known by how they look, with the regular expression of each, for other
+    /// tools that look for secrets: a kind may stand there more than once.
+    ///
+    /// The group `secret` is the secret where there is one. An expression alone finds more than the
+    /// redactor, which also looks at what stands around a match and at check digits.
+    ///
+    /// ```
+    /// use homeostasis::signals::SecretRedactor;
+    /// assert!(SecretRedactor::expressions().any(|(kind, _)| kind == "jwt"));
+    /// ```
+    pub fn expressions() -> impl Iterator<Item = (&'static str, &'static str)> {
+        KINDS.iter().map(|kind| (kind.name, kind.regex))
     }
 
     pub(super) fn with(additions: Additions) -> Self {
@@ -256,9 +233,9 @@ impl SecretRedactor {
                 self.found(text, range, (By::Look, card::KIND), &mut search);
             }
         }
-        if self.wants(KEY_LINE) {
-            for range in key_lines(text) {
-                self.found(text, range, (By::Name, KEY_LINE), &mut search);
+        if self.wants(key_line::KIND) {
+            for range in key_line::lines(text) {
+                self.found(text, range, (By::Name, key_line::KIND), &mut search);
             }
         }
         let own = (!self.own.is_empty()).then(|| self.own_set.matches(text));
@@ -396,164 +373,6 @@ fn ends_run(byte: u8) -> bool {
     byte.is_ascii_whitespace() || matches!(byte, b'"' | b'\'' | b'`' | b'<' | b'>')
 }
 
-/// The part of the value that is the secret; `None` if it is none.
-fn secret_of(
-    text: &str,
-    (name, assignment): (&Range<usize>, &Assignment),
-    kind: &str,
-    strength: Strength,
-    n_letters: usize,
-) -> Option<Range<usize>> {
-    let range = &assignment.value;
-    // A long value is judged by its head: names within it would each judge all of the rest.
-    let value = head(&text[range.clone()], JUDGED);
-    let is_password = kind == "password";
-    match kind {
-        "authorization" => {
-            if !is_plausible(value, Notation::Line, false, false) || is_lone_word(assignment, value)
-            {
-                return None;
-            }
-            return Some(rest_of_header(text, name, range));
-        }
-        "cookie" if value.contains('=') && !is_harmless(value) => {
-            return Some(rest_of_header(text, name, range));
-        }
-        // ZooKeeper counts its sessions in hexadecimal.
-        "session" => {
-            return (looks_random(value) && !value.starts_with("0x") && !marker::begins(value))
-                .then(|| range.clone());
-        }
-        _ => {}
-    }
-    // `PWD` is the working directory.
-    if is_password && value.starts_with('/') && text[..range.start].ends_with("PWD=") {
-        return None;
-    }
-    let is_sure = strength == Strength::Sure || (is_password && n_letters > "pass".len());
-    let is_last = text[range.end..]
-        .bytes()
-        .next()
-        .is_none_or(|byte| byte == b'\n' || byte == b'\r');
-    let is_secret = if assignment.notation == Notation::Pair && is_typed(kind, value) {
-        true
-    } else if is_sure {
-        is_plausible(value, assignment.notation, is_last, is_password)
-    } else {
-        looks_random(value)
-            && !marker::begins(value)
-            && is_plausible(value, assignment.notation, is_last, false)
-    };
-    is_secret.then(|| match assignment.notation {
-        Notation::Line if is_sure => range.start..words_end(text, range),
-        _ => range.clone(),
-    })
-}
-
-/// Whether the value of a weak name is what people type under it: a password with a digit that is
-/// no count or measure, a code of digits.
-fn is_typed(kind: &str, value: &str) -> bool {
-    let n_digits = value.bytes().filter(u8::is_ascii_digit).count();
-    match kind {
-        "password" => {
-            n_digits > 0
-                && value.len() >= 6
-                && value.starts_with(|first: char| !first.is_ascii_digit() && first != '/')
-                && is_plausible(value, Notation::Prose, false, false)
-        }
-        "otp-code" => (4..=10).contains(&value.len()) && n_digits == value.len(),
-        _ => false,
-    }
-}
-
-/// Whether the value is a word of prose rather than the scheme of an authorization header.
-fn is_lone_word(assignment: &Assignment, value: &str) -> bool {
-    const SCHEMES: &[&str] = &[
-        "bearer",
-        "basic",
-        "digest",
-        "token",
-        "bot",
-        "apikey",
-        "negotiate",
-        "ntlm",
-        "oauth",
-        "hawk",
-        "signature",
-        "ssws",
-        "key",
-    ];
-    let is_scheme = SCHEMES
-        .iter()
-        .any(|scheme| value.eq_ignore_ascii_case(scheme));
-    assignment.notation == Notation::Prose && check::is_word(value) && !is_scheme
-}
-
-/// Whether the words before a name say that it is none of a secret: `public key`.
-fn is_of_the_public(before: &str) -> bool {
-    const WORDS: &[&str] = &[
-        "public",
-        "host",
-        "primary",
-        "partition",
-        "cache",
-        "row",
-        "sort",
-    ];
-    let before = before.trim_end().as_bytes();
-    WORDS.iter().any(|word| {
-        before.len() >= word.len()
-            && before[before.len() - word.len()..].eq_ignore_ascii_case(word.as_bytes())
-    })
-}
-
-/// Where lines of nothing but base64 stand, as in a private key whose first line is elsewhere.
-///
-/// Like the search for card numbers it looks at the ends of windows, and so at few bytes.
-fn key_lines(text: &str) -> impl Iterator<Item = Range<usize>> + '_ {
-    const LEAST: usize = 60;
-    const MOST: usize = 80;
-    let bytes = text.as_bytes();
-    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
-    let mut next = 0;
-    std::iter::from_fn(move || {
-        while let Some(window) = bytes.get(next..next + LEAST) {
-            if let Some(bad) = window.iter().rposition(|byte| !is_part(byte)) {
-                next += bad + 1;
-                continue;
-            }
-            // In an escaped text the lines are parted by `\n`, and it ends with a quote.
-            let start = next + usize::from(check::follows_escape(bytes, next + 1));
-            let end = start
-                + bytes[start..]
-                    .iter()
-                    .take_while(|byte| is_part(byte))
-                    .count();
-            next = end;
-            let before = text[..start].trim_end_matches(' ').as_bytes();
-            let opens = start == 0
-                || check::follows_escape(bytes, start)
-                || before
-                    .last()
-                    .is_none_or(|byte| matches!(byte, b'\n' | b'"'));
-            let closes = bytes
-                .get(end)
-                .is_none_or(|byte| matches!(byte, b'\n' | b'\r' | b'"' | b'\\'));
-            let line = &text[start..end];
-            let is_key = opens
-                && closes
-                && (LEAST..=MOST).contains(&line.len())
-                && line.bytes().any(|byte| byte.is_ascii_uppercase())
-                && line.bytes().any(|byte| byte.is_ascii_lowercase())
-                && looks_random(line);
-            if is_key {
-                return Some(start..end);
-            }
-        }
-        None
-    })
-}
-
 /// The last word of a name.
 fn last_word(name: &str) -> &str {
     let mut words = name.split(|letter: char| !letter.is_ascii_alphanumeric());
@@ -568,47 +387,6 @@ fn compiled(row: usize, kind: &Kind) -> &'static Regex {
         let ascii = kind.regex.replace(r"\b", r"(?-u:\b)");
         Regex::new(&format!(r"\A(?:{ascii})")).expect("a test compiles every row")
     })
-}
-
-impl Search<'_> {
-    fn step_over(&mut self, text: &str, start: usize) {
-        if let Some(end) = marker::end(text, start) {
-            self.decided = start..end;
-            self.markers.push(start..end);
-        }
-    }
-
-    /// Whether the range begins or ends within a marker, or is a part of one.
-    fn cuts_a_marker(&self, range: &Range<usize>) -> bool {
-        let first = self
-            .markers
-            .partition_point(|marker| marker.end <= range.start);
-        let last = self
-            .markers
-            .partition_point(|marker| marker.start < range.end);
-        self.markers[first..last.max(first)]
-            .iter()
-            .take(1)
-            .chain(self.markers[first..last.max(first)].last())
-            .any(|marker| marker.start < range.start || range.end < marker.end)
-    }
-
-    /// `text` with a marker for every span; spans that overlap become one.
-    fn apply(mut self, text: &str) -> String {
-        self.spans
-            .sort_unstable_by_key(|span| (span.range.start, Reverse(span.range.end), span.by));
-        let mut redacted = String::with_capacity(text.len());
-        let mut done = 0;
-        for span in &self.spans {
-            if span.range.start >= done {
-                redacted.push_str(&text[done..span.range.start]);
-                marker::push(&mut redacted, span.kind);
-            }
-            done = done.max(span.range.end);
-        }
-        redacted.push_str(&text[done..]);
-        redacted
-    }
 }
 
 /// How often a text from which secrets were taken is looked at again: more than secrets stand inside

@@ -278,6 +278,8 @@ fn protocols(s: &mut Vec<Sample>, u: &mut Urn) {
     within(s, "curl-user", "+ curl -s -u deploy:{} https://repo/x", u.all(14));
     within(s, "sshpass-password", "+ sshpass -p {} ssh root@host", u.all(14));
     within(s, "mysql-password", "+ mysqldump -u root -p{} orders", u.all(14));
+    within(s, "sql-password", "CREATE USER shop@'%' IDENTIFIED BY '{}'", u.all(14));
+    within(s, "sql-password", "alter user a identified with caching_sha2_password by '{}'", u.all(14));
 }
 
 #[rustfmt::skip]

@@ -10,6 +10,7 @@ use homeostasis::core::cycle::Phase;
 use homeostasis::core::policy::{BreakerPolicy, Policy};
 use homeostasis::core::record::RiskLevel;
 use homeostasis::core::signal::SeriesKey;
+use homeostasis::core::testing::store::HookedStore;
 use homeostasis::core::{Clock, Mode as Reach, Ratio, Rng, ServiceFacts, Timestamp};
 use homeostasis::remediate::PlaybookRemediator;
 use homeostasis::remediate::playbook::CheckRegistry;
@@ -87,7 +88,8 @@ fn end_with_the_parent() {
 
 async fn live(options: &ChildOptions) -> Result<(), Box<dyn Error>> {
     let world = Arc::new(World::open(&options.folder)?);
-    let store = Witness::new(RedbStore::open(options.folder.join("journal.redb"))?);
+    let journal = RedbStore::open(options.folder.join("journal.redb"))?;
+    let store = HookedStore::new(journal, Witness::default());
     say(&[Line::Opened]);
     let actions = actions(&world)?;
     let playbooks = playbooks(&actions)?;

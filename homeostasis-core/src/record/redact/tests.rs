@@ -116,3 +116,17 @@ fn a_number_can_be_a_secret_parameter() {
     assert_eq!(place.as_deref(), Some("/login/0/pin"));
     assert_eq!(secret_within("", &value, &MaskRedactor("87654321")), None);
 }
+
+#[test]
+fn the_features_of_an_anomaly_keep_no_secret() {
+    let target = crate::Target::service("orders").unwrap();
+    let subject = crate::record::Subject::Health("live".to_owned());
+    let mut anomaly = crate::record::Anomaly::new("test", target, subject, crate::Timestamp::EPOCH)
+        .due_to([(format!("queue of {SECRET}"), 1.0)]);
+    anomaly.redact(&MaskRedactor(SECRET));
+    let feature = &anomaly.contributions[0].feature;
+    assert!(
+        feature.starts_with("queue of ") && !feature.contains(SECRET),
+        "{feature}"
+    );
+}

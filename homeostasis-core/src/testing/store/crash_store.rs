@@ -6,9 +6,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use crate::id::IncidentId;
-use crate::port::{ClosedIncident, Commit, Document, FencingToken, Store, StoreError, Version};
-use crate::record::HealEvent;
+use crate::port::{Commit, FencingToken, Store, StoreError, Version};
 use crate::time::Timestamp;
+
+use super::hooked_store::{HookedStore, WriteHook};
 
 /// Where the process "dies". Writes are counted from 1: `commit`, `next_token`,
 /// `prune_hits` and `forget`.
@@ -32,15 +33,17 @@ pub enum CrashPoint {
 /// use homeostasis::core::port::{Commit, MemoryStore, Store};
 /// use homeostasis::core::testing::store::{CrashPoint, CrashStore};
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
-/// let store = CrashStore::new(MemoryStore::default()).crash_at(CrashPoint::After(1));
+/// let store = CrashStore::of(MemoryStore::default()).crash_at(CrashPoint::After(1));
 /// let hit = Commit::default().hit("heals", Timestamp::EPOCH);
 /// assert!(store.commit(hit).await.is_err());
 /// assert_eq!(store.into_inner().hits("heals", Timestamp::EPOCH).await.unwrap(), 1);
 /// # }
 /// ```
+pub type CrashStore<S> = HookedStore<S, Crash>;
+
+/// The hook of a [`CrashStore`].
 #[derive(Debug)]
-pub struct CrashStore<S> {
-    inner: S,
+pub struct Crash {
     hangs: bool,
     state: Mutex<State>,
 }
@@ -60,53 +63,51 @@ enum Fate {
 
 impl<S> CrashStore<S> {
     /// Does not crash yet.
-    pub fn new(inner: S) -> Self {
-        Self {
-            inner,
+    pub fn of(inner: S) -> Self {
+        let state = State {
+            point: None,
+            n_writes: 0,
+            frozen: false,
+        };
+        let crash = Crash {
             hangs: false,
-            state: Mutex::new(State {
-                point: None,
-                n_writes: 0,
-                frozen: false,
-            }),
-        }
+            state: Mutex::new(state),
+        };
+        Self::new(inner, crash)
     }
 
     /// The same, crashing at `point`.
     pub fn crash_at(self, point: CrashPoint) -> Self {
-        self.state().point = Some(point);
+        self.hook().state().point = Some(point);
         self
     }
 
     /// The same, but the write that crashes never returns instead of failing; neither do writes
     /// after it. Its caller must be dropped, as a process drops all its tasks when it dies.
     pub fn hanging(mut self) -> Self {
-        self.hangs = true;
+        self.hook_mut().hangs = true;
         self
     }
 
     /// How many writes were begun; those after the crash are not counted.
     pub fn n_writes(&self) -> u64 {
-        self.state().n_writes
+        self.hook().state().n_writes
     }
 
     /// Whether it has crashed.
     pub fn is_frozen(&self) -> bool {
-        self.state().frozen
+        self.hook().state().frozen
     }
 
     /// Writes work again, and nothing crashes any more: the next process has started.
     pub fn thaw(&self) {
-        let mut state = self.state();
+        let mut state = self.hook().state();
         state.frozen = false;
         state.point = None;
     }
+}
 
-    /// The store as the next process finds it.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
-
+impl Crash {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -170,60 +171,29 @@ impl fmt::Display for Crashed {
 impl std::error::Error for Crashed {}
 
 #[async_trait]
-impl<S: Store> Store for CrashStore<S> {
-    async fn commit(&self, commit: Commit) -> Result<Version, StoreError> {
-        self.write("commit", self.inner.commit(commit)).await
+impl WriteHook for Crash {
+    async fn commit(&self, inner: &dyn Store, commit: Commit) -> Result<Version, StoreError> {
+        self.write("commit", inner.commit(commit)).await
     }
 
-    async fn read(&self, incident: IncidentId) -> Result<Vec<HealEvent>, StoreError> {
-        self.inner.read(incident).await
-    }
-
-    async fn read_time(
+    async fn next_token(
         &self,
-        from: Timestamp,
-        to: Timestamp,
-        limit: usize,
-    ) -> Result<Vec<HealEvent>, StoreError> {
-        self.inner.read_time(from, to, limit).await
+        inner: &dyn Store,
+        resource: &str,
+    ) -> Result<FencingToken, StoreError> {
+        self.write("next_token", inner.next_token(resource)).await
     }
 
-    async fn open_incidents(&self) -> Result<Vec<IncidentId>, StoreError> {
-        self.inner.open_incidents().await
+    async fn prune_hits(&self, inner: &dyn Store, before: Timestamp) -> Result<u64, StoreError> {
+        self.write("prune_hits", inner.prune_hits(before)).await
     }
 
-    async fn incidents(&self, limit: usize) -> Result<Vec<IncidentId>, StoreError> {
-        self.inner.incidents(limit).await
-    }
-
-    async fn hits(&self, key: &str, since: Timestamp) -> Result<u64, StoreError> {
-        self.inner.hits(key, since).await
-    }
-
-    async fn last_hit(&self, key: &str) -> Result<Option<Timestamp>, StoreError> {
-        self.inner.last_hit(key).await
-    }
-
-    async fn document(&self, key: &str) -> Result<Option<Document>, StoreError> {
-        self.inner.document(key).await
-    }
-
-    async fn next_token(&self, resource: &str) -> Result<FencingToken, StoreError> {
-        self.write("next_token", self.inner.next_token(resource))
-            .await
-    }
-
-    async fn prune_hits(&self, before: Timestamp) -> Result<u64, StoreError> {
-        self.write("prune_hits", self.inner.prune_hits(before))
-            .await
-    }
-
-    async fn closed_incidents(&self) -> Result<Vec<ClosedIncident>, StoreError> {
-        self.inner.closed_incidents().await
-    }
-
-    async fn forget(&self, incidents: &[(IncidentId, Version)]) -> Result<u64, StoreError> {
-        self.write("forget", self.inner.forget(incidents)).await
+    async fn forget(
+        &self,
+        inner: &dyn Store,
+        incidents: &[(IncidentId, Version)],
+    ) -> Result<u64, StoreError> {
+        self.write("forget", inner.forget(incidents)).await
     }
 }
 
@@ -245,8 +215,8 @@ mod tests {
 
     #[tokio::test]
     async fn without_a_crash_point_it_conforms_and_counts() {
-        conformance(async || CrashStore::new(MemoryStore::default())).await;
-        let store = CrashStore::new(MemoryStore::default());
+        conformance(async || CrashStore::of(MemoryStore::default())).await;
+        let store = CrashStore::of(MemoryStore::default());
         store.commit(hit()).await.unwrap();
         store.next_token("a").await.unwrap();
         store.prune_hits(Timestamp::EPOCH).await.unwrap();
@@ -257,7 +227,7 @@ mod tests {
     #[tokio::test]
     async fn the_write_before_which_it_crashes_is_lost_and_the_one_after_which_is_kept() {
         for (point, kept) in [(CrashPoint::Before(2), 1), (CrashPoint::After(2), 2)] {
-            let store = CrashStore::new(MemoryStore::default()).crash_at(point);
+            let store = CrashStore::of(MemoryStore::default()).crash_at(point);
             store.commit(hit()).await.unwrap();
             assert!(!store.is_frozen());
             assert!(matches!(
@@ -286,7 +256,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_hanging_crash_never_answers_but_the_write_is_there() {
-        let store = CrashStore::new(MemoryStore::default())
+        let store = CrashStore::of(MemoryStore::default())
             .crash_at(CrashPoint::After(1))
             .hanging();
         let mut commit = Box::pin(store.commit(hit()));

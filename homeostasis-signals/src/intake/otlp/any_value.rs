@@ -76,10 +76,22 @@ fn no_number(number: f64) -> &'static str {
     }
 }
 
+/// A word that is cut goes as a whole if it has at most this many bytes.
+const LONGEST_WORD: usize = 1024;
+
 /// Cuts `text` to at most `max` bytes, the ellipsis not counted.
+///
+/// It cuts before the word that does not fit: half a token would not be known for a secret.
 pub(super) fn cut(mut text: String, max: usize) -> String {
     if text.len() > max {
-        let end = (0..=max).rev().find(|at| text.is_char_boundary(*at));
+        let is_within = !text.as_bytes()[max].is_ascii_whitespace();
+        let from = max.saturating_sub(LONGEST_WORD);
+        let blank = text.as_bytes()[from..max]
+            .iter()
+            .rposition(u8::is_ascii_whitespace)
+            .filter(|_| is_within);
+        let end = blank.map_or(max, |blank| from + blank + 1);
+        let end = (0..=end).rev().find(|at| text.is_char_boundary(*at));
         text.truncate(end.unwrap_or(0));
         text.push('…');
     }
@@ -103,6 +115,16 @@ pub(super) fn hex(id: &[u8], length: usize) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_is_cut_before_the_word_that_does_not_fit() {
+        let cut_at = |max| cut("using key ghp_0123 now".to_owned(), max);
+        assert_eq!(cut_at(22), "using key ghp_0123 now");
+        assert_eq!(cut_at(18), "using key ghp_0123…");
+        assert_eq!(cut_at(17), "using key …");
+        assert_eq!(cut_at(2), "us…");
+        assert_eq!(cut("ää".to_owned(), 3), "ä…");
+    }
 
     #[test]
     fn values_become_text_as_the_specification_says() {

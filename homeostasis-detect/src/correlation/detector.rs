@@ -1,0 +1,629 @@
+//! Series of several services that begin to deviate together.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use homeostasis_core::document::format_duration;
+use homeostasis_core::record::{Anomaly, Direction, Expectation, Severity, Subject};
+use homeostasis_core::signal::{Interest, SignalBatch};
+use homeostasis_core::stage::{DetectError, Detector, ModelSnapshot};
+use homeostasis_core::{ConfigError, Context, Target, Timestamp, Topology, Violations};
+use serde::{Deserialize, Serialize};
+
+use super::cluster::dbscan;
+use super::hops::Hops;
+use super::onsets::{OnsetRate, StoredRate, poisson_surprise};
+use super::rank::{LaggedCorrelation, lagged_rank_correlation};
+use crate::{check, prose, scale, state};
+
+/// The version of the shape of its snapshots.
+const VERSION: u32 = 1;
+/// A correlation this surprising, in nats, is no chance: one pair in a thousand.
+const MIN_SURPRISE: f64 = 6.9;
+/// Points kept of a series that deviates.
+const MAX_POINTS: usize = 256;
+
+/// What a [`CorrelatedFailures`] calls together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CorrelatedFailuresConfig {
+    /// Onsets this close in time are neighbors; default 2m, above 0. A chain of neighbors may last longer.
+    #[serde(with = "crate::duration_text")]
+    pub window: Duration,
+    /// Services with at most this many calls between them are neighbors; default 2, range 0 to 16.
+    pub max_hops: u32,
+    /// So are series that go together at least this strongly, wherever they are; default 0.8, range 0.1 to 1.
+    pub min_correlation: f64,
+    /// How many series must deviate together; default 3, at least 2.
+    pub min_series: usize,
+    /// Of how many services; default 2, at least 1.
+    pub min_services: usize,
+    /// The limit of surprise in nats; default 9.2, one in 10 000 windows; range 1 to 100.
+    pub limit: f64,
+    /// At least so many onsets are expected in a window; default 0.05, range 1e-6 to 1000.
+    pub min_rate: f64,
+    /// For how long the usual rate of onsets is remembered; default 1d, above 0.
+    #[serde(with = "crate::duration_text")]
+    pub history: Duration,
+    /// After how long an anomaly that lasts is raised again; default 60 s, above 0.
+    #[serde(with = "crate::duration_text::option")]
+    pub reraise: Option<Duration>,
+    /// How many series are followed at once; default 256, range 2 to 4096.
+    pub max_series: usize,
+    /// A hint how severe it is; default none.
+    pub severity_hint: Option<Severity>,
+}
+
+impl Default for CorrelatedFailuresConfig {
+    fn default() -> Self {
+        Self {
+            window: Duration::from_secs(120),
+            max_hops: 2,
+            min_correlation: 0.8,
+            min_series: 3,
+            min_services: 2,
+            limit: 9.2,
+            min_rate: 0.05,
+            history: Duration::from_secs(86_400),
+            reraise: Some(Duration::from_secs(60)),
+            max_series: 256,
+            severity_hint: None,
+        }
+    }
+}
+
+/// Raises an anomaly when more series of several services begin to deviate together than chance allows.
+///
+/// Its members say which series deviate and since when; what they find is not passed on.
+/// *Together:* two of them are neighbors if they began within `window`, and their services are at most `max_hops` calls
+/// apart in the topology (in any direction) or the series themselves go together
+/// ([`lagged_rank_correlation`](super::lagged_rank_correlation), from what the members showed and the samples since).
+/// Neighbors form clusters by density ([`dbscan`](super::dbscan) with two points).
+/// *More than chance allows:* with the usual number of onsets per window, learned over `history`, the surprise of `k` is
+/// `-ln P(X >= k)` of the Poisson distribution; the score is 0.5 at `limit`.
+/// Onsets count in the usual rate only when they are older than two windows, so that a burst does not explain itself.
+/// *Whom it is about:* the service most of the others depend on, of several the one that began first.
+/// One anomaly for each cluster, again when another service joins and after each `reraise`.
+/// A series that no member raised for five windows is over; while there is one, clusters are sought again each quarter of a
+/// window, because whether series go together shows only when they have deviated for a while.
+/// When `max_series` deviate at once, the one raised longest ago gives way.
+/// O(n²) each time for n series that deviate, with the correlation of pairs that are near in time only.
+///
+/// The engine groups by the same fingerprints and topology as ever: this anomaly joins the incident of its service.
+///
+/// # Examples
+/// ```
+/// use homeostasis::core::stage::Detector;
+/// use homeostasis::detect::{CorrelatedFailures, CorrelatedFailuresConfig, Ewma, EwmaConfig, PerSeries, Selector};
+///
+/// let ewma = Ewma::new(EwmaConfig::default())?;
+/// let together = CorrelatedFailures::new("together", CorrelatedFailuresConfig::default())?
+///     .with(PerSeries::new("ewma", Selector::all(), move |_| ewma.clone())?);
+/// assert_eq!(together.name(), "together");
+/// # Ok::<(), homeostasis::core::ConfigError>(())
+/// ```
+#[derive(Debug)]
+pub struct CorrelatedFailures {
+    name: String,
+    config: CorrelatedFailuresConfig,
+    members: Vec<Box<dyn Detector>>,
+    active: Vec<Active>,
+    rate: OnsetRate,
+    /// When was looked last.
+    judged: Option<Timestamp>,
+    /// What was raised: by whom it is about, when, and how many services it had.
+    raised: BTreeMap<Target, (Timestamp, usize)>,
+}
+
+/// A series that deviates.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Active {
+    target: Target,
+    subject: Subject,
+    onset: Timestamp,
+    last: Timestamp,
+    surprise: f64,
+    score: f64,
+    points: VecDeque<(Timestamp, f64)>,
+}
+
+/// A cluster of series, as positions in `active`.
+struct Cluster {
+    series: Vec<usize>,
+    services: BTreeSet<String>,
+    about: Target,
+}
+
+impl CorrelatedFailures {
+    /// A detector called `name`, without members.
+    ///
+    /// # Errors
+    /// If the name is empty, or a field of `config` is outside its range.
+    pub fn new(
+        name: impl Into<String>,
+        config: CorrelatedFailuresConfig,
+    ) -> Result<Self, ConfigError> {
+        let name = name.into();
+        let mut found = Violations::new();
+        check::named(&mut found, "correlated_failures.name", &name);
+        let lasting = [
+            ("window", Some(config.window)),
+            ("history", Some(config.history)),
+            ("reraise", config.reraise),
+        ];
+        for (name, duration) in lasting {
+            if let Some(duration) = duration {
+                check::lasting(&mut found, &format!("correlated_failures.{name}"), duration);
+            }
+        }
+        for (name, value, low, high) in [
+            ("max_hops", f64::from(config.max_hops), 0.0, 16.0),
+            ("min_correlation", config.min_correlation, 0.1, 1.0),
+            ("min_series", config.min_series as f64, 2.0, 4096.0),
+            ("min_services", config.min_services as f64, 1.0, 4096.0),
+            ("limit", config.limit, 1.0, 100.0),
+            ("min_rate", config.min_rate, 1e-6, 1000.0),
+            ("max_series", config.max_series as f64, 2.0, 4096.0),
+        ] {
+            let path = format!("correlated_failures.{name}");
+            let expected = format!("{low} to {high}");
+            check::that(
+                &mut found,
+                (low..=high).contains(&value),
+                &path,
+                value,
+                &expected,
+            );
+        }
+        found.into_result(Self {
+            name,
+            members: Vec::new(),
+            active: Vec::new(),
+            rate: OnsetRate::new(config.window, config.history),
+            judged: None,
+            raised: BTreeMap::new(),
+            config,
+        })
+    }
+
+    /// The same with this member.
+    pub fn with(mut self, detector: impl Detector + 'static) -> Self {
+        self.members.push(Box::new(detector));
+        self
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &CorrelatedFailuresConfig {
+        &self.config
+    }
+
+    /// How many series deviate at present.
+    pub fn n_deviating(&self) -> usize {
+        self.active.len()
+    }
+
+    /// How many onsets are usual in a window.
+    pub fn usual_onsets(&self) -> f64 {
+        self.rate.per_window().max(self.config.min_rate)
+    }
+
+    /// Takes the samples of series that deviate.
+    fn follow(&mut self, batch: &SignalBatch<'_>) {
+        if self.active.is_empty() {
+            return;
+        }
+        let places: BTreeMap<_, usize> = (0..)
+            .zip(&self.active)
+            .filter_map(|(i, active)| match &active.subject {
+                Subject::Series(key) => Some((batch.catalog.lookup(key)?, i)),
+                _ => None,
+            })
+            .collect();
+        for sample in batch
+            .samples
+            .iter()
+            .filter(|sample| sample.value.is_finite())
+        {
+            let Some(place) = places.get(&sample.series) else {
+                continue;
+            };
+            let points = &mut self.active[*place].points;
+            if points.back().is_some_and(|(last, _)| sample.at <= *last) {
+                continue;
+            }
+            if points.len() >= MAX_POINTS {
+                points.pop_front();
+            }
+            points.push_back((sample.at, sample.value));
+        }
+    }
+
+    /// Takes what a member found.
+    fn take(&mut self, anomaly: Anomaly) {
+        self.rate.advance(anomaly.at);
+        let mut known = self.active.iter_mut();
+        let known = known.find(|it| it.target == anomaly.target && it.subject == anomaly.subject);
+        if let Some(known) = known {
+            if anomaly.since > known.last {
+                // It was over, and begins again.
+                known.onset = anomaly.since;
+                (known.score, known.surprise) = (0.0, 0.0);
+                self.rate.onset(anomaly.at);
+            }
+            known.last = known.last.max(anomaly.at);
+            known.score = known.score.max(anomaly.score.get());
+            known.surprise = known.surprise.max(anomaly.surprise);
+            return;
+        }
+        self.rate.onset(anomaly.at);
+        if self.active.len() >= self.config.max_series {
+            let oldest = self.active.iter().enumerate().min_by_key(|(_, it)| it.last);
+            if let Some((i, _)) = oldest {
+                self.active.remove(i);
+            }
+        }
+        self.active.push(Active {
+            target: anomaly.target,
+            subject: anomaly.subject,
+            onset: anomaly.since,
+            last: anomaly.at,
+            surprise: anomaly.surprise,
+            score: anomaly.score.get(),
+            points: anomaly.series.into(),
+        });
+    }
+
+    /// Forgets what is over.
+    fn forget(&mut self, at: Timestamp) {
+        let patience = 5 * self.config.window;
+        self.active
+            .retain(|active| at.since(active.last) <= patience);
+        self.raised
+            .retain(|_, (raised, _)| at.since(*raised) <= patience);
+    }
+
+    fn clusters(&self, topology: &Topology) -> Vec<Cluster> {
+        let hops = Hops::of(topology, self.config.max_hops);
+        let window = self.config.window.as_secs_f64();
+        let distance = |a: usize, b: usize| {
+            let (a, b) = (&self.active[a], &self.active[b]);
+            let apart = a
+                .onset
+                .since(b.onset)
+                .max(b.onset.since(a.onset))
+                .as_secs_f64()
+                / window;
+            if apart > 1.0 || hops.are_near(a.target.service_name(), b.target.service_name()) {
+                return apart;
+            }
+            match self.correlation(a, b) {
+                Some(_) => apart,
+                None => f64::INFINITY,
+            }
+        };
+        let labels = dbscan(self.active.len(), 1.0, 2, distance);
+        let mut members: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (i, label) in labels.into_iter().enumerate() {
+            members
+                .entry(label.unwrap_or(usize::MAX))
+                .or_default()
+                .push(i);
+        }
+        members.remove(&usize::MAX);
+        members
+            .into_values()
+            .map(|series| self.cluster(series, topology))
+            .collect()
+    }
+
+    fn cluster(&self, mut series: Vec<usize>, topology: &Topology) -> Cluster {
+        series.sort_by_key(|i| (self.active[*i].onset, *i));
+        let services: BTreeSet<String> = series
+            .iter()
+            .map(|i| self.active[*i].target.service_name().to_owned())
+            .collect();
+        let n_dependents = |service: &str| {
+            let others = services.iter().filter(|other| *other != service);
+            others
+                .filter(|other| topology.depends_on(other, service))
+                .count()
+        };
+        // Of several the first to begin: `max_by_key` takes the last, so the order is turned around.
+        let first = series
+            .iter()
+            .rev()
+            .max_by_key(|i| n_dependents(self.active[**i].target.service_name()));
+        let about = self.active[*first.unwrap_or(&0)].target.to_service();
+        Cluster {
+            series,
+            services,
+            about,
+        }
+    }
+
+    /// How two series go together, if they do: from as long before they began as they have lasted.
+    fn correlation(&self, a: &Active, b: &Active) -> Option<LaggedCorrelation> {
+        let onset = a.onset.min(b.onset);
+        let last = a.points.back()?.0.min(b.points.back()?.0);
+        let from = onset - last.since(onset).max(self.config.window);
+        let points = |active: &Active| -> Vec<_> {
+            let points = active.points.iter().copied();
+            points.skip_while(|(at, _)| *at < from).collect()
+        };
+        let found = lagged_rank_correlation(&points(a), &points(b), self.config.window)?;
+        let is_strong = found.rho.abs() >= self.config.min_correlation;
+        (is_strong && found.surprise >= MIN_SURPRISE).then_some(found)
+    }
+
+    /// The anomalies of all clusters at `at`.
+    fn judge(&mut self, topology: &Topology, at: Timestamp) -> Vec<Anomaly> {
+        self.judged = self.judged.max(Some(at));
+        self.rate.advance(at);
+        self.forget(at);
+        let usual = self.usual_onsets();
+        let mut raised = Vec::new();
+        for cluster in self.clusters(topology) {
+            let (n, n_services) = (cluster.series.len(), cluster.services.len());
+            if n < self.config.min_series || n_services < self.config.min_services {
+                continue;
+            }
+            let onsets = |i: &usize| self.active[*i].onset;
+            let first = cluster.series.iter().map(onsets).min().unwrap_or(at);
+            let last = cluster.series.iter().map(onsets).max().unwrap_or(at);
+            // A chain may last for several windows, and may hold as many usual onsets.
+            let n_windows =
+                (last.since(first).as_secs_f64() / self.config.window.as_secs_f64()).max(1.0);
+            let surprise = poisson_surprise(usual * n_windows, n);
+            if surprise <= self.config.limit {
+                continue;
+            }
+            let before = self.raised.get(&cluster.about);
+            let is_due = before.is_none_or(|(raised, services)| {
+                let reraise = self.config.reraise;
+                n_services > *services
+                    || reraise.is_some_and(|interval| at.since(*raised) >= interval)
+            });
+            if is_due {
+                self.raised.insert(cluster.about.clone(), (at, n_services));
+                raised.push(self.describe(
+                    &cluster,
+                    (first, last, at),
+                    (surprise, usual * n_windows),
+                ));
+            }
+        }
+        raised
+    }
+
+    fn describe(
+        &self,
+        cluster: &Cluster,
+        (first, last, at): (Timestamp, Timestamp, Timestamp),
+        (surprise, usual): (f64, f64),
+    ) -> Anomaly {
+        let name = |i: usize| format!("{} of {}", self.active[i].subject, self.active[i].target);
+        let n = cluster.series.len();
+        let services: Vec<&str> = cluster
+            .services
+            .iter()
+            .map(String::as_str)
+            .take(8)
+            .collect();
+        let more = if cluster.services.len() > 8 {
+            ", …"
+        } else {
+            ""
+        };
+        let mut text = format!(
+            "{n} series of {} services ({}{more}) began to deviate within {}, expected {}; {} was first, since {first}",
+            cluster.services.len(),
+            services.join(", "),
+            format_duration(Duration::from_secs(last.since(first).as_secs())),
+            prose::number(usual),
+            cluster
+                .series
+                .first()
+                .map_or_else(String::new, |i| name(*i)),
+        );
+        if let Some((a, b, found)) = self.strongest(cluster) {
+            let (leader, follower) = if found.first_leads { (a, b) } else { (b, a) };
+            let sign = if found.rho < 0.0 { " upside down" } else { "" };
+            let seconds = found.lag.as_secs();
+            let after = if seconds == 0 {
+                String::new()
+            } else {
+                format!(" after {seconds} s")
+            };
+            text = format!(
+                "{text}; {} follows {}{after}{sign} with a rank correlation of {}",
+                name(follower),
+                name(leader),
+                prose::number(found.rho.abs())
+            );
+        }
+        let subject = Subject::Condition("correlated failure".to_owned());
+        let weights = cluster.series.iter().map(|i| {
+            let active = &self.active[*i];
+            (name(*i), active.surprise.max(active.score))
+        });
+        let mut anomaly = Anomaly::new(&self.name, cluster.about.clone(), subject, at)
+            .saying(text)
+            .due_to(weights);
+        anomaly.since = first.min(at);
+        anomaly.score = scale::score(surprise / self.config.limit);
+        anomaly.surprise = surprise;
+        anomaly.direction = Direction::High;
+        anomaly.observed = Some(n as f64);
+        let mut most = 1;
+        while poisson_surprise(usual, most + 1) <= self.config.limit {
+            most += 1;
+        }
+        anomaly.expected = Expectation::Between {
+            low: None,
+            high: Some(most as f64),
+        };
+        // How many deviate, as they began.
+        let onsets = (1_u32..).zip(&cluster.series);
+        let mut series: Vec<(Timestamp, f64)> = onsets
+            .map(|(n, i)| (self.active[*i].onset.min(at), f64::from(n)))
+            .collect();
+        let skipped = series.len().saturating_sub(Anomaly::MAX_POINTS);
+        anomaly.series = series.split_off(skipped);
+        anomaly.severity_hint = self.config.severity_hint;
+        anomaly
+    }
+
+    /// The pair of series of different targets that goes together most, of the first few to begin.
+    fn strongest(&self, cluster: &Cluster) -> Option<(usize, usize, LaggedCorrelation)> {
+        let first: Vec<usize> = cluster.series.iter().copied().take(8).collect();
+        let mut best: Option<(usize, usize, LaggedCorrelation)> = None;
+        for (i, a) in first.iter().enumerate() {
+            for b in &first[i + 1..] {
+                if self.active[*a].target == self.active[*b].target {
+                    continue;
+                }
+                let found = self.correlation(&self.active[*a], &self.active[*b]);
+                if let Some(found) = found
+                    && best
+                        .as_ref()
+                        .is_none_or(|(.., known)| found.surprise > known.surprise)
+                {
+                    best = Some((*a, *b, found));
+                }
+            }
+        }
+        best
+    }
+}
+
+#[async_trait]
+impl Detector for CorrelatedFailures {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn interest(&self) -> Interest {
+        let wanted = self.members.iter().map(Detector::interest);
+        wanted.fold(Interest::samples(), Interest::and)
+    }
+
+    /// # Errors
+    /// That of the first member that fails, if no other found anything; otherwise its say is missing.
+    async fn detect(
+        &mut self,
+        cx: &Context,
+        batch: SignalBatch<'_>,
+    ) -> Result<Vec<Anomaly>, DetectError> {
+        let (mut found, mut failed) = (Vec::new(), None);
+        for member in &mut self.members {
+            let batch = batch.filtered(member.interest());
+            match member.detect(cx, batch).await {
+                Ok(its) => found.extend(its),
+                Err(error) => {
+                    tracing::warn!(
+                        detector = self.name,
+                        member = member.name(),
+                        error = %error.report(),
+                        "a member of a correlation detector failed; the others are heard"
+                    );
+                    failed.get_or_insert(error);
+                }
+            }
+        }
+        if let (true, Some(error)) = (found.is_empty(), failed) {
+            return Err(error);
+        }
+        found.retain(|anomaly| anomaly.violation().is_none());
+        found.sort_by(|a, b| (a.at, &a.target).cmp(&(b.at, &b.target)));
+        self.follow(&batch);
+        let mut raised = Vec::new();
+        let mut found = found.into_iter().peekable();
+        while let Some(anomaly) = found.next() {
+            let at = anomaly.at;
+            self.take(anomaly);
+            if found.peek().is_none_or(|next| next.at > at) {
+                raised.extend(self.judge(cx.topology(), at));
+            }
+        }
+        // Whether series go together shows when they have deviated for a while.
+        let latest = cx.now();
+        let times = batch.samples.iter().map(|sample| sample.at);
+        let seen = times.filter(|at| *at <= latest).max();
+        let is_due = |at: &Timestamp| {
+            let judged = self.judged;
+            judged.is_some_and(|judged| at.since(judged) >= self.config.window / 4)
+        };
+        if let Some(at) = seen.filter(is_due).filter(|_| !self.active.is_empty()) {
+            raised.extend(self.judge(cx.topology(), at));
+        }
+        Ok(raised)
+    }
+
+    /// Nothing if one of its members keeps no model.
+    fn snapshot(&self) -> Option<ModelSnapshot> {
+        let members = self.members.iter().map(Detector::snapshot);
+        let raised = self.raised.iter();
+        let stored = Stored {
+            members: members.collect::<Option<_>>()?,
+            active: self.active.clone(),
+            rate: self.rate.save(),
+            judged: self.judged,
+            raised: raised
+                .map(|(target, (at, n))| (target.clone(), *at, *n))
+                .collect(),
+        };
+        Some(ModelSnapshot {
+            detector: self.name.clone(),
+            version: VERSION,
+            state: state::save(&stored)?,
+        })
+    }
+
+    /// If one of the members refuses, those before it are given back what they had.
+    fn restore(&mut self, snapshot: &ModelSnapshot) -> Result<(), DetectError> {
+        let stored: Stored = state::open(&self.name, VERSION, snapshot)?;
+        let (n, expected) = (stored.members.len(), self.members.len());
+        state::require(
+            n == expected,
+            &format!("{n} members in the snapshot"),
+            &format!("{expected}, as there are here"),
+        )?;
+        let n = stored.active.len();
+        state::require(
+            n <= self.config.max_series,
+            &format!("{n} series in the snapshot"),
+            &format!("at most {}, as max_series says", self.config.max_series),
+        )?;
+        let before: Vec<_> = self.members.iter().map(Detector::snapshot).collect();
+        for (i, saved) in stored.members.iter().enumerate() {
+            if let Err(error) = self.members[i].restore(saved) {
+                for (member, before) in self.members.iter_mut().zip(&before[..i]) {
+                    if let Some(before) = before {
+                        member.restore(before)?;
+                    }
+                }
+                return Err(error);
+            }
+        }
+        (self.active, self.judged) = (stored.active, stored.judged);
+        self.rate.load(stored.rate);
+        let raised = stored.raised.into_iter();
+        self.raised = raised.map(|(target, at, n)| (target, (at, n))).collect();
+        Ok(())
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    members: Vec<ModelSnapshot>,
+    active: Vec<Active>,
+    rate: StoredRate,
+    judged: Option<Timestamp>,
+    raised: Vec<(Target, Timestamp, usize)>,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+use super::*;
+use homeostasis_core::Rng;
+use homeostasis_core::record::Direction;
+
+fn at(step: i64) -> Timestamp {
+    Timestamp::from_secs(300 * step)
+}
+
+fn day(step: i64, rng: &mut Rng) -> f64 {
+    let phase = (step % 48) as f64 / 48.0;
+    100.0 + 50.0 * (phase * std::f64::consts::TAU).sin() + 4.0 * rng.unit()
+}
+
+fn trained(n: i64) -> (Forecaster, Rng) {
+    let mut rng = Rng::from_seed(4);
+    let mut model = Forecaster::new(ForecasterConfig::default()).unwrap();
+    for step in 0..n {
+        model.update(at(step), Some(day(step, &mut rng)));
+    }
+    (model, rng)
+}
+
+#[test]
+fn the_right_value_at_the_wrong_time_is_an_anomaly() {
+    let (mut model, mut rng) = trained(600);
+    let normal = (600..700).filter(|step| {
+        let judged = model.update(at(*step), Some(day(*step, &mut rng)));
+        judged.score.get() > 0.5
+    });
+    assert!(normal.count() <= 1);
+    let wrong = model.update(at(700), Some(day(724, &mut rng)));
+    assert!(wrong.score.get() > 0.9, "{wrong:?}");
+    assert_eq!(
+        wrong.direction,
+        if day(724, &mut rng) > day(700, &mut rng) {
+            Direction::High
+        } else {
+            Direction::Low
+        }
+    );
+}
+
+#[test]
+fn the_forecast_carries_the_times_of_its_steps() {
+    let (model, mut rng) = trained(600);
+    let ahead = model.forecast(60);
+    assert_eq!(ahead[0].0, at(599));
+    for (i, (when, predicted)) in ahead.iter().enumerate() {
+        let step = 599 + i64::try_from(i).unwrap();
+        assert_eq!(*when, at(step));
+        assert!(
+            (predicted.mean - day(step, &mut rng)).abs() < 12.0,
+            "{step}: {predicted:?}"
+        );
+    }
+}
+
+#[test]
+fn five_of_a_hundred_lie_outside_the_interval_however_the_noise_grows() {
+    let config = ForecasterConfig {
+        limit: 1.0,
+        refit_every: 100_000,
+        ..ForecasterConfig::default()
+    };
+    let (mut model, mut rng) = (Forecaster::new(config).unwrap(), Rng::from_seed(8));
+    let outside = (0..4000_i64).filter(|step| {
+        let noise = if *step < 200 { 1.0 } else { 5.0 };
+        let judged = model.update(at(*step), Some(noise * (rng.unit() + rng.unit())));
+        *step >= 1000 && judged.score.get() > 0.5
+    });
+    let outside = outside.count();
+    assert!((90..=210).contains(&outside), "{outside} of 3000");
+}
+
+#[test]
+fn a_gap_is_stepped_over_and_a_long_one_begins_anew() {
+    let (mut model, mut rng) = trained(600);
+    let judged = model.update(at(624), Some(day(624, &mut rng)));
+    assert!(judged.score.get() < 0.5, "{judged:?}");
+    model.update(at(624 + 5000), Some(1.0));
+    assert!(model.model().is_none());
+}
+
+#[test]
+fn late_and_missing_samples_change_nothing() {
+    let (mut model, _) = trained(300);
+    let before = model.clone();
+    assert!(model.update(at(290), Some(5000.0)).score.get() > 0.5);
+    for missing in [None, Some(f64::NAN), Some(f64::INFINITY)] {
+        assert_eq!(model.update(at(400), missing).score.get(), 0.0);
+    }
+    assert_eq!(model, before);
+}
+
+#[test]
+fn a_stored_state_goes_on_to_the_bit_and_one_that_cannot_be_is_refused() {
+    let (mut model, mut rng) = trained(450);
+    let text = model.save().unwrap().to_string();
+    let mut restored = Forecaster::new(ForecasterConfig::default()).unwrap();
+    restored
+        .load(&serde_json::from_str(&text).unwrap())
+        .unwrap();
+    for step in 450..800 {
+        let value = Some(day(step, &mut rng));
+        assert_eq!(
+            model.update(at(step), value),
+            restored.update(at(step), value)
+        );
+    }
+    let before = model.clone();
+    let mut wrong = model.save().unwrap();
+    wrong["grid"]["step_nanos"] = serde_json::json!(0);
+    assert!(model.load(&wrong).is_err());
+    assert_eq!(model, before);
+}
+
+#[test]
+fn every_field_out_of_range_is_named() {
+    let error = Forecaster::new(ForecasterConfig {
+        step: Some(Duration::ZERO),
+        period: Some(Duration::ZERO),
+        history: 10,
+        horizon: 0,
+        warm_up: 39,
+        refit_every: 0,
+        limit: f64::NAN,
+        resolution: 0.0,
+        side: Side::Both,
+    })
+    .unwrap_err();
+    // A period of 0s is two steps of 0s.
+    assert_eq!(error.violations().len(), 7);
+}

@@ -1,0 +1,219 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use homeostasis_core::record::{Anomaly, Subject};
+use homeostasis_core::signal::{Sample, SeriesCatalog, SeriesKey, SignalBatch};
+use homeostasis_core::stage::Detector;
+use homeostasis_core::{Context, ManualClock, Target, Timestamp};
+
+use super::{PerComponent, PerComponentConfig};
+use crate::row::testing::noise;
+use crate::{PcaResidual, PcaResidualConfig, Selector};
+
+const METRICS: [&str; 3] = ["cpu", "memory", "latency"];
+
+type Point = (&'static str, &'static str, i64, f64);
+
+fn config() -> PerComponentConfig {
+    PerComponentConfig {
+        step: Duration::from_secs(10),
+        carry: 0,
+        window: Duration::from_secs(6000),
+        retrain: Duration::from_secs(2000),
+        min_rows: 200,
+        max_components: 2,
+        idle_after: Duration::from_secs(600),
+        ..PerComponentConfig::default()
+    }
+}
+
+fn detector() -> PerComponent<PcaResidual> {
+    with(PcaResidualConfig::default())
+}
+
+fn with(kernel: PcaResidualConfig) -> PerComponent<PcaResidual> {
+    let kernel = PcaResidual::new(kernel).unwrap();
+    let features = METRICS.map(Selector::metric);
+    PerComponent::new("together", features, config(), move |_| kernel.clone()).unwrap()
+}
+
+/// Three metrics of a service, ten seconds apart, the first two alike.
+fn usual(service: &'static str, n_rows: usize) -> Vec<Point> {
+    let noise = noise(n_rows, 3, 21);
+    let rows = noise.chunks(3).enumerate();
+    rows.flat_map(|(at, row)| {
+        let at = 10 * i64::try_from(at).unwrap() + 1;
+        let values = [row[0], 100.0 + 3.0 * row[0] + 0.02 * row[1], row[2]];
+        [0, 1, 2].map(|i| (service, METRICS[i], at, values[i]))
+    })
+    .collect()
+}
+
+async fn detect(
+    detector: &mut PerComponent<PcaResidual>,
+    catalog: &SeriesCatalog,
+    points: &[Point],
+) -> Vec<Anomaly> {
+    let sample = |(service, metric, at, value): &Point| Sample {
+        series: catalog.intern(&SeriesKey::new(*metric).with("service", *service)),
+        at: Timestamp::from_secs(*at),
+        value: *value,
+    };
+    let samples: Vec<Sample> = points.iter().map(sample).collect();
+    let now = points.iter().map(|point| point.2).max().unwrap_or(0);
+    let cx = Context::new(Arc::new(ManualClock::new(Timestamp::from_secs(now))), 1);
+    let batch = SignalBatch::empty(catalog).with_samples(&samples);
+    detector.detect(&cx, batch).await.unwrap()
+}
+
+fn shop() -> Target {
+    Target::service("shop").unwrap()
+}
+
+#[tokio::test]
+async fn metrics_that_part_are_one_anomaly_that_names_them() {
+    let (mut watch, catalog) = (detector(), SeriesCatalog::default());
+    let mut points = usual("shop", 400);
+    let broken = points.len() - 3 * 40;
+    for point in points[broken..]
+        .iter_mut()
+        .filter(|point| point.1 == "memory")
+    {
+        point.3 = 140.0;
+    }
+    let found = detect(&mut watch, &catalog, &points).await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    let anomaly = &found[0];
+    assert_eq!(anomaly.violation(), None);
+    assert_eq!(
+        anomaly.subject,
+        Subject::Series(SeriesKey::new("memory").with("service", "shop"))
+    );
+    assert_eq!(anomaly.observed, Some(140.0));
+    let text = &anomaly.explanation;
+    assert!(
+        text.starts_with("3 metrics of shop do not go together"),
+        "{text}"
+    );
+    assert!(text.contains("most of all memory = 140 ("), "{text}");
+    assert_eq!(anomaly.series.len(), Anomaly::MAX_POINTS);
+    assert_eq!(watch.n_rows(&shop()), Some(399));
+}
+
+#[tokio::test]
+async fn a_series_that_falls_silent_is_missing_and_no_anomaly() {
+    let (mut watch, catalog) = (detector(), SeriesCatalog::default());
+    let mut points = usual("shop", 300);
+    points.retain(|point| point.1 != "memory" || point.2 < 2500);
+    assert_eq!(detect(&mut watch, &catalog, &points).await, []);
+    let record = &watch.components[&shop()].record;
+    let state = serde_json::to_value(record).unwrap();
+    let rows: Vec<bool> = state["window"]
+        .as_array()
+        .unwrap()
+        .chunks(3)
+        .map(|row| row[1].is_null())
+        .collect();
+    assert_eq!(rows.iter().position(|missing| *missing), Some(250));
+    assert!(rows[250..].iter().all(|missing| *missing));
+}
+
+#[tokio::test]
+async fn late_samples_and_those_of_the_future_are_counted_and_change_nothing() {
+    let (mut watch, catalog) = (detector(), SeriesCatalog::default());
+    detect(&mut watch, &catalog, &usual("shop", 50)).await;
+    let cx = Context::new(Arc::new(ManualClock::new(Timestamp::from_secs(500))), 1);
+    let series = catalog.intern(&SeriesKey::new("cpu").with("service", "shop"));
+    let sample = |at| Sample {
+        series,
+        at,
+        value: 1e9,
+    };
+    let odd = [sample(Timestamp::from_secs(3)), sample(Timestamp::MAX)];
+    let untargeted = Sample {
+        series: catalog.intern(&SeriesKey::new("cpu")),
+        ..odd[0]
+    };
+    let samples = [odd[0], odd[1], untargeted];
+    watch
+        .detect(&cx, SignalBatch::empty(&catalog).with_samples(&samples))
+        .await
+        .unwrap();
+    let counts = watch.counts();
+    assert_eq!((counts.late, counts.ahead, counts.untargeted), (1, 1, 1));
+    assert_eq!(watch.n_rows(&shop()), Some(49));
+}
+
+#[tokio::test]
+async fn places_are_bounded_and_the_silent_give_way() {
+    let (mut watch, catalog) = (detector(), SeriesCatalog::default());
+    for (service, at) in [("a", 0), ("b", 500), ("c", 550)] {
+        detect(&mut watch, &catalog, &[(service, "cpu", at, 1.0)]).await;
+    }
+    assert_eq!((watch.n_components(), watch.counts().refused), (2, 1));
+    detect(&mut watch, &catalog, &[("c", "cpu", 700, 1.0)]).await;
+    assert_eq!((watch.n_components(), watch.counts().evicted), (2, 1));
+    assert!(watch.n_rows(&Target::service("a").unwrap()).is_none());
+}
+
+/// Snapshots fall before, while and after a model is learned.
+#[tokio::test]
+async fn a_restored_detector_goes_on_as_if_never_stopped() {
+    let catalog = SeriesCatalog::default();
+    let mut points = usual("shop", 700);
+    for point in points
+        .iter_mut()
+        .filter(|point| point.2 % 900 < 50 && point.1 == "cpu")
+    {
+        point.3 += 9.0;
+    }
+    // Learned among outliers, the limit must be low to see more of them.
+    let sensitive = || {
+        with(PcaResidualConfig {
+            contamination: 0.2,
+            ..PcaResidualConfig::default()
+        })
+    };
+    let mut whole = sensitive();
+    let expected = detect(&mut whole, &catalog, &points).await;
+    assert!(expected.len() > 1, "{expected:?}");
+    for stopped in [100, 201, 202, 399, 401, 403, 640] {
+        let (before, after) = points.split_at(3 * stopped);
+        let mut first = sensitive();
+        let mut found = detect(&mut first, &catalog, before).await;
+        let text = serde_json::to_string(&first.snapshot().unwrap()).unwrap();
+        let mut second = sensitive();
+        second
+            .restore(&serde_json::from_str(&text).unwrap())
+            .unwrap();
+        found.extend(detect(&mut second, &catalog, after).await);
+        assert_eq!(found, expected, "stopped at {stopped}");
+        assert_eq!(second.snapshot(), whole.snapshot());
+    }
+}
+
+#[tokio::test]
+async fn the_window_is_bounded() {
+    let (mut watch, catalog) = (detector(), SeriesCatalog::default());
+    detect(&mut watch, &catalog, &usual("shop", 2000)).await;
+    let n_rows = watch.n_rows(&shop()).unwrap();
+    assert!((600..=620).contains(&n_rows), "{n_rows}");
+}
+
+#[test]
+fn every_field_out_of_range_is_named() {
+    let kernel = PcaResidual::new(PcaResidualConfig::default()).unwrap();
+    let wrong = PerComponentConfig {
+        step: Duration::ZERO,
+        carry: 1001,
+        window: Duration::ZERO,
+        retrain: Duration::ZERO,
+        min_rows: 1,
+        pieces_per_row: 0,
+        max_components: 0,
+        ..PerComponentConfig::default()
+    };
+    let error = PerComponent::new(" ", [], wrong, move |_| kernel.clone()).unwrap_err();
+    // The retrain interval is at least a step of zero.
+    assert_eq!(error.violations().len(), 8, "{error}");
+}

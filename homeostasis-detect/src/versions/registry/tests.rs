@@ -1,0 +1,318 @@
+use super::*;
+use crate::versions::{Feedback, OffPeak};
+use crate::{Alerting, AlertingConfig, Ewma, EwmaConfig, PerSeries, Selector};
+use homeostasis_core::signal::{Sample, SeriesCatalog, SeriesKey};
+use homeostasis_core::{ManualClock, Ratio, Rng, Target};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ModelEventKind::{Kept, Promoted, Recommended, Refused, Rejected, RolledBack, Trained};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn watch(k: f64) -> PerSeries<Ewma> {
+    let ewma = Ewma::new(EwmaConfig {
+        k,
+        ..EwmaConfig::default()
+    })
+    .unwrap();
+    let alerting = AlertingConfig {
+        sustain_samples: 1,
+        ..AlertingConfig::default()
+    };
+    PerSeries::new("cpu", Selector::all(), move |_| ewma.clone())
+        .unwrap()
+        .with_alerting(Alerting::new(alerting).unwrap())
+}
+
+fn config() -> ModelVersionsConfig {
+    ModelVersionsConfig {
+        rule: PromotionRule {
+            train_for: HOUR,
+            evaluate_for: HOUR,
+            ..PromotionRule::default()
+        },
+        ..ModelVersionsConfig::default()
+    }
+}
+
+/// One sample a minute, with an outlier each 50 minutes, from noon on.
+struct World {
+    clock: Arc<ManualClock>,
+    catalog: SeriesCatalog,
+    rng: Rng,
+    minute: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            clock: Arc::new(ManualClock::new("2026-03-01T12:00:00Z".parse().unwrap())),
+            catalog: SeriesCatalog::default(),
+            rng: Rng::from_seed(41),
+            minute: 0,
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        homeostasis_core::Clock::now(&*self.clock)
+    }
+
+    async fn run(&mut self, detectors: &mut [&mut dyn Detector], minutes: u64) -> usize {
+        let key = SeriesKey::new("cpu").with("service", "orders");
+        let series = self.catalog.intern(&key);
+        let mut n_found = 0;
+        for _ in 0..minutes {
+            self.minute += 1;
+            self.clock.advance(Duration::from_secs(60));
+            let value = if self.minute.is_multiple_of(50) {
+                5.0
+            } else {
+                self.rng.unit()
+            };
+            let samples = [Sample {
+                series,
+                at: self.now(),
+                value,
+            }];
+            let cx = Context::new(
+                Arc::clone(&self.clock) as Arc<dyn homeostasis_core::Clock>,
+                1,
+            );
+            let batch = SignalBatch::empty(&self.catalog).with_samples(&samples);
+            let mut first: Option<Vec<Anomaly>> = None;
+            for detector in &mut *detectors {
+                let found = detector.detect(&cx, batch).await.unwrap();
+                assert_eq!(*first.get_or_insert_with(|| found.clone()), found);
+            }
+            n_found += first.map_or(0, |found| found.len());
+        }
+        n_found
+    }
+}
+
+fn kinds(handle: &ModelVersionsHandle) -> Vec<(u64, ModelEventKind, String)> {
+    let event = |event: &ModelEvent| (event.version, event.kind, event.by.clone());
+    handle.status().events.iter().map(event).collect()
+}
+
+#[tokio::test]
+async fn a_candidate_is_trained_at_night_compared_and_takes_over() {
+    let mut world = World::new();
+    let mut versions = ModelVersions::new(config(), || watch(3.0)).unwrap();
+    let handle = versions.handle();
+    // Until half past one of the second night: a day must have passed since the beginning.
+    world.run(&mut [&mut versions], 60 * 37 + 30).await;
+    assert_eq!(kinds(&handle), []);
+    world.run(&mut [&mut versions], 60).await;
+    assert_eq!(kinds(&handle), [(2, Trained, "schedule".to_owned())]);
+    let status = handle.status();
+    let trained: Timestamp = "2026-03-03T02:00:00Z".parse().unwrap();
+    assert_eq!(status.candidate.unwrap().created, trained);
+    assert_eq!((status.serving.unwrap().id, status.compared), (1, None));
+    let n_found = world.run(&mut [&mut versions], 60).await;
+    assert!(n_found > 0, "the model that serves is heard");
+    assert!(handle.status().compared.is_some());
+    world.run(&mut [&mut versions], 60).await;
+    let status = handle.status();
+    assert_eq!(status.events.last().unwrap().kind, Promoted, "{status:?}");
+    assert_eq!((status.serving.unwrap().id, status.kept.len()), (2, 1));
+    assert!(status.candidate.is_none());
+}
+
+#[tokio::test]
+async fn a_deaf_candidate_is_rejected_and_a_host_may_go_back_and_forth() {
+    let mut world = World::new();
+    let mut versions = ModelVersions::new(config(), || watch(3.0))
+        .unwrap()
+        .with_trainer(|_| Ok(watch(1e6)));
+    let handle = versions.handle();
+    world.run(&mut [&mut versions], 600).await;
+    handle.retrain("ann", "try another limit");
+    world.run(&mut [&mut versions], 10 * 60).await;
+    let events = handle.status().events;
+    assert_eq!(events.last().unwrap().kind, Rejected, "{events:?}");
+    assert!(
+        events.last().unwrap().reason.contains("raised 0 of the"),
+        "{events:?}"
+    );
+
+    // It takes over all the same, and is sent back.
+    handle.retrain("ann", "again");
+    world.run(&mut [&mut versions], 1).await;
+    handle.promote("ann", "it is right");
+    assert_eq!(world.run(&mut [&mut versions], 100).await, 0, "it is deaf");
+    let serving = versions.serving.snapshot();
+    handle.roll_back(7, "bob", "no such version");
+    handle.roll_back(1, "bob", "it hears nothing");
+    assert!(world.run(&mut [&mut versions], 100).await >= 2);
+    let status = handle.status();
+    assert_eq!(status.serving.as_ref().unwrap().id, 1);
+    assert_eq!(
+        status
+            .kept
+            .iter()
+            .map(|version| version.id)
+            .collect::<Vec<_>>(),
+        [3]
+    );
+    let (_, kept) = versions.kept.back().unwrap();
+    // What it had learned before it was sent back.
+    assert_eq!(Some(kept), serving.as_ref());
+    let last: Vec<_> = kinds(&handle).into_iter().rev().take(2).collect();
+    assert_eq!(
+        last,
+        [
+            (1, RolledBack, "bob".to_owned()),
+            (7, Refused, "bob".to_owned())
+        ]
+    );
+    assert!(
+        status
+            .events
+            .iter()
+            .any(|event| event.reason.contains("expected one of [1]"))
+    );
+}
+
+#[tokio::test]
+async fn a_candidate_that_panics_or_fails_disturbs_nobody() {
+    #[derive(Debug)]
+    struct Broken(&'static str);
+    #[async_trait]
+    impl Detector for Broken {
+        fn name(&self) -> &str {
+            "cpu"
+        }
+        async fn detect(
+            &mut self,
+            _: &Context,
+            _: SignalBatch<'_>,
+        ) -> Result<Vec<Anomaly>, DetectError> {
+            assert_ne!(self.0, "panics");
+            if self.0 == "fails" {
+                return Err(DetectError::invalid("model", "a model"));
+            }
+            Ok(Vec::new())
+        }
+        fn snapshot(&self) -> Option<ModelSnapshot> {
+            Some(ModelSnapshot {
+                detector: "cpu".to_owned(),
+                version: 1,
+                state: serde_json::Value::Null,
+            })
+        }
+    }
+    let mut faults = vec!["fails", "panics"];
+    let mut world = World::new();
+    let mut versions = ModelVersions::new(config(), || Broken("none"))
+        .unwrap()
+        .with_trainer(move |_| Ok(Broken(faults.pop().unwrap_or("none"))));
+    let handle = versions.handle();
+    for expected in ["it panicked", "it failed: "] {
+        handle.retrain("ann", "a test");
+        world.run(&mut [&mut versions], 1).await;
+        let event = handle.status().events.last().cloned().unwrap();
+        assert!(
+            event.kind == Rejected && event.reason.starts_with(expected),
+            "{event:?}"
+        );
+        assert_eq!(handle.status().serving.unwrap().id, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_rule_that_only_recommends_waits_for_people_and_labels_are_heard() {
+    let mut world = World::new();
+    let config = ModelVersionsConfig {
+        rule: PromotionRule {
+            promotes: false,
+            ..config().rule
+        },
+        ..config()
+    };
+    let mut versions = ModelVersions::new(config, || watch(3.0)).unwrap();
+    let handle = versions.handle();
+    handle.keep("ann", "before the sale");
+    handle.retrain("ann", "a test");
+    world.run(&mut [&mut versions], 100).await;
+    let target = Target::service("orders").unwrap();
+    let from = world.now();
+    handle.learn(Feedback {
+        target,
+        from,
+        to: from + HOUR,
+        was_incident: true,
+    });
+    world.run(&mut [&mut versions], 300).await;
+    let events = kinds(&handle);
+    assert_eq!(
+        events.iter().map(|event| event.1).collect::<Vec<_>>(),
+        [Kept, Trained, Recommended]
+    );
+    let status = handle.status();
+    assert!(
+        status
+            .events
+            .last()
+            .unwrap()
+            .reason
+            .contains("found 1 of 1 known incidents"),
+        "{status:?}"
+    );
+    assert_eq!(status.compared.unwrap().agreement, Ratio::ONE);
+    handle.promote("ann", "as the rule says");
+    world.run(&mut [&mut versions], 1).await;
+    assert_eq!(handle.status().serving.unwrap().id, 3);
+}
+
+#[tokio::test]
+async fn a_snapshot_takes_versions_candidate_and_comparison_along() {
+    for minutes in [1, 630, 700] {
+        let (mut world, make) = (World::new(), || {
+            ModelVersions::new(config(), || watch(3.0)).unwrap()
+        });
+        let mut versions = make();
+        let handle = versions.handle();
+        world.run(&mut [&mut versions], 600).await;
+        handle.retrain("ann", "a test");
+        handle.keep("ann", "to have one");
+        world.run(&mut [&mut versions], minutes).await;
+        let text = serde_json::to_string(&versions.snapshot().unwrap()).unwrap();
+        let mut restored = make();
+        restored
+            .restore(&serde_json::from_str(&text).unwrap())
+            .unwrap();
+        assert_eq!(restored.handle().status(), handle.status());
+        world.run(&mut [&mut versions, &mut restored], 2000).await;
+        assert_eq!(
+            restored.snapshot(),
+            versions.snapshot(),
+            "after {minutes} minutes"
+        );
+        assert_eq!(restored.handle().status(), handle.status());
+    }
+}
+
+#[test]
+fn what_is_out_of_range_or_cannot_be_stored_is_refused() {
+    let config = ModelVersionsConfig {
+        retrain: Some(RetrainSchedule {
+            every: Duration::ZERO,
+            off_peak: OffPeak {
+                from: 25 * HOUR,
+                to: HOUR,
+                utc_offset_minutes: 900,
+            },
+        }),
+        rule: PromotionRule {
+            evaluate_for: Duration::ZERO,
+            match_within: Duration::ZERO,
+            max_alarm_ratio: f64::NAN,
+            ..PromotionRule::default()
+        },
+        max_kept: 0,
+    };
+    let error = ModelVersions::new(config, || watch(3.0)).unwrap_err();
+    assert_eq!(error.violations().len(), 7, "{error}");
+}
