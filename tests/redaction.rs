@@ -419,6 +419,21 @@ fn window(healer: &Homeostasis) -> String {
     )
 }
 
+/// Each server got the credential, path and signature that belong to it.
+fn assert_each_got_its_own(outlets: &Outlets) {
+    let heads = outlets.heads("/action");
+    assert!(heads.contains(outlets::CREDENTIAL), "{heads}");
+    for path in ["/signed", "/slack", "/gone"] {
+        let heads = outlets.heads(path);
+        assert!(heads.contains(outlets::PATH), "{heads}");
+        assert_eq!(
+            heads.contains("webhook-signature"),
+            path != "/slack",
+            "{heads}"
+        );
+    }
+}
+
 /// One incident from the first signal until people are called; and what came of it.
 async fn incident(redactor: Option<Arc<dyn Redactor>>) -> Outputs {
     let folder = tempfile::tempdir().unwrap();
@@ -480,18 +495,7 @@ async fn incident(redactor: Option<Arc<dyn Redactor>>) -> Outputs {
     let seen = leaky.seen.lock().unwrap().clone();
     let report =
         incident_report_markdown(&kept).unwrap() + &project(&kept).unwrap().to_json_line().unwrap();
-    // Each got what belongs to it, and told nobody: see below.
-    let heads = outlets.heads("/action");
-    assert!(heads.contains(outlets::CREDENTIAL), "{heads}");
-    for path in ["/signed", "/slack", "/gone"] {
-        let heads = outlets.heads(path);
-        assert!(heads.contains(outlets::PATH), "{heads}");
-        assert_eq!(
-            heads.contains("webhook-signature"),
-            path != "/slack",
-            "{heads}"
-        );
-    }
+    assert_each_got_its_own(&outlets);
     BTreeMap::from([
         ("panics", panics),
         ("signed webhook", outlets.bodies("/signed")),
