@@ -6,7 +6,12 @@ use homeostasis::core::Timestamp;
 use homeostasis::core::stage::SeriesDetector;
 use homeostasis::core::testing::kernel::{KernelSample, Suite};
 use homeostasis::detect::{
-    AdaptiveThreshold, Adwin, AdwinConfig, Amount, BayesianChangePoint, BayesianChangePointConfig, CompositeKernel, CompositeWeights, Cusum, CusumConfig, DetectorFamily, EDetector, EDetectorConfig, Ewma, EwmaConfig, Flapping, FlappingConfig, Iqr, IqrConfig, LevelShift, LevelShiftConfig, Mad, MadConfig, MovingAverage, MovingAverageConfig, OnlineConfig, OnlineDetector, PageHinkley, PageHinkleyConfig, RateOfChange, RateOfChangeConfig, Seasonality, SeasonalityConfig, Side, TailThresholdConfig, Trend, TrendConfig,
+    AdaptiveThreshold, Adwin, AdwinConfig, Amount, BayesianChangePoint, BayesianChangePointConfig,
+    CompositeKernel, CompositeWeights, Cusum, CusumConfig, DetectorFamily, EDetector,
+    EDetectorConfig, Ewma, EwmaConfig, Flapping, FlappingConfig, Iqr, IqrConfig, LevelShift,
+    LevelShiftConfig, Mad, MadConfig, MovingAverage, MovingAverageConfig, OnlineConfig,
+    OnlineDetector, PageHinkley, PageHinkleyConfig, RateOfChange, RateOfChangeConfig, Seasonality,
+    SeasonalityConfig, Side, TailThresholdConfig, Trend, TrendConfig,
 };
 use proptest::prelude::*;
 
