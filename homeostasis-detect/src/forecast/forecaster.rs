@@ -94,10 +94,10 @@ impl Default for ForecasterConfig {
 /// use homeostasis::detect::{Forecaster, ForecasterConfig};
 ///
 /// let mut forecaster = Forecaster::new(ForecasterConfig::default())?;
-/// let at = |hour| Timestamp::from_secs(3600 * hour);
+/// let at = |hour: i32| Timestamp::from_secs(3600 * i64::from(hour));
 /// for hour in 0..200 {
 ///     let visits = if hour % 24 < 8 { 20.0 } else { 150.0 };
-///     forecaster.update(at(hour), Some(visits + (hour % 5) as f64));
+///     forecaster.update(at(hour), Some(visits + f64::from(hour % 5)));
 /// }
 /// assert!(forecaster.update(at(200), Some(900.0)).score.get() > 0.5);
 /// assert_eq!(forecaster.forecast(24).len(), 24);
