@@ -28,11 +28,11 @@ fn forest(criterion: &mut Criterion) {
         .sample_size(10)
         .measurement_time(Duration::from_secs(5));
     group.bench_function("fit", |bench| {
-        bench.iter(|| forest.fit(rows).expect("enough rows"))
+        bench.iter(|| forest.fit(rows).expect("enough rows"));
     });
     group.throughput(Throughput::Elements(N_ROWS as u64));
     group.bench_function("at_once", |bench| {
-        bench.iter(|| forest.isolation(black_box(rows)))
+        bench.iter(|| forest.isolation(black_box(rows)));
     });
     group.bench_function("one_by_one", |bench| {
         bench.iter(|| {

@@ -46,10 +46,11 @@ pub use log::{LogErrorRate, LogErrorRateConfig, LogTemplates, LogTemplatesConfig
 pub use online::{OnlineConfig, OnlineDetector, OnlineJudgement, Statistic};
 pub use pattern::{Discord, RateOfChange, RateOfChangeConfig, Trend, TrendConfig, discords};
 pub use row::{
-    Autoencoder, AutoencoderConfig, ComponentCounts, GaussianMixture, GaussianMixtureConfig,
-    IsolationForest, IsolationForestConfig, PcaResidual, PcaResidualConfig, PerComponent,
-    PerComponentConfig, density_groups,
+    Autoencoder, AutoencoderConfig, ComponentCounts, IsolationForest, IsolationForestConfig,
+    PcaResidual, PcaResidualConfig, PerComponent, PerComponentConfig,
 };
+#[cfg(feature = "ml")]
+pub use row::{GaussianMixture, GaussianMixtureConfig, density_groups};
 pub use season::{
     Period, PeriodFinder, PeriodFinderConfig, Seasonality, SeasonalityConfig, find_periods,
 };

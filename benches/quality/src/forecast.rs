@@ -72,10 +72,7 @@ pub(crate) fn run(data: &Path) -> Result<Value, Box<dyn Error>> {
             }
         }
     }
-    let quiet: Vec<bool> = all
-        .iter()
-        .filter_map(|series| leak::false_alarm(series))
-        .collect();
+    let quiet: Vec<bool> = all.iter().filter_map(leak::false_alarm).collect();
     Ok(json!({
         "suite": "forecast",
         "series": all.len(),
@@ -163,6 +160,8 @@ fn covered(all: &[Samples], horizon: usize) -> Coverage {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
 
     /// Two days of a wave with noise, in both layouts.
@@ -174,12 +173,14 @@ mod tests {
             let noise = f64::from(i * 7919 % 101) / 50.0;
             let wave = (f64::from(i % 144) / 144.0 * std::f64::consts::TAU).sin();
             let (day, minute) = (1 + i / 288, i % 288 * 5);
-            text += &format!(
-                "2026-01-{day:02} {:02}:{:02}:00,{}\n",
+            writeln!(
+                text,
+                "2026-01-{day:02} {:02}:{:02}:00,{}",
                 minute / 60,
                 minute % 60,
                 50.0 + 10.0 * wave + noise
-            );
+            )
+            .unwrap();
         }
         std::fs::write(folder.join("a.csv"), text).unwrap();
     }
