@@ -231,6 +231,10 @@ impl SeriesDetector for EDetector {
         hold.peek().map(|_| hold.explain())
     }
 
+    fn heap_bytes(&self) -> usize {
+        self.state.window.heap_bytes()
+    }
+
     fn save(&self) -> Option<Value> {
         state::save(&self.state)
     }

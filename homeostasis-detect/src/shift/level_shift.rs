@@ -207,6 +207,10 @@ impl SeriesDetector for LevelShift {
         ))
     }
 
+    fn heap_bytes(&self) -> usize {
+        self.state.recent.heap_bytes() + self.state.before.heap_bytes()
+    }
+
     fn save(&self) -> Option<Value> {
         state::save(&self.state)
     }
