@@ -24,22 +24,58 @@ mod trace;
 mod versions;
 mod window;
 
-pub use composite::{Composite, CompositeConfig, CompositeKernel, CompositeLevel, CompositePart, CompositeScore, CompositeWeights, CompositeWeightsConfig, DetectorFamily};
+pub use composite::{
+    Composite, CompositeConfig, CompositeKernel, CompositeLevel, CompositePart, CompositeScore,
+    CompositeWeights, CompositeWeightsConfig, DetectorFamily,
+};
 pub use condition::{SustainedCondition, SustainedConditionConfig};
-pub use correlation::{CorrelatedFailures, CorrelatedFailuresConfig, LaggedCorrelation, dbscan, lagged_rank_correlation};
-pub use forecast::{Arima, ArimaOrders, Breach, ForecastModel, Forecaster, ForecasterConfig, Growth, Prediction, Season, Smoothing, SmoothingShape, SmoothingWeights, TimeToBreach, TimeToBreachConfig};
-pub use health::{HealthAction, HealthDetector, HealthDetectorConfig, HealthJudgement, HealthMatrix, HealthMatrixConfig, HealthStateDetector, HealthStateDetectorConfig, HealthTally, HealthTransitions, TierTally};
+pub use correlation::{
+    CorrelatedFailures, CorrelatedFailuresConfig, LaggedCorrelation, dbscan,
+    lagged_rank_correlation,
+};
+pub use forecast::{
+    Arima, ArimaOrders, Breach, ForecastModel, Forecaster, ForecasterConfig, Growth, Prediction,
+    Season, Smoothing, SmoothingShape, SmoothingWeights, TimeToBreach, TimeToBreachConfig,
+};
+pub use health::{
+    HealthAction, HealthDetector, HealthDetectorConfig, HealthJudgement, HealthMatrix,
+    HealthMatrixConfig, HealthStateDetector, HealthStateDetectorConfig, HealthTally,
+    HealthTransitions, TierTally,
+};
 pub use log::{LogErrorRate, LogErrorRateConfig, LogTemplates, LogTemplatesConfig};
 pub use online::{OnlineConfig, OnlineDetector, OnlineJudgement, Statistic};
 pub use pattern::{Discord, RateOfChange, RateOfChangeConfig, Trend, TrendConfig, discords};
-pub use row::{Autoencoder, AutoencoderConfig, ComponentCounts, GaussianMixture, GaussianMixtureConfig, IsolationForest, IsolationForestConfig, PcaResidual, PcaResidualConfig, PerComponent, PerComponentConfig, density_groups};
-pub use season::{Period, PeriodFinder, PeriodFinderConfig, Seasonality, SeasonalityConfig, find_periods};
-pub use series::{AlertState, Alerting, AlertingConfig, PerSeries, Selector, SeriesCounts, Transition};
-pub use shift::{Adwin, AdwinConfig, BayesianChangePoint, BayesianChangePointConfig, Cusum, CusumConfig, EDetector, EDetectorConfig, Flapping, FlappingConfig, LevelShift, LevelShiftConfig, PageHinkley, PageHinkleyConfig};
+pub use row::{
+    Autoencoder, AutoencoderConfig, ComponentCounts, IsolationForest, IsolationForestConfig,
+    PcaResidual, PcaResidualConfig, PerComponent, PerComponentConfig,
+};
+#[cfg(feature = "ml")]
+pub use row::{GaussianMixture, GaussianMixtureConfig, density_groups};
+pub use season::{
+    Period, PeriodFinder, PeriodFinderConfig, Seasonality, SeasonalityConfig, find_periods,
+};
+pub use series::{
+    AlertState, Alerting, AlertingConfig, PerSeries, Selector, SeriesCounts, Transition,
+};
+pub use shift::{
+    Adwin, AdwinConfig, BayesianChangePoint, BayesianChangePointConfig, Cusum, CusumConfig,
+    EDetector, EDetectorConfig, Flapping, FlappingConfig, LevelShift, LevelShiftConfig,
+    PageHinkley, PageHinkleyConfig,
+};
 pub use side::{Amount, Side};
-pub use stat::{Ewma, EwmaConfig, Iqr, IqrConfig, Mad, MadConfig, MovingAverage, MovingAverageConfig};
-pub use trace::{OperationCalls, OperationCallsConfig, OperationCounts, OperationFailures, OperationFailuresConfig, OperationFinding, OperationKernel, OperationLatency, OperationLatencyConfig, OperationScore, PerOperation, PerOperationConfig, QuantileSketch};
-pub use versions::{AdaptiveThreshold, Feedback, ModelEvent, ModelEventKind, ModelStatus, ModelVersion, ModelVersions, ModelVersionsConfig, ModelVersionsHandle, OffPeak, PromotionRule, RetrainSchedule, ShadowComparison, TailThreshold, TailThresholdConfig};
+pub use stat::{
+    Ewma, EwmaConfig, Iqr, IqrConfig, Mad, MadConfig, MovingAverage, MovingAverageConfig,
+};
+pub use trace::{
+    OperationCalls, OperationCallsConfig, OperationCounts, OperationFailures,
+    OperationFailuresConfig, OperationFinding, OperationKernel, OperationLatency,
+    OperationLatencyConfig, OperationScore, PerOperation, PerOperationConfig, QuantileSketch,
+};
+pub use versions::{
+    AdaptiveThreshold, Feedback, ModelEvent, ModelEventKind, ModelStatus, ModelVersion,
+    ModelVersions, ModelVersionsConfig, ModelVersionsHandle, OffPeak, PromotionRule,
+    RetrainSchedule, ShadowComparison, TailThreshold, TailThresholdConfig,
+};
 
 #[cfg(test)]
 mod tests {

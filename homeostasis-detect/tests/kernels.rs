@@ -8,7 +8,11 @@ use homeostasis::core::testing::kernel::{KernelSample, Suite};
 use homeostasis::detect::{
     AdaptiveThreshold, Adwin, AdwinConfig, Amount, BayesianChangePoint, BayesianChangePointConfig,
     CompositeKernel, CompositeWeights, Cusum, CusumConfig, DetectorFamily, EDetector,
-    EDetectorConfig, Ewma, EwmaConfig, Flapping, FlappingConfig, Forecaster, ForecasterConfig, Iqr, IqrConfig, LevelShift, LevelShiftConfig, Mad, MadConfig, MovingAverage, MovingAverageConfig, OnlineConfig, OnlineDetector, PageHinkley, PageHinkleyConfig, RateOfChange, RateOfChangeConfig, Seasonality, SeasonalityConfig, Side, TailThresholdConfig, TimeToBreach, TimeToBreachConfig, Trend, TrendConfig,
+    EDetectorConfig, Ewma, EwmaConfig, Flapping, FlappingConfig, Forecaster, ForecasterConfig, Iqr,
+    IqrConfig, LevelShift, LevelShiftConfig, Mad, MadConfig, MovingAverage, MovingAverageConfig,
+    OnlineConfig, OnlineDetector, PageHinkley, PageHinkleyConfig, RateOfChange, RateOfChangeConfig,
+    Seasonality, SeasonalityConfig, Side, TailThresholdConfig, TimeToBreach, TimeToBreachConfig,
+    Trend, TrendConfig,
 };
 use proptest::prelude::*;
 
