@@ -18,15 +18,17 @@ const LONGEST_RERAISE: std::time::Duration = std::time::Duration::from_secs(60);
 /// What was collected and is put together at the start.
 #[derive(Debug, Default)]
 pub(crate) struct Parts {
-    /// Whether what is shipped is wanted: rules, and the detector of failing health checks.
+    /// Whether what is shipped is wanted: rules, the detector of failing health checks, templates of logs.
     #[cfg_attr(
-        not(any(feature = "rca", feature = "detect")),
+        not(any(feature = "rca", feature = "detect", feature = "signals")),
         expect(dead_code, reason = "nothing is shipped then")
     )]
     pub(crate) is_furnished: bool,
     pub(crate) store: Option<PathBuf>,
     pub(crate) archive: Option<PathBuf>,
     pub(crate) conditions: Vec<ConditionRule>,
+    #[cfg(feature = "detect")]
+    pub(crate) watched: Vec<crate::watch_series::WatchedSeries>,
     pub(crate) rules: Vec<PathBuf>,
     pub(crate) playbook_paths: Vec<PathBuf>,
     pub(crate) playbook_texts: Vec<(String, String)>,
@@ -152,6 +154,10 @@ impl Builder {
         self = self.assemble_rules(&mut violations);
         self = self.assemble_playbooks(&mut violations);
         self = self.assemble_conditions(&mut violations);
+        #[cfg(feature = "detect")]
+        {
+            self = self.assemble_watched(&mut violations);
+        }
         (self, violations)
     }
 
@@ -336,8 +342,7 @@ impl Builder {
             SustainedConditionConfig,
         };
 
-        // What lasts must be raised again before its absence is taken for recovery.
-        let reraise = Some((self.settings.quiet / 3).min(LONGEST_RERAISE));
+        let reraise = Some(reraise(&self.settings));
         if self.parts.is_furnished {
             let config = HealthStateDetectorConfig {
                 reraise,
@@ -376,6 +381,12 @@ impl Builder {
         }
         self
     }
+}
+
+/// What lasts must be raised again before its absence is taken for recovery.
+#[cfg(feature = "detect")]
+pub(crate) fn reraise(settings: &crate::engine::EngineSettings) -> std::time::Duration {
+    (settings.quiet / 3).min(LONGEST_RERAISE)
 }
 
 /// Watches the memory of every process for growth that does not stop.

@@ -9,6 +9,8 @@ mod engine;
 mod furnished;
 #[cfg(feature = "signals")]
 mod telemetry;
+#[cfg(feature = "detect")]
+mod watch_series;
 
 pub use builder::{Builder, StartError};
 pub use clock::{SimulatedClock, SystemClock};

@@ -16,4 +16,5 @@ mod retention;
 mod shutdown;
 mod staleness;
 mod templates;
+mod watch_series;
 mod world;
