@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::check;
 
+/// More of the usual intervals than this are a gap, if they are longer than `max_gap`.
+const USUAL_INTERVALS: u64 = 3;
+
 /// When scores become an alarm.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -24,7 +27,8 @@ pub struct AlertingConfig {
     pub sustain: Duration,
     /// How many calm samples in a row end an alarm; default 3, range 1 to 1 000 000.
     pub clear_samples: u32,
-    /// Samples further apart than this are not in a row: an alarm that was coming is forgotten; default 10m, above 0.
+    /// Samples further apart than this, and than three of the usual intervals of the series, are not in a row: an alarm
+    /// that was coming is forgotten, and one that was on is over; default 10m, above 0.
     #[serde(with = "crate::duration_text")]
     pub max_gap: Duration,
     /// For how long after the end of an alarm none is raised; default 1m. What is abnormal then and stays
@@ -58,6 +62,8 @@ impl Default for AlertingConfig {
 /// sample at or below it in between.
 /// It is over when `clear_samples` in a row were at or below `clear`; samples between `clear` and
 /// `threshold` neither begin nor end anything.
+/// A gap (`max_gap`) says nothing of what was in it: what is abnormal after it is another episode, and alarms anew.
+/// The usual interval of the series is learned, so that one sampled each hour has no gap between any two samples.
 /// Samples that are not later than the last one change nothing.
 ///
 /// ```
@@ -85,6 +91,8 @@ pub struct AlertState {
     last: Option<Timestamp>,
     /// When the last alarm ended.
     ended: Option<Timestamp>,
+    /// The usual interval, in nanoseconds; nothing before the second sample.
+    usual: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -117,7 +125,7 @@ pub enum Transition {
         /// The first abnormal sample.
         since: Timestamp,
     },
-    /// An alarm is over.
+    /// An alarm is over. If the same sample, after a gap, raises the next one, only that is told.
     Cleared {
         /// The first abnormal sample.
         since: Timestamp,
@@ -128,6 +136,18 @@ impl AlertState {
     /// Whether an alarm is on.
     pub fn is_alarming(&self) -> bool {
         matches!(self.phase, Phase::Alarming { .. })
+    }
+
+    /// Whether the next sample, so long after the last, is no longer in a row with it; learns the interval.
+    fn is_gap(&mut self, interval: Duration, max_gap: Duration) -> bool {
+        let nanos = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
+        let Some(usual) = self.usual else {
+            self.usual = Some(nanos);
+            return interval > max_gap;
+        };
+        // Within a factor of two, so that one long gap teaches little and a new rate is known after a few samples.
+        self.usual = Some(nanos.clamp(usual / 2, usual.saturating_mul(2)).max(1));
+        interval > max_gap && nanos > usual.saturating_mul(USUAL_INTERVALS)
     }
 }
 
@@ -175,12 +195,20 @@ impl Alerting {
         if state.last.is_some_and(|last| at <= last) {
             return Transition::None;
         }
-        let is_gap = state
-            .last
-            .is_some_and(|last| at.since(last) > self.config.max_gap);
-        state.last = Some(at);
+        let last = state.last.replace(at);
+        let is_gap = last.is_some_and(|last| state.is_gap(at.since(last), self.config.max_gap));
         let is_abnormal = score > self.config.threshold;
         match state.phase {
+            Phase::Alarming { since, .. } if is_gap => {
+                state.ended = last;
+                state.phase = Phase::Calm;
+                if is_abnormal
+                    && let raised @ Transition::Raised { .. } = self.wait(state, at, at, 1)
+                {
+                    return raised;
+                }
+                Transition::Cleared { since }
+            }
             Phase::Alarming {
                 since,
                 raised,
@@ -304,6 +332,59 @@ mod tests {
             run(AlertingConfig::default(), &scores),
             [(710, Transition::Raised { since: at(700) })]
         );
+    }
+
+    #[test]
+    fn a_series_sampled_each_day_alarms_and_each_of_its_days_is_no_gap() {
+        let day = 86_400;
+        let abnormal = |days: &[i64]| -> Vec<_> { days.iter().map(|i| (i * day, 0.9)).collect() };
+        let calm = [(0, 0.1), (day, 0.1)];
+        let scores: Vec<_> = calm.into_iter().chain(abnormal(&[2, 3, 4, 5])).collect();
+        let since = at(2 * day);
+        assert_eq!(
+            run(AlertingConfig::default(), &scores),
+            [(3 * day, Transition::Raised { since })]
+        );
+        // Four days without a sample are one.
+        let scores: Vec<_> = calm.into_iter().chain(abnormal(&[2, 6, 7])).collect();
+        let since = at(6 * day);
+        assert_eq!(
+            run(AlertingConfig::default(), &scores),
+            [(7 * day, Transition::Raised { since })]
+        );
+    }
+
+    #[test]
+    fn a_series_that_becomes_rarer_is_no_row_of_gaps_for_long() {
+        let mut scores: Vec<_> = (0..100).map(|i| (i * 60, 0.1)).collect();
+        scores.extend((1..20).map(|i| (6000 + i * 1800, 0.9)));
+        let found = run(AlertingConfig::default(), &scores);
+        assert_eq!(found.len(), 1);
+        assert!(found[0].0 <= 6000 + 7 * 1800, "{found:?}");
+    }
+
+    #[test]
+    fn an_alarm_from_before_a_silent_night_is_over_and_what_is_abnormal_next_morning_alarms_anew() {
+        let scores = [(0, 0.9), (10, 0.9), (20, 0.9), (30_000, 0.9), (30_010, 0.9)];
+        let (evening, morning) = (at(0), at(30_000));
+        let told = [
+            (10, Transition::Raised { since: evening }),
+            (30_000, Transition::Cleared { since: evening }),
+            (30_010, Transition::Raised { since: morning }),
+        ];
+        assert_eq!(run(AlertingConfig::default(), &scores), told);
+        // Where one sample is enough, the alarm of the morning is told at once.
+        let config = AlertingConfig {
+            sustain_samples: 1,
+            ..AlertingConfig::default()
+        };
+        let told = [
+            (0, Transition::Raised { since: evening }),
+            (30_000, Transition::Raised { since: morning }),
+        ];
+        assert_eq!(run(config, &scores), told);
+        let calm = [(0, 0.9), (10, 0.9), (30_000, 0.1)];
+        assert_eq!(run(AlertingConfig::default(), &calm).len(), 2);
     }
 
     #[test]
