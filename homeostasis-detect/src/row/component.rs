@@ -82,6 +82,22 @@ impl<K: RowDetector> Component<K> {
         Self { record, kernel }
     }
 
+    /// Forgets what is later than `now`: the clock was set back. A new kernel learns what is left of the window.
+    pub(super) fn set_back(&mut self, now: Timestamp, kernel: K) {
+        let record = &mut self.record;
+        record.last_seen = now;
+        record.step = None;
+        for cell in &mut record.cells {
+            cell.at = cell.at.filter(|at| *at <= now);
+        }
+        let n_rows = record.ends.partition_point(|end| *end <= now);
+        record.ends.truncate(n_rows);
+        record.window.truncate(n_rows * record.cells.len());
+        record.alert = AlertState::default();
+        (record.began, record.learning) = (None, None);
+        self.kernel = kernel;
+    }
+
     /// Takes a sample; closes the rows before its step. `None` if its row is closed already.
     pub(super) fn take(
         &mut self,

@@ -146,7 +146,9 @@ impl PerComponentConfig {
 /// *Rows:* the first selector that selects a series makes it that feature of the target its labels `service` and
 /// `instance` name. Time is cut in steps; a row ends when a sample of a later step arrives, and holds the last value of
 /// each feature, which stands in for `carry` steps and is then missing. A sample whose row is closed is
-/// counted and left out; so is one more than `max_ahead` later than the clock. NaN and infinities count as
+/// counted and left out; so is one more than `max_ahead` later than the clock. One that is ahead by less counts as one
+/// of now, so that a source whose clock is ahead closes no row on the others. When the clock is set back behind what a
+/// component has seen by more than `max_ahead`, that component forgets what is later, and is counted. NaN and infinities count as
 /// not sent. Steps without any known value make no row.
 /// *Learning:* from `min_rows` on, and then every `retrain`, the kernel learns the window in pieces, some
 /// after each row, so that no call waits; until it is done the last model judges, and before the first nothing
@@ -201,6 +203,8 @@ pub struct ComponentCounts {
     pub ahead: u64,
     /// Components that gave way to others.
     pub evicted: u64,
+    /// Components that began anew because the clock was set back behind what they had seen by more than `max_ahead`.
+    pub set_back: u64,
 }
 
 #[derive(Debug)]
@@ -274,13 +278,8 @@ impl<K: RowDetector> PerComponent<K> {
         self.counts
     }
 
-    fn take(
-        &mut self,
-        batch: &SignalBatch<'_>,
-        sample: &Sample,
-        latest: Timestamp,
-    ) -> Vec<Anomaly> {
-        let found = self.alarms(batch, sample, latest);
+    fn take(&mut self, batch: &SignalBatch<'_>, sample: &Sample) -> Vec<Anomaly> {
+        let found = self.alarms(batch, sample);
         let Some((target, alarms)) = found else {
             return Vec::new();
         };
@@ -290,12 +289,7 @@ impl<K: RowDetector> PerComponent<K> {
         anomalies.collect()
     }
 
-    fn alarms(
-        &mut self,
-        batch: &SignalBatch<'_>,
-        sample: &Sample,
-        latest: Timestamp,
-    ) -> Option<(Target, Vec<Alarm>)> {
+    fn alarms(&mut self, batch: &SignalBatch<'_>, sample: &Sample) -> Option<(Target, Vec<Alarm>)> {
         let key = batch.catalog.key(sample.series)?;
         let route = self.routes.get(&sample.series);
         if route.is_none_or(|route| !Arc::ptr_eq(&route.key, &key)) {
@@ -315,10 +309,6 @@ impl<K: RowDetector> PerComponent<K> {
             self.counts.untargeted += 1;
             return None;
         };
-        if sample.at > latest {
-            self.counts.ahead += 1;
-            return None;
-        }
         if !self.components.contains_key(&target) {
             if !self.make_room(sample.at) {
                 self.counts.refused += 1;
@@ -445,8 +435,19 @@ impl<K: RowDetector> Detector for PerComponent<K> {
     ) -> Result<Vec<Anomaly>, DetectError> {
         let latest = cx.now() + self.config.max_ahead;
         let mut found = Vec::new();
+        for (target, component) in &mut self.components {
+            if component.record.last_seen > latest {
+                component.set_back(cx.now(), (self.make)(target));
+                self.counts.set_back += 1;
+            }
+        }
         for sample in batch.samples {
-            found.extend(self.take(&batch, sample, latest));
+            if sample.at > latest {
+                self.counts.ahead += 1;
+                continue;
+            }
+            let at = sample.at.min(cx.now());
+            found.extend(self.take(&batch, &Sample { at, ..*sample }));
         }
         Ok(found)
     }
@@ -476,6 +477,11 @@ impl<K: RowDetector> Detector for PerComponent<K> {
         let mut components = HashMap::new();
         for stored in stored {
             let target = stored.record.target.clone();
+            state::require(
+                !components.contains_key(&target),
+                &format!("{target} in the snapshot"),
+                "each component once",
+            )?;
             let kernel = (self.make)(&target);
             let component = Component::load(stored, self.features.len(), kernel)?;
             components.insert(target, component);

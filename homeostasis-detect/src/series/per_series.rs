@@ -1,5 +1,6 @@
 //! Lifts a kernel into a detector that watches every matching series.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,8 @@ use crate::{check, state};
 const VERSION: u32 = 2;
 /// Samples are noted for their series in parts of this many.
 const CHUNK: usize = 1 << 16;
+/// Before all times.
+const NEVER: Timestamp = Timestamp::from_nanos(i64::MIN);
 
 type Factory<K> = Box<dyn Fn(&SeriesKey) -> K + Send>;
 
@@ -33,7 +36,8 @@ type Factory<K> = Box<dyn Fn(&SeriesKey) -> K + Send>;
 /// gives way if it was silent for `idle_after`; otherwise the new one is refused and counted, so that models in use
 /// are not lost to a flood of names.
 /// *Time:* a sample more than `max_ahead` later than the context's clock is ignored and counted, because it would make
-/// all that follow late.
+/// all that follow late. A clock that is set back by more than that would make all samples late for as long: the series
+/// that have seen its future begin anew, and are counted.
 /// NaN and infinities are missing values: they neither begin nor end an alarm.
 /// *Fast:* O(1) per sample beside the kernel, and side by side on several cores [`with_shards`](Self::with_shards).
 ///
@@ -63,6 +67,8 @@ pub struct PerSeries<K> {
     shards: Shards<K>,
     /// Before this time no series gives way.
     full_until: Timestamp,
+    /// No sample that was taken is later.
+    newest: Timestamp,
     counts: SeriesCounts,
     /// What was found in the batch so far.
     found: Vec<Anomaly>,
@@ -80,6 +86,8 @@ pub struct SeriesCounts {
     pub ahead: u64,
     /// Series that gave way to others.
     pub evicted: u64,
+    /// Series that began anew because the clock was set back behind their last sample by more than `max_ahead`.
+    pub set_back: u64,
 }
 
 impl<K: SeriesDetector> PerSeries<K> {
@@ -107,7 +115,8 @@ impl<K: SeriesDetector> PerSeries<K> {
             severity_hint: None,
             playbook_hint: None,
             shards: Shards::new(1),
-            full_until: Timestamp::from_nanos(i64::MIN),
+            full_until: NEVER,
+            newest: NEVER,
             counts: SeriesCounts::default(),
             found: Vec::new(),
         })
@@ -272,6 +281,25 @@ impl<K: SeriesDetector> PerSeries<K> {
         true
     }
 
+    /// The clock was ahead: what has seen samples later than `latest` would be deaf until then.
+    fn set_back(&mut self, now: Timestamp, latest: Timestamp) {
+        let mut n_series = 0;
+        for slot in self.shards.ahead(latest) {
+            slot.begin_anew(now, (self.make)(&slot.key));
+            n_series += 1;
+        }
+        self.counts.set_back += n_series;
+        self.newest = latest;
+        self.full_until = NEVER;
+        if n_series > 0 {
+            tracing::warn!(
+                detector = self.name,
+                n_series,
+                "the clock was set back; series that were ahead of it begin anew"
+            );
+        }
+    }
+
     /// The anomalies of what was run, in the order of their samples.
     fn describe_alarms(&mut self, samples: &[Sample]) -> Vec<Anomaly> {
         let alarms = self.shards.take_alarms();
@@ -305,6 +333,9 @@ impl<K: SeriesDetector> Detector for PerSeries<K> {
         batch: SignalBatch<'_>,
     ) -> Result<Vec<Anomaly>, DetectError> {
         let latest = cx.now() + self.max_ahead;
+        if self.newest > latest {
+            self.set_back(cx.now(), latest);
+        }
         self.found.clear();
         self.shards.begin(batch.catalog);
         // In parts, so that what is noted is bounded too.
@@ -313,6 +344,7 @@ impl<K: SeriesDetector> Detector for PerSeries<K> {
                 if sample.at > latest {
                     self.counts.ahead += 1;
                 } else {
+                    self.newest = self.newest.max(sample.at);
                     self.note(&batch, samples, idx);
                 }
             }
@@ -338,7 +370,13 @@ impl<K: SeriesDetector> Detector for PerSeries<K> {
     fn restore(&mut self, snapshot: &ModelSnapshot) -> Result<(), DetectError> {
         let stored: Stored = state::open(&self.name, VERSION, snapshot)?;
         let mut slots = Vec::new();
+        let mut keys = HashSet::new();
         for stored in stored.series {
+            state::require(
+                keys.insert(stored.key.clone()),
+                &format!("{} in the snapshot", stored.key),
+                "each series once",
+            )?;
             if !self.selector.selects(&stored.key) {
                 continue;
             }
@@ -360,7 +398,9 @@ impl<K: SeriesDetector> Detector for PerSeries<K> {
         for slot in slots {
             self.shards.insert(slot);
         }
-        self.full_until = Timestamp::from_nanos(i64::MIN);
+        self.full_until = NEVER;
+        let seen = self.shards.iter().map(|slot| slot.last_seen);
+        self.newest = seen.max().unwrap_or(NEVER);
         Ok(())
     }
 }

@@ -1,6 +1,8 @@
 //! The watched series, spread over shards that work side by side.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::binary_heap::PeekMut;
+use std::collections::{BinaryHeap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -49,7 +51,11 @@ pub(super) struct Shards<K> {
     routes: Vec<u32>,
     catalog: Option<SeriesCatalog>,
     n_slots: usize,
+    /// Since when, at least, each series is silent, the longest first; one entry each. Made when it is first asked for.
+    silent: Option<BinaryHeap<Silence>>,
 }
+
+type Silence = Reverse<(Timestamp, Arc<SeriesKey>)>;
 
 #[derive(Debug)]
 struct Shard<K> {
@@ -82,6 +88,7 @@ impl<K: SeriesDetector> Shards<K> {
             routes: Vec::new(),
             catalog: None,
             n_slots: 0,
+            silent: None,
         }
     }
 
@@ -157,23 +164,56 @@ impl<K: SeriesDetector> Shards<K> {
             self.set_route(handle, place);
         }
         self.places.insert(Arc::clone(&slot.key), place);
+        if let Some(silent) = &mut self.silent {
+            silent.push(slot.silence());
+        }
         self.all[shard].slots.push(slot);
         self.n_slots += 1;
         Some(place)
     }
 
-    /// The series that was silent longest; of several, the first by name. O(n).
-    pub(super) fn quietest(&self) -> Option<(u32, Timestamp)> {
-        let placed = self.all.iter().enumerate().flat_map(|(shard, all)| {
-            let slots = all.slots.iter().enumerate();
-            slots.map(move |(slot, it)| (slot * self.all.len() + shard, it))
-        });
-        let (place, slot) =
-            placed.min_by(|(_, a), (_, b)| (a.last_seen, &a.key).cmp(&(b.last_seen, &b.key)))?;
-        Some((u32::try_from(place).ok()?, slot.last_seen))
+    /// The series that was silent longest; of several, the first by name.
+    ///
+    /// O(n) at first, then O(log n) amortized over the samples and series that came since.
+    pub(super) fn quietest(&mut self) -> Option<(u32, Timestamp)> {
+        let mut silent = match self.silent.take() {
+            Some(silent) => silent,
+            None => self.iter().map(Slot::silence).collect(),
+        };
+        let mut found = None;
+        while let Some(mut top) = silent.peek_mut() {
+            let Reverse((since, key)) = &*top;
+            let place = self.places.get(key).copied();
+            let Some((place, slot)) = place.and_then(|place| Some((place, self.slot(place)?)))
+            else {
+                PeekMut::pop(top);
+                continue;
+            };
+            if slot.last_seen == *since {
+                found = Some((place, slot.last_seen));
+                break;
+            }
+            // It was heard of since; when `top` goes, it sinks to its place.
+            *top = slot.silence();
+        }
+        self.silent = Some(silent);
+        found
     }
 
-    /// Drops the slot at `place`. Nothing may be noted.
+    #[cfg(test)]
+    pub(super) fn n_notes(&self) -> Option<usize> {
+        self.silent.as_ref().map(BinaryHeap::len)
+    }
+
+    /// Every slot whose last sample is later than `latest`, which no clock can have said rightly.
+    pub(super) fn ahead(&mut self, latest: Timestamp) -> impl Iterator<Item = &mut Slot<K>> {
+        // Times go back: what is known of silence is no bound any more.
+        self.silent = None;
+        let slots = self.all.iter_mut().flat_map(|shard| &mut shard.slots);
+        slots.filter(move |slot| slot.last_seen > latest)
+    }
+
+    /// Drops the slot at `place`, which [`quietest`](Self::quietest) said. Nothing may be noted.
     pub(super) fn remove(&mut self, place: u32) {
         let (shard, slot) = self.split(place);
         let slots = &mut self.all[shard].slots;
@@ -186,6 +226,12 @@ impl<K: SeriesDetector> Shards<K> {
             .map(|moved| (Arc::clone(&moved.key), moved.handle));
         self.n_slots -= 1;
         self.places.remove(&gone.key);
+        // It is the first of them: only the quietest goes.
+        if let Some(top) = self.silent.as_mut().and_then(BinaryHeap::peek_mut)
+            && top.0.1 == gone.key
+        {
+            PeekMut::pop(top);
+        }
         if let Some(handle) = gone.handle {
             self.set_route(handle, UNKNOWN);
         }
@@ -262,7 +308,11 @@ impl<K: SeriesDetector> Shards<K> {
         // A hash map keeps one byte of control for each place, and at most 7 of 8 places are taken.
         let lookup = size_of::<(Arc<SeriesKey>, u32)>() + 1;
         let slots: usize = self.iter().map(Slot::state_bytes).sum();
-        slots + self.places.capacity() * lookup * 8 / 7 + self.routes.capacity() * size_of::<u32>()
+        let silent = self.silent.as_ref().map_or(0, BinaryHeap::capacity) * size_of::<Silence>();
+        slots
+            + silent
+            + self.places.capacity() * lookup * 8 / 7
+            + self.routes.capacity() * size_of::<u32>()
     }
 
     fn set_route(&mut self, id: SeriesId, route: u32) {

@@ -1,5 +1,6 @@
 //! One watched series: its kernel, where its alarm stands, and its last points.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use homeostasis_core::record::{Anomaly, Expectation};
@@ -78,6 +79,19 @@ impl<K: SeriesDetector> Slot<K> {
             alert: AlertState::default(),
             recent: Recent::default(),
         }
+    }
+
+    /// Forgets all but its name, as if it was made at `now`.
+    pub(super) fn begin_anew(&mut self, now: Timestamp, kernel: K) {
+        self.last_seen = now;
+        self.kernel = kernel;
+        self.alert = AlertState::default();
+        self.recent = Recent::default();
+    }
+
+    /// Since when it is silent, such that the greatest is silent longest.
+    pub(super) fn silence(&self) -> Reverse<(Timestamp, Arc<SeriesKey>)> {
+        Reverse((self.last_seen, Arc::clone(&self.key)))
     }
 
     /// Takes a sample; an alarm if it raises one.

@@ -145,6 +145,76 @@ async fn late_samples_and_those_of_the_future_are_counted_and_change_nothing() {
 }
 
 #[tokio::test]
+async fn after_a_clock_that_was_years_ahead_is_set_back_a_component_goes_on_with_the_rows_it_had() {
+    let (mut watch, catalog) = (detector(), SeriesCatalog::default());
+    detect(&mut watch, &catalog, &usual("shop", 250)).await;
+    detect(&mut watch, &catalog, &[("shop", "cpu", 100_000_000, 0.0)]).await;
+    let mut points = usual("shop", 400).split_off(3 * 260);
+    let broken = points.len() - 3 * 40;
+    for point in &mut points[broken..] {
+        point.3 = 140.0;
+    }
+    let found = detect(&mut watch, &catalog, &points).await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].violation(), None);
+    let counts = watch.counts();
+    assert_eq!((counts.set_back, counts.late), (1, 0));
+}
+
+#[tokio::test]
+async fn a_source_whose_clock_is_ahead_closes_no_row_on_the_others() {
+    let (mut watch, catalog) = (detector(), SeriesCatalog::default());
+    for row in usual("shop", 300).chunks(3) {
+        let mut samples: Vec<Sample> = Vec::new();
+        for (service, metric, at, value) in row {
+            let ahead = if *metric == "latency" { 1800 } else { 0 };
+            let key = SeriesKey::new(*metric).with("service", *service);
+            samples.push(Sample {
+                series: catalog.intern(&key),
+                at: Timestamp::from_secs(*at + ahead),
+                value: *value,
+            });
+        }
+        let now = Timestamp::from_secs(row[0].2);
+        let cx = Context::new(Arc::new(ManualClock::new(now)), 1);
+        let batch = SignalBatch::empty(&catalog).with_samples(&samples);
+        watch.detect(&cx, batch).await.unwrap();
+    }
+    assert_eq!((watch.counts().late, watch.n_rows(&shop())), (0, Some(299)));
+    let snapshot = watch.snapshot().unwrap();
+    let window = snapshot.state[0]["record"]["window"].as_array().unwrap();
+    assert!(window.iter().all(|value| !value.is_null()));
+}
+
+#[tokio::test]
+async fn rows_an_hour_apart_alarm() {
+    let kernel = PcaResidual::new(PcaResidualConfig::default()).unwrap();
+    let config = PerComponentConfig {
+        step: Duration::from_secs(3600),
+        ..PerComponentConfig::default()
+    };
+    let config = PerComponentConfig {
+        window: 600 * config.step,
+        retrain: 200 * config.step,
+        min_rows: 200,
+        ..config
+    };
+    let features = METRICS.map(Selector::metric);
+    let mut watch =
+        PerComponent::new("together", features, config, move |_| kernel.clone()).unwrap();
+    let mut points = usual("shop", 400);
+    let broken = points.len() - 3 * 40;
+    for (idx, point) in points.iter_mut().enumerate() {
+        point.2 *= 360;
+        if idx >= broken && point.1 == "memory" {
+            point.3 = 140.0;
+        }
+    }
+    let found = detect(&mut watch, &SeriesCatalog::default(), &points).await;
+    assert_eq!(found.len(), 1, "{found:?}");
+}
+
+#[tokio::test]
 async fn places_are_bounded_and_the_silent_give_way() {
     let (mut watch, catalog) = (detector(), SeriesCatalog::default());
     for (service, at) in [("a", 0), ("b", 500), ("c", 550)] {
@@ -190,6 +260,18 @@ async fn a_restored_detector_goes_on_as_if_never_stopped() {
         assert_eq!(found, expected, "stopped at {stopped}");
         assert_eq!(second.snapshot(), whole.snapshot());
     }
+}
+
+#[tokio::test]
+async fn a_snapshot_that_holds_a_component_twice_is_refused() {
+    let (mut watch, catalog) = (detector(), SeriesCatalog::default());
+    detect(&mut watch, &catalog, &usual("shop", 5)).await;
+    let mut twice = watch.snapshot().unwrap();
+    let components = twice.state.as_array_mut().unwrap();
+    components.push(components[0].clone());
+    let error = watch.restore(&twice).unwrap_err();
+    let text = "shop in the snapshot: expected each component once";
+    assert_eq!(error.to_string(), text);
 }
 
 #[tokio::test]

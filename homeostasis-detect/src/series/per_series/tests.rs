@@ -119,6 +119,72 @@ async fn a_sample_from_the_far_future_does_not_blind_the_detector() {
 }
 
 #[tokio::test]
+async fn after_a_clock_that_was_years_ahead_is_set_back_series_are_watched_again() {
+    let (mut watch, catalog) = (detector().with_max_series(2), SeriesCatalog::default());
+    let (a, b, years) = (key("a"), key("b"), 100_000_000);
+    detect(&mut watch, &catalog, &[(a.clone(), years, 0.2)]).await;
+    detect(&mut watch, &catalog, &[(b.clone(), years + 5, 0.2)]).await;
+    // A restored one is no better.
+    let snapshot = watch.snapshot().unwrap();
+    let mut restored = detector().with_max_series(2);
+    restored.restore(&snapshot).unwrap();
+    for mut watch in [watch, restored] {
+        let mut samples = noise(&a, 100);
+        samples.extend((100..105).map(|secs| (a.clone(), secs, 0.97)));
+        let found = detect(&mut watch, &catalog, &samples).await;
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].violation(), found[0].since), (None, at(100)));
+        assert_eq!(watch.counts().set_back, 2);
+        // The silent one gives way after its time.
+        detect(&mut watch, &catalog, &[(a.clone(), 200, 0.2)]).await;
+        detect(&mut watch, &catalog, &[(key("c"), 200 + 3600, 0.2)]).await;
+        assert_eq!((watch.counts().evicted, watch.counts().refused), (1, 0));
+        assert!(watch.shards.iter().all(|slot| *slot.key != b));
+    }
+}
+
+#[tokio::test]
+async fn a_clock_set_back_a_little_costs_no_model() {
+    let (mut watch, catalog) = (detector(), SeriesCatalog::default());
+    let a = key("a");
+    detect(&mut watch, &catalog, &noise(&a, 4000)).await;
+    detect(&mut watch, &catalog, &[(a, 500, 0.2)]).await;
+    assert_eq!(watch.counts().set_back, 0);
+}
+
+#[tokio::test]
+async fn who_gives_way_is_who_was_silent_longest_however_many_come_and_go() {
+    let (catalog, mut rng) = (SeriesCatalog::new(10_000), Rng::from_seed(6));
+    let mut watch = detector()
+        .with_max_series(40)
+        .with_idle_after(Duration::ZERO);
+    let mut seen: Vec<(i64, SeriesKey)> = Vec::new();
+    for secs in 0..2000 {
+        let name = if rng.below(3) == 0 {
+            key(secs + 1000)
+        } else {
+            key(rng.below(60))
+        };
+        detect(&mut watch, &catalog, &[(name.clone(), secs, 0.2)]).await;
+        seen.retain(|(_, known)| *known != name);
+        if seen.len() == 40 {
+            seen.remove(0);
+        }
+        seen.push((secs, name));
+        // One note of each, so that looking for the next costs no pass over all.
+        let n_notes = watch.shards.n_notes();
+        assert!(n_notes.is_none_or(|n| n == watch.n_series()), "{n_notes:?}");
+    }
+    assert!(watch.shards.n_notes().is_some());
+    let mut expected: Vec<_> = seen.into_iter().map(|(_, name)| name).collect();
+    let mut kept: Vec<SeriesKey> = watch.shards.iter().map(|s| (*s.key).clone()).collect();
+    expected.sort();
+    kept.sort();
+    assert_eq!(kept, expected);
+    assert!(watch.counts().evicted > 500);
+}
+
+#[tokio::test]
 async fn another_catalog_with_other_handles_changes_nothing() {
     let mut watch = detector();
     let (first, second) = (SeriesCatalog::default(), SeriesCatalog::default());
@@ -168,6 +234,19 @@ fn a_snapshot_of_another_detector_or_shape_is_refused() {
         error.to_string(),
         "version 1 of the snapshot: expected version 2"
     );
+}
+
+#[tokio::test]
+async fn a_snapshot_that_holds_a_series_twice_is_refused() {
+    let (mut watch, catalog) = (detector(), SeriesCatalog::default());
+    detect(&mut watch, &catalog, &[(key("a"), 1, 0.2)]).await;
+    let mut twice = watch.snapshot().unwrap();
+    let series = twice.state["series"].as_array_mut().unwrap();
+    series.push(series[0].clone());
+    let error = watch.restore(&twice).unwrap_err();
+    let text = "cpu{service=\"a\"} in the snapshot: expected each series once";
+    assert_eq!(error.to_string(), text);
+    assert_eq!(watch.n_series(), 1);
 }
 
 #[test]
