@@ -62,7 +62,7 @@ impl Default for AdwinConfig {
 /// it is 0.
 /// *Missing, late and huge values:* NaN and infinities are missing; what is not later than the last sample is not
 /// learned; beyond ±1e150 values count as ±1e150. It counts samples, not time: a gap is nothing.
-/// O(log n) time per check, O(1) amortized otherwise; at most 126 buckets of 40 bytes.
+/// O(log n) time per check and after a million samples without a cut, O(1) amortized otherwise; at most 126 buckets of 40 bytes.
 ///
 /// Source: A. Bifet and R. Gavaldà, *Learning from time-changing data with adaptive windowing*, SIAM International
 /// Conference on Data Mining 2007 (ADWIN2). Its bound is for values from 0 to 1; here the second term is scaled by the
@@ -98,6 +98,8 @@ pub struct Adwin {
 struct State {
     /// Buckets of 1, 2, 4, ... samples, the oldest first in each row.
     rows: Vec<Vec<Bucket>>,
+    /// All of them together, kept up sample by sample; merged anew at each check. `None` if that is to be done.
+    whole: Option<Bucket>,
     hold: Hold,
     since_check: u32,
     last: Option<Timestamp>,
@@ -139,17 +141,23 @@ impl State {
     }
 
     fn whole(&self) -> Option<Bucket> {
+        self.whole.or_else(|| self.merged())
+    }
+
+    fn merged(&self) -> Option<Bucket> {
         self.buckets().reduce(Bucket::with)
     }
 
     fn push(&mut self, value: f64) {
         let mut moments = Moments::default();
         moments.add(value);
-        let mut up = Some(Bucket {
+        let one = Bucket {
             moments,
             least: value,
             most: value,
-        });
+        };
+        self.whole = Some(self.whole().map_or(one, |whole| whole.with(one)));
+        let mut up = Some(one);
         for row in 0..N_ROWS {
             let Some(bucket) = up.take() else { return };
             if self.rows.len() <= row {
@@ -163,9 +171,13 @@ impl State {
             }
         }
         // What does not fit the largest size is forgotten: it is older than a million samples.
+        if up.is_some() {
+            self.whole = None;
+        }
     }
 
     fn forget(&mut self, n_older: usize) {
+        self.whole = None;
         let mut left = n_older;
         while left > 0 {
             let Some(row) = self.rows.last_mut() else {
@@ -249,7 +261,7 @@ impl Adwin {
 
     /// The cut at which the parts differ most; `None` if there is no place for one.
     fn cut(&self) -> Option<Cut> {
-        let whole = self.state.whole()?;
+        let whole = self.state.merged()?;
         let n = whole.moments.n as f64;
         let range = self.config.range.unwrap_or(whole.most - whole.least);
         let range = range.max(scale::floor(whole.moments.mean, self.config.resolution));
@@ -296,17 +308,19 @@ impl Adwin {
     fn learn(&mut self, at: Timestamp, value: f64) -> Option<Cut> {
         self.state.last = Some(at);
         self.state.push(value);
-        self.state.since_check += 1;
+        self.state.since_check = self.state.since_check.saturating_add(1);
         if self.state.since_check < self.config.check_every {
             return None;
         }
         self.state.since_check = 0;
+        self.state.whole = self.state.merged();
         let first = self.cut()?;
         let mut cut = Some(first);
         while let Some(found) = cut.filter(|cut| cut.ratio > 1.0) {
             self.state.forget(found.n_older);
             cut = self.cut();
         }
+        self.state.whole = self.state.merged();
         if first.ratio > 1.0 {
             let Cut {
                 ratio,
@@ -386,6 +400,15 @@ impl SeriesDetector for Adwin {
             "state of adwin",
             "at most 21 rows of at most 5 buckets of 1, 2, 4, ... samples",
         )?;
+        let n_samples: u64 = loaded.buckets().map(|bucket| bucket.moments.n).sum();
+        let is_sum = |whole: Bucket| {
+            whole.moments.n == n_samples && whole.moments.can_be() && whole.least <= whole.most
+        };
+        state::require(
+            loaded.whole.is_none_or(is_sum),
+            "state of adwin",
+            &format!("a whole of the {n_samples} samples of the buckets"),
+        )?;
         self.state = loaded;
         Ok(())
     }
@@ -411,6 +434,28 @@ mod tests {
         assert_eq!(adwin.len(), 50_000);
         assert!((adwin.mean().unwrap() - 0.5).abs() < 0.01);
         assert!(adwin.state.buckets().count() < 90);
+    }
+
+    #[test]
+    fn the_whole_window_is_known_without_merging_its_buckets() {
+        for check_every in [8, 1_000_000] {
+            let mut adwin = Adwin::new(AdwinConfig {
+                check_every,
+                ..AdwinConfig::default()
+            })
+            .unwrap();
+            let mut rng = Rng::from_seed(9);
+            for second in 0..5000 {
+                let level = if second < 3000 { 0.0 } else { 4.0 };
+                adwin.update(at(second), Some(level + rng.unit()));
+                let (kept, merged) = (adwin.state.whole.unwrap(), adwin.state.merged().unwrap());
+                let parts = |whole: Bucket| (whole.moments.n, whole.least, whole.most);
+                assert_eq!(parts(kept), parts(merged), "{second}");
+                let (kept, merged) = (kept.moments, merged.moments);
+                assert!((kept.mean - merged.mean).abs() < 1e-12);
+                assert!((kept.squares - merged.squares).abs() < 1e-9 * merged.squares.max(1.0));
+            }
+        }
     }
 
     #[test]
