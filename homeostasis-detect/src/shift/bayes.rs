@@ -164,7 +164,7 @@ impl Run {
         self.beta += 0.5 * weight * self.kappa / kappa * delta * delta;
         self.mean += weight / kappa * delta;
         self.kappa = kappa;
-        self.n += 1;
+        self.n = self.n.saturating_add(1);
     }
 }
 

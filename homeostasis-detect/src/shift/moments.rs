@@ -18,7 +18,7 @@ pub(super) struct Moments {
 
 impl Moments {
     pub(super) fn add(&mut self, value: f64) {
-        self.n += 1;
+        self.n = self.n.saturating_add(1);
         let delta = value - self.mean;
         self.mean += delta / self.n as f64;
         self.squares += delta * (value - self.mean);
@@ -35,7 +35,7 @@ impl Moments {
         let (n, m) = (self.n as f64, other.n as f64);
         let delta = other.mean - self.mean;
         Self {
-            n: self.n + other.n,
+            n: self.n.saturating_add(other.n),
             mean: self.mean + delta * (m / (n + m)),
             squares: self.squares + other.squares + delta * delta * (n * m / (n + m)),
         }

@@ -109,7 +109,10 @@ impl Gauge {
     fn after(self, z: f64, delta: f64) -> Self {
         let sum = self.sum + z - delta;
         if sum > 0.0 {
-            Self { sum, n: self.n + 1 }
+            Self {
+                sum,
+                n: self.n.saturating_add(1),
+            }
         } else {
             Self::default()
         }
