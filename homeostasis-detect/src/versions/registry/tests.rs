@@ -30,6 +30,7 @@ fn config() -> ModelVersionsConfig {
         rule: PromotionRule {
             train_for: HOUR,
             evaluate_for: HOUR,
+            min_alarms: 1,
             ..PromotionRule::default()
         },
         ..ModelVersionsConfig::default()
