@@ -80,6 +80,11 @@ impl<K: SeriesDetector> Slot<K> {
         }
     }
 
+    /// Whatever is on is raised anew.
+    pub(super) fn forget_alarm(&mut self) {
+        self.alert = AlertState::default();
+    }
+
     /// Takes a sample; an alarm if it raises one.
     pub(super) fn take(&mut self, alerting: &Alerting, at: Timestamp, value: f64) -> Option<Alarm> {
         self.last_seen = self.last_seen.max(at);
