@@ -95,6 +95,12 @@ pub trait Detector: fmt::Debug + Send {
         None
     }
 
+    /// Forgets which alarms are on, so that what is still abnormal is raised anew; its model stays.
+    ///
+    /// For those who let a detector be heard that was not before. Nothing by default: what raises no alarms that last has
+    /// none to forget.
+    fn forget_alarms(&mut self) {}
+
     /// Takes a stored model up again; scores afterwards are the same to the bit.
     ///
     /// # Errors
@@ -129,6 +135,10 @@ impl<T: Detector + ?Sized> Detector for Box<T> {
 
     fn snapshot(&self) -> Option<ModelSnapshot> {
         (**self).snapshot()
+    }
+
+    fn forget_alarms(&mut self) {
+        (**self).forget_alarms();
     }
 
     fn restore(&mut self, snapshot: &ModelSnapshot) -> Result<(), DetectError> {

@@ -383,6 +383,13 @@ impl Detector for Composite {
         Ok(raised)
     }
 
+    fn forget_alarms(&mut self) {
+        for member in &mut self.members {
+            member.detector.forget_alarms();
+        }
+        self.targets.clear();
+    }
+
     /// Nothing if one of its members keeps no model.
     fn snapshot(&self) -> Option<ModelSnapshot> {
         let members = self.members.iter().map(|member| member.detector.snapshot());

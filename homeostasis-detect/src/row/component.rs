@@ -26,7 +26,7 @@ pub(super) struct Record {
     window: Vec<f64>,
     /// When the oldest rows of the window end, and so on.
     ends: Vec<Timestamp>,
-    alert: AlertState,
+    pub(super) alert: AlertState,
     began: Option<Timestamp>,
     /// How many rows are being learned, from the oldest on, and how many pieces are done.
     learning: Option<(usize, usize)>,

@@ -13,7 +13,7 @@ use homeostasis_core::{ConfigError, Context, Target, Timestamp, Violations};
 use serde::{Deserialize, Serialize};
 
 use super::component::{Alarm, Component, Stored};
-use crate::series::{Alerting, Selector};
+use crate::series::{AlertState, Alerting, Selector};
 use crate::{check, prose, state};
 
 /// The version of the shape of its snapshots.
@@ -461,6 +461,12 @@ impl<K: RowDetector> Detector for PerComponent<K> {
             version: VERSION,
             state: state::save(&components)?,
         })
+    }
+
+    fn forget_alarms(&mut self) {
+        for component in self.components.values_mut() {
+            component.record.alert = AlertState::default();
+        }
     }
 
     /// If anything does not fit, nothing changes.

@@ -366,6 +366,12 @@ impl<K: SeriesDetector> Detector for PerSeries<K> {
         })
     }
 
+    fn forget_alarms(&mut self) {
+        for slot in self.shards.iter_mut() {
+            slot.forget_alarm();
+        }
+    }
+
     /// Series that are no longer selected are left out; if anything does not fit, nothing changes.
     fn restore(&mut self, snapshot: &ModelSnapshot) -> Result<(), DetectError> {
         let stored: Stored = state::open(&self.name, VERSION, snapshot)?;

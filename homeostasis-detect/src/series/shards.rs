@@ -96,6 +96,10 @@ impl<K: SeriesDetector> Shards<K> {
         self.all.iter().flat_map(|shard| &shard.slots)
     }
 
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Slot<K>> {
+        self.all.iter_mut().flat_map(|shard| &mut shard.slots)
+    }
+
     pub(super) fn into_slots(self) -> impl Iterator<Item = Slot<K>> {
         self.all.into_iter().flat_map(|shard| shard.slots)
     }

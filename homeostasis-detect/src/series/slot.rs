@@ -94,6 +94,11 @@ impl<K: SeriesDetector> Slot<K> {
         Reverse((self.last_seen, Arc::clone(&self.key)))
     }
 
+    /// Whatever is on is raised anew.
+    pub(super) fn forget_alarm(&mut self) {
+        self.alert = AlertState::default();
+    }
+
     /// Takes a sample; an alarm if it raises one.
     pub(super) fn take(&mut self, alerting: &Alerting, at: Timestamp, value: f64) -> Option<Alarm> {
         self.last_seen = self.last_seen.max(at);

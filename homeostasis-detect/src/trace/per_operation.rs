@@ -399,6 +399,12 @@ impl<K: OperationKernel> Detector for PerOperation<K> {
         Ok(found)
     }
 
+    fn forget_alarms(&mut self) {
+        for slot in self.slots.values_mut().flat_map(BTreeMap::values_mut) {
+            slot.standing.alert = AlertState::default();
+        }
+    }
+
     fn snapshot(&self) -> Option<ModelSnapshot> {
         let mut slots = Vec::with_capacity(self.n_slots);
         for (target, operations) in &self.slots {

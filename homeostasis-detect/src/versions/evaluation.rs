@@ -34,6 +34,9 @@ pub struct PromotionRule {
     pub max_alarm_ratio: f64,
     /// And this many more, so that small counts decide nothing; default 3.
     pub alarm_slack: u64,
+    /// With fewer alarms of the model that serves, and no known incident that either found, there is too little to
+    /// compare, and the model that serves stays; default 3. With 0 a model that never alarms may take over.
+    pub min_alarms: u64,
     /// Whether it takes over by itself; default yes. If not, somebody must say so.
     pub promotes: bool,
 }
@@ -47,6 +50,7 @@ impl Default for PromotionRule {
             min_agreement: Ratio::saturating(0.5),
             max_alarm_ratio: 1.5,
             alarm_slack: 3,
+            min_alarms: 3,
             promotes: true,
         }
     }
@@ -202,6 +206,11 @@ impl ShadowEvaluation {
             Some(format!(
                 "raised {} of the {n_serving} alarms of the model that serves, expected at least {needed}",
                 self.n_agreed
+            ))
+        } else if ours.found + theirs.found == 0 && n_serving < rule.min_alarms {
+            Some(format!(
+                "not enough to compare: the model that serves raised {n_serving} alarms, expected at least {}, and neither found a known incident",
+                rule.min_alarms
             ))
         } else {
             None
@@ -364,6 +373,23 @@ mod tests {
             !decision.is_better && decision.reason.contains("raised 2 of the 5 alarms"),
             "{decision:?}"
         );
+    }
+
+    #[test]
+    fn a_quiet_time_tells_nothing_and_the_model_that_serves_stays() {
+        let rule = rule();
+        let mut quiet = ShadowEvaluation::new(at(0));
+        let decision = quiet.decide(&rule, at(10_000)).unwrap();
+        assert!(
+            !decision.is_better && decision.reason.starts_with("not enough to compare"),
+            "{decision:?}"
+        );
+        // An incident that both missed says nothing for a model that may be deaf.
+        quiet.learn(label("a", 100, true));
+        assert!(!quiet.decide(&rule, at(10_000)).unwrap().is_better);
+        // One that the candidate found does.
+        quiet.take(&rule, &[], &[anomaly("a", 120, 130)]);
+        assert!(quiet.decide(&rule, at(10_000)).unwrap().is_better);
     }
 
     #[test]

@@ -57,7 +57,10 @@ type Trainer<D> = Box<dyn FnMut(&Context) -> Result<D, DetectError> + Send>;
 /// For [`PromotionRule::train_for`] it only learns, then it is compared with the model that serves, alarm by alarm and
 /// against what people say was an incident ([`ModelVersionsHandle::learn`]).
 /// After [`PromotionRule::evaluate_for`] the rule lets it take over, or it is given up; a candidate that fails, panics
-/// or takes more than half of the time that is left is given up at once, and what serves is not disturbed.
+/// or takes more than half of the time that is left is given up at once, and what serves is not disturbed; one that never
+/// yields delays the call it is found out in.
+/// Where the model that serves fails, nothing is compared.
+/// A model that begins to serve forgets which alarms are on, so that what is abnormal then is told, perhaps again.
 /// *Going back:* the model that stops serving is kept with all it had learned; [`ModelVersionsHandle::roll_back`] lets a
 /// kept one serve again.
 /// The last 200 events are recorded with their reasons; they, the versions and the comparison are part of the snapshot.
@@ -271,6 +274,8 @@ impl<D: Detector> ModelVersions<D> {
         };
         self.retire();
         self.serving = candidate.detector;
+        // What it raised in the shadow nobody heard.
+        self.serving.forget_alarms();
         let version = candidate.standing.version;
         self.record(now, version.id, ModelEventKind::Promoted, (by, reason));
         self.serves = Some(version);
@@ -301,6 +306,7 @@ impl<D: Detector> ModelVersions<D> {
         self.retire();
         self.kept.retain(|(kept, _)| kept.id != to);
         self.serving = model;
+        self.serving.forget_alarms();
         self.serves = Some(version);
         self.record(now, to, ModelEventKind::RolledBack, (by, reason));
         // It was compared with another one.
@@ -415,13 +421,22 @@ async fn ask(
     cx: &Context,
     batch: SignalBatch<'_>,
 ) -> Result<Vec<Anomaly>, String> {
+    let slow = || "it took more than half of the time that was left".to_owned();
     let asked = caught(candidate.detect(cx, batch));
     let answer = match cx.remaining() {
         None => asked.await,
         // The other half is for what else there is to do.
-        Some(left) => timeout(&**cx.clock(), left / 2, asked)
-            .await
-            .map_err(|_| "it took more than half of the time that was left".to_owned())?,
+        Some(left) => {
+            let half = left / 2;
+            let answer = timeout(&**cx.clock(), half, asked).await;
+            let answer = answer.map_err(|_| slow())?;
+            // What never yields cannot be interrupted, only found out.
+            let took = left.saturating_sub(cx.remaining().unwrap_or_default());
+            if took > half {
+                return Err(slow());
+            }
+            answer
+        }
     };
     match answer {
         None => Err("it panicked".to_owned()),
@@ -469,8 +484,10 @@ impl<D: Detector> Detector for ModelVersions<D> {
         if let Some(candidate) = &mut self.candidate {
             match ask(&mut candidate.detector, cx, batch).await {
                 Ok(shadow) => {
-                    let serving = found.as_deref().unwrap_or_default();
-                    has_changed |= self.compare(now, serving, &shadow);
+                    // A call that failed is not one without alarms.
+                    if let Ok(serving) = &found {
+                        has_changed |= self.compare(now, serving, &shadow);
+                    }
                 }
                 Err(reason) => {
                     self.reject(now, "rule", reason);
@@ -503,6 +520,10 @@ impl<D: Detector> Detector for ModelVersions<D> {
             version: VERSION,
             state: state::save(&stored)?,
         })
+    }
+
+    fn forget_alarms(&mut self) {
+        self.serving.forget_alarms();
     }
 
     /// If anything does not fit, nothing changes.

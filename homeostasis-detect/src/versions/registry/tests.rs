@@ -30,6 +30,7 @@ fn config() -> ModelVersionsConfig {
         rule: PromotionRule {
             train_for: HOUR,
             evaluate_for: HOUR,
+            min_alarms: 1,
             ..PromotionRule::default()
         },
         ..ModelVersionsConfig::default()
@@ -42,6 +43,8 @@ struct World {
     catalog: SeriesCatalog,
     rng: Rng,
     minute: u64,
+    /// In place of what is usual.
+    forced: Option<f64>,
 }
 
 impl World {
@@ -51,6 +54,7 @@ impl World {
             catalog: SeriesCatalog::default(),
             rng: Rng::from_seed(41),
             minute: 0,
+            forced: None,
         }
     }
 
@@ -65,7 +69,9 @@ impl World {
         for _ in 0..minutes {
             self.minute += 1;
             self.clock.advance(Duration::from_secs(60));
-            let value = if self.minute.is_multiple_of(50) {
+            let value = if let Some(forced) = self.forced {
+                forced
+            } else if self.minute.is_multiple_of(50) {
                 5.0
             } else {
                 self.rng.unit()
@@ -218,6 +224,68 @@ async fn a_candidate_that_panics_or_fails_disturbs_nobody() {
             "{event:?}"
         );
         assert_eq!(handle.status().serving.unwrap().id, 1);
+    }
+}
+
+#[tokio::test]
+async fn what_is_still_on_is_told_when_another_model_begins_to_serve() {
+    let mut world = World::new();
+    let mut versions = ModelVersions::new(config(), || watch(3.0))
+        .unwrap()
+        .with_trainer(|_| Ok(watch(3.0)));
+    let handle = versions.handle();
+    world.run(&mut [&mut versions], 130).await;
+    handle.retrain("ann", "a test");
+    world.run(&mut [&mut versions], 55).await;
+    for (value, promotes) in [(1e3, true), (1e6, false)] {
+        world.forced = Some(value);
+        assert_eq!(world.run(&mut [&mut versions], 1).await, 1);
+        assert_eq!(
+            world.run(&mut [&mut versions], 1).await,
+            0,
+            "it was told already"
+        );
+        if promotes {
+            handle.promote("ann", "a test");
+        } else {
+            handle.roll_back(1, "ann", "a test");
+        }
+        world.forced = Some(value * 100.0);
+        assert_eq!(world.run(&mut [&mut versions], 1).await, 1);
+        world.forced = None;
+        world.run(&mut [&mut versions], 40).await;
+    }
+}
+
+#[derive(Debug)]
+struct Slow(Arc<ManualClock>, Duration);
+
+#[async_trait]
+impl Detector for Slow {
+    fn name(&self) -> &str {
+        "cpu"
+    }
+    async fn detect(
+        &mut self,
+        _: &Context,
+        _: SignalBatch<'_>,
+    ) -> Result<Vec<Anomaly>, DetectError> {
+        self.0.advance(self.1);
+        Ok(Vec::new())
+    }
+}
+
+#[tokio::test]
+async fn a_candidate_that_never_yields_is_given_up_once_it_was_too_slow() {
+    let world = World::new();
+    let catalog = SeriesCatalog::default();
+    for (took, is_slow) in [(400, false), (600, true), (2000, true)] {
+        let clock = Arc::clone(&world.clock);
+        let cx = Context::new(Arc::clone(&clock) as Arc<dyn homeostasis_core::Clock>, 1)
+            .within(Duration::from_secs(1));
+        let mut slow = Slow(clock, Duration::from_millis(took));
+        let answer = ask(&mut slow, &cx, SignalBatch::empty(&catalog)).await;
+        assert_eq!(answer.is_err(), is_slow, "{took} ms: {answer:?}");
     }
 }
 
