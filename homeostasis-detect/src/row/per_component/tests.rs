@@ -193,6 +193,39 @@ async fn a_restored_detector_goes_on_as_if_never_stopped() {
 }
 
 #[tokio::test]
+async fn a_snapshot_cannot_make_it_learn_longer_than_there_is_to_learn() {
+    let slow = || {
+        let kernel = PcaResidual::new(PcaResidualConfig::default()).unwrap();
+        let config = PerComponentConfig {
+            pieces_per_row: 1,
+            ..config()
+        };
+        let features = METRICS.map(Selector::metric);
+        PerComponent::new("together", features, config, move |_| kernel.clone()).unwrap()
+    };
+    let (mut watch, catalog) = (slow(), SeriesCatalog::default());
+    detect(&mut watch, &catalog, &usual("shop", 202)).await;
+    let mut snapshot = watch.snapshot().unwrap();
+    let learning = snapshot
+        .state
+        .pointer_mut("/0/record/learning")
+        .expect("it learns");
+    let n_rows = learning[0].as_u64().unwrap();
+    *learning = serde_json::json!([n_rows, u64::MAX]);
+    assert!(slow().restore(&snapshot).is_err());
+    // More than this kernel needs: it is done then.
+    *snapshot
+        .state
+        .pointer_mut("/0/record/learning")
+        .expect("it learns") = serde_json::json!([n_rows, 9999]);
+    let mut restored = slow();
+    restored.restore(&snapshot).unwrap();
+    let state = restored.snapshot().unwrap().state;
+    assert!(state.pointer("/0/record/learning").unwrap().is_null());
+    assert!(!state.pointer("/0/kernel/model").unwrap().is_null());
+}
+
+#[tokio::test]
 async fn the_window_is_bounded() {
     let (mut watch, catalog) = (detector(), SeriesCatalog::default());
     detect(&mut watch, &catalog, &usual("shop", 2000)).await;
