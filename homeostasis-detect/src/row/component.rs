@@ -48,6 +48,8 @@ pub(super) struct Cell {
 pub(super) struct Component<K> {
     pub(super) record: Record,
     kernel: K,
+    /// How many pieces of learning may still be done.
+    pub(super) pieces_left: u32,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -82,7 +84,11 @@ impl<K: RowDetector> Component<K> {
             began: None,
             learning: None,
         };
-        Self { record, kernel }
+        Self {
+            record,
+            kernel,
+            pieces_left: 0,
+        }
     }
 
     /// Takes a sample; closes the rows before its step. `None` if its row is closed already.
@@ -176,7 +182,8 @@ impl<K: RowDetector> Component<K> {
                 return;
             }
         }
-        for _ in 0..config.pieces_per_row {
+        for _ in 0..config.pieces_per_row.min(self.pieces_left) {
+            self.pieces_left -= 1;
             match self.kernel.learn() {
                 Ok(true) => {
                     if let Some((_, n_pieces)) = &mut self.record.learning {
@@ -245,7 +252,11 @@ impl<K: RowDetector> Component<K> {
                 record.learning = None;
             }
         }
-        Ok(Self { record, kernel })
+        Ok(Self {
+            record,
+            kernel,
+            pieces_left: 0,
+        })
     }
 }
 
