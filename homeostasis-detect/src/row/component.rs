@@ -12,6 +12,9 @@ use serde_json::Value;
 use super::per_component::PerComponentConfig;
 use crate::series::{AlertState, Alerting, Transition};
 
+/// The most that [`PerComponentConfig::pieces_per_row`] may be.
+const MAX_PIECES_PER_ROW: usize = 10_000;
+
 /// What a component keeps beside its kernel; as it is stored, too.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,6 +48,8 @@ pub(super) struct Cell {
 pub(super) struct Component<K> {
     pub(super) record: Record,
     kernel: K,
+    /// How many pieces of learning may still be done.
+    pub(super) pieces_left: u32,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -79,7 +84,11 @@ impl<K: RowDetector> Component<K> {
             began: None,
             learning: None,
         };
-        Self { record, kernel }
+        Self {
+            record,
+            kernel,
+            pieces_left: 0,
+        }
     }
 
     /// Forgets what is later than `now`: the clock was set back. A new kernel learns what is left of the window.
@@ -189,7 +198,8 @@ impl<K: RowDetector> Component<K> {
                 return;
             }
         }
-        for _ in 0..config.pieces_per_row {
+        for _ in 0..config.pieces_per_row.min(self.pieces_left) {
+            self.pieces_left -= 1;
             match self.kernel.learn() {
                 Ok(true) => {
                     if let Some((_, n_pieces)) = &mut self.record.learning {
@@ -228,14 +238,17 @@ impl<K: RowDetector> Component<K> {
     /// What was being learned is learned again up to where it was.
     pub(super) fn load(stored: Stored, width: usize, mut kernel: K) -> Result<Self, DetectError> {
         let Stored {
-            record,
+            mut record,
             kernel: state,
         } = stored;
         let fits = record.cells.len() == width
             && record.window.len() == record.ends.len() * width
-            && record
-                .learning
-                .is_none_or(|(n_rows, _)| n_rows <= record.ends.len());
+            && record.learning.is_none_or(|(n_rows, n_pieces)| {
+                // No row is forgotten while one learns, so the rows since tell how much can have been done.
+                let since = record.ends.len().checked_sub(n_rows);
+                since
+                    .is_some_and(|since| n_pieces <= (since + 1).saturating_mul(MAX_PIECES_PER_ROW))
+            });
         crate::state::require(
             fits,
             "stored component",
@@ -244,11 +257,22 @@ impl<K: RowDetector> Component<K> {
         kernel.load(&state)?;
         if let Some((_, n_pieces)) = record.learning {
             begin(&mut kernel, &record)?;
+            let mut goes_on = true;
             for _ in 0..n_pieces {
-                kernel.learn()?;
+                goes_on = kernel.learn()?;
+                if !goes_on {
+                    break;
+                }
+            }
+            if !goes_on {
+                record.learning = None;
             }
         }
-        Ok(Self { record, kernel })
+        Ok(Self {
+            record,
+            kernel,
+            pieces_left: 0,
+        })
     }
 }
 

@@ -21,7 +21,7 @@ const MIN_ROWS: usize = 32;
 pub(super) const FLOOR: f64 = 0.02;
 
 /// How often missing values are set to what the components say; it comes closer each time.
-const N_COMPLETIONS: usize = 20;
+pub(super) const N_COMPLETIONS: usize = 20;
 
 /// How a [`PcaResidual`] judges and when it alarms.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

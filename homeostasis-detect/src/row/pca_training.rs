@@ -4,11 +4,16 @@ use homeostasis_core::stage::Rows;
 
 use super::calibration::{Calibration, quantile};
 use super::eigen::Jacobi;
-use super::pca_residual::{Basis, FLOOR, Model, PcaResidualConfig, Track, smoothed, squares};
+use super::pca_residual::{
+    Basis, FLOOR, Model, N_COMPLETIONS, PcaResidualConfig, Track, smoothed, squares,
+};
 use super::scaler::Scaler;
 
 /// About how many multiplications a piece may take.
 const PIECE: usize = 1 << 21;
+
+/// And how many rows, however narrow.
+const MAX_ROWS: usize = 8192;
 
 /// A pass over all rows, or a sweep over the matrix, at a time.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,12 +78,26 @@ impl Training {
                 change: vec![0.0; width],
             });
         }
-        let n_rows = (PIECE / (width * width)).clamp(1, 8192);
         let all = self.values.len() / width;
-        let until = (self.next_row + n_rows).min(all);
-        let rows = &self.values[self.next_row * width..until * width];
+        let rows = &self.values[self.next_row * width..];
+        let mut left = PIECE;
         let (basis, track, kept) = (&mut self.basis, &mut self.track, config.change_rows);
         for row in rows.chunks_exact(width) {
+            if left == 0 {
+                break;
+            }
+            let completes = matches!(
+                self.stage,
+                Stage::Deviations { .. } | Stage::Statistics { .. }
+            ) && row.iter().any(|value| !value.is_finite());
+            let completion = if completes {
+                2 * N_COMPLETIONS * basis.components.len()
+            } else {
+                0
+            };
+            let cost = (width * width + completion).max(PIECE / MAX_ROWS);
+            left = left.saturating_sub(cost);
+            self.next_row += 1;
             match &mut self.stage {
                 Stage::Scale => basis.scaler.learn(row),
                 Stage::Products { sums } => {
@@ -121,8 +140,7 @@ impl Training {
                 Stage::Components(_) => {}
             }
         }
-        self.next_row = until;
-        if until < all {
+        if self.next_row < all {
             None
         } else {
             self.close(config)
@@ -206,11 +224,30 @@ fn components(jacobi: &Jacobi, variance: f64) -> Vec<f64> {
 mod tests {
     use homeostasis_core::stage::{RowDetector, Rows};
 
+    use super::Training;
     use crate::row::testing;
     use crate::{PcaResidual, PcaResidualConfig};
 
     fn kernel() -> PcaResidual {
         PcaResidual::new(PcaResidualConfig::default()).unwrap()
+    }
+
+    #[test]
+    fn rows_with_missing_values_make_pieces_of_fewer_rows() {
+        let n_pieces = |past: &[f64]| {
+            let mut training = Training::new(Rows::new(past, 32).unwrap());
+            let config = PcaResidualConfig::default();
+            1 + (0..1000)
+                .take_while(|_| training.step(&config).is_none())
+                .count()
+        };
+        let mut past = testing::noise(300, 32, 5);
+        let whole = n_pieces(&past);
+        for row in past.chunks_mut(32) {
+            row[0] = f64::NAN;
+        }
+        let missing = n_pieces(&past);
+        assert!(missing >= whole + 8, "{missing} pieces, {whole} without");
     }
 
     #[test]

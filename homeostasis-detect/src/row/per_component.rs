@@ -44,6 +44,9 @@ pub struct PerComponentConfig {
     /// How many pieces of learning are done after each row; default 8, range 1 to 10 000. A piece takes some
     /// milliseconds.
     pub pieces_per_row: u32,
+    /// How many pieces one call does for all components together, whoever comes first; default 256, range 1 to 1 000 000.
+    /// Who comes too late goes on after its next row.
+    pub pieces_per_call: u32,
     /// How many components are watched; default 100, range 1 to 100 000. Samples of others are counted.
     pub max_components: usize,
     /// After how much silence a component may give way to a new one; default 1d.
@@ -64,6 +67,7 @@ impl Default for PerComponentConfig {
             retrain: DAY,
             min_rows: 256,
             pieces_per_row: 8,
+            pieces_per_call: 256,
             max_components: 100,
             idle_after: DAY,
             max_ahead: Duration::from_secs(3600),
@@ -130,6 +134,14 @@ impl PerComponentConfig {
             self.pieces_per_row,
             "1 to 10000",
         );
+        let holds = (1..=1_000_000).contains(&self.pieces_per_call);
+        check::that(
+            found,
+            holds,
+            "per_component.pieces_per_call",
+            self.pieces_per_call,
+            "1 to 1000000",
+        );
         let holds = (1..=100_000).contains(&self.max_components);
         check::that(
             found,
@@ -187,6 +199,8 @@ pub struct PerComponent<K> {
     components: HashMap<Target, Component<K>>,
     routes: HashMap<SeriesId, Route>,
     counts: ComponentCounts,
+    /// How many pieces of learning the call may still do.
+    pieces_left: u32,
 }
 
 /// What a [`PerComponent`] left out.
@@ -248,6 +262,7 @@ impl<K: RowDetector> PerComponent<K> {
             components: HashMap::new(),
             routes: HashMap::new(),
             counts: ComponentCounts::default(),
+            pieces_left: config.pieces_per_call,
         })
     }
 
@@ -323,11 +338,13 @@ impl<K: RowDetector> PerComponent<K> {
         if cell.key.as_ref() != Some(&*key) {
             cell.key = Some((*key).clone());
         }
+        component.pieces_left = self.pieces_left;
         let taken = component.take(
             &self.config,
             &self.alerting,
             (feature, sample.at, sample.value),
         );
+        self.pieces_left = component.pieces_left;
         if taken.is_none() {
             self.counts.late += 1;
         }
@@ -434,6 +451,7 @@ impl<K: RowDetector> Detector for PerComponent<K> {
         batch: SignalBatch<'_>,
     ) -> Result<Vec<Anomaly>, DetectError> {
         let latest = cx.now() + self.config.max_ahead;
+        self.pieces_left = self.config.pieces_per_call;
         let mut found = Vec::new();
         for (target, component) in &mut self.components {
             if component.record.last_seen > latest {

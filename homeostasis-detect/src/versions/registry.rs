@@ -159,6 +159,11 @@ impl<D: Detector> ModelVersions<D> {
 
     /// The same, where candidates come from `trainer`, which may read the past through the context's observations.
     ///
+    /// A snapshot holds what a model learned and not how it is configured: what is restored, after a restart or to go
+    /// back, is made by the `make` of [`new`](Self::new). So what a trainer gives may differ from that in what it has
+    /// learned, and in nothing else; a candidate whose model a new one cannot take up is refused, other differences
+    /// nobody can see.
+    ///
     /// It is called within [`Detector::detect`] and should be quick; what learns from signals as they come needs none.
     pub fn with_trainer(
         mut self,
@@ -241,6 +246,15 @@ impl<D: Detector> ModelVersions<D> {
             Some(trainer) => trainer(cx),
             None => Ok((self.make)()),
         };
+        let made = made.and_then(|detector| {
+            let snapshot = detector.snapshot().ok_or_else(|| {
+                DetectError::invalid("a trained model", "a model that can be stored")
+            })?;
+            if self.trainer.is_some() && detector.name() == self.serving.name() {
+                (self.make)().restore(&snapshot)?;
+            }
+            Ok(detector)
+        });
         match made {
             Ok(detector) if detector.name() == self.serving.name() => {
                 self.record(now, version.id, ModelEventKind::Trained, (by, reason));

@@ -275,6 +275,68 @@ async fn a_snapshot_that_holds_a_component_twice_is_refused() {
 }
 
 #[tokio::test]
+async fn a_snapshot_cannot_make_it_learn_longer_than_there_is_to_learn() {
+    let slow = || {
+        let kernel = PcaResidual::new(PcaResidualConfig::default()).unwrap();
+        let config = PerComponentConfig {
+            pieces_per_row: 1,
+            ..config()
+        };
+        let features = METRICS.map(Selector::metric);
+        PerComponent::new("together", features, config, move |_| kernel.clone()).unwrap()
+    };
+    let (mut watch, catalog) = (slow(), SeriesCatalog::default());
+    detect(&mut watch, &catalog, &usual("shop", 202)).await;
+    let mut snapshot = watch.snapshot().unwrap();
+    let learning = snapshot
+        .state
+        .pointer_mut("/0/record/learning")
+        .expect("it learns");
+    let n_rows = learning[0].as_u64().unwrap();
+    *learning = serde_json::json!([n_rows, u64::MAX]);
+    assert!(slow().restore(&snapshot).is_err());
+    // More than this kernel needs: it is done then.
+    *snapshot
+        .state
+        .pointer_mut("/0/record/learning")
+        .expect("it learns") = serde_json::json!([n_rows, 9999]);
+    let mut restored = slow();
+    restored.restore(&snapshot).unwrap();
+    let state = restored.snapshot().unwrap().state;
+    assert!(state.pointer("/0/record/learning").unwrap().is_null());
+    assert!(!state.pointer("/0/kernel/model").unwrap().is_null());
+}
+
+#[tokio::test]
+async fn a_call_learns_no_more_than_it_may_whatever_number_of_components() {
+    let kernel = PcaResidual::new(PcaResidualConfig::default()).unwrap();
+    let config = PerComponentConfig {
+        pieces_per_call: 1,
+        ..config()
+    };
+    let features = METRICS.map(Selector::metric);
+    let mut watch =
+        PerComponent::new("together", features, config, move |_| kernel.clone()).unwrap();
+    let catalog = SeriesCatalog::default();
+    let (a, b) = (usual("a", 260), usual("b", 260));
+    let rows = a.chunks(3).zip(b.chunks(3));
+    let mut most = 0;
+    for (a, b) in rows {
+        detect(&mut watch, &catalog, &[a, b].concat()).await;
+        let state = watch.snapshot().unwrap().state;
+        let learned = |at: &str| {
+            let model = state.pointer(&format!("/{at}/kernel/model"));
+            u32::from(model.is_some_and(|model| !model.is_null()))
+        };
+        let n_learned = learned("0") + learned("1");
+        // They become ready one after the other.
+        assert!(n_learned <= most + 1, "{n_learned} after {most}");
+        most = most.max(n_learned);
+    }
+    assert_eq!(most, 2);
+}
+
+#[tokio::test]
 async fn the_window_is_bounded() {
     let (mut watch, catalog) = (detector(), SeriesCatalog::default());
     detect(&mut watch, &catalog, &usual("shop", 2000)).await;
@@ -292,10 +354,11 @@ fn every_field_out_of_range_is_named() {
         retrain: Duration::ZERO,
         min_rows: 1,
         pieces_per_row: 0,
+        pieces_per_call: 0,
         max_components: 0,
         ..PerComponentConfig::default()
     };
     let error = PerComponent::new(" ", [], wrong, move |_| kernel.clone()).unwrap_err();
     // The retrain interval is at least a step of zero.
-    assert_eq!(error.violations().len(), 8, "{error}");
+    assert_eq!(error.violations().len(), 9, "{error}");
 }

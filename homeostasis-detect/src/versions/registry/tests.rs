@@ -208,6 +208,9 @@ async fn a_candidate_that_panics_or_fails_disturbs_nobody() {
                 state: serde_json::Value::Null,
             })
         }
+        fn restore(&mut self, _: &ModelSnapshot) -> Result<(), DetectError> {
+            Ok(())
+        }
     }
     let mut faults = vec!["fails", "panics"];
     let mut world = World::new();
@@ -255,6 +258,49 @@ async fn what_is_still_on_is_told_when_another_model_begins_to_serve() {
         world.forced = None;
         world.run(&mut [&mut versions], 40).await;
     }
+}
+
+#[tokio::test]
+async fn a_trained_model_that_could_not_be_restored_is_refused() {
+    let make = |window| {
+        let kernel = crate::MovingAverage::new(crate::MovingAverageConfig {
+            window,
+            ..crate::MovingAverageConfig::default()
+        })
+        .unwrap();
+        PerSeries::new("cpu", Selector::all(), move |_| kernel.clone()).unwrap()
+    };
+    let mut world = World::new();
+    let catalog = world.catalog.clone();
+    let series = catalog.intern(&SeriesKey::new("cpu").with("service", "orders"));
+    let samples: Vec<Sample> = (0..60)
+        .map(|i| Sample {
+            series,
+            at: Timestamp::from_secs(i),
+            value: 0.0,
+        })
+        .collect();
+    let cx = Context::new(
+        Arc::clone(&world.clock) as Arc<dyn homeostasis_core::Clock>,
+        1,
+    );
+    let mut wide = make(50);
+    let batch = SignalBatch::empty(&catalog).with_samples(&samples);
+    wide.detect(&cx, batch).await.unwrap();
+    let snapshot = wide.snapshot().unwrap();
+    let mut versions = ModelVersions::new(config(), move || make(40))
+        .unwrap()
+        .with_trainer(move |_| {
+            let mut trained = make(50);
+            trained.restore(&snapshot)?;
+            Ok(trained)
+        });
+    let handle = versions.handle();
+    handle.retrain("ann", "a test");
+    world.run(&mut [&mut versions], 1).await;
+    let event = handle.status().events.last().cloned().unwrap();
+    assert_eq!(event.kind, Refused, "{event:?}");
+    assert!(handle.status().candidate.is_none());
 }
 
 #[derive(Debug)]
