@@ -51,7 +51,8 @@ const WHAT: &str = "state of online";
 ///
 /// *Missing, late and huge values:* NaN and infinities are missing and change nothing; what is not later
 /// than the last sample is scored and not learned, and is no alert; beyond ±1e150 values count as ±1e150.
-/// *Gaps:* after 72 usual intervals without a sample the windows begin anew.
+/// *Gaps:* after 72 usual intervals without a sample the windows begin anew, and each is judged and learned
+/// once it is full again.
 /// *Constants:* differences below `resolution`, or below a billionth of the value, are none.
 ///
 /// No sample after the present one, nor the length of the series, has any influence. O(log n) time on
@@ -120,7 +121,8 @@ struct Findings {
     floor: f64,
     time: f64,
     statistics: [f64; CHANNELS.len()],
-    looks: [Look; CHANNELS.len()],
+    /// `None` where a gap has cut the window: what is said of a part is no news of the series.
+    looks: [Option<Look>; CHANNELS.len()],
     smoothed: f64,
     verdict: Option<Verdict>,
 }
@@ -242,12 +244,17 @@ impl OnlineDetector {
         let floor = scale::floor(x, self.config.resolution);
         let time = at.as_nanos().rem_euclid(DAY) as f64 / DAY as f64;
         let statistics = self.windows.statistics(self.rest.gate.spread(), floor)?;
+        // At the start of a series its first windows are all there is; after a gap they fill again first.
+        let is_cut = self.rest.n >= self.windows.samples().len() as u64;
         let looks = std::array::from_fn(|i| {
+            if is_cut && !self.windows.holds(CHANNELS[i]) {
+                return None;
+            }
             let (least, resolution) = match CHANNELS[i] {
                 Statistic::LogSpread => (LEAST_LOGARITHM, 0.0),
                 _ => (floor, floor),
             };
-            self.channels[i].look(statistics[i], time, least, resolution)
+            Some(self.channels[i].look(statistics[i], time, least, resolution))
         });
         let context = &self.rest.context;
         let smoothed = self.windows.mean(context.smoothing());
@@ -258,7 +265,9 @@ impl OnlineDetector {
             statistics,
             looks,
             smoothed,
-            verdict: context.look(at.as_nanos(), smoothed, range),
+            verdict: context
+                .look(at.as_nanos(), smoothed, range)
+                .filter(|_| !is_cut || self.windows.samples().len() >= context.smoothing()),
         })
     }
 
@@ -269,7 +278,9 @@ impl OnlineDetector {
         let (level, sigma) = self.rest.deviation.level(found.floor);
         let counts = side.of(x - level) != 0.0 || side == crate::Side::Both;
         let counts = if counts { 1.0 } else { 0.0 };
-        self.evidence = found.looks.map(|look| look.evidence);
+        self.evidence = found
+            .looks
+            .map(|look| look.map_or(0.0, |look| look.evidence));
         self.gate = self.rest.gate.of(x);
         self.context = found.verdict.map_or(0.0, |verdict| verdict.evidence);
         let novelty = if self.rest.n < WARM_UP {
@@ -357,7 +368,9 @@ impl OnlineDetector {
     fn learn(&mut self, at: Timestamp, x: f64, found: &Findings) {
         let seen = found.statistics.iter().zip(&found.looks);
         for (channel, (y, look)) in self.channels.iter_mut().zip(seen) {
-            channel.learn(*y, found.time, *look);
+            if let Some(look) = look {
+                channel.learn(*y, found.time, *look);
+            }
         }
         let rest = &mut self.rest;
         rest.n += 1;

@@ -129,6 +129,21 @@ fn no_window_reaches_over_a_gap() {
 }
 
 #[test]
+fn a_night_without_samples_is_no_news() {
+    let bell = |rng: &mut Rng| 50.0 + (0..12).map(|_| rng.unit()).sum::<f64>() - 6.0;
+    let mut n_told = 0;
+    for seed in 0..10 {
+        let (mut model, mut rng) = (detector(), Rng::from_seed(seed));
+        for minute in 0..2000 {
+            model.judge(at(60 * minute), Some(bell(&mut rng)));
+        }
+        let judged = (2480..2580).map(|minute| model.judge(at(60 * minute), Some(bell(&mut rng))));
+        n_told += usize::from(judged.filter(|judged| judged.alert >= 1.0).count() > 0);
+    }
+    assert!(n_told <= 1, "{n_told} of 10");
+}
+
+#[test]
 fn late_and_missing_samples_are_not_learned() {
     let mut model = trained(400);
     let before = model.save();
