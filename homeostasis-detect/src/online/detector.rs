@@ -42,12 +42,12 @@ const WHAT: &str = "state of online";
 /// Novelty is high once: what comes again is known. After an alert there is a dead time.
 ///
 /// *Deviation* is the distance from a robust level in standard deviations, the mean over the scales of
-/// 50, 500 and 2000 samples. It is high each time, and fades by a fifth with every sample, from at most
-/// 50 standard deviations.
+/// 50, 500 and 2000 samples. It is high each time.
 ///
 /// The score of [`SeriesDetector::update`] is 0.5 where the larger of both is at its limit (a novelty
-/// of 0.1 and 5 standard deviations, both divided by `sensitivity`); the surprise is that of as many
-/// standard deviations. [`OnlineDetector::judge`] gives each on its own.
+/// of 0.1 and 5 standard deviations, both divided by `sensitivity`), of this sample alone; the surprise is that of
+/// as many standard deviations. [`OnlineDetector::judge`] gives each on its own, and a strength in which
+/// deviations fade by a fifth with every sample, from at most 50 standard deviations.
 ///
 /// *Missing, late and huge values:* NaN and infinities are missing and change nothing; what is not later
 /// than the last sample is scored and not learned, and is no alert; beyond ±1e150 values count as ±1e150.
@@ -220,6 +220,7 @@ impl OnlineDetector {
         OnlineJudgement {
             novelty: 0.0,
             deviation: 0.0,
+            present: 0.0,
             strength: 0.0,
             alert: 0.0,
             top: None,
@@ -290,8 +291,11 @@ impl OnlineDetector {
         };
         let novelty = counts * novelty * sensitivity / NOVELTY;
         let now = counts * self.rest.deviation.of(x, found.floor);
-        let deviation = self.rest.deviation.felt(now) * sensitivity / DEVIATION;
-        let strength = novelty.max(deviation);
+        let felt = self.rest.deviation.felt(now) * sensitivity / DEVIATION;
+        let strength = novelty.max(felt);
+        // What fades is of a sample before: it does not make this one abnormal.
+        let deviation = now * sensitivity / DEVIATION;
+        let present = novelty.max(deviation);
         let alert = if is_new {
             let OnlineConfig {
                 dead_samples,
@@ -309,9 +313,9 @@ impl OnlineDetector {
         let band = usual.map_or((level - width, level + width), |verdict| verdict.band);
         let top = (novelty > 0.0).then(|| self.top());
         if is_new {
-            self.rest.since = (strength >= 1.0).then(|| self.rest.since.unwrap_or(at));
+            self.rest.since = (present >= 1.0).then(|| self.rest.since.unwrap_or(at));
         }
-        self.explanation = (strength >= 1.0).then(|| Explanation {
+        self.explanation = (present >= 1.0).then(|| Explanation {
             reason: match top.filter(|_| novelty >= deviation) {
                 Some(top) => self.reason(top, found),
                 None => Reason::Far {
@@ -326,6 +330,7 @@ impl OnlineDetector {
         OnlineJudgement {
             novelty,
             deviation,
+            present,
             strength,
             alert,
             top,
@@ -386,8 +391,8 @@ impl SeriesDetector for OnlineDetector {
     fn update(&mut self, at: Timestamp, value: Option<f64>) -> KernelScore {
         let judged = self.judge(at, value);
         KernelScore {
-            score: scale::score(judged.strength),
-            surprise: scale::surprise(DEVIATION * judged.strength),
+            score: scale::score(judged.present),
+            surprise: scale::surprise(DEVIATION * judged.present),
             direction: judged.direction,
             expected: judged.expected,
         }

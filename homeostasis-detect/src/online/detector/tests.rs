@@ -58,6 +58,19 @@ fn what_comes_again_is_known_and_still_a_deviation() {
 }
 
 #[test]
+fn the_sample_after_a_spike_is_none() {
+    let mut model = trained(3000);
+    let score = |model: &mut OnlineDetector, i: i64, x| model.update(at(60 * i), Some(x));
+    let spike = score(&mut model, 3000, 40.0);
+    assert!(spike.score.get() > 0.5 && spike.direction == Direction::High);
+    for minute in 3001..3010 {
+        let after = score(&mut model, minute, 9.5 + (minute % 2) as f64);
+        assert!(after.score.get() < 0.5, "{minute} {after:?}");
+        assert_eq!(model.explain(), None);
+    }
+}
+
+#[test]
 fn a_value_at_the_wrong_time_is_found_once_the_period_is_known() {
     let (mut model, mut rng) = (detector(), Rng::from_seed(3));
     let mut first_of = |model: &mut OnlineDetector, steps: std::ops::Range<i64>, idle: bool| {
