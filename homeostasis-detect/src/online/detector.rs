@@ -42,16 +42,17 @@ const WHAT: &str = "state of online";
 /// Novelty is high once: what comes again is known. After an alert there is a dead time.
 ///
 /// *Deviation* is the distance from a robust level in standard deviations, the mean over the scales of
-/// 50, 500 and 2000 samples. It is high each time, and fades by a fifth with every sample, from at most
-/// 50 standard deviations.
+/// 50, 500 and 2000 samples. It is high each time.
 ///
 /// The score of [`SeriesDetector::update`] is 0.5 where the larger of both is at its limit (a novelty
-/// of 0.1 and 5 standard deviations, both divided by `sensitivity`); the surprise is that of as many
-/// standard deviations. [`OnlineDetector::judge`] gives each on its own.
+/// of 0.1 and 5 standard deviations, both divided by `sensitivity`), of this sample alone; the surprise is that of
+/// as many standard deviations. [`OnlineDetector::judge`] gives each on its own, and a strength in which
+/// deviations fade by a fifth with every sample, from at most 50 standard deviations.
 ///
 /// *Missing, late and huge values:* NaN and infinities are missing and change nothing; what is not later
 /// than the last sample is scored and not learned, and is no alert; beyond ±1e150 values count as ±1e150.
-/// *Gaps:* after 72 usual intervals without a sample the windows begin anew.
+/// *Gaps:* after 72 usual intervals without a sample the windows begin anew, and each is judged and learned
+/// once it is full again.
 /// *Constants:* differences below `resolution`, or below a billionth of the value, are none.
 ///
 /// No sample after the present one, nor the length of the series, has any influence. O(log n) time on
@@ -120,7 +121,8 @@ struct Findings {
     floor: f64,
     time: f64,
     statistics: [f64; CHANNELS.len()],
-    looks: [Look; CHANNELS.len()],
+    /// `None` where a gap has cut the window: what is said of a part is no news of the series.
+    looks: [Option<Look>; CHANNELS.len()],
     smoothed: f64,
     verdict: Option<Verdict>,
 }
@@ -218,6 +220,7 @@ impl OnlineDetector {
         OnlineJudgement {
             novelty: 0.0,
             deviation: 0.0,
+            present: 0.0,
             strength: 0.0,
             alert: 0.0,
             top: None,
@@ -242,12 +245,17 @@ impl OnlineDetector {
         let floor = scale::floor(x, self.config.resolution);
         let time = at.as_nanos().rem_euclid(DAY) as f64 / DAY as f64;
         let statistics = self.windows.statistics(self.rest.gate.spread(), floor)?;
+        // At the start of a series its first windows are all there is; after a gap they fill again first.
+        let is_cut = self.rest.n >= self.windows.samples().len() as u64;
         let looks = std::array::from_fn(|i| {
+            if is_cut && !self.windows.holds(CHANNELS[i]) {
+                return None;
+            }
             let (least, resolution) = match CHANNELS[i] {
                 Statistic::LogSpread => (LEAST_LOGARITHM, 0.0),
                 _ => (floor, floor),
             };
-            self.channels[i].look(statistics[i], time, least, resolution)
+            Some(self.channels[i].look(statistics[i], time, least, resolution))
         });
         let context = &self.rest.context;
         let smoothed = self.windows.mean(context.smoothing());
@@ -258,7 +266,9 @@ impl OnlineDetector {
             statistics,
             looks,
             smoothed,
-            verdict: context.look(at.as_nanos(), smoothed, range),
+            verdict: context
+                .look(at.as_nanos(), smoothed, range)
+                .filter(|_| !is_cut || self.windows.samples().len() >= context.smoothing()),
         })
     }
 
@@ -269,7 +279,9 @@ impl OnlineDetector {
         let (level, sigma) = self.rest.deviation.level(found.floor);
         let counts = side.of(x - level) != 0.0 || side == crate::Side::Both;
         let counts = if counts { 1.0 } else { 0.0 };
-        self.evidence = found.looks.map(|look| look.evidence);
+        self.evidence = found
+            .looks
+            .map(|look| look.map_or(0.0, |look| look.evidence));
         self.gate = self.rest.gate.of(x);
         self.context = found.verdict.map_or(0.0, |verdict| verdict.evidence);
         let novelty = if self.rest.n < WARM_UP {
@@ -279,8 +291,11 @@ impl OnlineDetector {
         };
         let novelty = counts * novelty * sensitivity / NOVELTY;
         let now = counts * self.rest.deviation.of(x, found.floor);
-        let deviation = self.rest.deviation.felt(now) * sensitivity / DEVIATION;
-        let strength = novelty.max(deviation);
+        let felt = self.rest.deviation.felt(now) * sensitivity / DEVIATION;
+        let strength = novelty.max(felt);
+        // What fades is of a sample before: it does not make this one abnormal.
+        let deviation = now * sensitivity / DEVIATION;
+        let present = novelty.max(deviation);
         let alert = if is_new {
             let OnlineConfig {
                 dead_samples,
@@ -298,9 +313,9 @@ impl OnlineDetector {
         let band = usual.map_or((level - width, level + width), |verdict| verdict.band);
         let top = (novelty > 0.0).then(|| self.top());
         if is_new {
-            self.rest.since = (strength >= 1.0).then(|| self.rest.since.unwrap_or(at));
+            self.rest.since = (present >= 1.0).then(|| self.rest.since.unwrap_or(at));
         }
-        self.explanation = (strength >= 1.0).then(|| Explanation {
+        self.explanation = (present >= 1.0).then(|| Explanation {
             reason: match top.filter(|_| novelty >= deviation) {
                 Some(top) => self.reason(top, found),
                 None => Reason::Far {
@@ -315,6 +330,7 @@ impl OnlineDetector {
         OnlineJudgement {
             novelty,
             deviation,
+            present,
             strength,
             alert,
             top,
@@ -357,7 +373,9 @@ impl OnlineDetector {
     fn learn(&mut self, at: Timestamp, x: f64, found: &Findings) {
         let seen = found.statistics.iter().zip(&found.looks);
         for (channel, (y, look)) in self.channels.iter_mut().zip(seen) {
-            channel.learn(*y, found.time, *look);
+            if let Some(look) = look {
+                channel.learn(*y, found.time, *look);
+            }
         }
         let rest = &mut self.rest;
         rest.n += 1;
@@ -373,8 +391,8 @@ impl SeriesDetector for OnlineDetector {
     fn update(&mut self, at: Timestamp, value: Option<f64>) -> KernelScore {
         let judged = self.judge(at, value);
         KernelScore {
-            score: scale::score(judged.strength),
-            surprise: scale::surprise(DEVIATION * judged.strength),
+            score: scale::score(judged.present),
+            surprise: scale::surprise(DEVIATION * judged.present),
             direction: judged.direction,
             expected: judged.expected,
         }

@@ -11,10 +11,12 @@ pub struct OnlineJudgement {
     /// How new this is: nothing like it was seen before. 0 for the first 150 samples.
     /// It is high once; what comes again is known.
     pub novelty: f64,
-    /// How far this is from the level of the series, or was a few samples ago: a deviation fades by a
-    /// fifth with every sample. It is high each time. 0 for the first 5 samples.
+    /// How far this is from the level of the series. It is high each time. 0 for the first 5 samples.
     pub deviation: f64,
-    /// The larger of both: the one continuous score.
+    /// The larger of both: whether this very sample is abnormal, which the score of `update` says.
+    pub present: f64,
+    /// The same, with what is left of the deviations before: they fade by a fifth with every sample. It
+    /// ranks the samples of an episode together, and is the score of the suite `univariate`.
     pub strength: f64,
     /// The novelty, or 0 in the dead time after an alert and for late samples: 1 or more is an alert.
     pub alert: f64,

@@ -58,6 +58,20 @@ pub(super) const CHANNELS: [Statistic; 12] = [
     Statistic::LogSpread,
 ];
 
+impl Statistic {
+    /// How many samples it looks at.
+    fn reach(self) -> usize {
+        match self {
+            Self::Value | Self::CoarseValue | Self::Context => 1,
+            Self::Mean12 | Self::Step | Self::Activity => 12,
+            Self::Maximum | Self::Minimum => 24,
+            Self::Mean36 | Self::Spread => 36,
+            Self::Mean72 | Self::LogSpread => LONGEST,
+            Self::Change => LONGEST + 1,
+        }
+    }
+}
+
 /// The last samples in their order; O(1) amortized to add one, no window crosses a [`Windows::restart`].
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Windows {
@@ -116,6 +130,11 @@ impl Windows {
     /// The samples that belong together, oldest first: at most 74.
     pub(super) fn samples(&self) -> &[f64] {
         &self.buffer[self.buffer.len() - self.joined..]
+    }
+
+    /// Whether the window of `what` is all there.
+    pub(super) fn holds(&self, what: Statistic) -> bool {
+        self.joined >= what.reach()
     }
 
     /// The last `n`, or as many as there are.

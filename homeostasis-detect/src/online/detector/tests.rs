@@ -58,6 +58,19 @@ fn what_comes_again_is_known_and_still_a_deviation() {
 }
 
 #[test]
+fn the_sample_after_a_spike_is_none() {
+    let mut model = trained(3000);
+    let score = |model: &mut OnlineDetector, i: i64, x| model.update(at(60 * i), Some(x));
+    let spike = score(&mut model, 3000, 40.0);
+    assert!(spike.score.get() > 0.5 && spike.direction == Direction::High);
+    for minute in 3001..3010 {
+        let after = score(&mut model, minute, 9.5 + (minute % 2) as f64);
+        assert!(after.score.get() < 0.5, "{minute} {after:?}");
+        assert_eq!(model.explain(), None);
+    }
+}
+
+#[test]
 fn a_value_at_the_wrong_time_is_found_once_the_period_is_known() {
     let (mut model, mut rng) = (detector(), Rng::from_seed(3));
     let mut first_of = |model: &mut OnlineDetector, steps: std::ops::Range<i64>, idle: bool| {
@@ -126,6 +139,21 @@ fn no_window_reaches_over_a_gap() {
     let mut near = before;
     near.judge(at(60 * 1000 + 60 * 70), Some(10.0));
     assert!(near.windows.samples().len() > 70);
+}
+
+#[test]
+fn a_night_without_samples_is_no_news() {
+    let bell = |rng: &mut Rng| 50.0 + (0..12).map(|_| rng.unit()).sum::<f64>() - 6.0;
+    let mut n_told = 0;
+    for seed in 0..10 {
+        let (mut model, mut rng) = (detector(), Rng::from_seed(seed));
+        for minute in 0..2000 {
+            model.judge(at(60 * minute), Some(bell(&mut rng)));
+        }
+        let judged = (2480..2580).map(|minute| model.judge(at(60 * minute), Some(bell(&mut rng))));
+        n_told += usize::from(judged.filter(|judged| judged.alert >= 1.0).count() > 0);
+    }
+    assert!(n_told <= 1, "{n_told} of 10");
 }
 
 #[test]
