@@ -28,7 +28,7 @@ pub struct CompositeConfig {
     pub weights: CompositeWeightsConfig,
     /// The level from which on an anomaly is raised; default medium.
     pub raise: CompositeLevel,
-    /// For how long what a detector found counts; default 5m, above 0. Detectors should raise again within it.
+    /// For how long what a detector found counts; default 5m, above 0. Members must raise again within it what lasts.
     #[serde(with = "crate::duration_text")]
     pub window: Duration,
     /// After how long an anomaly that lasts is raised again; default 60 s, above 0.
@@ -61,8 +61,10 @@ impl Default for CompositeConfig {
 /// To add up weak evidence, give the members a low [`AlertingConfig::threshold`](crate::AlertingConfig), and a `reraise`
 /// shorter than `window`.
 ///
-/// An anomaly is raised when the level reaches `raise`, when it rises further, and again after each `reraise`; it is
-/// over when the level falls below `raise`.
+/// An anomaly is raised when the level reaches `raise`, when it rises further, and again after each `reraise` in which
+/// a member raised something; it is over when the level falls below `raise`, also because evidence is older than
+/// `window`.
+/// So a member must raise again what lasts, within `window` and at least every third of the engine's quiet time.
 /// Its severity hint is that of the level or the worst of its members', its picture that of the member that adds most.
 /// Members whose anomalies name people or a playbook pass that on.
 /// When `max_targets` are followed, those that had nothing for `window` give way; if there are none, a new one is left
@@ -71,12 +73,16 @@ impl Default for CompositeConfig {
 /// # Examples
 /// ```
 /// use homeostasis::core::stage::Detector;
-/// use homeostasis::detect::{Composite, CompositeConfig, DetectorFamily, Ewma, EwmaConfig, PerSeries, Selector, Trend, TrendConfig};
+/// use homeostasis::detect::{Alerting, AlertingConfig, Composite, CompositeConfig, DetectorFamily, Ewma, EwmaConfig, PerSeries, Selector, Trend, TrendConfig};
+/// use std::time::Duration;
 ///
+/// let lasting = AlertingConfig { reraise: Some(Duration::from_secs(60)), ..AlertingConfig::default() };
 /// let (ewma, trend) = (Ewma::new(EwmaConfig::default())?, Trend::new(TrendConfig::default())?);
+/// let ewma = PerSeries::new("ewma", Selector::all(), move |_| ewma.clone())?;
+/// let trend = PerSeries::new("trend", Selector::all(), move |_| trend.clone())?;
 /// let composite = Composite::new("composite", CompositeConfig::default())?
-///     .with(DetectorFamily::Statistical, PerSeries::new("ewma", Selector::all(), move |_| ewma.clone())?)
-///     .with(DetectorFamily::Pattern, PerSeries::new("trend", Selector::all(), move |_| trend.clone())?);
+///     .with(DetectorFamily::Statistical, ewma.with_alerting(Alerting::new(lasting.clone())?))
+///     .with(DetectorFamily::Pattern, trend.with_alerting(Alerting::new(lasting)?));
 /// assert_eq!(composite.name(), "composite");
 /// # Ok::<(), homeostasis::core::ConfigError>(())
 /// ```
@@ -234,6 +240,17 @@ impl Composite {
         Some(self.describe(target, at, &composite, level))
     }
 
+    /// Ends the anomaly of `target` if it is none any more at `at`, so that the next one is raised.
+    fn end(&mut self, target: &Target, at: Timestamp) {
+        let level = self.score(target, at).and_then(|score| score.level);
+        if let Some(standing) = self.targets.get_mut(target)
+            && level.is_none_or(|level| level < self.config.raise)
+            && standing.raised.is_some_and(|(_, raised)| raised < at)
+        {
+            standing.raised = None;
+        }
+    }
+
     fn describe(
         &self,
         target: &Target,
@@ -308,6 +325,16 @@ impl Composite {
     }
 }
 
+/// Until when the signals of `batch` tell; where it has none, time passes nevertheless.
+fn latest(cx: &Context, batch: &SignalBatch<'_>) -> Timestamp {
+    let samples = batch.samples.iter().map(|sample| sample.at);
+    let health = batch.health.iter().map(|report| report.at);
+    let logs = batch.logs.iter().map(|record| record.at);
+    let now = cx.now();
+    let seen = samples.chain(health).chain(logs);
+    seen.filter(|at| *at <= now).max().unwrap_or(now)
+}
+
 impl Standing {
     /// What counts at `at`.
     fn fresh(
@@ -365,10 +392,15 @@ impl Detector for Composite {
         }
         // In the order of time; what was found at one time for one target is judged together.
         found.sort_by(|(_, a), (_, b)| (a.at, &a.target).cmp(&(b.at, &b.target)));
-        let mut raised = Vec::new();
+        let last = found.last().map(|(_, anomaly)| anomaly.at);
+        let now = latest(cx, &batch).max(last.unwrap_or(Timestamp::EPOCH));
+        let (mut raised, mut is_first) = (Vec::new(), true);
         let mut found = found.into_iter().peekable();
         while let Some((family, anomaly)) = found.next() {
             let (at, target) = (anomaly.at, anomaly.target.clone());
+            if is_first {
+                self.end(&target, at);
+            }
             // The engine would blame the composite for what a member got wrong.
             if anomaly.violation().is_none() {
                 self.take(family, anomaly);
@@ -376,9 +408,14 @@ impl Detector for Composite {
             let is_last = found
                 .peek()
                 .is_none_or(|(_, next)| (next.at, &next.target) != (at, &target));
+            is_first = is_last;
             if is_last {
                 raised.extend(self.judge(&target, at));
             }
+        }
+        let standing = self.targets.iter().filter(|(_, it)| it.raised.is_some());
+        for target in standing.map(|(it, _)| it.clone()).collect::<Vec<_>>() {
+            self.end(&target, now);
         }
         Ok(raised)
     }

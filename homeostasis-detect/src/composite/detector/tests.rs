@@ -138,6 +138,27 @@ async fn it_is_raised_once_when_it_rises_and_again_after_a_while_and_old_evidenc
 }
 
 #[tokio::test]
+async fn an_episode_ends_without_a_word_and_the_next_one_is_raised() {
+    let config = CompositeConfig {
+        reraise: None,
+        ..CompositeConfig::default()
+    };
+    let mut watch = Composite {
+        config,
+        ..composite()
+    };
+    let all = [("iqr", "0.9"), ("forest", "0.9"), ("season", "0.9")];
+    assert_eq!(show(&mut watch, 0, &all).await.len(), 1);
+    assert_eq!(show(&mut watch, 290, &[]).await.len(), 0);
+    assert_eq!(show(&mut watch, 299, &all).await.len(), 0, "it lasts");
+    // Nobody says anything any more, and then all do again.
+    assert_eq!(show(&mut watch, 700, &[]).await.len(), 0);
+    assert_eq!(show(&mut watch, 1000, &all).await.len(), 1);
+    // A long silence without a call is an end too.
+    assert_eq!(show(&mut watch, 5000, &all).await.len(), 1);
+}
+
+#[tokio::test]
 async fn what_is_found_for_a_service_counts_for_its_instances_and_not_the_other_way_around() {
     let mut watch = composite();
     let (one, other) = ([("iqr", "0.9"), ("season", "0.9")], [("forest", "0.9")]);
