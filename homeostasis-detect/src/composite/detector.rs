@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::score::{
     CompositeLevel, CompositeScore, CompositeWeights, CompositeWeightsConfig, DetectorFamily,
 };
-use crate::{check, prose, state};
+use crate::{check, members, prose, state};
 
 /// The version of the shape of its snapshots.
 const VERSION: u32 = 1;
@@ -94,6 +94,8 @@ pub struct Composite {
     members: Vec<Member>,
     targets: BTreeMap<Target, Standing>,
     n_refused: u64,
+    /// What members found and nobody has judged yet.
+    heard: Vec<(usize, Anomaly)>,
 }
 
 #[derive(Debug)]
@@ -136,6 +138,7 @@ impl Composite {
             members: Vec::new(),
             targets: BTreeMap::new(),
             n_refused: 0,
+            heard: Vec::new(),
         })
     }
 
@@ -358,7 +361,9 @@ impl Detector for Composite {
         wanted.reduce(Interest::and).unwrap_or(Interest::samples())
     }
 
-    /// A member that fails has no say until it answers again.
+    /// The members are asked together.
+    /// One that fails, panics or does not answer in three quarters of the time that is left has no say until it answers
+    /// again; what the others found is kept if the call is dropped.
     ///
     /// # Errors
     /// If all members fail: the error of the first.
@@ -367,29 +372,28 @@ impl Detector for Composite {
         cx: &Context,
         batch: SignalBatch<'_>,
     ) -> Result<Vec<Anomaly>, DetectError> {
-        let (mut found, mut failed) = (Vec::new(), Vec::new());
-        for member in &mut self.members {
-            let batch = batch.filtered(member.detector.interest());
-            let answer = member.detector.detect(cx, batch).await;
-            member.has_failed = answer.is_err();
-            match answer {
-                Ok(its) => found.extend(its.into_iter().map(|anomaly| (member.family, anomaly))),
-                Err(error) => {
-                    tracing::warn!(
-                        detector = self.name,
-                        member = member.detector.name(),
-                        error = %error.report(),
-                        "a member of a composite detector failed; the others decide"
-                    );
-                    failed.push(error);
-                }
+        let members = self.members.iter_mut().map(|member| &mut member.detector);
+        let failed = members::ask(members, cx, batch, &mut self.heard).await;
+        for (member, failed) in self.members.iter_mut().zip(&failed) {
+            member.has_failed = failed.is_some();
+            if let Some(error) = failed {
+                tracing::warn!(
+                    detector = self.name,
+                    member = member.detector.name(),
+                    error = %error.report(),
+                    "a member of a composite detector failed; the others decide"
+                );
             }
         }
-        if failed.len() == self.members.len()
-            && let Some(error) = failed.into_iter().next()
+        if self.members.iter().all(|member| member.has_failed)
+            && let Some(error) = failed.into_iter().flatten().next()
         {
             return Err(error);
         }
+        let heard = std::mem::take(&mut self.heard).into_iter();
+        let mut found: Vec<_> = heard
+            .map(|(i, anomaly)| (self.members[i].family, anomaly))
+            .collect();
         // In the order of time; what was found at one time for one target is judged together.
         found.sort_by(|(_, a), (_, b)| (a.at, &a.target).cmp(&(b.at, &b.target)));
         let last = found.last().map(|(_, anomaly)| anomaly.at);

@@ -16,7 +16,7 @@ use super::config::CorrelatedFailuresConfig;
 use super::hops::Hops;
 use super::onsets::{OnsetRate, StoredRate, poisson_surprise};
 use super::rank::{LaggedCorrelation, lagged_rank_correlation};
-use crate::{check, prose, scale, state};
+use crate::{check, members, prose, scale, state};
 
 /// The version of the shape of its snapshots.
 const VERSION: u32 = 1;
@@ -64,6 +64,8 @@ pub struct CorrelatedFailures {
     rate: OnsetRate,
     /// When was looked last.
     judged: Option<Timestamp>,
+    /// What members found and nobody has judged yet.
+    heard: Vec<(usize, Anomaly)>,
     /// What was raised: by whom it is about, when, and how many services it had.
     raised: BTreeMap<Target, (Timestamp, usize)>,
 }
@@ -107,6 +109,7 @@ impl CorrelatedFailures {
             active: Vec::new(),
             rate: OnsetRate::new(config.window, config.history),
             judged: None,
+            heard: Vec::new(),
             raised: BTreeMap::new(),
             config,
         })
@@ -433,6 +436,9 @@ impl Detector for CorrelatedFailures {
         wanted.fold(Interest::samples(), Interest::and)
     }
 
+    /// The members are asked together; one that panics or does not answer in three quarters of the time that is left
+    /// has failed, and what the others found is kept if the call is dropped.
+    ///
     /// # Errors
     /// That of the first member that fails, if no other found anything; otherwise its say is missing.
     async fn detect(
@@ -440,25 +446,24 @@ impl Detector for CorrelatedFailures {
         cx: &Context,
         batch: SignalBatch<'_>,
     ) -> Result<Vec<Anomaly>, DetectError> {
-        let (mut found, mut failed) = (Vec::new(), None);
-        for member in &mut self.members {
-            let batch = batch.filtered(member.interest());
-            match member.detect(cx, batch).await {
-                Ok(its) => found.extend(its),
-                Err(error) => {
-                    tracing::warn!(
-                        detector = self.name,
-                        member = member.name(),
-                        error = %error.report(),
-                        "a member of a correlation detector failed; the others are heard"
-                    );
-                    failed.get_or_insert(error);
-                }
+        let members = self.members.iter_mut();
+        let failed = members::ask(members, cx, batch, &mut self.heard).await;
+        for (member, failed) in self.members.iter().zip(&failed) {
+            if let Some(error) = failed {
+                tracing::warn!(
+                    detector = self.name,
+                    member = member.name(),
+                    error = %error.report(),
+                    "a member of a correlation detector failed; the others are heard"
+                );
             }
         }
-        if let (true, Some(error)) = (found.is_empty(), failed) {
+        let failed = failed.into_iter().flatten().next();
+        if let (true, Some(error)) = (self.heard.is_empty(), failed) {
             return Err(error);
         }
+        let heard = std::mem::take(&mut self.heard).into_iter();
+        let mut found: Vec<Anomaly> = heard.map(|(_, anomaly)| anomaly).collect();
         found.retain(|anomaly| anomaly.violation().is_none());
         found.sort_by(|a, b| (a.at, &a.target).cmp(&(b.at, &b.target)));
         self.follow(&batch);
