@@ -36,7 +36,8 @@ const MAX_POINTS: usize = 256;
 /// `-ln P(X >= k)` of the Poisson distribution; the score is 0.5 at `limit`.
 /// Onsets count in the usual rate only when they are older than two windows, so that a burst does not explain itself.
 /// *Whom it is about:* the service most of the others depend on, of several the one that began first.
-/// One anomaly for each cluster, again when another service joins and after each `reraise`.
+/// One anomaly for each cluster, again when another service joins and after each `reraise` in which a member raised one
+/// of its series: so members must raise again what lasts.
 /// A series that no member raised for five windows is over; while there is one, clusters are sought again each quarter of a
 /// window, because whether series go together shows only when they have deviated for a while.
 /// When `max_series` deviate at once, the one raised longest ago gives way.
@@ -309,8 +310,10 @@ impl CorrelatedFailures {
             let before = self.raised.get(&cluster.about);
             let is_due = before.is_none_or(|(raised, services)| {
                 let reraise = self.config.reraise;
+                let is_told = |i: &usize| self.active[*i].last > *raised;
                 n_services > *services
-                    || reraise.is_some_and(|interval| at.since(*raised) >= interval)
+                    || (reraise.is_some_and(|interval| at.since(*raised) >= interval)
+                        && cluster.series.iter().any(is_told))
             });
             if is_due {
                 self.raised.insert(cluster.about.clone(), (at, n_services));

@@ -114,6 +114,34 @@ async fn a_failure_that_runs_up_the_calls_is_one_anomaly_of_its_deepest_service(
     assert!((2..20).contains(&raised.len()), "{}", raised.len());
 }
 
+/// A series of `service` that began at `onset` and was raised then.
+fn deviating(service: &str, onset: Timestamp, points: &[f64]) -> Active {
+    let times = (-128..).map(|step| Timestamp::from_secs(onset.as_nanos() / 1_000_000_000 + step));
+    Active {
+        target: Target::service(service).unwrap(),
+        subject: Subject::Condition(service.to_owned()),
+        onset,
+        last: onset,
+        surprise: 10.0,
+        score: 0.9,
+        points: times.zip(points.iter().copied()).collect(),
+    }
+}
+
+#[test]
+fn without_a_word_from_its_members_nothing_is_raised_again() {
+    let (mut watch, topology) = (watch(), topology());
+    let at = Timestamp::from_secs;
+    for service in ["gateway", "orders", "database"] {
+        watch.active.push(deviating(service, at(6000), &[]));
+    }
+    let mut n_raised = |secs| watch.judge(&topology, at(secs)).len();
+    assert_eq!((n_raised(6000), n_raised(6100), n_raised(6500)), (1, 0, 0));
+    watch.active[1].last = at(6501);
+    assert_eq!(watch.judge(&topology, at(6510)).len(), 1);
+    assert_eq!(watch.judge(&topology, at(6580)).len(), 0);
+}
+
 #[tokio::test]
 async fn what_begins_at_other_times_or_within_one_service_is_nothing() {
     let mut watch = watch();
