@@ -135,11 +135,36 @@ fn without_a_word_from_its_members_nothing_is_raised_again() {
     for service in ["gateway", "orders", "database"] {
         watch.active.push(deviating(service, at(6000), &[]));
     }
-    let mut n_raised = |secs| watch.judge(&topology, at(secs)).len();
+    let mut n_raised = |secs| watch.judge(&topology, at(secs), &mut 9).len();
     assert_eq!((n_raised(6000), n_raised(6100), n_raised(6500)), (1, 0, 0));
     watch.active[1].last = at(6501);
-    assert_eq!(watch.judge(&topology, at(6510)).len(), 1);
-    assert_eq!(watch.judge(&topology, at(6580)).len(), 0);
+    assert_eq!(watch.judge(&topology, at(6510), &mut 9).len(), 1);
+    assert_eq!(watch.judge(&topology, at(6580), &mut 9).len(), 0);
+}
+
+#[test]
+fn an_outage_of_hundreds_of_series_computes_a_bounded_number_of_correlations() {
+    let (onset, topology, mut rng) = (Timestamp::from_secs(6000), topology(), Rng::from_seed(3));
+    let wave: Vec<f64> = (0..256).map(|i| (f64::from(i) / 9.0).sin()).collect();
+    let (mut alike, mut unlike) = (watch(), watch());
+    for i in 0..256 {
+        let service = format!("service-{i}");
+        let noise: Vec<f64> = (0..256).map(|_| rng.unit()).collect();
+        alike.active.push(deviating(&service, onset, &wave));
+        unlike.active.push(deviating(&service, onset, &noise));
+    }
+    let mut left = MAX_PAIRS;
+    let clusters = alike.clusters(&topology, &mut left);
+    assert_eq!((clusters.len(), clusters[0].series.len()), (1, 256));
+    assert_eq!(
+        MAX_PAIRS - left,
+        255,
+        "what is connected is not asked again"
+    );
+    // 32 640 pairs.
+    left = MAX_PAIRS;
+    unlike.clusters(&topology, &mut left);
+    assert_eq!(left, 0);
 }
 
 #[tokio::test]
