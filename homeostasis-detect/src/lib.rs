@@ -8,6 +8,7 @@ mod duration_text;
 mod forecast;
 mod health;
 mod log;
+mod members;
 mod online;
 mod pattern;
 mod prose;

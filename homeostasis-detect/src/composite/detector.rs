@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::score::{
     CompositeLevel, CompositeScore, CompositeWeights, CompositeWeightsConfig, DetectorFamily,
 };
-use crate::{check, prose, state};
+use crate::{check, members, prose, state};
 
 /// The version of the shape of its snapshots.
 const VERSION: u32 = 1;
@@ -28,7 +28,7 @@ pub struct CompositeConfig {
     pub weights: CompositeWeightsConfig,
     /// The level from which on an anomaly is raised; default medium.
     pub raise: CompositeLevel,
-    /// For how long what a detector found counts; default 5m, above 0. Detectors should raise again within it.
+    /// For how long what a detector found counts; default 5m, above 0. Members must raise again within it what lasts.
     #[serde(with = "crate::duration_text")]
     pub window: Duration,
     /// After how long an anomaly that lasts is raised again; default 60 s, above 0.
@@ -61,8 +61,10 @@ impl Default for CompositeConfig {
 /// To add up weak evidence, give the members a low [`AlertingConfig::threshold`](crate::AlertingConfig), and a `reraise`
 /// shorter than `window`.
 ///
-/// An anomaly is raised when the level reaches `raise`, when it rises further, and again after each `reraise`; it is
-/// over when the level falls below `raise`.
+/// An anomaly is raised when the level reaches `raise`, when it rises further, and again after each `reraise` in which
+/// a member raised something; it is over when the level falls below `raise`, also because evidence is older than
+/// `window`.
+/// So a member must raise again what lasts, within `window` and at least every third of the engine's quiet time.
 /// Its severity hint is that of the level or the worst of its members', its picture that of the member that adds most.
 /// Members whose anomalies name people or a playbook pass that on.
 /// When `max_targets` are followed, those that had nothing for `window` give way; if there are none, a new one is left
@@ -71,12 +73,16 @@ impl Default for CompositeConfig {
 /// # Examples
 /// ```
 /// use homeostasis::core::stage::Detector;
-/// use homeostasis::detect::{Composite, CompositeConfig, DetectorFamily, Ewma, EwmaConfig, PerSeries, Selector, Trend, TrendConfig};
+/// use homeostasis::detect::{Alerting, AlertingConfig, Composite, CompositeConfig, DetectorFamily, Ewma, EwmaConfig, PerSeries, Selector, Trend, TrendConfig};
+/// use std::time::Duration;
 ///
+/// let lasting = AlertingConfig { reraise: Some(Duration::from_secs(60)), ..AlertingConfig::default() };
 /// let (ewma, trend) = (Ewma::new(EwmaConfig::default())?, Trend::new(TrendConfig::default())?);
+/// let ewma = PerSeries::new("ewma", Selector::all(), move |_| ewma.clone())?;
+/// let trend = PerSeries::new("trend", Selector::all(), move |_| trend.clone())?;
 /// let composite = Composite::new("composite", CompositeConfig::default())?
-///     .with(DetectorFamily::Statistical, PerSeries::new("ewma", Selector::all(), move |_| ewma.clone())?)
-///     .with(DetectorFamily::Pattern, PerSeries::new("trend", Selector::all(), move |_| trend.clone())?);
+///     .with(DetectorFamily::Statistical, ewma.with_alerting(Alerting::new(lasting.clone())?))
+///     .with(DetectorFamily::Pattern, trend.with_alerting(Alerting::new(lasting)?));
 /// assert_eq!(composite.name(), "composite");
 /// # Ok::<(), homeostasis::core::ConfigError>(())
 /// ```
@@ -88,6 +94,8 @@ pub struct Composite {
     members: Vec<Member>,
     targets: BTreeMap<Target, Standing>,
     n_refused: u64,
+    /// What members found and nobody has judged yet.
+    heard: Vec<(usize, Anomaly)>,
 }
 
 #[derive(Debug)]
@@ -130,6 +138,7 @@ impl Composite {
             members: Vec::new(),
             targets: BTreeMap::new(),
             n_refused: 0,
+            heard: Vec::new(),
         })
     }
 
@@ -234,6 +243,17 @@ impl Composite {
         Some(self.describe(target, at, &composite, level))
     }
 
+    /// Ends the anomaly of `target` if it is none any more at `at`, so that the next one is raised.
+    fn end(&mut self, target: &Target, at: Timestamp) {
+        let level = self.score(target, at).and_then(|score| score.level);
+        if let Some(standing) = self.targets.get_mut(target)
+            && level.is_none_or(|level| level < self.config.raise)
+            && standing.raised.is_some_and(|(_, raised)| raised < at)
+        {
+            standing.raised = None;
+        }
+    }
+
     fn describe(
         &self,
         target: &Target,
@@ -308,6 +328,16 @@ impl Composite {
     }
 }
 
+/// Until when the signals of `batch` tell; where it has none, time passes nevertheless.
+fn latest(cx: &Context, batch: &SignalBatch<'_>) -> Timestamp {
+    let samples = batch.samples.iter().map(|sample| sample.at);
+    let health = batch.health.iter().map(|report| report.at);
+    let logs = batch.logs.iter().map(|record| record.at);
+    let now = cx.now();
+    let seen = samples.chain(health).chain(logs);
+    seen.filter(|at| *at <= now).max().unwrap_or(now)
+}
+
 impl Standing {
     /// What counts at `at`.
     fn fresh(
@@ -331,7 +361,9 @@ impl Detector for Composite {
         wanted.reduce(Interest::and).unwrap_or(Interest::samples())
     }
 
-    /// A member that fails has no say until it answers again.
+    /// The members are asked together.
+    /// One that fails, panics or does not answer in three quarters of the time that is left has no say until it answers
+    /// again; what the others found is kept if the call is dropped.
     ///
     /// # Errors
     /// If all members fail: the error of the first.
@@ -340,35 +372,39 @@ impl Detector for Composite {
         cx: &Context,
         batch: SignalBatch<'_>,
     ) -> Result<Vec<Anomaly>, DetectError> {
-        let (mut found, mut failed) = (Vec::new(), Vec::new());
-        for member in &mut self.members {
-            let batch = batch.filtered(member.detector.interest());
-            let answer = member.detector.detect(cx, batch).await;
-            member.has_failed = answer.is_err();
-            match answer {
-                Ok(its) => found.extend(its.into_iter().map(|anomaly| (member.family, anomaly))),
-                Err(error) => {
-                    tracing::warn!(
-                        detector = self.name,
-                        member = member.detector.name(),
-                        error = %error.report(),
-                        "a member of a composite detector failed; the others decide"
-                    );
-                    failed.push(error);
-                }
+        let members = self.members.iter_mut().map(|member| &mut member.detector);
+        let failed = members::ask(members, cx, batch, &mut self.heard).await;
+        for (member, failed) in self.members.iter_mut().zip(&failed) {
+            member.has_failed = failed.is_some();
+            if let Some(error) = failed {
+                tracing::warn!(
+                    detector = self.name,
+                    member = member.detector.name(),
+                    error = %error.report(),
+                    "a member of a composite detector failed; the others decide"
+                );
             }
         }
-        if failed.len() == self.members.len()
-            && let Some(error) = failed.into_iter().next()
+        if self.members.iter().all(|member| member.has_failed)
+            && let Some(error) = failed.into_iter().flatten().next()
         {
             return Err(error);
         }
+        let heard = std::mem::take(&mut self.heard).into_iter();
+        let mut found: Vec<_> = heard
+            .map(|(i, anomaly)| (self.members[i].family, anomaly))
+            .collect();
         // In the order of time; what was found at one time for one target is judged together.
         found.sort_by(|(_, a), (_, b)| (a.at, &a.target).cmp(&(b.at, &b.target)));
-        let mut raised = Vec::new();
+        let last = found.last().map(|(_, anomaly)| anomaly.at);
+        let now = latest(cx, &batch).max(last.unwrap_or(Timestamp::EPOCH));
+        let (mut raised, mut is_first) = (Vec::new(), true);
         let mut found = found.into_iter().peekable();
         while let Some((family, anomaly)) = found.next() {
             let (at, target) = (anomaly.at, anomaly.target.clone());
+            if is_first {
+                self.end(&target, at);
+            }
             // The engine would blame the composite for what a member got wrong.
             if anomaly.violation().is_none() {
                 self.take(family, anomaly);
@@ -376,9 +412,14 @@ impl Detector for Composite {
             let is_last = found
                 .peek()
                 .is_none_or(|(_, next)| (next.at, &next.target) != (at, &target));
+            is_first = is_last;
             if is_last {
                 raised.extend(self.judge(&target, at));
             }
+        }
+        let standing = self.targets.iter().filter(|(_, it)| it.raised.is_some());
+        for target in standing.map(|(it, _)| it.clone()).collect::<Vec<_>>() {
+            self.end(&target, now);
         }
         Ok(raised)
     }

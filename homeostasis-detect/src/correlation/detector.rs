@@ -11,17 +11,20 @@ use homeostasis_core::stage::{DetectError, Detector, ModelSnapshot};
 use homeostasis_core::{ConfigError, Context, Target, Timestamp, Topology, Violations};
 use serde::{Deserialize, Serialize};
 
-use super::cluster::dbscan;
 use super::config::CorrelatedFailuresConfig;
 use super::hops::Hops;
 use super::onsets::{OnsetRate, StoredRate, poisson_surprise};
 use super::rank::{LaggedCorrelation, lagged_rank_correlation};
-use crate::{check, prose, scale, state};
+use crate::{check, members, prose, scale, state};
 
 /// The version of the shape of its snapshots.
 const VERSION: u32 = 1;
 /// A correlation this surprising, in nats, is no chance: one pair in a thousand.
 const MIN_SURPRISE: f64 = 6.9;
+/// How many correlations a call computes at most to find clusters: some 0.1 s.
+const MAX_PAIRS: usize = 2048;
+/// How often a call looks for clusters at most, however much time its batch is of.
+const MAX_LOOKS: u32 = 16;
 /// Points kept of a series that deviates.
 const MAX_POINTS: usize = 256;
 
@@ -31,16 +34,20 @@ const MAX_POINTS: usize = 256;
 /// *Together:* two of them are neighbors if they began within `window`, and their services are at most `max_hops` calls
 /// apart in the topology (in any direction) or the series themselves go together
 /// ([`lagged_rank_correlation`](super::lagged_rank_correlation), from what the members showed and the samples since).
-/// Neighbors form clusters by density ([`dbscan`](super::dbscan) with two points).
+/// Neighbors form clusters by density (as [`dbscan`](super::dbscan) with two points has it).
 /// *More than chance allows:* with the usual number of onsets per window, learned over `history`, the surprise of `k` is
 /// `-ln P(X >= k)` of the Poisson distribution; the score is 0.5 at `limit`.
 /// Onsets count in the usual rate only when they are older than two windows, so that a burst does not explain itself.
 /// *Whom it is about:* the service most of the others depend on, of several the one that began first.
-/// One anomaly for each cluster, again when another service joins and after each `reraise`.
+/// One anomaly for each cluster, again when another service joins and after each `reraise` in which a member raised one
+/// of its series: so members must raise again what lasts.
 /// A series that no member raised for five windows is over; while there is one, clusters are sought again each quarter of a
 /// window, because whether series go together shows only when they have deviated for a while.
 /// When `max_series` deviate at once, the one raised longest ago gives way.
-/// O(n²) each time for n series that deviate, with the correlation of pairs that are near in time only.
+/// A batch is looked at once, one of more than a quarter of a window up to 16 times.
+/// O(n²) each time for n series that deviate; a call correlates at most 2048 pairs, those that began nearest in time
+/// first and none that calls or other series connect already: where hundreds of unlike series begin at once, some that
+/// go together may be missed.
 ///
 /// The engine groups by the same fingerprints and topology as ever: this anomaly joins the incident of its service.
 ///
@@ -64,6 +71,8 @@ pub struct CorrelatedFailures {
     rate: OnsetRate,
     /// When was looked last.
     judged: Option<Timestamp>,
+    /// What members found and nobody has judged yet.
+    heard: Vec<(usize, Anomaly)>,
     /// What was raised: by whom it is about, when, and how many services it had.
     raised: BTreeMap<Target, (Timestamp, usize)>,
 }
@@ -107,6 +116,7 @@ impl CorrelatedFailures {
             active: Vec::new(),
             rate: OnsetRate::new(config.window, config.history),
             judged: None,
+            heard: Vec::new(),
             raised: BTreeMap::new(),
             config,
         })
@@ -208,36 +218,60 @@ impl CorrelatedFailures {
             .retain(|_, (raised, _)| at.since(*raised) <= patience);
     }
 
-    fn clusters(&self, topology: &Topology) -> Vec<Cluster> {
+    /// What hangs together; `left` correlations are computed at most, those of the nearest onsets first.
+    ///
+    /// By density with two points a cluster is what neighbors connect, so a pair that is connected already is not
+    /// looked at.
+    fn clusters(&self, topology: &Topology, left: &mut usize) -> Vec<Cluster> {
         let hops = Hops::of(topology, self.config.max_hops);
-        let window = self.config.window.as_secs_f64();
-        let distance = |a: usize, b: usize| {
-            let (a, b) = (&self.active[a], &self.active[b]);
-            let apart = a
-                .onset
-                .since(b.onset)
-                .max(b.onset.since(a.onset))
-                .as_secs_f64()
-                / window;
-            if apart > 1.0 || hops.are_near(a.target.service_name(), b.target.service_name()) {
-                return apart;
-            }
-            match self.correlation(a, b) {
-                Some(_) => apart,
-                None => f64::INFINITY,
-            }
+        let n = self.active.len();
+        let mut order: Vec<usize> = (0..n).collect();
+        order.sort_by_key(|i| self.active[*i].onset);
+        let is_together = |a: usize, b: usize| {
+            self.active[b].onset.since(self.active[a].onset) <= self.config.window
         };
-        let labels = dbscan(self.active.len(), 1.0, 2, distance);
-        let mut members: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        for (i, label) in labels.into_iter().enumerate() {
-            members
-                .entry(label.unwrap_or(usize::MAX))
-                .or_default()
-                .push(i);
+        let mut group: Vec<usize> = (0..n).collect();
+        for (i, a) in order.iter().enumerate() {
+            let near = order[i + 1..].iter().take_while(|b| is_together(*a, **b));
+            for b in near {
+                let service = |i: usize| self.active[i].target.service_name();
+                if root(&mut group, *a) != root(&mut group, *b)
+                    && hops.are_near(service(*a), service(*b))
+                {
+                    join(&mut group, *a, *b);
+                }
+            }
         }
-        members.remove(&usize::MAX);
+        for apart in 1..n {
+            let mut is_any_together = false;
+            for (a, b) in order.iter().zip(&order[apart..]) {
+                if !is_together(*a, *b) {
+                    continue;
+                }
+                is_any_together = true;
+                if *left == 0 {
+                    break;
+                }
+                if root(&mut group, *a) == root(&mut group, *b) {
+                    continue;
+                }
+                *left -= 1;
+                let (a, b) = (*a.min(b), *a.max(b));
+                if self.correlation(&self.active[a], &self.active[b]).is_some() {
+                    join(&mut group, a, b);
+                }
+            }
+            if !is_any_together || *left == 0 {
+                break;
+            }
+        }
+        let mut members: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for i in 0..n {
+            members.entry(root(&mut group, i)).or_default().push(i);
+        }
         members
             .into_values()
+            .filter(|series| series.len() > 1)
             .map(|series| self.cluster(series, topology))
             .collect()
     }
@@ -282,13 +316,13 @@ impl CorrelatedFailures {
     }
 
     /// The anomalies of all clusters at `at`.
-    fn judge(&mut self, topology: &Topology, at: Timestamp) -> Vec<Anomaly> {
+    fn judge(&mut self, topology: &Topology, at: Timestamp, left: &mut usize) -> Vec<Anomaly> {
         self.judged = self.judged.max(Some(at));
         self.rate.advance(at);
         self.forget(at);
         let usual = self.usual_onsets();
         let mut raised = Vec::new();
-        for cluster in self.clusters(topology) {
+        for cluster in self.clusters(topology, left) {
             let (n, n_services) = (cluster.series.len(), cluster.services.len());
             if n < self.config.min_series || n_services < self.config.min_services {
                 continue;
@@ -306,8 +340,10 @@ impl CorrelatedFailures {
             let before = self.raised.get(&cluster.about);
             let is_due = before.is_none_or(|(raised, services)| {
                 let reraise = self.config.reraise;
+                let is_told = |i: &usize| self.active[*i].last > *raised;
                 n_services > *services
-                    || reraise.is_some_and(|interval| at.since(*raised) >= interval)
+                    || (reraise.is_some_and(|interval| at.since(*raised) >= interval)
+                        && cluster.series.iter().any(is_told))
             });
             if is_due {
                 self.raised.insert(cluster.about.clone(), (at, n_services));
@@ -422,6 +458,20 @@ impl CorrelatedFailures {
     }
 }
 
+/// The first of the group `i` is in; `group` leads there.
+fn root(group: &mut [usize], mut i: usize) -> usize {
+    while group[i] != i {
+        group[i] = group[group[i]];
+        i = group[i];
+    }
+    i
+}
+
+fn join(group: &mut [usize], a: usize, b: usize) {
+    let (a, b) = (root(group, a), root(group, b));
+    group[a.max(b)] = a.min(b);
+}
+
 #[async_trait]
 impl Detector for CorrelatedFailures {
     fn name(&self) -> &str {
@@ -433,6 +483,9 @@ impl Detector for CorrelatedFailures {
         wanted.fold(Interest::samples(), Interest::and)
     }
 
+    /// The members are asked together; one that panics or does not answer in three quarters of the time that is left
+    /// has failed, and what the others found is kept if the call is dropped.
+    ///
     /// # Errors
     /// That of the first member that fails, if no other found anything; otherwise its say is missing.
     async fn detect(
@@ -440,47 +493,55 @@ impl Detector for CorrelatedFailures {
         cx: &Context,
         batch: SignalBatch<'_>,
     ) -> Result<Vec<Anomaly>, DetectError> {
-        let (mut found, mut failed) = (Vec::new(), None);
-        for member in &mut self.members {
-            let batch = batch.filtered(member.interest());
-            match member.detect(cx, batch).await {
-                Ok(its) => found.extend(its),
-                Err(error) => {
-                    tracing::warn!(
-                        detector = self.name,
-                        member = member.name(),
-                        error = %error.report(),
-                        "a member of a correlation detector failed; the others are heard"
-                    );
-                    failed.get_or_insert(error);
-                }
+        let members = self.members.iter_mut();
+        let failed = members::ask(members, cx, batch, &mut self.heard).await;
+        for (member, failed) in self.members.iter().zip(&failed) {
+            if let Some(error) = failed {
+                tracing::warn!(
+                    detector = self.name,
+                    member = member.name(),
+                    error = %error.report(),
+                    "a member of a correlation detector failed; the others are heard"
+                );
             }
         }
-        if let (true, Some(error)) = (found.is_empty(), failed) {
+        let failed = failed.into_iter().flatten().next();
+        if let (true, Some(error)) = (self.heard.is_empty(), failed) {
             return Err(error);
         }
+        let heard = std::mem::take(&mut self.heard).into_iter();
+        let mut found: Vec<Anomaly> = heard.map(|(_, anomaly)| anomaly).collect();
         found.retain(|anomaly| anomaly.violation().is_none());
         found.sort_by(|a, b| (a.at, &a.target).cmp(&(b.at, &b.target)));
         self.follow(&batch);
-        let mut raised = Vec::new();
-        let mut found = found.into_iter().peekable();
-        while let Some(anomaly) = found.next() {
-            let at = anomaly.at;
-            self.take(anomaly);
-            if found.peek().is_none_or(|next| next.at > at) {
-                raised.extend(self.judge(cx.topology(), at));
-            }
-        }
-        // Whether series go together shows when they have deviated for a while.
         let latest = cx.now();
         let times = batch.samples.iter().map(|sample| sample.at);
         let seen = times.filter(|at| *at <= latest).max();
+        let span = match (found.first(), found.last()) {
+            (Some(first), Some(last)) => last.at.since(first.at),
+            _ => Duration::ZERO,
+        };
+        let pause = (self.config.window / 4).max(span / MAX_LOOKS);
+        let (mut raised, mut left) = (Vec::new(), MAX_PAIRS);
+        let mut found = found.into_iter().peekable();
+        let mut looked = found.peek().map(|first| first.at);
+        while let Some(anomaly) = found.next() {
+            let at = anomaly.at;
+            self.take(anomaly);
+            let next = found.peek().map(|next| next.at);
+            let is_far = |next: Timestamp| looked.is_none_or(|looked| next.since(looked) > pause);
+            if next.is_none_or(is_far) {
+                looked = next;
+                raised.extend(self.judge(cx.topology(), at, &mut left));
+            }
+        }
+        // Whether series go together shows when they have deviated for a while.
         let is_due = |at: &Timestamp| {
             let judged = self.judged;
             judged.is_some_and(|judged| at.since(judged) >= self.config.window / 4)
         };
         if let Some(at) = seen.filter(is_due).filter(|_| !self.active.is_empty()) {
-            raised.extend(self.judge(cx.topology(), at));
+            raised.extend(self.judge(cx.topology(), at, &mut left));
         }
         Ok(raised)
     }

@@ -308,6 +308,21 @@ impl Drift {
         })
     }
 
+    /// Whether a stored one can be ours: of finite numbers, with a season of at most `longest` steps.
+    pub(super) fn is_sound(&self, longest: usize) -> bool {
+        let numbers = [
+            self.level,
+            self.slope,
+            self.residual,
+            self.variance,
+            self.lasted,
+        ];
+        let numbers = numbers.iter().chain(&self.covariance).chain(&self.season);
+        numbers.copied().all(f64::is_finite)
+            && self.persistence.abs() < 1.0
+            && self.season.len() <= longest
+    }
+
     /// Mean and variance of the value after `ahead` steps, with the season of the nearest whole step.
     pub(super) fn at(&self, ahead: f64) -> (f64, f64) {
         let kept = self.persistence.powf(ahead);

@@ -19,6 +19,11 @@ const KEPT: usize = 512;
 const FITTED: usize = 256;
 /// A line is fitted each time this part of what is remembered, or of the horizon, has passed.
 const PER_SPAN: i64 = 8;
+/// Samples in a row that the line does not explain, and at how many deviations, end its word.
+const OFF: u32 = 3;
+const OFF_DEVIATIONS: f64 = 3.0;
+/// Of how many samples the usual distance from the line is the mean.
+const SPREAD_SAMPLES: f64 = 64.0;
 /// A slope is trusted for this many times as long as it has lasted.
 const FURTHER: f64 = 2.0;
 
@@ -100,7 +105,10 @@ pub struct Breach {
 /// Alarms when a series will probably reach a limit within a horizon, and says when.
 ///
 /// For disks, memory, connections, certificates, quotas: *reaches 90 in about 3h10m (2h40m to 4h)*.
-/// A line is laid through up to 256 means of the past, each time an eighth of it, or of the horizon, has passed.
+/// A line is laid through up to 256 means of the past, each time an eighth of it, of the horizon, or of the time that is
+/// left to the breach has passed.
+/// When three samples in a row are where the line does not explain them, a new one is laid at an eighth of that time,
+/// and if they are on the side away from the limit (a restart, a disk that was cleared), no breach is told until then.
 /// It may have begun to grow at some time (a leak), may have been set back (a restart that freed memory: the slope goes
 /// on), and the daily or other season is taken out.
 /// A slope is trusted for twice as long as it has lasted: what an hour shows says nothing of tomorrow.
@@ -148,6 +156,37 @@ struct State {
     probability: Ratio,
     /// Whether the last sample was beyond the limit.
     is_beyond: bool,
+    /// What was fitted.
+    line: Option<Line>,
+    /// How many samples in a row it does not explain, all above it or all below.
+    n_off: u32,
+    is_off_high: bool,
+}
+
+/// A line, and how far samples are from it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    drift: Drift,
+    /// The middle of the last mean it was laid through, and how long such a part is.
+    middle: Timestamp,
+    width_nanos: i64,
+    /// The mean square of the distance of samples, which vary more than means do.
+    spread: f64,
+}
+
+impl Line {
+    /// How `value` is beyond what the line explains: above it, below it or not at all.
+    fn off(&mut self, at: Timestamp, value: f64) -> Option<bool> {
+        let passed = at.as_nanos().saturating_sub(self.middle.as_nanos());
+        let ahead = (passed as f64 / self.width_nanos as f64).max(1.0);
+        let (mean, variance) = self.drift.at(ahead);
+        let distance = value - mean;
+        let most = OFF_DEVIATIONS * variance.max(self.spread).sqrt() + self.drift.slope.abs();
+        let square = distance.powi(2).min(most.powi(2));
+        self.spread += (square - self.spread) / SPREAD_SAMPLES;
+        (distance.abs() > most).then_some(distance > 0.0)
+    }
 }
 
 impl TimeToBreach {
@@ -211,8 +250,34 @@ impl TimeToBreach {
         let max_age = i64::try_from(self.config.history.as_nanos()).unwrap_or(i64::MAX);
         state.timeline.push(at, value, KEPT, max_age);
         let horizon = i64::try_from(self.config.horizon.as_nanos()).unwrap_or(i64::MAX);
-        let wait = state.timeline.span_nanos().min(horizon) / PER_SPAN;
+        let off = state.line.as_mut().and_then(|line| line.off(at, value));
+        state.n_off = match off {
+            None => 0,
+            Some(is_high) if is_high == state.is_off_high => state.n_off.saturating_add(1),
+            Some(_) => 1,
+        };
+        state.is_off_high = off.unwrap_or_default();
         let passed = |since: Timestamp| at.as_nanos().saturating_sub(since.as_nanos());
+        let left = match (state.breach, state.fitted) {
+            (Some(breach), Some(fitted)) => {
+                let left = breach.expected.as_nanos().saturating_sub(fitted.as_nanos());
+                // A line changes with a new mean only.
+                left.max(
+                    state
+                        .line
+                        .as_ref()
+                        .map_or(0, |line| line.width_nanos.saturating_mul(PER_SPAN)),
+                )
+            }
+            _ => i64::MAX,
+        };
+        let mut wait = state.timeline.span_nanos().min(horizon).min(left) / PER_SPAN;
+        if state.n_off >= OFF {
+            wait /= PER_SPAN;
+            if state.is_off_high == self.config.is_low {
+                (state.breach, state.probability) = (None, Ratio::ZERO);
+            }
+        }
         if state.fitted.is_none_or(|fitted| passed(fitted) >= wait) {
             state.fitted = Some(at);
             self.fit();
@@ -221,6 +286,7 @@ impl TimeToBreach {
 
     fn fit(&mut self) {
         (self.state.breach, self.state.probability) = (None, Ratio::ZERO);
+        (self.state.line, self.state.n_off) = (None, 0);
         let Some((width, end, values)) = self.state.timeline.even(FITTED) else {
             return;
         };
@@ -255,6 +321,12 @@ impl TimeToBreach {
                 slope_per_hour: drift.slope * 3.6e12 / width as f64,
             });
         }
+        self.state.line = Some(Line {
+            middle: Timestamp::from_nanos(middle),
+            width_nanos: width,
+            spread: drift.at(1.0).1,
+            drift,
+        });
     }
 }
 
@@ -311,10 +383,17 @@ impl SeriesDetector for TimeToBreach {
 
     fn load(&mut self, value: &Value) -> Result<(), DetectError> {
         let loaded: State = state::load("state of time_to_breach", value)?;
+        let line = loaded.line.as_ref();
         state::require(
-            loaded.timeline.is_sound(KEPT),
+            loaded.timeline.is_sound(KEPT)
+                && line.is_none_or(|line| {
+                    // So that its multiples are times too.
+                    (1..=i64::MAX / PER_SPAN).contains(&line.width_nanos)
+                        && line.spread >= 0.0
+                        && line.drift.is_sound(FITTED)
+                }),
             "state of time_to_breach",
-            &format!("at most {KEPT} parts of time, oldest first"),
+            &format!("at most {KEPT} parts of time, oldest first, and a whole line"),
         )?;
         self.state = loaded;
         Ok(())

@@ -2,10 +2,6 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
-use std::task::Poll;
 
 use async_trait::async_trait;
 use homeostasis_core::record::Anomaly;
@@ -19,6 +15,7 @@ use super::handle::{
     ModelEvent, ModelEventKind, ModelStatus, ModelVersion, ModelVersionsHandle, Order,
 };
 use super::schedule::RetrainSchedule;
+use crate::members::caught;
 use crate::{check, state};
 
 /// The version of the shape of its snapshots.
@@ -414,19 +411,6 @@ impl<D: Detector> ModelVersions<D> {
             events: self.events.iter().cloned().collect(),
         }
     }
-}
-
-/// What a future gives, or that it panicked.
-async fn caught<F: Future>(future: F) -> Option<F::Output> {
-    let mut future = pin!(future);
-    poll_fn(|cx| {
-        // A candidate that panicked is dropped: nobody sees broken state.
-        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-            Ok(polled) => polled.map(Some),
-            Err(_) => Poll::Ready(None),
-        }
-    })
-    .await
 }
 
 /// What the candidate says, or why it is given up.

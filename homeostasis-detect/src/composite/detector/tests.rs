@@ -2,11 +2,13 @@ use super::*;
 use homeostasis_core::ManualClock;
 use homeostasis_core::record::Severity;
 use homeostasis_core::signal::{HealthReport, HealthState, SeriesCatalog};
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
 use DetectorFamily::{Ml, Pattern, Statistical};
 
-/// Says of each health report what its detail says, as a score; `fail` makes it fail.
+/// Says of each health report what its detail says, as a score; `fail`, `panic` and `hang` make it do that.
 #[derive(Debug, Clone, Default)]
 struct Repeat {
     name: String,
@@ -33,6 +35,10 @@ impl Detector for Repeat {
             .iter()
             .filter(|report| report.check == self.name)
         {
+            assert_ne!(report.detail, "panic");
+            if report.detail == "hang" {
+                std::future::pending::<()>().await;
+            }
             if report.detail == "fail" {
                 return Err(DetectError::invalid("model", "a model"));
             }
@@ -90,9 +96,17 @@ async fn show_of(
     };
     let reports: Vec<_> = said.iter().map(report).collect();
     let catalog = SeriesCatalog::default();
-    let cx = Context::new(Arc::new(ManualClock::new(at)), 1);
+    let clock = Arc::new(ManualClock::new(at));
+    let cx = Context::new(Arc::<ManualClock>::clone(&clock), 1);
+    let cx = cx.within(Duration::from_secs(1));
     let batch = SignalBatch::empty(&catalog).with_health(&reports);
-    watch.detect(&cx, batch).await.unwrap()
+    let mut asked = watch.detect(&cx, batch);
+    // Who hangs is waited for until three quarters of the second have passed.
+    if let Poll::Ready(answer) = poll_fn(|task| Poll::Ready(asked.as_mut().poll(task))).await {
+        return answer.unwrap();
+    }
+    clock.advance(Duration::from_millis(750));
+    asked.await.unwrap()
 }
 
 #[tokio::test]
@@ -135,6 +149,27 @@ async fn it_is_raised_once_when_it_rises_and_again_after_a_while_and_old_evidenc
     // Six minutes later only one of them says something.
     assert!(show(&mut watch, 440, &[("iqr", "0.95")]).await.is_empty());
     assert_eq!(show(&mut watch, 450, &all("0.95")).await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_episode_ends_without_a_word_and_the_next_one_is_raised() {
+    let config = CompositeConfig {
+        reraise: None,
+        ..CompositeConfig::default()
+    };
+    let mut watch = Composite {
+        config,
+        ..composite()
+    };
+    let all = [("iqr", "0.9"), ("forest", "0.9"), ("season", "0.9")];
+    assert_eq!(show(&mut watch, 0, &all).await.len(), 1);
+    assert_eq!(show(&mut watch, 290, &[]).await.len(), 0);
+    assert_eq!(show(&mut watch, 299, &all).await.len(), 0, "it lasts");
+    // Nobody says anything any more, and then all do again.
+    assert_eq!(show(&mut watch, 700, &[]).await.len(), 0);
+    assert_eq!(show(&mut watch, 1000, &all).await.len(), 1);
+    // A long silence without a call is an end too.
+    assert_eq!(show(&mut watch, 5000, &all).await.len(), 1);
 }
 
 #[tokio::test]
@@ -183,6 +218,38 @@ async fn a_member_that_fails_has_no_say_and_if_all_do_the_composite_fails() {
     let cx = Context::new(Arc::new(ManualClock::new(Timestamp::EPOCH)), 1);
     let batch = SignalBatch::empty(&catalog).with_health(&reports);
     assert!(alone.detect(&cx, batch).await.is_err());
+}
+
+#[tokio::test]
+async fn a_member_that_panics_or_hangs_takes_nobody_with_it() {
+    for fault in ["panic", "hang"] {
+        let mut watch = composite();
+        let said = [("iqr", fault), ("forest", "0.8"), ("season", "0.8")];
+        let found = show(&mut watch, 0, &said).await;
+        assert_eq!(found.len(), 1, "{fault}");
+        assert!((found[0].score.get() - 0.8).abs() < 1e-12, "{found:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_found_before_a_call_is_dropped_is_judged_in_the_next() {
+    let mut watch = composite();
+    let at = Timestamp::EPOCH;
+    let target = Target::service("orders").unwrap();
+    let said = [("iqr", "0.8"), ("season", "0.8"), ("forest", "hang")];
+    let reports = said.map(|(member, detail)| {
+        let mut report = HealthReport::new(at, target.clone(), member, HealthState::Unhealthy);
+        report.detail = detail.to_owned();
+        report
+    });
+    let catalog = SeriesCatalog::default();
+    let cx = Context::new(Arc::new(ManualClock::new(at)), 1);
+    {
+        let mut asked = watch.detect(&cx, SignalBatch::empty(&catalog).with_health(&reports));
+        let polled = poll_fn(|task| Poll::Ready(asked.as_mut().poll(task))).await;
+        assert!(polled.is_pending());
+    }
+    assert_eq!(show(&mut watch, 10, &[("forest", "0.9")]).await.len(), 1);
 }
 
 #[tokio::test]

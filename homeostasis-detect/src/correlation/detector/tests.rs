@@ -114,6 +114,59 @@ async fn a_failure_that_runs_up_the_calls_is_one_anomaly_of_its_deepest_service(
     assert!((2..20).contains(&raised.len()), "{}", raised.len());
 }
 
+/// A series of `service` that began at `onset` and was raised then.
+fn deviating(service: &str, onset: Timestamp, points: &[f64]) -> Active {
+    let times = (-128..).map(|step| Timestamp::from_secs(onset.as_nanos() / 1_000_000_000 + step));
+    Active {
+        target: Target::service(service).unwrap(),
+        subject: Subject::Condition(service.to_owned()),
+        onset,
+        last: onset,
+        surprise: 10.0,
+        score: 0.9,
+        points: times.zip(points.iter().copied()).collect(),
+    }
+}
+
+#[test]
+fn without_a_word_from_its_members_nothing_is_raised_again() {
+    let (mut watch, topology) = (watch(), topology());
+    let at = Timestamp::from_secs;
+    for service in ["gateway", "orders", "database"] {
+        watch.active.push(deviating(service, at(6000), &[]));
+    }
+    let mut n_raised = |secs| watch.judge(&topology, at(secs), &mut 9).len();
+    assert_eq!((n_raised(6000), n_raised(6100), n_raised(6500)), (1, 0, 0));
+    watch.active[1].last = at(6501);
+    assert_eq!(watch.judge(&topology, at(6510), &mut 9).len(), 1);
+    assert_eq!(watch.judge(&topology, at(6580), &mut 9).len(), 0);
+}
+
+#[test]
+fn an_outage_of_hundreds_of_series_computes_a_bounded_number_of_correlations() {
+    let (onset, topology, mut rng) = (Timestamp::from_secs(6000), topology(), Rng::from_seed(3));
+    let wave: Vec<f64> = (0..256).map(|i| (f64::from(i) / 9.0).sin()).collect();
+    let (mut alike, mut unlike) = (watch(), watch());
+    for i in 0..256 {
+        let service = format!("service-{i}");
+        let noise: Vec<f64> = (0..256).map(|_| rng.unit()).collect();
+        alike.active.push(deviating(&service, onset, &wave));
+        unlike.active.push(deviating(&service, onset, &noise));
+    }
+    let mut left = MAX_PAIRS;
+    let clusters = alike.clusters(&topology, &mut left);
+    assert_eq!((clusters.len(), clusters[0].series.len()), (1, 256));
+    assert_eq!(
+        MAX_PAIRS - left,
+        255,
+        "what is connected is not asked again"
+    );
+    // 32 640 pairs.
+    left = MAX_PAIRS;
+    unlike.clusters(&topology, &mut left);
+    assert_eq!(left, 0);
+}
+
 #[tokio::test]
 async fn what_begins_at_other_times_or_within_one_service_is_nothing() {
     let mut watch = watch();

@@ -73,6 +73,40 @@ fn a_restart_sets_the_leak_back_and_its_slope_goes_on() {
 }
 
 #[test]
+fn a_cure_ends_the_alarm_within_minutes() {
+    // 14 hours of a leak, an hour before the limit a restart: the next fit by the clock is hours away.
+    let config = TimeToBreachConfig::above(1000.0);
+    let leak = |minute: f64| 150.0 + minute;
+    let (mut watch, mut rng) = (watched(config, 800, 5.0, leak), Rng::from_seed(3));
+    assert!(watch.update(at(800), Some(950.0)).score.get() > 0.5);
+    for minute in 801..980 {
+        let judged = watch.update(at(minute), Some(150.0 + 5.0 * (2.0 * rng.unit() - 1.0)));
+        assert!(
+            minute < 804 || minute > 812 || judged.score.get() < 0.5,
+            "{minute}: {judged:?}, {:?}",
+            watch.explain()
+        );
+    }
+}
+
+#[test]
+fn the_nearer_the_breach_the_younger_is_the_line() {
+    let config = TimeToBreachConfig::above(1000.0);
+    let mut watch = watched(config, 800, 5.0, |minute| 150.0 + minute);
+    // 40 minutes are left.
+    for minute in 801..=810_i32 {
+        watch.update(at(i64::from(minute)), Some(150.0 + f64::from(minute)));
+    }
+    let age = at(810).since(watch.state.fitted.unwrap());
+    assert!(age <= Duration::from_secs(30 * 60), "{age:?}");
+    assert!(
+        (0.4..0.9).contains(&hours_left(&watch, 810)),
+        "{:?}",
+        watch.breach()
+    );
+}
+
+#[test]
 fn noise_steps_and_daily_waves_below_the_limit_say_nothing() {
     for (name, level) in [
         ("noise", (|_| 50.0) as fn(f64) -> f64),
