@@ -23,7 +23,8 @@ impl Builder {
     /// Watches every series that `selector` selects with the furnished detector, `OnlineDetector`: it needs no
     /// threshold and no training, learns what is usual while it runs, and judges from some hundred samples on.
     ///
-    /// An anomaly takes two abnormal samples in a row, each judged on its own, so that one spike is none; `name` is what incidents call the detector.
+    /// An anomaly takes two abnormal samples in a row, each judged on its own; a
+    /// spike so large that the changes of its window are new as well can be both of them; `name` is what incidents call the detector.
     /// Up to 10 000 series are spread over the cores of the machine, each with at most 200 kB.
     /// Who wants another number, another alerting or a severity makes a `PerSeries` and gives it to
     /// [`detector`](Self::detector).

@@ -9,6 +9,9 @@ use crate::check;
 use crate::side::Side;
 
 /// How an [`OnlineDetector`](super::OnlineDetector) alarms; what it learns cannot be set.
+///
+/// The dead time is that of [`OnlineJudgement::alert`](super::OnlineJudgement::alert) only. The score of
+/// `update`, by which `PerSeries` alarms through `Alerting`, knows none.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OnlineConfig {

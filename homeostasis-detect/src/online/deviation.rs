@@ -18,7 +18,19 @@ const HOLD: f64 = 0.8;
 /// samples, so that a leap in a series without noise does not alarm for an hour.
 const FELT: f64 = 50.0;
 
+/// The samples of a block, whose largest distance from the level is kept.
+const BLOCK: u32 = 32;
+/// The blocks that are kept: what recurs in most of them is usual.
+const BLOCKS: usize = 21;
+/// The median of the largest of 32 standard normal distances: Φ⁻¹((1 + 2^(-1/32)) / 2).
+const LARGEST_OF_BLOCK: f64 = 2.301;
+
 /// Mean and mean absolute deviation of the recent past.
+///
+/// Clipped, the deviation shrinks to nothing where most samples have one value, and every ordinary event
+/// would be far. So no standard deviation is below that of a normal distribution whose blocks have the
+/// median of the largest distances of the last blocks: what comes in most blocks is usual, however rare,
+/// and what fills less than half of them, however large and long, has no influence.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Level {
@@ -26,6 +38,9 @@ struct Level {
     deviation: f64,
     /// How many samples in a row were clipped.
     clipped: u32,
+    /// The largest distances of the last blocks, in a ring; the median of those that are full.
+    largest: [f64; BLOCKS],
+    median: f64,
 }
 
 /// Robust levels on three time scales, and the deviation that is still felt.
@@ -39,7 +54,28 @@ pub(super) struct Deviation {
 
 impl Level {
     fn sigma(&self, floor: f64) -> f64 {
+        let recurrent = self.median / LARGEST_OF_BLOCK;
+        (SIGMA * self.deviation).max(recurrent).max(floor)
+    }
+
+    fn clip_sigma(&self, floor: f64) -> f64 {
         (SIGMA * self.deviation).max(floor)
+    }
+
+    /// Learns the distance of the sample number `n`, from 0 on.
+    fn keep(&mut self, n: u64, distance: f64) {
+        let block = usize::try_from(n / u64::from(BLOCK) % BLOCKS as u64).unwrap_or(0);
+        let begins = n.is_multiple_of(u64::from(BLOCK));
+        let kept = if begins { 0.0 } else { self.largest[block] };
+        self.largest[block] = kept.max(distance);
+        if (n + 1).is_multiple_of(u64::from(BLOCK)) {
+            let full =
+                usize::try_from((n + 1) / u64::from(BLOCK)).map_or(BLOCKS, |n| n.min(BLOCKS));
+            let mut sorted = self.largest;
+            sorted[..full].sort_unstable_by(f64::total_cmp);
+            // The lower one of two, so that a first block with an outlier counts no longer than it must.
+            self.median = sorted[(full - 1) / 2];
+        }
     }
 }
 
@@ -78,7 +114,10 @@ impl Deviation {
                 continue;
             }
             let mut delta = x - level.mean;
-            let limit = CLIP * level.sigma(floor);
+            if self.n > FREE {
+                level.keep(self.n - FREE - 1, delta.abs());
+            }
+            let limit = CLIP * level.clip_sigma(floor);
             level.clipped = if delta.abs() > limit {
                 level.clipped.saturating_add(1)
             } else {
@@ -95,6 +134,10 @@ impl Deviation {
 
     pub(super) fn is_sound(&self) -> bool {
         let finite = |level: &Level| level.mean.is_finite() && level.deviation >= 0.0;
-        self.levels.iter().all(finite) && self.felt >= 0.0
+        let kept = |level: &Level| {
+            let sound = |x: &f64| x.is_finite() && *x >= 0.0;
+            level.largest.iter().all(sound) && sound(&level.median)
+        };
+        self.levels.iter().all(finite) && self.levels.iter().all(kept) && self.felt >= 0.0
     }
 }

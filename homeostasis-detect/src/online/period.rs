@@ -8,6 +8,8 @@ const BLOCKS: usize = 1024;
 const LONGEST_BLOCK: i64 = 64;
 /// The intervals between samples whose median is the usual one.
 const INTERVALS: usize = 16;
+/// Once one is known, the median of this many decides whether it still is.
+const LATER_INTERVALS: usize = 64;
 /// No period is looked for in fewer blocks than this.
 const FIRST_SEARCH: usize = 48;
 /// A period was seen this often at least.
@@ -44,7 +46,7 @@ pub(super) struct Block {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PeriodFinder {
-    /// The first intervals between samples, until there are enough.
+    /// The intervals between samples since the median was taken last.
     intervals: Vec<i64>,
     /// The usual interval; 0 before it is known. Times are in nanoseconds, here and below.
     interval: i64,
@@ -86,16 +88,8 @@ impl PeriodFinder {
 
     /// Learns `x` at `at`, later than all before; whether another period was found.
     pub(super) fn learn(&mut self, at: i64, x: f64) -> bool {
-        if let Some(last) = self.last.replace(at)
-            && self.interval == 0
-        {
-            self.intervals.push(at.saturating_sub(last));
-            if self.intervals.len() == INTERVALS {
-                self.intervals.sort_unstable();
-                self.interval = self.intervals[INTERVALS / 2].min(LONGEST_INTERVAL);
-                self.intervals.clear();
-                self.begin(at);
-            }
+        if let Some(last) = self.last.replace(at) {
+            self.learn_interval(at, at.saturating_sub(last));
         }
         if self.interval == 0 {
             return false;
@@ -124,6 +118,24 @@ impl PeriodFinder {
                 true
             }
             _ => false,
+        }
+    }
+
+    /// Takes the median of the first intervals, and another when a later one is half of it or twice it:
+    /// what was a burst or another schedule does not count for ever. The period stays, the blocks do not.
+    fn learn_interval(&mut self, at: i64, passed: i64) {
+        self.intervals.push(passed);
+        let is_known = self.interval > 0;
+        let enough = if is_known { LATER_INTERVALS } else { INTERVALS };
+        if self.intervals.len() < enough {
+            return;
+        }
+        self.intervals.sort_unstable();
+        let median = self.intervals[enough / 2].min(LONGEST_INTERVAL);
+        self.intervals.clear();
+        if !is_known || median / 2 >= self.interval || self.interval / 2 >= median {
+            self.interval = median;
+            self.begin(at);
         }
     }
 
@@ -243,7 +255,7 @@ impl PeriodFinder {
             && (0..=LONGEST_INTERVAL).contains(&self.interval)
             && (self.interval == 0 || self.length / self.interval <= LONGEST_BLOCK)
             && self.length >= self.interval
-            && self.intervals.len() < INTERVALS
+            && self.intervals.len() < LATER_INTERVALS
             && self
                 .period
                 .is_none_or(|period| (1..i64::MAX / 256).contains(&period))
@@ -302,6 +314,27 @@ mod tests {
     fn a_period_of_no_calendar_is_found_to_a_twentieth() {
         let found = found(3000, 10, |i| if i % 37 < 5 { 1.0 } else { 0.0 }).unwrap();
         assert!((352..=388).contains(&found), "{found}");
+    }
+
+    #[test]
+    fn a_burst_at_the_start_and_a_new_schedule_do_not_hide_the_period() {
+        let mut finder = PeriodFinder::default();
+        let wave = |at: i64| ((at / SECOND) as f64 / 86_400.0 * std::f64::consts::TAU).sin();
+        for i in 0..20 {
+            finder.learn(i * SECOND / 100, 0.0);
+        }
+        for i in 1..2000 {
+            let at = i * 300 * SECOND;
+            finder.learn(at, wave(at));
+        }
+        assert_eq!(finder.interval(), Some(300 * SECOND));
+        assert_eq!(finder.period(), Some(86_400 * SECOND));
+        for i in 1..200 {
+            let at = (600_000 + i * 3600) * SECOND;
+            finder.learn(at, wave(at));
+        }
+        assert_eq!(finder.interval(), Some(3600 * SECOND));
+        assert!(finder.is_sound());
     }
 
     #[test]

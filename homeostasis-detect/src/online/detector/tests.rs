@@ -58,16 +58,72 @@ fn what_comes_again_is_known_and_still_a_deviation() {
 }
 
 #[test]
-fn the_sample_after_a_spike_is_none() {
+fn the_samples_after_a_spike_do_not_deviate() {
     let mut model = trained(3000);
-    let score = |model: &mut OnlineDetector, i: i64, x| model.update(at(60 * i), Some(x));
-    let spike = score(&mut model, 3000, 40.0);
+    let spike = model.update(at(180_000), Some(40.0));
     assert!(spike.score.get() > 0.5 && spike.direction == Direction::High);
     for minute in 3001..3010 {
-        let after = score(&mut model, minute, 9.5 + (minute % 2) as f64);
-        assert!(after.score.get() < 0.5, "{minute} {after:?}");
-        assert_eq!(model.explain(), None);
+        let after = model.judge(at(60 * minute), Some(9.5 + (minute % 2) as f64));
+        assert!(after.deviation < 1.0, "{minute} {after:?}");
+        assert!(after.strength >= after.present);
+        let sentence = model.explain().unwrap_or_default();
+        assert!(!sentence.contains("from its level"), "{sentence}");
     }
+}
+
+/// How often a day the default alerting raises an alarm in minutes of `value`, from sample `from` on.
+fn alarms_a_day(from: i64, mut value: impl FnMut(i64, &mut Rng) -> f64) -> f64 {
+    let alerting = crate::Alerting::new(crate::AlertingConfig::default()).unwrap();
+    let (n, series) = (12_000, 4_u32);
+    let mut raised = 0_u32;
+    for seed in 0..series {
+        let (mut model, mut rng) = (detector(), Rng::from_seed(u64::from(seed)));
+        let mut state = crate::AlertState::default();
+        for i in 0..n {
+            let score = model.update(at(60 * i), Some(value(i, &mut rng))).score;
+            let told = alerting.step(&mut state, at(60 * i), score);
+            let is_raised = matches!(told, crate::Transition::Raised { .. });
+            raised += u32::from(is_raised && i >= from);
+        }
+    }
+    f64::from(raised) / f64::from(series) / ((n - from) as f64 / 1440.0)
+}
+
+#[test]
+fn what_recurs_is_usual_however_most_samples_are() {
+    let event = |rng: &mut Rng, p: f64| if rng.unit() < p { 1.0 } else { 0.0 };
+    let bell = |rng: &mut Rng| (0..12).map(|_| rng.unit()).sum::<f64>() - 6.0;
+    let few = |rng: &mut Rng| (0..10).map(|_| event(rng, 0.01)).sum();
+    for (what, rate) in [
+        ("about Poisson(0.1)", alarms_a_day(500, |_, rng| few(rng))),
+        (
+            "one in a hundred",
+            alarms_a_day(500, |_, rng| event(rng, 0.01)),
+        ),
+        ("one in fifty", alarms_a_day(500, |_, rng| event(rng, 0.02))),
+        ("lognormal", alarms_a_day(500, |_, rng| bell(rng).exp())),
+        (
+            "constant, then jitter",
+            alarms_a_day(2000, |i, rng| if i < 1440 { 0.0 } else { event(rng, 0.3) }),
+        ),
+    ] {
+        assert!(rate < 1.0, "{what}: {rate} a day");
+    }
+}
+
+#[test]
+fn an_outlier_or_an_episode_does_not_hide_the_next() {
+    let (mut model, mut rng) = (trained(1000), Rng::from_seed(9));
+    for minute in 1000..1300 {
+        let value = if minute < 1100 {
+            1e6
+        } else {
+            9.0 + 2.0 * rng.unit()
+        };
+        model.judge(at(60 * minute), Some(value));
+    }
+    let judged = model.judge(at(60 * 1300), Some(40.0));
+    assert!(judged.deviation >= 1.0, "{judged:?}");
 }
 
 #[test]
