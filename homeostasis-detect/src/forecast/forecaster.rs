@@ -76,7 +76,8 @@ impl Default for ForecasterConfig {
 ///
 /// It keeps the last `history` steps, chooses a model for them every `refit_every` steps (see [`ForecastModel`]) and
 /// lets it learn each step in between.
-/// The first fit that succeeds ends the warm-up.
+/// The first fit that succeeds ends the warm-up; the second comes earlier by a part of `refit_every` that depends on the
+/// values, so that series that began together are not all fitted at the same time.
 /// The score is 0.5 where the value is `limit` times as far from the forecast as the end of its 95 % interval.
 /// The interval's width follows what is seen: a sample outside widens it and one inside narrows it, so that 95 of 100
 /// lie inside in the long run even where the series changes its ways.
@@ -276,6 +277,7 @@ impl Forecaster {
         for _ in 0..missed {
             self.end_step(None);
         }
+        self.fit_if_due();
     }
 
     /// Learns a sample that is later than all so far, once the steps before it have ended.
@@ -343,15 +345,37 @@ impl Forecaster {
             state.values.pop_front();
         }
         state.since_fit += 1;
-        let wait = if state.model.is_some() {
-            self.config.refit_every
-        } else {
+    }
+
+    /// Fits when it is time: once after a gap, however long.
+    fn fit_if_due(&mut self) {
+        let state = &self.state;
+        let is_first = state.model.is_none();
+        let wait = if is_first {
             RETRY_EVERY
+        } else {
+            self.config.refit_every
         };
-        if state.values.len() >= self.config.warm_up && state.since_fit >= wait {
-            state.since_fit = 0;
-            self.fit();
+        if state.values.len() < self.config.warm_up || state.since_fit < wait {
+            return;
         }
+        self.state.since_fit = 0;
+        self.fit();
+        if is_first && self.state.model.is_some() {
+            self.state.since_fit = self.early_by();
+        }
+    }
+
+    /// By how many steps the second fit comes earlier, less than `refit_every`: by the first values, so that series that
+    /// began together are not fitted together ever after.
+    fn early_by(&self) -> usize {
+        let values = self.state.values.iter().flatten().take(64);
+        let mixed = values.fold(0_u64, |mixed, value| {
+            (mixed ^ value.to_bits())
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                .rotate_left(29)
+        });
+        usize::try_from(mixed % self.config.refit_every as u64).unwrap_or(0)
     }
 
     fn fit(&mut self) {

@@ -174,3 +174,28 @@ fn a_stored_state_that_cannot_be_is_refused() {
     let mut other = Forecaster::new(ForecasterConfig::default()).unwrap();
     other.load(&whole).unwrap();
 }
+
+#[test]
+fn series_that_began_together_are_not_fitted_together() {
+    let second_fit = |seed: u64| {
+        let mut rng = Rng::from_seed(seed);
+        let config = ForecasterConfig {
+            refit_every: 32,
+            ..ForecasterConfig::default()
+        };
+        let mut model = Forecaster::new(config).unwrap();
+        let (mut since, mut n_fits) = (0, 0);
+        for step in 0..200 {
+            model.update(at(step), Some(rng.unit()));
+            let fitted = model.state.since_fit <= since && model.state.model.is_some();
+            n_fits += u32::from(fitted && step > 70);
+            if n_fits == 1 {
+                return step;
+            }
+            since = model.state.since_fit;
+        }
+        200
+    };
+    let steps: std::collections::BTreeSet<i64> = (0..8).map(second_fit).collect();
+    assert!(steps.len() >= 4, "{steps:?}");
+}
