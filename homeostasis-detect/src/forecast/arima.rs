@@ -6,7 +6,11 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::linear::{Fit, Gram};
+use super::model::MOST_SOUND;
 use super::{season, simplex, stationarity};
+
+/// No stored model has more coefficients of a kind; a fit asks for 5.
+const MOST_STORED: usize = 64;
 
 /// The most lags of values (p) and of errors (q) that are tried.
 const MOST_AR: usize = 5;
@@ -51,6 +55,28 @@ pub struct Arima {
 }
 
 impl Arima {
+    /// Whether a stored one can be ours: what [`new`](Self::new) asks for, with numbers whose squares are finite.
+    pub(super) fn is_sound(&self) -> bool {
+        let numbers = [self.mean, self.variance.max(0.0).sqrt()];
+        let numbers = numbers.iter().chain(&self.season).chain(&self.values);
+        let mut numbers = numbers.chain(&self.errors);
+        let ArimaOrders { p, d, q } = self.orders;
+        (p, q) == (self.ar.len(), self.ma.len())
+            && p.max(q) <= MOST_STORED
+            && self.values.len() <= p + d
+            && self.errors.len() <= q
+            && self.place < self.season.len().max(1)
+            && numbers.all(|number| number.abs() <= MOST_SOUND)
+            && Self::new(
+                self.ar.clone(),
+                d,
+                self.ma.clone(),
+                self.mean,
+                self.variance,
+            )
+            .is_some()
+    }
+
     /// A model with given coefficients that has seen nothing.
     ///
     /// `None` unless all is finite, `d` is 0 or 1 and the coefficients are those of a stationary and invertible model.

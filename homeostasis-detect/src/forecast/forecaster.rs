@@ -22,6 +22,9 @@ const RETRY_EVERY: usize = 16;
 const FURTHEST: usize = 1024;
 /// By how much the width moves when a sample was outside; it settles where 5 in 100 are.
 const STRETCH_RATE: f64 = 0.05;
+/// Between which the logarithm of the width stays.
+const LEAST_STRETCH: f64 = -1.5;
+const MOST_STRETCH: f64 = 3.0;
 /// How many standard deviations a 95 % interval of a normal distribution reaches to each side.
 const SIGMAS_95: f64 = 1.959_963_984_540_054;
 
@@ -73,7 +76,8 @@ impl Default for ForecasterConfig {
 ///
 /// It keeps the last `history` steps, chooses a model for them every `refit_every` steps (see [`ForecastModel`]) and
 /// lets it learn each step in between.
-/// The first fit that succeeds ends the warm-up.
+/// The first fit that succeeds ends the warm-up; the second comes earlier by a part of `refit_every` that depends on the
+/// values, so that series that began together are not all fitted at the same time.
 /// The score is 0.5 where the value is `limit` times as far from the forecast as the end of its 95 % interval.
 /// The interval's width follows what is seen: a sample outside widens it and one inside narrows it, so that 95 of 100
 /// lie inside in the long run even where the series changes its ways.
@@ -83,7 +87,8 @@ impl Default for ForecasterConfig {
 /// it begins anew.
 /// *Missing, late and huge values:* NaN and infinities are missing; what is not later than the last sample is scored
 /// and not learned; beyond ±1e150 values count as ±1e150.
-/// O(1) time per sample (O(period) memory of the model) and some 10 ms per fit at 1024 steps; memory for `history` numbers.
+/// O(steps since the last sample) time per sample, and a fit now and then: milliseconds to some tenths of a second at
+/// 1024 steps, by the seasons that are tried; memory for `history` numbers and a period.
 ///
 /// Source: I. Gibbs, E. Candès, *Adaptive conformal inference under distribution shift*, `NeurIPS` 2021 (the width).
 ///
@@ -272,6 +277,7 @@ impl Forecaster {
         for _ in 0..missed {
             self.end_step(None);
         }
+        self.fit_if_due();
     }
 
     /// Learns a sample that is later than all so far, once the steps before it have ended.
@@ -339,15 +345,37 @@ impl Forecaster {
             state.values.pop_front();
         }
         state.since_fit += 1;
-        let wait = if state.model.is_some() {
-            self.config.refit_every
-        } else {
+    }
+
+    /// Fits when it is time: once after a gap, however long.
+    fn fit_if_due(&mut self) {
+        let state = &self.state;
+        let is_first = state.model.is_none();
+        let wait = if is_first {
             RETRY_EVERY
+        } else {
+            self.config.refit_every
         };
-        if state.values.len() >= self.config.warm_up && state.since_fit >= wait {
-            state.since_fit = 0;
-            self.fit();
+        if state.values.len() < self.config.warm_up || state.since_fit < wait {
+            return;
         }
+        self.state.since_fit = 0;
+        self.fit();
+        if is_first && self.state.model.is_some() {
+            self.state.since_fit = self.early_by();
+        }
+    }
+
+    /// By how many steps the second fit comes earlier, less than `refit_every`: by the first values, so that series that
+    /// began together are not fitted together ever after.
+    fn early_by(&self) -> usize {
+        let values = self.state.values.iter().flatten().take(64);
+        let mixed = values.fold(0_u64, |mixed, value| {
+            (mixed ^ value.to_bits())
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                .rotate_left(29)
+        });
+        usize::try_from(mixed % self.config.refit_every as u64).unwrap_or(0)
     }
 
     fn fit(&mut self) {
@@ -378,7 +406,8 @@ impl Forecaster {
         let floor = scale::floor(predicted.mean, self.config.resolution);
         let reach = |distance: f64| wide * distance.max(floor);
         let mean = predicted.mean;
-        Some((mean, mean - reach(mean - low), mean + reach(high - mean)))
+        let (below, above) = sides(mean, low, high);
+        Some((mean, mean - reach(below), mean + reach(above)))
     }
 
     /// How many steps after the last that ended `at` lies, at least 1.
@@ -399,6 +428,15 @@ impl Forecaster {
             high: bounds.filter(|_| side.counts_high()).map(|bounds| bounds.2),
         }
     }
+}
+
+/// How far the interval reaches to each side of the mean.
+///
+/// Where errors are to one side only it lies beside the mean: then half its width is the distance to the other.
+fn sides(mean: f64, low: f64, high: f64) -> (f64, f64) {
+    let half = (high - low) / 2.0;
+    let side = |distance: f64| if distance > 0.0 { distance } else { half };
+    (side(mean - low), side(high - mean))
 }
 
 impl SeriesDetector for Forecaster {
@@ -425,7 +463,8 @@ impl SeriesDetector for Forecaster {
         if is_new {
             if let Some(is_outside) = is_outside {
                 let moved = STRETCH_RATE * (f64::from(u8::from(is_outside)) - 0.05);
-                self.state.stretch = (self.state.stretch + moved).clamp(-1.5, 3.0);
+                self.state.stretch =
+                    (self.state.stretch + moved).clamp(LEAST_STRETCH, MOST_STRETCH);
             }
             self.learn(at, value);
         }
@@ -449,6 +488,8 @@ impl SeriesDetector for Forecaster {
                 && loaded
                     .grid
                     .is_none_or(|grid| grid.step_nanos > 0 && grid.n > 0)
+                && loaded.n_missing <= loaded.values.len()
+                && (LEAST_STRETCH..=MOST_STRETCH).contains(&loaded.stretch)
                 && loaded.model.as_ref().is_none_or(ForecastModel::is_sound),
             "state of forecaster",
             &format!(

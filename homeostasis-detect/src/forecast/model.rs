@@ -8,6 +8,8 @@ use super::season;
 use super::smoothing::{Growth, Season, Smoothing, SmoothingShape};
 use crate::scale;
 
+/// No number of a stored model is further from 0, so that its squares are finite.
+pub(super) const MOST_SOUND: f64 = 1e153;
 /// How much smaller the error of a later candidate must be than that of the simpler ones before it.
 const GAIN: f64 = 0.98;
 /// From how many origins in the half held back forecasts are made.
@@ -203,7 +205,11 @@ impl ForecastModel {
 
     /// Whether a stored model can be one of ours.
     pub(super) fn is_sound(&self) -> bool {
-        self.floor > 0.0 && self.calibration.is_sound()
+        let is_sound = match &self.core {
+            Core::Smoothing(model) => model.is_sound(),
+            Core::Arima(model) => model.is_sound(),
+        };
+        is_sound && self.floor > 0.0 && self.floor.is_finite() && self.calibration.is_sound()
     }
 
     /// What kind of model it is, in a few words: `ARIMA(2,1,1)`, `damped smoothing with an additive season of 24 steps`.

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::model::MOST_SOUND;
 use super::season::{self, Kind};
 use super::simplex;
 
@@ -99,6 +100,23 @@ pub struct Smoothing {
 }
 
 impl Smoothing {
+    /// Whether a stored one can be ours: what [`new`](Self::new) asks for, with numbers whose squares are finite.
+    pub(super) fn is_sound(&self) -> bool {
+        let numbers = [self.level, self.slope, self.variance.max(0.0).sqrt()];
+        let mut numbers = numbers.iter().chain(&self.season);
+        self.variance >= 0.0
+            && self.place < self.season.len().max(1)
+            && numbers.all(|number| number.abs() <= MOST_SOUND)
+            && Self::new(
+                self.shape,
+                self.weights,
+                self.level,
+                self.slope,
+                self.season.clone(),
+            )
+            .is_some()
+    }
+
     /// The member `shape` with given weights, level, slope and season before the first value.
     ///
     /// `None` unless all is finite, the weights lie within 0 and 1 and there is a season of each step of a period.

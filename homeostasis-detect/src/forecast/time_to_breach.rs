@@ -124,7 +124,7 @@ pub struct Breach {
 /// *Gaps:* parts of time without samples are bridged by a straight line.
 /// *Missing, late and huge values:* NaN and infinities are missing; what is not later than the last sample is not
 /// learned; beyond ±1e150 values count as ±1e150, and where squares are not finite there is no line.
-/// O(1) time per sample and some 10 ms per fit; memory for 512 means.
+/// O(1) time per sample and up to some 10 ms per fit; memory for 512 means.
 ///
 /// # Examples
 /// A detector that opens a preventive incident with a severity and a playbook:

@@ -131,3 +131,71 @@ fn every_field_out_of_range_is_named() {
     // A period of 0s is two steps of 0s.
     assert_eq!(error.violations().len(), 7);
 }
+
+#[test]
+fn an_interval_beside_the_mean_leaves_room_to_the_other_side() {
+    assert_eq!(sides(5.0, 3.0, 9.0), (2.0, 4.0));
+    assert_eq!(sides(5.0, 6.0, 10.0), (2.0, 5.0));
+    assert_eq!(sides(5.0, 1.0, 3.0), (4.0, 1.0));
+    assert_eq!(sides(5.0, 5.0, 5.0), (0.0, 0.0));
+}
+
+#[test]
+fn a_stored_state_that_cannot_be_is_refused() {
+    let (model, _) = trained(600);
+    let whole = model.save().unwrap();
+    let kind = whole["model"]["core"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .next()
+        .unwrap()
+        .clone();
+    let set = |path: &[&str], value: Value| {
+        let mut broken = whole.clone();
+        let mut at = &mut broken;
+        for name in path {
+            at = &mut at[*name];
+        }
+        *at = value;
+        broken
+    };
+    let huge = serde_json::json!(1e308);
+    let far = serde_json::json!(u64::MAX);
+    for broken in [
+        set(&["n_missing"], far.clone()),
+        set(&["stretch"], huge.clone()),
+        set(&["model", "core", kind.as_str(), "place"], far),
+        set(&["model", "core", kind.as_str(), "variance"], huge),
+    ] {
+        let mut other = Forecaster::new(ForecasterConfig::default()).unwrap();
+        assert!(other.load(&broken).is_err());
+    }
+    let mut other = Forecaster::new(ForecasterConfig::default()).unwrap();
+    other.load(&whole).unwrap();
+}
+
+#[test]
+fn series_that_began_together_are_not_fitted_together() {
+    let second_fit = |seed: u64| {
+        let mut rng = Rng::from_seed(seed);
+        let config = ForecasterConfig {
+            refit_every: 32,
+            ..ForecasterConfig::default()
+        };
+        let mut model = Forecaster::new(config).unwrap();
+        let (mut since, mut n_fits) = (0, 0);
+        for step in 0..200 {
+            model.update(at(step), Some(rng.unit()));
+            let fitted = model.state.since_fit <= since && model.state.model.is_some();
+            n_fits += u32::from(fitted && step > 70);
+            if n_fits == 1 {
+                return step;
+            }
+            since = model.state.since_fit;
+        }
+        200
+    };
+    let steps: std::collections::BTreeSet<i64> = (0..8).map(second_fit).collect();
+    assert!(steps.len() >= 4, "{steps:?}");
+}
