@@ -15,9 +15,11 @@ use super::tally::{Bar, Burst, Tally};
 use crate::{check, prose, scale, state};
 
 /// The version of the shape of its snapshots.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Records may be this much ahead of the clock.
 const MAX_AHEAD: Duration = Duration::from_secs(3600);
+/// So many anomalies are told in one turn; hosts reject answers without measure.
+const MAX_TOLD: usize = 50;
 /// Of the name of a component so many characters count.
 const MAX_COMPONENT: usize = 128;
 
@@ -80,8 +82,9 @@ impl Default for LogErrorRateConfig {
 /// the load may bring twice the errors. What is more is judged as bursts of
 /// [`LogTemplates`](super::LogTemplates) are, and told within the window.
 ///
-/// A record counts as many times as its weight says. Time is that of the records: one that is late
-/// counts where the others are, one more than an hour ahead of the context's clock is ignored.
+/// A record counts as many times as its weight says. Time is that of the records, for each component
+/// by itself: one that is late counts where its others are, one ahead of the context's clock counts
+/// as if it came now, and one more than an hour ahead is ignored. Of one batch 50 anomalies are told.
 /// O(log n) per record for n components.
 ///
 /// # Examples
@@ -99,7 +102,6 @@ pub struct LogErrorRate {
     name: String,
     config: LogErrorRateConfig,
     bar: Bar,
-    clock: Option<Timestamp>,
     components: BTreeMap<(Target, String), Component>,
     n_refused: u64,
 }
@@ -130,6 +132,28 @@ impl Component {
             last: at,
             levels: BTreeMap::new(),
         }
+    }
+
+    /// When a record that is from `at` counts, if it is `now`.
+    fn comes(&mut self, at: Timestamp, now: Timestamp, bar: &Bar) -> Timestamp {
+        let window = bar.window_of(now);
+        if self.window > window {
+            // The clock was set back.
+            (self.window, self.n_quiet) = (window, 0);
+            self.since = self.since.min(window);
+            self.levels
+                .values_mut()
+                .for_each(|tally| tally.rewind(window));
+        }
+        self.last = self.last.min(now).max(at);
+        self.last
+    }
+
+    /// Whether it can have come from counting.
+    fn is_sound(&self) -> bool {
+        let counts = [self.mean_quiet, self.n_windows];
+        counts.iter().all(|count| (0.0..=1e30).contains(count))
+            && self.levels.values().all(|tally| tally.rate.is_sound())
     }
 
     /// Learns the windows before this one.
@@ -168,7 +192,6 @@ impl Component {
 
     fn add(&mut self, record: &LogRecord, at: Timestamp, from: Level, bar: &Bar) -> Option<Burst> {
         self.advance(bar.window_of(at), bar);
-        self.last = at;
         if record.level < from {
             self.n_quiet = self.n_quiet.saturating_add(u64::from(record.weight));
             return None;
@@ -213,7 +236,6 @@ impl LogErrorRate {
             name,
             config,
             bar,
-            clock: None,
             components: BTreeMap::new(),
             n_refused: 0,
         })
@@ -229,10 +251,9 @@ impl LogErrorRate {
         self.n_refused
     }
 
-    fn take(&mut self, record: &LogRecord) -> Option<Anomaly> {
+    fn take(&mut self, record: &LogRecord, now: Timestamp) -> Option<Anomaly> {
         const DAY: Duration = Duration::from_secs(24 * 3600);
-        let at = self.clock.map_or(record.at, |clock| clock.max(record.at));
-        self.clock = Some(at);
+        let at = record.at.min(now);
         let target = record
             .target
             .as_ref()
@@ -252,6 +273,7 @@ impl LogErrorRate {
             self.components.insert(key.clone(), new);
         }
         let component = self.components.get_mut(&key)?;
+        let at = component.comes(at, now, &self.bar);
         let burst = component.add(record, at, self.config.from, &self.bar)?;
         let picture = component
             .levels
@@ -301,7 +323,6 @@ impl LogErrorRate {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Stored {
-    clock: Option<Timestamp>,
     components: Vec<(Target, String, Component)>,
     n_refused: u64,
 }
@@ -321,13 +342,14 @@ impl Detector for LogErrorRate {
         cx: &Context,
         batch: SignalBatch<'_>,
     ) -> Result<Vec<Anomaly>, DetectError> {
-        let latest = cx.now() + MAX_AHEAD;
-        Ok(batch
-            .logs
-            .iter()
-            .filter(|record| record.at <= latest)
-            .filter_map(|record| self.take(record))
-            .collect())
+        let now = cx.now();
+        let latest = now + MAX_AHEAD;
+        let records = batch.logs.iter().filter(|record| record.at <= latest);
+        let mut found: Vec<_> = records
+            .filter_map(|record| self.take(record, now))
+            .collect();
+        found.truncate(MAX_TOLD);
+        Ok(found)
     }
 
     fn snapshot(&self) -> Option<ModelSnapshot> {
@@ -339,7 +361,6 @@ impl Detector for LogErrorRate {
             detector: self.name.clone(),
             version: VERSION,
             state: state::save(&Stored {
-                clock: self.clock,
                 components,
                 n_refused: self.n_refused,
             })?,
@@ -356,11 +377,18 @@ impl Detector for LogErrorRate {
                 self.config.max_components
             ),
         )?;
+        for (target, name, component) in &stored.components {
+            state::require(
+                component.is_sound(),
+                &format!("means and counts of {name:?} of {target}"),
+                "none below 0 and none beyond what can be counted",
+            )?;
+        }
         let components = stored.components.into_iter();
         self.components = components
             .map(|(target, name, state)| ((target, name), state))
             .collect();
-        (self.clock, self.n_refused) = (stored.clock, stored.n_refused);
+        self.n_refused = stored.n_refused;
         Ok(())
     }
 }
@@ -449,6 +477,31 @@ mod tests {
         };
         assert_eq!(found(from(Level::Error), records.clone()).await, []);
         assert_eq!(found(from(Level::Warn), records).await.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_component_whose_clock_is_fast_moves_neither_its_own_time_nor_that_of_others() {
+        let mut detector = LogErrorRate::new("log_errors", LogErrorRateConfig::default()).unwrap();
+        let catalog = SeriesCatalog::default();
+        for minute in 0..90 {
+            let clock = ManualClock::new(at(60 * minute + 59));
+            let cx = Context::new(Arc::new(clock), 1);
+            let mut records = per_minute(4, Level::Error, minute..minute + 1);
+            records.extend((0..4).map(|i| {
+                let mut fast = record(60 * minute + 15 * i + 59 * 60, Level::Error);
+                fast.component = Cow::Borrowed("fast");
+                fast
+            }));
+            let batch = SignalBatch::empty(&catalog).with_logs(&records);
+            assert_eq!(detector.detect(&cx, batch).await.unwrap(), [], "{minute}");
+        }
+        let now = at(90 * 60);
+        assert!(
+            detector
+                .components
+                .values()
+                .all(|component| component.last <= now)
+        );
     }
 
     #[test]

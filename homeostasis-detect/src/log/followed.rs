@@ -19,6 +19,8 @@ pub(super) struct Followed {
     pub(super) level: Level,
     pub(super) last: Timestamp,
     pub(super) tally: Tally,
+    /// How many windows its target had paused before `last`.
+    n_paused: u64,
     /// In nanoseconds, the longest it was silent between two records.
     longest_gap: u64,
     /// Since when it is news, and when that was said.
@@ -40,14 +42,22 @@ impl Followed {
             level,
             last: at,
             tally,
+            n_paused: 0,
             longest_gap: 0,
             news: None,
             silence: None,
         }
     }
 
-    /// It comes at `at`: what it says of itself now, and how long it was silent.
-    pub(super) fn comes(&mut self, template: &LogTemplate, level: Level, at: Timestamp) {
+    /// It comes at `at`: what it says of itself now, and how long it was silent while its target,
+    /// which had paused for so many windows of this length, was not.
+    pub(super) fn comes(
+        &mut self,
+        template: &LogTemplate,
+        level: Level,
+        at: Timestamp,
+        (n_paused, window): (u64, Duration),
+    ) {
         if template.text() != self.template.text()
             || template.absorbed() != self.template.absorbed()
         {
@@ -56,10 +66,18 @@ impl Followed {
         self.level = self.level.max(level);
         // A silence that was an anomaly is not what is normal from now on.
         if self.silence.take().is_none() {
-            let gap = u64::try_from(at.since(self.last).as_nanos()).unwrap_or(u64::MAX);
+            let gap = self.silent_for(at, n_paused, window).as_nanos();
+            let gap = u64::try_from(gap).unwrap_or(u64::MAX);
             self.longest_gap = self.longest_gap.max(gap);
         }
         self.last = self.last.max(at);
+        self.n_paused = n_paused;
+    }
+
+    /// For how long it was silent, without the pauses of its target.
+    fn silent_for(&self, at: Timestamp, n_paused: u64, window: Duration) -> Duration {
+        let n = u32::try_from(n_paused.saturating_sub(self.n_paused)).unwrap_or(u32::MAX);
+        at.since(self.last).saturating_sub(window.saturating_mul(n))
     }
 
     /// From now on it is news.
@@ -89,11 +107,12 @@ impl Followed {
         config: &LogTemplatesConfig,
         bar: &Bar,
         at: Timestamp,
+        n_paused: u64,
     ) -> Option<Silence> {
         /// Three times the longest gap, so that what comes in bursts or by a schedule is not missed
         /// before it is due.
         const LONGEST_TIMES: f64 = 3.0;
-        let gap = at.since(self.last).as_secs_f64();
+        let gap = self.silent_for(at, n_paused, bar.window).as_secs_f64();
         let n_windows = gap / bar.window.as_secs_f64();
         let longest = Duration::from_nanos(self.longest_gap);
         if self.tally.rate.n_windows() < f64::from(bar.min_windows)
@@ -120,6 +139,7 @@ impl Followed {
     pub(super) fn join(&mut self, other: &Self) {
         self.level = self.level.max(other.level);
         self.last = self.last.max(other.last);
+        self.n_paused = self.n_paused.max(other.n_paused);
         self.tally.join(&other.tally);
         self.longest_gap = self.longest_gap.min(other.longest_gap);
         self.news = self.news.or(other.news);

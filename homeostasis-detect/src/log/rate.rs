@@ -27,6 +27,14 @@ impl Rate {
         self.n
     }
 
+    /// Whether it can have been learnt.
+    pub(super) fn is_sound(&self) -> bool {
+        let largest = LARGEST * LARGEST;
+        [self.n, self.mean, self.variance]
+            .iter()
+            .all(|value| (0.0..=largest).contains(value))
+    }
+
     pub(super) fn mean(&self) -> f64 {
         self.mean
     }

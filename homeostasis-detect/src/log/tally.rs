@@ -83,6 +83,15 @@ impl Tally {
         self.count
     }
 
+    /// The clock was set back: what was counted later than `window` is left out.
+    pub(super) fn rewind(&mut self, window: i64) {
+        if self.window > window {
+            (self.window, self.count) = (window, 0);
+            (self.burst, self.raised) = (None, None);
+            self.recent = Recent::default();
+        }
+    }
+
     /// Learns the windows before `window`; at least `least` were expected in the last one.
     pub(super) fn advance(&mut self, window: i64, bar: &Bar, least: f64) {
         if window <= self.window {

@@ -17,9 +17,11 @@ use super::template_detector_config::LogTemplatesConfig;
 use crate::{prose, scale, state};
 
 /// The version of the shape of its snapshots.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Records may be this much ahead of the clock.
 const MAX_AHEAD: Duration = Duration::from_secs(3600);
+/// So many anomalies are told in one turn; hosts reject answers without measure.
+const MAX_TOLD: usize = 50;
 /// Of a message so many characters are told.
 const TOLD: usize = 160;
 
@@ -35,13 +37,15 @@ const TOLD: usize = 160;
 ///   times the mean. It is told within the window, and again while it lasts. The past is mean and
 ///   variance of counts; a negative binomial tail gives the surprise.
 /// - *Vanished:* silence that its past does not explain, longer than three times the longest
-///   silence before. It is told when another record of anything comes: if everything is silent,
-///   health checks and the absence of samples tell.
+///   silence before. It is told when another record of its target comes, and stretches in which
+///   nothing of the target came, longer than is usual for it, are left out: if everything is
+///   silent, health checks and the absence of samples tell.
 ///
 /// A record counts as many times as its weight says, so that a sampled flood counts in full.
-/// Time is that of the records: one that is late counts where the others are, one more than an hour
-/// ahead of the context's clock is ignored. When `max_templates` are followed, further kinds are
-/// refused and counted.
+/// Time is that of the records, for each target by itself: one that is late counts where the others
+/// of its target are, one ahead of the context's clock counts as if it came now, and one more than
+/// an hour ahead is ignored. When `max_templates` are followed, further kinds are refused and
+/// counted. Of one batch 50 anomalies are told, silences beyond that with the next.
 /// *Cost:* O(log n) per record for n kinds, and O(n) once in a window.
 ///
 /// # Examples
@@ -82,6 +86,13 @@ struct Known {
 #[serde(deny_unknown_fields)]
 struct Watched {
     since: Timestamp,
+    /// Its latest record.
+    clock: Timestamp,
+    /// After how many windows its next record comes, on average; how many of these were learnt.
+    mean_step: f64,
+    n_steps: f64,
+    /// For how many windows together nothing came though it should have.
+    n_paused: u64,
     /// Records, and those that were the first of their kind; both are halved now and then.
     n_records: f64,
     n_first: f64,
@@ -123,10 +134,24 @@ impl Watched {
     fn new(since: Timestamp) -> Self {
         Self {
             since,
+            clock: since,
+            mean_step: 1.0,
+            n_steps: 0.0,
+            n_paused: 0,
             n_records: 0.0,
             n_first: 0.0,
             followed: BTreeMap::new(),
         }
+    }
+
+    /// Whether it can have come from counting.
+    fn is_sound(&self) -> bool {
+        let counts = [self.n_records, self.n_first, self.mean_step, self.n_steps];
+        counts.iter().all(|count| (0.0..=1e15).contains(count))
+            && self
+                .followed
+                .values()
+                .all(|followed| followed.tally.rate.is_sound())
     }
 
     /// The share of records that are the first of their kind.
@@ -144,6 +169,38 @@ impl Watched {
             self.n_records /= 2.0;
             self.n_first /= 2.0;
         }
+    }
+
+    /// A record comes at `at` when it is `now`: the time it counts at, and whether that is in
+    /// another window than the one before it.
+    fn comes(&mut self, at: Timestamp, now: Timestamp, bar: &Bar) -> (Timestamp, bool) {
+        if self.clock > now {
+            // The clock was set back.
+            self.clock = now;
+            for followed in self.followed.values_mut() {
+                followed.last = followed.last.min(now);
+                followed.tally.rewind(bar.window_of(now));
+            }
+        }
+        let before = bar.window_of(self.clock);
+        self.clock = self.clock.max(at);
+        let n = bar.window_of(self.clock).saturating_sub(before);
+        if n > 0 {
+            self.steps(u64::try_from(n).unwrap_or(0));
+        }
+        (self.clock, n > 0)
+    }
+
+    /// Learns after how many windows the next record came. What is much more than usual is a pause:
+    /// nobody could have said anything.
+    fn steps(&mut self, n: u64) {
+        const REMEMBERED: f64 = 64.0;
+        let most = 3.0 * self.mean_step + 1.0;
+        if n as f64 > most {
+            self.n_paused = self.n_paused.saturating_add(n);
+        }
+        self.n_steps = (self.n_steps + 1.0).min(REMEMBERED);
+        self.mean_step += ((n as f64).min(most) - self.mean_step) / self.n_steps;
     }
 
     /// Adds up what was learnt under ids that turned out to be this one; how many there were.
@@ -193,36 +250,39 @@ impl LogTemplates {
         self.known.n_refused
     }
 
-    /// Counts the record; an anomaly of its own kind, or else of one that waits to be told.
-    fn take(&mut self, record: &LogRecord) -> Option<Anomaly> {
-        let at = self
-            .known
-            .clock
-            .map_or(record.at, |clock| clock.max(record.at));
-        let is_next_window = self
-            .known
-            .clock
-            .is_some_and(|clock| self.bar.window_of(clock) < self.bar.window_of(at));
-        self.known.clock = Some(at);
-        if is_next_window {
-            self.look_for_silence(at);
-        }
-        let own = self.follow(record, at);
-        own.or_else(|| self.tell_silence(at))
-    }
-
-    fn follow(&mut self, record: &LogRecord, at: Timestamp) -> Option<Anomaly> {
-        let template = record.template.as_ref()?;
+    /// Counts the record that comes `now`; an anomaly of its own kind, or else of one that waits to
+    /// be told, if it may be.
+    fn take(&mut self, record: &LogRecord, now: Timestamp, may_tell: bool) -> Option<Anomaly> {
         let target = record
             .target
             .as_ref()
-            .or(self.config.default_target.as_ref())?;
+            .or(self.config.default_target.as_ref())?
+            .clone();
+        let mut at = record.at.min(now);
+        if let Some(watched) = self.known.targets.get_mut(&target) {
+            let is_next_window;
+            (at, is_next_window) = watched.comes(at, now, &self.bar);
+            if is_next_window {
+                self.look_for_silence(&target, at);
+            }
+        }
+        self.forget(at, now);
+        let own = self.follow(record, target, at);
+        own.or_else(|| may_tell.then(|| self.tell_silence()).flatten())
+    }
+
+    fn follow(&mut self, record: &LogRecord, target: Target, at: Timestamp) -> Option<Anomaly> {
+        let template = record.template.as_ref()?;
         let (bar, config) = (&self.bar, &self.config);
         let window = bar.window_of(at);
-        if !self.known.targets.contains_key(target) {
+        if !self.known.targets.contains_key(&target) {
+            if self.known.n_followed >= config.max_templates {
+                self.known.n_refused += 1;
+                return None;
+            }
             self.known.targets.insert(target.clone(), Watched::new(at));
         }
-        let watched = self.known.targets.get_mut(target)?;
+        let watched = self.known.targets.get_mut(&target)?;
         self.known.n_followed -= watched.unite(template);
         let is_first = !watched.followed.contains_key(&template.id());
         if is_first && self.known.n_followed >= config.max_templates {
@@ -231,14 +291,15 @@ impl LogTemplates {
         }
         let share = watched.share_of_first();
         watched.count(is_first);
-        let since = watched.since;
+        let (since, n_paused) = (watched.since, watched.n_paused);
         let followed = watched.followed.entry(template.id()).or_insert_with(|| {
             self.known.n_followed += 1;
-            let n_silent = window.saturating_sub(bar.window_of(since));
-            let tally = Tally::new(window, u64::try_from(n_silent).unwrap_or(0), bar);
+            // How it comes is judged by its own past: that it never came before makes it new, and
+            // no burst of what a changed program says all the time.
+            let tally = Tally::new(window, 0, bar);
             Followed::new(template, record.level, at, tally)
         });
-        followed.comes(template, record.level, at);
+        followed.comes(template, record.level, at, (n_paused, bar.window));
         followed.tally.advance(window, bar, 0.0);
         let burst = followed.tally.add(at, record.weight, bar, 0.0);
         let is_news = is_first
@@ -260,48 +321,59 @@ impl LogTemplates {
             (None, None) => return None,
         };
         let followed = followed.clone();
-        Some(self.describe(target.clone(), &followed, finding, at))
+        Some(self.describe(target, &followed, finding, at))
     }
 
-    /// Looks at all that did not come, once in a window, and forgets what did not for long.
-    fn look_for_silence(&mut self, at: Timestamp) {
-        let (bar, config) = (&self.bar, &self.config);
-        let known = &mut self.known;
-        for (target, watched) in &mut known.targets {
-            watched
-                .followed
-                .retain(|_, followed| at.since(followed.last) <= config.forget_after);
-            for (id, followed) in &mut watched.followed {
-                if config.vanished && followed.is_silent(config, bar, at).is_some() {
-                    known.waiting.push_back((target.clone(), *id));
-                }
+    /// Looks at all of a target that did not come, once in a window.
+    fn look_for_silence(&mut self, target: &Target, at: Timestamp) {
+        let (bar, config, known) = (&self.bar, &self.config, &mut self.known);
+        let Some(watched) = known.targets.get(target).filter(|_| config.vanished) else {
+            return;
+        };
+        for (id, followed) in &watched.followed {
+            if followed
+                .is_silent(config, bar, at, watched.n_paused)
+                .is_some()
+            {
+                known.waiting.push_back((target.clone(), *id));
             }
         }
-        known.targets.retain(|_, watched| {
-            !watched.followed.is_empty() || at.since(watched.since) <= config.forget_after
-        });
-        known.n_followed = known
-            .targets
-            .values()
-            .map(|watched| watched.followed.len())
-            .sum();
         // Each kind waits once in a window, so that the queue does not outgrow what is followed.
         let excess = known.waiting.len().saturating_sub(config.max_templates);
         known.waiting.drain(..excess);
     }
 
+    /// Forgets what did not come for long, once in a window.
+    fn forget(&mut self, at: Timestamp, now: Timestamp) {
+        let (known, after) = (&mut self.known, self.config.forget_after);
+        let clock = known.clock.filter(|clock| *clock <= now);
+        known.clock = Some(clock.map_or(at, |clock| clock.max(at)));
+        if clock.is_none_or(|clock| self.bar.window_of(clock) >= self.bar.window_of(at)) {
+            return;
+        }
+        for watched in known.targets.values_mut() {
+            watched
+                .followed
+                .retain(|_, followed| at.since(followed.last) <= after);
+        }
+        known
+            .targets
+            .retain(|_, watched| !watched.followed.is_empty() || at.since(watched.clock) <= after);
+        let targets = known.targets.values();
+        known.n_followed = targets.map(|watched| watched.followed.len()).sum();
+    }
+
     /// A silence that waited, if it still is one.
-    fn tell_silence(&mut self, at: Timestamp) -> Option<Anomaly> {
+    fn tell_silence(&mut self) -> Option<Anomaly> {
         while let Some((target, id)) = self.known.waiting.pop_front() {
-            let followed = self
-                .known
-                .targets
-                .get_mut(&target)
-                .and_then(|watched| watched.followed.get_mut(&id));
-            let Some(followed) = followed else {
+            let Some(watched) = self.known.targets.get_mut(&target) else {
                 continue;
             };
-            if let Some(silence) = followed.is_silent(&self.config, &self.bar, at) {
+            let (at, n_paused) = (watched.clock, watched.n_paused);
+            let Some(followed) = watched.followed.get_mut(&id) else {
+                continue;
+            };
+            if let Some(silence) = followed.is_silent(&self.config, &self.bar, at, n_paused) {
                 followed.tell_silence(at);
                 let followed = followed.clone();
                 return Some(self.describe(target, &followed, Finding::Vanished(silence), at));
@@ -397,13 +469,14 @@ impl Detector for LogTemplates {
         cx: &Context,
         batch: SignalBatch<'_>,
     ) -> Result<Vec<Anomaly>, DetectError> {
-        let latest = cx.now() + MAX_AHEAD;
-        Ok(batch
-            .logs
-            .iter()
-            .filter(|record| record.at <= latest)
-            .filter_map(|record| self.take(record))
-            .collect())
+        let now = cx.now();
+        let latest = now + MAX_AHEAD;
+        let mut found = Vec::new();
+        for record in batch.logs.iter().filter(|record| record.at <= latest) {
+            let may_tell = found.len() < MAX_TOLD;
+            found.extend(self.take(record, now, may_tell).filter(|_| may_tell));
+        }
+        Ok(found)
     }
 
     fn snapshot(&self) -> Option<ModelSnapshot> {
@@ -432,6 +505,21 @@ impl Detector for LogTemplates {
                 self.config.max_templates
             ),
         )?;
+        state::require(
+            known.waiting.len() <= self.config.max_templates,
+            &format!("{} silences that wait", known.waiting.len()),
+            &format!(
+                "at most {}, as max_templates says",
+                self.config.max_templates
+            ),
+        )?;
+        for (target, watched) in &known.targets {
+            state::require(
+                watched.is_sound(),
+                &format!("means and counts of {target}"),
+                "none below 0 and none beyond what can be counted",
+            )?;
+        }
         self.known = known;
         Ok(())
     }

@@ -10,9 +10,9 @@ use super::pattern::places;
 use super::scan::Token;
 
 /// So many lines of a family are compared.
-const MOST_KEYS: usize = 64;
+pub(super) const MOST_KEYS: usize = 64;
 /// So many sets of holes are known of a family.
-const MOST_HOLES: usize = 16;
+pub(super) const MOST_HOLES: usize = 16;
 /// Sets of places are bits.
 const MOST_TOKENS: usize = 64;
 

@@ -54,11 +54,11 @@ pub(super) struct Group {
 
 impl Group {
     /// Of the ids that were united into one so many are kept with it.
-    const MOST_ABSORBED: usize = 64;
+    pub(super) const MOST_ABSORBED: usize = 64;
 
-    /// What it takes in memory, about, with its contexts.
+    /// What it takes in memory, about, with its contexts and the template that is lent to lines.
     fn size(&self) -> usize {
-        256 + self.pattern.text.len() + 128 * self.pattern.tokens.len()
+        256 + 2 * self.pattern.text.len() + 128 * self.pattern.tokens.len()
     }
 
     fn absorb(&mut self, other: Self, aliases: &mut Aliases) {
@@ -80,15 +80,14 @@ pub(super) struct Groups {
     pub(super) by_key: SecondChance<Group>,
     pub(super) by_id: ByHash<u64>,
     /// Keys that differ at one place only.
-    contexts: ByHash<Vec<u64>>,
+    pub(super) contexts: ByHash<Vec<u64>>,
     /// Contexts that became a hole.
     pub(super) holes: SecondChance<()>,
     pub(super) families: SecondChance<Family>,
     pub(super) aliases: Aliases,
     pub(super) next_id: u64,
-    /// Of the texts and tokens.
+    /// Of the texts, tokens and contexts.
     bytes: usize,
-    n_gone: usize,
     /// How often what was found for a key may have changed.
     pub(super) generation: u64,
     pub(super) n_evicted: u64,
@@ -114,7 +113,6 @@ impl Groups {
             aliases: Aliases::default(),
             next_id: 1,
             bytes: 0,
-            n_gone: 0,
             generation: 0,
             n_evicted: 0,
         }
@@ -185,12 +183,15 @@ impl Groups {
             template: None,
         };
         self.next_id += 1;
-        let key = self.insert(group);
-        while self.by_key.len() > self.limits.templates || self.bytes > self.limits.bytes {
+        // Before it is there, or it would be the only one that was not used yet.
+        while self.by_key.len() >= self.limits.templates
+            || self.bytes.saturating_add(group.size()) > self.limits.bytes
+        {
             if !self.evict() {
                 break;
             }
         }
+        let key = self.insert(group);
         while self.holes.len() > self.limits.holes && self.holes.evict().is_some() {
             self.generation += 1;
         }
@@ -267,9 +268,27 @@ impl Groups {
 
     fn take(&mut self, key: u64) -> Option<Group> {
         let group = self.by_key.remove(key)?;
+        self.forget(key, &group);
+        Some(group)
+    }
+
+    /// Removes every trace of a template that is gone.
+    fn forget(&mut self, key: u64, group: &Group) {
         self.bytes = self.bytes.saturating_sub(group.size());
         self.by_id.remove(&group.id);
-        Some(group)
+        let tokens = &group.pattern.tokens;
+        for at in (0..tokens.len()).filter(|at| !tokens[*at].is_variable()) {
+            let context = context(with_hole(key, tokens, at), at);
+            let Some(siblings) = self.contexts.get_mut(&context) else {
+                continue;
+            };
+            if let Some(place) = siblings.iter().position(|sibling| *sibling == key) {
+                siblings.swap_remove(place);
+            }
+            if siblings.is_empty() {
+                self.contexts.remove(&context);
+            }
+        }
     }
 
     /// The lines of a context that are still there, in an order that does not depend on theirs.
@@ -399,22 +418,11 @@ impl Groups {
     }
 
     fn evict(&mut self) -> bool {
-        let Some((_, group)) = self.by_key.evict() else {
+        let Some((key, group)) = self.by_key.evict() else {
             return false;
         };
-        self.bytes = self.bytes.saturating_sub(group.size());
-        self.by_id.remove(&group.id);
+        self.forget(key, &group);
         self.n_evicted += 1;
-        self.n_gone += 1;
-        if self.n_gone * 2 >= self.limits.templates {
-            self.n_gone = 0;
-            let by_key = &self.by_key;
-            self.contexts.retain(|_, siblings| {
-                siblings.retain(|key| by_key.has(*key));
-                siblings.shrink_to_fit();
-                !siblings.is_empty()
-            });
-        }
         true
     }
 }

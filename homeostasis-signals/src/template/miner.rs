@@ -9,7 +9,8 @@ use super::pattern::{Pattern, key_of};
 use super::scan::{Scanner, Token};
 use super::state;
 
-/// Bounds of a miner: about 60 MB if every template is as long as it may be, a few in life.
+/// Bounds of a miner: about 60 MB at the utmost, a few in life. What lines differ at is counted with
+/// each template and goes with it.
 const LIMITS: Limits = Limits {
     templates: 16_384,
     bytes: 32 << 20,

@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::aliases::Aliases;
-use super::family::Family;
+use super::family::{self, Family};
 use super::groups::{Group, Groups, Limits};
 use super::miner::TemplateMiner;
 use super::pattern::{Pattern, key_of};
-use super::scan::Token;
+use super::scan::{MAX_BYTES, MAX_TOKENS, Token};
 
 const VERSION: u32 = 1;
 
@@ -118,6 +118,29 @@ pub(super) fn load(state: &Value, limits: Limits) -> Result<TemplateMiner, Confi
             found.push(Violation::new(path, n, expected));
         }
     }
+    if !(1..=u64::MAX / 2).contains(&stored.next_id) {
+        let expected = "from 1 to 2^63 - 1";
+        found.push(Violation::new("next_id", stored.next_id, expected));
+    }
+    for (at, (from, to)) in stored.aliases.iter().enumerate() {
+        if !(1..*from).contains(to) || *from >= stored.next_id {
+            let expected = format!("from an id below {} to a smaller one", stored.next_id);
+            let value = format!("{from} to {to}");
+            found.push(Violation::new(format!("aliases[{at}]"), value, expected));
+        }
+    }
+    for (at, family) in stored.families.iter().enumerate() {
+        let (n_keys, n_holes) = (family.keys.len(), family.holes.len());
+        if n_keys > family::MOST_KEYS || n_holes > family::MOST_HOLES {
+            let (keys, holes) = (family::MOST_KEYS, family::MOST_HOLES);
+            let expected = format!("at most {keys} keys and {holes} holes");
+            let value = format!("{n_keys} keys and {n_holes} holes");
+            found.push(Violation::new(format!("families[{at}]"), value, expected));
+        }
+    }
+    // What is out of its bounds is not worked on.
+    found.into_result(())?;
+    let mut found = Violations::new();
     let mut groups = Groups::new(limits);
     (groups.next_id, groups.n_evicted) = (stored.next_id, stored.n_evicted);
     for (hole, is_used) in stored.holes {
@@ -152,6 +175,22 @@ impl StoredGroup {
         if !(1..groups.next_id).contains(&self.id) || groups.by_id.contains_key(&self.id) {
             let expected = format!("an id of its own from 1 to below {}", groups.next_id);
             return Some(Violation::new("id", self.id, expected));
+        }
+        // A variable may be written longer than it was read.
+        let longest = 2 * MAX_BYTES;
+        if self.text.len() > longest || self.tokens.len() > MAX_TOKENS {
+            let expected = format!("at most {longest} bytes and {MAX_TOKENS} tokens");
+            let value = format!("{} bytes, {} tokens", self.text.len(), self.tokens.len());
+            return Some(Violation::new("text", value, expected));
+        }
+        let is_known = |id: &u64| (1..groups.next_id).contains(id);
+        if self.absorbed.len() > Group::MOST_ABSORBED || !self.absorbed.iter().all(is_known) {
+            let expected = format!(
+                "at most {} ids below {}",
+                Group::MOST_ABSORBED,
+                groups.next_id
+            );
+            return Some(Violation::new("absorbed", self.absorbed.len(), expected));
         }
         let mut from = 0;
         for (at, (_, _, start, end)) in self.tokens.iter().enumerate() {

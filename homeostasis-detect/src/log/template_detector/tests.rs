@@ -18,9 +18,14 @@ fn record(secs: i64, level: Level, id: u64, text: &str) -> LogRecord {
 /// What is found in the records, by time.
 fn found(detector: &mut LogTemplates, mut records: Vec<LogRecord>) -> Vec<Anomaly> {
     records.sort_by_key(|record| record.at);
+    found_at(detector, &records, at(10_000_000))
+}
+
+/// What is found in the records that come in this order at this time.
+fn found_at(detector: &mut LogTemplates, records: &[LogRecord], now: Timestamp) -> Vec<Anomaly> {
     let catalog = SeriesCatalog::default();
-    let cx = Context::new(Arc::new(ManualClock::new(at(10_000_000))), 1);
-    let batch = SignalBatch::empty(&catalog).with_logs(&records);
+    let cx = Context::new(Arc::new(ManualClock::new(now)), 1);
+    let batch = SignalBatch::empty(&catalog).with_logs(records);
     let mut detected = Box::pin(detector.detect(&cx, batch));
     let mut waiting = std::task::Context::from_waker(std::task::Waker::noop());
     let std::task::Poll::Ready(found) = detected.as_mut().poll(&mut waiting) else {
@@ -173,6 +178,93 @@ fn what_comes_by_an_hourly_schedule_does_not_vanish_between() {
 }
 
 #[test]
+fn a_target_whose_clock_is_fast_has_no_influence_on_others_nor_on_itself() {
+    let mut detector = detector(LogTemplatesConfig::default());
+    let fast = Target::service("fast").unwrap();
+    for minute in 0..150 {
+        let mut records: Vec<_> = (0..60)
+            .map(|i| record(60 * minute + i, Level::Info, 1, "tick <*>"))
+            .collect();
+        // It goes wrong after an hour, and is put right half an hour later.
+        let ahead = if (60..90).contains(&minute) {
+            59 * 60
+        } else {
+            0
+        };
+        records.extend(
+            (0..60).map(|i| {
+                record(60 * minute + i + ahead, Level::Info, 2, "tock <*>").of(fast.clone())
+            }),
+        );
+        let now = at(60 * minute + 59);
+        assert_eq!(found_at(&mut detector, &records, now), [], "{minute}");
+    }
+    // The clock of the host itself is set back.
+    for minute in 120..160 {
+        let records: Vec<_> = (0..60)
+            .map(|i| record(60 * minute + i, Level::Info, 1, "tick <*>"))
+            .collect();
+        let now = at(60 * minute + 59);
+        assert_eq!(found_at(&mut detector, &records, now), [], "{minute}");
+    }
+}
+
+#[test]
+fn a_pause_of_the_delivery_makes_nothing_vanish() {
+    let kinds = 0..200_u64;
+    let said = |minute: i64, kinds: std::ops::Range<u64>| {
+        let text = |id| format!("kind{id} <*>");
+        let say = move |id| record(60 * minute, Level::Info, id, &text(id));
+        kinds.map(say).collect::<Vec<_>>()
+    };
+    let mut detector = detector(LogTemplatesConfig::default());
+    let minutes = (0..120).chain(180..240);
+    let records = minutes.flat_map(|minute| said(minute, kinds.clone()));
+    assert_eq!(found(&mut detector, records.collect()), []);
+    // What does not come again after a pause is told all the same, and no more than a turn may tell.
+    let records = (300..400).flat_map(|minute| said(minute, 0..10));
+    let found = found(&mut detector, records.collect());
+    assert_eq!(found.len(), MAX_TOLD);
+    assert!(
+        found
+            .iter()
+            .all(|a| a.direction == Direction::Low && a.at > at(301 * 60))
+    );
+}
+
+#[test]
+fn a_new_chatty_kind_is_no_burst_and_one_later_is() {
+    let mut records = steady(12_000);
+    let chat = |secs| record(secs, Level::Info, 3, "cache <*> hit");
+    records.extend((7200..12_000).map(chat));
+    let mut flood = chat(11_000);
+    flood.weight = 5000;
+    records.push(flood);
+    let found = found(&mut detector(LogTemplatesConfig::default()), records);
+    assert!(!found.is_empty());
+    assert!(
+        found
+            .iter()
+            .all(|a| a.at >= at(11_000) && a.at < at(11_120)),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn targets_without_a_place_are_not_remembered() {
+    let config = LogTemplatesConfig {
+        max_templates: 3,
+        ..LogTemplatesConfig::default()
+    };
+    let mut detector = detector(config);
+    let records: Vec<_> = (0..10)
+        .map(|i| record(1, Level::Info, 1, "x").of(Target::service(format!("s{i}")).unwrap()))
+        .collect();
+    assert_eq!(found(&mut detector, records), []);
+    assert_eq!((detector.known.targets.len(), detector.n_refused()), (3, 7));
+}
+
+#[test]
 fn kinds_that_turn_out_to_be_one_are_added_up_and_do_not_vanish() {
     let mut records = steady(5000);
     let user = |secs: i64, id, text: &str| record(secs, Level::Info, id, text);
@@ -214,6 +306,10 @@ fn a_snapshot_that_does_not_fit_is_refused() {
     let error = detector(small).restore(&snapshot).unwrap_err();
     assert!(format!("{error:?}").contains("max_templates"), "{error:?}");
     let mut other = detector(LogTemplatesConfig::default());
+    let mut wrong = snapshot.clone();
+    wrong.state["targets"][0][1]["followed"][0][1]["tally"]["rate"]["n"] = (-1.0).into();
+    let error = other.restore(&wrong).unwrap_err();
+    assert!(format!("{error:?}").contains("none below 0"), "{error:?}");
     other.restore(&snapshot).unwrap();
     assert_eq!(other.known, large.known);
 }

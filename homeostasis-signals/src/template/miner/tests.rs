@@ -121,6 +121,58 @@ fn what_gives_way_is_forgotten_and_memory_is_bounded() {
     assert_eq!(miner.text(2), None);
 }
 
+/// Words that nobody wrote, of letters only.
+fn word(mut n: u64) -> String {
+    let mut word = String::from("w");
+    n = super::super::bytes::mix(n);
+    for _ in 0..8 {
+        word.push(char::from(b'g' + u8::try_from(n % 20).unwrap()));
+        n /= 20;
+    }
+    word
+}
+
+#[test]
+fn what_is_remembered_of_long_lines_goes_with_them() {
+    let mut miner = TemplateMiner::default();
+    for i in 0..6000_u64 {
+        // Four of five differ at one place only and become one.
+        let base = 1000 * (i / 5);
+        let mut words: Vec<String> = (0..255).map(|at| word(base + at)).collect();
+        words[100] = word(base + 500 + i % 5);
+        miner.mine(&words.join(" "));
+    }
+    let groups = &miner.groups;
+    assert!(groups.n_evicted > 0, "{:?}", miner.stats());
+    let templates = groups.by_key.iter();
+    let n_places: usize = templates
+        .map(|(_, group, _)| group.pattern.tokens.len())
+        .sum();
+    assert!(
+        groups.contexts.len() <= n_places,
+        "{}",
+        groups.contexts.len()
+    );
+    let n: usize = groups.contexts.values().map(Vec::len).sum();
+    assert!(n <= n_places, "{n} of {n_places}");
+}
+
+#[test]
+fn a_new_kind_has_an_id_though_every_place_is_taken_and_used() {
+    let mut miner = TemplateMiner::default();
+    let line = |i: u64| format!("{} {} {}", word(3 * i), word(3 * i + 1), word(3 * i + 2));
+    let n = LIMITS.templates as u64;
+    for i in (0..n).chain(0..n) {
+        miner.mine(&line(i));
+    }
+    assert_eq!(miner.stats().n_templates, LIMITS.templates);
+    for i in n..n + 3 {
+        let template = miner.template(&line(i));
+        assert_eq!((template.id(), template.text()), (i + 1, line(i).as_str()));
+    }
+    assert_eq!(miner.stats().n_templates, LIMITS.templates);
+}
+
 #[test]
 fn states_that_no_miner_saves_are_refused_with_their_place() {
     let mut miner = TemplateMiner::default();
@@ -137,6 +189,14 @@ fn states_that_no_miner_saves_are_refused_with_their_place() {
     assert!(wrong(&|state| state["templates"][0]["id"] = 7.into()).contains("templates[0].id = 7"));
     assert!(
         wrong(&|state| state["templates"][0]["tokens"][1][3] = 999.into()).contains("tokens[1]")
+    );
+    assert!(wrong(&|state| state["next_id"] = 0.into()).contains("next_id = 0"));
+    assert!(wrong(&|state| state["next_id"] = u64::MAX.into()).contains("next_id"));
+    assert!(wrong(&|state| state["aliases"] = serde_json::json!([[1, 1]])).contains("aliases[0]"));
+    let many = vec![1; 100_000];
+    assert!(
+        wrong(&|state| state["templates"][0]["absorbed"] = many.clone().into())
+            .contains("templates[0].absorbed = 100000")
     );
     assert!(wrong(&|state| state["more"] = 1.into()).contains("more"));
     assert!(wrong(&|state| *state = Value::Null).contains("template_miner"));
