@@ -82,7 +82,7 @@ fn a_cure_ends_the_alarm_within_minutes() {
     for minute in 801..980 {
         let judged = watch.update(at(minute), Some(150.0 + 5.0 * (2.0 * rng.unit() - 1.0)));
         assert!(
-            minute < 804 || minute > 812 || judged.score.get() < 0.5,
+            !(804..=812).contains(&minute) || judged.score.get() < 0.5,
             "{minute}: {judged:?}, {:?}",
             watch.explain()
         );
