@@ -329,7 +329,11 @@ impl<K: SeriesDetector> PerSeries<K> {
     }
 
     /// The series in a snapshot that are selected, for which there must be room beside `n_watched`.
-    fn open(&self, snapshot: &ModelSnapshot, n_watched: usize) -> Result<Vec<Slot<K>>, DetectError> {
+    fn open(
+        &self,
+        snapshot: &ModelSnapshot,
+        n_watched: usize,
+    ) -> Result<Vec<Slot<K>>, DetectError> {
         let stored: Stored = state::open(&self.name, VERSION, snapshot)?;
         let mut slots = Vec::new();
         let mut keys = HashSet::new();
