@@ -85,7 +85,8 @@ pub struct EngineHealth {
     pub waiting_heals: usize,
     /// Failed writes and reads of the store.
     pub store_errors: u64,
-    /// The models that are kept in a durable store, by whose they are.
+    /// What the store has of the models of all detectors and enrichers, by whose they are; empty
+    /// where none are kept.
     pub models: Vec<ModelHealth>,
     /// Who misbehaved, most recent last; at most 64.
     pub blames: Vec<Blame>,

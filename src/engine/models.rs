@@ -30,7 +30,7 @@ const VERSION: u32 = 1;
 /// The stage of blames.
 const STAGE: &str = "model";
 
-/// What of a model the engine has stored.
+/// What of the model of a detector or an enricher is in the store; nothing of those that have none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ModelHealth {

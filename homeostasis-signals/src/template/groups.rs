@@ -48,7 +48,7 @@ pub(super) struct Limits {
 pub(super) struct Group {
     pub(super) pattern: Pattern,
     pub(super) id: u64,
-    /// The how manieth it was; the oldest lends its id and its text when templates unite.
+    /// Which one it was, counted from 1; the oldest lends its id and its text when templates unite.
     pub(super) age: u64,
     pub(super) count: u64,
     /// Ids that were united into this one, the oldest first; the newest of them.

@@ -205,7 +205,7 @@ async fn a_candidate_that_panics_or_fails_disturbs_nobody() {
             Some(ModelSnapshot {
                 detector: "cpu".to_owned(),
                 version: 1,
-                state: serde_json::Value::Null,
+                state: Value::Null,
             })
         }
         fn restore(&mut self, _: &ModelSnapshot) -> Result<(), DetectError> {
@@ -412,8 +412,9 @@ async fn a_snapshot_takes_versions_candidate_and_comparison_along() {
         );
         assert_eq!(pieced.handle().status(), handle.status());
         assert_eq!(restored.handle().status(), handle.status());
-        let all = &mut [&mut versions, &mut restored, &mut pieced];
-        world.run(all, 2000).await;
+        world
+            .run(&mut [&mut versions, &mut restored, &mut pieced], 2000)
+            .await;
         for restored in [restored, pieced] {
             assert_eq!(
                 restored.snapshot(),
