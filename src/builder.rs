@@ -155,6 +155,10 @@ impl Builder {
     }
 
     /// The journal; in memory unless told otherwise, which survives no restart.
+    ///
+    /// What detectors and enrichers have learned is stored in it too, under the name of the
+    /// [`node`](Self::node), and taken up at the next start: copies that share a store need names of
+    /// their own.
     pub fn store(mut self, store: Arc<dyn Store>) -> Self {
         self.store = Some(store);
         self
@@ -291,7 +295,8 @@ impl Builder {
             records: settings.window_records,
         };
         let window = Window::new(catalog, limits);
-        let keeping = self.keeping.for_store(self.store.is_some());
+        let is_durable = self.store.is_some();
+        let keeping = self.keeping.for_store(is_durable);
         let store = self
             .store
             .unwrap_or_else(|| Arc::new(MemoryStore::default()));
@@ -330,7 +335,7 @@ impl Builder {
             (Arc::new(intake), Arc::new(window), self.enrichers),
             self.seed,
         );
-        Homeostasis::launch(Arc::new(shared), self.detectors, keeping)
+        Homeostasis::launch(Arc::new(shared), self.detectors, (keeping, is_durable))
             .await
             .map_err(|error| StartError::Recovery(describe(&error)))
     }

@@ -16,6 +16,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
+const MAX_MODEL_BYTES: u64 = 16 << 30;
 
 /// Checks settings, policy and the names of the plug-ins.
 pub(crate) fn check(builder: &Builder) -> Result<(), ConfigError> {
@@ -69,6 +70,7 @@ pub(crate) fn settings(settings: &EngineSettings, violations: &mut Violations) {
         ("detect_deadline", settings.detect_deadline, MS..=MINUTE),
         ("stage_deadline", settings.stage_deadline, MS..=HOUR),
         ("lease_ttl", settings.lease_ttl, SECOND..=HOUR),
+        ("model_interval", settings.model_interval, SECOND..=DAY),
         (
             "shutdown_grace",
             settings.shutdown_grace,
@@ -126,6 +128,10 @@ fn bounds(settings: &EngineSettings, violations: &mut Violations) {
     if settings.flood.burst > 1_000_000 {
         let value = settings.flood.burst.to_string();
         violations.push(Violation::new("engine.flood.burst", value, "0 to 1000000"));
+    }
+    if settings.model_bytes > MAX_MODEL_BYTES {
+        let value = settings.model_bytes.to_string();
+        violations.push(Violation::new("engine.model_bytes", value, "0 to 16 GiB"));
     }
     for label in ["service", "instance"] {
         if let Some(limit) = settings.label_values.get(label) {

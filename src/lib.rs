@@ -16,8 +16,8 @@ pub use builder::{Builder, StartError};
 pub use clock::{SimulatedClock, SystemClock};
 pub use config::{ConditionRule, Config, ConfigSource};
 pub use engine::{
-    Blame, EngineError, EngineHealth, EngineSettings, Events, FloodSettings, Homeostasis, Recorder,
-    Recovered, Series,
+    Blame, EngineError, EngineHealth, EngineSettings, Events, FloodSettings, Homeostasis,
+    ModelHealth, Recorder, Recovered, Series,
 };
 
 pub use homeostasis_core as core;

@@ -87,6 +87,8 @@ store:
 engine:
   label_values: { instance: 3 }
   flood: { burst: 2000000, interval: 1ms }
+  model_interval: 1ms
+  model_bytes: 17GiB
 ",
     );
     let expected = [
@@ -95,6 +97,8 @@ engine:
         "homeostasis.yaml:4:29: engine.label_values.instance = 3",
         "homeostasis.yaml:5:19: engine.flood.burst = 2000000, expected 0 to 1000000",
         "homeostasis.yaml:5:38: engine.flood.interval = \"1ms\", expected 10ms to 600s",
+        "homeostasis.yaml:6:19: engine.model_interval = \"1ms\", expected 1s to",
+        "homeostasis.yaml:7:16: engine.model_bytes = 18253611008, expected 0 to 16 GiB",
     ];
     let mut found = found;
     found.sort();
@@ -173,6 +177,8 @@ engine:
   max_series_per_metric: 300
   label_values: { path: 50 }
   flood: { burst: 10, interval: 2s, keys: 64 }
+  model_interval: 1m
+  model_bytes: 256MiB
 policy:
   pre_approved: [restart_process]
   max_risk: high
@@ -206,6 +212,9 @@ rules: [rules.yaml]
         (config.engine.flood.burst, config.engine.flood.keys),
         (10, 64)
     );
+    let minute = Duration::from_secs(60);
+    assert_eq!(config.engine.model_interval, minute);
+    assert_eq!(config.engine.model_bytes, 256 << 20);
     assert_eq!(config.topology.n_instances(), 4);
     assert!(!config.flags.is_on("heal.orders", true));
     assert_eq!(config.policy.limits[0].max, 5);

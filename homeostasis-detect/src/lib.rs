@@ -10,6 +10,7 @@ mod health;
 mod log;
 mod members;
 mod online;
+mod parts;
 mod pattern;
 mod prose;
 mod recent;

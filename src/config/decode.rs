@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use homeostasis_core::condition::{Condition, Unit};
 use homeostasis_core::document::{
-    Fields, Node, any_duration, boolean, integer, list, map_of, nested, non_empty_string, one_of,
-    parsed, ratio, raw,
+    Fields, Node, Parsed, any_duration, boolean, integer, list, map_of, nested, non_empty_string,
+    one_of, parsed, ratio, raw,
 };
 use homeostasis_core::policy::{BreakerPolicy, Limit, LimitScope, Policy};
 use homeostasis_core::port::Retention;
@@ -226,7 +226,7 @@ fn store(d: &mut Fields<'_>) -> Option<StoreSection> {
 
 fn retention(d: &mut Fields<'_>) -> Option<Retention> {
     let max_age = d.optional("max_age", any_duration());
-    let max_bytes = d.optional("max_bytes", parsed::<Bytes>("a size such as 512MiB or 1GB"));
+    let max_bytes = d.optional("max_bytes", size());
     let max_incidents = d.optional("max_incidents", integer(0..=u64::MAX));
     Some(Retention {
         max_age: max_age?,
@@ -237,6 +237,10 @@ fn retention(d: &mut Fields<'_>) -> Option<Retention> {
 
 /// A number of bytes with its unit: `1GiB`, `500 MB`.
 struct Bytes(u64);
+
+fn size() -> Parsed<Bytes> {
+    parsed("a size such as 512MiB or 1GB")
+}
 
 impl FromStr for Bytes {
     type Err = String;
@@ -340,6 +344,8 @@ fn engine_settings(d: &mut Fields<'_>) -> Option<EngineSettings> {
     let detect_deadline = d.default("detect_deadline", any_duration(), base.detect_deadline);
     let stage_deadline = d.default("stage_deadline", any_duration(), base.stage_deadline);
     let lease_ttl = d.default("lease_ttl", any_duration(), base.lease_ttl);
+    let model_interval = d.default("model_interval", any_duration(), base.model_interval);
+    let model_bytes = d.default("model_bytes", size(), Bytes(base.model_bytes));
     let shutdown_grace = d.default("shutdown_grace", any_duration(), base.shutdown_grace);
     Some(EngineSettings {
         tick: tick?,
@@ -364,6 +370,8 @@ fn engine_settings(d: &mut Fields<'_>) -> Option<EngineSettings> {
         detect_deadline: detect_deadline?,
         stage_deadline: stage_deadline?,
         lease_ttl: lease_ttl?,
+        model_interval: model_interval?,
+        model_bytes: model_bytes?.0,
         shutdown_grace: shutdown_grace?,
     })
 }

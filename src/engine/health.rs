@@ -1,9 +1,8 @@
 //! The engine's own health: what an operator asks of the healer itself.
 
-use std::collections::BTreeSet;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 #[cfg(feature = "signals")]
 use homeostasis_core::Target;
@@ -11,6 +10,8 @@ use homeostasis_core::Target;
 use homeostasis_core::signal::{HealthReport, HealthState};
 use homeostasis_core::{ErrorReport, Timestamp};
 use serde::Serialize;
+
+use crate::engine::models::ModelHealth;
 
 #[cfg(feature = "signals")]
 use crate::engine::settings::EngineSettings;
@@ -31,6 +32,7 @@ pub(crate) struct Vitals {
     store_errors: AtomicU64,
     /// Detectors that rest or owe an answer since they last misbehaved.
     skipped: Mutex<BTreeSet<String>>,
+    models: Mutex<BTreeMap<String, ModelHealth>>,
     blames: Mutex<Vec<Blame>>,
 }
 
@@ -83,6 +85,9 @@ pub struct EngineHealth {
     pub waiting_heals: usize,
     /// Failed writes and reads of the store.
     pub store_errors: u64,
+    /// What the store has of the models of all detectors and enrichers, by whose they are; empty
+    /// where none are kept.
+    pub models: Vec<ModelHealth>,
     /// Who misbehaved, most recent last; at most 64.
     pub blames: Vec<Blame>,
 }
@@ -127,6 +132,22 @@ impl Vitals {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .is_empty()
+    }
+
+    fn models(&self) -> MutexGuard<'_, BTreeMap<String, ModelHealth>> {
+        self.models.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes whose model is kept.
+    pub(crate) fn model(&self, health: ModelHealth) {
+        self.models().insert(health.of.clone(), health);
+    }
+
+    /// Notes that a model is stored as it is at `now`, but for what was left out.
+    pub(crate) fn model_stored(&self, of: &str, now: Timestamp, bytes: u64, left_out: usize) {
+        if let Some(health) = self.models().get_mut(of) {
+            (health.stored_at, health.bytes, health.left_out) = (Some(now), bytes, left_out);
+        }
     }
 
     /// Notes a misdeed.
@@ -206,6 +227,7 @@ impl Vitals {
             open_incidents: 0,
             waiting_heals: 0,
             store_errors: self.store_errors.load(Ordering::Relaxed),
+            models: self.models().values().cloned().collect(),
             blames: self.blames_since(Timestamp::from_nanos(i64::MIN)),
         }
     }

@@ -17,6 +17,7 @@ mod health;
 mod intake;
 mod journal;
 mod lease;
+mod models;
 mod recorder;
 mod recover;
 mod refine;
@@ -44,12 +45,15 @@ use tokio::sync::broadcast;
 pub use events::Events;
 pub use flood::FloodSettings;
 pub use health::{Blame, EngineHealth};
+pub use models::ModelHealth;
 pub use recorder::{Recorder, Series};
 pub use recover::Recovered;
 pub use settings::EngineSettings;
 
 pub(crate) use flood::Flood;
 pub(crate) use intake::Intake;
+use models::Models;
+
 pub(crate) use journal::{JournalError, JournalPorts, describe};
 pub(crate) use refine::GuardedRedactor;
 pub(crate) use retain::Keeping;
@@ -95,8 +99,8 @@ impl Homeostasis {
     /// Recovers what was left open, then starts sensing.
     pub(crate) async fn launch(
         shared: Arc<Shared>,
-        detectors: Vec<Box<dyn Detector>>,
-        keeping: Keeping,
+        mut detectors: Vec<Box<dyn Detector>>,
+        (keeping, keeps_models): (Keeping, bool),
     ) -> Result<Self, JournalError> {
         let recovered = recover::recover(&shared).await?;
         for (id, reason) in &recovered.unreadable {
@@ -112,9 +116,15 @@ impl Homeostasis {
                 None => gone.report(&settings, now),
             }
         });
+        let mut asked = Vec::new();
+        if keeps_models && shared.settings.model_bytes > 0 {
+            let models;
+            (models, asked) = Models::restore(&shared, &mut detectors).await;
+            shared.tasks.spawn(models::run(Arc::clone(&shared), models));
+        }
         shared
             .tasks
-            .spawn(sense::run(Arc::clone(&shared), detectors));
+            .spawn(sense::run(Arc::clone(&shared), detectors, asked));
         shared
             .tasks
             .spawn(retain::run(Arc::clone(&shared), keeping));

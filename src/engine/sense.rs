@@ -14,6 +14,7 @@ use crate::engine::guard;
 use crate::engine::heal::Heal;
 use crate::engine::intake::Batch;
 use crate::engine::journal::{IncidentJournal, JournalError, describe};
+use crate::engine::models::Ask;
 use crate::engine::refine::refine;
 use crate::engine::shared::Shared;
 use crate::engine::triage::triage;
@@ -52,11 +53,17 @@ struct Job {
     reply: oneshot::Sender<Answer>,
 }
 
-/// Looks at signals until the engine shuts down.
-pub(crate) async fn run(shared: Arc<Shared>, detectors: Vec<Box<dyn Detector>>) {
+/// Looks at signals until the engine shuts down. Where models are kept, `asked` has one receiver
+/// for each detector, and none otherwise.
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    detectors: Vec<Box<dyn Detector>>,
+    asked: Vec<mpsc::Receiver<Ask>>,
+) {
+    let mut asked = asked.into_iter();
     let mut workers: Vec<_> = detectors
         .into_iter()
-        .map(|detector| Worker::start(&shared, detector))
+        .map(|detector| Worker::start(&shared, detector, asked.next()))
         .collect();
     loop {
         let now = shared.now();
@@ -102,12 +109,16 @@ pub(crate) async fn run(shared: Arc<Shared>, detectors: Vec<Box<dyn Detector>>) 
 }
 
 impl Worker {
-    fn start(shared: &Arc<Shared>, detector: Box<dyn Detector>) -> Self {
+    fn start(
+        shared: &Arc<Shared>,
+        detector: Box<dyn Detector>,
+        asked: Option<mpsc::Receiver<Ask>>,
+    ) -> Self {
         let (jobs, queue) = mpsc::channel(1);
         let name = detector.name().to_owned();
         shared
             .tasks
-            .spawn(work(Arc::clone(shared), detector, queue));
+            .spawn(work(Arc::clone(shared), detector, queue, asked));
         Self {
             name,
             jobs,
@@ -145,25 +156,44 @@ impl Worker {
     }
 }
 
-/// The detector's own task: one job after another, each within its deadline.
-async fn work(shared: Arc<Shared>, mut detector: Box<dyn Detector>, mut jobs: mpsc::Receiver<Job>) {
-    let asked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| detector.interest()));
-    let interest = asked.unwrap_or_else(|_| {
+/// The detector's own task: one job after another, each within its deadline, and its model between
+/// them if it is asked for.
+async fn work(
+    shared: Arc<Shared>,
+    mut detector: Box<dyn Detector>,
+    mut jobs: mpsc::Receiver<Job>,
+    asked: Option<mpsc::Receiver<Ask>>,
+) {
+    // Without anybody to ask.
+    let mut asked = asked.unwrap_or_else(|| mpsc::channel(1).1);
+    let interest = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| detector.interest()));
+    let interest = interest.unwrap_or_else(|_| {
         let report =
             ErrorReport::message(ErrorKind::Permanent, "panicked when asked what it wants");
         shared.blame("detector", detector.name(), &report);
         Interest::all()
     });
+    let mut is_sound = true;
     loop {
         let job = tokio::select! {
             biased;
-            () = shared.cancellation.cancelled() => return,
+            () = shared.cancellation.cancelled() => break,
             job = jobs.recv() => job,
+            Some(ask) = asked.recv() => {
+                ask.answer(&*detector, is_sound);
+                continue;
+            }
         };
-        let Some(job) = job else { return };
+        let Some(job) = job else { break };
         let answer = detect(&shared, detector.as_mut(), interest, &job.batch).await;
+        // What panicked or was cut short may be half done.
+        is_sound = answer.is_ok();
         // Nobody waits any more if the answer comes too late.
         let _ = job.reply.send(answer);
+    }
+    // What it knows at the end is stored too.
+    while let Some(ask) = asked.recv().await {
+        ask.answer(&*detector, is_sound);
     }
 }
 

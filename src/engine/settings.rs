@@ -63,6 +63,13 @@ pub struct EngineSettings {
     pub stage_deadline: Duration,
     /// How long a lease on a target lasts unless renewed. Default 30 s, 1 s to 1 h.
     pub lease_ttl: Duration,
+    /// How often models are stored that have changed, up to a tenth later; at the end, too. Only in a
+    /// store that was given. Default 5 min, 1 s to 1 d.
+    pub model_interval: Duration,
+    /// How large one model may be in the store, in bytes of JSON; what is beyond is left out and
+    /// named; a watched series takes some 3 to 140 KB, as its kernel needs. 0 keeps no models.
+    /// Default 64 MiB, up to 16 GiB.
+    pub model_bytes: u64,
     /// How long shutting down waits for steps in flight. Default 10 s, up to 1 h.
     pub shutdown_grace: Duration,
 }
@@ -92,6 +99,8 @@ impl Default for EngineSettings {
             detect_deadline: Duration::from_secs(1),
             stage_deadline: Duration::from_secs(30),
             lease_ttl: Duration::from_secs(30),
+            model_interval: Duration::from_secs(5 * 60),
+            model_bytes: 64 << 20,
             shutdown_grace: Duration::from_secs(10),
         }
     }

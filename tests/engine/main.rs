@@ -10,6 +10,7 @@ mod heal;
 mod health;
 mod leases;
 mod limits;
+mod models;
 mod plugins;
 mod recovery;
 mod retention;

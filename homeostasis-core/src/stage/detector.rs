@@ -27,6 +27,34 @@ pub struct ModelSnapshot {
     pub state: Value,
 }
 
+/// A part of a model: each can be stored and taken up without the others.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelPart {
+    /// What of the model is in it.
+    pub snapshot: ModelSnapshot,
+    /// What is not, nor in the parts before it; `None` if this is the last one.
+    pub rest: Option<ModelRest>,
+}
+
+impl ModelPart {
+    /// A part after which nothing is left.
+    pub fn last(snapshot: ModelSnapshot) -> Self {
+        Self {
+            snapshot,
+            rest: None,
+        }
+    }
+}
+
+/// What is left of a model after some of its parts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelRest {
+    /// Where the next part begins, as only the detector understands it.
+    pub from: Value,
+    /// How many series, components … are left; at least 1.
+    pub n_left: usize,
+}
+
 /// Finds anomalies in signals.
 ///
 /// # Expected flow
@@ -43,6 +71,11 @@ pub struct ModelSnapshot {
 /// or `cx`, never from a clock of its own. A batch may be empty: time passes without signals too.
 /// What lasts is raised again now and then, at least every third of the engine's quiet time: an
 /// anomaly that is not seen any more is not acted on, and in the end taken for gone.
+///
+/// *What it learned* outlives the process if it has a [`snapshot`](Detector::snapshot) and a
+/// [`restore`](Detector::restore): where the store is durable the engine stores the model under the node and
+/// [`name`](Detector::name) now and then, and restores it before the first call. No part is made while a call is under
+/// way, nor after one that failed.
 ///
 /// ```
 /// use homeostasis::core::record::{Anomaly, Subject};
@@ -95,6 +128,19 @@ pub trait Detector: fmt::Debug + Send {
         None
     }
 
+    /// A part of its model, made between two calls of [`detect`](Detector::detect): of about `max_bytes` as JSON, and
+    /// more only where what cannot be divided is larger.
+    ///
+    /// `from` is what the part before said is left, `None` asks for the first part. Signals may come between two parts,
+    /// so what is in one must be right without the others. What is new by then or gone may be missed or passed over;
+    /// all else is in exactly one part. By default the whole [`snapshot`](Detector::snapshot) is the one part: a
+    /// detector of many independent series divides it, because its task does nothing else while a part is made.
+    fn snapshot_part(&self, from: Option<&Value>, max_bytes: usize) -> Option<ModelPart> {
+        let _ = max_bytes;
+        let whole = from.is_none().then(|| self.snapshot()).flatten();
+        whole.map(ModelPart::last)
+    }
+
     /// Forgets which alarms are on, so that what is still abnormal is raised anew; its model stays.
     ///
     /// For those who let a detector be heard that was not before. Nothing by default: what raises no alarms that last has
@@ -110,6 +156,15 @@ pub trait Detector: fmt::Debug + Send {
             format!("snapshot of {}", snapshot.detector),
             format!("{} keeps no model that can be restored", self.name()),
         ))
+    }
+
+    /// Takes up a part that [`snapshot_part`](Detector::snapshot_part) gave, beside those it has taken up since it was
+    /// made; scores afterwards are the same to the bit. By default a part is the whole model.
+    ///
+    /// # Errors
+    /// As [`restore`](Detector::restore), or if it does not go with the parts before it; these stay.
+    fn restore_part(&mut self, part: &ModelSnapshot) -> Result<(), DetectError> {
+        self.restore(part)
     }
 }
 
@@ -137,11 +192,19 @@ impl<T: Detector + ?Sized> Detector for Box<T> {
         (**self).snapshot()
     }
 
+    fn snapshot_part(&self, from: Option<&Value>, max_bytes: usize) -> Option<ModelPart> {
+        (**self).snapshot_part(from, max_bytes)
+    }
+
     fn forget_alarms(&mut self) {
         (**self).forget_alarms();
     }
 
     fn restore(&mut self, snapshot: &ModelSnapshot) -> Result<(), DetectError> {
         (**self).restore(snapshot)
+    }
+
+    fn restore_part(&mut self, part: &ModelSnapshot) -> Result<(), DetectError> {
+        (**self).restore_part(part)
     }
 }

@@ -11,7 +11,7 @@ mod run_log;
 mod verifier;
 
 pub use analyzer::{AnalyzeError, Analyzer, Evidence};
-pub use detector::{DetectError, Detector, ModelSnapshot};
+pub use detector::{DetectError, Detector, ModelPart, ModelRest, ModelSnapshot};
 pub use fuser::{Fuser, StrongestFinding};
 pub use kernel::{KernelScore, SeriesDetector};
 pub use patcher::{PatchError, PatchRequest, Patcher};

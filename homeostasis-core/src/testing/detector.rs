@@ -76,6 +76,8 @@ pub struct Suite<F> {
 const START: Timestamp = Timestamp::from_secs(1_700_000_000);
 /// How many instants it has.
 const N_INSTANTS: usize = 600;
+/// No model of the story has more parts.
+const MAX_PARTS: usize = 10_000;
 /// How far they are apart.
 const STEP: Duration = Duration::from_secs(15);
 
@@ -253,11 +255,17 @@ impl<D: Detector, F: Fn() -> D> Suite<F> {
             if let Err(error) = restored.restore(&read) {
                 panic!("{} refuses its own snapshot: {error}", self.name());
             }
-            for instant in middle..N_INSTANTS {
-                found.extend(story.show(&mut restored, instant..instant + 1));
+            let mut pieced = (self.make)();
+            self.restore_parts(&detector, &mut pieced);
+            let before = found.clone();
+            for (mut restored, how) in [(restored, "stored"), (pieced, "stored in parts")] {
+                let mut found = before.clone();
+                for instant in middle..N_INSTANTS {
+                    found.extend(story.show(&mut restored, instant..instant + 1));
+                }
+                let why = format!("its model was {how} and restored after {middle} instants");
+                self.same(expected, &found, &why);
             }
-            let why = format!("its model was stored and restored after {middle} instants");
-            self.same(expected, &found, &why);
 
             let mut foreign = read;
             foreign.detector.push_str("_of_another");
@@ -267,6 +275,24 @@ impl<D: Detector, F: Fn() -> D> Suite<F> {
                 self.name()
             );
         }
+    }
+
+    /// Takes up the model of `from` in parts as small as can be.
+    fn restore_parts(&self, from: &D, restored: &mut D) {
+        let mut rest = None;
+        for _ in 0..MAX_PARTS {
+            let part = from.snapshot_part(rest.as_ref(), 1);
+            let part = part.unwrap_or_else(|| panic!("{}: no part from {rest:?}", self.name()));
+            let text = serde_json::to_string(&part.snapshot).expect("snapshots serialize");
+            let read = serde_json::from_str(&text).expect("snapshots read back");
+            if let Err(error) = restored.restore_part(&read) {
+                panic!("{} refuses a part of its own model: {error}", self.name());
+            }
+            let Some(left) = part.rest else { return };
+            assert!(left.n_left > 0, "{}: a rest of nothing", self.name());
+            rest = Some(left.from);
+        }
+        panic!("{}: its parts have no end", self.name());
     }
 
     /// Hostile signals neither make it panic nor break what it returns.

@@ -8,13 +8,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use homeostasis_core::record::{Anomaly, Direction, Expectation, Severity, Subject};
 use homeostasis_core::signal::{Interest, Sample, SeriesId, SeriesKey, SignalBatch};
-use homeostasis_core::stage::{DetectError, Detector, ModelSnapshot, RowDetector};
+use homeostasis_core::stage::{DetectError, Detector, ModelPart, ModelSnapshot, RowDetector};
 use homeostasis_core::{ConfigError, Context, Target, Timestamp, Violations};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::component::{Alarm, Component, Stored};
 use crate::series::{AlertState, Alerting, Selector};
-use crate::{check, prose, state};
+use crate::{check, parts, prose, state};
 
 /// The version of the shape of its snapshots.
 const VERSION: u32 = 1;
@@ -435,6 +436,48 @@ impl<K: RowDetector> PerComponent<K> {
     }
 }
 
+/// What is stored.
+impl<K: RowDetector> PerComponent<K> {
+    fn stored(&self, components: &[Stored]) -> Option<ModelSnapshot> {
+        Some(ModelSnapshot {
+            detector: self.name.clone(),
+            version: VERSION,
+            state: state::save(&components)?,
+        })
+    }
+
+    /// The components in a snapshot, for which there must be room beside the `watched`.
+    fn open(
+        &self,
+        snapshot: &ModelSnapshot,
+        watched: &HashMap<Target, Component<K>>,
+    ) -> Result<HashMap<Target, Component<K>>, DetectError> {
+        let stored: Vec<Stored> = state::open(&self.name, VERSION, snapshot)?;
+        let n_components = watched.len() + stored.len();
+        state::require(
+            n_components <= self.config.max_components,
+            &format!("{n_components} components in the snapshot"),
+            &format!(
+                "at most {}, as max_components says",
+                self.config.max_components
+            ),
+        )?;
+        let mut components = HashMap::new();
+        for stored in stored {
+            let target = stored.record.target.clone();
+            state::require(
+                !components.contains_key(&target) && !watched.contains_key(&target),
+                &format!("{target} in the snapshot"),
+                "each component once",
+            )?;
+            let kernel = (self.make)(&target);
+            let component = Component::load(stored, self.features.len(), kernel)?;
+            components.insert(target, component);
+        }
+        Ok(components)
+    }
+}
+
 #[async_trait]
 impl<K: RowDetector> Detector for PerComponent<K> {
     fn name(&self) -> &str {
@@ -474,10 +517,15 @@ impl<K: RowDetector> Detector for PerComponent<K> {
         let components = self.components.values();
         let mut components: Vec<Stored> = components.map(Component::save).collect::<Option<_>>()?;
         components.sort_by(|a, b| a.record.target.cmp(&b.record.target));
-        Some(ModelSnapshot {
-            detector: self.name.clone(),
-            version: VERSION,
-            state: state::save(&components)?,
+        self.stored(&components)
+    }
+
+    /// Component by component, in the order of their names.
+    fn snapshot_part(&self, from: Option<&Value>, max_bytes: usize) -> Option<ModelPart> {
+        let part = parts::part(self.components.iter(), from, max_bytes, Component::save)?;
+        Some(ModelPart {
+            snapshot: self.stored(&part.units)?,
+            rest: part.rest,
         })
     }
 
@@ -489,28 +537,14 @@ impl<K: RowDetector> Detector for PerComponent<K> {
 
     /// If anything does not fit, nothing changes.
     fn restore(&mut self, snapshot: &ModelSnapshot) -> Result<(), DetectError> {
-        let stored: Vec<Stored> = state::open(&self.name, VERSION, snapshot)?;
-        state::require(
-            stored.len() <= self.config.max_components,
-            &format!("{} components in the snapshot", stored.len()),
-            &format!(
-                "at most {}, as max_components says",
-                self.config.max_components
-            ),
-        )?;
-        let mut components = HashMap::new();
-        for stored in stored {
-            let target = stored.record.target.clone();
-            state::require(
-                !components.contains_key(&target),
-                &format!("{target} in the snapshot"),
-                "each component once",
-            )?;
-            let kernel = (self.make)(&target);
-            let component = Component::load(stored, self.features.len(), kernel)?;
-            components.insert(target, component);
-        }
-        self.components = components;
+        self.components = self.open(snapshot, &HashMap::new())?;
+        Ok(())
+    }
+
+    /// If anything does not fit, or a component is watched already, nothing changes.
+    fn restore_part(&mut self, part: &ModelSnapshot) -> Result<(), DetectError> {
+        let components = self.open(part, &self.components)?;
+        self.components.extend(components);
         Ok(())
     }
 }

@@ -9,15 +9,16 @@ use async_trait::async_trait;
 use homeostasis_core::document::format_duration;
 use homeostasis_core::record::{Anomaly, Severity, Subject};
 use homeostasis_core::signal::{Interest, Sample, SeriesKey, SignalBatch};
-use homeostasis_core::stage::{DetectError, Detector, ModelSnapshot, SeriesDetector};
+use homeostasis_core::stage::{DetectError, Detector, ModelPart, ModelSnapshot, SeriesDetector};
 use homeostasis_core::{ConfigError, Context, Target, Timestamp, Violations};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::alerting::Alerting;
 use super::selector::Selector;
 use super::shards::{Route, Shards};
 use super::slot::{Alarm, Slot, StoredSlot};
-use crate::{check, state};
+use crate::{check, parts, state};
 
 /// The version of the shape of its snapshots.
 const VERSION: u32 = 2;
@@ -317,6 +318,60 @@ impl<K: SeriesDetector> PerSeries<K> {
     }
 }
 
+/// What is stored.
+impl<K: SeriesDetector> PerSeries<K> {
+    fn stored(&self, series: Vec<StoredSlot>) -> Option<ModelSnapshot> {
+        Some(ModelSnapshot {
+            detector: self.name.clone(),
+            version: VERSION,
+            state: state::save(&Stored { series })?,
+        })
+    }
+
+    /// The series in a snapshot that are selected, for which there must be room beside `n_watched`.
+    fn open(
+        &self,
+        snapshot: &ModelSnapshot,
+        n_watched: usize,
+    ) -> Result<Vec<Slot<K>>, DetectError> {
+        let stored: Stored = state::open(&self.name, VERSION, snapshot)?;
+        let mut slots = Vec::new();
+        let mut keys = HashSet::new();
+        for stored in stored.series {
+            state::require(
+                keys.insert(stored.key.clone()),
+                &format!("{} in the snapshot", stored.key),
+                "each series once",
+            )?;
+            if !self.selector.selects(&stored.key) {
+                continue;
+            }
+            let key = Arc::new(stored.key.clone());
+            let Some(target) = self.target_of(&key) else {
+                continue;
+            };
+            let kernel = (self.make)(&key);
+            let mut slot = Slot::new(Arc::clone(&key), target, Timestamp::EPOCH, kernel);
+            slot.load(stored)?;
+            slots.push(slot);
+        }
+        state::require(
+            n_watched + slots.len() <= self.max_series,
+            &format!("{} series in the snapshot", n_watched + slots.len()),
+            &format!("at most {}, as max_series says", self.max_series),
+        )?;
+        Ok(slots)
+    }
+
+    fn take_up(&mut self, slots: Vec<Slot<K>>) {
+        for slot in slots {
+            self.newest = self.newest.max(slot.last_seen);
+            self.shards.insert(slot);
+        }
+        self.full_until = NEVER;
+    }
+}
+
 #[async_trait]
 impl<K: SeriesDetector> Detector for PerSeries<K> {
     fn name(&self) -> &str {
@@ -359,10 +414,16 @@ impl<K: SeriesDetector> Detector for PerSeries<K> {
         let mut series: Vec<StoredSlot> =
             self.shards.iter().map(Slot::save).collect::<Option<_>>()?;
         series.sort_by(|a, b| a.key.cmp(&b.key));
-        Some(ModelSnapshot {
-            detector: self.name.clone(),
-            version: VERSION,
-            state: state::save(&Stored { series })?,
+        self.stored(series)
+    }
+
+    /// Series by series, in the order of their names.
+    fn snapshot_part(&self, from: Option<&Value>, max_bytes: usize) -> Option<ModelPart> {
+        let slots = self.shards.iter().map(|slot| (&*slot.key, slot));
+        let part = parts::part(slots, from, max_bytes, Slot::save)?;
+        Some(ModelPart {
+            snapshot: self.stored(part.units)?,
+            rest: part.rest,
         })
     }
 
@@ -374,39 +435,24 @@ impl<K: SeriesDetector> Detector for PerSeries<K> {
 
     /// Series that are no longer selected are left out; if anything does not fit, nothing changes.
     fn restore(&mut self, snapshot: &ModelSnapshot) -> Result<(), DetectError> {
-        let stored: Stored = state::open(&self.name, VERSION, snapshot)?;
-        let mut slots = Vec::new();
-        let mut keys = HashSet::new();
-        for stored in stored.series {
-            state::require(
-                keys.insert(stored.key.clone()),
-                &format!("{} in the snapshot", stored.key),
-                "each series once",
-            )?;
-            if !self.selector.selects(&stored.key) {
-                continue;
-            }
-            let key = Arc::new(stored.key.clone());
-            let Some(target) = self.target_of(&key) else {
-                continue;
-            };
-            let kernel = (self.make)(&key);
-            let mut slot = Slot::new(Arc::clone(&key), target, Timestamp::EPOCH, kernel);
-            slot.load(stored)?;
-            slots.push(slot);
-        }
-        state::require(
-            slots.len() <= self.max_series,
-            &format!("{} series in the snapshot", slots.len()),
-            &format!("at most {}, as max_series says", self.max_series),
-        )?;
+        let slots = self.open(snapshot, 0)?;
         self.shards = Shards::new(self.shards.n_shards());
-        for slot in slots {
-            self.shards.insert(slot);
+        self.newest = NEVER;
+        self.take_up(slots);
+        Ok(())
+    }
+
+    /// If anything does not fit, or a series is watched already, nothing changes.
+    fn restore_part(&mut self, part: &ModelSnapshot) -> Result<(), DetectError> {
+        let slots = self.open(part, self.shards.len())?;
+        for slot in &slots {
+            state::require(
+                !self.shards.has(&slot.key),
+                &format!("{} in a part of the snapshot", slot.key),
+                "each series in one part",
+            )?;
         }
-        self.full_until = NEVER;
-        let seen = self.shards.iter().map(|slot| slot.last_seen);
-        self.newest = seen.max().unwrap_or(NEVER);
+        self.take_up(slots);
         Ok(())
     }
 }

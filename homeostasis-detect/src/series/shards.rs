@@ -156,6 +156,11 @@ impl<K: SeriesDetector> Shards<K> {
         Some(place)
     }
 
+    /// Whether a series is watched.
+    pub(super) fn has(&self, key: &SeriesKey) -> bool {
+        self.places.contains_key(key)
+    }
+
     /// Adds a slot; its place, or nothing if there are four billion.
     pub(super) fn insert(&mut self, slot: Slot<K>) -> Option<u32> {
         let n_shards = self.all.len();

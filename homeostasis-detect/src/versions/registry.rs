@@ -1,15 +1,19 @@
 //! A detector whose model has versions.
 
+mod parts;
+
 use std::collections::VecDeque;
 use std::fmt;
 
 use async_trait::async_trait;
 use homeostasis_core::record::Anomaly;
 use homeostasis_core::signal::{Interest, SignalBatch};
-use homeostasis_core::stage::{DetectError, Detector, ModelSnapshot};
+use homeostasis_core::stage::{DetectError, Detector, ModelPart, ModelSnapshot};
 use homeostasis_core::{ConfigError, Context, Timestamp, Violations, timeout};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use self::parts::Known;
 use super::evaluation::{Decision, PromotionRule, ShadowEvaluation};
 use super::handle::{
     ModelEvent, ModelEventKind, ModelStatus, ModelVersion, ModelVersionsHandle, Order,
@@ -19,7 +23,7 @@ use crate::members::caught;
 use crate::{check, state};
 
 /// The version of the shape of its snapshots.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Events kept.
 const MAX_EVENTS: usize = 200;
 
@@ -89,6 +93,8 @@ pub struct ModelVersions<D> {
     candidate: Option<Candidate<D>>,
     kept: VecDeque<(ModelVersion, ModelSnapshot)>,
     events: VecDeque<ModelEvent>,
+    /// How many there were ever.
+    n_events: u64,
     n_versions: u64,
     last_trained: Option<Timestamp>,
     handle: ModelVersionsHandle,
@@ -148,6 +154,7 @@ impl<D: Detector> ModelVersions<D> {
             candidate: None,
             kept: VecDeque::new(),
             events: VecDeque::new(),
+            n_events: 0,
             n_versions: 0,
             last_trained: None,
             handle: ModelVersionsHandle::default(),
@@ -204,6 +211,7 @@ impl<D: Detector> ModelVersions<D> {
             reason,
             "model version"
         );
+        self.n_events += 1;
         if self.events.len() >= MAX_EVENTS {
             self.events.pop_front();
         }
@@ -505,19 +513,21 @@ impl<D: Detector> Detector for ModelVersions<D> {
             None => None,
         };
         let stored = Stored {
+            known: self.known(),
             serving: self.serving.snapshot()?,
-            serves: self.serves.clone(),
             candidate,
             kept: self.kept.clone(),
-            events: self.events.clone(),
-            n_versions: self.n_versions,
-            last_trained: self.last_trained,
         };
         Some(ModelSnapshot {
             detector: self.name().to_owned(),
             version: VERSION,
             state: state::save(&stored)?,
         })
+    }
+
+    /// What is known of the versions is a part, each part of a model is one, and each kept model.
+    fn snapshot_part(&self, from: Option<&Value>, max_bytes: usize) -> Option<ModelPart> {
+        self.part(from, max_bytes)
     }
 
     fn forget_alarms(&mut self) {
@@ -539,28 +549,26 @@ impl<D: Detector> Detector for ModelVersions<D> {
         };
         self.serving = serving;
         self.candidate = candidate;
-        self.serves = stored.serves;
         self.kept = stored.kept;
         let excess = self.kept.len().saturating_sub(self.config.max_kept);
         self.kept.drain(..excess);
-        self.events = stored.events;
-        self.n_versions = stored.n_versions;
-        self.last_trained = stored.last_trained;
+        self.remember(stored.known);
         self.handle.publish(self.status());
         Ok(())
+    }
+
+    fn restore_part(&mut self, part: &ModelSnapshot) -> Result<(), DetectError> {
+        self.take_up(part)
     }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Stored {
+    known: Known,
     serving: ModelSnapshot,
-    serves: Option<ModelVersion>,
     candidate: Option<(CandidateStanding, ModelSnapshot)>,
     kept: VecDeque<(ModelVersion, ModelSnapshot)>,
-    events: VecDeque<ModelEvent>,
-    n_versions: u64,
-    last_trained: Option<Timestamp>,
 }
 
 impl<D: fmt::Debug> fmt::Debug for ModelVersions<D> {

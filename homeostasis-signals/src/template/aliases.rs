@@ -8,7 +8,8 @@ use std::collections::{HashMap, VecDeque};
 pub(super) struct Aliases {
     map: HashMap<u64, u64>,
     /// From the oldest to the newest. An id is united into another only while it stands for itself,
-    /// so that all that leads to it is older than where it leads itself.
+    /// so that all that leads to it is older than where it leads itself, and nothing leads in a
+    /// circle.
     order: VecDeque<u64>,
 }
 
@@ -17,15 +18,15 @@ impl Aliases {
 
     /// The id that stands for `id` today.
     pub(super) fn resolve(&self, mut id: u64) -> u64 {
-        // Every step leads to a smaller id.
         while let Some(next) = self.map.get(&id) {
             id = *next;
         }
         id
     }
 
+    /// Both stand for themselves so far.
     pub(super) fn add(&mut self, from: u64, to: u64) {
-        if from <= to || self.map.insert(from, to).is_some() {
+        if from == to || self.map.insert(from, to).is_some() {
             return;
         }
         self.order.push_back(from);
@@ -33,6 +34,17 @@ impl Aliases {
             && let Some(oldest) = self.order.pop_front()
         {
             self.map.remove(&oldest);
+        }
+    }
+
+    pub(super) fn has(&self, id: u64) -> bool {
+        self.map.contains_key(&id)
+    }
+
+    /// The id stands for itself again. O(n), for what seldom happens.
+    pub(super) fn remove(&mut self, id: u64) {
+        if self.map.remove(&id).is_some() {
+            self.order.retain(|from| *from != id);
         }
     }
 
@@ -55,6 +67,10 @@ mod tests {
         aliases.add(5, 2);
         aliases.add(2, 2);
         assert_eq!([9, 5, 2, 7].map(|id| aliases.resolve(id)), [2, 2, 2, 7]);
+        aliases.remove(5);
+        assert_eq!([9, 5, 2].map(|id| aliases.resolve(id)), [5, 5, 2]);
+        aliases.add(5, 2);
+        assert_eq!(aliases.iter().collect::<Vec<_>>(), [(9, 5), (5, 2)]);
         let first = 100;
         for id in first..=first + Aliases::MOST as u64 {
             aliases.add(id, 1);

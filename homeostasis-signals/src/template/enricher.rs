@@ -5,14 +5,19 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use homeostasis_core::ConfigError;
 use homeostasis_core::port::Enricher;
 use homeostasis_core::signal::LogRecord;
+use homeostasis_core::stage::{DetectError, ModelSnapshot};
 use serde_json::Value;
 
 use super::miner::{MinedTemplate, TemplateMiner, TemplateMinerStats};
+use super::state::{Stored, VERSION};
+
+const NAME: &str = "templates";
 
 /// Gives every log record the template of its message: one [`TemplateMiner`], shared.
 ///
 /// It shall see messages without secrets, so that none becomes part of a template; the engine takes
-/// them out before it calls its enrichers. The furnished pipeline has one already.
+/// them out before it calls its enrichers. The furnished pipeline has one already, and where the
+/// store is durable the engine keeps what it has learnt, so that ids stay.
 ///
 /// # Examples
 /// ```
@@ -45,7 +50,7 @@ impl TemplateEnricher {
         self.miner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All templates known now, by id.
+    /// All templates known now, the oldest first.
     pub fn templates(&self) -> Vec<MinedTemplate> {
         self.miner().templates()
     }
@@ -62,7 +67,9 @@ impl TemplateEnricher {
 
     /// All it has learnt.
     pub fn save(&self) -> Value {
-        self.miner().save()
+        // Copied while records wait, written while they do not.
+        let stored = Stored::of(&self.miner());
+        stored.to_value()
     }
 
     /// Takes up what was saved, in place of what it has learnt.
@@ -75,10 +82,36 @@ impl TemplateEnricher {
 }
 
 impl Enricher for TemplateEnricher {
+    fn name(&self) -> &str {
+        NAME
+    }
+
     /// Fills in `record.template`.
     fn enrich(&self, record: &mut LogRecord) {
         if record.template.is_none() {
             record.template = Some(self.miner().template(&record.message));
         }
+    }
+
+    fn snapshot(&self) -> Option<ModelSnapshot> {
+        Some(ModelSnapshot {
+            detector: NAME.to_owned(),
+            version: VERSION,
+            state: self.save(),
+        })
+    }
+
+    fn restore(&self, snapshot: &ModelSnapshot) -> Result<(), DetectError> {
+        if (snapshot.detector.as_str(), snapshot.version) != (NAME, VERSION) {
+            return Err(DetectError::invalid(
+                format!(
+                    "snapshot of {:?}, version {}",
+                    snapshot.detector, snapshot.version
+                ),
+                format!("expected one of {NAME:?}, version {VERSION}"),
+            ));
+        }
+        let loaded = self.load(&snapshot.state);
+        loaded.map_err(|error| DetectError::invalid("snapshot of templates", error.to_string()))
     }
 }

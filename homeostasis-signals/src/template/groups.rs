@@ -10,6 +10,7 @@
 use homeostasis_core::signal::LogTemplate;
 
 use super::aliases::Aliases;
+use super::bytes::mix;
 use super::family::{self, Family};
 use super::pattern::{
     Holes, Pattern, context, context_of_many, key_of, n_words, open, with_hole, with_holes,
@@ -27,6 +28,8 @@ const ENOUGH_NAMES: usize = 3;
 const MANY_REMAIN: usize = 6;
 /// A word seen in so many lines is one of a few that come again and again: no evidence.
 const ESTABLISHED: u64 = 64;
+/// Ids have so few bits that they are exact where all numbers are doubles, in JSON among others.
+pub(super) const ID_BITS: u32 = 53;
 /// How often holes are looked for in one line.
 const MAX_STEPS: usize = 4;
 
@@ -45,6 +48,8 @@ pub(super) struct Limits {
 pub(super) struct Group {
     pub(super) pattern: Pattern,
     pub(super) id: u64,
+    /// Which one it was, counted from 1; the oldest lends its id and its text when templates unite.
+    pub(super) age: u64,
     pub(super) count: u64,
     /// Ids that were united into this one, the oldest first; the newest of them.
     pub(super) absorbed: Vec<u64>,
@@ -62,10 +67,15 @@ impl Group {
     }
 
     fn absorb(&mut self, other: Self, aliases: &mut Aliases) {
-        let (root, rest) = (self.id.min(other.id), self.id.max(other.id));
+        let (root, rest) = if self.age <= other.age {
+            (self.id, other.id)
+        } else {
+            (other.id, self.id)
+        };
         aliases.add(rest, root);
         self.template = None;
-        (self.id, self.count) = (root, self.count.saturating_add(other.count));
+        (self.id, self.age) = (root, self.age.min(other.age));
+        self.count = self.count.saturating_add(other.count);
         self.absorbed.extend(other.absorbed);
         self.absorbed.push(rest);
         let n = self.absorbed.len().saturating_sub(Self::MOST_ABSORBED);
@@ -85,7 +95,8 @@ pub(super) struct Groups {
     pub(super) holes: SecondChance<()>,
     pub(super) families: SecondChance<Family>,
     pub(super) aliases: Aliases,
-    pub(super) next_id: u64,
+    /// How many templates were born.
+    pub(super) n_born: u64,
     /// Of the texts, tokens and contexts.
     bytes: usize,
     /// How often what was found for a key may have changed.
@@ -111,7 +122,7 @@ impl Groups {
             holes: SecondChance::default(),
             families: SecondChance::default(),
             aliases: Aliases::default(),
-            next_id: 1,
+            n_born: 0,
             bytes: 0,
             generation: 0,
             n_evicted: 0,
@@ -175,14 +186,15 @@ impl Groups {
 
     /// Takes in a line of a kind that was not seen before; its key.
     pub(super) fn add(&mut self, pattern: Pattern) -> u64 {
+        self.n_born += 1;
         let group = Group {
+            id: self.new_id(key_of(&pattern.tokens)),
+            age: self.n_born,
             pattern,
-            id: self.next_id,
             count: 1,
             absorbed: Vec::new(),
             template: None,
         };
-        self.next_id += 1;
         // Before it is there, or it would be the only one that was not used yet.
         while self.by_key.len() >= self.limits.templates
             || self.bytes.saturating_add(group.size()) > self.limits.bytes
@@ -199,6 +211,18 @@ impl Groups {
             self.generation += 1;
         }
         key
+    }
+
+    /// The id of a template that begins with a line of this key: a hash of it, so that it is the
+    /// same in every life and on every machine, unless another template has it.
+    pub(super) fn new_id(&mut self, key: u64) -> u64 {
+        let mut id = mix(key) >> (64 - ID_BITS);
+        // An id that leads to a template that is there is one of its own.
+        while id == 0 || self.by_id.contains_key(&self.aliases.resolve(id)) {
+            id = mix(id.wrapping_add(key)) >> (64 - ID_BITS);
+        }
+        self.aliases.remove(id);
+        id
     }
 
     /// Ends, because every turn but the last makes words into variables or unites two groups.
@@ -407,7 +431,7 @@ impl Groups {
             .filter_map(|key| self.take(*key))
             .collect();
         // The oldest lends its text.
-        taken.sort_unstable_by_key(|group| group.id);
+        taken.sort_unstable_by_key(|group| group.age);
         let mut taken = taken.into_iter();
         let mut united = taken.next()?;
         for group in taken {

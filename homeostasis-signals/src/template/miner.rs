@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::groups::{Groups, Limits};
 use super::pattern::{Pattern, key_of};
 use super::scan::{Scanner, Token};
-use super::state;
+use super::state::{self, Stored};
 
 /// Bounds of a miner: about 60 MB at the utmost, a few in life. What lines differ at is counted with
 /// each template and goes with it.
@@ -29,13 +29,15 @@ const RECENT: usize = 1 << 14;
 /// many are enough grows as fewer words remain, so that `link up` and `link down` stay apart.
 /// Punctuation does not count. There is nothing to configure.
 ///
-/// *Ids:* a template keeps its id as it becomes more general. When templates turn out to be one,
-/// the smallest of their ids stays and the others lead to it: [`resolve`](Self::resolve), and
-/// [`LogTemplate::absorbed`] of every line that comes. Ids count from 1 and are never given twice;
-/// [`save`](Self::save) and [`load`](Self::load) keep them through a restart.
+/// *Ids:* an id is a hash of the first message of its template, of 53 bits, so that it is exact
+/// where numbers are doubles; 0 is none. The same first message gives the same id in every life and
+/// on every machine, unless a template that is there has it. A template keeps its id as it becomes
+/// more general. When templates turn out to be one, the id of the oldest stays and the others lead
+/// to it: [`resolve`](Self::resolve), and [`LogTemplate::absorbed`] of every line that comes.
+/// [`save`](Self::save) and [`load`](Self::load) keep all this through a restart.
 ///
 /// *Bounds:* 16 384 templates of together about 32 MB, of which the one unused for longest gives
-/// way (it gets a new id if it comes again), 65 536 places opened by evidence, and as many ids that
+/// way, 65 536 places opened by evidence, and as many ids that
 /// lead to another. Of a message the first line that is not blank is read, 4 096 bytes and 256
 /// words of it. *Cost:* linear in the line; a line of a known template takes one look-up, one with
 /// a new word at an open place as many as it has words.
@@ -179,20 +181,19 @@ impl TemplateMiner {
         Some(self.groups.by_key.peek(*key)?.pattern.text.as_str())
     }
 
-    /// All templates known now, by id.
+    /// All templates known now, the oldest first.
     pub fn templates(&self) -> Vec<MinedTemplate> {
-        let mut templates: Vec<_> = self
-            .groups
-            .by_key
-            .iter()
-            .map(|(_, group, _)| MinedTemplate {
+        let groups = self.groups.by_key.iter().map(|(_, group, _)| group);
+        let mut groups: Vec<_> = groups.collect();
+        groups.sort_unstable_by_key(|group| group.age);
+        groups
+            .into_iter()
+            .map(|group| MinedTemplate {
                 id: group.id,
                 text: group.pattern.text.clone(),
                 n_lines: group.count,
             })
-            .collect();
-        templates.sort_unstable_by_key(|template| template.id);
-        templates
+            .collect()
     }
 
     /// What it has seen.
@@ -200,14 +201,14 @@ impl TemplateMiner {
         TemplateMinerStats {
             n_lines: self.n_lines,
             n_templates: self.groups.by_key.len(),
-            n_ids: self.groups.next_id - 1,
+            n_ids: self.groups.n_born,
             n_evicted: self.groups.n_evicted,
         }
     }
 
     /// All it has learnt. A miner that [loads](Self::load) it goes on as this one would.
     pub fn save(&self) -> Value {
-        state::save(self)
+        Stored::of(self).to_value()
     }
 
     /// Takes up what another miner has learnt, in place of what this one has.

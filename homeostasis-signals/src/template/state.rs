@@ -1,25 +1,28 @@
 //! What a miner has learnt, as JSON.
 
+use std::collections::HashSet;
+
 use homeostasis_core::{ConfigError, Violation, Violations};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::aliases::Aliases;
 use super::family::{self, Family};
-use super::groups::{Group, Groups, Limits};
+use super::groups::{Group, Groups, ID_BITS, Limits};
 use super::miner::TemplateMiner;
 use super::pattern::{Pattern, key_of};
 use super::scan::{MAX_BYTES, MAX_TOKENS, Token};
 
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
+/// All that is stored of a miner: a copy, so that writing it holds nobody up.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Stored {
+pub(super) struct Stored {
     version: u32,
     n_lines: u64,
     n_evicted: u64,
-    next_id: u64,
+    n_born: u64,
     templates: Vec<StoredGroup>,
     holes: Vec<(u64, bool)>,
     families: Vec<StoredFamily>,
@@ -31,6 +34,7 @@ struct Stored {
 #[serde(deny_unknown_fields)]
 struct StoredGroup {
     id: u64,
+    age: u64,
     text: String,
     n_lines: u64,
     /// Word, flags, begin and end.
@@ -49,49 +53,55 @@ struct StoredFamily {
     is_used: bool,
 }
 
-pub(super) fn save(miner: &TemplateMiner) -> Value {
-    let groups = &miner.groups;
-    let stored = Stored {
-        version: VERSION,
-        n_lines: miner.n_lines,
-        n_evicted: groups.n_evicted,
-        next_id: groups.next_id,
-        templates: groups
-            .by_key
-            .iter()
-            .map(|(_, group, is_used)| StoredGroup {
-                id: group.id,
-                text: group.pattern.text.clone(),
-                n_lines: group.count,
-                tokens: group
-                    .pattern
-                    .tokens
-                    .iter()
-                    .map(|token| (token.word, token.flags, token.start, token.end))
-                    .collect(),
-                absorbed: group.absorbed.clone(),
-                is_used,
-            })
-            .collect(),
-        holes: groups
-            .holes
-            .iter()
-            .map(|(hole, (), is_used)| (hole, is_used))
-            .collect(),
-        families: groups
-            .families
-            .iter()
-            .map(|(name, family, is_used)| StoredFamily {
-                name,
-                keys: family.keys.iter().copied().collect(),
-                holes: family.holes.iter().copied().collect(),
-                is_used,
-            })
-            .collect(),
-        aliases: groups.aliases.iter().collect(),
-    };
-    // Numbers, texts and lists of them always serialize.
-    serde_json::to_value(stored).unwrap_or_default()
+impl Stored {
+    pub(super) fn of(miner: &TemplateMiner) -> Self {
+        let groups = &miner.groups;
+        Self {
+            version: VERSION,
+            n_lines: miner.n_lines,
+            n_evicted: groups.n_evicted,
+            n_born: groups.n_born,
+            templates: groups
+                .by_key
+                .iter()
+                .map(|(_, group, is_used)| StoredGroup {
+                    id: group.id,
+                    age: group.age,
+                    text: group.pattern.text.clone(),
+                    n_lines: group.count,
+                    tokens: group
+                        .pattern
+                        .tokens
+                        .iter()
+                        .map(|token| (token.word, token.flags, token.start, token.end))
+                        .collect(),
+                    absorbed: group.absorbed.clone(),
+                    is_used,
+                })
+                .collect(),
+            holes: groups
+                .holes
+                .iter()
+                .map(|(hole, (), is_used)| (hole, is_used))
+                .collect(),
+            families: groups
+                .families
+                .iter()
+                .map(|(name, family, is_used)| StoredFamily {
+                    name,
+                    keys: family.keys.iter().copied().collect(),
+                    holes: family.holes.iter().copied().collect(),
+                    is_used,
+                })
+                .collect(),
+            aliases: groups.aliases.iter().collect(),
+        }
+    }
+
+    pub(super) fn to_value(&self) -> Value {
+        // Numbers, texts and lists of them always serialize.
+        serde_json::to_value(self).unwrap_or_default()
+    }
 }
 
 pub(super) fn load(state: &Value, limits: Limits) -> Result<TemplateMiner, ConfigError> {
@@ -118,13 +128,16 @@ pub(super) fn load(state: &Value, limits: Limits) -> Result<TemplateMiner, Confi
             found.push(Violation::new(path, n, expected));
         }
     }
-    if !(1..=u64::MAX / 2).contains(&stored.next_id) {
-        let expected = "from 1 to 2^63 - 1";
-        found.push(Violation::new("next_id", stored.next_id, expected));
+    if stored.n_born > u64::MAX / 2 {
+        let expected = "from 0 to 2^63 - 1";
+        found.push(Violation::new("n_born", stored.n_born, expected));
     }
+    let mut led = HashSet::new();
     for (at, (from, to)) in stored.aliases.iter().enumerate() {
-        if !(1..*from).contains(to) || *from >= stored.next_id {
-            let expected = format!("from an id below {} to a smaller one", stored.next_id);
+        // What leads on is led on later: so nothing leads in a circle.
+        let is_known = is_id(*from) && is_id(*to) && from != to;
+        if !is_known || led.contains(to) || !led.insert(*from) {
+            let expected = "from an id that leads nowhere yet to another one that does not";
             let value = format!("{from} to {to}");
             found.push(Violation::new(format!("aliases[{at}]"), value, expected));
         }
@@ -142,7 +155,7 @@ pub(super) fn load(state: &Value, limits: Limits) -> Result<TemplateMiner, Confi
     found.into_result(())?;
     let mut found = Violations::new();
     let mut groups = Groups::new(limits);
-    (groups.next_id, groups.n_evicted) = (stored.next_id, stored.n_evicted);
+    (groups.n_born, groups.n_evicted) = (stored.n_born, stored.n_evicted);
     for (hole, is_used) in stored.holes {
         groups.holes.insert(hole, (), is_used);
     }
@@ -158,8 +171,9 @@ pub(super) fn load(state: &Value, limits: Limits) -> Result<TemplateMiner, Confi
     for (from, to) in stored.aliases {
         groups.aliases.add(from, to);
     }
+    let mut ages = HashSet::new();
     for (at, stored) in stored.templates.into_iter().enumerate() {
-        if let Some(wrong) = stored.violation(&groups) {
+        if let Some(wrong) = stored.violation(&groups, &mut ages) {
             found.push(wrong.under(&format!("templates[{at}]")));
             continue;
         }
@@ -170,11 +184,20 @@ pub(super) fn load(state: &Value, limits: Limits) -> Result<TemplateMiner, Confi
     found.into_result(TemplateMiner::of(groups, stored.n_lines))
 }
 
+fn is_id(id: u64) -> bool {
+    (1..1 << ID_BITS).contains(&id)
+}
+
 impl StoredGroup {
-    fn violation(&self, groups: &Groups) -> Option<Violation> {
-        if !(1..groups.next_id).contains(&self.id) || groups.by_id.contains_key(&self.id) {
-            let expected = format!("an id of its own from 1 to below {}", groups.next_id);
+    fn violation(&self, groups: &Groups, ages: &mut HashSet<u64>) -> Option<Violation> {
+        let is_taken = groups.by_id.contains_key(&self.id) || groups.aliases.has(self.id);
+        if !is_id(self.id) || is_taken {
+            let expected = format!("an id of its own from 1 to below 2^{ID_BITS}");
             return Some(Violation::new("id", self.id, expected));
+        }
+        if !(1..=groups.n_born).contains(&self.age) || !ages.insert(self.age) {
+            let expected = format!("an age of its own from 1 to {}", groups.n_born);
+            return Some(Violation::new("age", self.age, expected));
         }
         // A variable may be written longer than it was read.
         let longest = 2 * MAX_BYTES;
@@ -183,13 +206,10 @@ impl StoredGroup {
             let value = format!("{} bytes, {} tokens", self.text.len(), self.tokens.len());
             return Some(Violation::new("text", value, expected));
         }
-        let is_known = |id: &u64| (1..groups.next_id).contains(id);
-        if self.absorbed.len() > Group::MOST_ABSORBED || !self.absorbed.iter().all(is_known) {
-            let expected = format!(
-                "at most {} ids below {}",
-                Group::MOST_ABSORBED,
-                groups.next_id
-            );
+        let are_ids = self.absorbed.iter().all(|id| is_id(*id));
+        if self.absorbed.len() > Group::MOST_ABSORBED || !are_ids {
+            let most = Group::MOST_ABSORBED;
+            let expected = format!("at most {most} ids below 2^{ID_BITS}");
             return Some(Violation::new("absorbed", self.absorbed.len(), expected));
         }
         let mut from = 0;
@@ -227,6 +247,7 @@ impl StoredGroup {
                 text: self.text,
             },
             id: self.id,
+            age: self.age,
             count: self.n_lines,
             absorbed: self.absorbed,
             template: None,

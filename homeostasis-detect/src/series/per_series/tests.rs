@@ -249,6 +249,75 @@ async fn a_snapshot_that_holds_a_series_twice_is_refused() {
     assert_eq!(watch.n_series(), 1);
 }
 
+#[tokio::test]
+async fn a_model_in_parts_is_the_whole_each_series_once_and_no_part_is_larger_than_asked() {
+    let (mut watch, catalog) = (detector(), SeriesCatalog::default());
+    for service in 0..40 {
+        detect(&mut watch, &catalog, &noise(&key(service), 50)).await;
+    }
+    let (max_bytes, mut from, mut n_parts) = (30_000, None, 0);
+    let mut restored = detector().with_max_series(40);
+    loop {
+        let part = watch.snapshot_part(from.as_ref(), max_bytes).unwrap();
+        let bytes = part.snapshot.state.to_string().len();
+        assert!(bytes <= max_bytes + 100, "{bytes}");
+        restored.restore_part(&part.snapshot).unwrap();
+        n_parts += 1;
+        let error = restored
+            .restore_part(&part.snapshot)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("each series in one part") || error.contains("max_series"),
+            "{error}"
+        );
+        let Some(rest) = part.rest else { break };
+        assert_eq!(rest.n_left, 40 - restored.n_series());
+        from = Some(rest.from);
+    }
+    assert!(n_parts > 2, "{n_parts}");
+    assert_eq!(restored.snapshot(), watch.snapshot());
+    let mut small = detector().with_max_series(39);
+    let whole = watch.snapshot_part(None, usize::MAX).unwrap();
+    let error = small.restore_part(&whole.snapshot).unwrap_err().to_string();
+    assert!(error.starts_with("40 series in the snapshot"), "{error}");
+}
+
+/// How many bytes of JSON a part of one series has after so many samples of noise.
+async fn stored_bytes<K: SeriesDetector + Clone + 'static>(kernel: K, n_samples: i64) -> usize {
+    let all = Selector::all();
+    let mut watch = PerSeries::new("w", all, move |_| kernel.clone()).unwrap();
+    let catalog = SeriesCatalog::default();
+    let key = SeriesKey::new("seconds").with("service", "orders");
+    let (series, mut rng) = (catalog.intern(&key), Rng::from_seed(5));
+    let sample = |n: i64| Sample {
+        series,
+        at: at(1_700_000_000 + 60 * n),
+        value: rng.unit() + 1e-3 * rng.unit(),
+    };
+    let samples: Vec<Sample> = (0..n_samples).map(sample).collect();
+    let batch = SignalBatch::empty(&catalog).with_samples(&samples);
+    let cx = context(1_700_000_000 + 60 * n_samples);
+    watch.detect(&cx, batch).await.unwrap();
+    let part = watch.snapshot_part(None, 1).unwrap();
+    assert_eq!((part.rest, watch.n_series()), (None, 1));
+    part.snapshot.state.to_string().len()
+}
+
+#[tokio::test]
+async fn a_stored_series_costs_what_the_page_says() {
+    let ewma = Ewma::new(EwmaConfig::default()).unwrap();
+    let bytes = stored_bytes(ewma, 1000).await;
+    assert!((3_000..3_400).contains(&bytes), "{bytes}");
+}
+
+#[tokio::test]
+async fn a_week_of_minutes_of_the_online_detector_costs_what_the_page_says() {
+    let online = crate::OnlineDetector::new(crate::OnlineConfig::default()).unwrap();
+    let bytes = stored_bytes(online, 10_000).await;
+    assert!((130_000..150_000).contains(&bytes), "{bytes}");
+}
+
 #[test]
 fn a_detector_has_a_name() {
     let error = PerSeries::new(" ", Selector::all(), |_| {

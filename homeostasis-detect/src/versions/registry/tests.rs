@@ -205,7 +205,7 @@ async fn a_candidate_that_panics_or_fails_disturbs_nobody() {
             Some(ModelSnapshot {
                 detector: "cpu".to_owned(),
                 version: 1,
-                state: serde_json::Value::Null,
+                state: Value::Null,
             })
         }
         fn restore(&mut self, _: &ModelSnapshot) -> Result<(), DetectError> {
@@ -397,15 +397,51 @@ async fn a_snapshot_takes_versions_candidate_and_comparison_along() {
         restored
             .restore(&serde_json::from_str(&text).unwrap())
             .unwrap();
-        assert_eq!(restored.handle().status(), handle.status());
-        world.run(&mut [&mut versions, &mut restored], 2000).await;
-        assert_eq!(
-            restored.snapshot(),
-            versions.snapshot(),
-            "after {minutes} minutes"
+        let mut pieced = make();
+        let (mut from, mut n_left) = (None, Vec::new());
+        loop {
+            let part = versions.snapshot_part(from.as_ref(), 1).unwrap();
+            pieced.restore_part(&part.snapshot).unwrap();
+            let Some(rest) = part.rest else { break };
+            from = Some(rest.from);
+            n_left.push(rest.n_left);
+        }
+        assert!(
+            n_left.len() >= 3 && n_left.is_sorted_by(|a, b| a >= b),
+            "{n_left:?}"
         );
+        assert_eq!(pieced.handle().status(), handle.status());
         assert_eq!(restored.handle().status(), handle.status());
+        world
+            .run(&mut [&mut versions, &mut restored, &mut pieced], 2000)
+            .await;
+        for restored in [restored, pieced] {
+            assert_eq!(
+                restored.snapshot(),
+                versions.snapshot(),
+                "after {minutes} minutes"
+            );
+            assert_eq!(restored.handle().status(), handle.status());
+        }
     }
+}
+
+#[tokio::test]
+async fn parts_of_two_stories_are_not_mixed() {
+    let (mut world, mut versions) = (
+        World::new(),
+        ModelVersions::new(config(), || watch(3.0)).unwrap(),
+    );
+    world.run(&mut [&mut versions], 10).await;
+    let rest = versions.snapshot_part(None, 1).unwrap().rest.unwrap();
+    assert!(versions.snapshot_part(Some(&rest.from), 1).is_some());
+    versions.handle().keep("ann", "to have one");
+    world.run(&mut [&mut versions], 1).await;
+    assert!(versions.snapshot_part(Some(&rest.from), 1).is_none());
+    // A whole is no part, and no part is a whole.
+    let part = versions.snapshot_part(None, 1).unwrap().snapshot;
+    let whole = versions.snapshot().unwrap();
+    assert!(versions.restore(&part).is_err() && versions.restore_part(&whole).is_err());
 }
 
 #[test]

@@ -1,0 +1,497 @@
+//! Models: what detectors and enrichers have learned outlives the process.
+//!
+//! A model is stored in parts, each a document of its own, and a head that says which parts belong
+//! together. A part that changed is written beside the one it replaces, and the head is written
+//! last: a process that dies in between leaves the model as it was stored before.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hasher};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use homeostasis_core::port::{Commit, Document, Enricher, StoreError, Version};
+use homeostasis_core::stage::{DetectError, Detector, ModelPart, ModelRest, ModelSnapshot};
+use homeostasis_core::{ErrorKind, ErrorReport, NodeId, Timestamp, timeout};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::engine::guard::panic_message;
+use crate::engine::journal::describe;
+use crate::engine::shared::Shared;
+
+/// About how large a part is.
+const PART_BYTES: usize = 256 << 10;
+
+/// The version of the shape of heads.
+const VERSION: u32 = 1;
+
+/// The stage of blames.
+const STAGE: &str = "model";
+
+/// What of the model of a detector or an enricher is in the store; nothing of those that have none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ModelHealth {
+    /// Whose model: `detector/latency`, `enricher/templates`.
+    pub of: String,
+    /// Whether one was taken up when this process started.
+    pub is_restored: bool,
+    /// When it was last found to be stored as it is.
+    pub stored_at: Option<Timestamp>,
+    /// Its size in the store, in bytes of JSON.
+    pub bytes: u64,
+    /// How many of its series, components … were left out because it is too large; 1 if it is not
+    /// divided.
+    pub left_out: usize,
+}
+
+/// Whose models are kept.
+#[derive(Debug, Default)]
+pub(crate) struct Models(Vec<Kept>);
+
+/// One model and what the store has of it.
+#[derive(Debug)]
+struct Kept {
+    of: String,
+    /// Where its head is.
+    key: String,
+    learner: Learner,
+    /// Whether the head and the parts are those in the store.
+    is_known: bool,
+    head: Version,
+    parts: Vec<StoredPart>,
+    /// Whether nothing is where the next parts are written.
+    is_clean: bool,
+    left_out: usize,
+}
+
+#[derive(Debug)]
+enum Learner {
+    Detector(mpsc::Sender<Ask>),
+    Enricher(Arc<dyn Enricher>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct StoredPart {
+    /// Each part has two places: it is written where it is not.
+    place: u8,
+    version: Version,
+    bytes: u64,
+    /// `None` for one of which is not known what is in it.
+    hash: Option<u64>,
+}
+
+/// What says which parts are one model.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Head {
+    version: u32,
+    /// The place of each part.
+    parts: Vec<u8>,
+}
+
+/// A part as it is written.
+#[derive(Debug)]
+struct Made {
+    document: Value,
+    bytes: u64,
+    hash: u64,
+    rest: Option<ModelRest>,
+}
+
+/// Asks a detector for a part of its model.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    from: Option<Value>,
+    reply: oneshot::Sender<Result<Option<Made>, ErrorReport>>,
+}
+
+impl Ask {
+    /// Answers on the detector's own task; nothing is made of a detector in doubt.
+    pub(crate) fn answer(self, detector: &dyn Detector, is_sound: bool) {
+        if self.reply.is_closed() {
+            return;
+        }
+        let part = || detector.snapshot_part(self.from.as_ref(), PART_BYTES);
+        let made = if is_sound { make(part) } else { Ok(None) };
+        // Who gave up waiting asks again some other time.
+        let _ = self.reply.send(made);
+    }
+}
+
+impl Models {
+    /// Takes up what is stored, and gives each detector where it is asked for its model.
+    ///
+    /// Whatever is wrong with a stored model, its detector begins anew.
+    pub(crate) async fn restore(
+        shared: &Shared,
+        detectors: &mut [Box<dyn Detector>],
+    ) -> (Self, Vec<mpsc::Receiver<Ask>>) {
+        let (mut models, mut asked) = (Vec::new(), Vec::new());
+        for detector in detectors {
+            let (asks, queue) = mpsc::channel(1);
+            asked.push(queue);
+            let of = format!("detector/{}", escaped(detector.name()));
+            let mut kept = Kept::new(&shared.journal.node, of, Learner::Detector(asks));
+            let restore = |part: &ModelSnapshot| detector.restore_part(part);
+            kept.restore(shared, restore).await;
+            models.push(kept);
+        }
+        let mut names = BTreeMap::new();
+        for enricher in &shared.enrichers {
+            let name = escaped(enricher.name());
+            let nth = names.entry(name.clone()).or_insert(0_u32);
+            *nth += 1;
+            let of = match *nth {
+                1 => format!("enricher/{name}"),
+                nth => format!("enricher/{name}/{nth}"),
+            };
+            let learner = Learner::Enricher(Arc::clone(enricher));
+            let mut kept = Kept::new(&shared.journal.node, of, learner);
+            kept.restore(shared, |part| enricher.restore(part)).await;
+            models.push(kept);
+        }
+        (Self(models), asked)
+    }
+}
+
+/// Stores what has changed, now and then and at the end.
+pub(crate) async fn run(shared: Arc<Shared>, mut models: Models) {
+    let interval = shared.settings.model_interval;
+    let mut life = shared.now().as_nanos().unsigned_abs();
+    loop {
+        // Processes that started together should not all store at once.
+        let jitter = shared
+            .context(None, interval)
+            .rng(life)
+            .jitter(interval / 10);
+        life = life.wrapping_add(1);
+        if !shared.pause(interval + jitter).await {
+            break;
+        }
+        models.store(&shared).await;
+    }
+    // Others end within the grace too.
+    let limit = shared.settings.shutdown_grace / 2;
+    let stored = timeout(&**shared.clock(), limit, models.store(&shared)).await;
+    if stored.is_err() {
+        tracing::warn!(
+            ?limit,
+            "not all models were stored at the end; the earlier ones stay"
+        );
+    }
+}
+
+impl Models {
+    async fn store(&mut self, shared: &Shared) {
+        for kept in &mut self.0 {
+            let Err(error) = kept.store(shared).await else {
+                continue;
+            };
+            // Nobody knows what of the last write is in the store: it is looked at the next time.
+            kept.is_known = false;
+            // Another process under this name stored its own.
+            if !matches!(error, StoreError::Conflict { .. }) {
+                shared.vitals.store_error();
+                tracing::error!(
+                    model = kept.of,
+                    error = describe(&error),
+                    "a model was not stored"
+                );
+            }
+        }
+    }
+}
+
+impl Kept {
+    fn new(node: &NodeId, of: String, learner: Learner) -> Self {
+        Self {
+            key: format!("model/{}/{of}", escaped(node.as_str())),
+            of,
+            learner,
+            is_known: false,
+            head: Version::NONE,
+            parts: Vec::new(),
+            is_clean: false,
+            left_out: 0,
+        }
+    }
+
+    fn place(&self, idx: usize, place: u8) -> String {
+        format!("{}/{idx}/{place}", self.key)
+    }
+
+    /// Takes up what is stored.
+    async fn restore(
+        &mut self,
+        shared: &Shared,
+        mut restore: impl FnMut(&ModelSnapshot) -> Result<(), DetectError>,
+    ) {
+        let read = self.read(shared, |part| caught(|| restore(&part))).await;
+        let refused = match read {
+            Ok(given) => given.err(),
+            Err(error) => {
+                shared.vitals.store_error();
+                Some(ErrorReport::new(error.kind(), &error))
+            }
+        };
+        shared.vitals.model(ModelHealth {
+            of: self.of.clone(),
+            is_restored: refused.is_none() && self.head != Version::NONE,
+            stored_at: None,
+            bytes: self.parts.iter().map(|part| part.bytes).sum(),
+            left_out: 0,
+        });
+        if let Some(mut report) = refused {
+            report.message = format!("begins anew: {}", report.message);
+            shared.blame(STAGE, &self.of, &report);
+        }
+    }
+
+    /// Reads what is stored and gives it away, part by part, until one is refused.
+    async fn read(
+        &mut self,
+        shared: &Shared,
+        mut give: impl FnMut(ModelSnapshot) -> Result<(), ErrorReport>,
+    ) -> Result<Result<(), ErrorReport>, StoreError> {
+        let store = &shared.journal.store;
+        (self.is_known, self.is_clean) = (false, false);
+        self.parts.clear();
+        let document = store.document(&self.key).await?;
+        self.head = document.as_ref().map_or(Version::NONE, |head| head.version);
+        self.is_known = document.is_none();
+        let Some(Document { value, .. }) = document else {
+            return Ok(Ok(()));
+        };
+        let head = read_as::<Head>(value).and_then(|head| match head.version {
+            VERSION => Ok(head),
+            version => Err(refusal(format!(
+                "its version is {version}, expected {VERSION}"
+            ))),
+        });
+        let (places, mut given) = match head {
+            Ok(head) => (head.parts, Ok(())),
+            Err(report) => (Vec::new(), Err(report)),
+        };
+        for (idx, place) in places.into_iter().enumerate() {
+            let document = store.document(&self.place(idx, place)).await?;
+            let mut part = StoredPart {
+                place,
+                version: Version::NONE,
+                bytes: 0,
+                hash: None,
+            };
+            let read = match document {
+                None => Err(refusal(format!("its part {idx} is not stored"))),
+                Some(Document { version, value }) => {
+                    let (bytes, hash) = measure(&value);
+                    (part.version, part.bytes, part.hash) = (version, bytes, Some(hash));
+                    read_as(value)
+                }
+            };
+            self.parts.push(part);
+            // What is not given any more is still to be replaced.
+            if given.is_ok() {
+                given = read.and_then(&mut give);
+            }
+        }
+        self.is_known = true;
+        Ok(given)
+    }
+
+    /// Stores what has changed.
+    async fn store(&mut self, shared: &Shared) -> Result<(), StoreError> {
+        if !self.is_known {
+            let _ = self.read(shared, |_| Ok(())).await?;
+        }
+        let most = shared.settings.model_bytes;
+        let (mut parts, mut bytes, mut left_out) = (Vec::new(), 0, 0);
+        let (mut from, mut n_left) = (None, 1);
+        loop {
+            let made = match self.ask(shared, from.take()).await {
+                Ok(Some(made)) => made,
+                // It has no model, or cannot give it now.
+                Ok(None) => {
+                    self.is_clean &= parts == self.parts.get(..parts.len()).unwrap_or_default();
+                    return Ok(());
+                }
+                Err(report) => {
+                    self.is_clean = false;
+                    shared.blame(STAGE, &self.of, &report);
+                    return Ok(());
+                }
+            };
+            if bytes + made.bytes > most {
+                left_out = n_left;
+                break;
+            }
+            bytes += made.bytes;
+            let rest = made.rest.clone();
+            parts.push(self.write(shared, parts.len(), made).await?);
+            match rest {
+                Some(rest) => (from, n_left) = (Some(rest.from), rest.n_left),
+                None => break,
+            }
+        }
+        if left_out > 0 && self.left_out == 0 {
+            let message = format!(
+                "{left_out} of its series or other units are not stored: expected at most {most} bytes, as model_bytes says"
+            );
+            shared.blame(STAGE, &self.of, &refusal(message));
+        }
+        self.left_out = left_out;
+        self.commit(shared, parts).await?;
+        shared
+            .vitals
+            .model_stored(&self.of, shared.now(), bytes, left_out);
+        Ok(())
+    }
+
+    async fn ask(&self, shared: &Shared, from: Option<Value>) -> Result<Option<Made>, ErrorReport> {
+        match &self.learner {
+            Learner::Detector(asks) => {
+                let (reply, answer) = oneshot::channel();
+                let asked = async {
+                    asks.send(Ask { from, reply }).await.ok()?;
+                    answer.await.ok()
+                };
+                // One that blocks its thread is named by who waits for its anomalies.
+                let limit = shared.settings.stage_deadline;
+                let answer = timeout(&**shared.clock(), limit, asked).await;
+                answer.ok().flatten().unwrap_or(Ok(None))
+            }
+            Learner::Enricher(enricher) => {
+                let enricher = Arc::clone(enricher);
+                let made = move || make(|| enricher.snapshot().map(ModelPart::last));
+                // It may be large, and the host's threads have other things to do.
+                let made = tokio::task::spawn_blocking(made).await;
+                made.unwrap_or(Ok(None))
+            }
+        }
+    }
+
+    /// Writes a part where it does not replace what is stored, unless that is the same.
+    async fn write(
+        &mut self,
+        shared: &Shared,
+        idx: usize,
+        made: Made,
+    ) -> Result<StoredPart, StoreError> {
+        let old = self.parts.get(idx).copied();
+        if let Some(old) = old.filter(|old| (old.hash, old.bytes) == (Some(made.hash), made.bytes))
+        {
+            return Ok(old);
+        }
+        let place = old.map_or(0, |old| 1 - old.place.min(1));
+        let key = self.place(idx, place);
+        let store = &shared.journal.store;
+        let expected = if self.is_clean {
+            Version::NONE
+        } else {
+            // What a process left that died before its head was written.
+            let left = store.document(&key).await?;
+            left.map_or(Version::NONE, |left| left.version)
+        };
+        store
+            .commit(Commit::default().put(key, expected, made.document))
+            .await?;
+        Ok(StoredPart {
+            place,
+            version: Version(expected.0 + 1),
+            bytes: made.bytes,
+            hash: Some(made.hash),
+        })
+    }
+
+    /// Makes the parts the model, and removes those they replace.
+    async fn commit(&mut self, shared: &Shared, parts: Vec<StoredPart>) -> Result<(), StoreError> {
+        if parts == self.parts && (self.head != Version::NONE || parts.is_empty()) {
+            return Ok(());
+        }
+        let head = Head {
+            version: VERSION,
+            parts: parts.iter().map(|part| part.place).collect(),
+        };
+        let head = serde_json::to_value(head).unwrap_or_default();
+        let mut commit = Commit::default().put(&self.key, self.head, head);
+        for (idx, old) in self.parts.iter().enumerate() {
+            let stays = parts.get(idx).is_some_and(|new| new.place == old.place);
+            if !stays && old.version != Version::NONE {
+                let key = self.place(idx, old.place);
+                commit.documents.push((key, old.version, None));
+            }
+        }
+        shared.journal.store.commit(commit).await?;
+        self.head = Version(self.head.0 + 1);
+        (self.parts, self.is_clean) = (parts, true);
+        Ok(())
+    }
+}
+
+/// Makes a part, whatever the plug-in does.
+fn make(part: impl FnOnce() -> Option<ModelPart>) -> Result<Option<Made>, ErrorReport> {
+    let Some(ModelPart { snapshot, rest }) = caught(|| Ok(part()))? else {
+        return Ok(None);
+    };
+    let document = Value::Object(serde_json::Map::from_iter([
+        ("detector".to_owned(), snapshot.detector.into()),
+        ("version".to_owned(), snapshot.version.into()),
+        ("state".to_owned(), snapshot.state),
+    ]));
+    let (bytes, hash) = measure(&document);
+    Ok(Some(Made {
+        document,
+        bytes,
+        hash,
+        rest,
+    }))
+}
+
+/// Calls a plug-in; a panic is an error.
+fn caught<T>(call: impl FnOnce() -> Result<T, DetectError>) -> Result<T, ErrorReport> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(result) => result.map_err(|error| error.report()),
+        Err(panic) => {
+            let message = format!("panicked: {}", panic_message(panic.as_ref()));
+            Err(refusal(message))
+        }
+    }
+}
+
+fn read_as<T: for<'de> Deserialize<'de>>(value: Value) -> Result<T, ErrorReport> {
+    let read = serde_json::from_value(value);
+    read.map_err(|error| refusal(format!("what is stored is no part of a model: {error}")))
+}
+
+fn refusal(message: String) -> ErrorReport {
+    ErrorReport::message(ErrorKind::Permanent, message)
+}
+
+/// Its length as JSON, and a hash of it.
+fn measure(value: &Value) -> (u64, u64) {
+    struct Measure(u64, DefaultHasher);
+
+    impl io::Write for Measure {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len() as u64;
+            self.1.write(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let mut measure = Measure(0, DefaultHasher::new());
+    // A value always serializes, and this writer never fails.
+    let _ = serde_json::to_writer(&mut measure, value);
+    (measure.0, measure.1.finish())
+}
+
+/// A name as a part of a key.
+fn escaped(name: &str) -> String {
+    name.replace('%', "%25").replace('/', "%2F")
+}
