@@ -15,7 +15,10 @@ mod trend;
 pub use change::{ChangeAnalyzer, ChangeConfig};
 pub use down::DownAnalyzer;
 pub use fuser::{LogOddsConfig, LogOddsFuser};
-pub use rule::{Blames, Criticality, Rule, RuleAnalyzer, RuleSet};
+pub use rule::{
+    Blames, Criticality, ErrorLine, ErrorText, LintFinding, LintKind, Pattern, Requirement, Rule,
+    RuleAnalyzer, RuleMatch, RuleSet,
+};
 pub use saturation::SaturationAnalyzer;
 pub use topology_walk::TopologyWalk;
 pub use trend::TrendAnalyzer;

@@ -8,13 +8,15 @@ use homeostasis_core::signal::{Level, LogRecord};
 use homeostasis_core::stage::{AnalyzeError, Analyzer, Evidence};
 use homeostasis_core::{ConfigError, Context, Target, TargetScope, Timestamp, async_trait};
 
-use super::line::error_lines;
-use super::{Blames, Rule, RuleSet};
+use super::{Blames, ErrorText, Rule, RuleMatch, RuleSet};
 use crate::scope::Scope;
 
 /// What each indicator found adds, in nats, and how much all of them may.
 const INDICATOR_NATS: f64 = 0.5;
 const MAX_INDICATOR_NATS: f64 = 1.5;
+
+/// Named groups of a rule that a finding tells, so many at most.
+const MAX_CAPTURES: usize = 16;
 
 /// A rate before the onset is known from this many seconds on.
 const MIN_PAST_SECONDS: f64 = 10.0;
@@ -22,11 +24,12 @@ const MIN_PAST_SECONDS: f64 = 10.0;
 /// Reads the logs of the services in question and says what the rules say.
 ///
 /// Records at `warn` or louder, or with a structured error, are split into error lines (stack
-/// frames are none); each line is given to the one rule of first priority that matches. Lines since
+/// frames are none); each line is given to the one rule of first priority that matches and whose requirements hold. Lines since
 /// the onset are counted against lines before it: a rule counts as much as the logarithm of the
 /// ratio of the two rates (with half a line added to each), at most the log odds of its confidence,
 /// so that a line that was always there says nothing. Indicators found add half a nat each, at most
-/// 1.5. A context requirement that is false drops the finding; each unknown one halves its weight.
+/// 1.5. A rule with a context requirement that is false gives way to the next that matches; each
+/// unknown one halves its weight. What named groups hold is told as proofs of kind `capture`.
 ///
 /// A rule that blames a dependency points to the callee that the line or a field of its record
 /// names, if the topology knows it; otherwise its writer is only a symptom.
@@ -40,7 +43,11 @@ pub struct RuleAnalyzer {
 struct Tally {
     n_before: u32,
     n_after: u32,
+    /// Of the first line since the onset: when, the line, and what its groups hold.
     first: Option<(Timestamp, String)>,
+    captures: BTreeMap<String, String>,
+    /// How many requirements nobody knows of, at best.
+    n_unknown: usize,
     indicators: Vec<bool>,
 }
 
@@ -55,14 +62,42 @@ impl RuleAnalyzer {
     /// An analyzer with the rules that come with the crate.
     ///
     /// # Errors
-    /// Never in a released version; see [`RuleSet::furnished`].
+    /// Never in a released version; see [`RuleSet::shipped`].
     pub fn furnished() -> Result<Self, ConfigError> {
-        RuleSet::furnished().map(Self::new)
+        RuleSet::shipped().map(Self::new)
     }
 
     /// Its rules.
     pub fn rules(&self) -> &RuleSet {
         &self.rules
+    }
+
+    /// The rule of first priority for a line of `record` whose requirements are not false, and how
+    /// many of them are unknown.
+    fn first_that_holds<'r, 't>(
+        &'r self,
+        scope: &Scope<'_>,
+        record: &LogRecord,
+        text: &'t ErrorText,
+        line: usize,
+    ) -> Option<(RuleMatch<'r, 't>, usize)> {
+        let metrics = TargetScope {
+            observations: scope.observations(),
+            target: text.target(),
+            since: scope.split,
+            now: scope.to,
+        };
+        self.rules.matching_line(text, line).find_map(|found| {
+            let mut n_unknown = 0;
+            for requirement in &found.rule.context_requirements {
+                match requirement.holds(record, &metrics) {
+                    Truth::True => {}
+                    Truth::False => return None,
+                    Truth::Unknown => n_unknown += 1,
+                }
+            }
+            Some((found, n_unknown))
+        })
     }
 
     fn examine(&self, scope: &Scope<'_>, service: &str, findings: &mut Vec<Finding>) {
@@ -82,28 +117,31 @@ impl RuleAnalyzer {
         let mut lines_after: Vec<String> = Vec::new();
         for record in &records {
             let writer = record.target.as_ref().unwrap_or(&whole);
-            let language = record.error.as_ref().map_or("", |error| &error.language);
-            for line in error_lines(record) {
-                let is_after = record.at >= scope.split;
-                let place = self.rules.places(&line, Some(writer), language).next();
-                if let Some((place, rule)) =
-                    place.and_then(|place| Some((place, self.rules.rules().get(place)?)))
-                {
-                    let accused = match rule.blames {
+            let text = ErrorText::of_record(record).of(writer.clone());
+            let is_after = record.at >= scope.split;
+            for (idx, line) in text.lines().enumerate() {
+                if let Some((found, n_unknown)) = self.first_that_holds(scope, record, &text, idx) {
+                    let accused = match found.rule.blames {
                         Blames::Itself => Some(writer.clone()),
-                        Blames::Dependency => named_callee(scope, writer, &line, record),
+                        Blames::Dependency => named_callee(scope, writer, line.text(), record),
                     };
-                    let key = (writer.clone(), place, accused);
-                    let tally = tallies.entry(key).or_default();
+                    let tally = tallies
+                        .entry((writer.clone(), found.place(), accused))
+                        .or_default();
                     if is_after {
                         tally.n_after = tally.n_after.saturating_add(record.weight);
-                        tally.first.get_or_insert_with(|| (record.at, line.clone()));
+                        if tally.first.is_none() {
+                            tally.n_unknown = n_unknown;
+                            tally.captures = found.captures();
+                            tally.first = Some((record.at, line.text().to_owned()));
+                        }
+                        tally.n_unknown = tally.n_unknown.min(n_unknown);
                     } else {
                         tally.n_before = tally.n_before.saturating_add(record.weight);
                     }
                 }
                 if is_after {
-                    lines_after.push(line);
+                    lines_after.push(line.text().to_owned());
                 }
             }
         }
@@ -116,16 +154,16 @@ impl RuleAnalyzer {
                 .iter()
                 .map(|indicator| lines_after.iter().any(|line| indicator.is_match(line)))
                 .collect();
-            let nats = weight(scope, rule, &writer, &tally);
-            if let Some(nats) = nats.filter(|nats| *nats > 0.0) {
+            let nats = weight(scope, rule, &tally);
+            if nats > 0.0 {
                 findings.extend(finding(rule, &writer, accused, &tally, nats));
             }
         }
     }
 }
 
-/// What the lines of `tally` say, in nats; `None` if a requirement does not hold.
-fn weight(scope: &Scope<'_>, rule: &Rule, target: &Target, tally: &Tally) -> Option<f64> {
+/// What the lines of `tally` say, in nats.
+fn weight(scope: &Scope<'_>, rule: &Rule, tally: &Tally) -> f64 {
     let past = scope.split.since(scope.from).as_secs_f64();
     let present = scope.to.since(scope.split).as_secs_f64().max(1.0);
     let limit = rule.nats();
@@ -145,21 +183,10 @@ fn weight(scope: &Scope<'_>, rule: &Rule, target: &Target, tally: &Tally) -> Opt
         let n_found = tally.indicators.iter().filter(|found| **found).count();
         nats += (n_found as f64 * INDICATOR_NATS).min(MAX_INDICATOR_NATS);
     }
-    let values = TargetScope {
-        observations: scope.observations(),
-        target: Some(target),
-        since: scope.split,
-        now: scope.to,
-    };
-    for requirement in &rule.context_requirements {
-        match requirement.evaluate(&values) {
-            Ok(Truth::True) => {}
-            Ok(Truth::False) => return None,
-            // Units that do not fit are as little knowledge as no value.
-            Ok(Truth::Unknown) | Err(_) => nats *= 0.5,
-        }
+    for _ in 0..tally.n_unknown {
+        nats *= 0.5;
     }
-    Some(nats)
+    nats
 }
 
 fn finding(
@@ -196,8 +223,17 @@ fn finding(
     })
     .saying(format!(
         "{writer} logged {times}: {line} ({} rule {}: {})",
-        rule.criticality, rule.id, rule.explanation
+        rule.criticality, rule.id, rule.title
     ));
+    let captures = tally.captures.iter().take(MAX_CAPTURES);
+    for (name, value) in captures {
+        finding.proofs.push(Proof {
+            kind: "capture".to_owned(),
+            reference: name.clone(),
+            at: Some(*at),
+            statement: value.clone(),
+        });
+    }
     finding.onset = Some(*at);
     Some(finding)
 }
@@ -278,7 +314,7 @@ rules:
   root_cause_indicators: [slow query, leaked connection]
   context_requirements: ['connections_ratio > 90%']
   examples: [the pool is empty]
-  explanation: No connection is free.
+  title: No connection is free.
 - id: upstream
   pattern: upstream failed
   cause: error_rate
@@ -286,7 +322,7 @@ rules:
   blames: dependency
   confidence: 0.8
   examples: [upstream failed]
-  explanation: Something that was called failed.
+  title: Something that was called failed.
 ";
 
     fn at(secs: i64) -> Timestamp {

@@ -1,0 +1,277 @@
+//! `homeostasis rules …`
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::Read as _;
+
+use homeostasis::core::ConfigError;
+use homeostasis::rca::{ErrorText, Rule, RuleMatch, RuleSet};
+use serde_json::{Value, json};
+
+use crate::Answer;
+use crate::args::{RulesCommand, Verb};
+
+/// Runs it.
+pub(crate) fn run(command: &RulesCommand) -> Answer {
+    let mut texts = Vec::new();
+    for file in &command.files {
+        match std::fs::read_to_string(file) {
+            Ok(text) => texts.push((file.as_str(), text)),
+            Err(error) => return unreadable(file, &error),
+        }
+    }
+    let documents = texts.iter().map(|(name, text)| (*name, text.as_str()));
+    let rules = if command.shipped {
+        RuleSet::shipped_with(documents)
+    } else {
+        RuleSet::load(documents)
+    };
+    let rules = match rules {
+        Ok(rules) => rules,
+        Err(error) => return does_not_load(&error, command.json),
+    };
+    let (value, text, code) = match &command.verb {
+        Verb::Validate => {
+            let n = rules.rules().len();
+            (
+                json!({"valid": true, "rules": n}),
+                format!("{n} rules are sound\n"),
+                0,
+            )
+        }
+        Verb::Lint => lint(&rules),
+        Verb::Test { log: None } => try_examples(&rules),
+        Verb::Test { log: Some(log) } => match read(log) {
+            Ok(text) => count(&rules, &text),
+            Err(error) => return unreadable(log, &error),
+        },
+        Verb::ExplainRule(id) => explain_rule(&rules, id),
+        Verb::ExplainText {
+            text,
+            language,
+            system,
+        } => {
+            let read = if text == "-" {
+                read("-")
+            } else {
+                Ok(text.clone())
+            };
+            match read {
+                Ok(text) => explain_text(&rules, &text, language, system),
+                Err(error) => return unreadable("-", &error),
+            }
+        }
+    };
+    let out = if command.json {
+        format!("{value}\n")
+    } else {
+        text
+    };
+    Answer {
+        out,
+        code,
+        ..Answer::default()
+    }
+}
+
+fn lint(rules: &RuleSet) -> (Value, String, u8) {
+    let found = rules.lint();
+    let mut text: String = found.iter().map(|finding| format!("{finding}\n")).collect();
+    let _ = writeln!(
+        text,
+        "{} rules, {} findings",
+        rules.rules().len(),
+        found.len()
+    );
+    let code = u8::from(!found.is_empty());
+    (
+        json!({"rules": rules.rules().len(), "findings": found}),
+        text,
+        code,
+    )
+}
+
+/// The rules hold for their examples, or they would not have loaded; here it is told who wins them.
+fn try_examples(rules: &RuleSet) -> (Value, String, u8) {
+    let mut text = String::new();
+    let mut others = Vec::new();
+    let (mut n_examples, mut n_counters) = (0, 0);
+    for rule in rules.rules() {
+        n_counters += rule.counter_examples.len();
+        for example in &rule.examples {
+            n_examples += 1;
+            let error = as_written(rule, example);
+            let winner = rules.best(&error).map(|found| found.rule.id.as_str());
+            if winner != Some(rule.id.as_str()) {
+                let winner = winner.unwrap_or("no rule");
+                let _ = writeln!(text, "{}: {winner} wins {example:?}", rule.id);
+                others.push(json!({"rule": rule.id, "example": example, "winner": winner}));
+            }
+        }
+    }
+    let n = rules.rules().len();
+    let _ = writeln!(
+        text,
+        "{n} rules, {n_examples} examples match, {n_counters} counter-examples do not; another rule wins {}",
+        others.len()
+    );
+    let value = json!({
+        "rules": n,
+        "examples": n_examples,
+        "counter_examples": n_counters,
+        "won_by_others": others,
+    });
+    (value, text, 0)
+}
+
+/// The example in the first language and of the first system its rule is for.
+fn as_written(rule: &Rule, example: &str) -> ErrorText {
+    let first = |names: &[String]| names.first().cloned().unwrap_or_default();
+    let text = ErrorText::of_text(example).in_language(first(&rule.languages));
+    match rule.applies_to.first() {
+        Some(system) => text.about(system),
+        None => text,
+    }
+}
+
+/// What the lines of a log match, line by line.
+fn count(rules: &RuleSet, log: &str) -> (Value, String, u8) {
+    let mut hits: BTreeMap<&str, (usize, String)> = BTreeMap::new();
+    let (mut n_lines, mut n_matched) = (0_usize, 0_usize);
+    for line in log.lines().filter(|line| !line.trim().is_empty()) {
+        n_lines += 1;
+        let text = ErrorText::of_text(line);
+        if let Some(found) = rules.best(&text) {
+            n_matched += 1;
+            let hit = hits.entry(&found.rule.id);
+            hit.or_insert_with(|| (0, found.line.to_owned())).0 += 1;
+        }
+    }
+    let mut text = String::new();
+    for (id, (n, first)) in &hits {
+        let _ = writeln!(text, "{n:>8} {id}: {first}");
+    }
+    let _ = writeln!(text, "{n_lines} lines, {n_matched} match a rule");
+    let by_rule: BTreeMap<_, _> = hits
+        .into_iter()
+        .map(|(id, (n, first))| (id, json!({"lines": n, "first": first})))
+        .collect();
+    let value = json!({"lines": n_lines, "matched": n_matched, "by_rule": by_rule});
+    (value, text, u8::from(n_matched == 0))
+}
+
+fn explain_rule(rules: &RuleSet, id: &str) -> (Value, String, u8) {
+    let Some(rule) = rules.get(id) else {
+        let message = format!("no rule {id:?} among {}", rules.rules().len());
+        return (json!({"error": message}), format!("{message}\n"), 1);
+    };
+    let value = serde_json::to_value(rule).unwrap_or_default();
+    let mut text = format!("{id}: {}\n", rule.title);
+    for (name, field) in value.as_object().into_iter().flatten() {
+        match field {
+            Value::Array(items) => {
+                for item in items {
+                    let _ = writeln!(text, "  {name}: {}", plain(item));
+                }
+            }
+            _ if name == "id" || name == "title" => {}
+            field => {
+                let _ = writeln!(text, "  {name}: {}", plain(field));
+            }
+        }
+    }
+    (value, text, 0)
+}
+
+fn plain(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn explain_text(rules: &RuleSet, text: &str, language: &str, system: &str) -> (Value, String, u8) {
+    let mut error = ErrorText::of_text(text).in_language(language);
+    if !system.is_empty() {
+        error = error.about(system);
+    }
+    let found: Vec<RuleMatch<'_, '_>> = rules.matching(&error).collect();
+    let mut shown = String::new();
+    for (place, hit) in found.iter().enumerate() {
+        let rule = hit.rule;
+        let _ = writeln!(
+            shown,
+            "{}. {} ({}, {}, confidence {}, specificity {})\n   {}\n   in the line: {}",
+            place + 1,
+            rule.id,
+            rule.category,
+            rule.cause,
+            rule.confidence.get(),
+            hit.specificity,
+            rule.title,
+            hit.line
+        );
+        for (name, value) in hit.captures() {
+            let _ = writeln!(shown, "   {name}: {value}");
+        }
+    }
+    if found.is_empty() {
+        shown = format!("no rule of {} matches\n", rules.rules().len());
+    }
+    let matches: Vec<Value> = found.iter().map(as_json).collect();
+    let lines: Vec<&str> = error
+        .lines()
+        .map(homeostasis::rca::ErrorLine::text)
+        .collect();
+    let value = json!({"lines": lines, "frames": error.frames(), "matches": matches});
+    (value, shown, u8::from(found.is_empty()))
+}
+
+fn as_json(found: &RuleMatch<'_, '_>) -> Value {
+    json!({
+        "rule": found.rule.id,
+        "title": found.rule.title,
+        "category": found.rule.category,
+        "cause": found.rule.cause,
+        "confidence": found.rule.confidence.get(),
+        "specificity": found.specificity,
+        "line": found.line,
+        "captures": found.captures(),
+    })
+}
+
+fn does_not_load(error: &ConfigError, json: bool) -> Answer {
+    let violations: Vec<String> = error.violations().iter().map(ToString::to_string).collect();
+    if json {
+        let value = json!({"valid": false, "violations": violations});
+        return Answer {
+            out: format!("{value}\n"),
+            code: 1,
+            ..Answer::default()
+        };
+    }
+    let n = violations.len();
+    let err = format!("{}\n{n} mistakes\n", violations.join("\n"));
+    Answer {
+        err,
+        code: 1,
+        ..Answer::default()
+    }
+}
+
+fn unreadable(file: &str, error: &std::io::Error) -> Answer {
+    Answer {
+        err: format!("{file}: {error}, expected a file that can be read as UTF-8\n"),
+        code: 2,
+        ..Answer::default()
+    }
+}
+
+/// The whole of a file, or of standard input for `-`.
+fn read(file: &str) -> std::io::Result<String> {
+    if file != "-" {
+        return std::fs::read_to_string(file);
+    }
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text)?;
+    Ok(text)
+}
