@@ -15,9 +15,11 @@ mod trend;
 pub use change::{ChangeAnalyzer, ChangeConfig};
 pub use down::DownAnalyzer;
 pub use fuser::{LogOddsConfig, LogOddsFuser};
+#[cfg(feature = "schema")]
+pub use rule::rule_schema;
 pub use rule::{
-    Blames, Criticality, ErrorLine, ErrorText, LintFinding, LintKind, Pattern, Requirement, Rule,
-    RuleAnalyzer, RuleMatch, RuleSet,
+    Blames, Criticality, ErrorLine, ErrorText, LintFinding, LintKind, Pattern, Patterns,
+    Requirement, Rule, RuleAnalyzer, RuleMatch, RuleSet,
 };
 pub use saturation::SaturationAnalyzer;
 pub use topology_walk::TopologyWalk;

@@ -316,7 +316,7 @@ rules:
   examples: [the pool is empty]
   title: No connection is free.
 - id: upstream
-  pattern: upstream failed
+  pattern: 'upstream failed(?:: (?<peer>[^ ]+))?'
   cause: error_rate
   category: dependency_failure
   blames: dependency
@@ -339,6 +339,14 @@ rules:
     }
 
     async fn findings(world: RecordedObservations, lines: &[(i64, &str)]) -> Vec<Finding> {
+        findings_of(RULE, world, lines).await
+    }
+
+    async fn findings_of(
+        rules: &str,
+        world: RecordedObservations,
+        lines: &[(i64, &str)],
+    ) -> Vec<Finding> {
         let world = lines.iter().fold(world, |world, (secs, line)| {
             world.with_log(LogRecord::new(at(*secs), Level::Error, *line).of(orders()))
         });
@@ -349,7 +357,7 @@ rules:
         let subject = Subject::Condition("x".to_owned());
         let incident = incident_of(&[Anomaly::new("d", orders(), subject, at(300)).saying("x")]);
         let evidence = Evidence::new(&incident, at(0), at(320));
-        let analyzer = RuleAnalyzer::new(RuleSet::parse("r.yaml", RULE).unwrap());
+        let analyzer = RuleAnalyzer::new(RuleSet::parse("r.yaml", rules).unwrap());
         analyzer.analyze(&cx, &evidence).await.unwrap()
     }
 
@@ -409,6 +417,41 @@ rules:
         assert_eq!(
             accused("upstream failed: gateway").await,
             by("orders", Role::Symptom)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_rule_whose_requirement_is_false_gives_way_to_the_next() {
+        let rules = RULE.to_owned()
+            + "
+- id: fallen_back_on
+  title: A pool has a problem.
+  pattern: pool is
+  cause: something_else
+  category: unknown
+  confidence: 0.8
+  examples: [the pool is empty]
+";
+        let line = [(302, "the pool is empty")];
+        let said = |found: Vec<Finding>| found.first().map(|finding| finding.cause.clone());
+        let found = findings_of(&rules, ratio(0.99), &line).await;
+        assert_eq!(said(found).as_deref(), Some("pool_exhausted"));
+        let found = findings_of(&rules, ratio(0.5), &line).await;
+        assert_eq!(said(found).as_deref(), Some("something_else"));
+    }
+
+    #[tokio::test]
+    async fn named_groups_are_proofs_of_the_finding() {
+        let found = findings(
+            RecordedObservations::new(),
+            &[(302, "upstream failed: db:5432")],
+        )
+        .await;
+        let captured = found[0].proofs.iter().find(|proof| proof.kind == "capture");
+        let captured = captured.unwrap();
+        assert_eq!(
+            (&*captured.reference, &*captured.statement),
+            ("peer", "db:5432")
         );
     }
 

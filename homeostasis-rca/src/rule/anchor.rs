@@ -14,9 +14,10 @@ pub(super) struct Anchor {
 impl Anchor {
     /// The literals of the part of `rule` whose shortest literal is longest.
     pub(super) fn of(rule: &Rule) -> Self {
+        let patterns = &rule.patterns;
         let union = || {
-            let sets = rule.patterns.iter().map(Pattern::literals);
-            let all_have = rule.patterns.iter().all(|p| !p.literals().is_empty());
+            let sets = patterns.any.iter().map(Pattern::literals);
+            let all_have = patterns.any.iter().all(|p| !p.literals().is_empty());
             let all = sets.flatten().cloned().collect::<Vec<_>>();
             if all_have { all } else { Vec::new() }
         };
@@ -30,31 +31,39 @@ impl Anchor {
         let parts = [
             (
                 union(),
-                rule.patterns
-                    .iter()
-                    .map(Pattern::min_len)
-                    .min()
-                    .unwrap_or(0),
+                patterns.any.iter().map(Pattern::min_len).min().unwrap_or(0),
             ),
-            (of(&rule.kind), min_len(&rule.kind)),
-            (of(&rule.message), min_len(&rule.message)),
+            (of(&patterns.kind), min_len(&patterns.kind)),
+            (of(&patterns.message), min_len(&patterns.message)),
         ];
         let total: usize = parts.iter().map(|(_, len)| len).sum();
         let in_template = total == 0;
         let (literals, own) = if in_template {
-            (of(&rule.template), 0)
+            (of(&patterns.template), 0)
         } else {
             let best = parts
                 .into_iter()
                 .max_by_key(|(set, _)| literal::shortest(set));
             best.unwrap_or_default()
         };
-        let others = u32::try_from((total - own).min(99)).unwrap_or(99);
+        let template = if in_template {
+            0
+        } else {
+            min_len(&patterns.template)
+        };
+        let others = total - own + template + min_len(&patterns.frame);
+        let others = u32::try_from(others.min(99)).unwrap_or(99);
         Self {
             literals,
             in_template,
             rest: rule.scope_specificity() + others,
         }
+    }
+
+    /// How specific a match by the shortest literal is.
+    pub(super) fn specificity(&self) -> u32 {
+        let shortest = u32::try_from(self.shortest()).unwrap_or(u32::MAX);
+        self.rest.saturating_add(shortest)
     }
 
     /// Bytes of its shortest literal; 0 if it has none.

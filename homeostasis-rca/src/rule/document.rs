@@ -8,7 +8,7 @@ use homeostasis_core::document::{
 use homeostasis_core::record::Category;
 use homeostasis_core::{Confidence, Violation, Violations};
 
-use super::{Blames, Criticality, ErrorText, Pattern, Requirement, Rule};
+use super::{Blames, Criticality, ErrorText, Pattern, Patterns, Requirement, Rule};
 
 pub(super) const CATEGORIES: [(&str, Category); 9] = [
     ("resource_exhaustion", Category::ResourceExhaustion),
@@ -80,29 +80,35 @@ fn rule(d: &mut Fields<'_>, trust: Trust) -> Option<Read> {
     let references = d.default("references", list(Url), Vec::new());
     let explanation = d.default("explanation", non_empty_string(), String::new());
 
-    if !["pattern", "patterns", "kind", "message", "template"]
-        .iter()
-        .any(|name| d.has(name))
-    {
-        d.reject(
-            "pattern",
-            "one of `pattern`, `patterns`, `kind`, `message`, `template`",
-        );
+    let one_of_these = ["pattern", "patterns", "kind", "message", "template"];
+    if !one_of_these.iter().any(|name| d.has(name)) {
+        let names = one_of_these.map(|name| format!("`{name}`")).join(", ");
+        d.reject("pattern", format!("at least one of {names}"));
         return None;
     }
-    let mut patterns = several?;
-    patterns.extend(one?);
+    let mut any = several?;
+    any.extend(one?);
+    let patterns = Patterns {
+        any,
+        kind: kind?,
+        message: message?,
+        frame: frame?,
+        template: template?,
+    };
     let (examples, counter_examples) = (examples?, counter_examples?);
+    // Tried also when another field is wrong: everything is told at once.
+    let wrong = match trust {
+        Trust::Nothing => tried(&patterns, &examples, &counter_examples),
+        Trust::Tested => Vec::new(),
+    };
+    let is_sound = wrong.is_empty();
+    d.merge(wrong);
     let id = id?;
     let texts = |located: &[Located<String>]| located.iter().map(|text| (**text).clone()).collect();
     let rule = Rule {
         id: id.to_string(),
         title: title?,
         patterns,
-        kind: kind?,
-        message: message?,
-        frame: frame?,
-        template: template?,
         root_cause_indicators: root_cause_indicators?,
         context_requirements: context_requirements?,
         category: category?,
@@ -119,25 +125,18 @@ fn rule(d: &mut Fields<'_>, trust: Trust) -> Option<Read> {
         references: references?,
         explanation: explanation?,
     };
-    if trust == Trust::Nothing {
-        let wrong = tried(&rule, &examples, &counter_examples);
-        if !wrong.is_empty() {
-            d.merge(wrong);
-            return None;
-        }
-    }
-    Some((id, rule))
+    is_sound.then_some((id, rule))
 }
 
 /// The examples it does not match and the counter-examples that it does.
 fn tried(
-    rule: &Rule,
+    patterns: &Patterns,
     examples: &[Located<String>],
     counters: &[Located<String>],
 ) -> Vec<Violation> {
     let matches = |example: &str| {
         let text = ErrorText::of_text(example);
-        text.lines().any(|line| rule.matches(&text, line))
+        text.lines().any(|line| patterns.matches(&text, line))
     };
     let missed = examples.iter().filter(|text| !matches(text));
     let missed = missed.map(|text| text.violation("a text that the rule matches"));

@@ -327,3 +327,110 @@ fn is_frame(line: &str) -> bool {
         || trimmed.starts_with("stack backtrace:")
         || (trimmed.starts_with("goroutine ") && trimmed.ends_with(':'))
 }
+
+#[cfg(test)]
+mod tests {
+    use homeostasis_core::Timestamp;
+    use homeostasis_core::signal::{CauseRelation, Frame, Level};
+
+    use super::*;
+
+    fn lines(text: &str) -> Vec<String> {
+        let text = ErrorText::of_text(text);
+        text.lines().map(|line| line.text().to_owned()).collect()
+    }
+
+    fn parts(line: &str) -> (String, String) {
+        let text = ErrorText::of_text(line);
+        let line = text.line(0).unwrap();
+        (line.kind().to_owned(), line.message().to_owned())
+    }
+
+    #[test]
+    fn frames_are_not_the_error() {
+        assert_eq!(
+            lines(
+                "Traceback (most recent call last):\n  File \"a.py\", line 3, in f\n    raise \
+                 ConnectionRefusedError()\nValueError: bad"
+            ),
+            ["ValueError: bad"]
+        );
+        assert_eq!(
+            lines("java.lang.OutOfMemoryError: heap\n\tat a.B.c(B.java:1)\nCaused by: x"),
+            ["java.lang.OutOfMemoryError: heap", "Caused by: x"]
+        );
+        assert_eq!(
+            lines(
+                "thread 'main' panicked at src/a.rs:1:2:\nno luck\nstack backtrace:\n   0: std\n"
+            ),
+            ["thread 'main' panicked at src/a.rs:1:2:", "no luck"]
+        );
+    }
+
+    #[test]
+    fn the_kind_is_the_type_that_begins_the_line() {
+        for (line, kind, message) in [
+            ("KeyError: 'price'", "KeyError", "'price'"),
+            ("TimeoutError", "TimeoutError", ""),
+            (
+                "Caused by: java.net.ConnectException: refused",
+                "java.net.ConnectException",
+                "refused",
+            ),
+            ("Exception in thread \"main\" a.B: x: y", "a.B", "x: y"),
+            ("  | ValueError: of a group", "ValueError", "of a group"),
+            ("error: no kind", "", "error: no kind"),
+            ("it failed: badly", "", "it failed: badly"),
+        ] {
+            assert_eq!(parts(line), (kind.to_owned(), message.to_owned()), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_gigantic_text_is_read_at_both_ends() {
+        let middle = "é filler\n".repeat(4 << 20);
+        let text = format!("KeyError: first\n{middle}KeyError: last");
+        let read = ErrorText::of_text(&text);
+        let shown: Vec<&str> = read.lines().map(ErrorLine::text).collect();
+        assert_eq!(
+            (shown[0], shown[shown.len() - 1]),
+            ("KeyError: first", "KeyError: last")
+        );
+        assert!(shown.len() <= 4 * MAX_LINES);
+        let one_line = ErrorText::of_text(&"é".repeat(8 << 20));
+        assert!(one_line.lines().all(|line| line.text().len() == MAX_BYTES));
+    }
+
+    #[test]
+    fn an_endless_chain_of_causes_ends() {
+        let mut error = ErrorEvent::new("java", "E0", "m");
+        for depth in 1..200 {
+            let outer = ErrorEvent::new("java", format!("E{depth}"), "m");
+            error = outer.because(CauseRelation::CausedBy, error);
+        }
+        assert_eq!(ErrorText::of_event(&error).lines().len(), MAX_CAUSES);
+    }
+
+    #[test]
+    fn a_record_tells_its_error_once_and_its_surroundings() {
+        let mut error = ErrorEvent::new("python", "KeyError", "'price'\nsecond line");
+        error.frames.push(Frame {
+            function: "f".to_owned(),
+            file: "a.py".to_owned(),
+            line: 3,
+            ..Frame::default()
+        });
+        let mut record = LogRecord::new(Timestamp::EPOCH, Level::Error, "KeyError: 'price'")
+            .with("error", "second line")
+            .with("db.system", "redis");
+        record.error = Some(Box::new(error));
+        let text = ErrorText::of_record(&record);
+        let shown: Vec<&str> = text.lines().map(ErrorLine::text).collect();
+        assert_eq!(shown, ["KeyError: 'price'", "second line"]);
+        assert_eq!(text.frames(), ["f a.py:3"]);
+        assert_eq!(
+            (text.language(), text.systems()),
+            ("python", &["redis".to_owned()][..])
+        );
+    }
+}

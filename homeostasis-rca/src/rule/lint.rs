@@ -255,3 +255,111 @@ fn tie(first: &Rule, other: &Rule, example: &str) -> LintFinding {
             .to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(rules: &str) -> Vec<(String, LintKind, Option<String>)> {
+        let set = RuleSet::parse("r.yaml", &format!("rules:\n{rules}")).unwrap();
+        let found = set.lint();
+        assert!(
+            found
+                .iter()
+                .all(|f| !f.reason.is_empty() && !f.suggestion.is_empty())
+        );
+        found
+            .into_iter()
+            .map(|f| (f.rule, f.kind, f.other))
+            .collect()
+    }
+
+    fn rule(id: &str, pattern: &str, category: &str, example: &str) -> String {
+        format!(
+            "- {{id: {id}, title: x, pattern: '{pattern}', cause: x, category: {category}, \
+             confidence: 0.8, examples: ['{example}']}}\n"
+        )
+    }
+
+    fn doubt(
+        rule: &str,
+        kind: LintKind,
+        other: Option<&str>,
+    ) -> (String, LintKind, Option<String>) {
+        (rule.to_owned(), kind, other.map(str::to_owned))
+    }
+
+    #[test]
+    fn a_sound_set_has_no_doubts() {
+        let rules = rule("a", "disk is broken", "network", "the disk is broken")
+            + &rule(
+                "b",
+                "disk is gone for good",
+                "network",
+                "the disk is gone for good",
+            );
+        assert_eq!(found(&rules), []);
+    }
+
+    #[test]
+    fn a_rule_for_healthy_lines_or_for_every_line_is_over_broad() {
+        let healthy = rule("a", "connection", "network", "connection lost");
+        assert_eq!(found(&healthy), [doubt("a", LintKind::OverBroad, None)]);
+        let every = rule("b", "E[0-9]{4}!", "network", "E1234!");
+        assert_eq!(found(&every), [doubt("b", LintKind::OverBroad, None)]);
+    }
+
+    #[test]
+    fn a_rule_whose_examples_others_win_is_shadowed() {
+        let rules = rule(
+            "narrow",
+            "disk is broken",
+            "network",
+            "the disk is broken, alas",
+        ) + &rule("wide", "disk is", "network", "the disk is broken");
+        assert_eq!(
+            found(&rules),
+            [doubt("wide", LintKind::Shadowed, Some("narrow"))]
+        );
+    }
+
+    #[test]
+    fn rules_that_only_confidence_or_id_decides_conflict() {
+        let rules = rule("a", "disk is broken", "network", "disk is broken now")
+            + &rule("b", "is broken now!", "security", "it is broken now!")
+            + &rule("c", "disk is broken", "security", "disk is broken now");
+        let found = found(&rules);
+        assert!(
+            found.contains(&doubt("c", LintKind::Conflicting, Some("a"))),
+            "{found:?}"
+        );
+        assert!(!found.iter().any(|(rule, _, _)| rule == "b"), "{found:?}");
+    }
+
+    #[test]
+    fn two_that_say_the_same_of_one_text_are_duplicates() {
+        let rules = rule("a", "disk is broken", "network", "the disk is broken")
+            + &rule("b", "is broken", "network", "the disk is broken");
+        let found = found(&rules);
+        assert!(
+            found.contains(&doubt("b", LintKind::Duplicate, Some("a"))),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn rules_of_different_languages_do_not_meet() {
+        let of = |language: &str, category: &str| {
+            let rule = rule(language, "disk is broken", category, "the disk is broken");
+            rule.replace("title: x", &format!("title: x, languages: [{language}]"))
+        };
+        assert_eq!(found(&(of("rust", "network") + &of("go", "security"))), []);
+    }
+
+    #[test]
+    fn the_shipped_rules_have_no_doubts() {
+        let found = RuleSet::shipped().unwrap().lint();
+        let shown: Vec<String> = found.iter().map(ToString::to_string).collect();
+        assert!(shown.is_empty(), "{}", shown.join("\n"));
+    }
+}

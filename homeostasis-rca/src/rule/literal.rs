@@ -160,3 +160,47 @@ pub(super) const fn fold(c: char) -> Option<char> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(pattern: &str) -> Vec<String> {
+        let hir = regex_syntax::parse(pattern).unwrap();
+        let found = required(&hir).unwrap_or_default();
+        let text = |literal: Vec<u8>| String::from_utf8(literal).unwrap();
+        found.into_iter().map(text).collect()
+    }
+
+    #[test]
+    fn the_longest_run_that_every_match_has_is_found_wherever_it_stands() {
+        for (pattern, expected) in [
+            ("connection refused", &["connection refused"][..]),
+            (
+                r"'[^']*' object has no attribute '",
+                &["' object has no attribute '"],
+            ),
+            (r"^\w+: (?<name>too many clients)\b", &["too many clients"]),
+            (r"(?:abc|abd){2,}", &["abc", "abd"]),
+            ("OOMKilled|oom-kill", &["oom-kill", "oomkilled"]),
+            ("Can(?:no|')t open", &["can't open", "cannot open"]),
+            ("table(?:s)? missing", &["table missing", "tables missing"]),
+        ] {
+            assert_eq!(of(pattern), expected, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn letters_without_regard_to_case_are_one_letter() {
+        assert_eq!(of("(?i)Disk is full"), ["disk is full"]);
+        assert_eq!(of("(?i)\u{17f}\u{212a}y"), ["sky"]);
+        assert_eq!(of("\u{17f}tra\u{df}e"), ["stra\u{df}e"]);
+    }
+
+    #[test]
+    fn a_pattern_that_needs_no_literal_has_none() {
+        for pattern in [r"\d+", "(?:abc)?", "abc|", r"[a-z]+\s", "(?:abc|[^x])"] {
+            assert!(of(pattern).is_empty(), "{pattern}: {:?}", of(pattern));
+        }
+    }
+}

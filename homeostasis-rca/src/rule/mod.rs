@@ -8,8 +8,11 @@ mod lint;
 mod literal;
 mod neutral;
 mod pattern;
+mod patterns;
 mod prefilter;
 mod requirement;
+#[cfg(feature = "schema")]
+mod schema;
 mod set;
 mod shipped;
 
@@ -23,7 +26,10 @@ pub use analyzer::RuleAnalyzer;
 pub use error_text::{ErrorLine, ErrorText};
 pub use lint::{LintFinding, LintKind};
 pub use pattern::Pattern;
+pub use patterns::Patterns;
 pub use requirement::Requirement;
+#[cfg(feature = "schema")]
+pub use schema::rule_schema;
 pub use set::{RuleMatch, RuleSet};
 
 /// How bad it is if a rule is right.
@@ -72,21 +78,9 @@ pub struct Rule {
     pub id: String,
     /// One sentence for people.
     pub title: String,
-    /// One of these matches in a line, or in its message alone; empty if any line will do.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub patterns: Vec<Pattern>,
-    /// Matches in the kind of that line.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub kind: Option<Pattern>,
-    /// Matches in the message of that line.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub message: Option<Pattern>,
-    /// Matches in one of the frames.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub frame: Option<Pattern>,
-    /// Matches in the template of the message.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub template: Option<Pattern>,
+    /// What a text must look like.
+    #[serde(flatten)]
+    pub patterns: Patterns,
     /// Other lines of the same target that make it surer.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub root_cause_indicators: Vec<Pattern>,
@@ -134,13 +128,10 @@ impl Rule {
     /// those before the rest; a language or a system counts as much as ten letters of its literals.
     pub fn scope_specificity(&self) -> u32 {
         let at_most = |n: usize, limit: u32| u32::try_from(n).unwrap_or(limit).min(limit);
-        let others = [&self.frame, &self.template].into_iter().flatten();
-        let others: usize = others.map(Pattern::min_len).sum();
         u32::from(!self.services.is_empty()) * 100_000
             + at_most(self.context_requirements.len(), 9) * 10_000
             + u32::from(!self.languages.is_empty()) * 10
             + u32::from(!self.applies_to.is_empty()) * 10
-            + at_most(others, 99)
     }
 
     /// Whether it is meant for `text`: for its language, its system and its writer.
@@ -158,27 +149,6 @@ impl Rule {
             && (self.applies_to.is_empty()
                 || systems.is_empty()
                 || systems.iter().any(|name| named(&self.applies_to, name)))
-    }
-
-    /// Whether its patterns match `line` of `text`; its scope is not looked at.
-    pub fn matches(&self, text: &ErrorText, line: &ErrorLine) -> bool {
-        let of_line = |pattern: &Pattern| {
-            pattern.is_match(line.text())
-                || (!line.kind().is_empty() && pattern.is_match(line.message()))
-        };
-        let fits = |pattern: &Option<Pattern>, text: &str| {
-            pattern
-                .as_ref()
-                .is_none_or(|pattern| pattern.is_match(text))
-        };
-        (self.patterns.is_empty() || self.patterns.iter().any(of_line))
-            && fits(&self.kind, line.kind())
-            && fits(&self.message, line.message())
-            && fits(&self.template, text.template())
-            && self
-                .frame
-                .as_ref()
-                .is_none_or(|pattern| text.frames().iter().any(|frame| pattern.is_match(frame)))
     }
 
     /// Log odds of its confidence: what one sure match says, in nats.

@@ -153,3 +153,41 @@ fn problem(text: &str) -> String {
         None => message.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_pattern_is_told_with_its_place() {
+        let wrong = |source: &str| {
+            let parsed = Pattern::parse(source).and_then(|pattern| pattern.check());
+            parsed.unwrap_err()
+        };
+        assert_eq!(wrong("ab(c"), "character 3: unclosed group");
+        assert_eq!(wrong("a*"), "it matches the empty text");
+        assert!(wrong(&"a".repeat(5_000)).starts_with("longer than 4000 bytes"));
+        // Nested counts would take gigabytes.
+        let huge = wrong(r"(?:\w{100}){100}x");
+        assert!(huge.contains("exceeds size limit"), "{huge}");
+    }
+
+    #[test]
+    fn a_pattern_that_ruins_others_is_linear_here() {
+        // Backtracking takes 2^n steps for n letters: with 2,000 letters, for ever.
+        let pattern = Pattern::parse("^(?:a+)+$|^(?:a|aa)*b").unwrap();
+        pattern.check().unwrap();
+        let text = format!("{}!", "a".repeat(2_000));
+        assert!(!pattern.is_match(&text));
+    }
+
+    #[test]
+    fn named_groups_are_kept_and_those_that_take_no_part_are_not() {
+        let pattern =
+            Pattern::parse(r"table (?<table>\w+)(?: of (?<schema>\w+))? is missing").unwrap();
+        let found = pattern.captures("the table items is missing");
+        assert_eq!(found, [("table".to_owned(), "items".to_owned())]);
+        assert!(pattern.captures("nothing").is_empty());
+        assert_eq!(pattern.names(), ["table", "schema"]);
+    }
+}

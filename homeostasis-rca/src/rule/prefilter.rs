@@ -76,3 +76,74 @@ fn folded(text: &str) -> Cow<'_, str> {
     }
     Cow::Owned(text.chars().map(|c| fold(c).unwrap_or(c)).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use regex::Regex;
+
+    use super::super::literal::required;
+    use super::*;
+
+    /// Patterns of the shapes that people write.
+    fn pattern() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            "[a-cKkSs \u{17f}\u{212a}]{1,4}",
+            Just("[ab]".to_owned()),
+            Just(r"\w".to_owned()),
+            Just(".{0,3}".to_owned()),
+            Just("^".to_owned()),
+        ];
+        let tree = leaf.prop_recursive(3, 24, 3, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 1..4).prop_map(|parts| parts.concat()),
+                prop::collection::vec(inner.clone(), 1..4)
+                    .prop_map(|parts| format!("(?:{})", parts.join("|"))),
+                (inner.clone(), 0_u32..3, 0_u32..2)
+                    .prop_map(|(part, from, more)| format!("(?:{part}){{{from},{}}}", from + more)),
+                inner.prop_map(|part| format!("(?<g>{part})").replace("(?<g>", "(")),
+            ]
+        });
+        (tree, any::<bool>())
+            .prop_map(|(tree, any_case)| format!("{}{tree}", if any_case { "(?i)" } else { "" }))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn no_match_is_lost(
+            patterns in prop::collection::vec(pattern(), 1..4),
+            text in "[a-cKkSs \u{17f}\u{212a}\u{fc}]{0,24}",
+        ) {
+            let sets: Vec<Vec<Vec<u8>>> = patterns
+                .iter()
+                .map(|pattern| required(&regex_syntax::parse(pattern).unwrap()).unwrap_or_default())
+                .collect();
+            let prefilter = Prefilter::new(sets.iter().map(Vec::as_slice).enumerate()).unwrap();
+            let mut found = Vec::new();
+            prefilter.scan(&text, |rule, _| found.push(rule));
+            for (rule, pattern) in patterns.iter().enumerate() {
+                if Regex::new(pattern).unwrap().is_match(&text) {
+                    prop_assert!(found.contains(&rule), "{pattern:?} in {text:?}: {:?}", sets[rule]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn only_rules_whose_literal_is_there_are_tried() {
+        let literal = |text: &str| vec![text.as_bytes().to_vec()];
+        let sets = [
+            literal("refused"),
+            literal("reset"),
+            Vec::new(),
+            literal("fuse"),
+        ];
+        let prefilter = Prefilter::new(sets.iter().map(Vec::as_slice).enumerate()).unwrap();
+        let mut found = Vec::new();
+        prefilter.scan("Connection REFUSED", |rule, len| found.push((rule, len)));
+        found.sort_unstable();
+        assert_eq!(found, [(0, 7), (2, 0), (3, 4)]);
+    }
+}

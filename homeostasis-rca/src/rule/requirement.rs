@@ -61,3 +61,48 @@ impl Requirement {
 fn as_text<S: Serializer>(condition: &Condition, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(condition)
 }
+
+#[cfg(test)]
+mod tests {
+    use homeostasis_core::Timestamp;
+    use homeostasis_core::signal::{ErrorEvent, Level};
+
+    use super::*;
+
+    fn nothing(_: &Variable) -> Option<Quantity> {
+        None
+    }
+
+    #[test]
+    fn a_field_that_is_absent_is_unknown_and_another_value_is_false() {
+        let requirement = Requirement::Field {
+            name: "component".to_owned(),
+            matches: Pattern::parse("^sqlx").unwrap(),
+        };
+        let mut record = LogRecord::new(Timestamp::EPOCH, Level::Error, "x");
+        assert_eq!(requirement.holds(&record, &nothing), Truth::Unknown);
+        record.component = "sqlx::pool".into();
+        assert_eq!(requirement.holds(&record, &nothing), Truth::True);
+        record.component = "hyper".into();
+        assert_eq!(requirement.holds(&record, &nothing), Truth::False);
+    }
+
+    #[test]
+    fn what_was_noted_with_the_error_comes_before_the_metrics() {
+        let requirement = Requirement::Condition(Condition::parse("open_fds > 900").unwrap());
+        let metrics = |_: &Variable| Some(Quantity::number(10.0));
+        let mut record = LogRecord::new(Timestamp::EPOCH, Level::Error, "x");
+        assert_eq!(requirement.holds(&record, &metrics), Truth::False);
+        let mut error = ErrorEvent::new("rust", "Io", "too many open files");
+        error.environment.insert("open_fds".to_owned(), 1_000.0);
+        record.error = Some(Box::new(error));
+        assert_eq!(requirement.holds(&record, &metrics), Truth::True);
+        assert_eq!(
+            requirement.holds(
+                &LogRecord::new(Timestamp::EPOCH, Level::Error, "x"),
+                &nothing
+            ),
+            Truth::Unknown
+        );
+    }
+}

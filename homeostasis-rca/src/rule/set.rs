@@ -9,7 +9,7 @@ use homeostasis_core::{ConfigError, Violations};
 use super::anchor::Anchor;
 use super::document::{self, Trust};
 use super::prefilter::Prefilter;
-use super::{ErrorText, Pattern, Rule, shipped};
+use super::{ErrorText, Rule, shipped};
 
 /// Rules that are compiled together: a text is read once, however many rules there are, and only
 /// rules of which it contains a literal are tried.
@@ -126,18 +126,22 @@ impl RuleSet {
         Self::compile(violations.into_result(rules)?)
     }
 
-    fn compile(mut rules: Vec<Rule>) -> Result<Self, ConfigError> {
-        rules.sort_by_cached_key(|rule| {
-            let anchor = Anchor::of(rule);
-            let shortest = u32::try_from(anchor.shortest()).unwrap_or(u32::MAX);
-            let specificity = anchor.rest.saturating_add(shortest);
-            (
-                rule.fallback,
-                std::cmp::Reverse((specificity, rule.confidence)),
-                rule.id.clone(),
-            )
+    fn compile(rules: Vec<Rule>) -> Result<Self, ConfigError> {
+        let mut anchored: Vec<(Rule, Anchor)> = rules
+            .into_iter()
+            .map(|rule| {
+                let anchor = Anchor::of(&rule);
+                (rule, anchor)
+            })
+            .collect();
+        anchored.sort_by(|(a, by), (b, than)| {
+            let sure = |rule: &Rule, anchor: &Anchor| (anchor.specificity(), rule.confidence);
+            a.fallback
+                .cmp(&b.fallback)
+                .then_with(|| sure(b, than).cmp(&sure(a, by)))
+                .then_with(|| a.id.cmp(&b.id))
         });
-        let anchors: Vec<Anchor> = rules.iter().map(Anchor::of).collect();
+        let (rules, anchors): (Vec<Rule>, Vec<Anchor>) = anchored.into_iter().unzip();
         let of = |in_template: bool| {
             let numbered = anchors.iter().enumerate();
             let chosen = numbered.filter(|(_, anchor)| anchor.in_template == in_template);
@@ -252,7 +256,7 @@ impl RuleSet {
         candidates.into_iter().filter_map(move |candidate| {
             let rule = self.0.rules.get(candidate.rule)?;
             let line = text.line(candidate.line)?;
-            let fits = rule.is_for(text) && rule.matches(text, line);
+            let fits = rule.is_for(text) && rule.patterns.matches(text, line);
             fits.then(|| RuleMatch {
                 rule,
                 line: line.text(),
@@ -268,32 +272,9 @@ impl RuleSet {
 impl RuleMatch<'_, '_> {
     /// What the named groups of the rule's patterns hold, by name.
     pub fn captures(&self) -> BTreeMap<String, String> {
-        let mut found = BTreeMap::new();
-        let Some(line) = self.text.line(self.line_idx) else {
-            return found;
-        };
-        let mut add = |pattern: &Pattern, text: &str| found.extend(pattern.captures(text));
-        for pattern in &self.rule.patterns {
-            add(pattern, line.message());
-            add(pattern, line.text());
-        }
-        let parts = [
-            (&self.rule.kind, line.kind()),
-            (&self.rule.message, line.message()),
-            (&self.rule.template, self.text.template()),
-        ];
-        for (pattern, text) in parts {
-            if let Some(pattern) = pattern {
-                add(pattern, text);
-            }
-        }
-        if let Some(pattern) = &self.rule.frame {
-            let mut frames = self.text.frames().iter();
-            if let Some(frame) = frames.find(|frame| pattern.is_match(frame)) {
-                add(pattern, frame);
-            }
-        }
-        found
+        let line = self.text.line(self.line_idx);
+        line.map(|line| self.rule.patterns.captures(self.text, line))
+            .unwrap_or_default()
     }
 
     /// The rule's place in [`RuleSet::rules`].
@@ -450,7 +431,7 @@ rules:
             "r.yaml:21:12: rules[2].pattern = \"a*\", expected a regular expression (it matches the empty text)",
             "rules[2].examples = a list of 0, expected a list of at least 1",
             "rules[2].title is missing",
-            "rules[3].pattern is missing, expected one of `pattern`",
+            "rules[3].pattern is missing, expected at least one of `pattern`, `patterns`",
             "rules[3].references[0] = \"http://x\", expected an address that begins with https://",
         ] {
             assert!(error.contains(expected), "{expected}\nnot in\n{error}");
@@ -472,5 +453,104 @@ rules:
         let text = r#"{"rules": [{"id": "a", "pattern": "boom", "cause": "x", "category": "network",
             "confidence": 0.6, "examples": ["boom"], "title": "It went boom."}]}"#;
         assert_eq!(RuleSet::parse("r.json", text).unwrap().rules().len(), 1);
+    }
+
+    #[test]
+    fn a_fallback_gives_way_to_any_other_rule() {
+        let text = SOUND.replace("- id: long", "- id: long\n  fallback: true");
+        let rules = RuleSet::parse("r.yaml", &text).unwrap();
+        let text = ErrorText::of_text("connection refused by peer");
+        let ids: Vec<&str> = rules
+            .matching(&text)
+            .map(|found| found.rule.id.as_str())
+            .collect();
+        assert_eq!(ids, ["short", "long"]);
+    }
+
+    #[test]
+    fn every_part_that_is_given_must_match_the_same_error() {
+        let text = "
+rules:
+- id: parts
+  title: x
+  kind: 'ConnectError$'
+  message: 'to (?<host>\\S+) failed'
+  frame: 'in (?<function>connect)'
+  cause: x
+  category: network
+  confidence: 0.9
+  examples: [\"  File \\\"db.py\\\", line 3, in connect\\nshop.ConnectError: call to db failed\"]
+  counter_examples:
+  - 'shop.ConnectError: call to db failed'
+  - \"  File \\\"db.py\\\", line 3, in connect\\nshop.ReadError: call to db failed\"
+  - \"  File \\\"db.py\\\", line 3, in connect\\nshop.ConnectError: lost\\nshop.ReadError: call to db failed\"
+- id: shape
+  title: x
+  template: 'order <\\*> is stuck'
+  cause: x
+  category: application_error
+  confidence: 0.9
+  examples: ['order <*> is stuck']
+";
+        let rules = RuleSet::parse("r.yaml", text).unwrap();
+        let text = ErrorText::of_text(&rules.get("parts").unwrap().examples[0]);
+        let found = rules.best(&text).unwrap();
+        assert_eq!(found.rule.id, "parts");
+        let captures: Vec<_> = found.captures().into_iter().collect();
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(captures, [pair("function", "connect"), pair("host", "db")]);
+        assert!(
+            rules
+                .best(&ErrorText::of_text("order <*> is stuck"))
+                .is_some()
+        );
+        assert!(
+            rules
+                .best(&ErrorText::of_text("order 7 is stuck"))
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn a_record_that_names_another_system_is_not_for_the_rule() {
+        let text = SOUND.replace("services: [orders]", "applies_to: [redis]");
+        let rules = RuleSet::parse("r.yaml", &text).unwrap();
+        let first = |text: ErrorText| rules.best(&text).map(|found| found.rule.id.clone());
+        let refused = || ErrorText::of_text("refused");
+        assert_eq!(first(refused()).as_deref(), Some("ours"));
+        assert_eq!(first(refused().about("Redis")).as_deref(), Some("ours"));
+        assert_eq!(first(refused().about("kafka")).as_deref(), Some("short"));
+    }
+
+    #[test]
+    fn a_long_log_is_a_matter_of_moments_with_thousands_of_rules() {
+        use std::fmt::Write as _;
+        let mut documents = vec![String::new(); 6];
+        for number in 0..3_000_usize {
+            let text = &mut documents[number / 500];
+            if text.is_empty() {
+                text.push_str("rules:\n");
+            }
+            let _ = write!(
+                text,
+                "- {{id: r{number}, title: x, pattern: 'connection w{number}q', cause: x, \
+                 category: network, confidence: 0.8, examples: ['connection w{number}q']}}\n"
+            );
+        }
+        let named = documents.iter().map(|text| ("r.yaml", text.as_str()));
+        let rules = RuleSet::load(named).unwrap();
+        assert_eq!(rules.rules().len(), 3_000);
+        let text = format!(
+            "{}\nshop.DbError: connection w1234q",
+            "connection connection w\n".repeat(1 << 20)
+        );
+        let text = ErrorText::of_text(&text);
+        let found: Vec<&str> = rules
+            .matching(&text)
+            .map(|found| found.rule.id.as_str())
+            .collect();
+        assert_eq!(found, ["r1234"]);
+        // What the prefilter lets through is what costs: one rule, on one line.
+        assert_eq!(rules.candidates(&text, 0..text.lines().len()).len(), 1);
     }
 }
