@@ -246,7 +246,8 @@ impl ErrorText {
                 self.push(ErrorLine::of_text(line));
             }
             let room = (2 * MAX_FRAMES).saturating_sub(self.frames.len());
-            let frames = ends(part.lines(), is_frame).into_iter().take(room);
+            let is_shown = |line: &str| is_frame(line) && !is_heading(line.trim());
+            let frames = ends(part.lines(), is_shown).into_iter().take(room);
             self.frames
                 .extend(frames.map(|frame| shortened(frame.trim()).to_owned()));
         }
@@ -323,9 +324,14 @@ fn is_frame(line: &str) -> bool {
             || line.starts_with('\t')
             || line.starts_with("    ")
             || is_numbered()))
-        || trimmed.starts_with("Traceback (most recent call last)")
-        || trimmed.starts_with("stack backtrace:")
-        || (trimmed.starts_with("goroutine ") && trimmed.ends_with(':'))
+        || is_heading(trimmed)
+}
+
+/// What stands above frames.
+fn is_heading(line: &str) -> bool {
+    line.starts_with("Traceback (most recent call last)")
+        || line.starts_with("stack backtrace:")
+        || (line.starts_with("goroutine ") && line.ends_with(':'))
 }
 
 #[cfg(test)]

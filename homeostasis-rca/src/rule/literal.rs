@@ -180,7 +180,10 @@ mod tests {
                 r"'[^']*' object has no attribute '",
                 &["' object has no attribute '"],
             ),
-            (r"^\w+: (?<name>too many clients)\b", &["too many clients"]),
+            (
+                r"^\w+: (?<name>too many clients)\b",
+                &[": too many clients"],
+            ),
             (r"(?:abc|abd){2,}", &["abc", "abd"]),
             ("OOMKilled|oom-kill", &["oom-kill", "oomkilled"]),
             ("Can(?:no|')t open", &["can't open", "cannot open"]),

@@ -275,3 +275,176 @@ fn read(file: &str) -> std::io::Result<String> {
     std::io::stdin().read_to_string(&mut text)?;
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: &str = r"
+rules:
+- id: shop.voucher
+  title: A voucher is past its time.
+  pattern: 'voucher (?<voucher>[A-Z0-9]+) has expired'
+  category: data_validation
+  cause: malformed_data
+  confidence: 0.9
+  languages: [python]
+  examples: ['shop.VoucherError: voucher SUMMER26 has expired']
+  counter_examples: ['voucher SUMMER26 expires tomorrow']
+";
+
+    fn file(folder: &tempfile::TempDir, name: &str, text: &str) -> String {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    fn said(args: &[&str]) -> Answer {
+        crate::answer(args.iter().map(ToString::to_string))
+    }
+
+    fn json(args: &[&str]) -> (u8, Value) {
+        let answer = said(&[args, &["--json"]].concat());
+        (answer.code, serde_json::from_str(&answer.out).unwrap())
+    }
+
+    #[test]
+    fn the_exit_code_says_how_it_went() {
+        let folder = tempfile::tempdir().unwrap();
+        let sound = file(&folder, "sound.yaml", RULES);
+        let broken = file(
+            &folder,
+            "broken.yaml",
+            &RULES.replace("has expired'\n  cat", "is void'\n  cat"),
+        );
+        let broad = file(
+            &folder,
+            "broad.yaml",
+            &RULES.replace("voucher (?<voucher>[A-Z0-9]+) has expired", "v[a-z]{6}"),
+        );
+        let broad_but_tested = file(
+            &folder,
+            "tested.yaml",
+            &RULES.replace(
+                "voucher (?<voucher>[A-Z0-9]+) has expired",
+                "er [A-Z]+[0-9]* h",
+            ),
+        );
+        for (args, code, expected) in [
+            (&["rules", "validate", &sound][..], 0, "1 rules are sound"),
+            (
+                &["rules", "validate", &broken],
+                1,
+                "broken.yaml:10:14: rules[0].examples[0]",
+            ),
+            (
+                &["rules", "validate", &broad],
+                1,
+                "rules[0].counter_examples[0]",
+            ),
+            (
+                &["rules", "validate", &sound, &sound],
+                1,
+                "an id that no other rule has",
+            ),
+            (&["rules", "validate", "no such file"], 2, "no such file: "),
+            (&["rules", "validate"], 0, "rules are sound"),
+            (&["rules", "lint", &sound], 0, "1 rules, 0 findings"),
+            (
+                &["rules", "lint", &broad_but_tested],
+                1,
+                "shop.voucher: over-broad",
+            ),
+            (
+                &["rules", "test", &sound],
+                0,
+                "1 rules, 1 examples match, 1 counter-examples do not",
+            ),
+            (
+                &["rules", "explain", "--id", "shop.voucher", &sound],
+                0,
+                "languages: python",
+            ),
+            (
+                &["rules", "explain", "--id", "shop.nothing", &sound],
+                1,
+                "no rule \"shop.nothing\"",
+            ),
+            (
+                &["rules", "explain", "--text", "all is well", &sound],
+                1,
+                "no rule of 1 matches",
+            ),
+            (&["rules", "explain"], 2, "rules explain needs one of"),
+            (&["--version"], 0, env!("CARGO_PKG_VERSION")),
+            (&["--help"], 0, "homeostasis rules COMMAND"),
+        ] {
+            let answer = said(args);
+            assert_eq!(answer.code, code, "{args:?}: {answer:?}");
+            let all = answer.out + &answer.err;
+            assert!(all.contains(expected), "{args:?}: {all}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_explained_by_rule_line_and_captures() {
+        let folder = tempfile::tempdir().unwrap();
+        let sound = file(&folder, "sound.yaml", RULES);
+        let text = "Traceback (most recent call last):\n  File \"a.py\", line 1, in f\nshop.VoucherError: voucher XMAS25 has expired";
+        let args = ["rules", "explain", &sound, "--text", text];
+        let (code, value) = json(&args);
+        assert_eq!(code, 0);
+        assert_eq!(value["frames"], json!(["File \"a.py\", line 1, in f"]));
+        assert_eq!(value["matches"][0]["rule"], "shop.voucher");
+        assert_eq!(
+            value["matches"][0]["captures"],
+            json!({"voucher": "XMAS25"})
+        );
+        assert_eq!(
+            value["matches"][0]["line"],
+            "shop.VoucherError: voucher XMAS25 has expired"
+        );
+        // Another language is another matter.
+        let (code, value) = json(&[&args[..], &["--language", "go"]].concat());
+        assert_eq!((code, &value["matches"]), (1, &json!([])));
+    }
+
+    #[test]
+    fn the_json_of_a_rule_is_what_its_file_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let sound = file(&folder, "sound.yaml", RULES);
+        let (_, value) = json(&["rules", "explain", "--id", "shop.voucher", &sound]);
+        let document = json!({"rules": [value]}).to_string();
+        let again = RuleSet::parse("again.json", &document).unwrap();
+        assert_eq!(serde_json::to_value(&again.rules()[0]).unwrap(), value);
+    }
+
+    #[test]
+    fn a_log_is_counted_by_rule() {
+        let folder = tempfile::tempdir().unwrap();
+        let sound = file(&folder, "sound.yaml", RULES);
+        let line = "shop.VoucherError: voucher A1 has expired\n";
+        let log = file(&folder, "app.log", &format!("started\n{line}\n{line}"));
+        let (code, value) = json(&["rules", "test", "--log", &log, &sound]);
+        assert_eq!(code, 0);
+        assert_eq!(value["lines"], 3);
+        assert_eq!(value["by_rule"]["shop.voucher"]["lines"], 2);
+        let (code, _) = json(&[
+            "rules",
+            "test",
+            "--log",
+            &file(&folder, "b.log", "all is well"),
+            &sound,
+        ]);
+        assert_eq!(code, 1);
+    }
+
+    #[test]
+    fn mistakes_come_as_json_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let broken = file(&folder, "broken.yaml", "rules: 7");
+        let (code, value) = json(&["rules", "validate", &broken]);
+        assert_eq!((code, &value["valid"]), (1, &json!(false)));
+        assert_eq!(value["violations"].as_array().unwrap().len(), 1);
+    }
+}
