@@ -24,7 +24,8 @@ const MIN_PAST_SECONDS: f64 = 10.0;
 /// Reads the logs of the services in question and says what the rules say.
 ///
 /// Records at `warn` or louder, or with a structured error, are split into error lines (stack
-/// frames are none); each line is given to the one rule of first priority that matches and whose requirements hold. Lines since
+/// frames are none); each line is given to the one rule of first priority that matches, to a
+/// fallback only if no other rule speaks of the record. Lines since
 /// the onset are counted against lines before it: a rule counts as much as the logarithm of the
 /// ratio of the two rates (with half a line added to each), at most the log odds of its confidence,
 /// so that a line that was always there says nothing. Indicators found add half a nat each, at most
@@ -72,22 +73,21 @@ impl RuleAnalyzer {
         &self.rules
     }
 
-    /// The rule of first priority for a line of `record` whose requirements are not false, and how
-    /// many of them are unknown.
-    fn first_that_holds<'r, 't>(
+    /// For each line of `record`, the rule of first priority whose requirements are not false, with
+    /// how many of them are unknown; fallbacks only where no other rule speaks of the record.
+    fn speaking<'r, 't>(
         &'r self,
         scope: &Scope<'_>,
         record: &LogRecord,
         text: &'t ErrorText,
-        line: usize,
-    ) -> Option<(RuleMatch<'r, 't>, usize)> {
+    ) -> Vec<(RuleMatch<'r, 't>, usize)> {
         let metrics = TargetScope {
             observations: scope.observations(),
             target: text.target(),
             since: scope.split,
             now: scope.to,
         };
-        self.rules.matching_line(text, line).find_map(|found| {
+        let holds = |found: RuleMatch<'r, 't>| {
             let mut n_unknown = 0;
             for requirement in &found.rule.context_requirements {
                 match requirement.holds(record, &metrics) {
@@ -97,7 +97,15 @@ impl RuleAnalyzer {
                 }
             }
             Some((found, n_unknown))
-        })
+        };
+        let lines = 0..text.lines().len();
+        let mut speaking: Vec<_> = lines
+            .filter_map(|line| self.rules.matching_line(text, line).find_map(&holds))
+            .collect();
+        if speaking.iter().any(|(found, _)| !found.rule.fallback) {
+            speaking.retain(|(found, _)| !found.rule.fallback);
+        }
+        speaking
     }
 
     fn examine(&self, scope: &Scope<'_>, service: &str, findings: &mut Vec<Finding>) {
@@ -119,30 +127,27 @@ impl RuleAnalyzer {
             let writer = record.target.as_ref().unwrap_or(&whole);
             let text = ErrorText::of_record(record).of(writer.clone());
             let is_after = record.at >= scope.split;
-            for (idx, line) in text.lines().enumerate() {
-                if let Some((found, n_unknown)) = self.first_that_holds(scope, record, &text, idx) {
-                    let accused = match found.rule.blames {
-                        Blames::Itself => Some(writer.clone()),
-                        Blames::Dependency => named_callee(scope, writer, line.text(), record),
-                    };
-                    let tally = tallies
-                        .entry((writer.clone(), found.place(), accused))
-                        .or_default();
-                    if is_after {
-                        tally.n_after = tally.n_after.saturating_add(record.weight);
-                        if tally.first.is_none() {
-                            tally.n_unknown = n_unknown;
-                            tally.captures = found.captures();
-                            tally.first = Some((record.at, line.text().to_owned()));
-                        }
-                        tally.n_unknown = tally.n_unknown.min(n_unknown);
-                    } else {
-                        tally.n_before = tally.n_before.saturating_add(record.weight);
-                    }
+            for (found, n_unknown) in self.speaking(scope, record, &text) {
+                let accused = match found.rule.blames {
+                    Blames::Itself => Some(writer.clone()),
+                    Blames::Dependency => named_callee(scope, writer, found.line, record),
+                };
+                let key = (writer.clone(), found.place(), accused);
+                let tally = tallies.entry(key).or_default();
+                if !is_after {
+                    tally.n_before = tally.n_before.saturating_add(record.weight);
+                    continue;
                 }
-                if is_after {
-                    lines_after.push(line.text().to_owned());
+                tally.n_after = tally.n_after.saturating_add(record.weight);
+                if tally.first.is_none() {
+                    tally.n_unknown = n_unknown;
+                    tally.captures = found.captures();
+                    tally.first = Some((record.at, found.line.to_owned()));
                 }
+                tally.n_unknown = tally.n_unknown.min(n_unknown);
+            }
+            if is_after {
+                lines_after.extend(text.lines().map(|line| line.text().to_owned()));
             }
         }
         for ((writer, place, accused), mut tally) in tallies {
@@ -438,6 +443,34 @@ rules:
         assert_eq!(said(found).as_deref(), Some("pool_exhausted"));
         let found = findings_of(&rules, ratio(0.5), &line).await;
         assert_eq!(said(found).as_deref(), Some("something_else"));
+    }
+
+    #[tokio::test]
+    async fn a_fallback_is_silent_where_another_line_of_the_record_is_explained() {
+        let rules = RULE.to_owned()
+            + "
+- id: any_panic
+  title: Something panicked.
+  pattern: 'panicked at'
+  fallback: true
+  cause: application_panic
+  category: application_error
+  confidence: 0.7
+  examples: [panicked at a.rs]
+";
+        let causes = async |line: &'static str| {
+            let found = findings_of(&rules, ratio(0.99), &[(302, line)]).await;
+            let causes: Vec<String> = found.into_iter().map(|finding| finding.cause).collect();
+            causes
+        };
+        assert_eq!(
+            causes("panicked at a.rs:\nthe pool is empty").await,
+            ["pool_exhausted"]
+        );
+        assert_eq!(
+            causes("panicked at a.rs:\nno luck").await,
+            ["application_panic"]
+        );
     }
 
     #[tokio::test]

@@ -152,7 +152,7 @@ impl ErrorText {
         }
         let systems = SYSTEM_FIELDS
             .iter()
-            .filter_map(|field| record.fields.get(*field));
+            .filter_map(|field| record.fields.get(field));
         this.systems = systems.map(|system| (*system).to_owned()).collect();
         this.target.clone_from(&record.target);
         this
@@ -242,7 +242,7 @@ impl ErrorText {
 
     fn add_text(&mut self, text: &str) {
         for part in parts(text) {
-            for line in ends(part.lines(), |line| is_error(line)) {
+            for line in ends(part.lines(), is_error) {
                 self.push(ErrorLine::of_text(line));
             }
             let room = (2 * MAX_FRAMES).saturating_sub(self.frames.len());

@@ -74,7 +74,7 @@ impl RuleSet {
             for example in &rule.examples {
                 match seen.get(example.as_str()) {
                     Some(other) if overlap(rule, other) => {
-                        found.push(same_text(rule, other, example))
+                        found.push(same_text(rule, other, example));
                     }
                     Some(_) => {}
                     None => {

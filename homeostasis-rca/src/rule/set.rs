@@ -531,10 +531,10 @@ rules:
             if text.is_empty() {
                 text.push_str("rules:\n");
             }
-            let _ = write!(
+            let _ = writeln!(
                 text,
                 "- {{id: r{number}, title: x, pattern: 'connection w{number}q', cause: x, \
-                 category: network, confidence: 0.8, examples: ['connection w{number}q']}}\n"
+                 category: network, confidence: 0.8, examples: ['connection w{number}q']}}"
             );
         }
         let named = documents.iter().map(|text| ("r.yaml", text.as_str()));
