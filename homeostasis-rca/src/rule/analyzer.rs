@@ -1,8 +1,9 @@
 //! Rules applied to the error lines around an incident.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use homeostasis_core::condition::Truth;
+use homeostasis_core::condition::{self, Quantity, Truth, Variable};
 use homeostasis_core::record::{Finding, Proof, Role};
 use homeostasis_core::signal::{Level, LogRecord};
 use homeostasis_core::stage::{AnalyzeError, Analyzer, Evidence};
@@ -25,11 +26,12 @@ const MIN_PAST_SECONDS: f64 = 10.0;
 ///
 /// Records at `warn` or louder, or with a structured error, are split into error lines (stack
 /// frames are none); each line is given to the one rule of first priority that matches, to a
-/// fallback only if no other rule speaks of the record. Lines since
-/// the onset are counted against lines before it: a rule counts as much as the logarithm of the
-/// ratio of the two rates (with half a line added to each), at most the log odds of its confidence,
-/// so that a line that was always there says nothing. Indicators found add half a nat each, at most
-/// 1.5. A rule with a context requirement that is false gives way to the next that matches; each
+/// fallback only if no other rule speaks of the record.
+///
+/// Lines since the onset are counted against lines before it: a rule counts as much as the logarithm
+/// of the ratio of the two rates (with half a line added to each), at most the log odds of its
+/// confidence, so that a line that was always there says nothing. Indicators found add half a nat
+/// each, at most 1.5. A rule with a context requirement that is false gives way to the next that matches; each
 /// unknown one halves its weight. What named groups hold is told as proofs of kind `capture`.
 ///
 /// A rule that blames a dependency points to the callee that the line or a field of its record
@@ -77,20 +79,14 @@ impl RuleAnalyzer {
     /// how many of them are unknown; fallbacks only where no other rule speaks of the record.
     fn speaking<'r, 't>(
         &'r self,
-        scope: &Scope<'_>,
         record: &LogRecord,
         text: &'t ErrorText,
+        metrics: &dyn condition::Scope,
     ) -> Vec<(RuleMatch<'r, 't>, usize)> {
-        let metrics = TargetScope {
-            observations: scope.observations(),
-            target: text.target(),
-            since: scope.split,
-            now: scope.to,
-        };
         let holds = |found: RuleMatch<'r, 't>| {
             let mut n_unknown = 0;
             for requirement in &found.rule.context_requirements {
-                match requirement.holds(record, &metrics) {
+                match requirement.holds(record, metrics) {
                     Truth::True => {}
                     Truth::False => return None,
                     Truth::Unknown => n_unknown += 1,
@@ -123,11 +119,15 @@ impl RuleAnalyzer {
         // By the writer, the rule's place and the accused: each is a finding of its own.
         let mut tallies: BTreeMap<(Target, usize, Option<Target>), Tally> = BTreeMap::new();
         let mut lines_after: Vec<String> = Vec::new();
+        let mut metrics: BTreeMap<&Target, Remembered<'_>> = BTreeMap::new();
         for record in &records {
             let writer = record.target.as_ref().unwrap_or(&whole);
+            let metrics = metrics
+                .entry(writer)
+                .or_insert_with(|| Remembered::of(scope, writer));
             let text = ErrorText::of_record(record).of(writer.clone());
             let is_after = record.at >= scope.split;
-            for (found, n_unknown) in self.speaking(scope, record, &text) {
+            for (found, n_unknown) in self.speaking(record, &text, metrics) {
                 let accused = match found.rule.blames {
                     Blames::Itself => Some(writer.clone()),
                     Blames::Dependency => named_callee(scope, writer, found.line, record),
@@ -164,6 +164,36 @@ impl RuleAnalyzer {
                 findings.extend(finding(rule, &writer, accused, &tally, nats));
             }
         }
+    }
+}
+
+/// The metrics of a target, each looked up once however many records ask for it.
+struct Remembered<'a> {
+    metrics: TargetScope<'a>,
+    known: RefCell<BTreeMap<String, Option<Quantity>>>,
+}
+
+impl<'a> Remembered<'a> {
+    fn of(scope: &'a Scope<'_>, target: &'a Target) -> Self {
+        Self {
+            metrics: TargetScope {
+                observations: scope.observations(),
+                target: Some(target),
+                since: scope.split,
+                now: scope.to,
+            },
+            known: RefCell::default(),
+        }
+    }
+}
+
+impl condition::Scope for Remembered<'_> {
+    fn lookup(&self, variable: &Variable) -> Option<Quantity> {
+        let mut known = self.known.borrow_mut();
+        let value = known
+            .entry(variable.to_string())
+            .or_insert_with(|| condition::Scope::lookup(&self.metrics, variable));
+        value.clone()
     }
 }
 
