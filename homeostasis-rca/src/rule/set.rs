@@ -449,8 +449,9 @@ rules:
     }
 
     #[test]
-    fn json_is_read_too() {
-        let text = r#"{"rules": [{"id": "a", "pattern": "boom", "cause": "x", "category": "network",
+    fn json_with_comments_is_read_too() {
+        let text = r#"// Ours.
+            {"rules": [{"id": "a", /* short */ "pattern": "boom", "cause": "x", "category": "network",
             "confidence": 0.6, "examples": ["boom"], "title": "It went boom."}]}"#;
         assert_eq!(RuleSet::parse("r.json", text).unwrap().rules().len(), 1);
     }
