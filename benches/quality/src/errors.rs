@@ -232,12 +232,12 @@ mod tests {
 
     #[test]
     fn the_score_counts_what_is_said_wrongly_against_both_categories() {
+        use Category::{Network, Security};
         let answer = |truth, said, confidence| Answer {
             truth,
             said,
             confidence,
         };
-        use Category::{Network, Security};
         let report = score(&[
             answer(Network, Some(Network), 0.9),
             answer(Network, Some(Security), 0.9),

@@ -76,7 +76,10 @@ pub(crate) fn run(command: &RulesCommand) -> Answer {
 
 fn lint(rules: &RuleSet) -> (Value, String, u8) {
     let found = rules.lint();
-    let mut text: String = found.iter().map(|finding| format!("{finding}\n")).collect();
+    let mut text = String::new();
+    for finding in &found {
+        let _ = writeln!(text, "{finding}");
+    }
     let _ = writeln!(
         text,
         "{} rules, {} findings",
