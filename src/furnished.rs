@@ -264,7 +264,7 @@ impl Builder {
         let documents = texts
             .iter()
             .map(|(name, text)| (name.as_str(), text.as_str()));
-        match violations.absorb(homeostasis_rca::RuleSet::furnished_with(documents)) {
+        match violations.absorb(homeostasis_rca::RuleSet::shipped_with(documents)) {
             Some(rules) => self.analyzer(homeostasis_rca::RuleAnalyzer::new(rules)),
             None => self,
         }

@@ -64,4 +64,7 @@ pub mod _documentation {
     pub mod webhooks {}
     #[doc = include_str!("../docs/how-to/write-a-playbook.md")]
     pub mod write_a_playbook {}
+    #[cfg(feature = "rca")]
+    #[doc = include_str!("../docs/how-to/write-a-rule.md")]
+    pub mod write_a_rule {}
 }

@@ -560,6 +560,48 @@ pub const HEAL_EVENT: &[&str] = &[
     "\"steps\":[",
 ];
 
+/// Rules: a pattern and, from the second line on, the text it is tried on.
+pub const RULE: &[&str] = &[
+    "\n",
+    "(?i)",
+    "(?<name>",
+    "(?:",
+    "(",
+    ")",
+    "|",
+    "[a-z]",
+    "[^']*",
+    "\\w+",
+    "\\d{1,3}",
+    "\\b",
+    "^",
+    "$",
+    ".{0,80}",
+    ".*",
+    "?",
+    "+",
+    "{2,4}",
+    "connection",
+    "CONNECTION",
+    "refused",
+    "\u{212a}",
+    "\u{17f}",
+    "k",
+    "s",
+    "K",
+    "S",
+    "\u{e9}",
+    ": ",
+    " ",
+    "KeyError: ",
+    "Caused by: ",
+    "Exception in thread \"main\" ",
+    "Traceback (most recent call last):\n",
+    "  File \"a.py\", line 1, in f\n",
+    "\tat a.B.c(B.java:1)\n",
+    "thread 'main' panicked at src/a.rs:1:2:\n",
+];
+
 /// Durations, times, targets, levels.
 pub const SCALARS: &[&str] = &[
     "1",

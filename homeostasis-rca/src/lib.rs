@@ -15,7 +15,12 @@ mod trend;
 pub use change::{ChangeAnalyzer, ChangeConfig};
 pub use down::DownAnalyzer;
 pub use fuser::{LogOddsConfig, LogOddsFuser};
-pub use rule::{Blames, Criticality, Rule, RuleAnalyzer, RuleSet};
+#[cfg(feature = "schema")]
+pub use rule::rule_schema;
+pub use rule::{
+    Blames, Criticality, ErrorLine, ErrorText, LintFinding, LintKind, Pattern, Patterns,
+    Requirement, Rule, RuleAnalyzer, RuleMatch, RuleSet,
+};
 pub use saturation::SaturationAnalyzer;
 pub use topology_walk::TopologyWalk;
 pub use trend::TrendAnalyzer;

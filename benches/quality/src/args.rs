@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::flags::Flags;
-use crate::{crash, logs, multivariate, nab, univariate};
+use crate::{crash, errors, logs, multivariate, nab, univariate};
 
 /// What the command says of itself.
 pub(crate) const HELP: &str = "\
@@ -35,11 +35,14 @@ suites
     --out DIR         the groups found go there, one CSV for each system
     --adversarial N   reads N lines that no miner can group, too: 0 to 1000000000 (default 0)
 
-errors, rca, patches and canary arrive with the stages they measure";
+  errors            how well the shipped rules name the category of errors, and how many a second
+    --data DIR        JSON lines of id, language, text and category: DIR/*.jsonl
+    --verbose         says every row that is wrong on standard error
+
+rca, patches and canary arrive with the stages they measure";
 
 /// Suites of the plan that arrive later, with what they wait for.
 const LATER: &[(&str, &str)] = &[
-    ("errors", "the shipped rule set"),
     ("rca", "the loaders of the published sets"),
     ("patches", "the code patchers and the sandbox"),
     ("canary", "the rollout verifiers"),
@@ -74,6 +77,8 @@ pub(crate) enum Suite {
     Multivariate(multivariate::Options),
     /// How well templates of logs are found.
     Logs(logs::Options),
+    /// How well rules name the category of errors.
+    Errors(errors::Options),
 }
 
 /// What was asked for.
@@ -138,6 +143,13 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, S
                 data: flags.data()?,
                 out: flags.out()?,
                 adversarial: lines.unwrap_or(0),
+            })
+        }
+        "errors" => {
+            let flags = Flags::read(args, &["--data"], &["--verbose"])?;
+            Suite::Errors(errors::Options {
+                data: flags.data()?,
+                verbose: flags.is_on("--verbose"),
             })
         }
         other => {
@@ -210,6 +222,17 @@ mod tests {
                 .unwrap_err()
                 .contains("--fast")
         );
+    }
+
+    #[test]
+    fn errors_need_a_folder() {
+        let suite = errors::Options {
+            data: "in".into(),
+            verbose: true,
+        };
+        let args = ["errors", "--verbose", "--data", "in"];
+        assert_eq!(read(&args), Ok(Command::Suite(Suite::Errors(suite))));
+        assert!(read(&args[..2]).unwrap_err().contains("--data"));
     }
 
     #[test]

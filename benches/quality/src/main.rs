@@ -12,6 +12,7 @@
 mod args;
 mod context;
 mod crash;
+mod errors;
 mod flags;
 mod forecast;
 mod logs;
@@ -56,6 +57,9 @@ fn main() -> ExitCode {
         }
         Ok(Command::Suite(Suite::Forecast(data))) => {
             forecast::run(&data).map(|report| (report, true))
+        }
+        Ok(Command::Suite(Suite::Errors(options))) => {
+            errors::run(&options).map(|report| (report, true))
         }
         Ok(Command::Suite(Suite::Context)) => context::run().map(|report| (report, true)),
         Ok(Command::Suite(Suite::Logs(options))) => {

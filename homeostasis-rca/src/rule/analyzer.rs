@@ -1,20 +1,23 @@
 //! Rules applied to the error lines around an incident.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use homeostasis_core::condition::Truth;
+use homeostasis_core::condition::{self, Quantity, Truth, Variable};
 use homeostasis_core::record::{Finding, Proof, Role};
 use homeostasis_core::signal::{Level, LogRecord};
 use homeostasis_core::stage::{AnalyzeError, Analyzer, Evidence};
 use homeostasis_core::{ConfigError, Context, Target, TargetScope, Timestamp, async_trait};
 
-use super::line::error_lines;
-use super::{Blames, Rule, RuleSet};
+use super::{Blames, ErrorText, Rule, RuleMatch, RuleSet};
 use crate::scope::Scope;
 
 /// What each indicator found adds, in nats, and how much all of them may.
 const INDICATOR_NATS: f64 = 0.5;
 const MAX_INDICATOR_NATS: f64 = 1.5;
+
+/// Named groups of a rule that a finding tells, so many at most.
+const MAX_CAPTURES: usize = 16;
 
 /// A rate before the onset is known from this many seconds on.
 const MIN_PAST_SECONDS: f64 = 10.0;
@@ -22,11 +25,14 @@ const MIN_PAST_SECONDS: f64 = 10.0;
 /// Reads the logs of the services in question and says what the rules say.
 ///
 /// Records at `warn` or louder, or with a structured error, are split into error lines (stack
-/// frames are none); each line is given to the one rule of first priority that matches. Lines since
-/// the onset are counted against lines before it: a rule counts as much as the logarithm of the
-/// ratio of the two rates (with half a line added to each), at most the log odds of its confidence,
-/// so that a line that was always there says nothing. Indicators found add half a nat each, at most
-/// 1.5. A context requirement that is false drops the finding; each unknown one halves its weight.
+/// frames are none); each line is given to the one rule of first priority that matches, to a
+/// fallback only if no other rule speaks of the record.
+///
+/// Lines since the onset are counted against lines before it: a rule counts as much as the logarithm
+/// of the ratio of the two rates (with half a line added to each), at most the log odds of its
+/// confidence, so that a line that was always there says nothing. Indicators found add half a nat
+/// each, at most 1.5. A rule with a context requirement that is false gives way to the next that matches; each
+/// unknown one halves its weight. What named groups hold is told as proofs of kind `capture`.
 ///
 /// A rule that blames a dependency points to the callee that the line or a field of its record
 /// names, if the topology knows it; otherwise its writer is only a symptom.
@@ -40,7 +46,11 @@ pub struct RuleAnalyzer {
 struct Tally {
     n_before: u32,
     n_after: u32,
+    /// Of the first line since the onset: when, the line, and what its groups hold.
     first: Option<(Timestamp, String)>,
+    captures: BTreeMap<String, String>,
+    /// How many requirements nobody knows of, at best.
+    n_unknown: usize,
     indicators: Vec<bool>,
 }
 
@@ -55,14 +65,43 @@ impl RuleAnalyzer {
     /// An analyzer with the rules that come with the crate.
     ///
     /// # Errors
-    /// Never in a released version; see [`RuleSet::furnished`].
+    /// Never in a released version; see [`RuleSet::shipped`].
     pub fn furnished() -> Result<Self, ConfigError> {
-        RuleSet::furnished().map(Self::new)
+        RuleSet::shipped().map(Self::new)
     }
 
     /// Its rules.
     pub fn rules(&self) -> &RuleSet {
         &self.rules
+    }
+
+    /// For each line of `record`, the rule of first priority whose requirements are not false, with
+    /// how many of them are unknown; fallbacks only where no other rule speaks of the record.
+    fn speaking<'r, 't>(
+        &'r self,
+        record: &LogRecord,
+        text: &'t ErrorText,
+        metrics: &dyn condition::Scope,
+    ) -> Vec<(RuleMatch<'r, 't>, usize)> {
+        let holds = |found: RuleMatch<'r, 't>| {
+            let mut n_unknown = 0;
+            for requirement in &found.rule.context_requirements {
+                match requirement.holds(record, metrics) {
+                    Truth::True => {}
+                    Truth::False => return None,
+                    Truth::Unknown => n_unknown += 1,
+                }
+            }
+            Some((found, n_unknown))
+        };
+        let lines = 0..text.lines().len();
+        let mut speaking: Vec<_> = lines
+            .filter_map(|line| self.rules.matching_line(text, line).find_map(&holds))
+            .collect();
+        if speaking.iter().any(|(found, _)| !found.rule.fallback) {
+            speaking.retain(|(found, _)| !found.rule.fallback);
+        }
+        speaking
     }
 
     fn examine(&self, scope: &Scope<'_>, service: &str, findings: &mut Vec<Finding>) {
@@ -80,31 +119,35 @@ impl RuleAnalyzer {
         // By the writer, the rule's place and the accused: each is a finding of its own.
         let mut tallies: BTreeMap<(Target, usize, Option<Target>), Tally> = BTreeMap::new();
         let mut lines_after: Vec<String> = Vec::new();
+        let mut metrics: BTreeMap<&Target, Remembered<'_>> = BTreeMap::new();
         for record in &records {
             let writer = record.target.as_ref().unwrap_or(&whole);
-            let language = record.error.as_ref().map_or("", |error| &error.language);
-            for line in error_lines(record) {
-                let is_after = record.at >= scope.split;
-                let place = self.rules.places(&line, Some(writer), language).next();
-                if let Some((place, rule)) =
-                    place.and_then(|place| Some((place, self.rules.rules().get(place)?)))
-                {
-                    let accused = match rule.blames {
-                        Blames::Itself => Some(writer.clone()),
-                        Blames::Dependency => named_callee(scope, writer, &line, record),
-                    };
-                    let key = (writer.clone(), place, accused);
-                    let tally = tallies.entry(key).or_default();
-                    if is_after {
-                        tally.n_after = tally.n_after.saturating_add(record.weight);
-                        tally.first.get_or_insert_with(|| (record.at, line.clone()));
-                    } else {
-                        tally.n_before = tally.n_before.saturating_add(record.weight);
-                    }
+            let metrics = metrics
+                .entry(writer)
+                .or_insert_with(|| Remembered::of(scope, writer));
+            let text = ErrorText::of_record(record).of(writer.clone());
+            let is_after = record.at >= scope.split;
+            for (found, n_unknown) in self.speaking(record, &text, metrics) {
+                let accused = match found.rule.blames {
+                    Blames::Itself => Some(writer.clone()),
+                    Blames::Dependency => named_callee(scope, writer, found.line, record),
+                };
+                let key = (writer.clone(), found.place(), accused);
+                let tally = tallies.entry(key).or_default();
+                if !is_after {
+                    tally.n_before = tally.n_before.saturating_add(record.weight);
+                    continue;
                 }
-                if is_after {
-                    lines_after.push(line);
+                tally.n_after = tally.n_after.saturating_add(record.weight);
+                if tally.first.is_none() {
+                    tally.n_unknown = n_unknown;
+                    tally.captures = found.captures();
+                    tally.first = Some((record.at, found.line.to_owned()));
                 }
+                tally.n_unknown = tally.n_unknown.min(n_unknown);
+            }
+            if is_after {
+                lines_after.extend(text.lines().map(|line| line.text().to_owned()));
             }
         }
         for ((writer, place, accused), mut tally) in tallies {
@@ -116,16 +159,46 @@ impl RuleAnalyzer {
                 .iter()
                 .map(|indicator| lines_after.iter().any(|line| indicator.is_match(line)))
                 .collect();
-            let nats = weight(scope, rule, &writer, &tally);
-            if let Some(nats) = nats.filter(|nats| *nats > 0.0) {
+            let nats = weight(scope, rule, &tally);
+            if nats > 0.0 {
                 findings.extend(finding(rule, &writer, accused, &tally, nats));
             }
         }
     }
 }
 
-/// What the lines of `tally` say, in nats; `None` if a requirement does not hold.
-fn weight(scope: &Scope<'_>, rule: &Rule, target: &Target, tally: &Tally) -> Option<f64> {
+/// The metrics of a target, each looked up once however many records ask for it.
+struct Remembered<'a> {
+    metrics: TargetScope<'a>,
+    known: RefCell<BTreeMap<String, Option<Quantity>>>,
+}
+
+impl<'a> Remembered<'a> {
+    fn of(scope: &'a Scope<'_>, target: &'a Target) -> Self {
+        Self {
+            metrics: TargetScope {
+                observations: scope.observations(),
+                target: Some(target),
+                since: scope.split,
+                now: scope.to,
+            },
+            known: RefCell::default(),
+        }
+    }
+}
+
+impl condition::Scope for Remembered<'_> {
+    fn lookup(&self, variable: &Variable) -> Option<Quantity> {
+        let mut known = self.known.borrow_mut();
+        let value = known
+            .entry(variable.to_string())
+            .or_insert_with(|| condition::Scope::lookup(&self.metrics, variable));
+        value.clone()
+    }
+}
+
+/// What the lines of `tally` say, in nats.
+fn weight(scope: &Scope<'_>, rule: &Rule, tally: &Tally) -> f64 {
     let past = scope.split.since(scope.from).as_secs_f64();
     let present = scope.to.since(scope.split).as_secs_f64().max(1.0);
     let limit = rule.nats();
@@ -145,21 +218,10 @@ fn weight(scope: &Scope<'_>, rule: &Rule, target: &Target, tally: &Tally) -> Opt
         let n_found = tally.indicators.iter().filter(|found| **found).count();
         nats += (n_found as f64 * INDICATOR_NATS).min(MAX_INDICATOR_NATS);
     }
-    let values = TargetScope {
-        observations: scope.observations(),
-        target: Some(target),
-        since: scope.split,
-        now: scope.to,
-    };
-    for requirement in &rule.context_requirements {
-        match requirement.evaluate(&values) {
-            Ok(Truth::True) => {}
-            Ok(Truth::False) => return None,
-            // Units that do not fit are as little knowledge as no value.
-            Ok(Truth::Unknown) | Err(_) => nats *= 0.5,
-        }
+    for _ in 0..tally.n_unknown {
+        nats *= 0.5;
     }
-    Some(nats)
+    nats
 }
 
 fn finding(
@@ -196,8 +258,17 @@ fn finding(
     })
     .saying(format!(
         "{writer} logged {times}: {line} ({} rule {}: {})",
-        rule.criticality, rule.id, rule.explanation
+        rule.criticality, rule.id, rule.title
     ));
+    let captures = tally.captures.iter().take(MAX_CAPTURES);
+    for (name, value) in captures {
+        finding.proofs.push(Proof {
+            kind: "capture".to_owned(),
+            reference: name.clone(),
+            at: Some(*at),
+            statement: value.clone(),
+        });
+    }
     finding.onset = Some(*at);
     Some(finding)
 }
@@ -278,15 +349,15 @@ rules:
   root_cause_indicators: [slow query, leaked connection]
   context_requirements: ['connections_ratio > 90%']
   examples: [the pool is empty]
-  explanation: No connection is free.
+  title: No connection is free.
 - id: upstream
-  pattern: upstream failed
+  pattern: 'upstream failed(?:: (?<peer>[^ ]+))?'
   cause: error_rate
   category: dependency_failure
   blames: dependency
   confidence: 0.8
   examples: [upstream failed]
-  explanation: Something that was called failed.
+  title: Something that was called failed.
 ";
 
     fn at(secs: i64) -> Timestamp {
@@ -303,6 +374,14 @@ rules:
     }
 
     async fn findings(world: RecordedObservations, lines: &[(i64, &str)]) -> Vec<Finding> {
+        findings_of(RULE, world, lines).await
+    }
+
+    async fn findings_of(
+        rules: &str,
+        world: RecordedObservations,
+        lines: &[(i64, &str)],
+    ) -> Vec<Finding> {
         let world = lines.iter().fold(world, |world, (secs, line)| {
             world.with_log(LogRecord::new(at(*secs), Level::Error, *line).of(orders()))
         });
@@ -313,7 +392,7 @@ rules:
         let subject = Subject::Condition("x".to_owned());
         let incident = incident_of(&[Anomaly::new("d", orders(), subject, at(300)).saying("x")]);
         let evidence = Evidence::new(&incident, at(0), at(320));
-        let analyzer = RuleAnalyzer::new(RuleSet::parse("r.yaml", RULE).unwrap());
+        let analyzer = RuleAnalyzer::new(RuleSet::parse("r.yaml", rules).unwrap());
         analyzer.analyze(&cx, &evidence).await.unwrap()
     }
 
@@ -373,6 +452,69 @@ rules:
         assert_eq!(
             accused("upstream failed: gateway").await,
             by("orders", Role::Symptom)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_rule_whose_requirement_is_false_gives_way_to_the_next() {
+        let rules = RULE.to_owned()
+            + "
+- id: fallen_back_on
+  title: A pool has a problem.
+  pattern: pool is
+  cause: something_else
+  category: unknown
+  confidence: 0.8
+  examples: [the pool is empty]
+";
+        let line = [(302, "the pool is empty")];
+        let said = |found: Vec<Finding>| found.first().map(|finding| finding.cause.clone());
+        let found = findings_of(&rules, ratio(0.99), &line).await;
+        assert_eq!(said(found).as_deref(), Some("pool_exhausted"));
+        let found = findings_of(&rules, ratio(0.5), &line).await;
+        assert_eq!(said(found).as_deref(), Some("something_else"));
+    }
+
+    #[tokio::test]
+    async fn a_fallback_is_silent_where_another_line_of_the_record_is_explained() {
+        let rules = RULE.to_owned()
+            + "
+- id: any_panic
+  title: Something panicked.
+  pattern: 'panicked at'
+  fallback: true
+  cause: application_panic
+  category: application_error
+  confidence: 0.7
+  examples: [panicked at a.rs]
+";
+        let causes = async |line: &'static str| {
+            let found = findings_of(&rules, ratio(0.99), &[(302, line)]).await;
+            let causes: Vec<String> = found.into_iter().map(|finding| finding.cause).collect();
+            causes
+        };
+        assert_eq!(
+            causes("panicked at a.rs:\nthe pool is empty").await,
+            ["pool_exhausted"]
+        );
+        assert_eq!(
+            causes("panicked at a.rs:\nno luck").await,
+            ["application_panic"]
+        );
+    }
+
+    #[tokio::test]
+    async fn named_groups_are_proofs_of_the_finding() {
+        let found = findings(
+            RecordedObservations::new(),
+            &[(302, "upstream failed: db:5432")],
+        )
+        .await;
+        let captured = found[0].proofs.iter().find(|proof| proof.kind == "capture");
+        let captured = captured.unwrap();
+        assert_eq!(
+            (&*captured.reference, &*captured.statement),
+            ("peer", "db:5432")
         );
     }
 

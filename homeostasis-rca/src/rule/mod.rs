@@ -1,22 +1,40 @@
-//! Rules: what a line of an error log says about the cause, as data.
+//! Rules: what the text of an error says about the cause, as data.
 
 mod analyzer;
+mod anchor;
 mod document;
-mod line;
+mod error_text;
+mod lint;
+mod literal;
+mod neutral;
+mod pattern;
+mod patterns;
+mod prefilter;
+mod requirement;
+#[cfg(feature = "schema")]
+mod schema;
 mod set;
+mod shipped;
 
 use std::fmt;
 
-use homeostasis_core::condition::Condition;
 use homeostasis_core::record::Category;
 use homeostasis_core::{Confidence, Target};
-use regex::Regex;
+use serde::Serialize;
 
 pub use analyzer::RuleAnalyzer;
-pub use set::RuleSet;
+pub use error_text::{ErrorLine, ErrorText};
+pub use lint::{LintFinding, LintKind};
+pub use pattern::Pattern;
+pub use patterns::Patterns;
+pub use requirement::Requirement;
+#[cfg(feature = "schema")]
+pub use schema::rule_schema;
+pub use set::{RuleMatch, RuleSet};
 
 /// How bad it is if a rule is right.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Criticality {
     /// Worth a note.
     Low,
@@ -40,26 +58,35 @@ impl fmt::Display for Criticality {
 }
 
 /// Who is ill if a rule is right.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Blames {
     /// Whoever wrote the line.
+    #[serde(rename = "self")]
     Itself,
     /// Something it calls: a callee that the line names, if the topology knows one.
     Dependency,
 }
 
 /// One rule, checked.
-#[derive(Debug, Clone)]
+///
+/// Its JSON has the fields of a rule file, those that are empty left out.
+#[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct Rule {
     /// Its name, unique in a set.
     pub id: String,
-    /// What the error line looks like.
-    pub pattern: Regex,
+    /// One sentence for people.
+    pub title: String,
+    /// What a text must look like.
+    #[serde(flatten)]
+    pub patterns: Patterns,
     /// Other lines of the same target that make it surer.
-    pub root_cause_indicators: Vec<Regex>,
-    /// What must hold of the target's metrics; unknown halves the weight, false drops the finding.
-    pub context_requirements: Vec<Condition>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub root_cause_indicators: Vec<Pattern>,
+    /// What must hold of the record and its surroundings; unknown halves the weight, false drops it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub context_requirements: Vec<Requirement>,
     /// The family of the cause.
     pub category: Category,
     /// The cause, in the vocabulary of playbooks.
@@ -70,41 +97,58 @@ pub struct Rule {
     pub criticality: Criticality,
     /// How often the cause is there when the line is: 0.5 to 0.99.
     pub confidence: Confidence,
+    /// Whether any other rule that matches comes before it, however specific it is.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub fallback: bool,
     /// Languages it is for; empty for all. A record that tells no language is not held against it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub languages: Vec<String>,
-    /// Services it is for; empty for all.
+    /// Systems it is for; empty for all. A record that names no system is not held against it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub applies_to: Vec<String>,
-    /// One sentence for people.
+    /// Services it is for; empty for all. A record of nobody is held against it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<String>,
+    /// Texts that it matches; tried when it was loaded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub examples: Vec<String>,
+    /// Texts that it does not match; tried when it was loaded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub counter_examples: Vec<String>,
+    /// Where the message is documented.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub references: Vec<String>,
+    /// More for people: what usually lies behind it, what to look at. May be empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub explanation: String,
 }
 
 impl Rule {
-    /// How narrow it is: rules for certain services come before those for certain languages, those
-    /// with requirements, and those with long patterns.
-    pub fn specificity(&self) -> u32 {
+    /// How narrow its scope is: rules for certain services come before those with requirements,
+    /// those before the rest; a language or a system counts as much as ten letters of its literals.
+    pub fn scope_specificity(&self) -> u32 {
         let at_most = |n: usize, limit: u32| u32::try_from(n).unwrap_or(limit).min(limit);
-        let literals = self
-            .pattern
-            .as_str()
-            .chars()
-            .filter(|c| c.is_alphanumeric());
-        u32::from(!self.applies_to.is_empty()) * 100_000
-            + u32::from(!self.languages.is_empty()) * 10_000
-            + at_most(self.context_requirements.len(), 9) * 1_000
-            + at_most(literals.count(), 999)
+        u32::from(!self.services.is_empty()) * 100_000
+            + at_most(self.context_requirements.len(), 9) * 10_000
+            + u32::from(!self.languages.is_empty()) * 10
+            + u32::from(!self.applies_to.is_empty()) * 10
     }
 
-    /// Whether it is meant for lines of `target` in `language`.
-    pub fn is_for(&self, target: Option<&Target>, language: &str) -> bool {
-        let service_fits = self.applies_to.is_empty()
-            || target.is_some_and(|t| self.applies_to.iter().any(|s| s == t.service_name()));
-        let language_fits = self.languages.is_empty()
-            || language.is_empty()
-            || self
-                .languages
-                .iter()
-                .any(|l| l.eq_ignore_ascii_case(language));
-        service_fits && language_fits
+    /// Whether it is meant for `text`: for its language, its system and its writer.
+    pub fn is_for(&self, text: &ErrorText) -> bool {
+        let named = |names: &[String], name: &str| {
+            names.iter().any(|known| known.eq_ignore_ascii_case(name))
+        };
+        let language = text.language();
+        let systems = text.systems();
+        let service = text.target().map(Target::service_name);
+        (self.services.is_empty() || service.is_some_and(|name| named(&self.services, name)))
+            && (self.languages.is_empty()
+                || language.is_empty()
+                || named(&self.languages, language))
+            && (self.applies_to.is_empty()
+                || systems.is_empty()
+                || systems.iter().any(|name| named(&self.applies_to, name)))
     }
 
     /// Log odds of its confidence: what one sure match says, in nats.
