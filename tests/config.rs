@@ -98,7 +98,7 @@ engine:
         "homeostasis.yaml:5:19: engine.flood.burst = 2000000, expected 0 to 1000000",
         "homeostasis.yaml:5:38: engine.flood.interval = \"1ms\", expected 10ms to 600s",
         "homeostasis.yaml:6:19: engine.model_interval = \"1ms\", expected 1s to",
-        "homeostasis.yaml:7:16: engine.model_bytes = 18253611008, expected 0 to 16 GiB",
+        "homeostasis.yaml:7:16: engine.model_bytes = \"17GiB\", expected 0 to 16 GiB",
     ];
     let mut found = found;
     found.sort();

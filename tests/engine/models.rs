@@ -8,7 +8,7 @@ use homeostasis::core::port::{Commit, MemoryStore, Store, Version};
 use homeostasis::core::record::Anomaly;
 use homeostasis::core::signal::{Level, LogRecord, SeriesKey, SignalBatch};
 use homeostasis::core::stage::{DetectError, Detector, ModelPart, ModelRest, ModelSnapshot};
-use homeostasis::core::testing::store::{CrashPoint, CrashStore, FaultyStore};
+use homeostasis::core::testing::store::{CrashPoint, CrashStore, Faults, FaultyStore};
 use homeostasis::core::{Context, Timestamp, async_trait};
 use homeostasis::detect::{
     Ewma, EwmaConfig, ModelStatus, ModelVersions, ModelVersionsConfig, PerSeries, Selector,
@@ -69,7 +69,7 @@ impl Detector for Learner {
     }
 
     fn snapshot(&self) -> Option<ModelSnapshot> {
-        Some(self.part(0, self.0.sums()))
+        Some(self.part(0, &self.0.sums()))
     }
 
     fn snapshot_part(&self, from: Option<&Value>, _: usize) -> Option<ModelPart> {
@@ -77,7 +77,7 @@ impl Detector for Learner {
         let at = from.map_or(Some(0), |from| usize::try_from(from.as_u64()?).ok())?;
         let n_left = 2 - at;
         Some(ModelPart {
-            snapshot: self.part(at, vec![self.0.sums()[at]]),
+            snapshot: self.part(at, &[self.0.sums()[at]]),
             rest: (n_left > 0).then(|| ModelRest {
                 from: (at + 1).into(),
                 n_left,
@@ -99,7 +99,7 @@ impl Detector for Learner {
 }
 
 impl Learner {
-    fn part(&self, at: usize, sums: Vec<f64>) -> ModelSnapshot {
+    fn part(&self, at: usize, sums: &[f64]) -> ModelSnapshot {
         ModelSnapshot {
             detector: self.name().to_owned(),
             version: self.1,
@@ -341,7 +341,7 @@ async fn what_is_learned_is_stored_now_and_then_and_only_if_it_has_changed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_fails_costs_nothing_but_an_error_and_a_later_try() {
-    let store = Arc::new(FaultyStore::new(MemoryStore::default(), Default::default()));
+    let store = Arc::new(FaultyStore::new(MemoryStore::default(), Faults::default()));
     let (learner, _) = learner();
     let healer = empty(&store, START)
         .detector(learner)
