@@ -63,13 +63,10 @@ async fn a_burst_of_one_kind_of_message_opens_an_incident_by_its_template() {
         panic!("{opened:?}");
     };
     assert_eq!(anomaly.detector, "log_templates");
-    let Subject::Logs(subject) = &anomaly.subject else {
+    let Subject::Template { id, text } = &anomaly.subject else {
         panic!("{anomaly:?}");
     };
-    assert!(
-        subject.starts_with("order <*> rejected, token="),
-        "{subject}"
-    );
+    assert!(text.starts_with("order <*> rejected, token="), "{text}");
     assert!(
         anomaly.explanation.contains("expected fewer than"),
         "{anomaly}"

@@ -391,7 +391,11 @@ impl LogTemplates {
     ) -> Anomaly {
         let text = followed.template.text();
         let told: String = text.chars().take(TOLD).collect();
-        let mut anomaly = Anomaly::new(&self.name, target, Subject::Logs(told.clone()), at);
+        let subject = Subject::Template {
+            id: followed.template.id(),
+            text: told.clone(),
+        };
+        let mut anomaly = Anomaly::new(&self.name, target, subject, at);
         let level = followed.level;
         match finding {
             Finding::New { since, share } => {
