@@ -17,7 +17,7 @@ use super::alerting::Alerting;
 use super::selector::Selector;
 use super::shards::{Route, Shards};
 use super::slot::{Alarm, Slot, StoredSlot};
-use crate::{check, state};
+use crate::{check, hash, state};
 
 /// The version of the shape of its snapshots.
 const VERSION: u32 = 2;
@@ -39,6 +39,8 @@ type Factory<K> = Box<dyn Fn(&SeriesKey) -> K + Send>;
 /// all that follow late. A clock that is set back by more than that would make all samples late for as long: the series
 /// that have seen its future begin anew, and are counted.
 /// NaN and infinities are missing values: they neither begin nor end an alarm.
+/// *Spread:* kernels that fit now and then are told to do it at other times than those of other series
+/// ([`SeriesDetector::stagger`]).
 /// *Fast:* O(1) per sample beside the kernel, and side by side on several cores [`with_shards`](Self::with_shards).
 ///
 /// # Examples
@@ -106,7 +108,11 @@ impl<K: SeriesDetector> PerSeries<K> {
         found.into_result(Self {
             name,
             selector,
-            make: Box::new(make),
+            make: Box::new(move |key| {
+                let mut kernel = make(key);
+                kernel.stagger(hash::share(&key.to_string()));
+                kernel
+            }),
             alerting: Alerting::default(),
             max_series: 10_000,
             idle_after: Duration::from_secs(3600),
