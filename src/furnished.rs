@@ -28,6 +28,8 @@ pub(crate) struct Parts {
     pub(crate) archive: Option<PathBuf>,
     pub(crate) conditions: Vec<ConditionRule>,
     #[cfg(feature = "detect")]
+    pub(crate) detection: crate::config::DetectionConfig,
+    #[cfg(feature = "detect")]
     pub(crate) watched: Vec<crate::watch_series::WatchedSeries>,
     pub(crate) rules: Vec<PathBuf>,
     pub(crate) playbook_paths: Vec<PathBuf>,
@@ -100,6 +102,10 @@ impl Builder {
         self.parts.archive = config.archive;
         self.keeping.retention = config.retention;
         self.parts.conditions.extend(config.conditions);
+        #[cfg(feature = "detect")]
+        {
+            self.parts.detection = config.detection;
+        }
         self.parts.rules.extend(config.rules);
         #[cfg(feature = "signals")]
         {
@@ -157,6 +163,9 @@ impl Builder {
         #[cfg(feature = "detect")]
         {
             self = self.assemble_watched(&mut violations);
+            let detection = std::mem::take(&mut self.parts.detection);
+            let reraise = reraise(&self.settings);
+            self = self.detectors(detection.detectors(reraise, &mut violations));
         }
         (self, violations)
     }

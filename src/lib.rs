@@ -15,6 +15,8 @@ mod watch_series;
 pub use builder::{Builder, StartError};
 pub use clock::{SimulatedClock, SystemClock};
 pub use config::{ConditionRule, Config, ConfigSource};
+#[cfg(feature = "detect")]
+pub use config::{DetectionConfig, OperationWatch, SeriesWatch};
 pub use engine::{
     Blame, EngineError, EngineHealth, EngineSettings, Events, FloodSettings, Homeostasis, Recorder,
     Recovered, Series,
