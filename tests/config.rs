@@ -241,7 +241,7 @@ detect:
         "homeostasis.yaml:1:17: engine.tick",
         "homeostasis.yaml:3:31: detect.log_templates.new_share = 1, expected above 0 and below 1",
         "homeostasis.yaml:3:43: detect.log_templates.history = 5, expected 10 to 100000 windows",
-        "homeostasis.yaml:3:43: detect.log_templates.min_windows",
+        "homeostasis.yaml:3:18: detect.log_templates.min_windows = 10, expected 1 to 5",
         "homeostasis.yaml:3:61: detect.log_templates.max_templates = 0",
         "homeostasis.yaml:5:13: detect.log_errors.factor = 0.5, expected 1 to 1000000",
         "homeostasis.yaml:7:13: detect.operations.window = \"1ms\", expected 1s to 1h",
@@ -251,13 +251,13 @@ detect:
         "homeostasis.yaml:9:33: detect.operations.latency.quantiles",
         "homeostasis.yaml:11:21: detect.operations.calls.limit = 1000",
         "homeostasis.yaml:11:38: detect.operations.calls.max_calls = 0",
-        "homeostasis.yaml:13:44: detect.watch_series[0].sensitivity = 0, expected 0.01 to 100",
-        "homeostasis.yaml:13:68: detect.watch_series[0].alerting.max_gap = \"0s\"",
+        "homeostasis.yaml:13:45: detect.watch_series[0].sensitivity = 0, expected 0.01 to 100",
+        "homeostasis.yaml:13:69: detect.watch_series[0].alerting.max_gap = \"0s\"",
         "homeostasis.yaml:16:15: detect.time_to_breach[0].name = \"b\", expected a name that no other",
         "homeostasis.yaml:16:55: detect.time_to_breach[0].horizon = \"0s\"",
         "homeostasis.yaml:16:71: detect.time_to_breach[0].confidence = \"100%\"",
-        "homeostasis.yaml:18:39: detect.forecasts[0].warm_up = 3, expected 40 to 1024 steps",
-        "homeostasis.yaml:18:49: detect.forecasts[0].limit = 0, expected 0.1 to 1000",
+        "homeostasis.yaml:18:41: detect.forecasts[0].warm_up = 3, expected 40 to 1024 steps",
+        "homeostasis.yaml:18:51: detect.forecasts[0].limit = 0, expected 0.1 to 1000",
     ];
     for start in expected {
         assert!(

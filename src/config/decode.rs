@@ -131,18 +131,25 @@ fn lenient<T>(node: &Node, read: fn(&mut Fields<'_>) -> Option<T>) -> Option<T> 
     homeostasis_core::document::decode(node, nested(without_unknown)).ok()
 }
 
-/// Finds the place of a violation that was found in the decoded value.
+/// Finds the place of a violation that was found in the decoded value: that of the field, or if
+/// its value is a default, that of what it belongs to.
 fn placed(tree: &Node, violation: &Violation) -> Violation {
-    let pointer: String = violation
+    let parts: Vec<&str> = violation
         .path
         .split(['.', '[', ']'])
         .filter(|part| !part.is_empty())
-        .flat_map(|part| ["/", part])
         .collect();
-    match tree.pointer(&pointer) {
-        Some(node) => node.violation(violation.path.clone(), violation.expected.clone()),
-        None => violation.clone(),
+    for n in (1..=parts.len()).rev() {
+        let pointer = format!("/{}", parts[..n].join("/"));
+        if let Some(node) = tree.pointer(&pointer) {
+            let mut placed = node.violation(violation.path.clone(), violation.expected.clone());
+            if n < parts.len() {
+                placed.value.clone_from(&violation.value);
+            }
+            return placed;
+        }
     }
+    violation.clone()
 }
 
 fn config(d: &mut Fields<'_>) -> Option<Config> {

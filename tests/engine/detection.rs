@@ -54,7 +54,7 @@ async fn opened(healer: &Homeostasis, meanwhile: impl AsyncFn()) -> Anomaly {
         panic!("{opened:?}");
     };
     assert_eq!(healer.incidents(9).await.unwrap().len(), 1);
-    let anomaly = anomaly.clone();
+    let anomaly = Anomaly::clone(anomaly);
     assert_eq!(anomaly.target, Target::service("shop").unwrap());
     assert!(anomaly.since >= START && anomaly.since <= anomaly.at);
     assert!(anomaly.score.get() > 0.5, "{anomaly:?}");
