@@ -79,6 +79,10 @@ fn a_new_kind_of_error_is_told_after_the_learning_time_only() {
     assert_eq!(found[0].subject, template(4, "disk <*> is full"));
     assert_eq!((found[0].at, found[0].since), (at(5000), at(5000)));
     assert!(found[0].score.get() > 0.5 && found[0].surprise > 4.6);
+    let (last, before) = found[0].series.split_last().unwrap();
+    assert_eq!(*last, (at(5000), 1.0));
+    assert!(before.len() == 30 && before.iter().all(|(_, count)| *count == 0.0));
+    assert!(found[0].series.is_sorted_by_key(|(at, _)| *at));
     assert!(
         found[0]
             .explanation
