@@ -343,7 +343,11 @@ async fn plant(healer: &Homeostasis, folder: &Path) {
         }
     });
     panic_with_secrets(healer);
+    recorder.log(LogRecord::new(now, Level::Info, PLANTED));
 }
+
+/// The last of what is planted.
+const PLANTED: &str = "all is planted";
 
 /// Panics once for every sample, heard by the panic hook.
 fn panic_with_secrets(healer: &Homeostasis) {
@@ -494,6 +498,14 @@ async fn incident(redactor: Option<Arc<dyn Redactor>>) -> Outputs {
     let told = tokio::time::timeout(Duration::from_secs(120), called)
         .await
         .expect("people are called");
+    let taken_in = async {
+        while !window(&healer).contains(PLANTED) {
+            healer.clock().sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(120), taken_in)
+        .await
+        .expect("all that was planted is taken in");
     let id = told[0].incident;
     healer.close_incident(id, "ann", all_texts()).await.unwrap();
     let kept = healer.events_of(id).await.unwrap();
