@@ -235,6 +235,8 @@ detect:
     - { name: b, metrics: [disk], above: 90, horizon: 0s, confidence: 100% }
   forecasts:
     - { name: c, metrics: [m], warm_up: 3, limit: 0 }
+  components:
+    - { name: c, metrics: [m, n], min_rows: 5, alerting: { clear: 1 } }
 ",
     );
     let expected = [
@@ -258,6 +260,9 @@ detect:
         "homeostasis.yaml:16:71: detect.time_to_breach[0].confidence = \"100%\"",
         "homeostasis.yaml:18:41: detect.forecasts[0].warm_up = 3, expected 40 to 1024 steps",
         "homeostasis.yaml:18:51: detect.forecasts[0].limit = 0, expected 0.1 to 1000",
+        "homeostasis.yaml:20:15: detect.components[0].name = \"c\", expected a name that no other",
+        "homeostasis.yaml:20:45: detect.components[0].min_rows = 5, expected 32 to 100000 rows",
+        "homeostasis.yaml:20:67: detect.components[0].alerting.clear = 1",
     ];
     for start in expected {
         assert!(
@@ -311,7 +316,7 @@ fn every_field_of_a_detector_is_read_and_what_is_furnished_is_the_default() {
         OperationCallsConfig, OperationFailuresConfig, OperationLatencyConfig, PerOperationConfig,
         Side, TimeToBreachConfig,
     };
-    use homeostasis::{DetectionConfig, SeriesWatch};
+    use homeostasis::{ComponentWatch, DetectionConfig, RowModel, SeriesWatch};
 
     let read = |text: &str| Config::parse(text).unwrap().detection;
     assert_eq!(read("mode: auto"), DetectionConfig::default());
@@ -328,6 +333,7 @@ detect:
   watch_series: [{ name: a, metrics: [m] }]
   time_to_breach: [{ name: b, metrics: [m], below: 5 }]
   forecasts: [{ name: c, metrics: [m] }]
+  components: [{ name: d, metrics: [m, n] }]
 ",
     );
     assert_eq!(furnished.log_templates, Some(LogTemplatesConfig::default()));
@@ -346,6 +352,7 @@ detect:
     assert_eq!(furnished.time_to_breach, [breach]);
     let forecast = SeriesWatch::new("c", ["m"], ForecasterConfig::default());
     assert_eq!(furnished.forecasts, [forecast]);
+    assert_eq!(furnished.components, [ComponentWatch::new("d", ["m", "n"])]);
 
     let mut said = read(
         "
@@ -392,6 +399,9 @@ detect:
     assert_eq!(watch.default_target.unwrap().to_string(), "shop/1");
     assert_eq!(watch.severity, Some(Severity::Sev3));
     assert_eq!(watch.playbook.as_deref(), Some("free_disk"));
+    let forest =
+        read("detect: { components: [{ name: a, metrics: [m], model: isolation_forest }] }");
+    assert_eq!(forest.components[0].model, RowModel::IsolationForest);
     let side = read("detect: { watch_series: [{ name: a, metrics: [m], side: HIGH }] }");
     assert_eq!(side.watch_series[0].config.side, Side::High);
 }

@@ -19,7 +19,7 @@ use crate::engine::EngineSettings;
 #[cfg(feature = "detect")]
 pub(crate) use detection::n_shards;
 #[cfg(feature = "detect")]
-pub use detection::{DetectionConfig, OperationWatch, SeriesWatch};
+pub use detection::{ComponentWatch, DetectionConfig, OperationWatch, RowModel, SeriesWatch};
 pub use source::ConfigSource;
 
 /// A condition over metrics that is an anomaly when it holds for a while.

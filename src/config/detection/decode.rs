@@ -13,6 +13,7 @@ use homeostasis_detect::{
     Side, TimeToBreachConfig,
 };
 
+use super::components::component;
 use super::{DetectionConfig, OperationWatch, SeriesWatch};
 use crate::config::decode::SEVERITIES;
 
@@ -38,6 +39,7 @@ pub(in crate::config) fn detection(d: &mut Fields<'_>) -> Option<DetectionConfig
     let watch_series = d.default("watch_series", list(nested(watch_series)), Vec::new());
     let time_to_breach = d.default("time_to_breach", list(nested(time_to_breach)), Vec::new());
     let forecasts = d.default("forecasts", list(nested(forecast)), Vec::new());
+    let components = d.default("components", list(nested(component)), Vec::new());
     Some(DetectionConfig {
         log_templates: log_templates?,
         log_errors: log_errors?,
@@ -45,6 +47,7 @@ pub(in crate::config) fn detection(d: &mut Fields<'_>) -> Option<DetectionConfig
         watch_series: watch_series?,
         time_to_breach: time_to_breach?,
         forecasts: forecasts?,
+        components: components?,
     })
 }
 
@@ -366,7 +369,7 @@ fn forecast(d: &mut Fields<'_>) -> Option<SeriesWatch<ForecasterConfig>> {
     })
 }
 
-fn alerting(d: &mut Fields<'_>, base: AlertingConfig) -> Option<AlertingConfig> {
+pub(super) fn alerting(d: &mut Fields<'_>, base: AlertingConfig) -> Option<AlertingConfig> {
     let read = |d: &mut Fields<'_>| {
         let threshold = d.default("threshold", ratio(0.0..=1.0), base.threshold.get());
         let clear = d.default("clear", ratio(0.0..=1.0), base.clear.get());

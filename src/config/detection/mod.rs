@@ -1,5 +1,6 @@
 //! The section `detect`: which detectors watch, and how.
 
+mod components;
 mod decode;
 
 use std::collections::BTreeSet;
@@ -17,6 +18,7 @@ use homeostasis_detect::{
     Selector, TimeToBreach, TimeToBreachConfig,
 };
 
+pub use components::{ComponentWatch, RowModel};
 pub(super) use decode::detection;
 
 /// More threads than this bring nothing to one detector.
@@ -62,6 +64,8 @@ pub struct DetectionConfig {
     pub time_to_breach: Vec<SeriesWatch<TimeToBreachConfig>>,
     /// Series compared with what was forecast.
     pub forecasts: Vec<SeriesWatch<ForecasterConfig>>,
+    /// Components judged by several series together.
+    pub components: Vec<ComponentWatch>,
 }
 
 /// What is watched in the spans of operations.
@@ -238,6 +242,11 @@ impl DetectionConfig {
             reraise,
             (&mut found, &mut made),
         );
+        for (i, watch) in self.components.iter().enumerate() {
+            let detector = watch.detector(reraise);
+            let place = format!("components[{i}]");
+            made.extend(found.absorb(detector.map_err(|error| error.under(&place))));
+        }
         self.names_differ(&mut found);
         for violation in found.iter() {
             let violation = violation.clone().under("detect");
@@ -250,18 +259,18 @@ impl DetectionConfig {
     }
 
     fn names_differ(&self, found: &mut Violations) {
-        fn named<'a, C>(
-            list: &'a [SeriesWatch<C>],
+        fn named<'a, W>(
+            list: &'a [W],
             section: &'a str,
+            name: fn(&W) -> &str,
         ) -> impl Iterator<Item = (String, &'a str)> {
-            let place = move |(i, watch): (usize, &'a SeriesWatch<C>)| {
-                (format!("{section}[{i}].name"), &*watch.name)
-            };
+            let place = move |(i, watch)| (format!("{section}[{i}].name"), name(watch));
             list.iter().enumerate().map(place)
         }
-        let all = named(&self.watch_series, "watch_series")
-            .chain(named(&self.time_to_breach, "time_to_breach"))
-            .chain(named(&self.forecasts, "forecasts"));
+        let all = named(&self.watch_series, "watch_series", |it| &it.name)
+            .chain(named(&self.time_to_breach, "time_to_breach", |it| &it.name))
+            .chain(named(&self.forecasts, "forecasts", |it| &it.name))
+            .chain(named(&self.components, "components", |it| &it.name));
         let mut seen = BTreeSet::new();
         for (path, name) in all {
             if !seen.insert(name) {
