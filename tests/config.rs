@@ -282,6 +282,7 @@ detect:
   log_templates:
   log_errors: { from: loud, windows: 3 }
   operations: { window: 1m }
+  forecasts: [{ name: f, metrics: [m], limit: 0 }]
   watch_series: [{ name: '', metrics: [] }]
   time_to_breach:
     - { name: a, metrics: [disk], above: 90, below: 10 }
@@ -294,11 +295,12 @@ detect:
         "homeostasis.yaml:4:23: detect.log_errors.from = \"loud\", expected a level",
         "homeostasis.yaml:4:29: detect.log_errors.windows = unknown field",
         "homeostasis.yaml:5:15: detect.operations",
-        "homeostasis.yaml:6:26: detect.watch_series[0].name",
-        "homeostasis.yaml:6:39: detect.watch_series[0].metrics",
-        "homeostasis.yaml:8:53: detect.time_to_breach[0].below = 10, expected one limit",
-        "homeostasis.yaml:9:7: detect.time_to_breach[1].above is missing, expected a limit",
-        "homeostasis.yaml:9:35: detect.time_to_breach[1].limit = unknown field",
+        "homeostasis.yaml:6:47: detect.forecasts[0].limit = 0, expected 0.1 to 1000",
+        "homeostasis.yaml:7:26: detect.watch_series[0].name",
+        "homeostasis.yaml:7:39: detect.watch_series[0].metrics",
+        "homeostasis.yaml:9:53: detect.time_to_breach[0].below = 10, expected one limit",
+        "homeostasis.yaml:10:7: detect.time_to_breach[1].above is missing, expected a limit",
+        "homeostasis.yaml:10:35: detect.time_to_breach[1].limit = unknown field",
     ];
     for start in expected {
         assert!(

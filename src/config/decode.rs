@@ -101,10 +101,8 @@ fn with_ranges(tree: &Node, mut violations: Violations) -> ConfigError {
         check::retention(&kept, &mut ranges);
     }
     #[cfg(feature = "detect")]
-    if let Some(detect) = section("detect")
-        && let Some(detection) = lenient(detect, super::detection::detection)
-    {
-        detectors(&detection, &mut ranges);
+    if let Some(detect) = section("detect") {
+        detectors(&super::detection::readable(detect), &mut ranges);
     }
     violations.merge(ranges.iter().map(|violation| placed(tree, violation)));
     match violations.into_result(()) {

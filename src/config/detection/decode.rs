@@ -2,7 +2,7 @@
 
 use homeostasis_core::Target;
 use homeostasis_core::document::{
-    Fields, Node, Shape, Value, any_duration, boolean, float, integer, list, map_of, nested,
+    self, Fields, Node, Shape, Value, any_duration, boolean, float, integer, list, map_of, nested,
     non_empty_string, one_of, parsed, ratio, string,
 };
 use homeostasis_core::signal::Level;
@@ -49,6 +49,26 @@ pub(in crate::config) fn detection(d: &mut Fields<'_>) -> Option<DetectionConfig
         forecasts: forecasts?,
         components: components?,
     })
+}
+
+/// The parts of the section that can be read, where others cannot.
+pub(in crate::config) fn readable(section: &Node) -> DetectionConfig {
+    fn part<S: Shape>(section: &Node, name: &str, shape: S) -> Option<S::Output> {
+        document::decode(section.as_mapping()?.get(name)?, shape).ok()
+    }
+    let templates = Switch(log_templates, LogTemplatesConfig::default);
+    let errors = Switch(log_errors, LogErrorRateConfig::default);
+    let series = list(nested(watch_series));
+    let breaches = list(nested(time_to_breach));
+    DetectionConfig {
+        log_templates: part(section, "log_templates", templates).flatten(),
+        log_errors: part(section, "log_errors", errors).flatten(),
+        operations: part(section, "operations", nested(operations)).unwrap_or_default(),
+        watch_series: part(section, "watch_series", series).unwrap_or_default(),
+        time_to_breach: part(section, "time_to_breach", breaches).unwrap_or_default(),
+        forecasts: part(section, "forecasts", list(nested(forecast))).unwrap_or_default(),
+        components: part(section, "components", list(nested(component))).unwrap_or_default(),
+    }
 }
 
 /// `true` for what is furnished, `false` or nothing for off, or a mapping that says how.

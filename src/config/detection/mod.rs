@@ -19,7 +19,7 @@ use homeostasis_detect::{
 };
 
 pub use components::{ComponentWatch, RowModel};
-pub(super) use decode::detection;
+pub(super) use decode::{detection, readable};
 
 /// More threads than this bring nothing to one detector.
 const MOST_SHARDS: usize = 8;
@@ -45,7 +45,7 @@ const MOST_SHARDS: usize = 8;
 ///
 /// let wrong = Config::parse("detect: { log_errors: { factor: 0 }, log_template: true }").unwrap_err();
 /// assert_eq!(wrong.violations()[0].to_string(),
-///     "line 1:34: detect.log_errors.factor = 0, expected 1 to 1000000");
+///     "line 1:33: detect.log_errors.factor = 0, expected 1 to 1000000");
 /// assert!(wrong.to_string().contains("did you mean `log_templates`?"));
 /// # Ok::<(), homeostasis::core::ConfigError>(())
 /// ```
