@@ -305,9 +305,23 @@ impl Builder {
             .iter()
             .map(|(name, text)| (name.as_str(), text.as_str()));
         let set = PlaybookSet::parse(pairs, &self.parts.actions, &self.parts.checks);
-        let Some(set) = violations.absorb(set).filter(|set| !set.is_empty()) else {
+        let Some(set) = violations.absorb(set) else {
             return self;
         };
+        #[cfg(feature = "detect")]
+        if self.remediators.is_empty() {
+            // A remediator of the host's own may know others.
+            let known: Vec<&str> = set.iter().map(|playbook| playbook.id()).collect();
+            for (path, asked) in self.parts.detection.playbooks() {
+                if !known.contains(&asked) {
+                    let expected = format!("a playbook that is loaded ({})", known.join(", "));
+                    violations.push(Violation::new(path, asked, expected));
+                }
+            }
+        }
+        if set.is_empty() {
+            return self;
+        }
         for playbook in set.iter() {
             let trigger = playbook.trigger();
             // A trigger that names a cause waits for the diagnosis; only a bare condition is watched.

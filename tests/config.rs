@@ -407,3 +407,33 @@ detect:
     let side = read("detect: { watch_series: [{ name: a, metrics: [m], side: HIGH }] }");
     assert_eq!(side.watch_series[0].config.side, Side::High);
 }
+
+#[test]
+fn every_field_of_a_detector_stands_on_the_page() {
+    let page = include_str!("../docs/how-to/configure-detection.md");
+    let series = "{ name: a, metrics: [m], above: 1, fi_eld: 1, alerting: { fi_eld: 1 } }";
+    let found = violations(&format!(
+        "
+detect:
+  fi_eld: 1
+  log_templates: {{ fi_eld: 1 }}
+  log_errors: {{ fi_eld: 1 }}
+  operations: {{ latency: {{ fi_eld: 1 }}, failures: {{ fi_eld: 1 }}, calls: {{ fi_eld: 1 }}, fi_eld: 1 }}
+  watch_series: [{series}]
+  time_to_breach: [{series}]
+  forecasts: [{series}]
+  components: [{series}]
+"
+    ));
+    let known = found
+        .iter()
+        .filter(|line| line.contains("fi_eld = unknown field"))
+        .filter_map(|line| line.split_once("expected one of "));
+    let fields: Vec<&str> = known
+        .flat_map(|(_, names)| names.split(';').next().unwrap_or_default().split(", "))
+        .collect();
+    assert!(fields.len() > 100, "{} fields", fields.len());
+    for field in fields {
+        assert!(page.contains(field), "{field} is not on the page");
+    }
+}

@@ -261,3 +261,22 @@ async fn an_operation_that_fails_and_a_disk_that_fills_open_incidents() {
     assert_eq!(anomaly.subject, Subject::Operation("pay".to_owned()));
     healer.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_playbook_that_a_detector_asks_for_and_nobody_has_is_named_at_the_start() {
+    let config = Config::parse(
+        "
+detect:
+  log_errors: { playbook: restart }
+  time_to_breach: [{ name: disk, metrics: [m], above: 90, playbook: free_disk }]
+",
+    );
+    let started = Homeostasis::builder().config(config.unwrap()).start().await;
+    let said = started.unwrap_err().to_string();
+    for line in [
+        "detect.log_errors.playbook = restart, expected a playbook that is loaded ()",
+        "detect.time_to_breach[0].playbook = free_disk",
+    ] {
+        assert!(said.contains(line), "{said}");
+    }
+}

@@ -258,6 +258,38 @@ impl DetectionConfig {
         made
     }
 
+    /// The playbooks that are asked for, each with its place.
+    #[cfg(feature = "remediate")]
+    pub(crate) fn playbooks(&self) -> Vec<(String, &str)> {
+        fn asked<'a, C>(
+            list: &'a [SeriesWatch<C>],
+            section: &'a str,
+        ) -> impl Iterator<Item = (String, Option<&'a String>)> {
+            let place = move |(i, watch): (usize, &'a SeriesWatch<C>)| {
+                (format!("{section}[{i}]"), watch.playbook.as_ref())
+            };
+            list.iter().enumerate().map(place)
+        }
+        let templates = self.log_templates.as_ref();
+        let errors = self.log_errors.as_ref();
+        let single = [
+            ("log_templates", templates.map(|it| &it.playbook_hint)),
+            ("log_errors", errors.map(|it| &it.playbook_hint)),
+            ("operations", Some(&self.operations.windows.playbook_hint)),
+        ];
+        let single =
+            single.map(|(section, hint)| (section.to_owned(), hint.and_then(Option::as_ref)));
+        single
+            .into_iter()
+            .chain(asked(&self.watch_series, "watch_series"))
+            .chain(asked(&self.time_to_breach, "time_to_breach"))
+            .chain(asked(&self.forecasts, "forecasts"))
+            .filter_map(|(section, hint)| {
+                Some((format!("detect.{section}.playbook"), hint?.as_str()))
+            })
+            .collect()
+    }
+
     fn names_differ(&self, found: &mut Violations) {
         fn named<'a, W>(
             list: &'a [W],
