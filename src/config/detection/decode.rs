@@ -97,6 +97,10 @@ where
     }
 }
 
+#[expect(
+    clippy::option_option,
+    reason = "as in `Fields::optional`, the outer one is for what was wrong"
+)]
 fn switch<'a, T>(
     d: &mut Fields<'a>,
     name: &'a str,

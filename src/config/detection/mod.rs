@@ -187,11 +187,11 @@ pub(crate) fn n_shards() -> usize {
 fn renamed(error: ConfigError, own: &str, path: &str) -> ConfigError {
     let mut found = Violations::new();
     for violation in error.violations() {
-        let rest = violation.path.strip_prefix(own);
-        let rest = rest.map_or(&*violation.path, |rest| rest.trim_start_matches('.'));
-        let mut violation = violation.clone();
-        violation.path = rest.to_owned();
-        found.push(violation.under(path));
+        let mut renamed = violation.clone();
+        if let Some(rest) = violation.path.strip_prefix(own) {
+            rest.trim_start_matches('.').clone_into(&mut renamed.path);
+        }
+        found.push(renamed.under(path));
     }
     found.into_error().unwrap_or(error)
 }
@@ -248,7 +248,7 @@ impl DetectionConfig {
             made.extend(found.absorb(detector.map_err(|error| error.under(&place))));
         }
         self.names_differ(&mut found);
-        for violation in found.iter() {
+        for violation in &found {
             let violation = violation.clone().under("detect");
             // What several detectors share is said once.
             if violations.iter().all(|other| *other != violation) {
@@ -325,22 +325,8 @@ impl OperationWatch {
     ) {
         let mut windows = self.windows.clone();
         windows.alerting.reraise = Some(reraise);
-        fn watch<C: Clone, K: OperationKernel + Clone + 'static>(
-            (name, section, config): (&str, &str, Option<&C>),
-            windows: &PerOperationConfig,
-            make: impl Fn(C) -> Result<K, ConfigError>,
-        ) -> Result<Option<Box<dyn Detector>>, ConfigError> {
-            let Some(config) = config.cloned() else {
-                return Ok(None);
-            };
-            let kernel = make(config).map_err(|error| renamed(error, name, section))?;
-            let detector = PerOperation::new(name, windows.clone(), move || kernel.clone());
-            Ok(Some(Box::new(detector.map_err(|error| {
-                renamed(error, "per_operation", "operations")
-            })?)))
-        }
         let all = [
-            watch(
+            operation(
                 (
                     "operation_latency",
                     "operations.latency",
@@ -349,7 +335,7 @@ impl OperationWatch {
                 &windows,
                 OperationLatency::new,
             ),
-            watch(
+            operation(
                 (
                     "operation_failures",
                     "operations.failures",
@@ -358,7 +344,7 @@ impl OperationWatch {
                 &windows,
                 OperationFailures::new,
             ),
-            watch(
+            operation(
                 ("operation_calls", "operations.calls", self.calls.as_ref()),
                 &windows,
                 OperationCalls::new,
@@ -368,6 +354,22 @@ impl OperationWatch {
             made.extend(found.absorb(detector).flatten());
         }
     }
+}
+
+/// The detector of one kernel, if that is turned on.
+fn operation<C: Clone, K: OperationKernel + Clone + 'static>(
+    (name, section, config): (&str, &str, Option<&C>),
+    windows: &PerOperationConfig,
+    make: impl Fn(C) -> Result<K, ConfigError>,
+) -> Result<Option<Box<dyn Detector>>, ConfigError> {
+    let Some(config) = config.cloned() else {
+        return Ok(None);
+    };
+    let kernel = make(config).map_err(|error| renamed(error, name, section))?;
+    let detector = PerOperation::new(name, windows.clone(), move || kernel.clone());
+    Ok(Some(Box::new(detector.map_err(|error| {
+        renamed(error, "per_operation", "operations")
+    })?)))
 }
 
 /// The detectors of one list, where violations have the place in it.
