@@ -413,7 +413,7 @@ impl LogTemplates {
                 share,
                 watched,
             } => {
-                anomaly.series = self.after_silence(watched, since, anomaly.series);
+                anomaly.series = self.after_silence(watched, since, &anomaly.series);
                 let ratio = share.ln() / self.config.new_share.ln();
                 (anomaly.since, anomaly.score) = (since, scale::score(ratio));
                 anomaly.surprise = -share.ln();
@@ -478,17 +478,15 @@ impl LogTemplates {
         &self,
         watched: Timestamp,
         since: Timestamp,
-        picture: Vec<(Timestamp, f64)>,
+        picture: &[(Timestamp, f64)],
     ) -> Vec<(Timestamp, f64)> {
         const SHOWN: i64 = 30;
         let first = self.bar.window_of(since);
         let silent = (first.saturating_sub(SHOWN)..first)
             .map(|window| self.bar.begin_of(window.saturating_add(1)))
-            .filter(|end| *end > watched)
+            .filter(|end| *end > watched && picture.first().is_none_or(|(at, _)| end < at))
             .map(|end| (end, 0.0));
-        let mut points: Vec<_> = silent.chain(picture).collect();
-        // The window in which it came began with the end of the silence.
-        points.dedup_by_key(|(at, _)| *at);
+        let mut points: Vec<_> = silent.chain(picture.iter().copied()).collect();
         let n = points.len().saturating_sub(Anomaly::MAX_POINTS);
         points.split_off(n)
     }

@@ -81,7 +81,7 @@ fn a_new_kind_of_error_is_told_after_the_learning_time_only() {
     assert!(found[0].score.get() > 0.5 && found[0].surprise > 4.6);
     let (last, before) = found[0].series.split_last().unwrap();
     assert_eq!(*last, (at(5000), 1.0));
-    assert!(before.len() == 30 && before.iter().all(|(_, count)| *count == 0.0));
+    assert!(before.len() == 29 && before.iter().all(|(_, count)| *count == 0.0));
     assert!(found[0].series.is_sorted_by_key(|(at, _)| *at));
     assert!(
         found[0]
