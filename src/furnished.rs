@@ -28,6 +28,8 @@ pub(crate) struct Parts {
     pub(crate) archive: Option<PathBuf>,
     pub(crate) conditions: Vec<ConditionRule>,
     #[cfg(feature = "detect")]
+    pub(crate) detection: crate::config::DetectionConfig,
+    #[cfg(feature = "detect")]
     pub(crate) watched: Vec<crate::watch_series::WatchedSeries>,
     pub(crate) rules: Vec<PathBuf>,
     pub(crate) playbook_paths: Vec<PathBuf>,
@@ -100,6 +102,10 @@ impl Builder {
         self.parts.archive = config.archive;
         self.keeping.retention = config.retention;
         self.parts.conditions.extend(config.conditions);
+        #[cfg(feature = "detect")]
+        {
+            self.parts.detection = config.detection;
+        }
         self.parts.rules.extend(config.rules);
         #[cfg(feature = "signals")]
         {
@@ -157,6 +163,9 @@ impl Builder {
         #[cfg(feature = "detect")]
         {
             self = self.assemble_watched(&mut violations);
+            let detection = std::mem::take(&mut self.parts.detection);
+            let reraise = reraise(&self.settings);
+            self = self.detectors(detection.detectors(reraise, &mut violations));
         }
         (self, violations)
     }
@@ -296,9 +305,23 @@ impl Builder {
             .iter()
             .map(|(name, text)| (name.as_str(), text.as_str()));
         let set = PlaybookSet::parse(pairs, &self.parts.actions, &self.parts.checks);
-        let Some(set) = violations.absorb(set).filter(|set| !set.is_empty()) else {
+        let Some(set) = violations.absorb(set) else {
             return self;
         };
+        #[cfg(feature = "detect")]
+        if self.remediators.is_empty() {
+            // A remediator of the host's own may know others.
+            let known: Vec<&str> = set.iter().map(|playbook| playbook.id()).collect();
+            for (path, asked) in self.parts.detection.playbooks() {
+                if !known.contains(&asked) {
+                    let expected = format!("a playbook that is loaded ({})", known.join(", "));
+                    violations.push(Violation::new(path, asked, expected));
+                }
+            }
+        }
+        if set.is_empty() {
+            return self;
+        }
         for playbook in set.iter() {
             let trigger = playbook.trigger();
             // A trigger that names a cause waits for the diagnosis; only a bare condition is watched.

@@ -14,6 +14,8 @@ mod watch_series;
 
 pub use builder::{Builder, StartError};
 pub use clock::{SimulatedClock, SystemClock};
+#[cfg(feature = "detect")]
+pub use config::{ComponentWatch, DetectionConfig, OperationWatch, RowModel, SeriesWatch};
 pub use config::{ConditionRule, Config, ConfigSource};
 pub use engine::{
     Blame, EngineError, EngineHealth, EngineSettings, Events, FloodSettings, Homeostasis,
@@ -47,6 +49,9 @@ pub mod _documentation {
     pub mod add_a_detector {}
     #[doc = include_str!("../docs/how-to/add-an-action.md")]
     pub mod add_an_action {}
+    #[cfg(feature = "detect")]
+    #[doc = include_str!("../docs/how-to/configure-detection.md")]
+    pub mod configure_detection {}
     #[doc = include_str!("../docs/how-to/embed-in-a-service.md")]
     pub mod embed_in_a_service {}
     #[doc = include_str!("../docs/how-to/probes.md")]

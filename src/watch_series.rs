@@ -6,10 +6,8 @@ use homeostasis_detect::{
 };
 
 use crate::builder::Builder;
+use crate::config::n_shards;
 use crate::furnished::reraise;
-
-/// More threads than this bring nothing to one detector.
-const MOST_SHARDS: usize = 8;
 
 /// What shall be watched, until the healer starts.
 #[derive(Debug)]
@@ -77,10 +75,7 @@ impl Builder {
             reraise: Some(reraise(&self.settings)),
             ..AlertingConfig::default()
         })?;
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let made = PerSeries::new(watched.name, watched.selector, move |_| template.clone())?;
-        Ok(made
-            .with_alerting(alerting)
-            .with_shards(cores.min(MOST_SHARDS)))
+        Ok(made.with_alerting(alerting).with_shards(n_shards()))
     }
 }

@@ -221,3 +221,228 @@ rules: [rules.yaml]
     assert!((config.policy.breaker.failure_ratio.get() - 0.4).abs() < 1e-12);
     assert_eq!(config.playbooks.len() + config.rules.len(), 2);
 }
+
+#[test]
+fn every_mistake_of_a_detector_is_named_with_its_place_and_range() {
+    let found = violations(
+        "\
+engine: { tick: 0s }
+detect:
+  log_templates: { new_share: 1, history: 5, max_templates: 0 }
+  log_errors:
+    factor: 0.5
+  operations:
+    window: 1ms
+    alerting: { clear: 90%, clear_samples: 0 }
+    latency: { k: 0, quantiles: [] }
+    failures: true
+    calls: { limit: 1000, max_calls: 0 }
+  watch_series:
+    - { name: a, metrics: [m], sensitivity: 0, alerting: { max_gap: 0s } }
+    - { name: b, metrics: [m] }
+  time_to_breach:
+    - { name: b, metrics: [disk], above: 90, horizon: 0s, confidence: 100% }
+  forecasts:
+    - { name: c, metrics: [m], warm_up: 3, limit: 0 }
+  components:
+    - { name: c, metrics: [m, n], min_rows: 5, alerting: { clear: 1 } }
+",
+    );
+    let expected = [
+        "homeostasis.yaml:1:17: engine.tick",
+        "homeostasis.yaml:3:31: detect.log_templates.new_share = 1, expected above 0 and below 1",
+        "homeostasis.yaml:3:43: detect.log_templates.history = 5, expected 10 to 100000 windows",
+        "homeostasis.yaml:3:18: detect.log_templates.min_windows = 10, expected 1 to 5",
+        "homeostasis.yaml:3:61: detect.log_templates.max_templates = 0",
+        "homeostasis.yaml:5:13: detect.log_errors.factor = 0.5, expected 1 to 1000000",
+        "homeostasis.yaml:7:13: detect.operations.window = \"1ms\", expected 1s to 1h",
+        "homeostasis.yaml:8:24: detect.operations.alerting.clear = \"90%\"",
+        "homeostasis.yaml:8:44: detect.operations.alerting.clear_samples = 0",
+        "homeostasis.yaml:9:19: detect.operations.latency.k = 0",
+        "homeostasis.yaml:9:33: detect.operations.latency.quantiles",
+        "homeostasis.yaml:11:21: detect.operations.calls.limit = 1000",
+        "homeostasis.yaml:11:38: detect.operations.calls.max_calls = 0",
+        "homeostasis.yaml:13:45: detect.watch_series[0].sensitivity = 0, expected 0.01 to 100",
+        "homeostasis.yaml:13:69: detect.watch_series[0].alerting.max_gap = \"0s\"",
+        "homeostasis.yaml:16:15: detect.time_to_breach[0].name = \"b\", expected a name that no other",
+        "homeostasis.yaml:16:55: detect.time_to_breach[0].horizon = \"0s\"",
+        "homeostasis.yaml:16:71: detect.time_to_breach[0].confidence = \"100%\"",
+        "homeostasis.yaml:18:41: detect.forecasts[0].warm_up = 3, expected 40 to 1024 steps",
+        "homeostasis.yaml:18:51: detect.forecasts[0].limit = 0, expected 0.1 to 1000",
+        "homeostasis.yaml:20:15: detect.components[0].name = \"c\", expected a name that no other",
+        "homeostasis.yaml:20:45: detect.components[0].min_rows = 5, expected 32 to 100000 rows",
+        "homeostasis.yaml:20:67: detect.components[0].alerting.clear = 1",
+    ];
+    for start in expected {
+        assert!(
+            found.iter().any(|line| line.starts_with(start)),
+            "{start}\nall: {found:#?}"
+        );
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+}
+
+#[test]
+fn what_a_detector_cannot_mean_is_refused_beside_the_ranges_of_other_sections() {
+    let found = violations(
+        "\
+engine: { tick: 0s }
+detect:
+  log_templates:
+  log_errors: { from: loud, windows: 3 }
+  operations: { window: 1m }
+  forecasts: [{ name: f, metrics: [m], limit: 0 }]
+  watch_series: [{ name: '', metrics: [] }]
+  time_to_breach:
+    - { name: a, metrics: [disk], above: 90, below: 10 }
+    - { name: b, metrics: [disk], limit: 90 }
+",
+    );
+    let expected = [
+        "homeostasis.yaml:1:17: engine.tick",
+        "homeostasis.yaml:3:3: detect.log_templates = null, expected true, false, or a mapping",
+        "homeostasis.yaml:4:23: detect.log_errors.from = \"loud\", expected a level",
+        "homeostasis.yaml:4:29: detect.log_errors.windows = unknown field",
+        "homeostasis.yaml:5:15: detect.operations",
+        "homeostasis.yaml:6:47: detect.forecasts[0].limit = 0, expected 0.1 to 1000",
+        "homeostasis.yaml:7:26: detect.watch_series[0].name",
+        "homeostasis.yaml:7:39: detect.watch_series[0].metrics",
+        "homeostasis.yaml:9:53: detect.time_to_breach[0].below = 10, expected one limit",
+        "homeostasis.yaml:10:7: detect.time_to_breach[1].above is missing, expected a limit",
+        "homeostasis.yaml:10:35: detect.time_to_breach[1].limit = unknown field",
+    ];
+    for start in expected {
+        assert!(
+            found.iter().any(|line| line.starts_with(start)),
+            "{start}\nall: {found:#?}"
+        );
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+}
+
+#[test]
+fn every_field_of_a_detector_is_read_and_what_is_furnished_is_the_default() {
+    use homeostasis::detect::{
+        AlertingConfig, ForecasterConfig, LogErrorRateConfig, LogTemplatesConfig, OnlineConfig,
+        OperationCallsConfig, OperationFailuresConfig, OperationLatencyConfig, PerOperationConfig,
+        Side, TimeToBreachConfig,
+    };
+    use homeostasis::{ComponentWatch, DetectionConfig, RowModel, SeriesWatch};
+
+    let read = |text: &str| Config::parse(text).unwrap().detection;
+    assert_eq!(read("mode: auto"), DetectionConfig::default());
+    assert_eq!(
+        read("detect: { log_errors: false }"),
+        DetectionConfig::default()
+    );
+    let furnished = read(
+        "
+detect:
+  log_templates: true
+  log_errors: {}
+  operations: { latency: true, failures: {}, calls: true }
+  watch_series: [{ name: a, metrics: [m] }]
+  time_to_breach: [{ name: b, metrics: [m], below: 5 }]
+  forecasts: [{ name: c, metrics: [m] }]
+  components: [{ name: d, metrics: [m, n] }]
+",
+    );
+    assert_eq!(furnished.log_templates, Some(LogTemplatesConfig::default()));
+    assert_eq!(furnished.log_errors, Some(LogErrorRateConfig::default()));
+    let operations = &furnished.operations;
+    assert_eq!(operations.windows, PerOperationConfig::default());
+    assert_eq!(operations.latency, Some(OperationLatencyConfig::default()));
+    assert_eq!(
+        operations.failures,
+        Some(OperationFailuresConfig::default())
+    );
+    assert_eq!(operations.calls, Some(OperationCallsConfig::default()));
+    let online = SeriesWatch::new("a", ["m"], OnlineConfig::default());
+    assert_eq!(furnished.watch_series, [online]);
+    let breach = SeriesWatch::new("b", ["m"], TimeToBreachConfig::below(5.0));
+    assert_eq!(furnished.time_to_breach, [breach]);
+    let forecast = SeriesWatch::new("c", ["m"], ForecasterConfig::default());
+    assert_eq!(furnished.forecasts, [forecast]);
+    assert_eq!(furnished.components, [ComponentWatch::new("d", ["m", "n"])]);
+
+    let mut said = read(
+        "
+detect:
+  operations: { failures: { limit: 12, min_failures: 4, history: 500, warm_up: 9 }, alerting: { sustain_samples: 1 } }
+  time_to_breach:
+    - name: disk
+      metrics: [used, full]
+      labels: { mount: / }
+      above: 90
+      horizon: 6h
+      confidence: 80%
+      history: 7d
+      period: 1d
+      alerting: { threshold: 0.6, clear: 0.3, sustain_samples: 3, sustain: 5m, clear_samples: 4, max_gap: 1h, refractory: 10m }
+      max_series: 7
+      default_target: shop/1
+      severity: sev3
+      playbook: free_disk
+",
+    );
+    let failures = said.operations.failures.unwrap();
+    assert_eq!(
+        (failures.limit, failures.min_failures, failures.history),
+        (12.0, 4, 500.0)
+    );
+    let alerting = said.operations.windows.alerting;
+    let base = PerOperationConfig::default().alerting;
+    assert_eq!(
+        alerting,
+        AlertingConfig {
+            sustain_samples: 1,
+            ..base
+        }
+    );
+    let watch = said.time_to_breach.remove(0);
+    assert_eq!(watch.labels["mount"], "/");
+    assert_eq!(watch.metrics, ["used", "full"]);
+    assert_eq!((watch.config.limit, watch.config.is_low), (90.0, false));
+    assert_eq!(watch.config.period, Some(Duration::from_secs(86_400)));
+    assert_eq!(watch.config.horizon, Duration::from_secs(6 * 3600));
+    assert_eq!(watch.alerting.sustain, Duration::from_secs(300));
+    assert_eq!((watch.alerting.clear.get(), watch.max_series), (0.3, 7));
+    assert_eq!(watch.default_target.unwrap().to_string(), "shop/1");
+    assert_eq!(watch.severity, Some(Severity::Sev3));
+    assert_eq!(watch.playbook.as_deref(), Some("free_disk"));
+    let forest =
+        read("detect: { components: [{ name: a, metrics: [m], model: isolation_forest }] }");
+    assert_eq!(forest.components[0].model, RowModel::IsolationForest);
+    let side = read("detect: { watch_series: [{ name: a, metrics: [m], side: HIGH }] }");
+    assert_eq!(side.watch_series[0].config.side, Side::High);
+}
+
+#[test]
+fn every_field_of_a_detector_stands_on_the_page() {
+    let page = include_str!("../docs/how-to/configure-detection.md");
+    let series = "{ name: a, metrics: [m], above: 1, fi_eld: 1, alerting: { fi_eld: 1 } }";
+    let found = violations(&format!(
+        "
+detect:
+  fi_eld: 1
+  log_templates: {{ fi_eld: 1 }}
+  log_errors: {{ fi_eld: 1 }}
+  operations: {{ latency: {{ fi_eld: 1 }}, failures: {{ fi_eld: 1 }}, calls: {{ fi_eld: 1 }}, fi_eld: 1 }}
+  watch_series: [{series}]
+  time_to_breach: [{series}]
+  forecasts: [{series}]
+  components: [{series}]
+"
+    ));
+    let known = found
+        .iter()
+        .filter(|line| line.contains("fi_eld = unknown field"))
+        .filter_map(|line| line.split_once("expected one of "));
+    let fields: Vec<&str> = known
+        .flat_map(|(_, names)| names.split(';').next().unwrap_or_default().split(", "))
+        .collect();
+    assert!(fields.len() > 100, "{} fields", fields.len());
+    for field in fields {
+        assert!(page.contains(field), "{field} is not on the page");
+    }
+}

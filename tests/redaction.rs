@@ -21,7 +21,8 @@ use std::time::Duration;
 
 use homeostasis::core::policy::{Permit, Policy};
 use homeostasis::core::port::{
-    ApprovalDecision, MemoryApprovals, MemoryNotifier, NoRedaction, Redactor,
+    ApprovalDecision, ApprovalRequest, Approvals, MemoryApprovals, MemoryNotifier, NoRedaction,
+    Redactor,
 };
 use homeostasis::core::record::{
     Anomaly, BlastRadius, Category, CheckOutcome, CheckResult, EffectClass, EventKind, Finding,
@@ -37,7 +38,7 @@ use homeostasis::core::stage::{
     Remediator, RunLog, Verifier, VerifyError, VerifyRequest,
 };
 use homeostasis::core::{
-    Context, IdempotencyKey, Mode, PlanId, ServiceFacts, Target, Timestamp, async_trait,
+    Context, Digest, IdempotencyKey, Mode, PlanId, ServiceFacts, Target, Timestamp, async_trait,
 };
 use homeostasis::learn::{incident_report_markdown, project};
 use homeostasis::remediate::action::{Action, ActionCall, HttpRequestAction};
@@ -342,7 +343,11 @@ async fn plant(healer: &Homeostasis, folder: &Path) {
         }
     });
     panic_with_secrets(healer);
+    recorder.log(LogRecord::new(now, Level::Info, PLANTED));
 }
+
+/// The last of what is planted.
+const PLANTED: &str = "all is planted";
 
 /// Panics once for every sample, heard by the panic hook.
 fn panic_with_secrets(healer: &Homeostasis) {
@@ -374,33 +379,41 @@ fn panics(healer: &Homeostasis) -> String {
     format!("{panics:?}")
 }
 
-/// Approves what is asked, until people are called; gives the events and what approvers were shown.
-async fn until_people_are_called(
-    healer: &Homeostasis,
-    events: &mut Events,
-    approvals: &MemoryApprovals,
-) -> (Vec<Arc<HealEvent>>, String) {
-    let (mut told, mut shown) = (Vec::new(), String::new());
-    loop {
-        let event = tokio::select! {
-            event = events.next() => event.expect("the engine runs"),
-            () = tokio::time::sleep(Duration::from_millis(50)) => {
-                for (request, _) in approvals.pending(healer.recorder().now()) {
-                    shown.push_str(&request.summary);
-                    let yes = ApprovalDecision {
-                        granted: true,
-                        by: "ann".to_owned(),
-                        reason: all_texts(),
-                    };
-                    approvals.decide(request.plan_hash, yes);
-                }
-                continue;
-            }
+/// Keeps what it is shown and approves it at once.
+#[derive(Debug, Default)]
+struct Ann {
+    asked: MemoryApprovals,
+    shown: Mutex<String>,
+}
+
+#[async_trait]
+impl Approvals for Ann {
+    async fn request(&self, request: ApprovalRequest) {
+        self.shown.lock().unwrap().push_str(&request.summary);
+        let plan_hash = request.plan_hash;
+        self.asked.request(request).await;
+        let yes = ApprovalDecision {
+            granted: true,
+            by: "ann".to_owned(),
+            reason: all_texts(),
         };
+        self.asked.decide(plan_hash, yes);
+    }
+
+    async fn decisions(&self, plan_hash: Digest) -> Vec<ApprovalDecision> {
+        self.asked.decisions(plan_hash).await
+    }
+}
+
+/// The events until people are called.
+async fn until_people_are_called(events: &mut Events) -> Vec<Arc<HealEvent>> {
+    let mut told = Vec::new();
+    loop {
+        let event = events.next().await.expect("the engine runs");
         let is_last = matches!(event.kind, EventKind::Escalated { .. });
         told.push(event);
         if is_last {
-            return (told, shown);
+            return told;
         }
     }
 }
@@ -447,7 +460,7 @@ async fn incident(redactor: Option<Arc<dyn Redactor>>) -> Outputs {
     });
     let (notifier, approvals) = (
         Arc::new(MemoryNotifier::default()),
-        Arc::new(MemoryApprovals::default()),
+        Arc::new(Ann::default()),
     );
     let mut settings = EngineSettings::default();
     settings.tick = Duration::from_millis(20);
@@ -481,10 +494,18 @@ async fn incident(redactor: Option<Arc<dyn Redactor>>) -> Outputs {
     let mut events = healer.subscribe();
     plant(&healer, folder.path()).await;
 
-    let called = until_people_are_called(&healer, &mut events, &approvals);
-    let (told, shown) = tokio::time::timeout(Duration::from_secs(120), called)
+    let called = until_people_are_called(&mut events);
+    let told = tokio::time::timeout(Duration::from_secs(120), called)
         .await
         .expect("people are called");
+    let taken_in = async {
+        while !window(&healer).contains(PLANTED) {
+            healer.clock().sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(120), taken_in)
+        .await
+        .expect("all that was planted is taken in");
     let id = told[0].incident;
     healer.close_incident(id, "ann", all_texts()).await.unwrap();
     let kept = healer.events_of(id).await.unwrap();
@@ -493,6 +514,7 @@ async fn incident(redactor: Option<Arc<dyn Redactor>>) -> Outputs {
     healer.shutdown().await;
     drop(healer);
     let seen = leaky.seen.lock().unwrap().clone();
+    let shown = approvals.shown.lock().unwrap().clone();
     let report =
         incident_report_markdown(&kept).unwrap() + &project(&kept).unwrap().to_json_line().unwrap();
     assert_each_got_its_own(&outlets);

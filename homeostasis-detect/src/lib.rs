@@ -6,6 +6,7 @@ mod condition;
 mod correlation;
 mod duration_text;
 mod forecast;
+mod hash;
 mod health;
 mod log;
 mod members;

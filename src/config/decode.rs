@@ -30,7 +30,7 @@ const MODES: &[(&str, Mode)] = &[
     ("auto", Mode::Auto),
 ];
 
-const SEVERITIES: &[(&str, Severity)] = &[
+pub(super) const SEVERITIES: &[(&str, Severity)] = &[
     ("sev0", Severity::Sev0),
     ("sev1", Severity::Sev1),
     ("sev2", Severity::Sev2),
@@ -71,6 +71,8 @@ pub(super) fn decode(tree: &Node) -> Result<Config, ConfigError> {
     check::policy(&config.policy, &mut ranges);
     check::retention(&config.retention, &mut ranges);
     check::topology(&config.topology, &mut ranges);
+    #[cfg(feature = "detect")]
+    detectors(&config.detection, &mut ranges);
     #[cfg(feature = "signals")]
     ranges.absorb(SecretRedactor::new(config.redaction.clone()));
     violations.merge(ranges.iter().map(|violation| placed(tree, violation)));
@@ -98,11 +100,24 @@ fn with_ranges(tree: &Node, mut violations: Violations) -> ConfigError {
     {
         check::retention(&kept, &mut ranges);
     }
+    #[cfg(feature = "detect")]
+    if let Some(detect) = section("detect") {
+        detectors(&super::detection::readable(detect), &mut ranges);
+    }
     violations.merge(ranges.iter().map(|violation| placed(tree, violation)));
     match violations.into_result(()) {
         Err(error) => error,
         Ok(()) => ConfigError::single("", "", "a configuration"),
     }
+}
+
+/// Whether the detectors can be made is known by making them.
+#[cfg(feature = "detect")]
+fn detectors(detection: &super::DetectionConfig, ranges: &mut Violations) {
+    detection.detectors(
+        crate::furnished::reraise(&EngineSettings::default()),
+        ranges,
+    );
 }
 
 /// What a section says where it can be read, ignoring what cannot.
@@ -114,18 +129,25 @@ fn lenient<T>(node: &Node, read: fn(&mut Fields<'_>) -> Option<T>) -> Option<T> 
     homeostasis_core::document::decode(node, nested(without_unknown)).ok()
 }
 
-/// Finds the place of a violation that was found in the decoded value.
+/// Finds the place of a violation that was found in the decoded value: that of the field, or if
+/// its value is a default, that of what it belongs to.
 fn placed(tree: &Node, violation: &Violation) -> Violation {
-    let pointer: String = violation
+    let parts: Vec<&str> = violation
         .path
         .split(['.', '[', ']'])
         .filter(|part| !part.is_empty())
-        .flat_map(|part| ["/", part])
         .collect();
-    match tree.pointer(&pointer) {
-        Some(node) => node.violation(violation.path.clone(), violation.expected.clone()),
-        None => violation.clone(),
+    for n in (1..=parts.len()).rev() {
+        let pointer = format!("/{}", parts[..n].join("/"));
+        if let Some(node) = tree.pointer(&pointer) {
+            let mut placed = node.violation(violation.path.clone(), violation.expected.clone());
+            if n < parts.len() {
+                placed.value.clone_from(&violation.value);
+            }
+            return placed;
+        }
     }
+    violation.clone()
 }
 
 fn config(d: &mut Fields<'_>) -> Option<Config> {
@@ -152,6 +174,12 @@ fn config(d: &mut Fields<'_>) -> Option<Config> {
         Vec::new().into_iter().collect(),
     );
     let conditions = d.default("conditions", list(nested(condition)), Vec::new());
+    #[cfg(feature = "detect")]
+    let detection = d.default(
+        "detect",
+        nested(super::detection::detection),
+        super::DetectionConfig::default(),
+    );
     let playbooks = d.default("playbooks", list(non_empty_string()), Vec::new());
     let rules = d.default("rules", list(non_empty_string()), Vec::new());
     #[cfg(feature = "signals")]
@@ -185,6 +213,8 @@ fn config(d: &mut Fields<'_>) -> Option<Config> {
         flags: flags?.into_iter().collect::<Flags>(),
         topology,
         conditions,
+        #[cfg(feature = "detect")]
+        detection: detection?,
         playbooks: playbooks?.into_iter().map(PathBuf::from).collect(),
         rules: rules?.into_iter().map(PathBuf::from).collect(),
         #[cfg(feature = "signals")]

@@ -1,6 +1,8 @@
 //! Configuration: one YAML tree, read so that every violation is named at once with its line.
 
 mod decode;
+#[cfg(feature = "detect")]
+mod detection;
 mod source;
 
 use std::path::PathBuf;
@@ -14,6 +16,10 @@ use homeostasis_core::{ConfigError, Flags, Mode, NodeId, Topology};
 
 use crate::engine::EngineSettings;
 
+#[cfg(feature = "detect")]
+pub(crate) use detection::n_shards;
+#[cfg(feature = "detect")]
+pub use detection::{ComponentWatch, DetectionConfig, OperationWatch, RowModel, SeriesWatch};
 pub use source::ConfigSource;
 
 /// A condition over metrics that is an anomaly when it holds for a while.
@@ -81,6 +87,10 @@ pub struct Config {
     pub topology: Topology,
     /// Conditions that are anomalies.
     pub conditions: Vec<ConditionRule>,
+    /// Which detectors watch logs, traces and series.
+    #[cfg(feature = "detect")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "detect")))]
+    pub detection: DetectionConfig,
     /// Files and folders with playbooks.
     pub playbooks: Vec<PathBuf>,
     /// Files with root-cause rules, beside those that are shipped.

@@ -19,8 +19,16 @@ use crate::unit::{Ratio, Score};
 pub enum Subject {
     /// A time series.
     Series(SeriesKey),
-    /// Log records, by template or pattern.
+    /// Log records, in words: of a component, of a pattern.
     Logs(String),
+    /// Log records of one template ([`LogTemplate`](crate::signal::LogTemplate)).
+    Template {
+        /// Which: it tells the template from others for as long as it lives.
+        id: u64,
+        /// Its text as it is now, for people: a template becomes more general while more of its
+        /// messages are seen.
+        text: String,
+    },
     /// Spans of an operation.
     Operation(String),
     /// A health check.
@@ -38,8 +46,29 @@ impl Subject {
             | Self::Operation(name)
             | Self::Health(name)
             | Self::Condition(name) => name,
+            Self::Template { text, .. } => text,
         }
     }
+
+    /// Whether it is the same thing. Of templates the ids count: their texts may have changed.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.identity() == other.identity()
+    }
+
+    fn identity(&self) -> Identity<'_> {
+        match self {
+            Self::Template { id, .. } => Identity::Template { template: *id },
+            other => Identity::Whole(other),
+        }
+    }
+}
+
+/// What tells a subject from others.
+#[derive(PartialEq, Serialize)]
+#[serde(untagged)]
+enum Identity<'a> {
+    Template { template: u64 },
+    Whole(&'a Subject),
 }
 
 impl fmt::Display for Subject {
@@ -47,6 +76,7 @@ impl fmt::Display for Subject {
         match self {
             Self::Series(key) => write!(f, "{key}"),
             Self::Logs(name) => write!(f, "logs {name:?}"),
+            Self::Template { text, .. } => write!(f, "logs {text:?}"),
             Self::Operation(name) => write!(f, "operation {name}"),
             Self::Health(name) => write!(f, "health check {name}"),
             Self::Condition(text) => f.write_str(text),
@@ -106,8 +136,8 @@ impl fmt::Display for Expectation {
     }
 }
 
-/// What makes two anomalies the same one: detector, target, subject and whether it needs people,
-/// without time and values.
+/// What makes two anomalies the same one: detector, target, subject ([`Subject::is_same`]) and
+/// whether it needs people, without time and values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Fingerprint(Digest);
@@ -248,7 +278,8 @@ impl Anomaly {
 
     /// What makes it the same as an earlier one.
     pub fn fingerprint(&self) -> Fingerprint {
-        let (detector, target, subject) = (&self.detector, &self.target, &self.subject);
+        let subject = self.subject.identity();
+        let (detector, target, subject) = (&self.detector, &self.target, &subject);
         Fingerprint(if self.needs_people {
             // Known trouble that only people can end is news.
             Digest::of(&(detector, target, subject, "needs people"))
@@ -384,6 +415,32 @@ mod tests {
             let said = broken(breaks);
             assert!(said.contains(complaint), "{complaint}: {said:?}");
         }
+    }
+
+    #[test]
+    fn a_template_stays_the_same_subject_when_its_text_becomes_more_general() {
+        let of = |id, text: &str| {
+            let text = text.to_owned();
+            let subject = Subject::Template { id, text };
+            let target = Target::service("orders").unwrap();
+            Anomaly::new("test", target, subject, Timestamp::EPOCH)
+        };
+        let (early, late) = (of(7, "disk sda is full"), of(7, "disk <*> is full"));
+        assert!(early.subject.is_same(&late.subject));
+        assert_eq!(early.fingerprint(), late.fingerprint());
+        assert_eq!(
+            late.subject.to_string(),
+            "logs \"disk <*> is full\"",
+            "people read the text"
+        );
+        let other = of(8, "disk <*> is full");
+        assert!(!late.subject.is_same(&other.subject));
+        assert_ne!(late.fingerprint(), other.fingerprint());
+        // Records of releases before this subject was there are told from it.
+        let words = Subject::Logs("disk <*> is full".to_owned());
+        assert!(!words.is_same(&late.subject) && words.is_same(&words));
+        let stored = serde_json::to_string(&late.subject).unwrap();
+        assert_eq!(stored, r#"{"template":{"id":7,"text":"disk <*> is full"}}"#);
     }
 
     #[test]

@@ -105,6 +105,7 @@ impl Anomaly {
                 }
             }
             Subject::Logs(text)
+            | Subject::Template { text, .. }
             | Subject::Operation(text)
             | Subject::Health(text)
             | Subject::Condition(text) => redact_text(text, redactor),

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::record::{Direction, Expectation};
 use crate::stage::DetectError;
 use crate::time::Timestamp;
-use crate::unit::Score;
+use crate::unit::{Ratio, Score};
 
 /// What a kernel says of one sample.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,7 +72,13 @@ pub trait SeriesDetector: fmt::Debug + Send {
         0
     }
 
-    /// Its state, if it can be stored; the configuration is not part of it.
+    /// Says where its series lies among others, evenly spread over names, once before the first sample.
+    ///
+    /// A kernel that does costly work now and then does it earlier or later by that, so that thousands of series that
+    /// began together do not do it together.
+    fn stagger(&mut self, _: Ratio) {}
+
+    /// Its state, if it can be stored; the configuration is not part of it, nor is what [`stagger`](Self::stagger) said.
     fn save(&self) -> Option<Value> {
         None
     }
@@ -111,6 +117,10 @@ impl<T: SeriesDetector + ?Sized> SeriesDetector for Box<T> {
 
     fn heap_bytes(&self) -> usize {
         size_of_val(&**self) + (**self).heap_bytes()
+    }
+
+    fn stagger(&mut self, place: Ratio) {
+        (**self).stagger(place);
     }
 
     fn save(&self) -> Option<Value> {

@@ -207,7 +207,8 @@ impl Composite {
         let at = anomaly.at;
         standing.found.retain(|(_, before)| {
             at.since(before.at) <= window
-                && (before.detector != anomaly.detector || before.subject != anomaly.subject)
+                && (before.detector != anomaly.detector
+                    || !before.subject.is_same(&anomaly.subject))
         });
         // The strongest few say all there is to say.
         standing.found.push((family, anomaly));

@@ -2,7 +2,7 @@
 
 use homeostasis_core::record::{Direction, Expectation};
 use homeostasis_core::stage::{DetectError, KernelScore, SeriesDetector};
-use homeostasis_core::{ConfigError, Score, Timestamp, Violation};
+use homeostasis_core::{ConfigError, Ratio, Score, Timestamp, Violation};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -180,6 +180,12 @@ impl SeriesDetector for CompositeKernel {
             size_of::<Member>() + member.name.capacity() + member.kernel.heap_bytes()
         };
         self.members.iter().map(member).sum()
+    }
+
+    fn stagger(&mut self, place: Ratio) {
+        for member in &mut self.members {
+            member.kernel.stagger(place);
+        }
     }
 
     fn save(&self) -> Option<Value> {

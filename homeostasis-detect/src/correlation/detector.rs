@@ -178,7 +178,8 @@ impl CorrelatedFailures {
     fn take(&mut self, anomaly: Anomaly) {
         self.rate.advance(anomaly.at);
         let mut known = self.active.iter_mut();
-        let known = known.find(|it| it.target == anomaly.target && it.subject == anomaly.subject);
+        let known =
+            known.find(|it| it.target == anomaly.target && it.subject.is_same(&anomaly.subject));
         if let Some(known) = known {
             if anomaly.since > known.last {
                 // It was over, and begins again.

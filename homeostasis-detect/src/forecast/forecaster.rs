@@ -6,7 +6,7 @@ use std::time::Duration;
 use homeostasis_core::document::format_duration;
 use homeostasis_core::record::Expectation;
 use homeostasis_core::stage::{DetectError, KernelScore, SeriesDetector};
-use homeostasis_core::{ConfigError, Timestamp, Violations};
+use homeostasis_core::{ConfigError, Ratio, Timestamp, Violations};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -77,7 +77,8 @@ impl Default for ForecasterConfig {
 /// It keeps the last `history` steps, chooses a model for them every `refit_every` steps (see [`ForecastModel`]) and
 /// lets it learn each step in between.
 /// The first fit that succeeds ends the warm-up; the second comes earlier by a part of `refit_every` that depends on the
-/// values, so that series that began together are not all fitted at the same time.
+/// values, so that series that began together are not all fitted at the same time;
+/// with [`stagger`](SeriesDetector::stagger) the first comes up to half of `warm_up` later, too.
 /// The score is 0.5 where the value is `limit` times as far from the forecast as the end of its 95 % interval.
 /// The interval's width follows what is seen: a sample outside widens it and one inside narrows it, so that 95 of 100
 /// lie inside in the long run even where the series changes its ways.
@@ -111,6 +112,8 @@ impl Default for ForecasterConfig {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Forecaster {
     config: ForecasterConfig,
+    /// Where its series lies among others.
+    place: Ratio,
     state: State,
 }
 
@@ -212,6 +215,7 @@ impl Forecaster {
         check::positive(&mut found, "forecaster.resolution", config.resolution);
         found.into_result(Self {
             config,
+            place: Ratio::ZERO,
             state: State::default(),
         })
     }
@@ -356,7 +360,10 @@ impl Forecaster {
         } else {
             self.config.refit_every
         };
-        if state.values.len() < self.config.warm_up || state.since_fit < wait {
+        let later = self.place.get() * self.config.warm_up as f64 / 2.0;
+        let warm_up = self.config.warm_up as f64 + if is_first { later } else { 0.0 };
+        let is_warm = state.values.len() as f64 >= warm_up.min(self.config.history as f64);
+        if !is_warm || state.since_fit < wait {
             return;
         }
         self.state.since_fit = 0;
@@ -366,11 +373,11 @@ impl Forecaster {
         }
     }
 
-    /// By how many steps the second fit comes earlier, less than `refit_every`: by the first values, so that series that
-    /// began together are not fitted together ever after.
+    /// By how many steps the second fit comes earlier, less than `refit_every`: by the first values and where its
+    /// series lies, so that series that began together are not fitted together ever after.
     fn early_by(&self) -> usize {
         let values = self.state.values.iter().flatten().take(64);
-        let mixed = values.fold(0_u64, |mixed, value| {
+        let mixed = values.fold(self.place.get().to_bits(), |mixed, value| {
             (mixed ^ value.to_bits())
                 .wrapping_mul(0x9e37_79b9_7f4a_7c15)
                 .rotate_left(29)
@@ -474,6 +481,10 @@ impl SeriesDetector for Forecaster {
     fn explain(&self) -> Option<String> {
         let model = self.state.model.as_ref()?;
         Some(format!("differs from what {} foretold", model.describe()))
+    }
+
+    fn stagger(&mut self, place: Ratio) {
+        self.place = place;
     }
 
     fn save(&self) -> Option<Value> {

@@ -106,8 +106,9 @@ pub struct Breach {
 ///
 /// For disks, memory, connections, certificates, quotas: *reaches 90 in about 3h10m (2h40m to 4h)*.
 /// A line is laid through up to 256 means of the past, each time an eighth of it, of the horizon, or of the time that is
-/// left to the breach has passed.
-/// When three samples in a row are where the line does not explain them, a new one is laid at an eighth of that time,
+/// left to the breach has passed; with [`stagger`](SeriesDetector::stagger) up to twice as often, so that series that
+/// began together, or that the same event shook, are not all fitted with the same sample.
+/// When three samples in a row are where the line does not explain them, a new one is laid within an eighth of that time,
 /// and if they are on the side away from the limit (a restart, a disk that was cleared), no breach is told until then.
 /// It may have begun to grow at some time (a leak), may have been set back (a restart that freed memory: the slope goes
 /// on), and the daily or other season is taken out.
@@ -141,6 +142,8 @@ pub struct Breach {
 #[derive(Debug, Clone, PartialEq)]
 pub struct TimeToBreach {
     config: TimeToBreachConfig,
+    /// Where its series lies among others.
+    place: Ratio,
     state: State,
 }
 
@@ -161,6 +164,8 @@ struct State {
     /// How many samples in a row it does not explain, all above it or all below.
     n_off: u32,
     is_off_high: bool,
+    /// When there were enough of them.
+    off_since: Option<Timestamp>,
 }
 
 /// A line, and how far samples are from it.
@@ -215,6 +220,7 @@ impl TimeToBreach {
         check::that(&mut found, holds, path, confidence, "above 0 and below 1");
         found.into_result(Self {
             config,
+            place: Ratio::ZERO,
             state: State::default(),
         })
     }
@@ -257,6 +263,9 @@ impl TimeToBreach {
             Some(_) => 1,
         };
         state.is_off_high = off.unwrap_or_default();
+        if state.n_off <= OFF {
+            state.off_since = (state.n_off == OFF).then_some(at);
+        }
         let passed = |since: Timestamp| at.as_nanos().saturating_sub(since.as_nanos());
         let left = match (state.breach, state.fitted) {
             (Some(breach), Some(fitted)) => {
@@ -272,13 +281,22 @@ impl TimeToBreach {
             _ => i64::MAX,
         };
         let mut wait = state.timeline.span_nanos().min(horizon).min(left) / PER_SPAN;
+        let mut is_too_early = false;
         if state.n_off >= OFF {
             wait /= PER_SPAN;
+            // What shakes one series often shakes many at once.
+            let most = Duration::from_nanos(u64::try_from(wait).unwrap_or(0));
+            let late = most.mul_f64(self.place.get());
+            is_too_early = state.off_since.is_some_and(|since| at.since(since) < late);
             if state.is_off_high == self.config.is_low {
                 (state.breach, state.probability) = (None, Ratio::ZERO);
             }
         }
-        if state.fitted.is_none_or(|fitted| passed(fitted) >= wait) {
+        let wait = Duration::from_nanos(u64::try_from(wait).unwrap_or(0));
+        let wait = wait.mul_f64(1.0 - self.place.get() / 2.0);
+        let is_due =
+            |fitted| u128::try_from(passed(fitted)).is_ok_and(|nanos| nanos >= wait.as_nanos());
+        if state.fitted.is_none_or(is_due) && !is_too_early {
             state.fitted = Some(at);
             self.fit();
         }
@@ -290,7 +308,7 @@ impl TimeToBreach {
         let Some((width, end, values)) = self.state.timeline.even(FITTED) else {
             return;
         };
-        if values.len() < FEWEST {
+        if (values.len() as f64) < FEWEST as f64 * (1.0 + self.place.get()) {
             return;
         }
         let steps = |duration: Duration| duration.as_nanos() as f64 / width as f64;
@@ -375,6 +393,10 @@ impl SeriesDetector for TimeToBreach {
             (100.0 * breach.probability.get()).min(99.0),
             format_duration(self.config.horizon)
         ))
+    }
+
+    fn stagger(&mut self, place: Ratio) {
+        self.place = place;
     }
 
     fn save(&self) -> Option<Value> {

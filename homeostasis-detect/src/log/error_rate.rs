@@ -11,6 +11,7 @@ use homeostasis_core::stage::{DetectError, Detector, ModelSnapshot};
 use homeostasis_core::{ConfigError, Context, Target, Timestamp, Violations};
 use serde::{Deserialize, Serialize};
 
+use super::leading::Leading;
 use super::tally::{Bar, Burst, Tally};
 use crate::{check, prose, scale, state};
 
@@ -20,6 +21,8 @@ const VERSION: u32 = 2;
 const MAX_AHEAD: Duration = Duration::from_secs(3600);
 /// So many anomalies are told in one turn; hosts reject answers without measure.
 const MAX_TOLD: usize = 50;
+/// Of a template so many characters are told.
+const TOLD: usize = 160;
 /// Of the name of a component so many characters count.
 const MAX_COMPONENT: usize = 128;
 
@@ -80,7 +83,8 @@ impl Default for LogErrorRateConfig {
 /// Records are counted by target, component and level, in windows. As many errors are expected as
 /// there were on average, or, if that is more, as go with the other records of the window: twice
 /// the load may bring twice the errors. What is more is judged as bursts of
-/// [`LogTemplates`](super::LogTemplates) are, and told within the window.
+/// [`LogTemplates`](super::LogTemplates) are, and told within the window, with the templates that
+/// the errors of the window are of ([`Anomaly::contributions`]).
 ///
 /// A record counts as many times as its weight says. Time is that of the records, for each component
 /// by itself: one that is late counts where its others are, one ahead of the context's clock counts
@@ -119,6 +123,9 @@ struct Component {
     n_windows: f64,
     last: Timestamp,
     levels: BTreeMap<Level, Tally>,
+    /// Of which kinds the watched records of this window are.
+    #[serde(default)]
+    leading: BTreeMap<Level, Leading>,
 }
 
 impl Component {
@@ -131,6 +138,7 @@ impl Component {
             n_windows: 0.0,
             last: at,
             levels: BTreeMap::new(),
+            leading: BTreeMap::new(),
         }
     }
 
@@ -154,6 +162,7 @@ impl Component {
         let counts = [self.mean_quiet, self.n_windows];
         counts.iter().all(|count| (0.0..=1e30).contains(count))
             && self.levels.values().all(|tally| tally.rate.is_sound())
+            && self.leading.values().all(Leading::is_sound)
     }
 
     /// Learns the windows before this one.
@@ -198,6 +207,8 @@ impl Component {
         }
         let n_silent = u64::try_from(self.window.saturating_sub(self.since)).unwrap_or(0);
         let window = self.window;
+        let leading = self.leading.entry(record.level).or_default();
+        leading.add(record, window);
         let fresh = || Tally::new(window, n_silent, bar);
         let mut tally = self.levels.remove(&record.level).unwrap_or_else(fresh);
         let burst = tally.add(at, record.weight, bar, self.least(&tally));
@@ -275,11 +286,19 @@ impl LogErrorRate {
         let component = self.components.get_mut(&key)?;
         let at = component.comes(at, now, &self.bar);
         let burst = component.add(record, at, self.config.from, &self.bar)?;
-        let picture = component
-            .levels
-            .get(&record.level)
-            .map(|tally| tally.picture(at));
-        Some(self.describe(key, record.level, &burst, (at, picture.unwrap_or_default())))
+        let tally = component.levels.get(&record.level);
+        let picture = tally.map(|tally| tally.picture(at)).unwrap_or_default();
+        let leading = component.leading.get(&record.level);
+        let kinds = leading.map(|it| it.weights(TOLD)).unwrap_or_default();
+        let mut anomaly = self.describe(key, record.level, &burst, at);
+        anomaly.series = picture;
+        anomaly = anomaly.due_to(kinds);
+        if let Some(most) = anomaly.contributions.first() {
+            let share = prose::number(100.0 * most.share.get());
+            let text = format!("; {share} % of them {}", most.feature);
+            anomaly.explanation.push_str(&text);
+        }
+        Some(anomaly)
     }
 
     fn describe(
@@ -287,7 +306,7 @@ impl LogErrorRate {
         (target, component): (Target, String),
         level: Level,
         burst: &Burst,
-        (at, series): (Timestamp, Vec<(Timestamp, f64)>),
+        at: Timestamp,
     ) -> Anomaly {
         let of = if component.is_empty() {
             String::new()
@@ -313,7 +332,6 @@ impl LogErrorRate {
             low: None,
             high: Some(burst.limit),
         };
-        anomaly.series = series;
         anomaly.severity_hint = self.config.severity_hint;
         anomaly.playbook_hint.clone_from(&self.config.playbook_hint);
         anomaly

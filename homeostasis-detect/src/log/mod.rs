@@ -2,6 +2,7 @@
 
 mod error_rate;
 mod followed;
+mod leading;
 mod rate;
 mod tally;
 mod template_detector;

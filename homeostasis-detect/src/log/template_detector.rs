@@ -125,7 +125,12 @@ mod as_list {
 
 /// What is told of a kind of message.
 enum Finding {
-    New { since: Timestamp, share: f64 },
+    New {
+        since: Timestamp,
+        share: f64,
+        /// Since when its target is watched.
+        watched: Timestamp,
+    },
     Burst(Burst),
     Vanished(Silence),
 }
@@ -291,7 +296,7 @@ impl LogTemplates {
         }
         let share = watched.share_of_first();
         watched.count(is_first);
-        let (since, n_paused) = (watched.since, watched.n_paused);
+        let (watched_since, n_paused) = (watched.since, watched.n_paused);
         let followed = watched.followed.entry(template.id()).or_insert_with(|| {
             self.known.n_followed += 1;
             // How it comes is judged by its own past: that it never came before makes it new, and
@@ -305,7 +310,7 @@ impl LogTemplates {
         let is_news = is_first
             && config.new
             && record.level >= config.new_from
-            && at.since(since) >= config.learning
+            && at.since(watched_since) >= config.learning
             && share < config.new_share;
         if is_news {
             followed.is_new(at);
@@ -316,7 +321,11 @@ impl LogTemplates {
             followed.news(config, at)
         };
         let finding = match (news, burst.filter(|_| config.bursting)) {
-            (Some(since), _) => Finding::New { since, share },
+            (Some(since), _) => Finding::New {
+                since,
+                share,
+                watched: watched_since,
+            },
             (None, Some(burst)) => Finding::Burst(burst),
             (None, None) => return None,
         };
@@ -391,10 +400,20 @@ impl LogTemplates {
     ) -> Anomaly {
         let text = followed.template.text();
         let told: String = text.chars().take(TOLD).collect();
-        let mut anomaly = Anomaly::new(&self.name, target, Subject::Logs(told.clone()), at);
+        let subject = Subject::Template {
+            id: followed.template.id(),
+            text: told.clone(),
+        };
+        let mut anomaly = Anomaly::new(&self.name, target, subject, at);
         let level = followed.level;
+        anomaly.series = followed.tally.picture(at);
         match finding {
-            Finding::New { since, share } => {
+            Finding::New {
+                since,
+                share,
+                watched,
+            } => {
+                anomaly.series = self.after_silence(watched, since, &anomaly.series);
                 let ratio = share.ln() / self.config.new_share.ln();
                 (anomaly.since, anomaly.score) = (since, scale::score(ratio));
                 anomaly.surprise = -share.ln();
@@ -447,10 +466,29 @@ impl LogTemplates {
                 );
             }
         }
-        anomaly.series = followed.tally.picture(at);
         anomaly.severity_hint = self.config.severity_hint;
         anomaly.playbook_hint.clone_from(&self.config.playbook_hint);
         anomaly
+    }
+}
+
+impl LogTemplates {
+    /// The picture of what is new: that there was none before, in the windows that were watched.
+    fn after_silence(
+        &self,
+        watched: Timestamp,
+        since: Timestamp,
+        picture: &[(Timestamp, f64)],
+    ) -> Vec<(Timestamp, f64)> {
+        const SHOWN: i64 = 30;
+        let first = self.bar.window_of(since);
+        let silent = (first.saturating_sub(SHOWN)..first)
+            .map(|window| self.bar.begin_of(window.saturating_add(1)))
+            .filter(|end| *end > watched && picture.first().is_none_or(|(at, _)| end < at))
+            .map(|end| (end, 0.0));
+        let mut points: Vec<_> = silent.chain(picture.iter().copied()).collect();
+        let n = points.len().saturating_sub(Anomaly::MAX_POINTS);
+        points.split_off(n)
     }
 }
 

@@ -18,7 +18,7 @@ use super::alerting::Alerting;
 use super::selector::Selector;
 use super::shards::{Route, Shards};
 use super::slot::{Alarm, Slot, StoredSlot};
-use crate::{check, parts, state};
+use crate::{check, hash, parts, state};
 
 /// The version of the shape of its snapshots.
 const VERSION: u32 = 2;
@@ -40,6 +40,8 @@ type Factory<K> = Box<dyn Fn(&SeriesKey) -> K + Send>;
 /// all that follow late. A clock that is set back by more than that would make all samples late for as long: the series
 /// that have seen its future begin anew, and are counted.
 /// NaN and infinities are missing values: they neither begin nor end an alarm.
+/// *Spread:* kernels that fit now and then are told to do it at other times than those of other series
+/// ([`SeriesDetector::stagger`]).
 /// *Fast:* O(1) per sample beside the kernel, and side by side on several cores [`with_shards`](Self::with_shards).
 ///
 /// # Examples
@@ -107,7 +109,11 @@ impl<K: SeriesDetector> PerSeries<K> {
         found.into_result(Self {
             name,
             selector,
-            make: Box::new(make),
+            make: Box::new(move |key| {
+                let mut kernel = make(key);
+                kernel.stagger(hash::share(&key.to_string()));
+                kernel
+            }),
             alerting: Alerting::default(),
             max_series: 10_000,
             idle_after: Duration::from_secs(3600),

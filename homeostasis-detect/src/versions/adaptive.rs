@@ -1,7 +1,7 @@
 //! A kernel whose limit is the tail of its own past.
 
 use homeostasis_core::stage::{DetectError, KernelScore, SeriesDetector};
-use homeostasis_core::{ConfigError, Timestamp};
+use homeostasis_core::{ConfigError, Ratio, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -86,6 +86,10 @@ impl<K: SeriesDetector> SeriesDetector for AdaptiveThreshold<K> {
 
     fn heap_bytes(&self) -> usize {
         self.kernel.heap_bytes() + self.tail.heap_bytes()
+    }
+
+    fn stagger(&mut self, place: Ratio) {
+        self.kernel.stagger(place);
     }
 
     fn save(&self) -> Option<Value> {

@@ -199,3 +199,31 @@ fn series_that_began_together_are_not_fitted_together() {
     let steps: std::collections::BTreeSet<i64> = (0..8).map(second_fit).collect();
     assert!(steps.len() >= 4, "{steps:?}");
 }
+
+#[test]
+fn equal_series_that_began_together_have_their_first_and_second_fits_apart() {
+    let fits = |place: f64| {
+        let config = ForecasterConfig {
+            refit_every: 32,
+            ..ForecasterConfig::default()
+        };
+        let (mut model, mut rng) = (Forecaster::new(config).unwrap(), Rng::from_seed(5));
+        model.stagger(Ratio::saturating(place));
+        let mut fits = Vec::new();
+        for step in 0..160 {
+            let before = (model.state.model.is_some(), model.state.since_fit);
+            model.update(at(step), Some(rng.unit()));
+            let after = (model.state.model.is_some(), model.state.since_fit);
+            if after.0 && (!before.0 || after.1 < before.1) {
+                fits.push(step);
+            }
+        }
+        fits
+    };
+    let all: Vec<Vec<i64>> = [0.0, 0.3, 0.6, 0.9].map(fits).into();
+    for nth in 0..2 {
+        let steps: std::collections::BTreeSet<i64> = all.iter().map(|fits| fits[nth]).collect();
+        assert!(steps.len() >= 3, "{all:?}");
+    }
+    assert!(all.iter().all(|fits| fits[0] <= 64 + 32 + 1), "{all:?}");
+}

@@ -203,3 +203,44 @@ fn every_field_out_of_range_is_named_and_the_defaults_are_those_of_the_document(
         serde_json::from_str::<TimeToBreachConfig>(r#"{"limit": 90.0, "hoizon": "1d"}"#).is_err()
     );
 }
+
+/// How many of 16 disks that began together are fitted with the same sample at most, after the first 100 minutes; an event
+/// shakes all of them after 180.
+fn most_fits_in_a_tick(place: impl Fn(usize) -> Ratio) -> usize {
+    let config = TimeToBreachConfig::above(90.0);
+    let mut disks: Vec<TimeToBreach> = (0..16)
+        .map(|disk| {
+            let mut watch = TimeToBreach::new(config).unwrap();
+            watch.stagger(place(disk));
+            watch
+        })
+        .collect();
+    let mut most = 0;
+    for minute in 0..230 {
+        let event = if minute >= 180 { 25.0 } else { 0.0 };
+        let value = 30.0 + f64::from(minute) / 60.0 + f64::from(minute % 7) / 10.0 + event;
+        let now = at(i64::from(minute));
+        let mut n_fits = 0;
+        for disk in &mut disks {
+            disk.update(now, Some(value));
+            n_fits += usize::from(disk.state.fitted == Some(now) && disk.state.line.is_some());
+        }
+        if minute >= 100 {
+            most = most.max(n_fits);
+        }
+    }
+    assert!(disks.iter().all(|disk| disk.state.line.is_some()));
+    most
+}
+
+/// The story of a regression: all disks of a fleet began with the first scrape and were fitted in the same tick ever
+/// after, milliseconds each.
+#[test]
+fn series_that_began_together_and_were_shaken_together_are_not_fitted_together() {
+    let spread = most_fits_in_a_tick(|disk| crate::hash::share(&format!("disk{disk}")));
+    let together = most_fits_in_a_tick(|_| Ratio::ZERO);
+    assert!(
+        spread <= 8 && together == 16,
+        "{spread} and {together} of 16"
+    );
+}

@@ -15,6 +15,11 @@ fn record(secs: i64, level: Level, id: u64, text: &str) -> LogRecord {
     record.of(Target::service("orders").unwrap())
 }
 
+fn template(id: u64, text: &str) -> Subject {
+    let text = text.to_owned();
+    Subject::Template { id, text }
+}
+
 /// What is found in the records, by time.
 fn found(detector: &mut LogTemplates, mut records: Vec<LogRecord>) -> Vec<Anomaly> {
     records.sort_by_key(|record| record.at);
@@ -71,12 +76,13 @@ fn a_new_kind_of_error_is_told_after_the_learning_time_only() {
     records.push(record(6000, Level::Info, 5, "cache filled in <*>"));
     let found = found(&mut detector(config), records);
     assert_eq!(found.len(), 1, "{found:?}");
-    assert_eq!(
-        found[0].subject,
-        Subject::Logs("disk <*> is full".to_owned())
-    );
+    assert_eq!(found[0].subject, template(4, "disk <*> is full"));
     assert_eq!((found[0].at, found[0].since), (at(5000), at(5000)));
     assert!(found[0].score.get() > 0.5 && found[0].surprise > 4.6);
+    let (last, before) = found[0].series.split_last().unwrap();
+    assert_eq!(*last, (at(5000), 1.0));
+    assert!(before.len() == 29 && before.iter().all(|(_, count)| *count == 0.0));
+    assert!(found[0].series.is_sorted_by_key(|(at, _)| *at));
     assert!(
         found[0]
             .explanation
@@ -148,7 +154,7 @@ fn a_kind_that_stops_is_told_as_vanished_until_it_comes_again() {
     assert!(
         found
             .iter()
-            .all(|a| a.subject == Subject::Logs("heartbeat from <*>".to_owned()))
+            .all(|a| a.subject == template(1, "heartbeat from <*>"))
     );
     let first = &found[0];
     assert_eq!((first.direction, first.since), (Direction::Low, at(4990)));
@@ -278,6 +284,46 @@ fn kinds_that_turn_out_to_be_one_are_added_up_and_do_not_vanish() {
     let mut detector = detector(LogTemplatesConfig::default());
     let found = found(&mut detector, records);
     assert_eq!((found, detector.n_followed()), (vec![], 3));
+}
+
+/// The story of a regression: the subject was the text alone, and one illness got several
+/// fingerprints while its template became more general.
+#[test]
+fn one_illness_has_one_fingerprint_while_its_template_generalizes_and_takes_others_in() {
+    let mut records = steady(9000);
+    records.push(record(5000, Level::Error, 4, "disk sda is full"));
+    records.push(record(5100, Level::Error, 4, "disk <*> is full"));
+    let mut united = record(5200, Level::Error, 4, "disk <*> is <*>");
+    united.template = Some(LogTemplate::new(4, "disk <*> is <*>").absorbing([5]));
+    records.push(united);
+    let found = found(&mut detector(LogTemplatesConfig::default()), records);
+    let texts: Vec<&str> = found.iter().map(|a| a.subject.name()).collect();
+    assert_eq!(
+        texts,
+        ["disk sda is full", "disk <*> is full", "disk <*> is <*>"]
+    );
+    let first = found[0].fingerprint();
+    assert!(found.iter().all(|a| a.fingerprint() == first), "{found:?}");
+}
+
+/// The survivor of two kinds that are one goes on with the news of the other.
+#[test]
+fn the_surviving_template_goes_on_with_what_was_told_of_the_other() {
+    let mut records = steady(9000);
+    records.push(record(5000, Level::Error, 5, "disk sda is full"));
+    let mut united = record(5100, Level::Error, 4, "disk <*> is full");
+    united.template = Some(LogTemplate::new(4, "disk <*> is full").absorbing([5]));
+    records.push(united);
+    let found = found(&mut detector(LogTemplatesConfig::default()), records);
+    let subjects: Vec<Subject> = found.iter().map(|a| a.subject.clone()).collect();
+    assert_eq!(
+        subjects,
+        [
+            template(5, "disk sda is full"),
+            template(4, "disk <*> is full")
+        ]
+    );
+    assert_eq!(found[1].since, at(5000));
 }
 
 #[test]
