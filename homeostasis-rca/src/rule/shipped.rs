@@ -11,9 +11,31 @@ use super::set::RuleSet;
 #[rustfmt::skip]
 pub(super) const FILES: &[(&str, &str)] = &[
     ("application.yaml", include_str!("../../rules/application.yaml")),
+    ("dns.yaml", include_str!("../../rules/dns.yaml")),
+    ("docker.yaml", include_str!("../../rules/docker.yaml")),
+    ("go.yaml", include_str!("../../rules/go.yaml")),
+    ("grpc.yaml", include_str!("../../rules/grpc.yaml")),
+    ("haproxy.yaml", include_str!("../../rules/haproxy.yaml")),
+    ("http.yaml", include_str!("../../rules/http.yaml")),
+    ("java.yaml", include_str!("../../rules/java.yaml")),
+    ("javascript.yaml", include_str!("../../rules/javascript.yaml")),
+    ("kafka.yaml", include_str!("../../rules/kafka.yaml")),
+    ("kubernetes.yaml", include_str!("../../rules/kubernetes.yaml")),
+    ("linux.yaml", include_str!("../../rules/linux.yaml")),
+    ("mongodb.yaml", include_str!("../../rules/mongodb.yaml")),
+    ("mysql.yaml", include_str!("../../rules/mysql.yaml")),
     ("network.yaml", include_str!("../../rules/network.yaml")),
+    ("nginx.yaml", include_str!("../../rules/nginx.yaml")),
+    ("postgresql.yaml", include_str!("../../rules/postgresql.yaml")),
+    ("python.yaml", include_str!("../../rules/python.yaml")),
+    ("rabbitmq.yaml", include_str!("../../rules/rabbitmq.yaml")),
+    ("redis.yaml", include_str!("../../rules/redis.yaml")),
     ("resources.yaml", include_str!("../../rules/resources.yaml")),
     ("rust.yaml", include_str!("../../rules/rust.yaml")),
+    ("rust_crates.yaml", include_str!("../../rules/rust_crates.yaml")),
+    ("sqlite.yaml", include_str!("../../rules/sqlite.yaml")),
+    ("systemd.yaml", include_str!("../../rules/systemd.yaml")),
+    ("tls.yaml", include_str!("../../rules/tls.yaml")),
 ];
 
 /// Read once, when it is first asked for.
