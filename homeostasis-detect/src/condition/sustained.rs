@@ -399,6 +399,10 @@ impl Detector for SustainedCondition {
         })
     }
 
+    fn forget_alarms(&mut self) {
+        self.holds.values_mut().for_each(Hold::forget_alarm);
+    }
+
     /// Only a snapshot of the same condition is taken up.
     fn restore(&mut self, snapshot: &ModelSnapshot) -> Result<(), DetectError> {
         let stored: Stored = state::open(&self.name, VERSION, snapshot)?;

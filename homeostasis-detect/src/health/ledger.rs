@@ -45,6 +45,11 @@ impl<C: Followed> Ledger<C> {
         checks.map(|((target, check), known)| (target, check.as_str(), known))
     }
 
+    /// All that is known, to be changed.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut C> {
+        self.checks.values_mut()
+    }
+
     /// The checks of `target`, by name. O(log n) to the first.
     pub(super) fn of<'a>(&'a self, target: &'a Target) -> impl Iterator<Item = &'a C> {
         let all = self.checks.range((target.clone(), String::new())..);

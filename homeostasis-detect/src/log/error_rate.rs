@@ -367,6 +367,13 @@ impl Detector for LogErrorRate {
         })
     }
 
+    fn forget_alarms(&mut self) {
+        let components = self.components.values_mut();
+        for tally in components.flat_map(|component| component.levels.values_mut()) {
+            tally.forget_alarm();
+        }
+    }
+
     fn restore(&mut self, snapshot: &ModelSnapshot) -> Result<(), DetectError> {
         let stored: Stored = state::open(&self.name, VERSION, snapshot)?;
         state::require(

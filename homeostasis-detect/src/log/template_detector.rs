@@ -487,6 +487,13 @@ impl Detector for LogTemplates {
         })
     }
 
+    fn forget_alarms(&mut self) {
+        let targets = self.known.targets.values_mut();
+        for followed in targets.flat_map(|watched| watched.followed.values_mut()) {
+            followed.forget_alarms();
+        }
+    }
+
     fn restore(&mut self, snapshot: &ModelSnapshot) -> Result<(), DetectError> {
         let known: Known = state::open(&self.name, VERSION, snapshot)?;
         let n: usize = known

@@ -378,7 +378,7 @@ impl OnlineDetector {
             }
         }
         let rest = &mut self.rest;
-        rest.n += 1;
+        rest.n = rest.n.saturating_add(1);
         rest.last = Some(at);
         rest.gate.learn(x);
         rest.deviation.learn(x, found.floor);
