@@ -77,8 +77,8 @@ impl Timeline {
     /// The same as at most `most` values at equal distances, NaN where there is none: the distance, when the last
     /// part ends, and the values.
     ///
-    /// The first and the last part are left out while they have less than three quarters of the samples of the part
-    /// beside them.
+    /// The last part is left out while it has less than three quarters of the samples of the one before it, unless it is
+    /// more than three usual changes away from that.
     /// Of parts of which most are missing only those after the longest gap are taken.
     pub(super) fn even(&self, most: usize) -> Option<(i64, Timestamp, Vec<f64>)> {
         let (mut width, mut parts) = (self.width_nanos, self.parts.clone());
@@ -88,18 +88,20 @@ impl Timeline {
         if parts.len().saturating_mul(2) < length(&parts)? {
             return self.since_longest_gap().even(most);
         }
-        // The mean of a part that has just begun stands for another time than that of a whole one.
-        let is_partial =
-            |part: &Part, beside: &Part| part.n.saturating_mul(4) < beside.n.saturating_mul(3);
+        // The mean of a part that has just begun stands for another time than that of a whole one; but where it has
+        // leapt, that is news.
+        let mut leaps: Vec<f64> = parts
+            .iter()
+            .zip(parts.iter().skip(1))
+            .map(|(part, next)| (next.mean - part.mean).abs())
+            .collect();
+        leaps.sort_by(f64::total_cmp);
+        let most = 3.0 * leaps.get(leaps.len() / 2).copied().unwrap_or(0.0);
         if let [.., beside, last] = parts.make_contiguous()
-            && is_partial(last, beside)
+            && last.n.saturating_mul(4) < beside.n.saturating_mul(3)
+            && (last.mean - beside.mean).abs() <= most
         {
             parts.pop_back();
-        }
-        if let [first, beside, ..] = parts.make_contiguous()
-            && is_partial(first, beside)
-        {
-            parts.pop_front();
         }
         let (first, last) = (parts.front()?.idx, parts.back()?.idx);
         let mut values = vec![f64::NAN; length(&parts)?];
@@ -191,7 +193,8 @@ mod tests {
         }
         let (width, end, values) = timeline.even(200).unwrap();
         assert!(values.len() <= 200 && values.len() > 90, "{}", values.len());
-        assert!(end >= Timestamp::from_secs(60 * 9_999));
+        let a_part = Duration::from_nanos(u64::try_from(width).unwrap());
+        assert!(end + a_part >= Timestamp::from_secs(60 * 9_999));
         assert!(values.iter().all(|value| !value.is_nan()));
         let per_part = width as f64 / 60e9;
         for pair in values[1..values.len() - 1].windows(2) {
@@ -247,7 +250,9 @@ mod tests {
         let mut timeline = Timeline::default();
         for second in 0..4000_i64 {
             timeline.push(Timestamp::from_secs(second), second as f64, 512, i64::MAX);
-            let Some((width, end, values)) = timeline.even(256).filter(|found| found.2.len() > 24)
+            let Some((width, end, values)) = timeline
+                .even(256)
+                .filter(|found| found.2.len() > 24 && found.0 > 10_000_000_000)
             else {
                 continue;
             };
