@@ -325,7 +325,6 @@ fn correlated_failures() {
     .depends_on_batches()
     .finds_something()
     .explains()
-    .raises_anew()
     .run();
 }
 

@@ -78,7 +78,7 @@ const START: Timestamp = Timestamp::from_secs(1_700_000_000);
 /// How many instants it has.
 const N_INSTANTS: usize = 600;
 /// How many of them are shown after a hostile snapshot.
-const N_HOSTILE: usize = 12;
+const N_HOSTILE: usize = 4;
 /// How far they are apart.
 const STEP: Duration = Duration::from_secs(15);
 

@@ -255,7 +255,7 @@ impl SustainedCondition {
             (self.config.max_series, IDLE_AFTER),
         );
         if !is_kept {
-            self.n_refused += 1;
+            self.n_refused = self.n_refused.saturating_add(1);
             return None;
         }
         match &self.fixed {

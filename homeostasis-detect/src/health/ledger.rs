@@ -74,7 +74,7 @@ impl<C: Followed> Ledger<C> {
     ) -> Option<T> {
         let key = (report.target.clone(), report.check.clone());
         if !self.checks.contains_key(&key) && !self.make_room(report.at) {
-            self.n_refused += 1;
+            self.n_refused = self.n_refused.saturating_add(1);
             return None;
         }
         let mut is_new = false;

@@ -266,7 +266,7 @@ impl LogErrorRate {
                     .retain(|_, component| at.since(component.last) <= DAY);
             }
             if self.components.len() >= self.config.max_components {
-                self.n_refused += 1;
+                self.n_refused = self.n_refused.saturating_add(1);
                 return None;
             }
             let new = Component::new(self.bar.window_of(at), at);

@@ -277,7 +277,7 @@ impl LogTemplates {
         let window = bar.window_of(at);
         if !self.known.targets.contains_key(&target) {
             if self.known.n_followed >= config.max_templates {
-                self.known.n_refused += 1;
+                self.known.n_refused = self.known.n_refused.saturating_add(1);
                 return None;
             }
             self.known.targets.insert(target.clone(), Watched::new(at));
@@ -286,7 +286,7 @@ impl LogTemplates {
         self.known.n_followed -= watched.unite(template);
         let is_first = !watched.followed.contains_key(&template.id());
         if is_first && self.known.n_followed >= config.max_templates {
-            self.known.n_refused += 1;
+            self.known.n_refused = self.known.n_refused.saturating_add(1);
             return None;
         }
         let share = watched.share_of_first();
