@@ -24,6 +24,7 @@ fn suite<K: SeriesDetector + Clone + 'static>(kernel: K) -> Suite<impl Fn() -> P
     })
     .finds_something()
     .explains()
+    .raises_anew()
 }
 
 #[test]
@@ -156,6 +157,7 @@ fn sustained_conditions() {
         })
         .finds_something()
         .explains()
+        .raises_anew()
         .run();
     }
 }
@@ -172,6 +174,7 @@ fn health() {
     })
     .finds_something()
     .explains()
+    .raises_anew()
     .run();
 }
 
@@ -186,6 +189,7 @@ fn health_state() {
     })
     .finds_something()
     .explains()
+    .raises_anew()
     .run();
 }
 
@@ -257,6 +261,7 @@ fn log_templates() {
         })
         .finds_something()
         .explains()
+        .raises_anew()
         .run();
     }
 }
@@ -272,6 +277,7 @@ fn log_error_rate() {
     })
     .finds_something()
     .explains()
+    .raises_anew()
     .run();
 }
 

@@ -39,7 +39,7 @@ fn samples() -> impl Strategy<Value = Vec<KernelSample>> {
 fn any_samples<K: SeriesDetector>(suite: &Suite<impl Fn() -> K>) {
     let config = ProptestConfig {
         failure_persistence: None,
-        ..ProptestConfig::with_cases(64)
+        ..ProptestConfig::with_cases(24)
     };
     proptest!(config, |(samples in samples(), cut in 0_usize..120)| {
         suite.holds_for(&samples, cut);

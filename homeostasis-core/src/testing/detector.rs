@@ -41,13 +41,13 @@ use std::time::Duration;
 use crate::context::Context;
 use crate::record::{Anomaly, Expectation};
 use crate::rng::Rng;
-use crate::signal::{
-    Change, ChangeKind, HealthReport, HealthState, Level, LogRecord, LogTemplate, Sample,
-    SeriesCatalog, SeriesId, SeriesKey, SignalBatch, SpanRecord,
-};
-use crate::stage::Detector;
-use crate::target::Target;
+use crate::signal::{SeriesCatalog, SeriesKey, SignalBatch};
+use crate::stage::{DetectError, Detector, ModelSnapshot};
+use crate::testing::hostile_state;
 use crate::time::{ManualClock, Timestamp};
+use story::Story;
+
+mod story;
 
 /// Runs the whole [`Suite`] with its defaults.
 ///
@@ -70,6 +70,7 @@ pub struct Suite<F> {
     depends_on_batches: bool,
     must_find: bool,
     must_explain: bool,
+    must_raise_anew: bool,
 }
 
 /// When the show begins.
@@ -78,6 +79,8 @@ const START: Timestamp = Timestamp::from_secs(1_700_000_000);
 const N_INSTANTS: usize = 600;
 /// No model of the story has more parts.
 const MAX_PARTS: usize = 10_000;
+/// How many of them are shown after a hostile snapshot.
+const N_HOSTILE: usize = 4;
 /// How far they are apart.
 const STEP: Duration = Duration::from_secs(15);
 
@@ -99,6 +102,7 @@ impl<D: Detector, F: Fn() -> D> Suite<F> {
             depends_on_batches: false,
             must_find: false,
             must_explain: false,
+            must_raise_anew: false,
         }
     }
 
@@ -133,6 +137,13 @@ impl<D: Detector, F: Fn() -> D> Suite<F> {
         self
     }
 
+    /// Demands that it has alarms that last, and that one which is on is raised anew after
+    /// [`forget_alarms`](Detector::forget_alarms).
+    pub fn raises_anew(mut self) -> Self {
+        self.must_raise_anew = true;
+        self
+    }
+
     /// Runs all checks.
     ///
     /// # Panics
@@ -163,7 +174,11 @@ impl<D: Detector, F: Fn() -> D> Suite<F> {
                 self.same(&by_instant, &batched, &why);
             }
         }
+        if self.must_raise_anew {
+            self.raises_what_it_forgot(&story, &by_instant);
+        }
         self.restores(&story, &by_instant);
+        self.survives_hostile_snapshots(&story);
         self.survives_the_worst(&story);
     }
 
@@ -233,6 +248,26 @@ impl<D: Detector, F: Fn() -> D> Suite<F> {
         );
     }
 
+    /// An alarm that was raised at an instant and not at the next is raised there after it was forgotten.
+    fn raises_what_it_forgot(&self, story: &Story, found: &[Anomaly]) {
+        let is_raised = |instant| found.iter().any(|anomaly| anomaly.at == now(instant));
+        let mut silent = (0..N_INSTANTS - 1).filter(|i| is_raised(*i) && !is_raised(i + 1));
+        let is_raised_anew = silent.any(|last| {
+            let mut detector = (self.make)();
+            for instant in 0..=last {
+                story.show(&mut detector, instant..instant + 1);
+            }
+            detector.forget_alarms();
+            let anew = story.show(&mut detector, last + 1..last + 2);
+            !anew.is_empty()
+        });
+        assert!(
+            is_raised_anew,
+            "{} raises no alarm anew that it was told to forget",
+            self.name()
+        );
+    }
+
     /// A model that is stored and taken up again goes on as if nothing had happened.
     fn restores(&self, story: &Story, expected: &[Anomaly]) {
         for middle in [1, N_INSTANTS / 3, N_INSTANTS * 2 / 3] {
@@ -295,6 +330,30 @@ impl<D: Detector, F: Fn() -> D> Suite<F> {
         panic!("{}: its parts have no end", self.name());
     }
 
+    /// A snapshot with a number at its extreme or a list of another length is refused, or it goes on without a panic.
+    fn survives_hostile_snapshots(&self, story: &Story) {
+        let mut detector = (self.make)();
+        story.show(&mut detector, 0..N_INSTANTS / 3);
+        let Some(snapshot) = detector.snapshot() else {
+            return;
+        };
+        let next = N_INSTANTS / 3..N_INSTANTS / 3 + N_HOSTILE;
+        hostile_state::survives(&snapshot.state, |hostile| {
+            let mut detector = (self.make)();
+            let hostile = ModelSnapshot {
+                state: hostile.clone(),
+                ..snapshot.clone()
+            };
+            if detector.restore(&hostile).is_ok() {
+                for instant in next.clone() {
+                    // It may fail, and say what it likes.
+                    detect(&mut detector, now(instant), story.batch(instant)).ok();
+                }
+                detector.snapshot();
+            }
+        });
+    }
+
     /// Hostile signals neither make it panic nor break what it returns.
     fn survives_the_worst(&self, story: &Story) {
         let mut detector = (self.make)();
@@ -309,7 +368,7 @@ impl<D: Detector, F: Fn() -> D> Suite<F> {
         for instant in 0..N_INSTANTS {
             let mut worst = story.clone_instant(instant);
             worst.corrupt(foreign, &mut rng);
-            let now = START + STEP * u32::try_from(instant).unwrap_or(u32::MAX);
+            let now = now(instant);
             let found = ask(&mut detector, now, worst.batch(&story.catalog));
             let again = ask(&mut twin, now, worst.batch(&story.catalog));
             self.same(&found, &again, "the same hostile signals were given twice");
@@ -347,11 +406,24 @@ fn lack(anomaly: &Anomaly) -> Option<&'static str> {
         .find_map(|(lacks, what)| lacks.then_some(what))
 }
 
+fn now(instant: usize) -> Timestamp {
+    START + STEP * u32::try_from(instant).unwrap_or(u32::MAX)
+}
+
+/// Shows `batch` to the detector at `now`.
+fn detect(
+    detector: &mut impl Detector,
+    now: Timestamp,
+    batch: SignalBatch<'_>,
+) -> Result<Vec<Anomaly>, DetectError> {
+    let cx = Context::new(Arc::new(ManualClock::new(now)), 7);
+    block_on(detector.detect(&cx, batch.filtered(detector.interest())))
+}
+
 /// Shows `batch` to the detector at `now` and checks what it returns by itself.
 fn ask(detector: &mut impl Detector, now: Timestamp, batch: SignalBatch<'_>) -> Vec<Anomaly> {
-    let cx = Context::new(Arc::new(ManualClock::new(now)), 7);
     let batch = batch.filtered(detector.interest());
-    let found = match block_on(detector.detect(&cx, batch)) {
+    let found = match detect(detector, now, batch) {
         Ok(found) => found,
         Err(error) => panic!("{} failed: {}", detector.name(), error.report()),
     };
@@ -385,198 +457,6 @@ fn ask(detector: &mut impl Detector, now: Timestamp, batch: SignalBatch<'_>) -> 
     found
 }
 
-/// What happens at one instant.
-#[derive(Debug, Clone, Default)]
-struct Instant {
-    samples: Vec<Sample>,
-    logs: Vec<LogRecord>,
-    spans: Vec<SpanRecord>,
-    changes: Vec<Change>,
-    health: Vec<HealthReport>,
-}
-
-impl Instant {
-    fn batch<'a>(&'a self, catalog: &'a SeriesCatalog) -> SignalBatch<'a> {
-        SignalBatch::empty(catalog)
-            .with_samples(&self.samples)
-            .with_logs(&self.logs)
-            .with_spans(&self.spans)
-            .with_changes(&self.changes)
-            .with_health(&self.health)
-    }
-
-    /// Spoils some of the signals.
-    fn corrupt(&mut self, foreign: SeriesId, rng: &mut Rng) {
-        let values = [
-            f64::NAN,
-            f64::INFINITY,
-            f64::NEG_INFINITY,
-            f64::MAX,
-            f64::MIN,
-            f64::MIN_POSITIVE,
-            -0.0,
-            1e300,
-        ];
-        let times = [
-            Timestamp::from_nanos(i64::MIN),
-            Timestamp::EPOCH,
-            START,
-            Timestamp::MAX,
-        ];
-        let mut late = Vec::new();
-        for sample in &mut self.samples {
-            let original = *sample;
-            match rng.below(12) {
-                0..=2 => sample.value = pick(&values, rng),
-                3 => late.push(original),
-                4 => sample.at = pick(&times, rng),
-                5 => {
-                    sample.at = sample.at - rng.jitter(Duration::from_secs(600));
-                    late.push(original);
-                }
-                _ => {}
-            }
-        }
-        self.samples.extend(late);
-        self.samples.push(Sample {
-            series: foreign,
-            at: START,
-            value: 1.0,
-        });
-        let doubled: Vec<HealthReport> = self.health.clone();
-        for report in &mut self.health {
-            if rng.below(4) == 0 {
-                report.at = pick(&times, rng);
-            }
-        }
-        self.health.extend(doubled);
-        for log in &mut self.logs {
-            if rng.below(2) == 0 {
-                log.at = pick(&times, rng);
-                log.message = "\u{0}\u{202e}%s{}\n".repeat(20);
-            }
-        }
-        for span in &mut self.spans {
-            if rng.below(2) == 0 {
-                (span.at, span.duration) = (pick(&times, rng), Duration::MAX);
-            }
-        }
-    }
-}
-
-fn pick<T: Copy>(all: &[T], rng: &mut Rng) -> T {
-    all[usize::try_from(rng.below(all.len() as u64)).unwrap_or(0)]
-}
-
-/// What a detector is shown.
-#[derive(Debug)]
-struct Story {
-    catalog: SeriesCatalog,
-    instants: Vec<Instant>,
-}
-
-impl Story {
-    fn new(series: &[SeriesKey]) -> Self {
-        let catalog = SeriesCatalog::default();
-        let mut rng = Rng::from_seed(11);
-        let services = ["gateway", "orders", "database"];
-        let target = |service: &str| Target::service(service).expect("a valid name");
-        let mut instants = Vec::with_capacity(N_INSTANTS);
-        for idx in 0..N_INSTANTS {
-            let at = START + STEP * u32::try_from(idx).unwrap_or(u32::MAX);
-            let mut now = Instant::default();
-            for key in series {
-                for (turn, service) in services.iter().enumerate() {
-                    let is_fixed = key.labels.contains_key("service");
-                    if is_fixed && turn > 0 {
-                        continue;
-                    }
-                    let key = if is_fixed {
-                        key.clone()
-                    } else {
-                        key.clone().with("service", *service)
-                    };
-                    now.samples.push(Sample {
-                        series: catalog.intern(&key),
-                        at,
-                        value: level(&key.metric, idx, turn) * (1.0 + 0.02 * rng.unit()),
-                    });
-                }
-            }
-            for (turn, service) in services.iter().enumerate() {
-                let target = target(service);
-                let is_down = (turn == 1 && (300..340).contains(&idx)) || idx % 97 == turn;
-                let state = match (is_down, idx % 2) {
-                    (false, _) => HealthState::Healthy,
-                    (true, 0) => HealthState::Unhealthy,
-                    (true, _) => HealthState::Critical,
-                };
-                now.health
-                    .push(HealthReport::new(at, target.clone(), "http", state));
-                let n_errors = if is_down {
-                    10
-                } else {
-                    usize::from(idx % 50 == 0)
-                };
-                for error in 0..n_errors {
-                    let message = format!("connection to 10.0.0.{error} refused");
-                    let mut record = LogRecord::new(at, Level::Error, message);
-                    record.template = Some(LogTemplate::new(1, "connection to <*> refused"));
-                    now.logs.push(record.of(target.clone()));
-                }
-                let millis = if is_down { 3000 } else { 20 + rng.below(5) };
-                let span = SpanRecord::new(at, Duration::from_millis(millis), "GET /orders");
-                now.spans.push(span.of(target.clone()));
-                if idx == 299 && turn == 1 {
-                    let change = Change::new(at, ChangeKind::Deploy, target, "v1 -> v2");
-                    now.changes.push(change);
-                }
-            }
-            instants.push(now);
-        }
-        Self { catalog, instants }
-    }
-
-    fn clone_instant(&self, idx: usize) -> Instant {
-        self.instants[idx].clone()
-    }
-
-    /// Shows some instants as one batch.
-    fn show(&self, detector: &mut impl Detector, range: std::ops::Range<usize>) -> Vec<Anomaly> {
-        let now = START + STEP * u32::try_from(range.end - 1).unwrap_or(u32::MAX);
-        let mut all = Instant::default();
-        for instant in &self.instants[range] {
-            let instant = instant.clone();
-            all.samples.extend(instant.samples);
-            all.logs.extend(instant.logs);
-            all.spans.extend(instant.spans);
-            all.changes.extend(instant.changes);
-            all.health.extend(instant.health);
-        }
-        ask(detector, now, all.batch(&self.catalog))
-    }
-}
-
-/// The level of a metric of the service `turn` at instant `idx`: steady at first; the first service has outliers, the
-/// second a shift by a factor of 40 and back, the third grows without end; shortly before the end all fall below zero.
-fn level(metric: &str, idx: usize, turn: usize) -> f64 {
-    let base = match metric {
-        "up" => 1.0,
-        _ if metric.ends_with("_bytes") => 2e8,
-        _ if metric.ends_with("_ratio") => 0.02,
-        _ if metric.ends_with("_seconds") => 0.05,
-        _ => 20.0,
-    };
-    let factor = match turn {
-        _ if idx >= N_INSTANTS - 20 => -1.0,
-        0 if idx > 100 && idx.is_multiple_of(83) => 25.0,
-        1 if (300..380).contains(&idx) => 40.0,
-        2 if idx > 150 => 1.0 + (idx - 150) as f64 / 30.0,
-        _ => 1.0,
-    };
-    base * factor
-}
-
 /// Wakes the thread that waits for a future.
 struct Unpark(Thread);
 
@@ -600,159 +480,4 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::panic::{AssertUnwindSafe, catch_unwind};
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    use async_trait::async_trait;
-
-    use super::*;
-    use crate::record::Subject;
-    use crate::stage::{DetectError, ModelSnapshot};
-
-    /// A detector of negative values that breaks its contract in one way.
-    #[derive(Debug, Default)]
-    struct Faulty {
-        fault: &'static str,
-        n_calls: u64,
-        n_seen: u64,
-    }
-
-    static CALLS: AtomicU64 = AtomicU64::new(0);
-
-    #[async_trait]
-    impl Detector for Faulty {
-        fn name(&self) -> &str {
-            if self.fault == "name" {
-                " "
-            } else {
-                "negative"
-            }
-        }
-
-        async fn detect(
-            &mut self,
-            _: &Context,
-            batch: SignalBatch<'_>,
-        ) -> Result<Vec<Anomaly>, DetectError> {
-            self.n_calls += 1;
-            let mut found = Vec::new();
-            for sample in batch.samples {
-                self.n_seen += 1;
-                let key = batch.catalog.key(sample.series);
-                let Some((key, target)) =
-                    key.and_then(|key| Some((Arc::clone(&key), key.target()?)))
-                else {
-                    continue;
-                };
-                let is_odd = match self.fault {
-                    "deaf" => false,
-                    "panic" => {
-                        assert!(!sample.value.is_nan(), "cannot compare");
-                        sample.value < 0.0
-                    }
-                    "chance" => CALLS.fetch_add(1, Ordering::SeqCst).is_multiple_of(1001),
-                    "batches" => self.n_calls.is_multiple_of(100) && sample.value < 0.0,
-                    "forgets" => self.n_seen.is_multiple_of(1000),
-                    _ => sample.value < 0.0,
-                };
-                if is_odd {
-                    let subject = Subject::Series((*key).clone());
-                    let mut anomaly = Anomaly::new("negative", target, subject, sample.at);
-                    if self.fault != "silent" {
-                        anomaly = anomaly.saying("below zero");
-                    }
-                    if self.fault == "many" {
-                        found.push(anomaly.clone());
-                    }
-                    if self.fault == "infinite" {
-                        anomaly.surprise = -sample.value / 0.0;
-                    }
-                    found.push(anomaly);
-                }
-            }
-            if self.fault == "eager" && batch.is_empty() {
-                let target = Target::service("a").unwrap();
-                let subject = Subject::Logs("nothing".to_owned());
-                found.push(Anomaly::new("negative", target, subject, START).saying("nothing"));
-            }
-            Ok(found)
-        }
-
-        fn snapshot(&self) -> Option<ModelSnapshot> {
-            (self.fault == "forgets").then(|| ModelSnapshot {
-                detector: self.name().to_owned(),
-                version: 1,
-                state: serde_json::Value::Null,
-            })
-        }
-
-        fn restore(&mut self, snapshot: &ModelSnapshot) -> Result<(), DetectError> {
-            if snapshot.detector == "negative" {
-                return Ok(());
-            }
-            Err(DetectError::invalid("snapshot", "of another detector"))
-        }
-    }
-
-    fn suite(fault: &'static str) -> Suite<impl Fn() -> Faulty> {
-        Suite::new(move || Faulty {
-            fault,
-            ..Faulty::default()
-        })
-        .finds_something()
-    }
-
-    #[test]
-    fn a_detector_that_keeps_its_contract_passes() {
-        suite("none").run();
-    }
-
-    #[test]
-    fn every_fault_is_found() {
-        for fault in [
-            "name", "deaf", "panic", "chance", "batches", "forgets", "silent", "many", "infinite",
-            "eager",
-        ] {
-            let found = catch_unwind(AssertUnwindSafe(|| suite(fault).run()));
-            assert!(found.is_err(), "a detector with the fault {fault:?} passed");
-        }
-    }
-
-    #[test]
-    fn an_anomaly_without_an_explanation_is_found() {
-        let found = catch_unwind(AssertUnwindSafe(|| suite("none").explains().run()));
-        assert!(found.is_err(), "`below zero` passed for an explanation");
-        let target = Target::service("a").unwrap();
-        let subject = Subject::Condition("a < 0".to_owned());
-        let at = START + STEP;
-        let mut anomaly = Anomaly::new("negative", target, subject, at);
-        anomaly.since = START;
-        anomaly.expected = Expectation::Between {
-            low: Some(0.0),
-            high: None,
-        };
-        anomaly.observed = Some(-1.0);
-        anomaly.series = vec![(START, -1.0), (at, -1.0)];
-        anomaly = anomaly.saying(format!("a is below zero since {START}"));
-        assert_eq!(lack(&anomaly), None);
-        let breaks: [fn(&mut Anomaly); 6] = [
-            |a| a.expected = Expectation::Words("normal behavior".to_owned()),
-            |a| a.observed = None,
-            |a| a.explanation = "a is below zero".to_owned(),
-            |a| a.series.clear(),
-            |a| a.series.reverse(),
-            |a| a.series = vec![(START, -1.0), (Timestamp::MAX, -1.0)],
-        ];
-        for (idx, breaks) in breaks.iter().enumerate() {
-            let mut broken = anomaly.clone();
-            breaks(&mut broken);
-            assert!(lack(&broken).is_some(), "break {idx} passed");
-        }
-    }
-
-    #[test]
-    fn dependence_on_batches_can_be_allowed() {
-        suite("batches").depends_on_batches().run();
-    }
-}
+mod tests;

@@ -35,6 +35,7 @@ use serde_json::{Value, json};
 use crate::record::Expectation;
 use crate::rng::Rng;
 use crate::stage::{KernelScore, SeriesDetector};
+use crate::testing::hostile_state;
 use crate::time::Timestamp;
 use crate::unit::Score;
 
@@ -47,6 +48,8 @@ const START: Timestamp = Timestamp::from_secs(1_700_000_000);
 const N_SAMPLES: usize = 1_500;
 /// How many samples are learned before the size of the state is measured.
 const N_LONG: usize = 20_000;
+/// How many samples are learned after each hostile state.
+const N_HOSTILE: usize = 40;
 /// A score above this is an alarm.
 const LIMIT: f64 = 0.5;
 
@@ -156,6 +159,7 @@ impl<K: SeriesDetector, F: Fn() -> K> Suite<F> {
         self.is_silent_on_constants();
         self.is_quiet_on_noise();
         self.refuses_what_is_no_state();
+        self.survives_hostile_states();
         self.stays_small();
         if self.is_monotone {
             self.scores_more_for_more();
@@ -331,6 +335,30 @@ impl<K: SeriesDetector, F: Fn() -> K> Suite<F> {
         let expected = play(&mut twin, rest);
         let found = play(&mut kernel, rest);
         same(&expected, &found, "it refused a state and kept its own");
+    }
+
+    /// A state with a number at its extreme or a list of another length is refused, or it goes on without a panic.
+    fn survives_hostile_states(&self) {
+        let story = self.series();
+        let (past, next) = story.split_at(N_SAMPLES / 3);
+        let mut kernel = (self.make)();
+        play(&mut kernel, past);
+        let Some(state) = kernel.save() else { return };
+        hostile_state::survives(&state, |hostile| {
+            let mut kernel = (self.make)();
+            if kernel.load(hostile).is_err() {
+                return;
+            }
+            for (at, value) in &next[..N_HOSTILE] {
+                kernel.update(*at, *value);
+                kernel.explain();
+            }
+            // After a gap, and at the end of time.
+            for at in [self.at(1_000_000), Timestamp::MAX] {
+                kernel.update(at, Some(100.0));
+            }
+            kernel.save();
+        });
     }
 
     /// The state stays within its bound, whatever was seen and for how long.

@@ -4,6 +4,7 @@ pub mod analyzer;
 pub mod coordinator;
 pub mod detector;
 pub mod engine;
+pub mod hostile_state;
 pub mod kernel;
 mod observations;
 pub mod patcher;

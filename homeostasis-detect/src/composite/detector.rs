@@ -199,7 +199,7 @@ impl Composite {
                     .retain(|_, standing| standing.fresh(anomaly.at, window).next().is_some());
             }
             if self.targets.len() >= self.config.max_targets {
-                self.n_refused += 1;
+                self.n_refused = self.n_refused.saturating_add(1);
                 return;
             }
         }

@@ -72,6 +72,13 @@ impl Hold {
         }
     }
 
+    /// What holds long enough is raised again.
+    pub(super) fn forget_alarm(&mut self) {
+        if let Some(episode) = &mut self.episode {
+            episode.raised = None;
+        }
+    }
+
     fn end(&mut self) -> Transition {
         match self.episode.take() {
             Some(Episode {

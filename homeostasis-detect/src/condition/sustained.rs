@@ -255,7 +255,7 @@ impl SustainedCondition {
             (self.config.max_series, IDLE_AFTER),
         );
         if !is_kept {
-            self.n_refused += 1;
+            self.n_refused = self.n_refused.saturating_add(1);
             return None;
         }
         match &self.fixed {
@@ -397,6 +397,10 @@ impl Detector for SustainedCondition {
             version: VERSION,
             state: state::save(&stored)?,
         })
+    }
+
+    fn forget_alarms(&mut self) {
+        self.holds.values_mut().for_each(Hold::forget_alarm);
     }
 
     /// Only a snapshot of the same condition is taken up.

@@ -567,6 +567,13 @@ impl Detector for CorrelatedFailures {
         })
     }
 
+    fn forget_alarms(&mut self) {
+        self.raised.clear();
+        for member in &mut self.members {
+            member.forget_alarms();
+        }
+    }
+
     /// If one of the members refuses, those before it are given back what they had.
     fn restore(&mut self, snapshot: &ModelSnapshot) -> Result<(), DetectError> {
         let stored: Stored = state::open(&self.name, VERSION, snapshot)?;

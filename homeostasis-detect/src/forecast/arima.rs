@@ -63,6 +63,7 @@ impl Arima {
         let ArimaOrders { p, d, q } = self.orders;
         (p, q) == (self.ar.len(), self.ma.len())
             && p.max(q) <= MOST_STORED
+            && d <= 1
             && self.values.len() <= p + d
             && self.errors.len() <= q
             && self.place < self.season.len().max(1)

@@ -348,7 +348,7 @@ impl Forecaster {
         if state.values.len() > self.config.history {
             state.values.pop_front();
         }
-        state.since_fit += 1;
+        state.since_fit = state.since_fit.saturating_add(1);
     }
 
     /// Fits when it is time: once after a gap, however long.

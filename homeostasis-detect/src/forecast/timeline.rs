@@ -76,29 +76,54 @@ impl Timeline {
 
     /// The same as at most `most` values at equal distances, NaN where there is none: the distance, when the last
     /// part ends, and the values.
+    ///
+    /// The last part is left out while it has less than three quarters of the samples of the one before it, unless it is
+    /// more than three usual changes away from that.
+    /// Of parts of which most are missing only those after the longest gap are taken.
     pub(super) fn even(&self, most: usize) -> Option<(i64, Timestamp, Vec<f64>)> {
         let (mut width, mut parts) = (self.width_nanos, self.parts.clone());
-        loop {
-            let (first, last) = (parts.front()?.idx, parts.back()?.idx);
-            let length = usize::try_from(last.saturating_sub(first))
-                .ok()?
-                .saturating_add(1);
-            // Wide enough that three of four parts have a sample.
-            if length > most || parts.len().saturating_mul(4) < length.saturating_mul(3) {
-                (width, parts) = coarser(width, &parts);
-                continue;
+        while length(&parts)? > most || has_holes(&parts) {
+            (width, parts) = coarser(width, &parts);
+        }
+        if parts.len().saturating_mul(2) < length(&parts)? {
+            return self.since_longest_gap().even(most);
+        }
+        // The mean of a part that has just begun stands for another time than that of a whole one; but where it has
+        // leapt, that is news.
+        let mut leaps: Vec<f64> = parts
+            .iter()
+            .zip(parts.iter().skip(1))
+            .map(|(part, next)| (next.mean - part.mean).abs())
+            .collect();
+        leaps.sort_by(f64::total_cmp);
+        let most = 3.0 * leaps.get(leaps.len() / 2).copied().unwrap_or(0.0);
+        if let [.., beside, last] = parts.make_contiguous()
+            && last.n.saturating_mul(4) < beside.n.saturating_mul(3)
+            && (last.mean - beside.mean).abs() <= most
+        {
+            parts.pop_back();
+        }
+        let (first, last) = (parts.front()?.idx, parts.back()?.idx);
+        let mut values = vec![f64::NAN; length(&parts)?];
+        for part in &parts {
+            if let Some(slot) = usize::try_from(part.idx - first)
+                .ok()
+                .and_then(|i| values.get_mut(i))
+            {
+                *slot = part.mean;
             }
-            let mut values = vec![f64::NAN; length];
-            for part in &parts {
-                if let Some(slot) = usize::try_from(part.idx - first)
-                    .ok()
-                    .and_then(|i| values.get_mut(i))
-                {
-                    *slot = part.mean;
-                }
-            }
-            let end = last.saturating_add(1).saturating_mul(width);
-            return Some((width, Timestamp::from_nanos(end), values));
+        }
+        let end = last.saturating_add(1).saturating_mul(width);
+        Some((width, Timestamp::from_nanos(end), values))
+    }
+
+    /// The parts after the longest time without samples.
+    fn since_longest_gap(&self) -> Self {
+        let longest = steps(&self.parts).enumerate().max_by_key(|(_, gap)| *gap);
+        let n_before = longest.map_or(0, |(i, _)| i + 1);
+        Self {
+            width_nanos: self.width_nanos,
+            parts: self.parts.iter().skip(n_before).copied().collect(),
         }
     }
 
@@ -110,6 +135,27 @@ impl Timeline {
             && idxs.windows(2).all(|pair| pair[0] < pair[1])
             && self.parts.iter().all(|part| part.n > 0)
     }
+}
+
+/// How far each part is from the one before it.
+fn steps(parts: &VecDeque<Part>) -> impl Iterator<Item = i64> {
+    let pairs = parts.iter().zip(parts.iter().skip(1));
+    pairs.map(|(part, next)| next.idx.saturating_sub(part.idx))
+}
+
+/// How many parts there are with those that are missing.
+fn length(parts: &VecDeque<Part>) -> Option<usize> {
+    let all = parts.back()?.idx.saturating_sub(parts.front()?.idx);
+    Some(usize::try_from(all).ok()?.saturating_add(1))
+}
+
+/// Whether less than three of four parts follow the one before them at once: the parts are narrower than samples are
+/// apart.
+///
+/// A gap counts once, however long it is.
+fn has_holes(parts: &VecDeque<Part>) -> bool {
+    let n_close = steps(parts).filter(|step| *step == 1).count();
+    n_close.saturating_mul(4) < parts.len().saturating_sub(1).saturating_mul(3)
 }
 
 /// The same in parts twice as wide.
@@ -130,6 +176,8 @@ fn coarser(width_nanos: i64, parts: &VecDeque<Part>) -> (i64, VecDeque<Part>) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -145,7 +193,8 @@ mod tests {
         }
         let (width, end, values) = timeline.even(200).unwrap();
         assert!(values.len() <= 200 && values.len() > 90, "{}", values.len());
-        assert!(end >= Timestamp::from_secs(60 * 9_999));
+        let a_part = Duration::from_nanos(u64::try_from(width).unwrap());
+        assert!(end + a_part >= Timestamp::from_secs(60 * 9_999));
         assert!(values.iter().all(|value| !value.is_nan()));
         let per_part = width as f64 / 60e9;
         for pair in values[1..values.len() - 1].windows(2) {
@@ -165,5 +214,55 @@ mod tests {
             );
         }
         assert!(timeline.span_nanos() <= 25 * 3_600_000_000_000);
+    }
+
+    #[test]
+    fn a_gap_of_half_the_past_leaves_a_line_to_be_laid() {
+        let (hour, mut timeline) = (3600, Timeline::default());
+        for minute in (0..6 * 60)
+            .chain(18 * 60..24 * 60)
+            .chain(24 * 60 + 400..24 * 60 + 900)
+        {
+            let at = Timestamp::from_secs(60 * minute);
+            timeline.push(at, minute as f64, 512, i64::MAX);
+        }
+        let (width, end, values) = timeline.even(256).unwrap();
+        assert!(values.len() > 128, "{} of {width} ns", values.len());
+        assert!(
+            end.since(Timestamp::from_secs(24 * hour + 60 * 900))
+                < Duration::from_nanos_u128(2 * u128::try_from(width).unwrap())
+        );
+        // A weekend later only what follows counts.
+        for minute in 0..120 {
+            let at = Timestamp::from_secs(96 * hour + 60 * minute);
+            timeline.push(at, minute as f64, 512, i64::MAX);
+        }
+        let (_, _, values) = timeline.even(256).unwrap();
+        assert!(
+            values.len() > 20 && values.iter().all(|value| *value <= 120.0),
+            "{values:?}"
+        );
+    }
+
+    #[test]
+    fn a_part_that_has_just_begun_is_left_out() {
+        // A steep line: a sample each second, parts of 2^k of 1.318 seconds.
+        let mut timeline = Timeline::default();
+        for second in 0..4000_i64 {
+            timeline.push(Timestamp::from_secs(second), second as f64, 512, i64::MAX);
+            let Some((width, end, values)) = timeline
+                .even(256)
+                .filter(|found| found.2.len() > 24 && found.0 > 10_000_000_000)
+            else {
+                continue;
+            };
+            let middle = end.as_secs_f64() - width as f64 / 2e9;
+            let last = values[values.len() - 1];
+            let off = (last - middle).abs() / (width as f64 / 1e9);
+            assert!(
+                off < 0.3,
+                "after {second} s: {last} in the middle of the part at {middle} s"
+            );
+        }
     }
 }

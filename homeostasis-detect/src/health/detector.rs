@@ -276,6 +276,12 @@ impl Detector for HealthDetector {
         })
     }
 
+    fn forget_alarms(&mut self) {
+        for check in self.checks.iter_mut() {
+            check.raised = None;
+        }
+    }
+
     fn restore(&mut self, snapshot: &ModelSnapshot) -> Result<(), DetectError> {
         let stored: Stored = state::open(&self.name, VERSION, snapshot)?;
         state::require(

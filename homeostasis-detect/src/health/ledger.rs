@@ -45,6 +45,11 @@ impl<C: Followed> Ledger<C> {
         checks.map(|((target, check), known)| (target, check.as_str(), known))
     }
 
+    /// All that is known, to be changed.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut C> {
+        self.checks.values_mut()
+    }
+
     /// The checks of `target`, by name. O(log n) to the first.
     pub(super) fn of<'a>(&'a self, target: &'a Target) -> impl Iterator<Item = &'a C> {
         let all = self.checks.range((target.clone(), String::new())..);
@@ -69,7 +74,7 @@ impl<C: Followed> Ledger<C> {
     ) -> Option<T> {
         let key = (report.target.clone(), report.check.clone());
         if !self.checks.contains_key(&key) && !self.make_room(report.at) {
-            self.n_refused += 1;
+            self.n_refused = self.n_refused.saturating_add(1);
             return None;
         }
         let mut is_new = false;

@@ -350,6 +350,12 @@ impl Detector for HealthStateDetector {
         })
     }
 
+    fn forget_alarms(&mut self) {
+        for check in self.checks.iter_mut() {
+            (check.raised, check.asked_people) = (None, false);
+        }
+    }
+
     fn restore(&mut self, snapshot: &ModelSnapshot) -> Result<(), DetectError> {
         let stored: Stored = state::open(&self.name, VERSION, snapshot)?;
         state::require(

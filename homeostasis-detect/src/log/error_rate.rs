@@ -277,7 +277,7 @@ impl LogErrorRate {
                     .retain(|_, component| at.since(component.last) <= DAY);
             }
             if self.components.len() >= self.config.max_components {
-                self.n_refused += 1;
+                self.n_refused = self.n_refused.saturating_add(1);
                 return None;
             }
             let new = Component::new(self.bar.window_of(at), at);
@@ -383,6 +383,13 @@ impl Detector for LogErrorRate {
                 n_refused: self.n_refused,
             })?,
         })
+    }
+
+    fn forget_alarms(&mut self) {
+        let components = self.components.values_mut();
+        for tally in components.flat_map(|component| component.levels.values_mut()) {
+            tally.forget_alarm();
+        }
     }
 
     fn restore(&mut self, snapshot: &ModelSnapshot) -> Result<(), DetectError> {

@@ -24,9 +24,9 @@ pub(super) struct Followed {
     /// In nanoseconds, the longest it was silent between two records.
     longest_gap: u64,
     /// Since when it is news, and when that was said.
-    news: Option<(Timestamp, Timestamp)>,
+    news: Option<(Timestamp, Option<Timestamp>)>,
     /// When its silence was first and last said.
-    silence: Option<(Timestamp, Timestamp)>,
+    silence: Option<(Timestamp, Option<Timestamp>)>,
 }
 
 /// A silence that is longer than it should be.
@@ -82,7 +82,15 @@ impl Followed {
 
     /// From now on it is news.
     pub(super) fn is_new(&mut self, at: Timestamp) {
-        self.news = Some((at, at));
+        self.news = Some((at, Some(at)));
+    }
+
+    /// What is on is told again.
+    pub(super) fn forget_alarms(&mut self) {
+        self.tally.forget_alarm();
+        for (_, said) in self.news.iter_mut().chain(&mut self.silence) {
+            *said = None;
+        }
     }
 
     /// Since when it is news, if that is to be said again.
@@ -92,11 +100,8 @@ impl Followed {
             self.news = None;
             return None;
         }
-        let is_due = config
-            .reraise
-            .is_some_and(|interval| at.since(said) >= interval);
-        is_due.then(|| {
-            self.news = Some((since, at));
+        is_due(said, config, at).then(|| {
+            self.news = Some((since, Some(at)));
             since
         })
     }
@@ -122,8 +127,7 @@ impl Followed {
             return None;
         }
         let is_due = self.silence.is_none_or(|(first, told)| {
-            let is_due = |interval| at.since(told) >= interval;
-            at.since(first) <= config.lasting && config.reraise.is_some_and(is_due)
+            at.since(first) <= config.lasting && is_due(told, config, at)
         });
         let surprise = self.tally.rate.surprise_of_silence(n_windows);
         (is_due && surprise >= bar.surprise).then_some(Silence { surprise, longest })
@@ -132,7 +136,7 @@ impl Followed {
     /// Its silence is told at `at`.
     pub(super) fn tell_silence(&mut self, at: Timestamp) {
         let first = self.silence.map_or(at, |(first, _)| first);
-        self.silence = Some((first, at));
+        self.silence = Some((first, Some(at)));
     }
 
     /// What was followed under another id turns out to be this.
@@ -144,4 +148,12 @@ impl Followed {
         self.longest_gap = self.longest_gap.min(other.longest_gap);
         self.news = self.news.or(other.news);
     }
+}
+
+/// Whether what was `said` is to be said at `at`.
+fn is_due(said: Option<Timestamp>, config: &LogTemplatesConfig, at: Timestamp) -> bool {
+    said.is_none_or(|said| {
+        let reraise = config.reraise;
+        reraise.is_some_and(|interval| at.since(said) >= interval)
+    })
 }

@@ -83,6 +83,11 @@ impl Tally {
         self.count
     }
 
+    /// What is too much is told again.
+    pub(super) fn forget_alarm(&mut self) {
+        self.raised = None;
+    }
+
     /// The clock was set back: what was counted later than `window` is left out.
     pub(super) fn rewind(&mut self, window: i64) {
         if self.window > window {

@@ -282,7 +282,7 @@ impl LogTemplates {
         let window = bar.window_of(at);
         if !self.known.targets.contains_key(&target) {
             if self.known.n_followed >= config.max_templates {
-                self.known.n_refused += 1;
+                self.known.n_refused = self.known.n_refused.saturating_add(1);
                 return None;
             }
             self.known.targets.insert(target.clone(), Watched::new(at));
@@ -291,7 +291,7 @@ impl LogTemplates {
         self.known.n_followed -= watched.unite(template);
         let is_first = !watched.followed.contains_key(&template.id());
         if is_first && self.known.n_followed >= config.max_templates {
-            self.known.n_refused += 1;
+            self.known.n_refused = self.known.n_refused.saturating_add(1);
             return None;
         }
         let share = watched.share_of_first();
@@ -523,6 +523,13 @@ impl Detector for LogTemplates {
             version: VERSION,
             state: state::save(&self.known)?,
         })
+    }
+
+    fn forget_alarms(&mut self) {
+        let targets = self.known.targets.values_mut();
+        for followed in targets.flat_map(|watched| watched.followed.values_mut()) {
+            followed.forget_alarms();
+        }
     }
 
     fn restore(&mut self, snapshot: &ModelSnapshot) -> Result<(), DetectError> {

@@ -108,7 +108,7 @@ impl Channel {
 
     /// Learns `y`, of which [`Channel::look`] said `seen`.
     pub(super) fn learn(&mut self, y: f64, time: f64, seen: Look) {
-        self.n += 1;
+        self.n = self.n.saturating_add(1);
         if self.n == 1 {
             (self.low, self.high) = (y, y);
         }

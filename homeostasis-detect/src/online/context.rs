@@ -168,7 +168,7 @@ impl Context {
             place.close();
         }
         if place.cycles > 0 {
-            self.n += 1;
+            self.n = self.n.saturating_add(1);
             let weight = (1.0 / self.n as f64).max(1.0 / RELAX);
             self.mean += weight * (y - self.mean);
             self.total += weight * ((y - self.mean).abs() - self.total);

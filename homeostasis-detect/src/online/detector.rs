@@ -45,8 +45,8 @@ const WHAT: &str = "state of online";
 /// 50, 500 and 2000 samples. It is high each time.
 ///
 /// The score of [`SeriesDetector::update`] is 0.5 where the larger of both is at its limit (a novelty
-/// of 0.1 and 5 standard deviations, both divided by `sensitivity`), of this sample alone; the surprise is that of
-/// as many standard deviations. [`OnlineDetector::judge`] gives each on its own, and a strength in which
+/// of 0.1 and 5 standard deviations, both divided by `sensitivity`), of this sample alone: a window with a sample
+/// before it that was that far says nothing of this one. The surprise is that of as many standard deviations. [`OnlineDetector::judge`] gives each on its own, and a strength in which
 /// deviations fade by a fifth with every sample, from at most 50 standard deviations.
 ///
 /// *Missing, late and huge values:* NaN and infinities are missing and change nothing; what is not later
@@ -104,6 +104,9 @@ struct Rest {
     deviation: Deviation,
     context: Context,
     alerts: Alerts,
+    /// The number of the last sample that was far from the level.
+    #[serde(default)]
+    far: Option<u64>,
     /// The first abnormal sample, while they are.
     since: Option<Timestamp>,
 }
@@ -284,18 +287,19 @@ impl OnlineDetector {
             .map(|look| look.map_or(0.0, |look| look.evidence));
         self.gate = self.rest.gate.of(x);
         self.context = found.verdict.map_or(0.0, |verdict| verdict.evidence);
-        let novelty = if self.rest.n < WARM_UP {
-            0.0
-        } else {
-            self.evidence.iter().sum::<f64>() * self.gate + self.context
+        let weighed = |novelty: f64| match self.rest.n {
+            0..WARM_UP => 0.0,
+            _ => counts * novelty * sensitivity / NOVELTY,
         };
-        let novelty = counts * novelty * sensitivity / NOVELTY;
+        let novelty = weighed(self.evidence.iter().sum::<f64>() * self.gate + self.context);
+        // What is new of a window for a sample before this one does not make this one abnormal.
+        let own = weighed(self.parts(true).map(|(_, part)| part).sum());
         let now = counts * self.rest.deviation.of(x, found.floor);
         let felt = self.rest.deviation.felt(now) * sensitivity / DEVIATION;
         let strength = novelty.max(felt);
         // What fades is of a sample before: it does not make this one abnormal.
         let deviation = now * sensitivity / DEVIATION;
-        let present = novelty.max(deviation);
+        let present = own.max(deviation);
         let alert = if is_new {
             let OnlineConfig {
                 dead_samples,
@@ -311,17 +315,21 @@ impl OnlineDetector {
             .filter(|_| self.rest.context.period().is_some());
         let width = DEVIATION / sensitivity * sigma;
         let band = usual.map_or((level - width, level + width), |verdict| verdict.band);
-        let top = (novelty > 0.0).then(|| self.top());
+        let top = (novelty > 0.0).then(|| self.top(false));
         if is_new {
+            if deviation >= 1.0 {
+                self.rest.far = Some(self.rest.n);
+            }
             self.rest.since = (present >= 1.0).then(|| self.rest.since.unwrap_or(at));
         }
         self.explanation = (present >= 1.0).then(|| Explanation {
-            reason: match top.filter(|_| novelty >= deviation) {
-                Some(top) => self.reason(top, found),
-                None => Reason::Far {
+            reason: if own >= deviation {
+                self.reason(self.top(true), found)
+            } else {
+                Reason::Far {
                     seen: x,
                     sigmas: (x - level).abs() / sigma,
-                },
+                }
             },
             band,
             since: self.rest.since.unwrap_or(at),
@@ -342,13 +350,30 @@ impl OnlineDetector {
         }
     }
 
-    /// The statistic with the most evidence.
-    fn top(&self) -> Statistic {
+    /// The parts of novelty: all of them, or those of which no sample before this one was far.
+    fn parts(&self, own: bool) -> impl Iterator<Item = (Statistic, f64)> {
+        let since = self
+            .rest
+            .far
+            .map_or(u64::MAX, |far| self.rest.n.saturating_sub(far));
         let gated = CHANNELS
             .into_iter()
             .zip(self.evidence.map(|g| g * self.gate));
+        let context = (Statistic::Context, self.context);
+        gated.chain([context]).filter(move |(what, _)| {
+            let reach = match what {
+                Statistic::Context => self.rest.context.smoothing(),
+                _ => what.reach(),
+            };
+            !own || reach == 1 || since >= reach as u64
+        })
+    }
+
+    /// The statistic with the most evidence.
+    fn top(&self, own: bool) -> Statistic {
         let first = (Statistic::Context, self.context);
-        gated.fold(first, |a, b| if b.1 > a.1 { b } else { a }).0
+        let parts = self.parts(own);
+        parts.fold(first, |a, b| if b.1 > a.1 { b } else { a }).0
     }
 
     fn reason(&self, top: Statistic, found: &Findings) -> Reason {
@@ -378,7 +403,7 @@ impl OnlineDetector {
             }
         }
         let rest = &mut self.rest;
-        rest.n += 1;
+        rest.n = rest.n.saturating_add(1);
         rest.last = Some(at);
         rest.gate.learn(x);
         rest.deviation.learn(x, found.floor);

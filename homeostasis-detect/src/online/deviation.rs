@@ -106,7 +106,7 @@ impl Deviation {
 
     pub(super) fn learn(&mut self, x: f64, floor: f64) {
         self.felt = self.felt(self.of(x, floor));
-        self.n += 1;
+        self.n = self.n.saturating_add(1);
         let n = self.n as f64;
         for (level, scale) in self.levels.iter_mut().zip(SCALES) {
             if self.n == 1 {

@@ -48,7 +48,7 @@ impl Gate {
     }
 
     pub(super) fn learn(&mut self, x: f64) {
-        self.n += 1;
+        self.n = self.n.saturating_add(1);
         for (m, scale) in self.moments.iter_mut().zip(SCALES) {
             let weight = (1.0 / self.n as f64).max(1.0 / scale);
             let delta = x - m.mean;

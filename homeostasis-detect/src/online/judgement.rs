@@ -13,7 +13,8 @@ pub struct OnlineJudgement {
     pub novelty: f64,
     /// How far this is from the level of the series. It is high each time. 0 for the first 5 samples.
     pub deviation: f64,
-    /// The larger of both: whether this very sample is abnormal, which the score of `update` says.
+    /// The larger of both: whether this very sample is abnormal, which the score of `update` says. Windows that hold a
+    /// far sample from before it do not count here.
     pub present: f64,
     /// The same, with what is left of the deviations before: they fade by a fifth with every sample. It
     /// ranks the samples of an episode together, and is the score of the suite `univariate`.

@@ -27,6 +27,8 @@ const CLIP: f64 = 3.0;
 /// Longer intervals count as this: 30 days.
 const LONGEST_INTERVAL: i64 = 30 * 86_400 * SECOND;
 const SECOND: i64 = 1_000_000_000;
+/// Periods are shorter than this, 417 days.
+const LONGEST_PERIOD: i64 = i64::MAX / 256;
 /// What people and their schedulers live by, in seconds.
 const CALENDAR: [i64; 12] = [
     300, 600, 900, 1800, 3600, 7200, 10_800, 14_400, 21_600, 43_200, 86_400, 604_800,
@@ -103,7 +105,7 @@ impl PeriodFinder {
             self.blocks.resize(i + 1, Block::default());
         }
         self.blocks[i].sum += x;
-        self.blocks[i].n += 1;
+        self.blocks[i].n = self.blocks[i].n.saturating_add(1);
         if !grown || self.blocks.len() < self.next_search {
             return false;
         }
@@ -158,7 +160,7 @@ impl PeriodFinder {
                 .chunks(2)
                 .map(|pair| Block {
                     sum: pair.iter().map(|block| block.sum).sum(),
-                    n: pair.iter().map(|block| block.n).sum(),
+                    n: pair.iter().fold(0, |n, block| block.n.saturating_add(n)),
                 })
                 .collect();
             self.length *= 2;
@@ -210,8 +212,10 @@ impl PeriodFinder {
         let sixteenths = (-8..8)
             .find(|k| slope <= (f64::from(*k) + 0.5) / 16.0)
             .unwrap_or(8);
-        let found =
-            self.length * i64::try_from(lag).ok()? + self.length * i64::from(sixteenths) / 16;
+        // No period is so long that its multiples are no times.
+        let found = (self.length.checked_mul(i64::try_from(lag).ok()?)?)
+            .checked_add(self.length.checked_mul(i64::from(sixteenths))? / 16)
+            .filter(|found| *found < LONGEST_PERIOD)?;
         let tolerance = (found / 50).max(self.length * 3 / 5);
         let near = |unit: &i64| (found - unit).abs() <= tolerance;
         let named = CALENDAR.iter().map(|unit| unit * SECOND).find(near);
@@ -256,9 +260,10 @@ impl PeriodFinder {
             && (self.interval == 0 || self.length / self.interval <= LONGEST_BLOCK)
             && self.length >= self.interval
             && self.intervals.len() < LATER_INTERVALS
+            && self.intervals.iter().all(|passed| *passed > 0)
             && self
                 .period
-                .is_none_or(|period| (1..i64::MAX / 256).contains(&period))
+                .is_none_or(|period| (1..LONGEST_PERIOD).contains(&period))
     }
 }
 

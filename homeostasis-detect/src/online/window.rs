@@ -60,7 +60,7 @@ pub(super) const CHANNELS: [Statistic; 12] = [
 
 impl Statistic {
     /// How many samples it looks at.
-    fn reach(self) -> usize {
+    pub(super) fn reach(self) -> usize {
         match self {
             Self::Value | Self::CoarseValue | Self::Context => 1,
             Self::Mean12 | Self::Step | Self::Activity => 12,

@@ -252,7 +252,7 @@ impl Trend {
         self.state.last = Some(at);
         let idx = at.as_nanos().div_euclid(self.width_nanos);
         if let Some(open) = self.state.open.as_mut().filter(|open| open.idx == idx) {
-            open.n += 1;
+            open.n = open.n.saturating_add(1);
             open.mean += (value - open.mean) / open.n as f64;
             return;
         }

@@ -50,6 +50,8 @@ pub(super) struct Component<K> {
     kernel: K,
     /// How many pieces of learning may still be done.
     pub(super) pieces_left: u32,
+    /// How many of them it may do itself in this call.
+    pub(super) share: u32,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -88,6 +90,7 @@ impl<K: RowDetector> Component<K> {
             record,
             kernel,
             pieces_left: 0,
+            share: u32::MAX,
         }
     }
 
@@ -198,8 +201,10 @@ impl<K: RowDetector> Component<K> {
                 return;
             }
         }
-        for _ in 0..config.pieces_per_row.min(self.pieces_left) {
+        let most = config.pieces_per_row.min(self.share);
+        for _ in 0..most.min(self.pieces_left) {
             self.pieces_left -= 1;
+            self.share = self.share.saturating_sub(1);
             match self.kernel.learn() {
                 Ok(true) => {
                     if let Some((_, n_pieces)) = &mut self.record.learning {
@@ -226,6 +231,11 @@ impl<K: RowDetector> Component<K> {
     fn give_up(&mut self, error: &DetectError) {
         self.record.learning = None;
         tracing::warn!(target = %self.record.target, %error, "a model could not be learned; the last one stays");
+    }
+
+    /// How far it has come in what it learns now.
+    pub(super) fn n_learned(&self) -> Option<usize> {
+        self.record.learning.map(|(_, n_pieces)| n_pieces)
     }
 
     pub(super) fn save(&self) -> Option<Stored> {
@@ -272,6 +282,7 @@ impl<K: RowDetector> Component<K> {
             record,
             kernel,
             pieces_left: 0,
+            share: u32::MAX,
         })
     }
 }

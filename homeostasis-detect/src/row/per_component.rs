@@ -45,8 +45,9 @@ pub struct PerComponentConfig {
     /// How many pieces of learning are done after each row; default 8, range 1 to 10 000. A piece takes some
     /// milliseconds.
     pub pieces_per_row: u32,
-    /// How many pieces one call does for all components together, whoever comes first; default 256, range 1 to 1 000 000.
-    /// Who comes too late goes on after its next row.
+    /// How many pieces one call does for all components together; default 256, range 1 to 1 000 000.
+    /// Those that learn share them alike, and who has come the least far gets what cannot be shared; what is left by
+    /// then goes to those that begin in the same call.
     pub pieces_per_call: u32,
     /// How many components are watched; default 100, range 1 to 100 000. Samples of others are counted.
     pub max_components: usize,
@@ -294,6 +295,27 @@ impl<K: RowDetector> PerComponent<K> {
         self.counts
     }
 
+    /// What may be learned in a call, and by whom; for those that do not learn yet it is whatever the others leave.
+    fn share_pieces(&mut self) {
+        self.pieces_left = self.config.pieces_per_call;
+        let mut learning = Vec::new();
+        for component in self.components.values_mut() {
+            component.share = u32::MAX;
+            if component.n_learned().is_some() {
+                learning.push(component);
+            }
+        }
+        learning.sort_by(|a, b| {
+            let order = |it: &Component<K>| (it.n_learned(), it.record.target.clone());
+            order(a).cmp(&order(b))
+        });
+        let n = u32::try_from(learning.len()).unwrap_or(u32::MAX).max(1);
+        let (each, n_more) = (self.pieces_left / n, self.pieces_left % n);
+        for (rank, component) in (0..).zip(learning) {
+            component.share = each + u32::from(rank < n_more);
+        }
+    }
+
     fn take(&mut self, batch: &SignalBatch<'_>, sample: &Sample) -> Vec<Anomaly> {
         let found = self.alarms(batch, sample);
         let Some((target, alarms)) = found else {
@@ -494,7 +516,7 @@ impl<K: RowDetector> Detector for PerComponent<K> {
         batch: SignalBatch<'_>,
     ) -> Result<Vec<Anomaly>, DetectError> {
         let latest = cx.now() + self.config.max_ahead;
-        self.pieces_left = self.config.pieces_per_call;
+        self.share_pieces();
         let mut found = Vec::new();
         for (target, component) in &mut self.components {
             if component.record.last_seen > latest {

@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 
 use homeostasis_core::stage::{RowDetector, RowScore, Rows};
+use homeostasis_core::testing::hostile_state;
 use homeostasis_core::{Rng, Timestamp};
 
 pub(super) const WIDTH: usize = 6;
@@ -41,6 +42,7 @@ pub(super) fn check<K: RowDetector + Clone + PartialEq + Debug>(make: impl Fn() 
     missing_values_do_not_count(&fitted());
     late_rows_teach_nothing(&fitted());
     a_stored_state_goes_on_to_the_bit(&make, &fitted);
+    a_hostile_state_is_refused_or_goes_on(&make, &fitted);
     further_is_not_less(&fitted());
 }
 
@@ -199,6 +201,29 @@ fn a_stored_state_goes_on_to_the_bit<K: RowDetector + Clone + PartialEq + Debug>
         assert!(kernel.load(&wrong).is_err(), "{wrong}");
         assert_eq!(kernel, before, "what does not fit changes nothing");
     }
+}
+
+fn a_hostile_state_is_refused_or_goes_on<K: RowDetector>(
+    make: &impl Fn() -> K,
+    fitted: &impl Fn() -> K,
+) {
+    let (mut kernel, rows) = (fitted(), noise(60, WIDTH, 14));
+    // In the middle of learning anew.
+    kernel.begin(Rows::new(&rows, WIDTH).unwrap()).ok();
+    kernel.learn().ok();
+    hostile_state::survives(&kernel.save().unwrap(), |hostile| {
+        let mut kernel = make();
+        if kernel.load(hostile).is_err() {
+            return;
+        }
+        for (time, row) in rows.chunks(WIDTH).enumerate() {
+            // A state of other rows may refuse these.
+            kernel.update(at(time), row).ok();
+            kernel.contributions();
+        }
+        while kernel.learn().unwrap_or(false) {}
+        kernel.save();
+    });
 }
 
 fn further_is_not_less<K: RowDetector + Clone + PartialEq + Debug>(fitted: &K) {

@@ -76,7 +76,7 @@ impl Markers {
     }
 
     fn push(&mut self, value: f64) {
-        self.n += 1;
+        self.n = self.n.saturating_add(1);
         if self.positions[0] == 0 {
             let place = self.first.partition_point(|other| *other < value);
             // One zero: -0 has no place of its own in the order.

@@ -4,8 +4,6 @@ mod adwin;
 mod bayes;
 mod cusum;
 mod e_detector;
-#[cfg(test)]
-mod extremes;
 mod flapping;
 mod hold;
 mod level_shift;

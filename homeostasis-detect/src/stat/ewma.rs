@@ -262,7 +262,7 @@ impl Ewma {
         let seen = state.n as f64;
         state.mean += alpha.max(1.0 / (seen + 1.0)) * delta;
         state.deviation += config.deviation_alpha.max(1.0 / seen) * (delta.abs() - state.deviation);
-        state.n += 1;
+        state.n = state.n.saturating_add(1);
     }
 }
 

@@ -215,7 +215,7 @@ impl OperationCalls {
         } else if self.made.len() < self.config.max_calls {
             self.made.insert(Arc::clone(call), (n_executions, 1));
         } else {
-            self.n_refused += 1;
+            self.n_refused = self.n_refused.saturating_add(1);
         }
     }
 
@@ -312,7 +312,7 @@ impl OperationCalls {
                 continue;
             }
             if self.calls.len() >= self.config.max_calls {
-                self.n_refused += 1;
+                self.n_refused = self.n_refused.saturating_add(1);
                 continue;
             }
             let is_news = self.executions >= f64::from(self.config.warm_up);
@@ -356,7 +356,7 @@ impl OperationKernel for OperationCalls {
     }
 
     fn take(&mut self, _: &SpanRecord, calls: &[Arc<str>]) {
-        self.n_executions += 1;
+        self.n_executions = self.n_executions.saturating_add(1);
         let mut seen = BTreeSet::new();
         for call in calls {
             let is_first = seen.insert(call);

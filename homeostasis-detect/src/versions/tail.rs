@@ -253,7 +253,7 @@ impl Fit {
     }
 
     fn learn(&mut self, config: &TailThresholdConfig, value: f64) {
-        self.n += 1;
+        self.n = self.n.saturating_add(1);
         if value <= self.base {
             return;
         }

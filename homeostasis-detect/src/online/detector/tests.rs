@@ -71,6 +71,27 @@ fn the_samples_after_a_spike_do_not_deviate() {
     }
 }
 
+#[test]
+fn an_outlier_leaves_the_windows_without_an_anomaly() {
+    for spike in [40.0, -20.0] {
+        let mut model = trained(3000);
+        assert!(model.update(at(180_000), Some(spike)).score.get() > 0.5);
+        let (mut rng, mut n_echoes) = (Rng::from_seed(9), 0);
+        for minute in 3001..3200 {
+            let after = model.judge(at(60 * minute), Some(9.0 + 2.0 * rng.unit()));
+            n_echoes += u32::from(after.novelty >= 1.0);
+            assert!(
+                after.present < 1.0,
+                "{minute} {after:?}: {:?}",
+                model.explain()
+            );
+            assert_eq!(model.explain(), None);
+        }
+        // Otherwise nothing is tested here.
+        assert!(n_echoes > 0);
+    }
+}
+
 /// How often a day the default alerting raises an alarm in minutes of `value`, from sample `from` on.
 fn alarms_a_day(from: i64, mut value: impl FnMut(i64, &mut Rng) -> f64) -> f64 {
     let alerting = crate::Alerting::new(crate::AlertingConfig::default()).unwrap();

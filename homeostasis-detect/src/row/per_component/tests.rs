@@ -337,6 +337,42 @@ async fn a_call_learns_no_more_than_it_may_whatever_number_of_components() {
 }
 
 #[tokio::test]
+async fn those_that_learn_share_what_a_call_may_learn() {
+    let kernel = PcaResidual::new(PcaResidualConfig::default()).unwrap();
+    let config = PerComponentConfig {
+        pieces_per_call: 2,
+        max_components: 3,
+        min_rows: 100,
+        ..config()
+    };
+    let features = METRICS.map(Selector::metric);
+    let mut watch =
+        PerComponent::new("together", features, config, move |_| kernel.clone()).unwrap();
+    let catalog = SeriesCatalog::default();
+    let names = ["a", "b", "c"];
+    let rows = names.map(|name| usual(name, 180));
+    let n_learned = |watch: &PerComponent<PcaResidual>| {
+        names.map(|name| watch.components[&Target::service(name).unwrap()].n_learned())
+    };
+    let mut most = 0;
+    for row in 0..180 {
+        // Always in the same order.
+        let samples: Vec<_> = rows
+            .iter()
+            .flat_map(|rows| &rows[3 * row..3 * row + 3])
+            .cloned()
+            .collect();
+        detect(&mut watch, &catalog, &samples).await;
+        if let [Some(a), Some(b), Some(c)] = n_learned(&watch) {
+            let (low, high) = (a.min(b).min(c), a.max(b).max(c));
+            most = most.max(low);
+            assert!(high - low <= 2, "row {row}: {a}, {b}, {c}");
+        }
+    }
+    assert!(most > 0, "{most}");
+}
+
+#[tokio::test]
 async fn the_window_is_bounded() {
     let (mut watch, catalog) = (detector(), SeriesCatalog::default());
     detect(&mut watch, &catalog, &usual("shop", 2000)).await;
