@@ -64,6 +64,10 @@ pub fn conformance<D: Detector>(make: impl Fn() -> D) {
 /// that signals may be: NaN, infinities, huge numbers, duplicates, late samples, samples from the end of time,
 /// and handles of another catalog.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is told by a method of its own"
+)]
 pub struct Suite<F> {
     make: F,
     series: Vec<SeriesKey>,

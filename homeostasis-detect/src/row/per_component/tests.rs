@@ -360,7 +360,7 @@ async fn those_that_learn_share_what_a_call_may_learn() {
         let samples: Vec<_> = rows
             .iter()
             .flat_map(|rows| &rows[3 * row..3 * row + 3])
-            .cloned()
+            .copied()
             .collect();
         detect(&mut watch, &catalog, &samples).await;
         if let [Some(a), Some(b), Some(c)] = n_learned(&watch) {
