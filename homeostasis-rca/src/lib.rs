@@ -3,6 +3,7 @@
 mod change;
 mod down;
 mod fuser;
+mod fusion;
 mod meaning;
 mod rule;
 mod saturation;
@@ -15,6 +16,11 @@ mod trend;
 pub use change::{ChangeAnalyzer, ChangeConfig};
 pub use down::DownAnalyzer;
 pub use fuser::{LogOddsConfig, LogOddsFuser};
+pub use fusion::{
+    Activity, Alarm, CallCount, EdgeGaps, EvidenceBundle, EvidenceChange, EvidenceFusion,
+    EvidenceSeries, Family, FamilyReading, LogCount, Memory, OperationCount, PastIncident, Ranking,
+    SeriesKind, Suspect, Worse,
+};
 pub use rule::{Blames, Criticality, Rule, RuleAnalyzer, RuleSet};
 pub use saturation::SaturationAnalyzer;
 pub use topology_walk::TopologyWalk;

@@ -1,0 +1,152 @@
+//! Adding up what the families say.
+
+use std::collections::BTreeMap;
+
+use homeostasis_core::record::Proof;
+use serde::{Deserialize, Serialize};
+
+use super::activity::Activity;
+use super::behavior::Behavior;
+use super::bundle::EvidenceBundle;
+use super::excess::SETTLE;
+use super::family::{Family, Scores};
+use super::memory::PastIncident;
+use super::{network, propagation, resource, symptom};
+
+/// What one family says of a suspect.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FamilyReading {
+    /// Which family.
+    pub family: Family,
+    /// By how much it makes the suspect more likely, in nats; zero or more.
+    pub nats: f64,
+    /// Its statistic.
+    pub value: f64,
+    /// What innocent services reach in it; zero if that is not known.
+    pub null: f64,
+}
+
+/// A service that may be the cause.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Suspect {
+    /// Which.
+    pub service: String,
+    /// What all families say together, in nats.
+    pub nats: f64,
+    /// What each family says, strongest first.
+    pub families: Vec<FamilyReading>,
+    /// What that rests on, strongest family first.
+    pub proofs: Vec<Proof>,
+}
+
+/// Who may be the cause, most likely first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ranking {
+    /// All services with evidence.
+    pub suspects: Vec<Suspect>,
+    /// What to [remember](super::Memory::remember) of this incident for later ones.
+    pub past: PastIncident,
+}
+
+/// The engine: a pure function of a bundle.
+///
+/// 1. Families of evidence that have what they need each give every service a statistic.
+/// 2. Each divides it by its null level: what the same statistic reaches in calm, or for innocent
+///    services in this and the last incidents. Only what is above counts, as a logarithm; so no
+///    family needs a weight, and none that sees nothing unusual has a say.
+/// 3. The logarithms are added. A tenth of a nat for the share of the best value decides between
+///    services that no family tells apart, and then the name.
+///
+/// The order of what is in a bundle does not matter, nor the units of its series. Time and memory
+/// are linear in the bundle, but for sorting.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EvidenceFusion;
+
+impl EvidenceFusion {
+    /// Ranks the services of `bundle`.
+    pub fn rank(self, bundle: &EvidenceBundle) -> Ranking {
+        let now = Activity::pooled(settled(bundle));
+        let calm = Activity::pooled(&bundle.calm);
+        let behavior = Behavior::of(bundle, &now, &calm);
+        let mut past = PastIncident::default();
+        if let Some(behavior) = &behavior {
+            past.behavior.clone_from(&behavior.raw);
+        }
+        let families: Vec<Scores> = [
+            resource::scores(bundle),
+            network::scores(bundle, &now, &calm),
+            behavior.map(|behavior| behavior.scores(bundle, &now)),
+            propagation::scores(bundle),
+        ]
+        .into_iter()
+        .flatten()
+        .chain(symptom::scores(bundle, &now))
+        .collect();
+        for scores in &families {
+            let values = scores.readings.values().map(|reading| reading.value);
+            let innocent = match scores.family {
+                Family::Network => network::residue(bundle, &now, &calm),
+                _ => Scores::runner_up(values),
+            };
+            if let Some(innocent) = innocent {
+                past.runner_up.insert(scores.family, innocent);
+            }
+        }
+        past.activity = now;
+        Ranking {
+            suspects: suspects(families),
+            past,
+        }
+    }
+}
+
+/// The slices that began after the settling, or the last one if there is none yet.
+fn settled(bundle: &EvidenceBundle) -> Vec<&Activity> {
+    let from = bundle.onset + SETTLE;
+    let settled: Vec<_> = bundle.slices.iter().filter(|it| it.from >= from).collect();
+    if settled.is_empty() {
+        bundle.slices.last().into_iter().collect()
+    } else {
+        settled
+    }
+}
+
+fn suspects(families: Vec<Scores>) -> Vec<Suspect> {
+    let mut by_service: BTreeMap<String, (f64, Vec<(FamilyReading, Vec<Proof>)>)> = BTreeMap::new();
+    for scores in families {
+        for (service, reading) in scores.readings {
+            let (total, readings) = by_service.entry(service).or_default();
+            *total += reading.nats + reading.tie;
+            let said = FamilyReading {
+                family: scores.family,
+                nats: reading.nats,
+                value: reading.value,
+                null: scores.null,
+            };
+            readings.push((said, reading.proofs));
+        }
+    }
+    let mut suspects: Vec<Suspect> = by_service
+        .into_iter()
+        .map(|(service, (nats, mut readings))| {
+            readings.sort_by(|a, b| {
+                b.0.nats
+                    .total_cmp(&a.0.nats)
+                    .then(a.0.family.cmp(&b.0.family))
+            });
+            let (families, proofs): (Vec<_>, Vec<_>) = readings.into_iter().unzip();
+            Suspect {
+                service,
+                nats,
+                families,
+                proofs: proofs.into_iter().flatten().collect(),
+            }
+        })
+        .collect();
+    suspects.sort_by(|a, b| {
+        b.nats
+            .total_cmp(&a.nats)
+            .then_with(|| a.service.cmp(&b.service))
+    });
+    suspects
+}
