@@ -5,7 +5,7 @@ use std::time::Duration;
 use homeostasis_core::Timestamp;
 
 use super::bundle::{EvidenceSeries, Worse};
-use crate::stats::{Level, quantile, scan, sorted};
+use crate::stats::{Level, quantile, sorted};
 
 /// What happens in this time after the onset is left out: processes restart, caches warm, and
 /// windows hold both the calm and the incident.
@@ -83,12 +83,10 @@ impl Excess {
         self.points.iter().filter(inside).map(|(_, z)| *z).collect()
     }
 
-    /// The largest mean of a run in each stretch of `n` values of the calm, newest first.
+    /// What is sustained in each stretch of `n` values of the calm, newest first.
     pub(super) fn calm_scans(&self, n: usize) -> Vec<f64> {
         let stretches = self.calm.rchunks_exact(n.max(2));
-        stretches
-            .filter_map(|stretch| scan(stretch).map(|(mean, _)| mean))
-            .collect()
+        stretches.filter_map(sustained).collect()
     }
 
     /// The level that the calm exceeds in one of `1 / (1 - q)` stretches of `n` values, at least 1.
@@ -96,6 +94,13 @@ impl Excess {
         let scans = sorted(self.calm_scans(n));
         quantile(&scans, q).unwrap_or(1.0).max(1.0)
     }
+}
+
+/// The highest level that two neighbors both reach: one spike, however high, is not enough. `None`
+/// for fewer than two values.
+pub(super) fn sustained(values: &[f64]) -> Option<f64> {
+    let pairs = values.windows(2).map(|pair| pair[0].min(pair[1]));
+    pairs.max_by(f64::total_cmp)
 }
 
 #[cfg(test)]

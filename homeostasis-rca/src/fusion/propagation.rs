@@ -5,10 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use homeostasis_core::record::Proof;
 
 use super::bundle::{EvidenceBundle, EvidenceSeries};
-use super::excess::Excess;
+use super::excess::{Excess, sustained};
 use super::family::{Family, Reading, Scores};
 use super::resource::proof;
-use crate::stats::scan;
 
 /// An excess this many times what the calm does in one of twenty stretches is an anomaly.
 const ANOMALOUS: f64 = 1.5;
@@ -116,7 +115,7 @@ impl<'a> Node<'a> {
         let before = excess.points.first().filter(|(at, _)| *at < bundle.onset);
         let already = before.map_or(0.0, |(_, z)| z.max(0.0));
         let points: Vec<f64> = excess.points.iter().map(|(_, z)| z - already).collect();
-        let (peak, _) = scan(&points)?;
+        let peak = sustained(&points)?;
         let times = peak.max(0.0) / excess.calm_top(points.len(), CALM);
         let pairs: Vec<(f64, f64)> = excess
             .points

@@ -6,10 +6,10 @@ use homeostasis_core::Timestamp;
 use homeostasis_core::record::Proof;
 
 use super::bundle::{EvidenceBundle, EvidenceSeries};
-use super::excess::{Excess, SETTLE};
+use super::excess::{Excess, SETTLE, sustained};
 use super::family::{Family, Scores};
 use crate::scope::number;
-use crate::stats::{quantile, scan, sorted};
+use crate::stats::{quantile, sorted};
 
 /// One false alarm in a hundred stretches of calm, for one series and for all together.
 const RARE: f64 = 0.99;
@@ -46,7 +46,7 @@ pub(super) fn scores(bundle: &EvidenceBundle) -> Option<Scores> {
             continue;
         };
         let points = settled(&excess, bundle.onset, bundle.until);
-        let Some((peak, _)) = scan(&points) else {
+        let Some(peak) = sustained(&points) else {
             continue;
         };
         let scans = excess.calm_scans(points.len());
@@ -71,10 +71,18 @@ pub(super) fn scores(bundle: &EvidenceBundle) -> Option<Scores> {
     runner_ups.extend(Scores::runner_up(values.values().map(|(value, _)| *value)));
     let null = [
         quantile(&sorted(runner_ups), RUNNER_UP),
-        quantile(&sorted(calm_tops), RARE),
+        calm_null(&calm_tops),
     ];
     let null = null.into_iter().flatten().fold(FLOOR, f64::max);
     Some(Scores::against(Family::Resource, null, values))
+}
+
+/// What the calm exceeds in one of a hundred stretches. From `k` stretches, fewer than a hundred, the
+/// quantile is extrapolated along a tail of index 1/2: the largest of them, times √(100 / k).
+fn calm_null(tops: &[f64]) -> Option<f64> {
+    let top = quantile(&sorted(tops.iter().copied()), RARE)?;
+    let seen = (tops.len() as f64 * (1.0 - RARE)).min(1.0);
+    Some(top / seen.sqrt())
 }
 
 /// What `series` shows since `onset`.
