@@ -17,9 +17,9 @@ pub use change::{ChangeAnalyzer, ChangeConfig};
 pub use down::DownAnalyzer;
 pub use fuser::{LogOddsConfig, LogOddsFuser};
 pub use fusion::{
-    Activity, Alarm, CallCount, EdgeGaps, EvidenceBundle, EvidenceChange, EvidenceFusion,
-    EvidenceSeries, Family, FamilyReading, LogCount, Memory, OperationCount, PastIncident, Ranking,
-    SeriesKind, Suspect, Worse,
+    Activity, Alarm, BlamedChange, CallCount, EdgeGaps, EvidenceBundle, EvidenceChange,
+    EvidenceFusion, EvidenceSeries, Family, FamilyReading, LogCount, Memory, OperationCount,
+    PastIncident, Ranking, SeriesKind, Suspect, Worse, onset_of,
 };
 pub use rule::{Blames, Criticality, Rule, RuleAnalyzer, RuleSet};
 pub use saturation::SaturationAnalyzer;

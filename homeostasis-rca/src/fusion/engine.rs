@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::activity::Activity;
 use super::behavior::Behavior;
+use super::blame::{self, BlamedChange};
 use super::bundle::EvidenceBundle;
 use super::excess::SETTLE;
 use super::family::{Family, Scores};
@@ -44,6 +45,8 @@ pub struct Suspect {
 pub struct Ranking {
     /// All services with evidence.
     pub suspects: Vec<Suspect>,
+    /// Changes to blame, most guilty first; empty if there is none.
+    pub changes: Vec<BlamedChange>,
     /// What to [remember](super::Memory::remember) of this incident for later ones.
     pub past: PastIncident,
 }
@@ -54,8 +57,7 @@ pub struct Ranking {
 /// 2. Each divides it by its null level: what the same statistic reaches in calm, or for innocent
 ///    services in this and the last incidents. Only what is above counts, as a logarithm; so no
 ///    family needs a weight, and none that sees nothing unusual has a say.
-/// 3. The logarithms are added. A tenth of a nat for the share of the best value decides between
-///    services that no family tells apart, and then the name.
+/// 3. The logarithms are added; between equals the name decides.
 ///
 /// The order of what is in a bundle does not matter, nor the units of its series. Time and memory
 /// are linear in the bundle, but for sorting.
@@ -72,7 +74,9 @@ impl EvidenceFusion {
         if let Some(behavior) = &behavior {
             past.behavior.clone_from(&behavior.raw);
         }
-        let families: Vec<Scores> = [
+        let has_habits =
+            behavior.is_some() && !now.operations.is_empty() && !calm.operations.is_empty();
+        let mut families: Vec<Scores> = [
             resource::scores(bundle),
             network::scores(bundle, &now, &calm),
             behavior.map(|behavior| behavior.scores(bundle, &now)),
@@ -80,8 +84,13 @@ impl EvidenceFusion {
         ]
         .into_iter()
         .flatten()
-        .chain(symptom::scores(bundle, &now))
         .collect();
+        let propagates = families
+            .iter()
+            .any(|scores| scores.family == Family::Propagation);
+        if !propagates && !has_habits {
+            families.extend(symptom::scores(bundle, &now, &calm));
+        }
         for scores in &families {
             let values = scores.readings.values().map(|reading| reading.value);
             let innocent = match scores.family {
@@ -92,9 +101,17 @@ impl EvidenceFusion {
                 past.runner_up.insert(scores.family, innocent);
             }
         }
+        let suspects = suspects(families);
+        let changes = if bundle.changes.is_empty() {
+            Vec::new()
+        } else {
+            let first = suspects.first().map(|suspect| suspect.service.as_str());
+            blame::blamed(bundle, first, &now, &calm, &symptom::moved(bundle))
+        };
         past.activity = now;
         Ranking {
-            suspects: suspects(families),
+            suspects,
+            changes,
             past,
         }
     }
@@ -116,7 +133,7 @@ fn suspects(families: Vec<Scores>) -> Vec<Suspect> {
     for scores in families {
         for (service, reading) in scores.readings {
             let (total, readings) = by_service.entry(service).or_default();
-            *total += reading.nats + reading.tie;
+            *total += reading.nats;
             let said = FamilyReading {
                 family: scores.family,
                 nats: reading.nats,

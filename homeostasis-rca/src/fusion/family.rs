@@ -44,9 +44,20 @@ impl fmt::Display for Family {
     }
 }
 
-/// Of the best value of a family, or its null level, this share of a nat decides between services
-/// that no evidence tells apart.
-const TIE_BREAK: f64 = 0.1;
+/// How sharply evidence begins to count where it passes its null level.
+const SHARPNESS: f64 = 3.0;
+
+/// What a statistic says, in nats: `ln(1 + (value / null)^3) / 3`. Far above the null level that is
+/// the logarithm of how far, far below it is nothing, and between it decides between services that
+/// no evidence tells apart.
+fn nats(value: f64, null: f64) -> f64 {
+    let times = value.max(0.0) / null.max(f64::MIN_POSITIVE);
+    if times > 1e6 {
+        times.ln()
+    } else {
+        times.powf(SHARPNESS).ln_1p() / SHARPNESS
+    }
+}
 
 /// What a family says of one service.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -55,8 +66,6 @@ pub(super) struct Reading {
     pub(super) value: f64,
     /// How much more likely that is if the service is the cause, in nats.
     pub(super) nats: f64,
-    /// Decides only between equals.
-    pub(super) tie: f64,
     /// What it rests on.
     pub(super) proofs: Vec<Proof>,
 }
@@ -77,17 +86,10 @@ impl Scores {
         null: f64,
         values: BTreeMap<String, (f64, Vec<Proof>)>,
     ) -> Self {
-        let best = values.values().map(|(value, _)| *value);
-        let unit = best.fold(null, f64::max).max(f64::MIN_POSITIVE);
         let reading = |(service, (value, proofs))| {
             let reading = Reading {
                 value,
-                nats: if value > null {
-                    (value / null).ln()
-                } else {
-                    0.0
-                },
-                tie: TIE_BREAK * value / unit,
+                nats: nats(value, null),
                 proofs,
             };
             (service, reading)
@@ -111,7 +113,6 @@ impl Scores {
             let reading = Reading {
                 value,
                 nats: if best > 0.0 { most * value / best } else { 0.0 },
-                tie: 0.0,
                 proofs,
             };
             (service, reading)

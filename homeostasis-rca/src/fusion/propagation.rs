@@ -97,7 +97,6 @@ pub(super) fn scores(bundle: &EvidenceBundle) -> Option<Scores> {
         let reading = Reading {
             value: strength,
             nats,
-            tie: 0.0,
             proofs,
         };
         ((*service).to_owned(), reading)

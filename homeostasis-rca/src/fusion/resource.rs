@@ -17,6 +17,9 @@ const RARE: f64 = 0.99;
 /// An excess below twice what the calm does once in a hundred stretches is no exhaustion.
 const FLOOR: f64 = 2.0;
 
+/// How heavy the tail of calm processors is taken to be: they are spiky.
+const TAIL: f64 = 0.75;
+
 /// Of the runner-ups of the last incidents, the null is at least this quantile.
 pub(super) const RUNNER_UP: f64 = 0.75;
 
@@ -78,11 +81,11 @@ pub(super) fn scores(bundle: &EvidenceBundle) -> Option<Scores> {
 }
 
 /// What the calm exceeds in one of a hundred stretches. From `k` stretches, fewer than a hundred, the
-/// quantile is extrapolated along a tail of index 1/2: the largest of them, times √(100 / k).
+/// quantile is extrapolated along a tail of index 3/4: what was seen, times (100 / k)^(3/4).
 fn calm_null(tops: &[f64]) -> Option<f64> {
     let top = quantile(&sorted(tops.iter().copied()), RARE)?;
     let seen = (tops.len() as f64 * (1.0 - RARE)).min(1.0);
-    Some(top / seen.sqrt())
+    Some(top / seen.powf(TAIL))
 }
 
 /// What `series` shows since `onset`.

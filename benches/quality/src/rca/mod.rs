@@ -3,6 +3,7 @@
 mod case;
 mod nezha;
 mod petshop;
+mod root_cause_bench;
 mod table;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use case::Case;
 pub(crate) enum Format {
     PetShop,
     Nezha,
+    RootCauseBench,
 }
 
 /// What to do.
@@ -48,6 +50,7 @@ pub(crate) fn run(options: &Options) -> Result<Value, Box<dyn Error>> {
     let mut cases = match options.format {
         Format::PetShop => petshop::read(options)?,
         Format::Nezha => nezha::read(options)?,
+        Format::RootCauseBench => root_cause_bench::read(options)?,
     };
     if cases.is_empty() {
         return Err(format!("{}: no cases found in it", options.data.display()).into());
@@ -57,6 +60,7 @@ pub(crate) fn run(options: &Options) -> Result<Value, Box<dyn Error>> {
     let mut out = Map::new();
     let mut hits = Hits::default();
     let mut by_fault: BTreeMap<String, Hits> = BTreeMap::new();
+    let mut changes = (0, 0);
     let mut spent = Duration::ZERO;
     for case in &mut cases {
         let memory = memories.entry(case.system.clone()).or_default();
@@ -68,6 +72,12 @@ pub(crate) fn run(options: &Options) -> Result<Value, Box<dyn Error>> {
         let place = services.iter().position(|service| case.cause.contains(*service));
         hits.add(place);
         by_fault.entry(case.fault.clone()).or_default().add(place);
+        if let Some(truth) = &case.change {
+            let named = ranking.changes.first().map(|change| &change.id);
+            changes.0 += u32::from(named == truth.as_ref());
+            changes.1 += 1;
+            if std::env::var_os("RCA_VERBOSE").is_some() { eprintln!("{} {} truth {truth:?}: {:?}", case.name, named == truth.as_ref(), ranking.changes); }
+        }
         if place != Some(0) && std::env::var_os("RCA_VERBOSE").is_some() {
             eprintln!("{} {} true {:?} at {place:?}", case.name, case.fault, case.cause);
             for suspect in ranking.suspects.iter().take(4) {
@@ -86,6 +96,10 @@ pub(crate) fn run(options: &Options) -> Result<Value, Box<dyn Error>> {
     let mut report = hits.report();
     let faults = by_fault.into_iter().map(|(fault, hits)| (fault, Value::Object(hits.report())));
     report.insert("ms_per_case".to_owned(), json!(round(ms)));
+    if changes.1 > 0 {
+        let share = f64::from(changes.0) / f64::from(changes.1);
+        report.insert("change_right".to_owned(), json!(round(share)));
+    }
     report.insert("by_fault".to_owned(), Value::Object(faults.collect()));
     Ok(Value::Object(report))
 }
