@@ -18,7 +18,7 @@ pub use down::DownAnalyzer;
 pub use fuser::{LogOddsConfig, LogOddsFuser};
 pub use fusion::{
     Activity, Alarm, BlamedChange, CallCount, EdgeGaps, EvidenceBundle, EvidenceChange,
-    EvidenceFusion, EvidenceSeries, Family, FamilyReading, LogCount, Memory, OperationCount,
+    EvidenceFusion, EvidenceSeries, Family, FamilyReading, FusionAnalyzer, LogCount, Memory, OperationCount,
     PastIncident, Ranking, SeriesKind, Suspect, Worse, onset_of,
 };
 pub use rule::{Blames, Criticality, Rule, RuleAnalyzer, RuleSet};

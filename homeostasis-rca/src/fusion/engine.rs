@@ -1,18 +1,20 @@
 //! Adding up what the families say.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
+use homeostasis_core::Confidence;
 use homeostasis_core::record::Proof;
 use serde::{Deserialize, Serialize};
 
 use super::activity::Activity;
 use super::behavior::Behavior;
 use super::blame::{self, BlamedChange};
-use super::bundle::EvidenceBundle;
+use super::bundle::{EvidenceBundle, SeriesKind};
 use super::excess::SETTLE;
 use super::family::{Family, Scores};
 use super::memory::PastIncident;
-use super::{network, propagation, resource, symptom};
+use super::{network, verdict, propagation, resource, symptom};
 
 /// What one family says of a suspect.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,11 +42,30 @@ pub struct Suspect {
     pub proofs: Vec<Proof>,
 }
 
+impl fmt::Display for Suspect {
+    /// The sum, and the strongest fact of each family that adds to it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {:.2} nats", self.service, self.nats)?;
+        for (idx, said) in self.families.iter().filter(|said| said.nats >= 0.01).enumerate() {
+            let sign = if idx == 0 { " =" } else { " +" };
+            write!(f, "{sign} {} {:.2}", said.family, said.nats)?;
+        }
+        for (idx, proof) in self.proofs.iter().take(3).enumerate() {
+            write!(f, "{} {}", if idx == 0 { ":" } else { ";" }, proof.statement)?;
+        }
+        Ok(())
+    }
+}
+
 /// Who may be the cause, most likely first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Ranking {
     /// All services with evidence.
     pub suspects: Vec<Suspect>,
+    /// How sure it is that the first is right.
+    pub confidence: Confidence,
+    /// Why nobody is named, if so; the ranking is kept for people.
+    pub abstained: Option<String>,
     /// Changes to blame, most guilty first; empty if there is none.
     pub changes: Vec<BlamedChange>,
     /// What to [remember](super::Memory::remember) of this incident for later ones.
@@ -88,7 +109,11 @@ impl EvidenceFusion {
         let propagates = families
             .iter()
             .any(|scores| scores.family == Family::Propagation);
-        if !propagates && !has_habits {
+        let is_measured_alone = bundle.alarm.is_none() && now.is_empty();
+        if is_measured_alone {
+            let is_symptom = |kind| matches!(kind, SeriesKind::Latency | SeriesKind::Errors);
+            families.extend(resource::rises(bundle, Family::Symptom, is_symptom));
+        } else if !propagates && !has_habits {
             families.extend(symptom::scores(bundle, &now, &calm));
         }
         for scores in &families {
@@ -110,6 +135,8 @@ impl EvidenceFusion {
         };
         past.activity = now;
         Ranking {
+            confidence: verdict::confidence(&suspects),
+            abstained: verdict::abstention(&suspects),
             suspects,
             changes,
             past,

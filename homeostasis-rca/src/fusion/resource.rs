@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use homeostasis_core::Timestamp;
 use homeostasis_core::record::Proof;
 
-use super::bundle::{EvidenceBundle, EvidenceSeries};
+use super::bundle::{EvidenceBundle, EvidenceSeries, SeriesKind};
 use super::excess::{Excess, SETTLE, sustained};
 use super::family::{Family, Scores};
 use crate::scope::number;
@@ -41,10 +41,19 @@ pub(super) fn settled(excess: &Excess, onset: Timestamp, until: Timestamp) -> Ve
 /// series together reach in one of a hundred stretches of calm, the upper quartile of the last
 /// runner-ups, and 2.
 pub(super) fn scores(bundle: &EvidenceBundle) -> Option<Scores> {
+    rises(bundle, Family::Resource, SeriesKind::is_resource)
+}
+
+/// The same of series of other kinds.
+pub(super) fn rises(
+    bundle: &EvidenceBundle,
+    family: Family,
+    is_meant: impl Fn(SeriesKind) -> bool,
+) -> Option<Scores> {
     let mut values: BTreeMap<String, (f64, Vec<Proof>)> = BTreeMap::new();
     let mut calm_tops: Vec<f64> = Vec::new();
-    let resources = bundle.series.iter();
-    for series in resources.filter(|it| it.kind.is_resource() && it.callee.is_none()) {
+    let series = bundle.series.iter();
+    for series in series.filter(|it| is_meant(it.kind) && it.callee.is_none()) {
         let Some(excess) = Excess::of(series) else {
             continue;
         };
@@ -70,14 +79,14 @@ pub(super) fn scores(bundle: &EvidenceBundle) -> Option<Scores> {
     if values.is_empty() {
         return None;
     }
-    let mut runner_ups = bundle.memory.runner_ups(Family::Resource);
+    let mut runner_ups = bundle.memory.runner_ups(family);
     runner_ups.extend(Scores::runner_up(values.values().map(|(value, _)| *value)));
     let null = [
         quantile(&sorted(runner_ups), RUNNER_UP),
         calm_null(&calm_tops),
     ];
     let null = null.into_iter().flatten().fold(FLOOR, f64::max);
-    Some(Scores::against(Family::Resource, null, values))
+    Some(Scores::against(family, null, values))
 }
 
 /// What the calm exceeds in one of a hundred stretches. From `k` stretches, fewer than a hundred, the

@@ -3,6 +3,7 @@
 mod case;
 mod nezha;
 mod petshop;
+mod rcaeval;
 mod root_cause_bench;
 mod table;
 
@@ -23,6 +24,7 @@ pub(crate) enum Format {
     PetShop,
     Nezha,
     RootCauseBench,
+    RcaEval,
 }
 
 /// What to do.
@@ -50,6 +52,7 @@ pub(crate) fn run(options: &Options) -> Result<Value, Box<dyn Error>> {
     let mut cases = match options.format {
         Format::PetShop => petshop::read(options)?,
         Format::Nezha => nezha::read(options)?,
+        Format::RcaEval => rcaeval::read(options)?,
         Format::RootCauseBench => root_cause_bench::read(options)?,
     };
     if cases.is_empty() {
@@ -71,6 +74,7 @@ pub(crate) fn run(options: &Options) -> Result<Value, Box<dyn Error>> {
         let services: Vec<&str> = ranking.suspects.iter().map(|it| it.service.as_str()).collect();
         let place = services.iter().position(|service| case.cause.contains(*service));
         hits.add(place);
+        if std::env::var_os("RCA_CONF").is_some() { let n: Vec<f64> = ranking.suspects.iter().map(|s| s.nats).collect(); println!("CONF {} {:.3} {:.3} {}", u8::from(place==Some(0)), n.first().unwrap_or(&0.0), n.get(1).unwrap_or(&0.0), ranking.suspects.first().map_or(0, |s| s.families.iter().filter(|f| f.nats > 0.2).count())); }
         by_fault.entry(case.fault.clone()).or_default().add(place);
         if let Some(truth) = &case.change {
             let named = ranking.changes.first().map(|change| &change.id);
