@@ -18,8 +18,8 @@ pub use down::DownAnalyzer;
 pub use fuser::{LogOddsConfig, LogOddsFuser};
 pub use fusion::{
     Activity, Alarm, BlamedChange, CallCount, EdgeGaps, EvidenceBundle, EvidenceChange,
-    EvidenceFusion, EvidenceSeries, Family, FamilyReading, FusionAnalyzer, LogCount, Memory, OperationCount,
-    PastIncident, Ranking, SeriesKind, Suspect, Worse, onset_of,
+    EvidenceFusion, EvidenceSeries, Family, FamilyReading, FusionAnalyzer, LogCount, Memory,
+    OperationCount, PastIncident, Ranking, SeriesKind, Suspect, Worse, onset_of,
 };
 pub use rule::{Blames, Criticality, Rule, RuleAnalyzer, RuleSet};
 pub use saturation::SaturationAnalyzer;

@@ -3,8 +3,8 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use homeostasis_core::Timestamp;
 use homeostasis_core::signal::{Level, LogRecord, SpanRecord, SpanStatus};
+use homeostasis_core::{Target, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Time lost on calls from one service to another.
@@ -107,7 +107,7 @@ const MAX_SAMPLE: usize = 200;
 /// What is counted while spans and lines come in.
 #[derive(Debug, Default)]
 struct Lines<'a> {
-    lines: u32,
+    n: u32,
     /// Spans or traces with such a line.
     within: BTreeSet<Within<'a>>,
     sample: &'a str,
@@ -229,7 +229,7 @@ impl Activity {
             for (lines, kind) in kinds {
                 let Some(kind) = kind else { continue };
                 let lines = lines.entry((service, operation, kind)).or_default();
-                lines.lines = lines.lines.saturating_add(log.weight);
+                lines.n = lines.n.saturating_add(log.weight);
                 lines.within.extend(within);
                 if lines.level.is_none_or(|level| level < log.level) {
                     lines.level = Some(log.level);
@@ -319,7 +319,7 @@ impl LogCount {
 }
 
 fn service_of(span: &SpanRecord) -> Option<&str> {
-    span.target.as_ref().map(|target| target.service_name())
+    span.target.as_ref().map(Target::service_name)
 }
 
 /// Where in the code a line comes from, or else how it begins.
@@ -341,7 +341,7 @@ fn counted(lines: BTreeMap<(&str, Option<&str>, String), Lines<'_>>) -> Vec<LogC
             kind,
             sample: lines.sample.chars().take(MAX_SAMPLE).collect(),
             level: lines.level.unwrap_or(Level::Info),
-            lines: lines.lines,
+            lines: lines.n,
             spans: count(lines.within.len()),
         })
         .collect()

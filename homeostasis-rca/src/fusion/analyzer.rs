@@ -43,21 +43,32 @@ impl Analyzer for FusionAnalyzer {
             return Ok(Vec::new());
         }
         let suspects = ranking.suspects.iter().take(MOST);
-        let findings = suspects.filter(|suspect| suspect.nats >= LEAST && !suspect.proofs.is_empty());
-        Ok(findings.filter_map(|it| finding(&bundle, self.name(), it)).collect())
+        let findings =
+            suspects.filter(|suspect| suspect.nats >= LEAST && !suspect.proofs.is_empty());
+        Ok(findings
+            .filter_map(|it| finding(&bundle, self.name(), it))
+            .collect())
     }
 }
 
 fn finding(bundle: &EvidenceBundle, analyzer: &str, suspect: &Suspect) -> Option<Finding> {
     let target = Target::service(&suspect.service).ok()?;
     let strongest = suspect.families.first()?;
-    let alarmed = bundle.alarm.as_ref().map(|alarm| SeriesKind::of_metric(&alarm.metric));
+    let alarmed = bundle
+        .alarm
+        .as_ref()
+        .map(|alarm| SeriesKind::of_metric(&alarm.metric));
     let (cause, category) = match strongest.family {
         Family::Resource => {
-            let is_cpu = suspect.proofs.first().is_some_and(|proof| {
-                SeriesKind::of_metric(&proof.reference) == SeriesKind::Cpu
-            });
-            let cause = if is_cpu { "cpu_saturation" } else { "resource_growth" };
+            let is_cpu = suspect
+                .proofs
+                .first()
+                .is_some_and(|proof| SeriesKind::of_metric(&proof.reference) == SeriesKind::Cpu);
+            let cause = if is_cpu {
+                "cpu_saturation"
+            } else {
+                "resource_growth"
+            };
             (cause, Category::ResourceExhaustion)
         }
         Family::Network => ("network_delay", Category::Network),

@@ -136,7 +136,7 @@ impl Behavior {
         let mut best: BTreeMap<(&str, bool), Move<'_>> = BTreeMap::new();
         let mut compared = false;
         for key in keys {
-            let (Some((n, rate)), true) = (present.rate(&key), true) else {
+            let Some((n, rate)) = present.rate(&key) else {
                 continue;
             };
             let Some((n0, before)) = calm.rate(&key).or_else(|| usual(&habits, &key)) else {

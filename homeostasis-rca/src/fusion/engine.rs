@@ -14,7 +14,7 @@ use super::bundle::{EvidenceBundle, SeriesKind};
 use super::excess::SETTLE;
 use super::family::{Family, Scores};
 use super::memory::PastIncident;
-use super::{network, verdict, propagation, resource, symptom};
+use super::{network, propagation, resource, symptom, verdict};
 
 /// What one family says of a suspect.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,12 +46,22 @@ impl fmt::Display for Suspect {
     /// The sum, and the strongest fact of each family that adds to it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {:.2} nats", self.service, self.nats)?;
-        for (idx, said) in self.families.iter().filter(|said| said.nats >= 0.01).enumerate() {
+        for (idx, said) in self
+            .families
+            .iter()
+            .filter(|said| said.nats >= 0.01)
+            .enumerate()
+        {
             let sign = if idx == 0 { " =" } else { " +" };
             write!(f, "{sign} {} {:.2}", said.family, said.nats)?;
         }
         for (idx, proof) in self.proofs.iter().take(3).enumerate() {
-            write!(f, "{} {}", if idx == 0 { ":" } else { ";" }, proof.statement)?;
+            write!(
+                f,
+                "{} {}",
+                if idx == 0 { ":" } else { ";" },
+                proof.statement
+            )?;
         }
         Ok(())
     }
@@ -155,8 +165,11 @@ fn settled(bundle: &EvidenceBundle) -> Vec<&Activity> {
     }
 }
 
+/// What a family says of a service, and what that rests on.
+type Said = (FamilyReading, Vec<Proof>);
+
 fn suspects(families: Vec<Scores>) -> Vec<Suspect> {
-    let mut by_service: BTreeMap<String, (f64, Vec<(FamilyReading, Vec<Proof>)>)> = BTreeMap::new();
+    let mut by_service: BTreeMap<String, (f64, Vec<Said>)> = BTreeMap::new();
     for scores in families {
         for (service, reading) in scores.readings {
             let (total, readings) = by_service.entry(service).or_default();

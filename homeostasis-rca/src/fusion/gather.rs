@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use homeostasis_core::record::Subject;
 use homeostasis_core::stage::Evidence;
-use homeostasis_core::{Context, Timestamp};
+use homeostasis_core::{Context, Target, Timestamp};
 
 use super::activity::Activity;
 use super::bundle::{Alarm, EvidenceBundle, EvidenceChange, EvidenceSeries, SeriesKind, Worse};
@@ -36,13 +36,17 @@ impl EvidenceBundle {
         });
         for (name, facts) in cx.topology().services() {
             if scope.services.contains(name) {
-                bundle.calls.insert(name.to_owned(), facts.depends_on.clone());
+                bundle
+                    .calls
+                    .insert(name.to_owned(), facts.depends_on.clone());
             }
         }
         for service in &scope.services {
             for window in scope.series_of(service) {
                 let metric = window.key.metric.clone();
-                let is_good = ["success", "availability"].iter().any(|good| metric.contains(good));
+                let is_good = ["success", "availability"]
+                    .iter()
+                    .any(|good| metric.contains(good));
                 let split = window.points.partition_point(|(at, _)| *at < scope.split);
                 let (calm, points) = window.points.split_at(split);
                 bundle.series.push(EvidenceSeries {
@@ -51,8 +55,16 @@ impl EvidenceBundle {
                     kind: SeriesKind::of_metric(&metric),
                     worse: if is_good { Worse::Down } else { Worse::Up },
                     metric,
-                    calm: calm.iter().map(|(_, value)| *value).filter(|v| v.is_finite()).collect(),
-                    points: points.iter().filter(|(_, v)| v.is_finite()).copied().collect(),
+                    calm: calm
+                        .iter()
+                        .map(|(_, value)| *value)
+                        .filter(|v| v.is_finite())
+                        .collect(),
+                    points: points
+                        .iter()
+                        .filter(|(_, v)| v.is_finite())
+                        .copied()
+                        .collect(),
                 });
             }
         }
@@ -64,7 +76,11 @@ impl EvidenceBundle {
         });
         bundle.changes = related
             .map(|change| EvidenceChange {
-                id: change.fields.get("commit").unwrap_or(&change.summary).to_owned(),
+                id: change
+                    .fields
+                    .get("commit")
+                    .unwrap_or(&change.summary)
+                    .to_owned(),
                 at: change.at,
                 service: change.target.service_name().to_owned(),
                 files: change
@@ -87,14 +103,14 @@ fn slices(scope: &Scope<'_>, from: Timestamp, to: Timestamp) -> Vec<Activity> {
     let place = |at: Timestamp| at.since(from).as_secs() / SLICE.as_secs();
     let mut spans: BTreeMap<u64, Vec<_>> = BTreeMap::new();
     for span in scope.observations().spans(None, from, to) {
-        let service = span.target.as_ref().map(|target| target.service_name());
+        let service = span.target.as_ref().map(Target::service_name);
         if is_own(service) && scope.covers(span.at) && span.at < to {
             spans.entry(place(span.at)).or_default().push(span);
         }
     }
     let mut logs: BTreeMap<u64, Vec<_>> = BTreeMap::new();
     for log in scope.observations().logs(None, from, to) {
-        let service = log.target.as_ref().map(|target| target.service_name());
+        let service = log.target.as_ref().map(Target::service_name);
         if is_own(service) && scope.covers(log.at) && log.at < to {
             logs.entry(place(log.at)).or_default().push(log);
         }

@@ -44,7 +44,7 @@ pub fn onset_of(points: &[(Timestamp, f64)], alarm: Timestamp) -> Option<Timesta
     let mut before = 0.0;
     let mut best: Option<(f64, usize)> = None;
     for (idx, value) in z.iter().enumerate() {
-        if idx >= MIN_SIDE && idx + 1 <= z.len() {
+        if idx >= MIN_SIDE {
             let left = idx as f64;
             let apart = (all - before) / (n - left) - before / left;
             let weight = apart.abs() * (left * (n - left) / n).sqrt();

@@ -82,7 +82,10 @@ mod tests {
         assert!(abstention(&[]).unwrap().contains("no service"));
         assert!(abstention(&suspects(&[0.05])).unwrap().contains("unusual"));
         let close = abstention(&suspects(&[1.00, 0.98])).unwrap();
-        assert!(close.contains("s0 (1.00 nats) and s1 (0.98 nats)"), "{close}");
+        assert!(
+            close.contains("s0 (1.00 nats) and s1 (0.98 nats)"),
+            "{close}"
+        );
         assert_eq!(abstention(&suspects(&[1.0, 0.2])), None);
         assert_eq!(abstention(&suspects(&[1.0])), None);
     }

@@ -6,33 +6,63 @@ mod petshop;
 mod rcaeval;
 mod root_cause_bench;
 mod table;
+mod tally;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use homeostasis::core::Timestamp;
-use homeostasis::rca::{EvidenceFusion, Memory};
+use homeostasis::rca::{EvidenceFusion, Memory, Ranking};
 use serde_json::{Map, Value, json};
 
 use case::Case;
+use tally::{Hits, Reliability, round, share};
 
 /// Which layout the data is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
+    /// A call graph and the measurements of its nodes.
     PetShop,
+    /// Measurements, logs and traces by the minute.
     Nezha,
+    /// An alert with what was collected around it, and changes.
     RootCauseBench,
+    /// Measurements, perhaps logs and traces.
     RcaEval,
 }
+
+impl Format {
+    pub(crate) const NAMES: &str = "petshop, nezha, rootcausebench or rcaeval";
+}
+
+impl FromStr for Format {
+    type Err = ();
+
+    fn from_str(name: &str) -> Result<Self, ()> {
+        match name {
+            "petshop" => Ok(Self::PetShop),
+            "nezha" => Ok(Self::Nezha),
+            "rootcausebench" => Ok(Self::RootCauseBench),
+            "rcaeval" => Ok(Self::RcaEval),
+            _ => Err(()),
+        }
+    }
+}
+
+/// The largest error of the onset, in seconds.
+pub(crate) const MOST_SHIFT: i64 = 3600;
 
 /// What to do.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Options {
     pub(crate) format: Format,
     pub(crate) data: PathBuf,
-    /// Where the rankings go, as one JSON file.
+    /// Where the rankings go: a JSON file.
     pub(crate) out: Option<PathBuf>,
     /// Whether only what was before the onset counts as calm.
     pub(crate) past_only: bool,
@@ -43,103 +73,101 @@ pub(crate) struct Options {
 impl Options {
     fn shifted(&self, at: Timestamp) -> Timestamp {
         let by = Duration::from_secs(self.onset_shift.unsigned_abs());
-        if self.onset_shift < 0 { at - by } else { at + by }
+        if self.onset_shift < 0 {
+            at - by
+        } else {
+            at + by
+        }
     }
 }
 
-/// Runs the suite.
+/// Runs the suite. The time of a case is that of ranking it, with its bundle in memory.
 pub(crate) fn run(options: &Options) -> Result<Value, Box<dyn Error>> {
     let mut cases = match options.format {
         Format::PetShop => petshop::read(options)?,
         Format::Nezha => nezha::read(options)?,
-        Format::RcaEval => rcaeval::read(options)?,
         Format::RootCauseBench => root_cause_bench::read(options)?,
+        Format::RcaEval => rcaeval::read(options)?,
     };
     if cases.is_empty() {
-        return Err(format!("{}: no cases found in it", options.data.display()).into());
+        let path = options.data.display();
+        return Err(format!("{path}: no case in it, expected the layout of --format").into());
     }
-    cases.sort_by(|a, b| (&a.system, a.bundle.onset, &a.name).cmp(&(&b.system, b.bundle.onset, &b.name)));
+    let order = |case: &Case| (case.system.clone(), case.bundle.onset, case.name.clone());
+    cases.sort_by_cached_key(order);
     let mut memories: BTreeMap<String, Memory> = BTreeMap::new();
-    let mut out = Map::new();
-    let mut hits = Hits::default();
-    let mut by_fault: BTreeMap<String, Hits> = BTreeMap::new();
-    let mut changes = (0, 0);
-    let mut spent = Duration::ZERO;
+    let mut score = Score::default();
     for case in &mut cases {
         let memory = memories.entry(case.system.clone()).or_default();
         case.bundle.memory.clone_from(memory);
         let start = Instant::now();
         let ranking = EvidenceFusion.rank(&case.bundle);
-        spent += start.elapsed();
-        let services: Vec<&str> = ranking.suspects.iter().map(|it| it.service.as_str()).collect();
-        let place = services.iter().position(|service| case.cause.contains(*service));
-        hits.add(place);
-        if std::env::var_os("RCA_CONF").is_some() { let n: Vec<f64> = ranking.suspects.iter().map(|s| s.nats).collect(); println!("CONF {} {:.3} {:.3} {}", u8::from(place==Some(0)), n.first().unwrap_or(&0.0), n.get(1).unwrap_or(&0.0), ranking.suspects.first().map_or(0, |s| s.families.iter().filter(|f| f.nats > 0.2).count())); }
-        by_fault.entry(case.fault.clone()).or_default().add(place);
-        if let Some(truth) = &case.change {
-            let named = ranking.changes.first().map(|change| &change.id);
-            changes.0 += u32::from(named == truth.as_ref());
-            changes.1 += 1;
-            if std::env::var_os("RCA_VERBOSE").is_some() { eprintln!("{} {} truth {truth:?}: {:?}", case.name, named == truth.as_ref(), ranking.changes); }
-        }
-        if place != Some(0) && std::env::var_os("RCA_VERBOSE").is_some() {
-            eprintln!("{} {} true {:?} at {place:?}", case.name, case.fault, case.cause);
-            for suspect in ranking.suspects.iter().take(4) {
-                let families: Vec<String> = suspect.families.iter().map(|f| format!("{} {:.2} (v {:.2} null {:.2})", f.family, f.nats, f.value, f.null)).collect();
-                eprintln!("   {} {:.2}: {}", suspect.service, suspect.nats, families.join(", "));
-                for proof in suspect.proofs.iter().take(2) { eprintln!("        {}", proof.statement); }
-            }
-        }
-        out.insert(case.name.clone(), json!(services));
+        score.spent += start.elapsed();
+        score.add(case, &ranking);
         memory.remember(ranking.past);
     }
     if let Some(path) = &options.out {
-        std::fs::write(path, Value::Object(out).to_string())?;
+        let text = Value::Object(std::mem::take(&mut score.rankings)).to_string();
+        std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
     }
-    let ms = spent.as_secs_f64() * 1e3 / cases.len() as f64;
-    let mut report = hits.report();
-    let faults = by_fault.into_iter().map(|(fault, hits)| (fault, Value::Object(hits.report())));
-    report.insert("ms_per_case".to_owned(), json!(round(ms)));
-    if changes.1 > 0 {
-        let share = f64::from(changes.0) / f64::from(changes.1);
-        report.insert("change_right".to_owned(), json!(round(share)));
-    }
-    report.insert("by_fault".to_owned(), Value::Object(faults.collect()));
-    Ok(Value::Object(report))
+    Ok(score.report())
 }
 
-/// How often the cause was among the first.
 #[derive(Debug, Default)]
-struct Hits {
+struct Score {
+    rankings: Map<String, Value>,
+    hits: Hits,
+    by_fault: BTreeMap<String, Hits>,
+    reliability: Reliability,
+    /// Labelled changes, and how many were named or rightly not named.
+    changes: (u32, u32),
+    spent: Duration,
     n: u32,
-    /// Within the first one, two, three, four and five.
-    within: [u32; 5],
 }
 
-impl Hits {
-    fn add(&mut self, place: Option<usize>) {
+impl Score {
+    fn add(&mut self, case: &Case, ranking: &Ranking) {
+        let services = ranking
+            .suspects
+            .iter()
+            .map(|suspect| suspect.service.as_str());
+        let services: Vec<&str> = services.collect();
+        let place = services
+            .iter()
+            .position(|service| case.cause.contains(*service));
         self.n += 1;
-        for (idx, hits) in self.within.iter_mut().enumerate() {
-            *hits += u32::from(place.is_some_and(|place| place <= idx));
+        self.hits.add(place);
+        if !case.fault.is_empty() {
+            self.by_fault
+                .entry(case.fault.clone())
+                .or_default()
+                .add(place);
         }
+        let is_answered = ranking.abstained.is_none();
+        self.reliability
+            .add(ranking.confidence.get(), place == Some(0), is_answered);
+        if let Some(truth) = &case.change {
+            let named = ranking.changes.first().map(|change| &change.id);
+            self.changes.0 += 1;
+            self.changes.1 += u32::from(named == truth.as_ref());
+        }
+        self.rankings.insert(case.name.clone(), json!(services));
     }
 
-    fn report(&self) -> Map<String, Value> {
-        let n = f64::from(self.n.max(1));
-        let share = |hits: u32| json!(round(f64::from(hits) / n));
-        let all: u32 = self.within.iter().sum();
-        Map::from_iter([
-            ("cases".to_owned(), json!(self.n)),
-            ("ac1".to_owned(), share(self.within[0])),
-            ("ac3".to_owned(), share(self.within[2])),
-            ("ac5".to_owned(), share(self.within[4])),
-            ("avg5".to_owned(), json!(round(f64::from(all) / 5.0 / n))),
-        ])
+    fn report(self) -> Value {
+        let mut report = self.hits.report();
+        let ms = self.spent.as_secs_f64() * 1e3 / f64::from(self.n.max(1));
+        report.insert("ms_per_case".to_owned(), json!(round(ms)));
+        report.extend(self.reliability.report());
+        let (labelled, right) = self.changes;
+        if labelled > 0 {
+            report.insert("change_right".to_owned(), json!(share(right, labelled)));
+        }
+        let faults = self.by_fault.into_iter();
+        let faults = faults.map(|(fault, hits)| (fault, Value::Object(hits.report())));
+        report.insert("by_fault".to_owned(), Value::Object(faults.collect()));
+        Value::Object(report)
     }
-}
-
-fn round(value: f64) -> f64 {
-    (value * 1e3).round() / 1e3
 }
 
 /// The text of a file.
@@ -163,7 +191,8 @@ fn folders(path: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
 /// What is in a folder, sorted.
 fn entries(path: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
     let read = std::fs::read_dir(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let mut found = read.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()?;
+    let found = read.map(|entry| entry.map(|entry| entry.path()));
+    let mut found = found.collect::<Result<Vec<_>, _>>()?;
     found.sort();
     Ok(found)
 }

@@ -57,13 +57,24 @@ struct Day {
 
 impl Day {
     fn read(options: &Options, day: &Path) -> Result<Self, Box<dyn Error>> {
-        let date = day.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let faults = faults(&json(&day.join(format!("{date}-fault_list.json")))?)
-            .ok_or_else(|| format!("{}: the fault list, expected inject_time, inject_pod, inject_type", day.display()))?;
+        let date = day
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let faults =
+            faults(&json(&day.join(format!("{date}-fault_list.json")))?).ok_or_else(|| {
+                format!(
+                    "{}: the fault list, expected inject_time, inject_pod, inject_type",
+                    day.display()
+                )
+            })?;
         let mut miner = TemplateMiner::new();
         let calm_day = options.data.join("construct_data").join(&date);
         let calm = if calm_day.is_dir() {
-            minutes(&calm_day, &date, &mut miner)?.into_values().collect()
+            minutes(&calm_day, &date, &mut miner)?
+                .into_values()
+                .collect()
         } else {
             Vec::new()
         };
@@ -84,7 +95,11 @@ impl Day {
             let mut bundle = EvidenceBundle::new(onset, until);
             // Files are named by the minute; what is in one is attributed to it.
             let minute = floor(fault.at);
-            bundle.slices = self.minutes.range(minute..minute + 3 * MINUTE).map(|(_, it)| it.clone()).collect();
+            bundle.slices = self
+                .minutes
+                .range(minute..minute + 3 * MINUTE)
+                .map(|(_, it)| it.clone())
+                .collect();
             bundle.calm.clone_from(&self.calm);
             if options.past_only {
                 bundle.calm.retain(|calm| calm.to <= onset);
@@ -92,18 +107,29 @@ impl Day {
             let disturbed: Vec<Timestamp> = self.faults.iter().map(|it| it.at).collect();
             for metric in &self.metrics {
                 let is_calm = |at: Timestamp| {
-                    let earlier = disturbed.iter().filter(|began| !options.past_only || **began < onset);
+                    let earlier = disturbed
+                        .iter()
+                        .filter(|began| !options.past_only || **began < onset);
                     let past = !options.past_only || at < onset;
-                    past && !earlier.into_iter().any(|began| at + MINUTE >= *began && at <= *began + LASTS + MINUTE)
+                    past && !earlier
+                        .into_iter()
+                        .any(|began| at + MINUTE >= *began && at <= *began + LASTS + MINUTE)
                 };
                 let calm = metric.points.iter().filter(|(at, _)| is_calm(*at));
-                let points = metric.points.iter().filter(|(at, _)| *at + 2 * MINUTE >= onset && *at <= until);
+                let points = metric
+                    .points
+                    .iter()
+                    .filter(|(at, _)| *at + 2 * MINUTE >= onset && *at <= until);
                 bundle.series.push(EvidenceSeries {
                     service: metric.service.clone(),
                     callee: metric.callee.clone(),
                     metric: metric.name.clone(),
                     kind: SeriesKind::of_metric(&metric.name),
-                    worse: if metric.name.contains("Success") { Worse::Down } else { Worse::Up },
+                    worse: if metric.name.contains("Success") {
+                        Worse::Down
+                    } else {
+                        Worse::Up
+                    },
                     calm: calm.map(|(_, value)| *value).collect(),
                     points: points.copied().collect(),
                 });
@@ -132,7 +158,11 @@ fn service_of(pod: &str) -> String {
 
 fn faults(list: &Value) -> Option<Vec<Fault>> {
     let mut faults = Vec::new();
-    for fault in list.as_object()?.values().flat_map(|hour| hour.as_array().into_iter().flatten()) {
+    for fault in list
+        .as_object()?
+        .values()
+        .flat_map(|hour| hour.as_array().into_iter().flatten())
+    {
         let text = |name: &str| fault.get(name).and_then(Value::as_str);
         faults.push(Fault {
             at: time(text("inject_time")?)?,
@@ -152,7 +182,11 @@ fn time(text: &str) -> Option<Timestamp> {
 fn metrics(folder: &Path) -> Result<Vec<Metric>, Box<dyn Error>> {
     let mut metrics = Vec::new();
     for path in entries(folder)? {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let Some(pod) = name.strip_suffix("_metric.csv") else {
             continue;
         };
@@ -160,12 +194,20 @@ fn metrics(folder: &Path) -> Result<Vec<Metric>, Box<dyn Error>> {
         let at = table.column("Time")?;
         for (idx, metric) in table.header.iter().enumerate() {
             // Those of the node are of no service.
-            if ["Time", "TimeStamp", "PodName"].contains(&metric.as_str()) || metric.starts_with("Node") {
+            if ["Time", "TimeStamp", "PodName"].contains(&metric.as_str())
+                || metric.starts_with("Node")
+            {
                 continue;
             }
             let points = table.rows.iter();
-            let points = points.filter_map(|row| Some((time(row.get(at)?)?, Table::number(row, idx)?)));
-            metrics.push(Metric { service: service_of(pod), callee: None, name: metric.clone(), points: points.collect() });
+            let points =
+                points.filter_map(|row| Some((time(row.get(at)?)?, Table::number(row, idx)?)));
+            metrics.push(Metric {
+                service: service_of(pod),
+                callee: None,
+                name: metric.clone(),
+                points: points.collect(),
+            });
         }
     }
     metrics.extend(mesh(folder)?);
@@ -181,7 +223,8 @@ fn mesh(folder: &Path) -> Result<Vec<Metric>, Box<dyn Error>> {
     let [source, destination] = [Table::read(&sides[0])?, Table::read(&sides[1])?];
     let mut metrics = Vec::new();
     for (idx, edge) in source.header.iter().enumerate().skip(2) {
-        let (Some((caller, callee)), Ok(other)) = (edge.split_once('_'), destination.column(edge)) else {
+        let (Some((caller, callee)), Ok(other)) = (edge.split_once('_'), destination.column(edge))
+        else {
             continue;
         };
         let rows = source.rows.iter().zip(&destination.rows);
@@ -200,10 +243,18 @@ fn mesh(folder: &Path) -> Result<Vec<Metric>, Box<dyn Error>> {
 }
 
 /// The minutes of a day, by when they began.
-fn minutes(day: &Path, date: &str, miner: &mut TemplateMiner) -> Result<BTreeMap<Timestamp, Activity>, Box<dyn Error>> {
+fn minutes(
+    day: &Path,
+    date: &str,
+    miner: &mut TemplateMiner,
+) -> Result<BTreeMap<Timestamp, Activity>, Box<dyn Error>> {
     let mut minutes = BTreeMap::new();
     for path in entries(&day.join("trace"))? {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let Some(minute) = name.strip_suffix("_trace.csv") else {
             continue;
         };
@@ -218,7 +269,15 @@ fn minutes(day: &Path, date: &str, miner: &mut TemplateMiner) -> Result<BTreeMap
 
 fn spans(path: &PathBuf) -> Result<Vec<SpanRecord>, Box<dyn Error>> {
     let table = Table::read(path)?;
-    let names = ["TraceID", "SpanID", "ParentID", "PodName", "OperationName", "StartTimeUnixNano", "Duration"];
+    let names = [
+        "TraceID",
+        "SpanID",
+        "ParentID",
+        "PodName",
+        "OperationName",
+        "StartTimeUnixNano",
+        "Duration",
+    ];
     let mut columns = [0; 7];
     for (column, name) in columns.iter_mut().zip(names) {
         *column = table.column(name)?;
@@ -229,7 +288,11 @@ fn spans(path: &PathBuf) -> Result<Vec<SpanRecord>, Box<dyn Error>> {
         let field = |column: usize| row.get(column).map_or("", String::as_str);
         let micros: u64 = field(duration).parse().unwrap_or_default();
         let at = Timestamp::from_nanos(field(start).parse().unwrap_or_default());
-        let mut span = SpanRecord::new(at, Duration::from_micros(micros), field(operation).to_owned());
+        let mut span = SpanRecord::new(
+            at,
+            Duration::from_micros(micros),
+            field(operation).to_owned(),
+        );
         span.target = Target::service(service_of(field(pod))).ok();
         span.trace = Some(field(trace).to_owned());
         span.span = u64::from_str_radix(field(id), 16).unwrap_or_default();
@@ -242,7 +305,11 @@ fn spans(path: &PathBuf) -> Result<Vec<SpanRecord>, Box<dyn Error>> {
 fn lines(path: &PathBuf, miner: &mut TemplateMiner) -> Result<Vec<LogRecord>, Box<dyn Error>> {
     let table = Table::read(path)?;
     let (at, pod) = (table.column("TimeUnixNano")?, table.column("PodName")?);
-    let (trace, span, log) = (table.column("TraceID")?, table.column("SpanID")?, table.column("Log")?);
+    let (trace, span, log) = (
+        table.column("TraceID")?,
+        table.column("SpanID")?,
+        table.column("Log")?,
+    );
     let mut lines = Vec::new();
     for row in &table.rows {
         let field = |column: usize| row.get(column).map_or("", String::as_str);
@@ -263,7 +330,11 @@ fn lines(path: &PathBuf, miner: &mut TemplateMiner) -> Result<Vec<LogRecord>, Bo
 /// JSON again with `message` and `severity`, or `time LEVEL logger TraceID: … SpanID: … message`.
 fn line(raw: &str) -> (Level, String, String) {
     let outer: Value = serde_json::from_str(raw).unwrap_or_default();
-    let text = outer.get("log").and_then(Value::as_str).unwrap_or(raw).trim();
+    let text = outer
+        .get("log")
+        .and_then(Value::as_str)
+        .unwrap_or(raw)
+        .trim();
     let inner: Value = serde_json::from_str(text).unwrap_or_default();
     let of = |name: &str| inner.get(name).and_then(Value::as_str);
     let (mut level, mut component) = (Level::Info, String::new());

@@ -17,12 +17,20 @@ use super::{Options, folders, json};
 /// takes that of the first one that has it.
 pub(crate) fn read(options: &Options) -> Result<Vec<Case>, Box<dyn Error>> {
     let scenarios = folders(&options.data)?;
-    let scenarios: Vec<_> = scenarios.iter().filter(|it| it.join("graph.csv").is_file()).collect();
+    let scenarios: Vec<_> = scenarios
+        .iter()
+        .filter(|it| it.join("graph.csv").is_file())
+        .collect();
     let own = |scenario: &Path| scenario.join("noissue").join("metrics.csv");
-    let substitute = scenarios.iter().map(|it| own(it)).find(|path| path.is_file());
+    let substitute = scenarios
+        .iter()
+        .map(|it| own(it))
+        .find(|path| path.is_file());
     let mut cases = Vec::new();
     for scenario in scenarios {
-        let calm = Some(own(scenario)).filter(|path| path.is_file()).or_else(|| substitute.clone());
+        let calm = Some(own(scenario))
+            .filter(|path| path.is_file())
+            .or_else(|| substitute.clone());
         let calm = calm.ok_or("no scenario has noissue/metrics.csv, expected at least one")?;
         let calm = Columns::read(&calm)?;
         let graph = Table::read(&scenario.join("graph.csv"))?;
@@ -49,7 +57,8 @@ impl Columns {
     fn read(path: &Path) -> Result<Self, Box<dyn Error>> {
         let table = Table::read(path)?;
         let [metrics, statistics, _, rows @ ..] = &table.rows[..] else {
-            let message = "expected three rows of names and a fourth that begins with unix_timestamp";
+            let message =
+                "expected three rows of names and a fourth that begins with unix_timestamp";
             return Err(format!("{}: {message}", path.display()).into());
         };
         let mut times = Vec::new();
@@ -80,17 +89,24 @@ fn case(
     let target = json(&issue.join("target.json"))?;
     let text = |pointer: &str| -> Result<String, String> {
         let found = target.pointer(pointer).and_then(Value::as_str);
-        found.map(str::to_owned).ok_or_else(|| format!("{}: no {pointer} in target.json", issue.display()))
+        found
+            .map(str::to_owned)
+            .ok_or_else(|| format!("{}: no {pointer} in target.json", issue.display()))
     };
     let (node, metric) = (text("/target/node")?, text("/target/metric")?);
     let statistic = text("/target/agg")?;
     let at = target.pointer("/target/timestamp").and_then(Value::as_f64);
-    let at = at.ok_or_else(|| format!("{}: no /target/timestamp in target.json", issue.display()))?;
+    let at =
+        at.ok_or_else(|| format!("{}: no /target/timestamp in target.json", issue.display()))?;
     let columns = Columns::read(&issue.join("metrics.csv"))?;
     let until = columns.times.iter().copied().max().unwrap_or_default();
     let onset = options.shifted(super::seconds(at));
     let mut bundle = EvidenceBundle::new(onset, until);
-    bundle.alarm = Some(Alarm { service: node, metric: metric.clone(), at: onset });
+    bundle.alarm = Some(Alarm {
+        service: node,
+        metric: metric.clone(),
+        at: onset,
+    });
     for row in &graph.rows {
         let Some(caller) = row.first() else { continue };
         let callees = graph.header.iter().enumerate().skip(1);
@@ -106,7 +122,8 @@ fn case(
     }
     for ((service, name, its), values) in &columns.columns {
         let key = (service.clone(), name.clone(), its.clone());
-        let (true, Some(calm)) = (*its == statistic && *name == metric, calm.columns.get(&key)) else {
+        let (true, Some(calm)) = (*its == statistic && *name == metric, calm.columns.get(&key))
+        else {
             continue;
         };
         let points = columns.times.iter().copied().zip(values);
@@ -115,12 +132,21 @@ fn case(
             callee: None,
             metric: name.clone(),
             kind: SeriesKind::of_metric(name),
-            worse: if name == "availability" { Worse::Down } else { Worse::Up },
+            worse: if name == "availability" {
+                Worse::Down
+            } else {
+                Worse::Up
+            },
             calm: calm.iter().flatten().copied().collect(),
-            points: points.filter_map(|(at, value)| Some((at, (*value)?))).collect(),
+            points: points
+                .filter_map(|(at, value)| Some((at, (*value)?)))
+                .collect(),
         });
     }
-    let named = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let named = |path: &Path| {
+        path.file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+    };
     let part = issue.parent().and_then(named).unwrap_or_default();
     let scenario = named(scenario).unwrap_or_default();
     Ok(Case {

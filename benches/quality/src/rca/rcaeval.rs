@@ -38,20 +38,29 @@ pub(crate) fn read(options: &Options) -> Result<Vec<Case>, Box<dyn Error>> {
 
 fn name(path: Option<&Path>) -> String {
     let name = path.and_then(Path::file_name);
-    name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    name.map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default()
 }
 
 fn case(options: &Options, run: &Path) -> Result<Case, Box<dyn Error>> {
     let wrong = |what: &str| format!("{}: expected {what}", run.display());
     let at = text(&run.join("inject_time.txt"))?;
-    let at: f64 = at.trim().parse().map_err(|_| wrong("seconds in inject_time.txt"))?;
+    let at: f64 = at
+        .trim()
+        .parse()
+        .map_err(|_| wrong("seconds in inject_time.txt"))?;
     let onset = options.shifted(seconds(at));
     let labelled = name(run.parent());
     let (service, fault) = labelled
         .rsplit_once('_')
         .ok_or_else(|| wrong("a folder <service>_<fault> around it"))?;
     let measured = measurements(run)?;
-    let until = measured.values().flatten().map(|(at, _)| *at).max().unwrap_or(onset);
+    let until = measured
+        .values()
+        .flatten()
+        .map(|(at, _)| *at)
+        .max()
+        .unwrap_or(onset);
     let mut bundle = EvidenceBundle::new(onset, until.max(onset));
     for ((service, metric), mut points) in measured {
         points.sort_by_key(|(at, _)| *at);
@@ -67,7 +76,10 @@ fn case(options: &Options, run: &Path) -> Result<Case, Box<dyn Error>> {
             points: points_since,
         });
     }
-    let (spans, lines) = (spans(&run.join("traces.csv"))?, lines(&run.join("logs.csv"))?);
+    let (spans, lines) = (
+        spans(&run.join("traces.csv"))?,
+        lines(&run.join("logs.csv"))?,
+    );
     for (from, activity) in by_minute(onset, spans, lines) {
         if from < onset {
             bundle.calm.push(activity);
@@ -76,7 +88,11 @@ fn case(options: &Options, run: &Path) -> Result<Case, Box<dyn Error>> {
         }
     }
     Ok(Case {
-        name: format!("{}/{labelled}/{}", name(run.parent().and_then(Path::parent)), name(Some(run))),
+        name: format!(
+            "{}/{labelled}/{}",
+            name(run.parent().and_then(Path::parent)),
+            name(Some(run))
+        ),
         // Every run is a system of its own: they were made independently.
         system: run.display().to_string(),
         bundle,
@@ -88,8 +104,16 @@ fn case(options: &Options, run: &Path) -> Result<Case, Box<dyn Error>> {
 
 fn measurements(run: &Path) -> Result<BTreeMap<(String, String), Points>, Box<dyn Error>> {
     let mut found: BTreeMap<(String, String), Points> = BTreeMap::new();
-    let names = ["simple_metrics.csv", "metrics.csv", "simple_data.csv", "data.csv"];
-    let table = names.iter().map(|name| run.join(name)).find(|path| path.is_file());
+    let names = [
+        "simple_metrics.csv",
+        "metrics.csv",
+        "simple_data.csv",
+        "data.csv",
+    ];
+    let table = names
+        .iter()
+        .map(|name| run.join(name))
+        .find(|path| path.is_file());
     if let Some(path) = table {
         let table = Table::read(&path)?;
         let at = table.column("time")?;
@@ -98,17 +122,25 @@ fn measurements(run: &Path) -> Result<BTreeMap<(String, String), Points>, Box<dy
                 continue;
             };
             let rows = table.rows.iter();
-            let points = rows.filter_map(|row| Some((seconds(Table::number(row, at)?), Table::number(row, idx)?)));
+            let points = rows.filter_map(|row| {
+                Some((seconds(Table::number(row, at)?), Table::number(row, idx)?))
+            });
             found.insert((service.to_owned(), metric.to_owned()), points.collect());
         }
         return Ok(found);
     }
     let path = run.join("metrics.json");
     if !path.is_file() {
-        return Err(format!("{}: expected metrics.json or one of {names:?}", run.display()).into());
+        return Err(format!(
+            "{}: expected metrics.json or one of {names:?}",
+            run.display()
+        )
+        .into());
     }
     let all = json(&path)?;
-    let services = all.as_object().ok_or_else(|| format!("{}: expected services by name", path.display()))?;
+    let services = all
+        .as_object()
+        .ok_or_else(|| format!("{}: expected services by name", path.display()))?;
     for (service, metrics) in services {
         for (metric, points) in metrics.as_object().into_iter().flatten() {
             let point = |point: &Value| {
@@ -129,7 +161,10 @@ fn measurements(run: &Path) -> Result<BTreeMap<(String, String), Points>, Box<dy
 fn instant(text: &str) -> Option<Timestamp> {
     let value: f64 = text.trim().parse().ok()?;
     let unit = [1e17, 1e14, 1e11].into_iter().zip([1e9, 1e6, 1e3]);
-    let unit = unit.into_iter().find(|(least, _)| value > *least).map_or(1.0, |(_, unit)| unit);
+    let unit = unit
+        .into_iter()
+        .find(|(least, _)| value > *least)
+        .map_or(1.0, |(_, unit)| unit);
     Some(seconds(value / unit))
 }
 
@@ -148,7 +183,15 @@ fn spans(path: &PathBuf) -> Result<Vec<SpanRecord>, Box<dyn Error>> {
         return Ok(Vec::new());
     }
     let table = Table::read(path)?;
-    let columns = ["traceID", "spanID", "parentSpanID", "serviceName", "operationName", "startTime", "duration"];
+    let columns = [
+        "traceID",
+        "spanID",
+        "parentSpanID",
+        "serviceName",
+        "operationName",
+        "startTime",
+        "duration",
+    ];
     let mut places = [0; 7];
     for (place, name) in places.iter_mut().zip(columns) {
         *place = table.column(name)?;
@@ -167,7 +210,9 @@ fn spans(path: &PathBuf) -> Result<Vec<SpanRecord>, Box<dyn Error>> {
         record.trace = Some(field(trace).to_owned());
         record.span = id(field(span));
         record.parent = id(field(parent));
-        let code: f64 = status.and_then(|place| Table::number(row, place)).unwrap_or_default();
+        let code: f64 = status
+            .and_then(|place| Table::number(row, place))
+            .unwrap_or_default();
         if code >= 500.0 {
             record.status = SpanStatus::Error;
         }
@@ -190,7 +235,9 @@ fn lines(path: &PathBuf) -> Result<Vec<LogRecord>, Box<dyn Error>> {
         let Some(at) = instant(field(at)) else {
             continue;
         };
-        let said = field(message).split_whitespace().find_map(|word| word.parse().ok());
+        let said = field(message)
+            .split_whitespace()
+            .find_map(|word| word.parse().ok());
         let mut record = LogRecord::new(at, said.unwrap_or(Level::Info), field(message));
         record.target = Target::service(field(service)).ok();
         record.template = Some(miner.template(&record.message));
@@ -200,7 +247,11 @@ fn lines(path: &PathBuf) -> Result<Vec<LogRecord>, Box<dyn Error>> {
 }
 
 /// Spans and lines by minutes before and after the onset.
-fn by_minute(onset: Timestamp, spans: Vec<SpanRecord>, lines: Vec<LogRecord>) -> Vec<(Timestamp, Activity)> {
+fn by_minute(
+    onset: Timestamp,
+    spans: Vec<SpanRecord>,
+    lines: Vec<LogRecord>,
+) -> Vec<(Timestamp, Activity)> {
     let place = |at: Timestamp| {
         let nanos = at.as_nanos().saturating_sub(onset.as_nanos());
         nanos.div_euclid(60_000_000_000)
@@ -213,7 +264,11 @@ fn by_minute(onset: Timestamp, spans: Vec<SpanRecord>, lines: Vec<LogRecord>) ->
         parts.entry(place(line.at)).or_default().1.push(line);
     }
     let part = |(place, (spans, lines)): (i64, (Vec<SpanRecord>, Vec<LogRecord>))| {
-        let from = Timestamp::from_nanos(onset.as_nanos().saturating_add(place.saturating_mul(60_000_000_000)));
+        let from = Timestamp::from_nanos(
+            onset
+                .as_nanos()
+                .saturating_add(place.saturating_mul(60_000_000_000)),
+        );
         (from, Activity::of(from, from + MINUTE, &spans, &lines))
     };
     parts.into_iter().map(part).collect()

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use homeostasis::core::signal::{Level, LogRecord, SpanRecord, SpanStatus};
 use homeostasis::core::{Target, Timestamp};
-use homeostasis::rca::{Activity, Alarm, EvidenceBundle, EvidenceChange, EvidenceSeries, SeriesKind, Worse, onset_of};
+use homeostasis::rca::{
+    Activity, Alarm, EvidenceBundle, EvidenceChange, EvidenceSeries, SeriesKind, Worse, onset_of,
+};
 use homeostasis::signals::TemplateMiner;
 use serde_json::Value;
 
@@ -41,18 +43,30 @@ fn case(options: &Options, scenario: &Path) -> Result<Case, Box<dyn Error>> {
         found.map(str::to_owned).ok_or_else(|| wrong(name))
     };
     let fired: Timestamp = of(&alert, "fired_at")?.parse()?;
-    let alarm = Alarm { service: of(&alert, "service")?, metric: of(&alert, "metric")?, at: fired };
+    let alarm = Alarm {
+        service: of(&alert, "service")?,
+        metric: of(&alert, "metric")?,
+        at: fired,
+    };
     let metrics = metrics(&data.join("metrics.csv"))?;
     let alarmed = metrics.get(&(alarm.service.clone(), alarm.metric.clone()));
     let onset = alarmed.and_then(|points| onset_of(points, fired));
     let onset = options.shifted(onset.unwrap_or(fired - BEFORE_ALERT));
     let logs = logs(&data.join("logs.ndjson"))?;
     let spans = spans(&json(&data.join("traces.json"))?);
-    let until = metrics.values().flatten().map(|(at, _)| *at).chain(logs.iter().map(|log| log.at)).max();
+    let until = metrics
+        .values()
+        .flatten()
+        .map(|(at, _)| *at)
+        .chain(logs.iter().map(|log| log.at))
+        .max();
     let until = until.unwrap_or(fired).max(onset);
     let mut bundle = EvidenceBundle::new(onset, until);
     for ((service, metric), points) in metrics {
-        let calm = points.iter().filter(|(at, _)| *at < onset).map(|(_, value)| *value);
+        let calm = points
+            .iter()
+            .filter(|(at, _)| *at < onset)
+            .map(|(_, value)| *value);
         bundle.series.push(EvidenceSeries {
             kind: SeriesKind::of_metric(&metric),
             worse: Worse::Either,
@@ -68,12 +82,18 @@ fn case(options: &Options, scenario: &Path) -> Result<Case, Box<dyn Error>> {
     let (lines, earlier): (Vec<_>, Vec<_>) = logs.into_iter().partition(|log| during(log.at));
     let first = earlier.iter().map(|log| log.at).min().unwrap_or(onset);
     bundle.slices.push(Activity::of(onset, until, &now, &lines));
-    bundle.calm.push(Activity::of(first, onset, &before, &earlier));
+    bundle
+        .calm
+        .push(Activity::of(first, onset, &before, &earlier));
     bundle.changes = changes(&data.join("context"))?;
     bundle.alarm = Some(alarm);
     let commit = of(&truth, "root_cause_commit")?;
     Ok(Case {
-        name: scenario.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        name: scenario
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
         // Every scenario is a system of its own.
         system: scenario.display().to_string(),
         bundle,
@@ -95,7 +115,10 @@ fn metrics(path: &Path) -> Result<BTreeMap<(String, String), Points>, Box<dyn Er
             continue;
         };
         let key = (row[service].clone(), row[metric].clone());
-        metrics.entry(key).or_default().push((when.parse()?, number));
+        metrics
+            .entry(key)
+            .or_default()
+            .push((when.parse()?, number));
     }
     for points in metrics.values_mut() {
         points.sort_by_key(|(at, _)| *at);
@@ -106,7 +129,11 @@ fn metrics(path: &Path) -> Result<BTreeMap<(String, String), Points>, Box<dyn Er
 fn logs(path: &Path) -> Result<Vec<LogRecord>, Box<dyn Error>> {
     let mut miner = TemplateMiner::new();
     let mut records = Vec::new();
-    for (idx, line) in text(path)?.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+    for (idx, line) in text(path)?
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty())
+    {
         let wrong = |what: &str| format!("{}, line {}: expected {what}", path.display(), idx + 1);
         let value: Value = serde_json::from_str(line).map_err(|error| wrong(&error.to_string()))?;
         let of = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -128,7 +155,10 @@ fn spans(traces: &Value) -> Vec<SpanRecord> {
         let (Ok(at), trace) = (of("start").parse(), of("trace_id")) else {
             continue;
         };
-        let ms = span.get("duration_ms").and_then(Value::as_f64).unwrap_or_default();
+        let ms = span
+            .get("duration_ms")
+            .and_then(Value::as_f64)
+            .unwrap_or_default();
         let took = Duration::try_from_secs_f64(ms / 1e3).unwrap_or_default();
         let mut record = SpanRecord::new(at, took, of("name").to_owned());
         record.target = Target::service(of("service")).ok();
@@ -158,10 +188,19 @@ fn id(trace: &str, span: &str) -> u64 {
 fn changes(context: &Path) -> Result<Vec<EvidenceChange>, Box<dyn Error>> {
     let list = |name: &str| -> Result<Vec<Value>, Box<dyn Error>> {
         let path = context.join(name);
-        let found = if path.is_file() { json(&path)? } else { Value::Null };
+        let found = if path.is_file() {
+            json(&path)?
+        } else {
+            Value::Null
+        };
         Ok(found.as_array().cloned().unwrap_or_default())
     };
-    let of = |from: &Value, name: &str| from.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let of = |from: &Value, name: &str| {
+        from.get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
     let commits = list("commits.json")?;
     let mut changes = Vec::new();
     for deploy in list("deploys.json")? {
@@ -174,7 +213,12 @@ fn changes(context: &Path) -> Result<Vec<EvidenceChange>, Box<dyn Error>> {
             at: of(&deploy, "timestamp").parse()?,
             service: of(&deploy, "service"),
             summary: of(&commit, "message"),
-            files: files.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect(),
+            files: files
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
             diff: of(&commit, "diff"),
         });
     }
