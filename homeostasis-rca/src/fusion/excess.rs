@@ -20,6 +20,9 @@ const MAX_CALM: usize = 1024;
 /// Of a series of which less is worse, the smallest scale, as a share of its highest value.
 const DOWN_FLOOR: f64 = 0.0005;
 
+/// Farther than this many scales nothing gets farther: sums of it stay numbers.
+const FAR: f64 = 1e9;
+
 /// A series in units of its calm; more is worse.
 #[derive(Debug, Clone)]
 pub(super) struct Excess {
@@ -49,7 +52,7 @@ impl Excess {
         };
         let level = Level::of(finite().map(oriented), MIN_CALM, floor)?;
         let z = |value: f64| {
-            let z = level.z(oriented(value));
+            let z = level.z(oriented(value)).clamp(-FAR, FAR);
             match series.worse {
                 Worse::Either => z.abs(),
                 Worse::Up | Worse::Down => z,

@@ -235,10 +235,8 @@ fn gigantic_and_contradictory_evidence_takes_bounded_time() {
     let start = Instant::now();
     let ranking = EvidenceFusion.rank(&bundle);
     assert!(start.elapsed() < Duration::from_secs(20));
-    assert!(
-        ranking.suspects.iter().all(|it| it.nats.is_finite()),
-        "{ranking:?}"
-    );
+    let broken = ranking.suspects.iter().find(|it| !it.nats.is_finite());
+    assert!(broken.is_none(), "{broken:?}");
 }
 
 proptest! {
