@@ -5,6 +5,7 @@ mod nezha;
 mod petshop;
 mod rcaeval;
 mod root_cause_bench;
+mod speed;
 mod table;
 mod tally;
 #[cfg(test)]
@@ -100,7 +101,7 @@ pub(crate) fn run(options: &Options) -> Result<Value, Box<dyn Error>> {
     for case in &mut cases {
         let memory = memories.entry(case.system.clone()).or_default();
         case.bundle.memory.clone_from(memory);
-        let start = Instant::now();
+        let start = now();
         let ranking = EvidenceFusion.rank(&case.bundle);
         score.spent += start.elapsed();
         score.add(case, &ranking);
@@ -158,6 +159,10 @@ impl Score {
         let mut report = self.hits.report();
         let ms = self.spent.as_secs_f64() * 1e3 / f64::from(self.n.max(1));
         report.insert("ms_per_case".to_owned(), json!(round(ms)));
+        for n in [50, 400] {
+            let ms = round(speed::milliseconds(n));
+            report.insert(format!("ms_at_{n}_series"), json!(ms));
+        }
         report.extend(self.reliability.report());
         let (labelled, right) = self.changes;
         if labelled > 0 {
@@ -168,6 +173,11 @@ impl Score {
         report.insert("by_fault".to_owned(), Value::Object(faults.collect()));
         Value::Object(report)
     }
+}
+
+fn now() -> Instant {
+    #[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+    Instant::now()
 }
 
 /// The text of a file.
