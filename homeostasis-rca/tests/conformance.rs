@@ -69,5 +69,10 @@ async fn topology_conforms() {
 
 #[tokio::test]
 async fn fusion_conforms() {
-    check(FusionAnalyzer, Role::Cause, &[]).await;
+    let expected = [
+        "catalog cpu_saturation",
+        "db resource_growth",
+        "gateway error_rate",
+    ];
+    check(FusionAnalyzer, Role::Cause, &expected).await;
 }

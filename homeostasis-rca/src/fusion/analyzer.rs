@@ -1,6 +1,6 @@
 //! The engine as an analyzer beside others.
 
-use homeostasis_core::record::{Category, Finding, Role};
+use homeostasis_core::record::{Category, Finding, Proof, Role};
 use homeostasis_core::stage::{AnalyzeError, Analyzer, Evidence};
 use homeostasis_core::{Context, Target, async_trait};
 
@@ -14,6 +14,9 @@ const MOST: usize = 5;
 /// What a suspect says below this, in nats, is no finding.
 const LEAST: f64 = 0.1;
 
+/// Texts are cut after so many characters.
+const MAX_TEXT: usize = 2000;
+
 /// No finding counts more than this, in nats.
 const MAX_NATS: f64 = 8.0;
 
@@ -21,8 +24,9 @@ const MAX_NATS: f64 = 8.0;
 ///
 /// Each of the first five suspects is a finding of role cause, with the nats that all families give
 /// it, their proofs, and a sentence that shows the sum. If the ranking names nobody, there is no
-/// finding. The cause is that of the strongest family: `cpu_saturation` or `resource_growth`,
-/// `network_delay`, `behavior_change`, and `slow_response` or `error_rate` for the others.
+/// finding. The cause is that of the strongest family: `network_delay`, `behavior_change`,
+/// `error_rate` of failures, and for measurements `cpu_saturation`, `resource_growth`, `error_rate`
+/// or `slow_response` by what the strongest of them measures.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FusionAnalyzer;
 
@@ -45,43 +49,45 @@ impl Analyzer for FusionAnalyzer {
         let suspects = ranking.suspects.iter().take(MOST);
         let findings =
             suspects.filter(|suspect| suspect.nats >= LEAST && !suspect.proofs.is_empty());
-        Ok(findings
-            .filter_map(|it| finding(&bundle, self.name(), it))
-            .collect())
+        Ok(findings.filter_map(|it| finding(self.name(), it)).collect())
     }
 }
 
-fn finding(bundle: &EvidenceBundle, analyzer: &str, suspect: &Suspect) -> Option<Finding> {
+fn finding(analyzer: &str, suspect: &Suspect) -> Option<Finding> {
     let target = Target::service(&suspect.service).ok()?;
     let strongest = suspect.families.first()?;
-    let alarmed = bundle
-        .alarm
-        .as_ref()
-        .map(|alarm| SeriesKind::of_metric(&alarm.metric));
     let (cause, category) = match strongest.family {
-        Family::Resource => {
-            let is_cpu = suspect
-                .proofs
-                .first()
-                .is_some_and(|proof| SeriesKind::of_metric(&proof.reference) == SeriesKind::Cpu);
-            let cause = if is_cpu {
-                "cpu_saturation"
-            } else {
-                "resource_growth"
-            };
-            (cause, Category::ResourceExhaustion)
-        }
         Family::Network => ("network_delay", Category::Network),
         Family::Behavior => ("behavior_change", Category::ApplicationError),
         Family::Failure => ("error_rate", Category::ApplicationError),
-        _ if alarmed == Some(SeriesKind::Errors) => ("error_rate", Category::ApplicationError),
-        _ => ("slow_response", Category::ResourceExhaustion),
+        _ => {
+            let reference = suspect.proofs.first()?.reference.as_str();
+            let metric = reference.split('{').next().unwrap_or(reference);
+            match SeriesKind::of_metric(metric) {
+                SeriesKind::Cpu => ("cpu_saturation", Category::ResourceExhaustion),
+                SeriesKind::Memory | SeriesKind::Disk => {
+                    ("resource_growth", Category::ResourceExhaustion)
+                }
+                SeriesKind::Errors => ("error_rate", Category::ApplicationError),
+                _ => ("slow_response", Category::ResourceExhaustion),
+            }
+        }
     };
     let nats = suspect.nats.min(MAX_NATS);
     let mut finding = Finding::new(analyzer, target, cause, category, Role::Cause, nats)
-        .saying(suspect.to_string());
+        .saying(cut(&suspect.to_string()));
     finding.onset = suspect.proofs.iter().filter_map(|proof| proof.at).min();
     let proofs = suspect.proofs.iter().take(Finding::MAX_PROOFS);
-    finding.proofs = proofs.cloned().collect();
+    let proof = |proof: &Proof| Proof {
+        reference: cut(&proof.reference),
+        statement: cut(&proof.statement),
+        ..proof.clone()
+    };
+    finding.proofs = proofs.map(proof).collect();
     Some(finding)
+}
+
+/// Names of operations and first words of lines can be as long as they like; findings cannot.
+fn cut(text: &str) -> String {
+    text.chars().take(MAX_TEXT).collect()
 }

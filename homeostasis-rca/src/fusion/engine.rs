@@ -159,7 +159,8 @@ fn settled(bundle: &EvidenceBundle) -> Vec<&Activity> {
     let from = bundle.onset + SETTLE;
     let settled: Vec<_> = bundle.slices.iter().filter(|it| it.from >= from).collect();
     if settled.is_empty() {
-        bundle.slices.last().into_iter().collect()
+        let last = bundle.slices.iter().max_by_key(|it| it.from);
+        last.into_iter().collect()
     } else {
         settled
     }
@@ -191,12 +192,18 @@ fn suspects(families: Vec<Scores>) -> Vec<Suspect> {
                     .total_cmp(&a.0.nats)
                     .then(a.0.family.cmp(&b.0.family))
             });
-            let (families, proofs): (Vec<_>, Vec<_>) = readings.into_iter().unzip();
+            let (families, said): (Vec<_>, Vec<_>) = readings.into_iter().unzip();
+            let mut proofs: Vec<Proof> = Vec::new();
+            for proof in said.into_iter().flatten() {
+                if !proofs.contains(&proof) {
+                    proofs.push(proof);
+                }
+            }
             Suspect {
                 service,
                 nats,
                 families,
-                proofs: proofs.into_iter().flatten().collect(),
+                proofs,
             }
         })
         .collect();
