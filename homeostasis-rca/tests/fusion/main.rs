@@ -2,12 +2,17 @@
 
 mod shop;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use homeostasis_core::Timestamp;
+use homeostasis_core::record::{Anomaly, Subject};
+use homeostasis_core::stage::{Analyzer, Evidence};
+use homeostasis_core::testing::RecordedObservations;
+use homeostasis_core::testing::analyzer::{incident_of, topology_of};
+use homeostasis_core::{Context, ManualClock, Target, Timestamp};
 use homeostasis_rca::{
-    Alarm, EvidenceBundle, EvidenceChange, EvidenceFusion, EvidenceSeries, Family, Memory, Ranking,
-    SeriesKind, Worse,
+    Alarm, EvidenceBundle, EvidenceChange, EvidenceFusion, EvidenceSeries, Family, FusionAnalyzer,
+    Memory, Ranking, SeriesKind, Worse,
 };
 use proptest::prelude::*;
 use shop::{ONSET, Shop, at, noise};
@@ -237,6 +242,47 @@ fn gigantic_and_contradictory_evidence_takes_bounded_time() {
     assert!(start.elapsed() < Duration::from_secs(20));
     let broken = ranking.suspects.iter().find(|it| !it.nats.is_finite());
     assert!(broken.is_none(), "{broken:?}");
+}
+
+#[tokio::test]
+async fn what_an_engine_observes_becomes_evidence_and_a_finding() {
+    let mut observations = RecordedObservations::new();
+    for minute in -5..3 {
+        let mut shop = Shop::new();
+        if minute >= 0 {
+            shop = shop.odd("orders");
+        }
+        let (spans, logs) = shop.records(ONSET + 60 * minute);
+        for span in spans {
+            observations = observations.with_span(span);
+        }
+        for log in logs {
+            observations = observations.with_log(log);
+        }
+    }
+    let now = at(ONSET + 180);
+    let calls: [(&str, &[&str]); 2] = [("web", &["orders"]), ("orders", &["stock"])];
+    let cx = Context::new(Arc::new(ManualClock::new(now)), 1)
+        .observing(Arc::new(observations))
+        .in_topology(Arc::new(topology_of(&calls)));
+    let web = Target::service("web").unwrap();
+    let subject = Subject::Health("http".to_owned());
+    let anomaly = Anomaly::new("health", web, subject, at(ONSET)).saying("no answer");
+    let incident = incident_of(&[anomaly]);
+    let evidence = Evidence::new(&incident, at(ONSET - 600), now);
+    let bundle = EvidenceBundle::gather(&cx, &evidence);
+    assert_eq!((bundle.onset, bundle.until), (at(ONSET), now));
+    assert!(bundle.slices.len() >= 3 && bundle.calm.len() >= 4);
+    assert!(bundle.calls["web"].contains("orders"));
+    let findings = FusionAnalyzer.analyze(&cx, &evidence).await.unwrap();
+    let first = findings.first().expect("a finding");
+    assert_eq!(first.target.service_name(), "orders");
+    assert_eq!(first.cause, "behavior_change");
+    assert!(
+        first.explanation.contains("nothing left to reserve"),
+        "{first:?}"
+    );
+    assert_eq!(first.violation(), None);
 }
 
 proptest! {

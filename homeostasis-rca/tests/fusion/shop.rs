@@ -19,7 +19,7 @@ pub(crate) fn at(secs: i64) -> Timestamp {
 
 /// A little noise that repeats.
 pub(crate) fn noise(i: i64) -> f64 {
-    f64::from(u8::try_from((i * 37).rem_euclid(11)).unwrap()) / 11.0
+    f64::from(u8::try_from((i * 37).rem_euclid(11)).expect("less than 11")) / 11.0
 }
 
 /// The shop, and what is wrong with whom.
@@ -79,27 +79,28 @@ impl Shop {
         bundle
     }
 
-    /// Thirty requests in the minute from `from`.
     fn minute(&self, from: i64) -> Activity {
+        let (spans, logs) = self.records(from);
+        Activity::of(at(from), at(from) + MINUTE, &spans, &logs)
+    }
+
+    /// Thirty requests in the minute from `from`.
+    pub(crate) fn records(&self, from: i64) -> (Vec<SpanRecord>, Vec<LogRecord>) {
         let (mut spans, mut logs) = (Vec::new(), Vec::new());
         for request in 0..30_u64 {
             for (idx, service) in (0_u64..).zip(SERVICES) {
-                let target = Target::service(service).unwrap();
+                let target = Target::service(service).expect("a valid name");
                 let when = at(from) + Duration::from_secs(request);
-                let mut micros = 9000 - 2000 * idx;
-                for (callee, caller) in [("orders", "web"), ("stock", "orders")] {
-                    let is_slow = self.delayed.contains(callee) || self.delayed.contains(caller);
-                    if is_slow
-                        && SERVICES.iter().position(|it| *it == callee)
-                            > Some(usize::try_from(idx).unwrap())
-                    {
-                        micros += 40_000;
-                    }
-                }
+                // Time is lost between a span and the next one, so that all above are longer.
+                let below = SERVICES.windows(2).zip(0_u64..);
+                let lost = below.filter(|(call, place)| {
+                    *place >= idx && call.iter().any(|it| self.delayed.contains(*it))
+                });
+                let micros = 9000 - 2000 * idx + lost.map(|_| 40_000).sum::<u64>();
                 let mut span =
                     SpanRecord::new(when, Duration::from_micros(micros), "GET").of(target.clone());
                 span.trace = Some(format!("t{request}"));
-                span.span = 10 * request + idx + 1;
+                span.span = 1000 * from.unsigned_abs() + 10 * request + idx + 1;
                 span.parent = if idx == 0 { 0 } else { span.span - 1 };
                 let (id, text) = if self.odd.contains(service) {
                     (100 + idx, "nothing left to reserve")
@@ -114,6 +115,6 @@ impl Shop {
                 logs.push(log);
             }
         }
-        Activity::of(at(from), at(from) + MINUTE, &spans, &logs)
+        (spans, logs)
     }
 }

@@ -14,8 +14,19 @@ pub(crate) struct Case {
     pub(crate) bundle: EvidenceBundle,
     /// Any of these services is right.
     pub(crate) cause: BTreeSet<String>,
-    /// The change that caused it: `Some(None)` if none did, `None` if that is not labelled.
-    pub(crate) change: Option<Option<String>>,
+    /// The change that caused it.
+    pub(crate) change: Label,
     /// What kind of fault it is, if that is known: only to report by it.
     pub(crate) fault: String,
+}
+
+/// What is known of the change that caused an incident.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Label {
+    /// This one did.
+    Change(String),
+    /// None did.
+    NoChange,
+    /// That is not labelled.
+    Unknown,
 }

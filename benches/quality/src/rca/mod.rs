@@ -21,7 +21,7 @@ use homeostasis::core::Timestamp;
 use homeostasis::rca::{EvidenceFusion, Memory, Ranking};
 use serde_json::{Map, Value, json};
 
-use case::Case;
+use case::{Case, Label};
 use tally::{Hits, Reliability, round, share};
 
 /// Which layout the data is in.
@@ -147,10 +147,15 @@ impl Score {
         let is_answered = ranking.abstained.is_none();
         self.reliability
             .add(ranking.confidence.get(), place == Some(0), is_answered);
-        if let Some(truth) = &case.change {
-            let named = ranking.changes.first().map(|change| &change.id);
+        let named = ranking.changes.first().map(|change| &change.id);
+        let is_right = match &case.change {
+            Label::Change(id) => Some(named == Some(id)),
+            Label::NoChange => Some(named.is_none()),
+            Label::Unknown => None,
+        };
+        if let Some(is_right) = is_right {
             self.changes.0 += 1;
-            self.changes.1 += u32::from(named == truth.as_ref());
+            self.changes.1 += u32::from(is_right);
         }
         self.rankings.insert(case.name.clone(), json!(services));
     }

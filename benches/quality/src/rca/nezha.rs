@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use homeostasis::core::signal::{Level, LogRecord, SpanRecord};
@@ -14,7 +14,7 @@ use homeostasis::rca::{Activity, EvidenceBundle, EvidenceSeries, SeriesKind, Wor
 use homeostasis::signals::TemplateMiner;
 use serde_json::Value;
 
-use super::case::Case;
+use super::case::{Case, Label};
 use super::table::Table;
 use super::{Options, entries, folders, json};
 
@@ -27,7 +27,7 @@ const LASTS: Duration = Duration::from_secs(4 * 60);
 pub(crate) fn read(options: &Options) -> Result<Vec<Case>, Box<dyn Error>> {
     let mut cases = Vec::new();
     for day in folders(&options.data.join("rca_data"))? {
-        cases.extend(Day::read(options, &day)?.cases(options)?);
+        cases.extend(Day::read(options, &day)?.cases(options));
     }
     Ok(cases)
 }
@@ -87,7 +87,7 @@ impl Day {
         })
     }
 
-    fn cases(&self, options: &Options) -> Result<Vec<Case>, Box<dyn Error>> {
+    fn cases(&self, options: &Options) -> Vec<Case> {
         let mut cases = Vec::new();
         for fault in &self.faults {
             let onset = options.shifted(fault.at);
@@ -139,11 +139,11 @@ impl Day {
                 system: self.date.clone(),
                 bundle,
                 cause: BTreeSet::from([service_of(&fault.pod)]),
-                change: None,
+                change: Label::Unknown,
                 fault: fault.kind.clone(),
             });
         }
-        Ok(cases)
+        cases
     }
 }
 
@@ -267,7 +267,7 @@ fn minutes(
     Ok(minutes)
 }
 
-fn spans(path: &PathBuf) -> Result<Vec<SpanRecord>, Box<dyn Error>> {
+fn spans(path: &Path) -> Result<Vec<SpanRecord>, Box<dyn Error>> {
     let table = Table::read(path)?;
     let names = [
         "TraceID",
@@ -302,7 +302,7 @@ fn spans(path: &PathBuf) -> Result<Vec<SpanRecord>, Box<dyn Error>> {
     Ok(spans)
 }
 
-fn lines(path: &PathBuf, miner: &mut TemplateMiner) -> Result<Vec<LogRecord>, Box<dyn Error>> {
+fn lines(path: &Path, miner: &mut TemplateMiner) -> Result<Vec<LogRecord>, Box<dyn Error>> {
     let table = Table::read(path)?;
     let (at, pod) = (table.column("TimeUnixNano")?, table.column("PodName")?);
     let (trace, span, log) = (
@@ -346,7 +346,7 @@ fn line(raw: &str) -> (Level, String, String) {
         && let Ok(said) = words[1].parse()
     {
         level = said;
-        component = words[2].to_owned();
+        words[2].clone_into(&mut component);
         words.drain(..3);
     }
     // Ids of traces and spans tell lines of one kind apart.

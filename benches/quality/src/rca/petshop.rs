@@ -1,4 +1,4 @@
-//! The layout of PetShop (Hardt et al., "The PetShop dataset", 2023, arXiv 2311.04806):
+//! The layout of `PetShop` (Hardt et al., "The `PetShop` dataset", 2023, arXiv 2311.04806):
 //! `<scenario>/graph.csv`, `noissue/metrics.csv`, `{train,test}/issue_N/{metrics.csv,target.json}`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +9,7 @@ use homeostasis::core::Timestamp;
 use homeostasis::rca::{Alarm, EvidenceBundle, EvidenceSeries, SeriesKind, Worse};
 use serde_json::Value;
 
-use super::case::Case;
+use super::case::{Case, Label};
 use super::table::Table;
 use super::{Options, folders, json};
 
@@ -154,7 +154,7 @@ fn case(
         system: scenario,
         bundle,
         cause: BTreeSet::from([text("/root_cause/node")?]),
-        change: None,
+        change: Label::Unknown,
         fault: metric,
     })
 }

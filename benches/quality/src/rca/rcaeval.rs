@@ -1,11 +1,11 @@
-//! The layout of RCAEval (Pham et al., WWW 2025, arXiv 2412.17015): below any number of folders,
+//! The layout of `RCAEval` (Pham et al., WWW 2025, arXiv 2412.17015): below any number of folders,
 //! `<service>_<fault>/<run>/` with `inject_time.txt` (seconds) and the measurements, one of
 //! `metrics.json`, `simple_metrics.csv`, `metrics.csv`, `simple_data.csv` and `data.csv`, perhaps with
 //! `logs.csv` and `traces.csv`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use homeostasis::core::signal::{Level, LogRecord, SpanRecord, SpanStatus};
@@ -14,7 +14,7 @@ use homeostasis::rca::{Activity, EvidenceBundle, EvidenceSeries, SeriesKind, Wor
 use homeostasis::signals::TemplateMiner;
 use serde_json::Value;
 
-use super::case::Case;
+use super::case::{Case, Label};
 use super::table::Table;
 use super::{Options, folders, json, seconds, text};
 
@@ -97,7 +97,7 @@ fn case(options: &Options, run: &Path) -> Result<Case, Box<dyn Error>> {
         system: run.display().to_string(),
         bundle,
         cause: BTreeSet::from([service.to_owned()]),
-        change: None,
+        change: Label::Unknown,
         fault: fault.to_owned(),
     })
 }
@@ -178,7 +178,7 @@ fn id(text: &str) -> u64 {
     })
 }
 
-fn spans(path: &PathBuf) -> Result<Vec<SpanRecord>, Box<dyn Error>> {
+fn spans(path: &Path) -> Result<Vec<SpanRecord>, Box<dyn Error>> {
     if !path.is_file() {
         return Ok(Vec::new());
     }
@@ -221,7 +221,7 @@ fn spans(path: &PathBuf) -> Result<Vec<SpanRecord>, Box<dyn Error>> {
     Ok(spans)
 }
 
-fn lines(path: &PathBuf) -> Result<Vec<LogRecord>, Box<dyn Error>> {
+fn lines(path: &Path) -> Result<Vec<LogRecord>, Box<dyn Error>> {
     if !path.is_file() {
         return Ok(Vec::new());
     }

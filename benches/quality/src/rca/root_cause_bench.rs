@@ -1,4 +1,4 @@
-//! The layout of RootCauseBench (Edge Delta): `<scenario>/environment/data/` with `alert.json`,
+//! The layout of `RootCauseBench` (Edge Delta): `<scenario>/environment/data/` with `alert.json`,
 //! `logs.ndjson`, `metrics.csv`, `traces.json`, `context/{commits,deploys,flags}.json`. What is true
 //! is in `<scenario>/tests/ground_truth.json`.
 
@@ -15,7 +15,7 @@ use homeostasis::rca::{
 use homeostasis::signals::TemplateMiner;
 use serde_json::Value;
 
-use super::case::Case;
+use super::case::{Case, Label};
 use super::table::Table;
 use super::{Options, folders, json, text};
 
@@ -98,7 +98,11 @@ fn case(options: &Options, scenario: &Path) -> Result<Case, Box<dyn Error>> {
         system: scenario.display().to_string(),
         bundle,
         cause: BTreeSet::from([of(&truth, "first_failing_service")?]),
-        change: Some(Some(commit).filter(|commit| commit != "none")),
+        change: if commit == "none" {
+            Label::NoChange
+        } else {
+            Label::Change(commit)
+        },
         fault: String::new(),
     })
 }
