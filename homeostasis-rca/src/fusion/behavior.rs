@@ -121,14 +121,14 @@ impl Behavior {
             return None;
         }
         let present = Rates::of(now);
-        let calm = Rates::of(calm);
+        let quiet = Rates::of(calm);
         let habits: Vec<Rates<'_>> = bundle
             .memory
             .incidents()
             .map(|incident| Rates::of(&incident.activity))
             .collect();
         let mut keys: Vec<Key<'_>> = std::iter::once(&present)
-            .chain(std::iter::once(&calm))
+            .chain(std::iter::once(&quiet))
             .flat_map(|rates| rates.counts.keys().copied())
             .collect();
         keys.sort_unstable();
@@ -139,7 +139,7 @@ impl Behavior {
             let Some((n, rate)) = present.rate(&key) else {
                 continue;
             };
-            let Some((n0, before)) = calm.rate(&key).or_else(|| usual(&habits, &key)) else {
+            let Some((n0, before)) = quiet.rate(&key).or_else(|| usual(&habits, &key)) else {
                 continue;
             };
             compared = true;
@@ -155,7 +155,9 @@ impl Behavior {
                 score,
             };
             let known = best.entry((key.0, is_call)).or_insert(found);
-            if score > known.score {
+            // Of two as strong, people are shown what is new rather than what is gone.
+            let is_newer = score >= known.score && found.came() && !known.came();
+            if score > known.score || is_newer {
                 *known = found;
             }
         }
@@ -171,7 +173,7 @@ impl Behavior {
                 found.score
             };
             let known = raw.entry((*service).to_owned()).or_insert(0.0);
-            let proof = found.proof(now);
+            let proof = found.proof(now, calm);
             let all = proofs.entry((*service).to_owned()).or_default();
             if score > *known {
                 *known = score;
@@ -243,17 +245,24 @@ impl Behavior {
 }
 
 impl Move<'_> {
-    fn proof(&self, now: &Activity) -> Proof {
+    /// Whether there is more of it now.
+    fn came(&self) -> bool {
+        self.now > self.before
+    }
+
+    fn proof(&self, now: &Activity, calm: &Activity) -> Proof {
         let (service, operation, table, kind) = self.key;
-        let lines = match table {
-            Table::Template => &now.templates[..],
-            Table::Place => &now.places[..],
-            Table::Call => &[],
-        };
-        let sample = lines
-            .iter()
-            .find(|it| it.key() == (service, operation, kind))
-            .map_or(kind, |it| it.sample.as_str());
+        let sample = [now, calm].into_iter().find_map(|activity| {
+            let lines = match table {
+                Table::Template => &activity.templates[..],
+                Table::Place => &activity.places[..],
+                Table::Call => &[],
+            };
+            let key = (service, operation, kind);
+            let line = lines.iter().find(|it| it.key() == key)?;
+            Some(line.sample.as_str())
+        });
+        let sample = sample.unwrap_or(kind);
         let what = if table == Table::Call {
             "calls"
         } else {
