@@ -40,10 +40,12 @@ pub struct Suspect {
     pub families: Vec<FamilyReading>,
     /// What that rests on, strongest family first.
     pub proofs: Vec<Proof>,
+    /// Which families speak louder for somebody else, for people.
+    pub against: Vec<String>,
 }
 
 impl fmt::Display for Suspect {
-    /// The sum, and the strongest fact of each family that adds to it.
+    /// The sum, the three strongest facts, and what speaks against it first.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {:.2} nats", self.service, self.nats)?;
         for (idx, said) in self
@@ -169,7 +171,33 @@ fn settled(bundle: &EvidenceBundle) -> Vec<&Activity> {
 /// What a family says of a service, and what that rests on.
 type Said = (FamilyReading, Vec<Proof>);
 
+/// Less than this, in nats, is not louder.
+const LOUDER: f64 = 0.1;
+
+/// What speaks against `service`: families in which another one has more.
+fn against(loudest: &BTreeMap<Family, (String, f64)>, service: &str, said: &[Said]) -> Vec<String> {
+    let louder = loudest.iter().filter_map(|(family, (other, nats))| {
+        let own = said.iter().find(|(said, _)| said.family == *family);
+        let own = own.map_or(0.0, |(said, _)| said.nats);
+        (other != service && nats - own > LOUDER)
+            .then(|| format!("{family} speaks for {other} ({nats:.2} nats, {own:.2} here)"))
+    });
+    louder.collect()
+}
+
 fn suspects(families: Vec<Scores>) -> Vec<Suspect> {
+    let loudest: BTreeMap<Family, (String, f64)> = families
+        .iter()
+        .filter_map(|scores| {
+            // Of equals the first by name.
+            let best = scores
+                .readings
+                .iter()
+                .max_by(|a, b| a.1.nats.total_cmp(&b.1.nats).then_with(|| b.0.cmp(a.0)));
+            let (service, reading) = best?;
+            Some((scores.family, (service.clone(), reading.nats)))
+        })
+        .collect();
     let mut by_service: BTreeMap<String, (f64, Vec<Said>)> = BTreeMap::new();
     for scores in families {
         for (service, reading) in scores.readings {
@@ -192,6 +220,7 @@ fn suspects(families: Vec<Scores>) -> Vec<Suspect> {
                     .total_cmp(&a.0.nats)
                     .then(a.0.family.cmp(&b.0.family))
             });
+            let against = against(&loudest, &service, &readings);
             let (families, said): (Vec<_>, Vec<_>) = readings.into_iter().unzip();
             let mut proofs: Vec<Proof> = Vec::new();
             for proof in said.into_iter().flatten() {
@@ -204,6 +233,7 @@ fn suspects(families: Vec<Scores>) -> Vec<Suspect> {
                 nats,
                 families,
                 proofs,
+                against,
             }
         })
         .collect();

@@ -65,6 +65,7 @@ mod tests {
             nats: *nats,
             families: Vec::new(),
             proofs: Vec::new(),
+            against: Vec::new(),
         };
         nats.iter().enumerate().map(suspect).collect()
     }

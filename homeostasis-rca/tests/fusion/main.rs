@@ -106,6 +106,24 @@ fn nothing_known_is_an_abstention_with_a_reason() {
 }
 
 #[test]
+fn what_speaks_against_a_suspect_is_said() {
+    let ranking = EvidenceFusion.rank(&Shop::new().busy("stock").odd("orders").bundle());
+    let of = |service: &str| ranking.suspects.iter().find(|it| it.service == service);
+    let against = &of("orders").expect("a suspect").against;
+    assert_eq!(against.len(), 1, "{against:?}");
+    assert!(
+        against[0].starts_with("resource speaks for stock ("),
+        "{against:?}"
+    );
+    assert!(
+        of("stock")
+            .expect("a suspect")
+            .to_string()
+            .contains("against it: behavior speaks for orders")
+    );
+}
+
+#[test]
 fn evidence_for_two_alike_is_too_close_to_name_one() {
     let ranking = EvidenceFusion.rank(&Shop::new().busy("stock").busy("orders").bundle());
     assert!(
