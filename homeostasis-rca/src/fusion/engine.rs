@@ -58,12 +58,11 @@ impl fmt::Display for Suspect {
             write!(f, "{sign} {} {:.2}", said.family, said.nats)?;
         }
         for (idx, proof) in self.proofs.iter().take(3).enumerate() {
-            write!(
-                f,
-                "{} {}",
-                if idx == 0 { ":" } else { ";" },
-                proof.statement
-            )?;
+            let sign = if idx == 0 { ':' } else { ';' };
+            write!(f, "{sign} {}", proof.statement)?;
+        }
+        if let Some(first) = self.against.first() {
+            write!(f, "; against it: {first}")?;
         }
         Ok(())
     }

@@ -115,11 +115,10 @@ fn what_speaks_against_a_suspect_is_said() {
         against[0].starts_with("resource speaks for stock ("),
         "{against:?}"
     );
+    let said = of("stock").expect("a suspect").to_string();
     assert!(
-        of("stock")
-            .expect("a suspect")
-            .to_string()
-            .contains("against it: behavior speaks for orders")
+        said.contains("against it: behavior speaks for orders"),
+        "{said}"
     );
 }
 
