@@ -149,6 +149,13 @@ mod tests {
     }
 
     #[test]
+    fn one_spike_however_high_is_not_sustained() {
+        assert_eq!(sustained(&[0.0, 900.0, 0.5, 0.0]), Some(0.5));
+        assert_eq!(sustained(&[0.0, 3.0, 4.0]), Some(3.0));
+        assert_eq!(sustained(&[9.0]), None);
+    }
+
+    #[test]
     fn without_calm_there_is_no_excess() {
         assert!(Excess::of(&series(Worse::Up, &[1.0; 7], &[9.0])).is_none());
         assert!(Excess::of(&series(Worse::Up, &[f64::NAN; 20], &[9.0])).is_none());

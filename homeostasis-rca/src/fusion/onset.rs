@@ -57,3 +57,32 @@ pub fn onset_of(points: &[(Timestamp, f64)], alarm: Timestamp) -> Option<Timesta
     let (weight, idx) = best?;
     (weight > 3.0).then(|| points[idx].0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn points(value: impl Fn(i64) -> f64) -> Vec<(Timestamp, f64)> {
+        (0..40)
+            .map(|i| (Timestamp::from_secs(i), value(i)))
+            .collect()
+    }
+
+    #[test]
+    fn a_fall_and_a_rise_are_dated_and_what_comes_after_the_alarm_is_not_seen() {
+        let fall = points(|i| if i < 25 { 9.0 } else { 1.0 });
+        assert_eq!(
+            onset_of(&fall, Timestamp::from_secs(35)),
+            Some(Timestamp::from_secs(25))
+        );
+        assert_eq!(onset_of(&fall, Timestamp::from_secs(20)), None);
+    }
+
+    #[test]
+    fn a_level_has_no_onset_and_neither_has_nonsense() {
+        let end = Timestamp::from_secs(100);
+        assert_eq!(onset_of(&points(|_| 4.0), end), None);
+        assert_eq!(onset_of(&points(|_| f64::NAN), end), None);
+        assert_eq!(onset_of(&[], end), None);
+    }
+}

@@ -127,3 +127,20 @@ pub(super) fn proof(
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_calm_raises_the_bar() {
+        let of = |n: usize| calm_null(&vec![2.0; n]).expect("some calm");
+        assert!((of(100) - 2.0).abs() < 1e-9 && (of(500) - 2.0).abs() < 1e-9);
+        assert!(
+            (of(10) - 2.0 * 10_f64.powf(TAIL)).abs() < 1e-9,
+            "{}",
+            of(10)
+        );
+        assert_eq!(calm_null(&[]), None);
+    }
+}
