@@ -16,10 +16,26 @@ pub(crate) fn quantile(sorted: &[f64], q: f64) -> Option<f64> {
     Some(sorted[below] + (sorted[above] - sorted[below]) * share)
 }
 
+/// The same quantile of values in any order, which it changes. O(n).
+fn select(values: &mut [f64], q: f64) -> Option<f64> {
+    let last = values.len().checked_sub(1)?;
+    let place = q.clamp(0.0, 1.0) * last as f64;
+    let below = (0..=last).rev().find(|idx| *idx as f64 <= place)?;
+    let share = place - below as f64;
+    let (_, lower, above) = values.select_nth_unstable_by(below, f64::total_cmp);
+    let lower = *lower;
+    let upper = above
+        .iter()
+        .copied()
+        .min_by(f64::total_cmp)
+        .unwrap_or(lower);
+    Some(lower + (upper - lower) * share)
+}
+
 /// The finite values, sorted upwards.
 pub(crate) fn sorted(values: impl IntoIterator<Item = f64>) -> Vec<f64> {
     let mut sorted: Vec<f64> = values.into_iter().filter(|v| v.is_finite()).collect();
-    sorted.sort_by(f64::total_cmp);
+    sorted.sort_unstable_by(f64::total_cmp);
     sorted
 }
 
@@ -43,13 +59,16 @@ impl Level {
         min_values: usize,
         floor: f64,
     ) -> Option<Self> {
-        let values = sorted(values);
+        let mut values: Vec<f64> = values.into_iter().filter(|v| v.is_finite()).collect();
         if values.len() < min_values.max(1) {
             return None;
         }
-        let median = quantile(&values, 0.5)?;
-        let iqr = quantile(&values, 0.75)? - quantile(&values, 0.25)?;
-        let mad = quantile(&sorted(values.iter().map(|v| (v - median).abs())), 0.5)?;
+        let iqr = select(&mut values, 0.75)? - select(&mut values, 0.25)?;
+        let median = select(&mut values, 0.5)?;
+        for value in &mut values {
+            *value = (*value - median).abs();
+        }
+        let mad = select(&mut values, 0.5)?;
         let scale = (iqr / 1.349)
             .max(mad * 1.4826)
             .max(median.abs() * 0.05)

@@ -4,7 +4,8 @@ use homeostasis_core::record::Role;
 use homeostasis_core::stage::Analyzer;
 use homeostasis_core::testing::analyzer::conformance;
 use homeostasis_rca::{
-    ChangeAnalyzer, DownAnalyzer, RuleAnalyzer, SaturationAnalyzer, TopologyWalk, TrendAnalyzer,
+    ChangeAnalyzer, DownAnalyzer, FusionAnalyzer, RuleAnalyzer, SaturationAnalyzer, TopologyWalk,
+    TrendAnalyzer,
 };
 
 async fn check(analyzer: impl Analyzer, role: Role, expected: &[&str]) {
@@ -64,4 +65,14 @@ async fn change_conforms() {
 async fn topology_conforms() {
     let expected = ["gateway slow_dependency", "orders slow_dependency"];
     check(TopologyWalk, Role::Symptom, &expected).await;
+}
+
+#[tokio::test]
+async fn fusion_conforms() {
+    let expected = [
+        "catalog cpu_saturation",
+        "db resource_growth",
+        "gateway error_rate",
+    ];
+    check(FusionAnalyzer, Role::Cause, &expected).await;
 }

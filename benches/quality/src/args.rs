@@ -3,7 +3,11 @@
 use std::path::PathBuf;
 
 use crate::flags::Flags;
+<<<<<<< HEAD
 use crate::{crash, errors, logs, multivariate, nab, univariate};
+=======
+use crate::{crash, logs, multivariate, nab, rca, univariate};
+>>>>>>> fusion
 
 /// What the command says of itself.
 pub(crate) const HELP: &str = "\
@@ -34,7 +38,14 @@ suites
     --data DIR        labelled logs in the layout of loghub: DIR/System/System_2k.log_structured.csv
     --out DIR         the groups found go there, one CSV for each system
     --adversarial N   reads N lines that no miner can group, too: 0 to 1000000000 (default 0)
+  rca               who is the cause of labelled incidents, and which change if changes are labelled
+    --format NAME     petshop, nezha, rootcausebench or rcaeval
+    --data DIR        the set in its published layout
+    --out FILE        writes {case: [services, most likely first]}
+    --past-only       only what was before the onset counts as calm
+    --onset-shift S   gives the onset wrong by so many seconds, -3600 to 3600 (default 0)
 
+<<<<<<< HEAD
   errors            how well the shipped rules name the category of errors, and how many a second
     --data DIR        JSON lines of id, language, text and category: DIR/*.jsonl
     --verbose         says every row that is wrong on standard error
@@ -44,6 +55,13 @@ rca, patches and canary arrive with the stages they measure";
 /// Suites of the plan that arrive later, with what they wait for.
 const LATER: &[(&str, &str)] = &[
     ("rca", "the loaders of the published sets"),
+=======
+errors, patches and canary arrive with the stages they measure";
+
+/// Suites of the plan that arrive later, with what they wait for.
+const LATER: &[(&str, &str)] = &[
+    ("errors", "the shipped rule set"),
+>>>>>>> fusion
     ("patches", "the code patchers and the sandbox"),
     ("canary", "the rollout verifiers"),
 ];
@@ -77,8 +95,13 @@ pub(crate) enum Suite {
     Multivariate(multivariate::Options),
     /// How well templates of logs are found.
     Logs(logs::Options),
+<<<<<<< HEAD
     /// How well rules name the category of errors.
     Errors(errors::Options),
+=======
+    /// Who is the cause of labelled incidents.
+    Rca(rca::Options),
+>>>>>>> fusion
 }
 
 /// What was asked for.
@@ -145,11 +168,28 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, S
                 adversarial: lines.unwrap_or(0),
             })
         }
+<<<<<<< HEAD
         "errors" => {
             let flags = Flags::read(args, &["--data"], &["--verbose"])?;
             Suite::Errors(errors::Options {
                 data: flags.data()?,
                 verbose: flags.is_on("--verbose"),
+=======
+        "rca" => {
+            let with_value = ["--format", "--data", "--out", "--onset-shift"];
+            let flags = Flags::read(args, &with_value, &["--past-only"])?;
+            let most = rca::MOST_SHIFT;
+            let expected = format!("a whole number, -{most} to {most}");
+            let shift = flags.value("--onset-shift", &expected, |s| (-most..=most).contains(s))?;
+            let format = flags.value("--format", rca::Format::NAMES, |_| true)?;
+            let missing = || format!("--format is missing, expected {}", rca::Format::NAMES);
+            Suite::Rca(rca::Options {
+                format: format.ok_or_else(missing)?,
+                data: flags.data()?,
+                out: flags.value("--out", "a file", |_| true)?,
+                past_only: flags.is_on("--past-only"),
+                onset_shift: shift.unwrap_or(0),
+>>>>>>> fusion
             })
         }
         other => {
@@ -202,7 +242,6 @@ mod tests {
     #[test]
     fn what_is_not_there_is_refused_with_the_reason() {
         assert_eq!(read(&["overhead"]), Ok(Command::Suite(Suite::Overhead)));
-        assert!(read(&["rca"]).unwrap_err().contains("not there yet"));
         assert!(read(&["nabb"]).unwrap_err().contains("\"nabb\""));
         assert!(
             read(&["overhead", "--fast"])
@@ -251,6 +290,30 @@ mod tests {
             (&["logs", "--fast"], "--fast"),
         ] {
             let message = read(wrong).unwrap_err();
+            assert!(message.contains(named), "{message}");
+        }
+    }
+
+    #[test]
+    fn rca_needs_a_format_and_takes_a_wrong_onset() {
+        let suite = rca::Options {
+            format: rca::Format::Nezha,
+            data: "in".into(),
+            out: Some("out.json".into()),
+            past_only: true,
+            onset_shift: -60,
+        };
+        let all = "rca --format nezha --data in --out out.json --past-only --onset-shift -60";
+        let all: Vec<&str> = all.split(' ').collect();
+        assert_eq!(read(&all), Ok(Command::Suite(Suite::Rca(suite))));
+        for (wrong, named) in [
+            ("rca --data in", "--format"),
+            ("rca --format nezha", "--data"),
+            ("rca --format nasa --data in", "\"nasa\""),
+            ("rca --format nezha --data in --onset-shift 4000", "4000"),
+        ] {
+            let wrong: Vec<&str> = wrong.split(' ').collect();
+            let message = read(&wrong).unwrap_err();
             assert!(message.contains(named), "{message}");
         }
     }

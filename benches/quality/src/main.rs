@@ -19,6 +19,7 @@ mod logs;
 mod multivariate;
 mod nab;
 mod overhead;
+mod rca;
 mod redaction;
 mod score;
 mod series_file;
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
         Ok(Command::Suite(Suite::Logs(options))) => {
             logs::run(&options).map(|report| (report, true))
         }
+        Ok(Command::Suite(Suite::Rca(options))) => rca::run(&options).map(|report| (report, true)),
         Ok(Command::Suite(Suite::Nab(options))) => nab::run(&options).map(|report| (report, true)),
         Ok(Command::Suite(Suite::Univariate(options))) => {
             univariate::run(&options).map(|report| (report, true))
