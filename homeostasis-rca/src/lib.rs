@@ -16,21 +16,17 @@ mod trend;
 pub use change::{ChangeAnalyzer, ChangeConfig};
 pub use down::DownAnalyzer;
 pub use fuser::{LogOddsConfig, LogOddsFuser};
-<<<<<<< HEAD
+pub use fusion::{
+    Activity, Alarm, BlamedChange, CallCount, EdgeGaps, EvidenceBundle, EvidenceChange,
+    EvidenceFusion, EvidenceSeries, Family, FamilyReading, FusionAnalyzer, LogCount, Memory,
+    OperationCount, PastIncident, Ranking, SeriesKind, Suspect, Worse, onset_of,
+};
 #[cfg(feature = "schema")]
 pub use rule::rule_schema;
 pub use rule::{
     Blames, Criticality, ErrorLine, ErrorText, LintFinding, LintKind, Pattern, Patterns,
     Requirement, Rule, RuleAnalyzer, RuleMatch, RuleSet,
 };
-=======
-pub use fusion::{
-    Activity, Alarm, BlamedChange, CallCount, EdgeGaps, EvidenceBundle, EvidenceChange,
-    EvidenceFusion, EvidenceSeries, Family, FamilyReading, FusionAnalyzer, LogCount, Memory,
-    OperationCount, PastIncident, Ranking, SeriesKind, Suspect, Worse, onset_of,
-};
-pub use rule::{Blames, Criticality, Rule, RuleAnalyzer, RuleSet};
->>>>>>> fusion
 pub use saturation::SaturationAnalyzer;
 pub use topology_walk::TopologyWalk;
 pub use trend::TrendAnalyzer;

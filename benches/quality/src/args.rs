@@ -3,11 +3,7 @@
 use std::path::PathBuf;
 
 use crate::flags::Flags;
-<<<<<<< HEAD
-use crate::{crash, errors, logs, multivariate, nab, univariate};
-=======
-use crate::{crash, logs, multivariate, nab, rca, univariate};
->>>>>>> fusion
+use crate::{crash, errors, logs, multivariate, nab, rca, univariate};
 
 /// What the command says of itself.
 pub(crate) const HELP: &str = "\
@@ -45,23 +41,14 @@ suites
     --past-only       only what was before the onset counts as calm
     --onset-shift S   gives the onset wrong by so many seconds, -3600 to 3600 (default 0)
 
-<<<<<<< HEAD
   errors            how well the shipped rules name the category of errors, and how many a second
     --data DIR        JSON lines of id, language, text and category: DIR/*.jsonl
     --verbose         says every row that is wrong on standard error
 
-rca, patches and canary arrive with the stages they measure";
+patches and canary arrive with the stages they measure";
 
 /// Suites of the plan that arrive later, with what they wait for.
 const LATER: &[(&str, &str)] = &[
-    ("rca", "the loaders of the published sets"),
-=======
-errors, patches and canary arrive with the stages they measure";
-
-/// Suites of the plan that arrive later, with what they wait for.
-const LATER: &[(&str, &str)] = &[
-    ("errors", "the shipped rule set"),
->>>>>>> fusion
     ("patches", "the code patchers and the sandbox"),
     ("canary", "the rollout verifiers"),
 ];
@@ -95,13 +82,10 @@ pub(crate) enum Suite {
     Multivariate(multivariate::Options),
     /// How well templates of logs are found.
     Logs(logs::Options),
-<<<<<<< HEAD
     /// How well rules name the category of errors.
     Errors(errors::Options),
-=======
     /// Who is the cause of labelled incidents.
     Rca(rca::Options),
->>>>>>> fusion
 }
 
 /// What was asked for.
@@ -168,13 +152,13 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, S
                 adversarial: lines.unwrap_or(0),
             })
         }
-<<<<<<< HEAD
         "errors" => {
             let flags = Flags::read(args, &["--data"], &["--verbose"])?;
             Suite::Errors(errors::Options {
                 data: flags.data()?,
                 verbose: flags.is_on("--verbose"),
-=======
+            })
+        }
         "rca" => {
             let with_value = ["--format", "--data", "--out", "--onset-shift"];
             let flags = Flags::read(args, &with_value, &["--past-only"])?;
@@ -189,7 +173,6 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, S
                 out: flags.value("--out", "a file", |_| true)?,
                 past_only: flags.is_on("--past-only"),
                 onset_shift: shift.unwrap_or(0),
->>>>>>> fusion
             })
         }
         other => {
