@@ -228,10 +228,9 @@ mod tests {
         assert_eq!(report["adversarial"]["lines"], 2_000);
         let written = std::fs::read_to_string(out.join("Shop.csv")).unwrap();
         assert_eq!(written.lines().count(), 61);
-        assert!(
-            written.contains("1,T1,\"order <*>, of user <*>, said \"\"hello\"\"\""),
-            "{written}"
-        );
+        let first = written.lines().nth(1).unwrap_or_default();
+        let text = ",\"order <*>, of user <*>, said \"\"hello\"\"\"";
+        assert!(first.starts_with("1,T") && first.ends_with(text), "{first}");
 
         std::fs::write(system.join("Shop_2k.log"), "order 1").unwrap();
         std::fs::remove_file(system.join("Shop_2k.log_structured.csv")).unwrap();

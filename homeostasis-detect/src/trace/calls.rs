@@ -210,8 +210,8 @@ impl OperationCalls {
 
     fn count(&mut self, call: &Arc<str>, n_executions: u64) {
         if let Some((made_by, n)) = self.made.get_mut(call) {
-            *made_by += n_executions;
-            *n += 1;
+            *made_by = made_by.saturating_add(n_executions);
+            *n = n.saturating_add(1);
         } else if self.made.len() < self.config.max_calls {
             self.made.insert(Arc::clone(call), (n_executions, 1));
         } else {

@@ -213,8 +213,9 @@ fn tail_surprise(alpha: f64, beta: f64, n: u64, k: u64) -> f64 {
 
 impl OperationKernel for OperationFailures {
     fn take(&mut self, span: &SpanRecord, _: &[Arc<str>]) {
-        self.state.n_spans += 1;
-        self.state.n_failed += u64::from(span.status == SpanStatus::Error);
+        let failed = u64::from(span.status == SpanStatus::Error);
+        self.state.n_spans = self.state.n_spans.saturating_add(1);
+        self.state.n_failed = self.state.n_failed.saturating_add(failed);
     }
 
     fn close(&mut self, at: Timestamp) -> OperationScore {

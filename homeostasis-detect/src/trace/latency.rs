@@ -204,7 +204,7 @@ fn unjudged() -> KernelScore {
 impl OperationKernel for OperationLatency {
     fn take(&mut self, span: &SpanRecord, _: &[Arc<str>]) {
         self.sketch.add(span.duration.as_secs_f64());
-        self.n_spans += 1;
+        self.n_spans = self.n_spans.saturating_add(1);
     }
 
     fn close(&mut self, at: Timestamp) -> OperationScore {

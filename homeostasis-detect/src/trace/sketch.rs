@@ -74,7 +74,7 @@ impl QuantileSketch {
             return;
         }
         if value <= LEAST {
-            self.n_zero += 1;
+            self.n_zero = self.n_zero.saturating_add(1);
         } else {
             self.count(self.index(value.min(GREATEST)), 1);
         }
@@ -82,7 +82,8 @@ impl QuantileSketch {
 
     /// How many values were counted.
     pub fn len(&self) -> u64 {
-        self.n_zero + self.buckets.iter().sum::<u64>()
+        let add = |sum: u64, n: &u64| sum.saturating_add(*n);
+        self.buckets.iter().fold(self.n_zero, add)
     }
 
     /// Whether none was.
@@ -109,7 +110,7 @@ impl QuantileSketch {
         }
         let mut index = self.first;
         for count in &self.buckets {
-            below += count;
+            below = below.saturating_add(*count);
             if rank < below as f64 {
                 break;
             }
@@ -177,7 +178,7 @@ impl QuantileSketch {
             };
             self.first += 1;
             if let Some(next) = self.buckets.front_mut() {
-                *next += count;
+                *next = next.saturating_add(count);
             } else {
                 self.first = lowest;
                 self.buckets.push_front(count);
@@ -191,7 +192,7 @@ impl QuantileSketch {
         while self.buckets.len() <= place {
             self.buckets.push_back(0);
         }
-        self.buckets[place] += n;
+        self.buckets[place] = self.buckets[place].saturating_add(n);
     }
 }
 
