@@ -9,6 +9,7 @@ use std::hash::{DefaultHasher, Hasher};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use homeostasis_core::port::{Commit, Document, Enricher, StoreError, Version};
 use homeostasis_core::stage::{DetectError, Detector, ModelPart, ModelRest, ModelSnapshot};
@@ -27,6 +28,10 @@ const PART_BYTES: usize = 256 << 10;
 /// The version of the shape of heads.
 const VERSION: u32 = 1;
 
+/// How often what is stored is read at the start before it is let alone, and how long between.
+const READS: u32 = 3;
+const READ_PAUSE: Duration = Duration::from_millis(100);
+
 /// The stage of blames.
 const STAGE: &str = "model";
 
@@ -38,6 +43,9 @@ pub struct ModelHealth {
     pub of: String,
     /// Whether one was taken up when this process started.
     pub is_restored: bool,
+    /// Whether nothing is stored of it while this process lives: what the store has could not be
+    /// read at the start, and may know more.
+    pub is_given_up: bool,
     /// When it was last found to be stored as it is.
     pub stored_at: Option<Timestamp>,
     /// Its size in the store, in bytes of JSON.
@@ -65,6 +73,8 @@ struct Kept {
     /// Whether nothing is where the next parts are written.
     is_clean: bool,
     left_out: usize,
+    /// Whether what is stored was not read and stays as it is.
+    is_given_up: bool,
 }
 
 #[derive(Debug)]
@@ -186,7 +196,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut models: Models) {
 
 impl Models {
     async fn store(&mut self, shared: &Shared) {
-        for kept in &mut self.0 {
+        for kept in self.0.iter_mut().filter(|kept| !kept.is_given_up) {
             let Err(error) = kept.store(shared).await else {
                 continue;
             };
@@ -216,6 +226,7 @@ impl Kept {
             parts: Vec::new(),
             is_clean: false,
             left_out: 0,
+            is_given_up: false,
         }
     }
 
@@ -223,46 +234,83 @@ impl Kept {
         format!("{}/{idx}/{place}", self.key)
     }
 
-    /// Takes up what is stored.
+    /// Takes up what is stored, all of it or, if the learner refuses a part, those before it.
     async fn restore(
         &mut self,
         shared: &Shared,
         mut restore: impl FnMut(&ModelSnapshot) -> Result<(), DetectError>,
     ) {
-        let read = self.read(shared, |part| caught(|| restore(&part))).await;
-        let refused = match read {
-            Ok(given) => given.err(),
+        let mut n_given = 0;
+        let failed = match self.read_patiently(shared).await {
+            Ok(Ok(parts)) => {
+                let n_parts = parts.len();
+                let given = parts.into_iter().try_for_each(|part| {
+                    caught(|| restore(&part))?;
+                    n_given += 1;
+                    Ok(())
+                });
+                let how = match n_given {
+                    0 => "begins anew".to_owned(),
+                    _ => format!("begins with {n_given} of its {n_parts} parts"),
+                };
+                given.err().map(|report| (how, report))
+            }
+            Ok(Err(report)) => Some(("begins anew".to_owned(), report)),
             Err(error) => {
                 shared.vitals.store_error();
-                Some(ErrorReport::new(error.kind(), &error))
+                self.is_given_up = true;
+                let how = "begins anew, and is not stored until the next start: the one that is \
+                           stored could not be read and is kept";
+                Some((how.to_owned(), ErrorReport::new(error.kind(), &error)))
             }
         };
         shared.vitals.model(ModelHealth {
             of: self.of.clone(),
-            is_restored: refused.is_none() && self.head != Version::NONE,
+            is_restored: failed.is_none() && self.head != Version::NONE,
+            is_given_up: self.is_given_up,
             stored_at: None,
             bytes: self.parts.iter().map(|part| part.bytes).sum(),
             left_out: 0,
         });
-        if let Some(mut report) = refused {
-            report.message = format!("begins anew: {}", report.message);
+        if let Some((how, mut report)) = failed {
+            report.message = format!("{how}: {}", report.message);
             shared.blame(STAGE, &self.of, &report);
         }
     }
 
-    /// Reads what is stored and gives it away, part by part, until one is refused.
+    /// Reads all that is stored; again if the store fails for a moment or another process writes.
+    async fn read_patiently(
+        &mut self,
+        shared: &Shared,
+    ) -> Result<Result<Vec<ModelSnapshot>, ErrorReport>, StoreError> {
+        let mut n_reads = 1;
+        loop {
+            let mut parts = Vec::new();
+            let read = self.read(shared, |part| parts.push(part)).await;
+            let passes = matches!(
+                read.as_ref().map_err(StoreError::kind),
+                Err(ErrorKind::Transient | ErrorKind::Conflict)
+            );
+            if !passes || n_reads == READS || !shared.pause(READ_PAUSE).await {
+                return read.map(|whole| whole.map(|()| parts));
+            }
+            n_reads += 1;
+        }
+    }
+
+    /// Reads what is stored, part by part; says what is wrong with it, if anything is.
     async fn read(
         &mut self,
         shared: &Shared,
-        mut give: impl FnMut(ModelSnapshot) -> Result<(), ErrorReport>,
+        mut give: impl FnMut(ModelSnapshot),
     ) -> Result<Result<(), ErrorReport>, StoreError> {
         let store = &shared.journal.store;
         (self.is_known, self.is_clean) = (false, false);
         self.parts.clear();
         let document = store.document(&self.key).await?;
         self.head = document.as_ref().map_or(Version::NONE, |head| head.version);
-        self.is_known = document.is_none();
         let Some(Document { value, .. }) = document else {
+            self.is_known = true;
             return Ok(Ok(()));
         };
         let head = read_as::<Head>(value).and_then(|head| match head.version {
@@ -271,7 +319,7 @@ impl Kept {
                 "its version is {version}, expected {VERSION}"
             ))),
         });
-        let (places, mut given) = match head {
+        let (places, mut whole) = match head {
             Ok(head) => (head.parts, Ok(())),
             Err(report) => (Vec::new(), Err(report)),
         };
@@ -291,20 +339,31 @@ impl Kept {
                     read_as(value)
                 }
             };
+            // What is no part is still to be replaced.
             self.parts.push(part);
-            // What is not given any more is still to be replaced.
-            if given.is_ok() {
-                given = read.and_then(&mut give);
+            match read {
+                Ok(part) => give(part),
+                Err(report) => whole = whole.and(Err(report)),
             }
         }
+        // Parts of two models are none.
+        let head = store.document(&self.key).await?;
+        let found = head.map_or(Version::NONE, |head| head.version);
+        if found != self.head {
+            return Err(StoreError::Conflict {
+                what: self.key.clone(),
+                expected: self.head,
+                found,
+            });
+        }
         self.is_known = true;
-        Ok(given)
+        Ok(whole)
     }
 
     /// Stores what has changed.
     async fn store(&mut self, shared: &Shared) -> Result<(), StoreError> {
         if !self.is_known {
-            let _ = self.read(shared, |_| Ok(())).await?;
+            let _ = self.read(shared, |_| ()).await?;
         }
         let most = shared.settings.model_bytes;
         let (mut parts, mut bytes, mut left_out) = (Vec::new(), 0, 0);

@@ -19,6 +19,8 @@ use serde_json::{Value, json};
 
 use crate::world::{START, pass};
 
+mod trouble;
+
 const LEARNER: &str = "model/local/detector/shop%2Flearner";
 
 /// How a [`Learner`] behaves, and what it has learned; the test holds the same.

@@ -1,0 +1,203 @@
+//! A store that cannot be read, processes that get in each other's way, learners that hang.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use homeostasis::core::port::{
+    ClosedIncident, Commit, Document, FencingToken, MemoryStore, Store, StoreError, Version,
+};
+use homeostasis::core::record::{Anomaly, HealEvent};
+use homeostasis::core::signal::SignalBatch;
+use homeostasis::core::stage::{DetectError, Detector};
+use homeostasis::core::{Cancellation, Context, IncidentId, Timestamp, async_trait};
+
+use super::{LEARNER, Learner, empty, kept, learner, live, record};
+use crate::world::{START, pass};
+
+/// How many reads of a document fail, and how, by its key.
+#[derive(Debug, Default)]
+struct Unreadable {
+    inner: Arc<MemoryStore>,
+    fails: Mutex<BTreeMap<String, (u32, fn() -> StoreError)>>,
+}
+
+fn busy() -> StoreError {
+    StoreError::Io {
+        what: "reading a document".to_owned(),
+        source: "the medium is busy".into(),
+    }
+}
+
+impl Unreadable {
+    fn of(inner: &Arc<MemoryStore>) -> Arc<Self> {
+        let inner = Arc::clone(inner);
+        Arc::new(Self {
+            inner,
+            fails: Mutex::default(),
+        })
+    }
+
+    fn fail(&self, key: &str, times: u32, how: fn() -> StoreError) {
+        let key = key.to_owned();
+        self.fails.lock().unwrap().insert(key, (times, how));
+    }
+}
+
+#[async_trait]
+impl Store for Unreadable {
+    async fn commit(&self, commit: Commit) -> Result<Version, StoreError> {
+        self.inner.commit(commit).await
+    }
+
+    async fn read(&self, incident: IncidentId) -> Result<Vec<HealEvent>, StoreError> {
+        self.inner.read(incident).await
+    }
+
+    async fn read_time(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<HealEvent>, StoreError> {
+        self.inner.read_time(from, to, limit).await
+    }
+
+    async fn open_incidents(&self) -> Result<Vec<IncidentId>, StoreError> {
+        self.inner.open_incidents().await
+    }
+
+    async fn incidents(&self, limit: usize) -> Result<Vec<IncidentId>, StoreError> {
+        self.inner.incidents(limit).await
+    }
+
+    async fn hits(&self, key: &str, since: Timestamp) -> Result<u64, StoreError> {
+        self.inner.hits(key, since).await
+    }
+
+    async fn last_hit(&self, key: &str) -> Result<Option<Timestamp>, StoreError> {
+        self.inner.last_hit(key).await
+    }
+
+    async fn document(&self, key: &str) -> Result<Option<Document>, StoreError> {
+        if let Some((left, how)) = self.fails.lock().unwrap().get_mut(key)
+            && *left > 0
+        {
+            *left -= 1;
+            return Err(how());
+        }
+        self.inner.document(key).await
+    }
+
+    async fn next_token(&self, resource: &str) -> Result<FencingToken, StoreError> {
+        self.inner.next_token(resource).await
+    }
+
+    async fn prune_hits(&self, before: Timestamp) -> Result<u64, StoreError> {
+        self.inner.prune_hits(before).await
+    }
+
+    async fn closed_incidents(&self) -> Result<Vec<ClosedIncident>, StoreError> {
+        self.inner.closed_incidents().await
+    }
+
+    async fn forget(&self, incidents: &[(IncidentId, Version)]) -> Result<u64, StoreError> {
+        self.inner.forget(incidents).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stored_model_that_cannot_be_read_at_the_start_is_never_overwritten() {
+    // The head; a part, which lies at its other place in the second life.
+    for (key, later) in [("", ""), ("/1/0", "/1/1")] {
+        let [key, later] = [key, later].map(|end| format!("{LEARNER}{end}"));
+        let store = Arc::new(MemoryStore::default());
+        live(&store, learner().0, 5.0).await;
+        let failing = Unreadable::of(&store);
+        // A store that fails for a moment is asked again.
+        failing.fail(&key, 2, busy);
+        let (next, inner) = learner();
+        let health = live(&failing, next, 2.0).await.health();
+        assert!(health.models[0].is_restored && health.blames.is_empty());
+        assert_eq!(inner.sums(), [7.0; 3], "{key}");
+        // One that fails for longer is well again when the model would be stored.
+        failing.fail(&later, 3, busy);
+        let (next, inner) = learner();
+        let healer = empty(&failing, START).detector(next).start().await.unwrap();
+        record(&healer, 1.0).await;
+        pass(&healer, 700).await;
+        healer.shutdown().await;
+        let health = healer.health();
+        assert_eq!(inner.sums(), [1.0; 3], "{key}: nothing of it is taken up");
+        let model = &health.models[0];
+        assert!(model.is_given_up && !model.is_restored && model.stored_at.is_none());
+        let message = &health.blames[0].report.message;
+        assert!(
+            message.contains("not stored until the next start")
+                && message.contains("reading a document failed"),
+            "{message}"
+        );
+        assert_eq!(kept(&store).await, [7.0; 3], "{key}");
+    }
+}
+
+/// Shuts the healer down in the middle of a turn.
+#[derive(Debug)]
+struct Ender(Arc<Mutex<Option<Cancellation>>>);
+
+#[async_trait]
+impl Detector for Ender {
+    fn name(&self) -> &'static str {
+        "ender"
+    }
+
+    async fn detect(
+        &mut self,
+        _: &Context,
+        _: SignalBatch<'_>,
+    ) -> Result<Vec<Anomaly>, DetectError> {
+        if let Some(end) = &*self.0.lock().unwrap() {
+            end.cancel();
+        }
+        Ok(Vec::new())
+    }
+}
+
+/// A learner beside the first one.
+#[derive(Debug)]
+struct Last(Learner);
+
+#[async_trait]
+impl Detector for Last {
+    fn name(&self) -> &'static str {
+        "last"
+    }
+
+    async fn detect(
+        &mut self,
+        cx: &Context,
+        batch: SignalBatch<'_>,
+    ) -> Result<Vec<Anomaly>, DetectError> {
+        self.0.detect(cx, batch).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_in_the_middle_of_a_turn_blames_no_detector_and_waits_for_none() {
+    let store = Arc::new(MemoryStore::default());
+    let end = Arc::new(Mutex::new(None));
+    let healer = empty(&store, START)
+        .detector(learner().0)
+        .detector(Ender(Arc::clone(&end)))
+        .detector(Last(learner().0));
+    let healer = healer.start().await.unwrap();
+    record(&healer, 5.0).await;
+    let began = healer.clock().now();
+    *end.lock().unwrap() = Some(healer.cancellation());
+    healer.cancellation().cancelled().await;
+    assert_eq!(healer.shutdown().await, 0);
+    let took = healer.clock().now().since(began);
+    assert!(took < Duration::from_millis(500), "{took:?}");
+    assert_eq!(healer.health().blames, []);
+    assert_eq!(kept(&store).await, [5.0; 3]);
+}
