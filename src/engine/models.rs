@@ -266,7 +266,7 @@ impl Kept {
         };
         shared.vitals.model(ModelHealth {
             of: self.of.clone(),
-            is_restored: failed.is_none() && self.head != Version::NONE,
+            is_restored: failed.is_none() && !self.parts.is_empty(),
             is_given_up: self.is_given_up,
             stored_at: None,
             bytes: self.parts.iter().map(|part| part.bytes).sum(),
@@ -384,6 +384,11 @@ impl Kept {
             };
             if bytes + made.bytes > most {
                 left_out = n_left;
+                if parts.is_empty() {
+                    left_out += made.rest.map_or(0, |rest| rest.n_left);
+                    self.leave_out(shared, left_out, made.bytes);
+                    return Ok(());
+                }
                 break;
             }
             bytes += made.bytes;
@@ -406,6 +411,19 @@ impl Kept {
             .vitals
             .model_stored(&self.of, shared.now(), bytes, left_out);
         Ok(())
+    }
+
+    /// Nothing of it fits: what is stored, of some time ago, is better than nothing.
+    fn leave_out(&mut self, shared: &Shared, left_out: usize, bytes: u64) {
+        if self.left_out == 0 {
+            let most = shared.settings.model_bytes;
+            let message = format!(
+                "is not stored any more, what is stored of it stays: its first part has {bytes} bytes, expected at most {most}, as model_bytes says"
+            );
+            shared.blame(STAGE, &self.of, &refusal(message));
+        }
+        self.left_out = left_out;
+        shared.vitals.model_left_out(&self.of, left_out);
     }
 
     async fn ask(&self, shared: &Shared, from: Option<Value>) -> Result<Option<Made>, ErrorReport> {

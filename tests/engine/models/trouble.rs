@@ -12,6 +12,9 @@ use homeostasis::core::signal::SignalBatch;
 use homeostasis::core::stage::{DetectError, Detector};
 use homeostasis::core::{Cancellation, Context, IncidentId, Timestamp, async_trait};
 
+use homeostasis::EngineSettings;
+use serde_json::json;
+
 use super::{LEARNER, Learner, empty, kept, learner, live, record};
 use crate::world::{START, pass};
 
@@ -199,5 +202,40 @@ async fn a_shutdown_in_the_middle_of_a_turn_blames_no_detector_and_waits_for_non
     let took = healer.clock().now().since(began);
     assert!(took < Duration::from_millis(500), "{took:?}");
     assert_eq!(healer.health().blames, []);
+    assert_eq!(kept(&store).await, [5.0; 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_has_outgrown_the_bound_leaves_the_one_that_is_stored() {
+    let store = Arc::new(MemoryStore::default());
+    live(&store, learner().0, 5.0).await;
+    let mut settings = EngineSettings::default();
+    settings.model_bytes = 20;
+    let healer = empty(&store, START)
+        .settings(settings)
+        .detector(learner().0);
+    let healer = healer.start().await.unwrap();
+    record(&healer, 2.0).await;
+    pass(&healer, 700).await;
+    healer.shutdown().await;
+    let health = healer.health();
+    let (model, blame) = (&health.models[0], &health.blames[0]);
+    assert_eq!((model.left_out, model.stored_at), (3, None));
+    assert!(model.is_restored);
+    assert!(
+        blame.times == 1 && blame.report.message.contains("what is stored of it stays"),
+        "{blame:?}"
+    );
+    assert_eq!(kept(&store).await, [5.0; 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_without_parts_is_no_model_that_was_taken_up() {
+    let store = Arc::new(MemoryStore::default());
+    let head = json!({ "version": 1, "parts": [] });
+    let commit = Commit::default().put(LEARNER, Version::NONE, head);
+    store.commit(commit).await.unwrap();
+    let healer = live(&store, learner().0, 5.0).await;
+    assert!(!healer.health().models[0].is_restored);
     assert_eq!(kept(&store).await, [5.0; 3]);
 }
