@@ -70,8 +70,6 @@ struct Kept {
     is_known: bool,
     head: Version,
     parts: Vec<StoredPart>,
-    /// Whether nothing is where the next parts are written.
-    is_clean: bool,
     left_out: usize,
     /// Whether what is stored was not read and stays as it is.
     is_given_up: bool,
@@ -181,11 +179,11 @@ pub(crate) async fn run(shared: Arc<Shared>, mut models: Models) {
         if !shared.pause(interval + jitter).await {
             break;
         }
-        models.store(&shared).await;
+        models.store(&shared, false).await;
     }
     // Others end within the grace too.
     let limit = shared.settings.shutdown_grace / 2;
-    let stored = timeout(&**shared.clock(), limit, models.store(&shared)).await;
+    let stored = timeout(&**shared.clock(), limit, models.store(&shared, true)).await;
     if stored.is_err() {
         tracing::warn!(
             ?limit,
@@ -195,20 +193,23 @@ pub(crate) async fn run(shared: Arc<Shared>, mut models: Models) {
 }
 
 impl Models {
-    async fn store(&mut self, shared: &Shared) {
+    async fn store(&mut self, shared: &Shared, is_last: bool) {
         for kept in self.0.iter_mut().filter(|kept| !kept.is_given_up) {
             let Err(error) = kept.store(shared).await else {
                 continue;
             };
             // Nobody knows what of the last write is in the store: it is looked at the next time.
             kept.is_known = false;
-            // Another process under this name stored its own.
-            if !matches!(error, StoreError::Conflict { .. }) {
+            let (model, conflicts) = (&kept.of, matches!(error, StoreError::Conflict { .. }));
+            let error = describe(&error);
+            if !conflicts {
                 shared.vitals.store_error();
-                tracing::error!(
-                    model = kept.of,
-                    error = describe(&error),
-                    "a model was not stored"
+                tracing::error!(model, error, "a model was not stored");
+            } else if is_last {
+                tracing::warn!(
+                    model,
+                    error,
+                    "a model was not stored at the end: another process of this name stored its own"
                 );
             }
         }
@@ -224,7 +225,6 @@ impl Kept {
             is_known: false,
             head: Version::NONE,
             parts: Vec::new(),
-            is_clean: false,
             left_out: 0,
             is_given_up: false,
         }
@@ -305,7 +305,7 @@ impl Kept {
         mut give: impl FnMut(ModelSnapshot),
     ) -> Result<Result<(), ErrorReport>, StoreError> {
         let store = &shared.journal.store;
-        (self.is_known, self.is_clean) = (false, false);
+        self.is_known = false;
         self.parts.clear();
         let document = store.document(&self.key).await?;
         self.head = document.as_ref().map_or(Version::NONE, |head| head.version);
@@ -372,12 +372,8 @@ impl Kept {
             let made = match self.ask(shared, from.take()).await {
                 Ok(Some(made)) => made,
                 // It has no model, or cannot give it now.
-                Ok(None) => {
-                    self.is_clean &= parts == self.parts.get(..parts.len()).unwrap_or_default();
-                    return Ok(());
-                }
+                Ok(None) => return Ok(()),
                 Err(report) => {
-                    self.is_clean = false;
                     shared.blame(STAGE, &self.of, &report);
                     return Ok(());
                 }
@@ -464,13 +460,9 @@ impl Kept {
         let place = old.map_or(0, |old| 1 - old.place.min(1));
         let key = self.place(idx, place);
         let store = &shared.journal.store;
-        let expected = if self.is_clean {
-            Version::NONE
-        } else {
-            // What a process left that died before its head was written.
-            let left = store.document(&key).await?;
-            left.map_or(Version::NONE, |left| left.version)
-        };
+        // What a process left that died before its head was written.
+        let left = store.document(&key).await?;
+        let expected = left.map_or(Version::NONE, |left| left.version);
         store
             .commit(Commit::default().put(key, expected, made.document))
             .await?;
@@ -502,7 +494,7 @@ impl Kept {
         }
         shared.journal.store.commit(commit).await?;
         self.head = Version(self.head.0 + 1);
-        (self.parts, self.is_clean) = (parts, true);
+        self.parts = parts;
         Ok(())
     }
 }

@@ -13,6 +13,7 @@ use homeostasis::core::stage::{DetectError, Detector};
 use homeostasis::core::{Cancellation, Context, IncidentId, Timestamp, async_trait};
 
 use homeostasis::EngineSettings;
+use homeostasis::core::testing::store::{CrashPoint, CrashStore};
 use serde_json::json;
 
 use super::{LEARNER, Learner, empty, kept, learner, live, record};
@@ -238,4 +239,22 @@ async fn a_head_without_parts_is_no_model_that_was_taken_up() {
     let healer = live(&store, learner().0, 5.0).await;
     assert!(!healer.health().models[0].is_restored);
     assert_eq!(kept(&store).await, [5.0; 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_killed_process_left_is_in_nobodys_way_however_late_its_place_is_needed() {
+    let store = Arc::new(MemoryStore::default());
+    live(&store, learner().0, 5.0).await;
+    // The new first part is there, and no head names it.
+    let crash = CrashPoint::After(1);
+    let crashing = Arc::new(CrashStore::of(Arc::clone(&store)).crash_at(crash));
+    live(&crashing, learner().0, 2.0).await;
+    let (next, inner) = learner();
+    let healer = empty(&store, START).detector(next).start().await.unwrap();
+    inner.sums.lock().unwrap()[1] += 1.0;
+    pass(&healer, 340).await;
+    assert!(healer.health().models[0].stored_at.is_some());
+    inner.sums.lock().unwrap()[0] += 1.0;
+    healer.shutdown().await;
+    assert_eq!(kept(&store).await, [6.0, 6.0, 5.0]);
 }
