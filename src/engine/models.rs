@@ -5,7 +5,6 @@
 //! last: a process that dies in between leaves the model as it was stored before.
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hasher};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -18,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::engine::flood::Fnv;
 use crate::engine::guard::panic_message;
 use crate::engine::journal::describe;
 use crate::engine::shared::Shared;
@@ -31,6 +31,9 @@ const VERSION: u32 = 1;
 /// How often what is stored is read at the start before it is let alone, and how long between.
 const READS: u32 = 3;
 const READ_PAUSE: Duration = Duration::from_millis(100);
+
+/// Where the hash of a part is in it.
+const HASH: &str = "hash";
 
 /// The stage of blames.
 const STAGE: &str = "model";
@@ -87,8 +90,15 @@ struct StoredPart {
     place: u8,
     version: Version,
     bytes: u64,
-    /// `None` for one of which is not known what is in it.
+    /// `None` for one that is not what its head names.
     hash: Option<u64>,
+}
+
+impl StoredPart {
+    fn named(&self) -> Option<Named> {
+        let (place, hash) = (self.place, self.hash?);
+        Some(Named { place, hash })
+    }
 }
 
 /// What says which parts are one model.
@@ -96,8 +106,16 @@ struct StoredPart {
 #[serde(deny_unknown_fields)]
 struct Head {
     version: u32,
-    /// The place of each part.
-    parts: Vec<u8>,
+    parts: Vec<Named>,
+}
+
+/// A part as its head names it.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Named {
+    place: u8,
+    /// As it is written in the part: two processes of one name may write to one place.
+    hash: u64,
 }
 
 /// A part as it is written.
@@ -195,9 +213,13 @@ pub(crate) async fn run(shared: Arc<Shared>, mut models: Models) {
 impl Models {
     async fn store(&mut self, shared: &Shared, is_last: bool) {
         for kept in self.0.iter_mut().filter(|kept| !kept.is_given_up) {
-            let Err(error) = kept.store(shared).await else {
-                continue;
-            };
+            let mut stored = kept.store(shared).await;
+            if matches!(stored, Err(StoreError::Conflict { .. })) {
+                // Another process wrote in between, perhaps over parts of this one.
+                kept.is_known = false;
+                stored = kept.store(shared).await;
+            }
+            let Err(error) = stored else { continue };
             // Nobody knows what of the last write is in the store: it is looked at the next time.
             kept.is_known = false;
             let (model, conflicts) = (&kept.of, matches!(error, StoreError::Conflict { .. }));
@@ -319,11 +341,11 @@ impl Kept {
                 "its version is {version}, expected {VERSION}"
             ))),
         });
-        let (places, mut whole) = match head {
+        let (named, mut whole) = match head {
             Ok(head) => (head.parts, Ok(())),
             Err(report) => (Vec::new(), Err(report)),
         };
-        for (idx, place) in places.into_iter().enumerate() {
+        for (idx, Named { place, hash }) in named.into_iter().enumerate() {
             let document = store.document(&self.place(idx, place)).await?;
             let mut part = StoredPart {
                 place,
@@ -333,10 +355,17 @@ impl Kept {
             };
             let read = match document {
                 None => Err(refusal(format!("its part {idx} is not stored"))),
-                Some(Document { version, value }) => {
-                    let (bytes, hash) = measure(&value);
-                    (part.version, part.bytes, part.hash) = (version, bytes, Some(hash));
-                    read_as(value)
+                Some(Document { version, mut value }) => {
+                    (part.version, part.bytes) = (version, measure(&value).0);
+                    // Not reckoned anew: a store may write numbers its own way.
+                    let written = value.as_object_mut().and_then(|part| part.remove(HASH));
+                    part.hash = Some(hash).filter(|hash| written == Some((*hash).into()));
+                    match part.hash {
+                        Some(_) => read_as(value),
+                        None => Err(refusal(format!(
+                            "its part {idx} is not the one its head names"
+                        ))),
+                    }
                 }
             };
             // What is no part is still to be replaced.
@@ -481,7 +510,7 @@ impl Kept {
         }
         let head = Head {
             version: VERSION,
-            parts: parts.iter().map(|part| part.place).collect(),
+            parts: parts.iter().filter_map(StoredPart::named).collect(),
         };
         let head = serde_json::to_value(head).unwrap_or_default();
         let mut commit = Commit::default().put(&self.key, self.head, head);
@@ -504,12 +533,14 @@ fn make(part: impl FnOnce() -> Option<ModelPart>) -> Result<Option<Made>, ErrorR
     let Some(ModelPart { snapshot, rest }) = caught(|| Ok(part()))? else {
         return Ok(None);
     };
-    let document = Value::Object(serde_json::Map::from_iter([
+    let mut document = Value::Object(serde_json::Map::from_iter([
         ("detector".to_owned(), snapshot.detector.into()),
         ("version".to_owned(), snapshot.version.into()),
         ("state".to_owned(), snapshot.state),
     ]));
     let (bytes, hash) = measure(&document);
+    document[HASH] = hash.into();
+    let bytes = bytes + format!(",\"{HASH}\":{hash}").len() as u64;
     Ok(Some(Made {
         document,
         bytes,
@@ -538,14 +569,14 @@ fn refusal(message: String) -> ErrorReport {
     ErrorReport::message(ErrorKind::Permanent, message)
 }
 
-/// Its length as JSON, and a hash of it.
+/// Its length as JSON, and a hash of it that is the same in every process and release.
 fn measure(value: &Value) -> (u64, u64) {
-    struct Measure(u64, DefaultHasher);
+    struct Measure(u64, Fnv);
 
     impl io::Write for Measure {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0 += bytes.len() as u64;
-            self.1.write(bytes);
+            bytes.iter().for_each(|byte| self.1.byte(*byte));
             Ok(bytes.len())
         }
 
@@ -554,7 +585,7 @@ fn measure(value: &Value) -> (u64, u64) {
         }
     }
 
-    let mut measure = Measure(0, DefaultHasher::new());
+    let mut measure = Measure(0, Fnv::default());
     // A value always serializes, and this writer never fails.
     let _ = serde_json::to_writer(&mut measure, value);
     (measure.0, measure.1.finish())

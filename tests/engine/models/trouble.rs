@@ -8,13 +8,14 @@ use homeostasis::core::port::{
     ClosedIncident, Commit, Document, FencingToken, MemoryStore, Store, StoreError, Version,
 };
 use homeostasis::core::record::{Anomaly, HealEvent};
-use homeostasis::core::signal::SignalBatch;
+use homeostasis::core::signal::{SeriesKey, SignalBatch};
 use homeostasis::core::stage::{DetectError, Detector};
 use homeostasis::core::{Cancellation, Context, IncidentId, Timestamp, async_trait};
 
 use homeostasis::EngineSettings;
-use homeostasis::core::testing::store::{CrashPoint, CrashStore};
+use homeostasis::core::testing::store::{CrashPoint, CrashStore, HookedStore, WriteHook};
 use serde_json::json;
+use tokio::sync::{Notify, Semaphore};
 
 use super::{LEARNER, Learner, empty, kept, learner, live, record};
 use crate::world::{START, pass};
@@ -257,4 +258,70 @@ async fn what_a_killed_process_left_is_in_nobodys_way_however_late_its_place_is_
     inner.sums.lock().unwrap()[0] += 1.0;
     healer.shutdown().await;
     assert_eq!(kept(&store).await, [6.0, 6.0, 5.0]);
+}
+
+/// Holds the write of one document back until it is opened.
+#[derive(Debug)]
+struct Gate {
+    key: String,
+    arrived: Notify,
+    open: Semaphore,
+}
+
+#[async_trait]
+impl WriteHook for Gate {
+    async fn commit(&self, inner: &dyn Store, commit: Commit) -> Result<Version, StoreError> {
+        if commit.documents.iter().any(|(key, ..)| *key == self.key) {
+            self.arrived.notify_one();
+            let _open = self.open.acquire().await.unwrap();
+        }
+        inner.commit(commit).await
+    }
+}
+
+fn gated(inner: &Arc<MemoryStore>, key: &str) -> Arc<HookedStore<Arc<MemoryStore>, Gate>> {
+    let gate = Gate {
+        key: format!("{LEARNER}{key}"),
+        arrived: Notify::new(),
+        open: Semaphore::new(0),
+    };
+    Arc::new(HookedStore::new(Arc::clone(inner), gate))
+}
+
+#[tokio::test(start_paused = true)]
+async fn parts_of_two_processes_are_no_model_and_who_notices_stores_its_own() {
+    let store = Arc::new(MemoryStore::default());
+    live(&store, learner().0, 5.0).await;
+    let stores = [gated(&store, ""), gated(&store, "/1/1")];
+    let mut lives = Vec::new();
+    for store in &stores {
+        let healer = empty(store, START).detector(learner().0);
+        lives.push(healer.start().await.unwrap());
+    }
+    // One has written its parts and not its head when the other writes the first of its own there.
+    let mut ends = Vec::new();
+    for ((healer, store), value) in lives.iter().zip(&stores).zip([1.0, 2.0]) {
+        healer
+            .recorder()
+            .series(&SeriesKey::new("orders"))
+            .record(value);
+        pass(healer, 1).await;
+        let healer = healer.clone();
+        ends.push(tokio::spawn(async move { healer.shutdown().await }));
+        store.hook().arrived.notified().await;
+    }
+    let [one, two] = stores.each_ref().map(|store| &store.hook().open);
+    one.add_permits(1);
+    assert_eq!(ends.remove(0).await.unwrap(), 0);
+    let (next, inner) = learner();
+    let between = empty(&store, START).detector(next).start().await.unwrap();
+    assert_eq!(inner.sums(), [0.0; 3], "nothing of a mixture is taken up");
+    let message = &between.health().blames[0].report.message;
+    assert!(
+        message.contains("its part 0 is not the one its head names"),
+        "{message}"
+    );
+    two.add_permits(1);
+    assert_eq!(ends.remove(0).await.unwrap(), 0);
+    assert_eq!(kept(&store).await, [7.0; 3]);
 }
