@@ -16,6 +16,7 @@ use homeostasis_core::{ErrorKind, ErrorReport, NodeId, Timestamp, timeout};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use crate::engine::flood::Fnv;
 use crate::engine::guard::panic_message;
@@ -81,7 +82,8 @@ struct Kept {
 #[derive(Debug)]
 enum Learner {
     Detector(mpsc::Sender<Ask>),
-    Enricher(Arc<dyn Enricher>),
+    /// With the call that was not waited for any longer.
+    Enricher(Arc<dyn Enricher>, Option<JoinHandle<Answer>>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,11 +129,13 @@ struct Made {
     rest: Option<ModelRest>,
 }
 
+type Answer = Result<Option<Made>, ErrorReport>;
+
 /// Asks a detector for a part of its model.
 #[derive(Debug)]
 pub(crate) struct Ask {
     from: Option<Value>,
-    reply: oneshot::Sender<Result<Option<Made>, ErrorReport>>,
+    reply: oneshot::Sender<Answer>,
 }
 
 impl Ask {
@@ -174,7 +178,7 @@ impl Models {
                 1 => format!("enricher/{name}"),
                 nth => format!("enricher/{name}/{nth}"),
             };
-            let learner = Learner::Enricher(Arc::clone(enricher));
+            let learner = Learner::Enricher(Arc::clone(enricher), None);
             let mut kept = Kept::new(&shared.journal.node, of, learner);
             kept.restore(shared, |part| enricher.restore(part)).await;
             models.push(kept);
@@ -197,7 +201,11 @@ pub(crate) async fn run(shared: Arc<Shared>, mut models: Models) {
         if !shared.pause(interval + jitter).await {
             break;
         }
-        models.store(&shared, false).await;
+        tokio::select! {
+            biased;
+            () = shared.cancellation.cancelled() => break,
+            () = models.store(&shared, false) => {}
+        }
     }
     // Others end within the grace too.
     let limit = shared.settings.shutdown_grace / 2;
@@ -212,16 +220,18 @@ pub(crate) async fn run(shared: Arc<Shared>, mut models: Models) {
 
 impl Models {
     async fn store(&mut self, shared: &Shared, is_last: bool) {
+        let mut limit = shared.settings.stage_deadline;
+        if is_last {
+            // One that hangs should not cost the others theirs.
+            limit = limit.min(shared.settings.shutdown_grace / 5);
+        }
         for kept in self.0.iter_mut().filter(|kept| !kept.is_given_up) {
-            let mut stored = kept.store(shared).await;
+            let mut stored = kept.store(shared, limit).await;
             if matches!(stored, Err(StoreError::Conflict { .. })) {
                 // Another process wrote in between, perhaps over parts of this one.
-                kept.is_known = false;
-                stored = kept.store(shared).await;
+                stored = kept.store(shared, limit).await;
             }
             let Err(error) = stored else { continue };
-            // Nobody knows what of the last write is in the store: it is looked at the next time.
-            kept.is_known = false;
             let (model, conflicts) = (&kept.of, matches!(error, StoreError::Conflict { .. }));
             let error = describe(&error);
             if !conflicts {
@@ -389,16 +399,24 @@ impl Kept {
         Ok(whole)
     }
 
-    /// Stores what has changed.
-    async fn store(&mut self, shared: &Shared) -> Result<(), StoreError> {
+    /// Stores what has changed, each part within `limit`.
+    async fn store(&mut self, shared: &Shared, limit: Duration) -> Result<(), StoreError> {
         if !self.is_known {
             let _ = self.read(shared, |_| ()).await?;
         }
+        // After a failure, or if nobody waits for it any more, it is looked at the next time.
+        self.is_known = false;
+        self.store_parts(shared, limit).await?;
+        self.is_known = true;
+        Ok(())
+    }
+
+    async fn store_parts(&mut self, shared: &Shared, limit: Duration) -> Result<(), StoreError> {
         let most = shared.settings.model_bytes;
         let (mut parts, mut bytes, mut left_out) = (Vec::new(), 0, 0);
         let (mut from, mut n_left) = (None, 1);
         loop {
-            let made = match self.ask(shared, from.take()).await {
+            let made = match self.ask(shared, from.take(), limit).await {
                 Ok(Some(made)) => made,
                 // It has no model, or cannot give it now.
                 Ok(None) => return Ok(()),
@@ -451,8 +469,9 @@ impl Kept {
         shared.vitals.model_left_out(&self.of, left_out);
     }
 
-    async fn ask(&self, shared: &Shared, from: Option<Value>) -> Result<Option<Made>, ErrorReport> {
-        match &self.learner {
+    async fn ask(&mut self, shared: &Shared, from: Option<Value>, limit: Duration) -> Answer {
+        let clock = &**shared.clock();
+        match &mut self.learner {
             Learner::Detector(asks) => {
                 let (reply, answer) = oneshot::channel();
                 let asked = async {
@@ -460,16 +479,27 @@ impl Kept {
                     answer.await.ok()
                 };
                 // One that blocks its thread is named by who waits for its anomalies.
-                let limit = shared.settings.stage_deadline;
-                let answer = timeout(&**shared.clock(), limit, asked).await;
+                let answer = timeout(clock, limit, asked).await;
                 answer.ok().flatten().unwrap_or(Ok(None))
             }
-            Learner::Enricher(enricher) => {
+            Learner::Enricher(enricher, owed) => {
+                if owed.as_ref().is_some_and(|call| !call.is_finished()) {
+                    return Ok(None);
+                }
                 let enricher = Arc::clone(enricher);
                 let made = move || make(|| enricher.snapshot().map(ModelPart::last));
                 // It may be large, and the host's threads have other things to do.
-                let made = tokio::task::spawn_blocking(made).await;
-                made.unwrap_or(Ok(None))
+                let call = owed.insert(tokio::task::spawn_blocking(made));
+                match timeout(clock, limit, call).await {
+                    Ok(made) => {
+                        *owed = None;
+                        made.unwrap_or(Ok(None))
+                    }
+                    Err(_) => Err(ErrorReport::message(
+                        ErrorKind::Timeout,
+                        format!("gave no model within {limit:?}"),
+                    )),
+                }
             }
         }
     }

@@ -1,19 +1,22 @@
 //! A store that cannot be read, processes that get in each other's way, learners that hang.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use homeostasis::core::port::{
-    ClosedIncident, Commit, Document, FencingToken, MemoryStore, Store, StoreError, Version,
+    ClosedIncident, Commit, Document, Enricher, FencingToken, MemoryStore, Store, StoreError,
+    Version,
 };
 use homeostasis::core::record::{Anomaly, HealEvent};
-use homeostasis::core::signal::{SeriesKey, SignalBatch};
-use homeostasis::core::stage::{DetectError, Detector};
+use homeostasis::core::signal::{LogRecord, SeriesKey, SignalBatch};
+use homeostasis::core::stage::{DetectError, Detector, ModelSnapshot};
 use homeostasis::core::{Cancellation, Context, IncidentId, Timestamp, async_trait};
 
-use homeostasis::EngineSettings;
 use homeostasis::core::testing::store::{CrashPoint, CrashStore, HookedStore, WriteHook};
+use homeostasis::signals::TemplateEnricher;
+use homeostasis::{EngineSettings, Homeostasis};
 use serde_json::json;
 use tokio::sync::{Notify, Semaphore};
 
@@ -324,4 +327,113 @@ async fn parts_of_two_processes_are_no_model_and_who_notices_stores_its_own() {
     two.add_permits(1);
     assert_eq!(ends.remove(0).await.unwrap(), 0);
     assert_eq!(kept(&store).await, [7.0; 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_does_not_wait_for_a_pass_that_hangs() {
+    let store = Arc::new(MemoryStore::default());
+    live(&store, learner().0, 5.0).await;
+    let hanging = gated(&store, "/1/1");
+    let healer = empty(&hanging, START).detector(learner().0);
+    let healer = healer.start().await.unwrap();
+    record(&healer, 1.0).await;
+    hanging.hook().arrived.notified().await;
+    let began = healer.clock().now();
+    assert_eq!(healer.shutdown().await, 0, "nothing had to be ended");
+    let took = healer.clock().now().since(began);
+    assert!(took < Duration::from_secs(6), "{took:?}");
+    assert_eq!(kept(&store).await, [5.0; 3]);
+}
+
+/// Blocks its thread, in whatever it does, while the test holds this.
+#[derive(Debug, Default)]
+struct Blocks(Arc<Mutex<()>>, Arc<AtomicBool>);
+
+impl Blocks {
+    fn block(&self) {
+        self.1.store(true, Ordering::SeqCst);
+        drop(self.0.lock());
+    }
+}
+
+#[async_trait]
+impl Detector for Blocks {
+    fn name(&self) -> &'static str {
+        "blocks"
+    }
+
+    async fn detect(
+        &mut self,
+        _: &Context,
+        batch: SignalBatch<'_>,
+    ) -> Result<Vec<Anomaly>, DetectError> {
+        if !batch.samples.is_empty() {
+            self.block();
+        }
+        Ok(Vec::new())
+    }
+}
+
+impl Enricher for Blocks {
+    fn name(&self) -> &'static str {
+        "blocks"
+    }
+
+    fn enrich(&self, _: &mut LogRecord) {}
+
+    fn snapshot(&self) -> Option<ModelSnapshot> {
+        self.block();
+        None
+    }
+}
+
+#[test]
+fn at_the_end_those_that_hang_do_not_cost_the_others_their_models() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(4)
+        .enable_all()
+        .build()
+        .unwrap();
+    let lock = Arc::new(Mutex::new(()));
+    let held = lock.lock().unwrap();
+    let store = Arc::new(MemoryStore::default());
+    let is_blocked = Arc::new(AtomicBool::new(false));
+    let (next, inner) = learner();
+    let mut settings = EngineSettings::default();
+    settings.detect_deadline = Duration::from_millis(50);
+    settings.shutdown_grace = Duration::from_secs(2);
+    let blocks = || Blocks(Arc::clone(&lock), Arc::clone(&is_blocked));
+    let health = runtime.block_on(async {
+        let healer = Homeostasis::empty()
+            .store(Arc::clone(&store) as Arc<_>)
+            .settings(settings)
+            .detector(blocks())
+            .detector(next)
+            .enricher(Arc::new(blocks()))
+            .enricher(Arc::new(TemplateEnricher::default()));
+        let healer = healer.start().await.unwrap();
+        healer
+            .recorder()
+            .series(&SeriesKey::new("orders"))
+            .record(5.0);
+        while !is_blocked.load(Ordering::SeqCst) || inner.sums() != [5.0; 3] {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        healer.shutdown().await;
+        healer.health()
+    });
+    drop(held);
+    let stored = |of: &str| {
+        health
+            .models
+            .iter()
+            .any(|model| model.of == of && model.stored_at.is_some())
+    };
+    assert!(stored("detector/shop%2Flearner"), "{health:?}");
+    assert!(stored("enricher/templates"), "{health:?}");
+    let late = health
+        .blames
+        .iter()
+        .find(|blame| blame.plugin == "enricher/blocks");
+    assert_eq!(late.unwrap().report.message, "gave no model within 400ms");
 }
