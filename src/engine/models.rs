@@ -26,6 +26,9 @@ use crate::engine::shared::Shared;
 /// About how large a part is.
 const PART_BYTES: usize = 256 << 10;
 
+/// How many places a part may have.
+const MAX_PLACES: u8 = 4;
+
 /// The version of the shape of heads.
 const VERSION: u32 = 1;
 
@@ -88,7 +91,7 @@ enum Learner {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct StoredPart {
-    /// Each part has two places: it is written where it is not.
+    /// Each part has two places, and more only where one is damaged: it is written where it is not.
     place: u8,
     version: Version,
     bytes: u64,
@@ -356,7 +359,7 @@ impl Kept {
             Err(report) => (Vec::new(), Err(report)),
         };
         for (idx, Named { place, hash }) in named.into_iter().enumerate() {
-            let document = store.document(&self.place(idx, place)).await?;
+            let document = store.document(&self.place(idx, place)).await;
             let mut part = StoredPart {
                 place,
                 version: Version::NONE,
@@ -364,8 +367,14 @@ impl Kept {
                 hash: None,
             };
             let read = match document {
-                None => Err(refusal(format!("its part {idx} is not stored"))),
-                Some(Document { version, mut value }) => {
+                // It will not be there the next time either.
+                Err(error) if error.kind() == ErrorKind::Permanent => Err(refusal(format!(
+                    "its part {idx} cannot be read: {}",
+                    describe(&error)
+                ))),
+                Err(error) => return Err(error),
+                Ok(None) => Err(refusal(format!("its part {idx} is not stored"))),
+                Ok(Some(Document { version, mut value })) => {
                     (part.version, part.bytes) = (version, measure(&value).0);
                     // Not reckoned anew: a store may write numbers its own way.
                     let written = value.as_object_mut().and_then(|part| part.remove(HASH));
@@ -516,11 +525,18 @@ impl Kept {
         {
             return Ok(old);
         }
-        let place = old.map_or(0, |old| 1 - old.place.min(1));
-        let key = self.place(idx, place);
         let store = &shared.journal.store;
+        let mut places = (0..MAX_PLACES).filter(|place| old.is_none_or(|old| old.place != *place));
+        let mut place = places.next().unwrap_or_default();
         // What a process left that died before its head was written.
-        let left = store.document(&key).await?;
+        let left = loop {
+            match (store.document(&self.place(idx, place)).await, places.next()) {
+                // What cannot be read cannot be replaced.
+                (Err(error), Some(next)) if error.kind() == ErrorKind::Permanent => place = next,
+                (left, _) => break left?,
+            }
+        };
+        let key = self.place(idx, place);
         let expected = left.map_or(Version::NONE, |left| left.version);
         store
             .commit(Commit::default().put(key, expected, made.document))

@@ -437,3 +437,33 @@ fn at_the_end_those_that_hang_do_not_cost_the_others_their_models() {
         .find(|blame| blame.plugin == "enricher/blocks");
     assert_eq!(late.unwrap().report.message, "gave no model within 400ms");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_part_that_is_damaged_is_named_and_replaced_and_its_place_is_not_used_again() {
+    let store = Arc::new(MemoryStore::default());
+    live(&store, learner().0, 5.0).await;
+    let damaged = Unreadable::of(&store);
+    damaged.fail(&format!("{LEARNER}/1/0"), u32::MAX, || {
+        StoreError::Corrupt {
+            path: "journal.redb".to_owned(),
+            place: "a document".to_owned(),
+            source: None,
+        }
+    });
+    let (next, inner) = learner();
+    let healer = empty(&damaged, START).detector(next).start().await.unwrap();
+    assert_eq!(inner.sums(), [0.0; 3]);
+    for value in [2.0, 1.0, 4.0] {
+        record(&healer, value).await;
+        pass(&healer, 340).await;
+    }
+    healer.shutdown().await;
+    let health = healer.health();
+    assert_eq!((health.store_errors, health.blames.len()), (0, 1));
+    let message = &health.blames[0].report.message;
+    assert!(
+        message.starts_with("begins anew: its part 1 cannot be read: journal.redb is damaged"),
+        "{message}"
+    );
+    assert_eq!(kept(&damaged).await, [7.0; 3]);
+}
