@@ -5,26 +5,24 @@
 //! last: a process that dies in between leaves the model as it was stored before.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use homeostasis_core::port::{Commit, Document, Enricher, StoreError, Version};
-use homeostasis_core::stage::{DetectError, Detector, ModelPart, ModelRest, ModelSnapshot};
+use homeostasis_core::stage::{DetectError, Detector, ModelPart, ModelSnapshot};
 use homeostasis_core::{ErrorKind, ErrorReport, NodeId, Timestamp, timeout};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::engine::flood::Fnv;
-use crate::engine::guard::panic_message;
 use crate::engine::journal::describe;
 use crate::engine::shared::Shared;
 
-/// About how large a part is.
-const PART_BYTES: usize = 256 << 10;
+mod part;
+
+pub(crate) use part::Ask;
+use part::{Answer, HASH, Made, caught, make, measure, read_as, refusal};
 
 /// How many places a part may have.
 const MAX_PLACES: u8 = 4;
@@ -35,9 +33,6 @@ const VERSION: u32 = 1;
 /// How often what is stored is read at the start before it is let alone, and how long between.
 const READS: u32 = 3;
 const READ_PAUSE: Duration = Duration::from_millis(100);
-
-/// Where the hash of a part is in it.
-const HASH: &str = "hash";
 
 /// The stage of blames.
 const STAGE: &str = "model";
@@ -121,37 +116,6 @@ struct Named {
     place: u8,
     /// As it is written in the part: two processes of one name may write to one place.
     hash: u64,
-}
-
-/// A part as it is written.
-#[derive(Debug)]
-struct Made {
-    document: Value,
-    bytes: u64,
-    hash: u64,
-    rest: Option<ModelRest>,
-}
-
-type Answer = Result<Option<Made>, ErrorReport>;
-
-/// Asks a detector for a part of its model.
-#[derive(Debug)]
-pub(crate) struct Ask {
-    from: Option<Value>,
-    reply: oneshot::Sender<Answer>,
-}
-
-impl Ask {
-    /// Answers on the detector's own task; nothing is made of a detector in doubt.
-    pub(crate) fn answer(self, detector: &dyn Detector, is_sound: bool) {
-        if self.reply.is_closed() {
-            return;
-        }
-        let part = || detector.snapshot_part(self.from.as_ref(), PART_BYTES);
-        let made = if is_sound { make(part) } else { Ok(None) };
-        // Who gave up waiting asks again some other time.
-        let _ = self.reply.send(made);
-    }
 }
 
 impl Models {
@@ -572,69 +536,6 @@ impl Kept {
         self.parts = parts;
         Ok(())
     }
-}
-
-/// Makes a part, whatever the plug-in does.
-fn make(part: impl FnOnce() -> Option<ModelPart>) -> Result<Option<Made>, ErrorReport> {
-    let Some(ModelPart { snapshot, rest }) = caught(|| Ok(part()))? else {
-        return Ok(None);
-    };
-    let mut document = Value::Object(serde_json::Map::from_iter([
-        ("detector".to_owned(), snapshot.detector.into()),
-        ("version".to_owned(), snapshot.version.into()),
-        ("state".to_owned(), snapshot.state),
-    ]));
-    let (bytes, hash) = measure(&document);
-    document[HASH] = hash.into();
-    let bytes = bytes + format!(",\"{HASH}\":{hash}").len() as u64;
-    Ok(Some(Made {
-        document,
-        bytes,
-        hash,
-        rest,
-    }))
-}
-
-/// Calls a plug-in; a panic is an error.
-fn caught<T>(call: impl FnOnce() -> Result<T, DetectError>) -> Result<T, ErrorReport> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(result) => result.map_err(|error| error.report()),
-        Err(panic) => {
-            let message = format!("panicked: {}", panic_message(panic.as_ref()));
-            Err(refusal(message))
-        }
-    }
-}
-
-fn read_as<T: for<'de> Deserialize<'de>>(value: Value) -> Result<T, ErrorReport> {
-    let read = serde_json::from_value(value);
-    read.map_err(|error| refusal(format!("what is stored is no part of a model: {error}")))
-}
-
-fn refusal(message: String) -> ErrorReport {
-    ErrorReport::message(ErrorKind::Permanent, message)
-}
-
-/// Its length as JSON, and a hash of it that is the same in every process and release.
-fn measure(value: &Value) -> (u64, u64) {
-    struct Measure(u64, Fnv);
-
-    impl io::Write for Measure {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0 += bytes.len() as u64;
-            bytes.iter().for_each(|byte| self.1.byte(*byte));
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    let mut measure = Measure(0, Fnv::default());
-    // A value always serializes, and this writer never fails.
-    let _ = serde_json::to_writer(&mut measure, value);
-    (measure.0, measure.1.finish())
 }
 
 /// A name as a part of a key.
