@@ -19,15 +19,19 @@ use homeostasis::signals::TemplateEnricher;
 use homeostasis::{EngineSettings, Homeostasis};
 use serde_json::json;
 use tokio::sync::{Notify, Semaphore};
+use tokio::task::JoinSet;
 
 use super::{LEARNER, Learner, empty, kept, learner, live, record};
 use crate::world::{START, pass};
 
-/// How many reads of a document fail, and how, by its key.
+/// How many reads fail, and how.
+type Fails = (u32, fn() -> StoreError);
+
+/// Documents that cannot be read, by their keys.
 #[derive(Debug, Default)]
 struct Unreadable {
     inner: Arc<MemoryStore>,
-    fails: Mutex<BTreeMap<String, (u32, fn() -> StoreError)>>,
+    fails: Mutex<BTreeMap<String, Fails>>,
 }
 
 fn busy() -> StoreError {
@@ -302,7 +306,7 @@ async fn parts_of_two_processes_are_no_model_and_who_notices_stores_its_own() {
         lives.push(healer.start().await.unwrap());
     }
     // One has written its parts and not its head when the other writes the first of its own there.
-    let mut ends = Vec::new();
+    let mut ends = JoinSet::new();
     for ((healer, store), value) in lives.iter().zip(&stores).zip([1.0, 2.0]) {
         healer
             .recorder()
@@ -310,12 +314,12 @@ async fn parts_of_two_processes_are_no_model_and_who_notices_stores_its_own() {
             .record(value);
         pass(healer, 1).await;
         let healer = healer.clone();
-        ends.push(tokio::spawn(async move { healer.shutdown().await }));
+        ends.spawn(async move { healer.shutdown().await });
         store.hook().arrived.notified().await;
     }
     let [one, two] = stores.each_ref().map(|store| &store.hook().open);
     one.add_permits(1);
-    assert_eq!(ends.remove(0).await.unwrap(), 0);
+    assert_eq!(ends.join_next().await.unwrap().unwrap(), 0);
     let (next, inner) = learner();
     let between = empty(&store, START).detector(next).start().await.unwrap();
     assert_eq!(inner.sums(), [0.0; 3], "nothing of a mixture is taken up");
@@ -325,7 +329,7 @@ async fn parts_of_two_processes_are_no_model_and_who_notices_stores_its_own() {
         "{message}"
     );
     two.add_permits(1);
-    assert_eq!(ends.remove(0).await.unwrap(), 0);
+    assert_eq!(ends.join_next().await.unwrap().unwrap(), 0);
     assert_eq!(kept(&store).await, [7.0; 3]);
 }
 
