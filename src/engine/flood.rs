@@ -303,7 +303,7 @@ fn is_code(name: &str) -> bool {
 
 /// FNV-1a of 64 bits (Fowler, Noll, Vo), with the finalizer of `MurmurHash3` (Appleby) so that all
 /// bits are good.
-struct Fnv(u64);
+pub(crate) struct Fnv(u64);
 
 impl Default for Fnv {
     fn default() -> Self {
@@ -315,7 +315,7 @@ impl Fnv {
     /// Longer messages are alike if they begin alike.
     const MAX_BYTES: usize = 1_024;
 
-    fn byte(&mut self, byte: u8) {
+    pub(crate) fn byte(&mut self, byte: u8) {
         self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     }
 
@@ -341,7 +341,7 @@ impl Fnv {
         self.byte(0xff);
     }
 
-    fn finish(self) -> u64 {
+    pub(crate) fn finish(self) -> u64 {
         let mut hash = self.0;
         for factor in [0xff51_afd7_ed55_8ccd, 0xc4ce_b9fe_1a85_ec53] {
             hash = (hash ^ (hash >> 33)).wrapping_mul(factor);

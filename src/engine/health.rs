@@ -150,6 +150,13 @@ impl Vitals {
         }
     }
 
+    /// Notes that nothing of a model could be stored.
+    pub(crate) fn model_left_out(&self, of: &str, left_out: usize) {
+        if let Some(health) = self.models().get_mut(of) {
+            health.left_out = left_out;
+        }
+    }
+
     /// Notes a misdeed.
     pub(crate) fn blame(&self, stage: &str, plugin: &str, report: ErrorReport, at: Timestamp) {
         let mut blames = self.blames.lock().unwrap_or_else(PoisonError::into_inner);

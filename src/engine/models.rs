@@ -5,27 +5,34 @@
 //! last: a process that dies in between leaves the model as it was stored before.
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hasher};
-use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use homeostasis_core::port::{Commit, Document, Enricher, StoreError, Version};
-use homeostasis_core::stage::{DetectError, Detector, ModelPart, ModelRest, ModelSnapshot};
+use homeostasis_core::stage::{DetectError, Detector, ModelPart, ModelSnapshot};
 use homeostasis_core::{ErrorKind, ErrorReport, NodeId, Timestamp, timeout};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
-use crate::engine::guard::panic_message;
 use crate::engine::journal::describe;
 use crate::engine::shared::Shared;
 
-/// About how large a part is.
-const PART_BYTES: usize = 256 << 10;
+mod part;
+
+pub(crate) use part::Ask;
+use part::{Answer, HASH, Made, caught, make, measure, read_as, refusal};
+
+/// How many places a part may have.
+const MAX_PLACES: u8 = 4;
 
 /// The version of the shape of heads.
 const VERSION: u32 = 1;
+
+/// How often what is stored is read at the start before it is let alone, and how long between.
+const READS: u32 = 3;
+const READ_PAUSE: Duration = Duration::from_millis(100);
 
 /// The stage of blames.
 const STAGE: &str = "model";
@@ -38,6 +45,9 @@ pub struct ModelHealth {
     pub of: String,
     /// Whether one was taken up when this process started.
     pub is_restored: bool,
+    /// Whether nothing is stored of it while this process lives: what the store has could not be
+    /// read at the start, and may know more.
+    pub is_given_up: bool,
     /// When it was last found to be stored as it is.
     pub stored_at: Option<Timestamp>,
     /// Its size in the store, in bytes of JSON.
@@ -62,25 +72,33 @@ struct Kept {
     is_known: bool,
     head: Version,
     parts: Vec<StoredPart>,
-    /// Whether nothing is where the next parts are written.
-    is_clean: bool,
     left_out: usize,
+    /// Whether what is stored was not read and stays as it is.
+    is_given_up: bool,
 }
 
 #[derive(Debug)]
 enum Learner {
     Detector(mpsc::Sender<Ask>),
-    Enricher(Arc<dyn Enricher>),
+    /// With the call that was not waited for any longer.
+    Enricher(Arc<dyn Enricher>, Option<JoinHandle<Answer>>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct StoredPart {
-    /// Each part has two places: it is written where it is not.
+    /// Each part has two places, and more only where one is damaged: it is written where it is not.
     place: u8,
     version: Version,
     bytes: u64,
-    /// `None` for one of which is not known what is in it.
+    /// `None` for one that is not what its head names.
     hash: Option<u64>,
+}
+
+impl StoredPart {
+    fn named(&self) -> Option<Named> {
+        let (place, hash) = (self.place, self.hash?);
+        Some(Named { place, hash })
+    }
 }
 
 /// What says which parts are one model.
@@ -88,37 +106,16 @@ struct StoredPart {
 #[serde(deny_unknown_fields)]
 struct Head {
     version: u32,
-    /// The place of each part.
-    parts: Vec<u8>,
+    parts: Vec<Named>,
 }
 
-/// A part as it is written.
-#[derive(Debug)]
-struct Made {
-    document: Value,
-    bytes: u64,
+/// A part as its head names it.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Named {
+    place: u8,
+    /// As it is written in the part: two processes of one name may write to one place.
     hash: u64,
-    rest: Option<ModelRest>,
-}
-
-/// Asks a detector for a part of its model.
-#[derive(Debug)]
-pub(crate) struct Ask {
-    from: Option<Value>,
-    reply: oneshot::Sender<Result<Option<Made>, ErrorReport>>,
-}
-
-impl Ask {
-    /// Answers on the detector's own task; nothing is made of a detector in doubt.
-    pub(crate) fn answer(self, detector: &dyn Detector, is_sound: bool) {
-        if self.reply.is_closed() {
-            return;
-        }
-        let part = || detector.snapshot_part(self.from.as_ref(), PART_BYTES);
-        let made = if is_sound { make(part) } else { Ok(None) };
-        // Who gave up waiting asks again some other time.
-        let _ = self.reply.send(made);
-    }
 }
 
 impl Models {
@@ -148,7 +145,7 @@ impl Models {
                 1 => format!("enricher/{name}"),
                 nth => format!("enricher/{name}/{nth}"),
             };
-            let learner = Learner::Enricher(Arc::clone(enricher));
+            let learner = Learner::Enricher(Arc::clone(enricher), None);
             let mut kept = Kept::new(&shared.journal.node, of, learner);
             kept.restore(shared, |part| enricher.restore(part)).await;
             models.push(kept);
@@ -171,11 +168,15 @@ pub(crate) async fn run(shared: Arc<Shared>, mut models: Models) {
         if !shared.pause(interval + jitter).await {
             break;
         }
-        models.store(&shared).await;
+        tokio::select! {
+            biased;
+            () = shared.cancellation.cancelled() => break,
+            () = models.store(&shared, false) => {}
+        }
     }
     // Others end within the grace too.
     let limit = shared.settings.shutdown_grace / 2;
-    let stored = timeout(&**shared.clock(), limit, models.store(&shared)).await;
+    let stored = timeout(&**shared.clock(), limit, models.store(&shared, true)).await;
     if stored.is_err() {
         tracing::warn!(
             ?limit,
@@ -185,20 +186,29 @@ pub(crate) async fn run(shared: Arc<Shared>, mut models: Models) {
 }
 
 impl Models {
-    async fn store(&mut self, shared: &Shared) {
-        for kept in &mut self.0 {
-            let Err(error) = kept.store(shared).await else {
-                continue;
-            };
-            // Nobody knows what of the last write is in the store: it is looked at the next time.
-            kept.is_known = false;
-            // Another process under this name stored its own.
-            if !matches!(error, StoreError::Conflict { .. }) {
+    async fn store(&mut self, shared: &Shared, is_last: bool) {
+        let mut limit = shared.settings.stage_deadline;
+        if is_last {
+            // One that hangs should not cost the others theirs.
+            limit = limit.min(shared.settings.shutdown_grace / 5);
+        }
+        for kept in self.0.iter_mut().filter(|kept| !kept.is_given_up) {
+            let mut stored = kept.store(shared, limit).await;
+            if matches!(stored, Err(StoreError::Conflict { .. })) {
+                // Another process wrote in between, perhaps over parts of this one.
+                stored = kept.store(shared, limit).await;
+            }
+            let Err(error) = stored else { continue };
+            let (model, conflicts) = (&kept.of, matches!(error, StoreError::Conflict { .. }));
+            let error = describe(&error);
+            if !conflicts {
                 shared.vitals.store_error();
-                tracing::error!(
-                    model = kept.of,
-                    error = describe(&error),
-                    "a model was not stored"
+                tracing::error!(model, error, "a model was not stored");
+            } else if is_last {
+                tracing::warn!(
+                    model,
+                    error,
+                    "a model was not stored at the end: another process of this name stored its own"
                 );
             }
         }
@@ -214,8 +224,8 @@ impl Kept {
             is_known: false,
             head: Version::NONE,
             parts: Vec::new(),
-            is_clean: false,
             left_out: 0,
+            is_given_up: false,
         }
     }
 
@@ -223,46 +233,83 @@ impl Kept {
         format!("{}/{idx}/{place}", self.key)
     }
 
-    /// Takes up what is stored.
+    /// Takes up what is stored, all of it or, if the learner refuses a part, those before it.
     async fn restore(
         &mut self,
         shared: &Shared,
         mut restore: impl FnMut(&ModelSnapshot) -> Result<(), DetectError>,
     ) {
-        let read = self.read(shared, |part| caught(|| restore(&part))).await;
-        let refused = match read {
-            Ok(given) => given.err(),
+        let mut n_given = 0;
+        let failed = match self.read_patiently(shared).await {
+            Ok(Ok(parts)) => {
+                let n_parts = parts.len();
+                let given = parts.into_iter().try_for_each(|part| {
+                    caught(|| restore(&part))?;
+                    n_given += 1;
+                    Ok(())
+                });
+                let how = match n_given {
+                    0 => "begins anew".to_owned(),
+                    _ => format!("begins with {n_given} of its {n_parts} parts"),
+                };
+                given.err().map(|report| (how, report))
+            }
+            Ok(Err(report)) => Some(("begins anew".to_owned(), report)),
             Err(error) => {
                 shared.vitals.store_error();
-                Some(ErrorReport::new(error.kind(), &error))
+                self.is_given_up = true;
+                let how = "begins anew, and is not stored until the next start: the one that is \
+                           stored could not be read and is kept";
+                Some((how.to_owned(), ErrorReport::new(error.kind(), &error)))
             }
         };
         shared.vitals.model(ModelHealth {
             of: self.of.clone(),
-            is_restored: refused.is_none() && self.head != Version::NONE,
+            is_restored: failed.is_none() && !self.parts.is_empty(),
+            is_given_up: self.is_given_up,
             stored_at: None,
             bytes: self.parts.iter().map(|part| part.bytes).sum(),
             left_out: 0,
         });
-        if let Some(mut report) = refused {
-            report.message = format!("begins anew: {}", report.message);
+        if let Some((how, mut report)) = failed {
+            report.message = format!("{how}: {}", report.message);
             shared.blame(STAGE, &self.of, &report);
         }
     }
 
-    /// Reads what is stored and gives it away, part by part, until one is refused.
+    /// Reads all that is stored; again if the store fails for a moment or another process writes.
+    async fn read_patiently(
+        &mut self,
+        shared: &Shared,
+    ) -> Result<Result<Vec<ModelSnapshot>, ErrorReport>, StoreError> {
+        let mut n_reads = 1;
+        loop {
+            let mut parts = Vec::new();
+            let read = self.read(shared, |part| parts.push(part)).await;
+            let passes = matches!(
+                read.as_ref().map_err(StoreError::kind),
+                Err(ErrorKind::Transient | ErrorKind::Conflict)
+            );
+            if !passes || n_reads == READS || !shared.pause(READ_PAUSE).await {
+                return read.map(|whole| whole.map(|()| parts));
+            }
+            n_reads += 1;
+        }
+    }
+
+    /// Reads what is stored, part by part; says what is wrong with it, if anything is.
     async fn read(
         &mut self,
         shared: &Shared,
-        mut give: impl FnMut(ModelSnapshot) -> Result<(), ErrorReport>,
+        mut give: impl FnMut(ModelSnapshot),
     ) -> Result<Result<(), ErrorReport>, StoreError> {
         let store = &shared.journal.store;
-        (self.is_known, self.is_clean) = (false, false);
+        self.is_known = false;
         self.parts.clear();
         let document = store.document(&self.key).await?;
         self.head = document.as_ref().map_or(Version::NONE, |head| head.version);
-        self.is_known = document.is_none();
         let Some(Document { value, .. }) = document else {
+            self.is_known = true;
             return Ok(Ok(()));
         };
         let head = read_as::<Head>(value).and_then(|head| match head.version {
@@ -271,12 +318,12 @@ impl Kept {
                 "its version is {version}, expected {VERSION}"
             ))),
         });
-        let (places, mut given) = match head {
+        let (named, mut whole) = match head {
             Ok(head) => (head.parts, Ok(())),
             Err(report) => (Vec::new(), Err(report)),
         };
-        for (idx, place) in places.into_iter().enumerate() {
-            let document = store.document(&self.place(idx, place)).await?;
+        for (idx, Named { place, hash }) in named.into_iter().enumerate() {
+            let document = store.document(&self.place(idx, place)).await;
             let mut part = StoredPart {
                 place,
                 version: Version::NONE,
@@ -284,47 +331,80 @@ impl Kept {
                 hash: None,
             };
             let read = match document {
-                None => Err(refusal(format!("its part {idx} is not stored"))),
-                Some(Document { version, value }) => {
-                    let (bytes, hash) = measure(&value);
-                    (part.version, part.bytes, part.hash) = (version, bytes, Some(hash));
-                    read_as(value)
+                // It will not be there the next time either.
+                Err(error) if error.kind() == ErrorKind::Permanent => Err(refusal(format!(
+                    "its part {idx} cannot be read: {}",
+                    describe(&error)
+                ))),
+                Err(error) => return Err(error),
+                Ok(None) => Err(refusal(format!("its part {idx} is not stored"))),
+                Ok(Some(Document { version, mut value })) => {
+                    (part.version, part.bytes) = (version, measure(&value).0);
+                    // Not reckoned anew: a store may write numbers its own way.
+                    let written = value.as_object_mut().and_then(|part| part.remove(HASH));
+                    part.hash = Some(hash).filter(|hash| written == Some((*hash).into()));
+                    match part.hash {
+                        Some(_) => read_as(value),
+                        None => Err(refusal(format!(
+                            "its part {idx} is not the one its head names"
+                        ))),
+                    }
                 }
             };
+            // What is no part is still to be replaced.
             self.parts.push(part);
-            // What is not given any more is still to be replaced.
-            if given.is_ok() {
-                given = read.and_then(&mut give);
+            match read {
+                Ok(part) => give(part),
+                Err(report) => whole = whole.and(Err(report)),
             }
         }
+        // Parts of two models are none.
+        let head = store.document(&self.key).await?;
+        let found = head.map_or(Version::NONE, |head| head.version);
+        if found != self.head {
+            return Err(StoreError::Conflict {
+                what: self.key.clone(),
+                expected: self.head,
+                found,
+            });
+        }
         self.is_known = true;
-        Ok(given)
+        Ok(whole)
     }
 
-    /// Stores what has changed.
-    async fn store(&mut self, shared: &Shared) -> Result<(), StoreError> {
+    /// Stores what has changed, each part within `limit`.
+    async fn store(&mut self, shared: &Shared, limit: Duration) -> Result<(), StoreError> {
         if !self.is_known {
-            let _ = self.read(shared, |_| Ok(())).await?;
+            let _ = self.read(shared, |_| ()).await?;
         }
+        // After a failure, or if nobody waits for it any more, it is looked at the next time.
+        self.is_known = false;
+        self.store_parts(shared, limit).await?;
+        self.is_known = true;
+        Ok(())
+    }
+
+    async fn store_parts(&mut self, shared: &Shared, limit: Duration) -> Result<(), StoreError> {
         let most = shared.settings.model_bytes;
         let (mut parts, mut bytes, mut left_out) = (Vec::new(), 0, 0);
         let (mut from, mut n_left) = (None, 1);
         loop {
-            let made = match self.ask(shared, from.take()).await {
+            let made = match self.ask(shared, from.take(), limit).await {
                 Ok(Some(made)) => made,
                 // It has no model, or cannot give it now.
-                Ok(None) => {
-                    self.is_clean &= parts == self.parts.get(..parts.len()).unwrap_or_default();
-                    return Ok(());
-                }
+                Ok(None) => return Ok(()),
                 Err(report) => {
-                    self.is_clean = false;
                     shared.blame(STAGE, &self.of, &report);
                     return Ok(());
                 }
             };
             if bytes + made.bytes > most {
                 left_out = n_left;
+                if parts.is_empty() {
+                    left_out += made.rest.map_or(0, |rest| rest.n_left);
+                    self.leave_out(shared, left_out, made.bytes);
+                    return Ok(());
+                }
                 break;
             }
             bytes += made.bytes;
@@ -349,8 +429,22 @@ impl Kept {
         Ok(())
     }
 
-    async fn ask(&self, shared: &Shared, from: Option<Value>) -> Result<Option<Made>, ErrorReport> {
-        match &self.learner {
+    /// Nothing of it fits: what is stored, of some time ago, is better than nothing.
+    fn leave_out(&mut self, shared: &Shared, left_out: usize, bytes: u64) {
+        if self.left_out == 0 {
+            let most = shared.settings.model_bytes;
+            let message = format!(
+                "is not stored any more, what is stored of it stays: its first part has {bytes} bytes, expected at most {most}, as model_bytes says"
+            );
+            shared.blame(STAGE, &self.of, &refusal(message));
+        }
+        self.left_out = left_out;
+        shared.vitals.model_left_out(&self.of, left_out);
+    }
+
+    async fn ask(&mut self, shared: &Shared, from: Option<Value>, limit: Duration) -> Answer {
+        let clock = &**shared.clock();
+        match &mut self.learner {
             Learner::Detector(asks) => {
                 let (reply, answer) = oneshot::channel();
                 let asked = async {
@@ -358,16 +452,27 @@ impl Kept {
                     answer.await.ok()
                 };
                 // One that blocks its thread is named by who waits for its anomalies.
-                let limit = shared.settings.stage_deadline;
-                let answer = timeout(&**shared.clock(), limit, asked).await;
+                let answer = timeout(clock, limit, asked).await;
                 answer.ok().flatten().unwrap_or(Ok(None))
             }
-            Learner::Enricher(enricher) => {
+            Learner::Enricher(enricher, owed) => {
+                if owed.as_ref().is_some_and(|call| !call.is_finished()) {
+                    return Ok(None);
+                }
                 let enricher = Arc::clone(enricher);
                 let made = move || make(|| enricher.snapshot().map(ModelPart::last));
                 // It may be large, and the host's threads have other things to do.
-                let made = tokio::task::spawn_blocking(made).await;
-                made.unwrap_or(Ok(None))
+                let call = owed.insert(tokio::task::spawn_blocking(made));
+                match timeout(clock, limit, call).await {
+                    Ok(made) => {
+                        *owed = None;
+                        made.unwrap_or(Ok(None))
+                    }
+                    Err(_) => Err(ErrorReport::message(
+                        ErrorKind::Timeout,
+                        format!("gave no model within {limit:?}"),
+                    )),
+                }
             }
         }
     }
@@ -384,16 +489,19 @@ impl Kept {
         {
             return Ok(old);
         }
-        let place = old.map_or(0, |old| 1 - old.place.min(1));
-        let key = self.place(idx, place);
         let store = &shared.journal.store;
-        let expected = if self.is_clean {
-            Version::NONE
-        } else {
-            // What a process left that died before its head was written.
-            let left = store.document(&key).await?;
-            left.map_or(Version::NONE, |left| left.version)
+        let mut places = (0..MAX_PLACES).filter(|place| old.is_none_or(|old| old.place != *place));
+        let mut place = places.next().unwrap_or_default();
+        // What a process left that died before its head was written.
+        let left = loop {
+            match (store.document(&self.place(idx, place)).await, places.next()) {
+                // What cannot be read cannot be replaced.
+                (Err(error), Some(next)) if error.kind() == ErrorKind::Permanent => place = next,
+                (left, _) => break left?,
+            }
         };
+        let key = self.place(idx, place);
+        let expected = left.map_or(Version::NONE, |left| left.version);
         store
             .commit(Commit::default().put(key, expected, made.document))
             .await?;
@@ -412,7 +520,7 @@ impl Kept {
         }
         let head = Head {
             version: VERSION,
-            parts: parts.iter().map(|part| part.place).collect(),
+            parts: parts.iter().filter_map(StoredPart::named).collect(),
         };
         let head = serde_json::to_value(head).unwrap_or_default();
         let mut commit = Commit::default().put(&self.key, self.head, head);
@@ -425,70 +533,9 @@ impl Kept {
         }
         shared.journal.store.commit(commit).await?;
         self.head = Version(self.head.0 + 1);
-        (self.parts, self.is_clean) = (parts, true);
+        self.parts = parts;
         Ok(())
     }
-}
-
-/// Makes a part, whatever the plug-in does.
-fn make(part: impl FnOnce() -> Option<ModelPart>) -> Result<Option<Made>, ErrorReport> {
-    let Some(ModelPart { snapshot, rest }) = caught(|| Ok(part()))? else {
-        return Ok(None);
-    };
-    let document = Value::Object(serde_json::Map::from_iter([
-        ("detector".to_owned(), snapshot.detector.into()),
-        ("version".to_owned(), snapshot.version.into()),
-        ("state".to_owned(), snapshot.state),
-    ]));
-    let (bytes, hash) = measure(&document);
-    Ok(Some(Made {
-        document,
-        bytes,
-        hash,
-        rest,
-    }))
-}
-
-/// Calls a plug-in; a panic is an error.
-fn caught<T>(call: impl FnOnce() -> Result<T, DetectError>) -> Result<T, ErrorReport> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(result) => result.map_err(|error| error.report()),
-        Err(panic) => {
-            let message = format!("panicked: {}", panic_message(panic.as_ref()));
-            Err(refusal(message))
-        }
-    }
-}
-
-fn read_as<T: for<'de> Deserialize<'de>>(value: Value) -> Result<T, ErrorReport> {
-    let read = serde_json::from_value(value);
-    read.map_err(|error| refusal(format!("what is stored is no part of a model: {error}")))
-}
-
-fn refusal(message: String) -> ErrorReport {
-    ErrorReport::message(ErrorKind::Permanent, message)
-}
-
-/// Its length as JSON, and a hash of it.
-fn measure(value: &Value) -> (u64, u64) {
-    struct Measure(u64, DefaultHasher);
-
-    impl io::Write for Measure {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0 += bytes.len() as u64;
-            self.1.write(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    let mut measure = Measure(0, DefaultHasher::new());
-    // A value always serializes, and this writer never fails.
-    let _ = serde_json::to_writer(&mut measure, value);
-    (measure.0, measure.1.finish())
 }
 
 /// A name as a part of a key.

@@ -191,6 +191,8 @@ async fn work(
         // Nobody waits any more if the answer comes too late.
         let _ = job.reply.send(answer);
     }
+    // Nobody waits for what is not done any more.
+    drop(jobs);
     // What it knows at the end is stored too.
     while let Some(ask) = asked.recv().await {
         ask.answer(&*detector, is_sound);
@@ -242,6 +244,10 @@ async fn ask_all(
                 Err(ErrorReport::message(ErrorKind::Timeout, message))
             }
         };
+        // At the end tasks go, and calls are cut short: that is nobody's fault.
+        if checked.is_err() && shared.cancellation.is_cancelled() {
+            continue;
+        }
         shared.vitals.skips(&worker.name, checked.is_err());
         match &checked {
             Ok(_) => worker.rest = FIRST_REST,

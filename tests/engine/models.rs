@@ -19,6 +19,8 @@ use serde_json::{Value, json};
 
 use crate::world::{START, pass};
 
+mod trouble;
+
 const LEARNER: &str = "model/local/detector/shop%2Flearner";
 
 /// How a [`Learner`] behaves, and what it has learned; the test holds the same.
@@ -143,7 +145,8 @@ async fn parts(store: &impl Store, key: &str) -> Vec<Value> {
     let head = store.document(key).await.unwrap().unwrap().value;
     let places = head["parts"].as_array().unwrap().iter().enumerate();
     let mut parts = Vec::new();
-    for (idx, place) in places {
+    for (idx, named) in places {
+        let place = &named["place"];
         let document = store.document(&format!("{key}/{idx}/{place}")).await;
         parts.push(document.unwrap().unwrap().value);
     }
@@ -379,7 +382,9 @@ async fn two_processes_of_one_name_cost_each_other_models_and_nothing_else() {
         (errors, one.shutdown().await, two.shutdown().await),
         (0, 0, 0)
     );
-    assert_eq!(kept(&store).await.len(), 3);
+    // The whole of one or of the other.
+    let kept = kept(&store).await;
+    assert!(kept == [5.0; 3] || kept == [10.0; 3], "{kept:?}");
 }
 
 #[tokio::test(start_paused = true)]
