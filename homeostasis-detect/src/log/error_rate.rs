@@ -16,7 +16,7 @@ use super::tally::{Bar, Burst, Tally};
 use crate::{check, prose, scale, state};
 
 /// The version of the shape of its snapshots.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Records may be this much ahead of the clock.
 const MAX_AHEAD: Duration = Duration::from_secs(3600);
 /// So many anomalies are told in one turn; hosts reject answers without measure.
@@ -341,6 +341,10 @@ impl LogErrorRate {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Stored {
+    /// What the counts are of: other windows and levels have other ones.
+    #[serde(with = "crate::duration_text")]
+    window: Duration,
+    from: Level,
     components: Vec<(Target, String, Component)>,
     n_refused: u64,
 }
@@ -379,6 +383,8 @@ impl Detector for LogErrorRate {
             detector: self.name.clone(),
             version: VERSION,
             state: state::save(&Stored {
+                window: self.config.window,
+                from: self.config.from,
                 components,
                 n_refused: self.n_refused,
             })?,
@@ -394,6 +400,12 @@ impl Detector for LogErrorRate {
 
     fn restore(&mut self, snapshot: &ModelSnapshot) -> Result<(), DetectError> {
         let stored: Stored = state::open(&self.name, VERSION, snapshot)?;
+        self.bar.require(stored.window)?;
+        state::require(
+            stored.from == self.config.from,
+            &format!("counts of levels from {} on", stored.from),
+            &format!("from {} on, as from says", self.config.from),
+        )?;
         state::require(
             stored.components.len() <= self.config.max_components,
             &format!("{} components in the snapshot", stored.components.len()),
@@ -527,6 +539,40 @@ mod tests {
                 .values()
                 .all(|component| component.last <= now)
         );
+    }
+
+    #[tokio::test]
+    async fn counts_of_other_windows_or_levels_are_refused() {
+        let make = |secs, from| {
+            let config = LogErrorRateConfig {
+                window: Duration::from_secs(secs),
+                from,
+                ..LogErrorRateConfig::default()
+            };
+            LogErrorRate::new("log_errors", config).unwrap()
+        };
+        let mut detector = make(60, Level::Error);
+        let records = per_minute(4, Level::Error, 0..5);
+        let catalog = SeriesCatalog::default();
+        let cx = Context::new(Arc::new(ManualClock::new(at(1_000_000))), 1);
+        let batch = SignalBatch::empty(&catalog).with_logs(&records);
+        detector.detect(&cx, batch).await.unwrap();
+        let snapshot = detector.snapshot().unwrap();
+        for (mut wrong, expected) in [
+            (
+                make(300, Level::Error),
+                "counts in windows of 1m: expected windows of 5m, as window says",
+            ),
+            (
+                make(60, Level::Warn),
+                "counts of levels from error on: expected from warn on, as from says",
+            ),
+        ] {
+            let error = wrong.restore(&snapshot).unwrap_err();
+            assert_eq!(error.to_string(), expected);
+            assert!(wrong.components.is_empty());
+        }
+        make(60, Level::Error).restore(&snapshot).unwrap();
     }
 
     #[test]

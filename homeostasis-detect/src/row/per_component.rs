@@ -14,11 +14,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::component::{Alarm, Component, Stored};
-use crate::series::{AlertState, Alerting, Selector};
+use crate::series::{AlertState, Alerting, Selected, Selector};
 use crate::{check, parts, prose, state};
 
 /// The version of the shape of its snapshots.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// How many features an explanation names.
 const N_NAMED: usize = 3;
 
@@ -458,13 +458,31 @@ impl<K: RowDetector> PerComponent<K> {
     }
 }
 
+/// Some components, and what their rows were made of: with other steps or features they would mean something else.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Model {
+    #[serde(with = "crate::duration_text")]
+    step: Duration,
+    features: Vec<Selected>,
+    components: Vec<Stored>,
+}
+
 /// What is stored.
 impl<K: RowDetector> PerComponent<K> {
-    fn stored(&self, components: &[Stored]) -> Option<ModelSnapshot> {
+    fn selected(&self) -> Vec<Selected> {
+        self.features.iter().map(Selector::selected).collect()
+    }
+
+    fn stored(&self, components: Vec<Stored>) -> Option<ModelSnapshot> {
         Some(ModelSnapshot {
             detector: self.name.clone(),
             version: VERSION,
-            state: state::save(&components)?,
+            state: state::save(&Model {
+                step: self.config.step,
+                features: self.selected(),
+                components,
+            })?,
         })
     }
 
@@ -474,7 +492,20 @@ impl<K: RowDetector> PerComponent<K> {
         snapshot: &ModelSnapshot,
         watched: &HashMap<Target, Component<K>>,
     ) -> Result<HashMap<Target, Component<K>>, DetectError> {
-        let stored: Vec<Stored> = state::open(&self.name, VERSION, snapshot)?;
+        let model: Model = state::open(&self.name, VERSION, snapshot)?;
+        let step = |step| homeostasis_core::document::format_duration(step);
+        state::require(
+            model.step == self.config.step,
+            &format!("a model of steps of {}", step(model.step)),
+            &format!("steps of {}, as step says", step(self.config.step)),
+        )?;
+        let selected = self.selected();
+        state::require(
+            model.features == selected,
+            &format!("a model of the features {:?}", model.features),
+            &format!("{selected:?}"),
+        )?;
+        let stored = model.components;
         let n_components = watched.len() + stored.len();
         state::require(
             n_components <= self.config.max_components,
@@ -539,14 +570,14 @@ impl<K: RowDetector> Detector for PerComponent<K> {
         let components = self.components.values();
         let mut components: Vec<Stored> = components.map(Component::save).collect::<Option<_>>()?;
         components.sort_by(|a, b| a.record.target.cmp(&b.record.target));
-        self.stored(&components)
+        self.stored(components)
     }
 
     /// Component by component, in the order of their names.
     fn snapshot_part(&self, from: Option<&Value>, max_bytes: usize) -> Option<ModelPart> {
         let part = parts::part(self.components.iter(), from, max_bytes, Component::save)?;
         Some(ModelPart {
-            snapshot: self.stored(&part.units)?,
+            snapshot: self.stored(part.units)?,
             rest: part.rest,
         })
     }

@@ -182,7 +182,9 @@ async fn a_source_whose_clock_is_ahead_closes_no_row_on_the_others() {
     }
     assert_eq!((watch.counts().late, watch.n_rows(&shop())), (0, Some(299)));
     let snapshot = watch.snapshot().unwrap();
-    let window = snapshot.state[0]["record"]["window"].as_array().unwrap();
+    let window = snapshot.state["components"][0]["record"]["window"]
+        .as_array()
+        .unwrap();
     assert!(window.iter().all(|value| !value.is_null()));
 }
 
@@ -267,11 +269,43 @@ async fn a_snapshot_that_holds_a_component_twice_is_refused() {
     let (mut watch, catalog) = (detector(), SeriesCatalog::default());
     detect(&mut watch, &catalog, &usual("shop", 5)).await;
     let mut twice = watch.snapshot().unwrap();
-    let components = twice.state.as_array_mut().unwrap();
+    let components = twice.state["components"].as_array_mut().unwrap();
     components.push(components[0].clone());
     let error = watch.restore(&twice).unwrap_err();
     let text = "shop in the snapshot: expected each component once";
     assert_eq!(error.to_string(), text);
+}
+
+#[tokio::test]
+async fn a_model_of_another_step_or_of_other_features_is_refused() {
+    let (mut watch, catalog) = (detector(), SeriesCatalog::default());
+    detect(&mut watch, &catalog, &usual("shop", 210)).await;
+    let snapshot = watch.snapshot().unwrap();
+    let part = watch.snapshot_part(None, 1).unwrap().snapshot;
+    let with = |step: u64, features: [Selector; 3]| {
+        let kernel = PcaResidual::new(PcaResidualConfig::default()).unwrap();
+        let config = PerComponentConfig {
+            step: Duration::from_secs(step),
+            ..config()
+        };
+        PerComponent::new("together", features, config, move |_| kernel.clone()).unwrap()
+    };
+    let [a, b, c] = METRICS.map(Selector::metric);
+    let other = c.clone().with_label("zone", "x");
+    for (mut wrong, expected) in [
+        (
+            with(20, [a.clone(), b.clone(), c.clone()]),
+            "a model of steps of 10s: expected steps of 20s, as step says",
+        ),
+        (with(10, [b.clone(), a.clone(), c.clone()]), "[\"memory\"]"),
+        (with(10, [a.clone(), b.clone(), other]), "zone"),
+    ] {
+        let error = wrong.restore(&snapshot).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+        assert!(wrong.restore_part(&part).is_err());
+        assert_eq!(wrong.n_components(), 0);
+    }
+    with(10, [a, b, c]).restore(&snapshot).unwrap();
 }
 
 #[tokio::test]
@@ -290,7 +324,7 @@ async fn a_snapshot_cannot_make_it_learn_longer_than_there_is_to_learn() {
     let mut snapshot = watch.snapshot().unwrap();
     let learning = snapshot
         .state
-        .pointer_mut("/0/record/learning")
+        .pointer_mut("/components/0/record/learning")
         .expect("it learns");
     let n_rows = learning[0].as_u64().unwrap();
     *learning = serde_json::json!([n_rows, u64::MAX]);
@@ -298,13 +332,23 @@ async fn a_snapshot_cannot_make_it_learn_longer_than_there_is_to_learn() {
     // More than this kernel needs: it is done then.
     *snapshot
         .state
-        .pointer_mut("/0/record/learning")
+        .pointer_mut("/components/0/record/learning")
         .expect("it learns") = serde_json::json!([n_rows, 9999]);
     let mut restored = slow();
     restored.restore(&snapshot).unwrap();
     let state = restored.snapshot().unwrap().state;
-    assert!(state.pointer("/0/record/learning").unwrap().is_null());
-    assert!(!state.pointer("/0/kernel/model").unwrap().is_null());
+    assert!(
+        state
+            .pointer("/components/0/record/learning")
+            .unwrap()
+            .is_null()
+    );
+    assert!(
+        !state
+            .pointer("/components/0/kernel/model")
+            .unwrap()
+            .is_null()
+    );
 }
 
 #[tokio::test]
@@ -325,7 +369,7 @@ async fn a_call_learns_no_more_than_it_may_whatever_number_of_components() {
         detect(&mut watch, &catalog, &[a, b].concat()).await;
         let state = watch.snapshot().unwrap().state;
         let learned = |at: &str| {
-            let model = state.pointer(&format!("/{at}/kernel/model"));
+            let model = state.pointer(&format!("/components/{at}/kernel/model"));
             u32::from(model.is_some_and(|model| !model.is_null()))
         };
         let n_learned = learned("0") + learned("1");
