@@ -13,7 +13,7 @@ use homeostasis_core::{ConfigError, Context, Timestamp, Violations, timeout};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use self::parts::Known;
+use self::parts::{Incoming, Known};
 use super::evaluation::{Decision, PromotionRule, ShadowEvaluation};
 use super::handle::{
     ModelEvent, ModelEventKind, ModelStatus, ModelVersion, ModelVersionsHandle, Order,
@@ -91,6 +91,8 @@ pub struct ModelVersions<D> {
     /// Which one serves; known from the first call on, because only calls have a time.
     serves: Option<ModelVersion>,
     candidate: Option<Candidate<D>>,
+    /// While its parts are taken up.
+    incoming: Option<Incoming<D>>,
     kept: VecDeque<(ModelVersion, ModelSnapshot)>,
     events: VecDeque<ModelEvent>,
     /// How many there were ever.
@@ -100,6 +102,7 @@ pub struct ModelVersions<D> {
     handle: ModelVersionsHandle,
 }
 
+#[derive(Debug)]
 struct Candidate<D> {
     detector: D,
     standing: CandidateStanding,
@@ -152,6 +155,7 @@ impl<D: Detector> ModelVersions<D> {
             serving,
             serves: None,
             candidate: None,
+            incoming: None,
             kept: VecDeque::new(),
             events: VecDeque::new(),
             n_events: 0,
@@ -471,6 +475,8 @@ impl<D: Detector> Detector for ModelVersions<D> {
     ) -> Result<Vec<Anomaly>, DetectError> {
         let now = cx.now();
         let mut has_changed = false;
+        // No more parts come.
+        self.incoming = None;
         if self.serves.is_none() {
             let first = self.new_version(now, "the first".to_owned());
             self.serves = Some(first);
@@ -548,7 +554,7 @@ impl<D: Detector> Detector for ModelVersions<D> {
             }
         };
         self.serving = serving;
-        self.candidate = candidate;
+        (self.candidate, self.incoming) = (candidate, None);
         self.kept = stored.kept;
         let excess = self.kept.len().saturating_sub(self.config.max_kept);
         self.kept.drain(..excess);
@@ -557,6 +563,8 @@ impl<D: Detector> Detector for ModelVersions<D> {
         Ok(())
     }
 
+    /// A candidate whose last part does not come is dropped, and a model that serves of which parts are missing goes on
+    /// as the first version; if a part of a model does not fit, all begins anew.
     fn restore_part(&mut self, part: &ModelSnapshot) -> Result<(), DetectError> {
         self.take_up(part)
     }
