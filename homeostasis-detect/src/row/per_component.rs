@@ -172,8 +172,9 @@ impl PerComponentConfig {
 /// *Bounded:* `8 · features · rows of the window` bytes for each of at most `max_components`, once more while
 /// one learns. When all places are taken, the component that was silent longest gives way if it was
 /// silent for `idle_after`.
-/// *Stored:* window, model and alarm; what was being learned is learned again up to where it was, so that all
-/// goes on as if never stopped.
+/// *Stored:* window, model and alarm, which go on as if never stopped. What was being learned is learned again up to
+/// where it was, when it is taken up; but of all components together no more than `pieces_per_call`, as in any call: where
+/// that does not suffice, the learning begins anew with the next row, and the last model judges until it is done.
 ///
 /// # Examples
 /// ```
@@ -486,11 +487,13 @@ impl<K: RowDetector> PerComponent<K> {
         })
     }
 
-    /// The components in a snapshot, for which there must be room beside the `watched`.
+    /// The components in a snapshot, for which there must be room beside the `watched`, when so many pieces may still be
+    /// learned.
     fn open(
         &self,
         snapshot: &ModelSnapshot,
         watched: &HashMap<Target, Component<K>>,
+        pieces_left: &mut u32,
     ) -> Result<HashMap<Target, Component<K>>, DetectError> {
         let model: Model = state::open(&self.name, VERSION, snapshot)?;
         let step = |step| homeostasis_core::document::format_duration(step);
@@ -524,7 +527,7 @@ impl<K: RowDetector> PerComponent<K> {
                 "each component once",
             )?;
             let kernel = (self.make)(&target);
-            let component = Component::load(stored, self.features.len(), kernel)?;
+            let component = Component::load(stored, self.features.len(), kernel, pieces_left)?;
             components.insert(target, component);
         }
         Ok(components)
@@ -590,13 +593,17 @@ impl<K: RowDetector> Detector for PerComponent<K> {
 
     /// If anything does not fit, nothing changes.
     fn restore(&mut self, snapshot: &ModelSnapshot) -> Result<(), DetectError> {
-        self.components = self.open(snapshot, &HashMap::new())?;
+        let mut pieces_left = self.config.pieces_per_call;
+        self.components = self.open(snapshot, &HashMap::new(), &mut pieces_left)?;
         Ok(())
     }
 
     /// If anything does not fit, or a component is watched already, nothing changes.
     fn restore_part(&mut self, part: &ModelSnapshot) -> Result<(), DetectError> {
-        let components = self.open(part, &self.components)?;
+        // What is left is for all parts together.
+        let mut pieces_left = self.pieces_left;
+        let components = self.open(part, &self.components, &mut pieces_left)?;
+        self.pieces_left = pieces_left;
         self.components.extend(components);
         Ok(())
     }

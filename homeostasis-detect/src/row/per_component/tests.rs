@@ -309,46 +309,60 @@ async fn a_model_of_another_step_or_of_other_features_is_refused() {
 }
 
 #[tokio::test]
-async fn a_snapshot_cannot_make_it_learn_longer_than_there_is_to_learn() {
-    let slow = || {
+async fn what_is_taken_up_is_learned_again_within_the_bound_of_a_call_or_begins_anew() {
+    let make = |pieces_per_call| {
         let kernel = PcaResidual::new(PcaResidualConfig::default()).unwrap();
         let config = PerComponentConfig {
             pieces_per_row: 1,
+            pieces_per_call,
             ..config()
         };
         let features = METRICS.map(Selector::metric);
         PerComponent::new("together", features, config, move |_| kernel.clone()).unwrap()
     };
-    let (mut watch, catalog) = (slow(), SeriesCatalog::default());
-    detect(&mut watch, &catalog, &usual("shop", 202)).await;
-    let mut snapshot = watch.snapshot().unwrap();
-    let learning = snapshot
-        .state
-        .pointer_mut("/components/0/record/learning")
-        .expect("it learns");
-    let n_rows = learning[0].as_u64().unwrap();
-    *learning = serde_json::json!([n_rows, u64::MAX]);
-    assert!(slow().restore(&snapshot).is_err());
-    // More than this kernel needs: it is done then.
-    *snapshot
-        .state
-        .pointer_mut("/components/0/record/learning")
-        .expect("it learns") = serde_json::json!([n_rows, 9999]);
-    let mut restored = slow();
-    restored.restore(&snapshot).unwrap();
-    let state = restored.snapshot().unwrap().state;
-    assert!(
-        state
-            .pointer("/components/0/record/learning")
-            .unwrap()
-            .is_null()
-    );
-    assert!(
-        !state
-            .pointer("/components/0/kernel/model")
-            .unwrap()
-            .is_null()
-    );
+    let names = ["a", "b"];
+    let (mut watch, catalog) = (make(256), SeriesCatalog::default());
+    for name in names {
+        detect(&mut watch, &catalog, &usual(name, 204)).await;
+    }
+    let n_learned = |watch: &PerComponent<PcaResidual>| {
+        names.map(|name| watch.components[&Target::service(name).unwrap()].n_learned())
+    };
+    let [Some(a), Some(b)] = n_learned(&watch) else {
+        panic!("{:?}", n_learned(&watch));
+    };
+    assert!(a > 1 && a == b, "{a}, {b}");
+    let n = u32::try_from(a).unwrap();
+    let whole = watch.snapshot().unwrap();
+    for (pieces_per_call, expected) in [
+        (2 * n, [Some(a), Some(b)]),
+        (2 * n - 1, [Some(a), None]),
+        (n - 1, [None, None]),
+    ] {
+        let mut restored = make(pieces_per_call);
+        restored.restore(&whole).unwrap();
+        assert_eq!(n_learned(&restored), expected);
+        // The bound is that of all parts together.
+        let (mut pieced, mut from) = (make(pieces_per_call), None);
+        loop {
+            let part = watch.snapshot_part(from.as_ref(), 1).unwrap();
+            pieced.restore_part(&part.snapshot).unwrap();
+            let Some(rest) = part.rest else { break };
+            from = Some(rest.from);
+        }
+        assert_eq!(n_learned(&pieced), expected);
+    }
+    // What began anew is due with the next row.
+    let mut restored = make(n - 1);
+    restored.restore(&whole).unwrap();
+    detect(&mut restored, &catalog, &usual("a", 205).split_off(3 * 204)).await;
+    assert_eq!(n_learned(&restored), [Some(1), None]);
+    // No number in a snapshot makes it learn for longer.
+    let mut hostile = whole;
+    hostile.state["components"][0]["record"]["learning"][1] = u64::MAX.into();
+    let mut restored = make(2 * n);
+    restored.restore(&hostile).unwrap();
+    assert_eq!(n_learned(&restored), [None, Some(b)]);
 }
 
 #[tokio::test]
