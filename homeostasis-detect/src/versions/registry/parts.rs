@@ -12,7 +12,11 @@ use super::{Candidate, CandidateStanding, ModelEvent, ModelVersion, ModelVersion
 use crate::state;
 
 /// The version of the shape of parts; another one than that of a snapshot of the whole.
-const VERSION: u32 = 1002;
+const VERSION: u32 = 1003;
+/// A kept model is in parts of so many bytes.
+const KEPT_BYTES: usize = 256 * 1024;
+/// No model has more of them.
+const MAX_PARTS: usize = 100_000;
 
 /// What is known of the versions, beside their models.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -39,7 +43,11 @@ enum Piece {
         model: ModelSnapshot,
         is_last: bool,
     },
-    Kept(ModelVersion, ModelSnapshot),
+    Kept {
+        version: ModelVersion,
+        model: ModelSnapshot,
+        is_last: bool,
+    },
 }
 
 /// What parts brought that is not whole yet, so that a prefix of them is a state that could have been: the model that
@@ -48,6 +56,7 @@ enum Piece {
 pub(super) struct Incoming<D> {
     known: Option<Known>,
     candidate: Option<Candidate<D>>,
+    kept: Vec<ModelSnapshot>,
 }
 
 /// Where a part begins.
@@ -66,8 +75,22 @@ struct Place {
 enum Section {
     Serving,
     Candidate,
-    /// So many kept ones were given.
-    Kept(usize),
+    /// So many kept ones were given, and so many parts of the next.
+    Kept(usize, usize),
+}
+
+/// The model of a detector between two calls, in parts.
+pub(super) fn whole(detector: &impl Detector) -> Option<Vec<ModelSnapshot>> {
+    let (mut parts, mut from) = (Vec::new(), None);
+    while parts.len() < MAX_PARTS {
+        let part = detector.snapshot_part(from.as_ref(), KEPT_BYTES)?;
+        parts.push(part.snapshot);
+        let Some(rest) = part.rest else {
+            return Some(parts);
+        };
+        from = Some(rest.from);
+    }
+    None
 }
 
 impl<D: Detector> ModelVersions<D> {
@@ -104,9 +127,13 @@ impl<D: Detector> ModelVersions<D> {
                 let candidate = self.candidate.as_ref()?;
                 (&candidate.detector, Some(&candidate.standing))
             }
-            Section::Kept(n) => {
-                let (version, snapshot) = self.kept.iter().rev().nth(n)?.clone();
-                let piece = Piece::Kept(version, snapshot);
+            Section::Kept(n, nth) => {
+                let (version, parts) = self.kept.iter().rev().nth(n)?;
+                let piece = Piece::Kept {
+                    version: version.clone(),
+                    model: parts.get(nth)?.clone(),
+                    is_last: nth + 1 == parts.len(),
+                };
                 return self.piece(&piece, self.after(place.section), None);
             }
         };
@@ -130,9 +157,15 @@ impl<D: Detector> ModelVersions<D> {
         let next = match section {
             Section::Serving if self.candidate.is_some() => return Some(Section::Candidate),
             Section::Serving | Section::Candidate => 0,
-            Section::Kept(n) => n + 1,
+            Section::Kept(n, nth) => {
+                let (_, parts) = self.kept.iter().rev().nth(n)?;
+                if nth + 1 < parts.len() {
+                    return Some(Section::Kept(n, nth + 1));
+                }
+                n + 1
+            }
         };
-        (next < self.kept.len()).then_some(Section::Kept(next))
+        (next < self.kept.len()).then_some(Section::Kept(next, 0))
     }
 
     /// How many models are left from this section on.
@@ -141,7 +174,7 @@ impl<D: Detector> ModelVersions<D> {
         match section {
             Section::Serving => 1 + n_candidates + self.kept.len(),
             Section::Candidate => n_candidates + self.kept.len(),
-            Section::Kept(n) => self.kept.len().saturating_sub(n),
+            Section::Kept(n, _) => self.kept.len().saturating_sub(n),
         }
     }
 
@@ -194,6 +227,7 @@ impl<D: Detector> ModelVersions<D> {
             self.incoming = Some(Incoming {
                 known: Some(known),
                 candidate: None,
+                kept: Vec::new(),
             });
             self.handle.publish(self.status());
             return Ok(());
@@ -239,9 +273,15 @@ impl<D: Detector> ModelVersions<D> {
                     self.candidate = incoming.candidate.take();
                 }
             }
-            Piece::Kept(version, snapshot) => {
-                if self.kept.len() < self.config.max_kept {
-                    self.kept.push_front((version, snapshot));
+            Piece::Kept {
+                version,
+                model,
+                is_last,
+            } => {
+                incoming.kept.push(model);
+                let parts = is_last.then(|| std::mem::take(&mut incoming.kept));
+                if let Some(parts) = parts.filter(|_| self.kept.len() < self.config.max_kept) {
+                    self.kept.push_front((version, parts));
                 }
             }
         }

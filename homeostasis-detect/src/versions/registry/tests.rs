@@ -166,7 +166,7 @@ async fn a_deaf_candidate_is_rejected_and_a_host_may_go_back_and_forth() {
     );
     let (_, kept) = versions.kept.back().unwrap();
     // What it had learned before it was sent back.
-    assert_eq!(Some(kept), serving.as_ref());
+    assert_eq!(kept.as_slice(), [serving.unwrap()]);
     let last: Vec<_> = kinds(&handle).into_iter().rev().take(2).collect();
     assert_eq!(
         last,
@@ -478,6 +478,36 @@ async fn any_prefix_of_its_parts_is_a_state_that_could_have_been() {
         pieced.restore_part(next).unwrap_err();
         assert_eq!(pieced.snapshot(), fresh, "{n} parts");
     }
+}
+
+#[tokio::test]
+async fn a_kept_model_is_stored_in_parts_and_serves_again() {
+    let make = || ModelVersions::new(config(), || watch(3.0)).unwrap();
+    let (mut world, mut versions) = (World::new(), make());
+    for i in 0..300 {
+        world.metric = Box::leak(format!("metric {i}").into_boxed_str());
+        world.run(&mut [&mut versions], 1).await;
+    }
+    versions.handle().keep("ann", "to have one");
+    world.run(&mut [&mut versions], 1).await;
+    let (mut pieced, mut from, mut n_kept) = (make(), None, 0);
+    let mut before = pieced.handle().status().kept;
+    loop {
+        let part = versions.snapshot_part(from.as_ref(), 1 << 30).unwrap();
+        n_kept += u32::from(part.snapshot.state.get("kept").is_some());
+        pieced.restore_part(&part.snapshot).unwrap();
+        let Some(rest) = part.rest else { break };
+        // One of which parts are missing is not kept.
+        before = pieced.handle().status().kept;
+        from = Some(rest.from);
+    }
+    assert_eq!((n_kept, before.len()), (2, 0));
+    assert_eq!(pieced.snapshot(), versions.snapshot());
+    let kept = pieced.handle().status().kept[0].id;
+    pieced.handle().roll_back(kept, "ann", "a test");
+    world.run(&mut [&mut pieced], 1).await;
+    assert_eq!(pieced.handle().status().serving.unwrap().id, kept);
+    assert_eq!(pieced.serving.n_series(), 300);
 }
 
 #[tokio::test]
