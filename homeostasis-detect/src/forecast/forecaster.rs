@@ -299,7 +299,7 @@ impl Forecaster {
     /// Fixes the step once enough intervals were seen, and takes up what was seen so far.
     fn begin(&mut self) {
         let step = match self.config.step {
-            Some(step) => i64::try_from(step.as_nanos()).unwrap_or(i64::MAX),
+            Some(step) => nanos(step),
             None if self.state.early.len() <= INTERVALS => return,
             None => {
                 let pairs = self.state.early.windows(2);
@@ -437,6 +437,10 @@ impl Forecaster {
     }
 }
 
+fn nanos(step: Duration) -> i64 {
+    i64::try_from(step.as_nanos()).unwrap_or(i64::MAX)
+}
+
 /// How far the interval reaches to each side of the mean.
 ///
 /// Where errors are to one side only it lies beside the mean: then half its width is the distance to the other.
@@ -508,6 +512,14 @@ impl SeriesDetector for Forecaster {
                 self.config.history
             ),
         )?;
+        if let (Some(step), Some(grid)) = (self.config.step, loaded.grid) {
+            let stored = Duration::from_nanos(grid.step_nanos.unsigned_abs());
+            state::require(
+                grid.step_nanos == nanos(step),
+                &format!("a forecaster of steps of {}", format_duration(stored)),
+                &format!("steps of {}, as step says", format_duration(step)),
+            )?;
+        }
         self.state = loaded;
         Ok(())
     }

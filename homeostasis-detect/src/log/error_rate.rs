@@ -16,13 +16,11 @@ use super::tally::{Bar, Burst, Tally};
 use crate::{check, prose, scale, state};
 
 /// The version of the shape of its snapshots.
-const VERSION: u32 = 2;
+const VERSION: u32 = 4;
 /// Records may be this much ahead of the clock.
 const MAX_AHEAD: Duration = Duration::from_secs(3600);
 /// So many anomalies are told in one turn; hosts reject answers without measure.
 const MAX_TOLD: usize = 50;
-/// Of a template so many characters are told.
-const TOLD: usize = 160;
 /// Of the name of a component so many characters count.
 const MAX_COMPONENT: usize = 128;
 
@@ -187,6 +185,8 @@ impl Component {
         for _ in 0..n_silent.min(16 * u64::from(bar.history)) {
             learn(0.0);
         }
+        // What they were of is told within their window only.
+        self.leading.clear();
         (self.window, self.n_quiet) = (window, 0);
     }
 
@@ -289,7 +289,7 @@ impl LogErrorRate {
         let tally = component.levels.get(&record.level);
         let picture = tally.map(|tally| tally.picture(at)).unwrap_or_default();
         let leading = component.leading.get(&record.level);
-        let kinds = leading.map(|it| it.weights(TOLD)).unwrap_or_default();
+        let kinds = leading.map(|it| it.weights()).unwrap_or_default();
         let mut anomaly = self.describe(key, record.level, &burst, at);
         anomaly.series = picture;
         anomaly = anomaly.due_to(kinds);
@@ -341,6 +341,10 @@ impl LogErrorRate {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Stored {
+    /// What the counts are of: other windows and levels have other ones.
+    #[serde(with = "crate::duration_text")]
+    window: Duration,
+    from: Level,
     components: Vec<(Target, String, Component)>,
     n_refused: u64,
 }
@@ -371,14 +375,22 @@ impl Detector for LogErrorRate {
     }
 
     fn snapshot(&self) -> Option<ModelSnapshot> {
-        let components = self.components.iter();
-        let components = components
-            .map(|((target, name), state)| (target.clone(), name.clone(), state.clone()))
-            .collect();
+        let newest = self.components.values().map(|component| component.window);
+        let newest = newest.max().unwrap_or_default();
+        let components = self.components.iter().map(|((target, name), state)| {
+            let mut state = state.clone();
+            // One window is left to those that are late.
+            let is_on = |leading: &Leading| leading.window() >= newest.saturating_sub(1);
+            state.leading.retain(|_, leading| is_on(leading));
+            (target.clone(), name.clone(), state)
+        });
+        let components = components.collect();
         Some(ModelSnapshot {
             detector: self.name.clone(),
             version: VERSION,
             state: state::save(&Stored {
+                window: self.config.window,
+                from: self.config.from,
                 components,
                 n_refused: self.n_refused,
             })?,
@@ -394,6 +406,12 @@ impl Detector for LogErrorRate {
 
     fn restore(&mut self, snapshot: &ModelSnapshot) -> Result<(), DetectError> {
         let stored: Stored = state::open(&self.name, VERSION, snapshot)?;
+        self.bar.require(stored.window)?;
+        state::require(
+            stored.from == self.config.from,
+            &format!("counts of levels from {} on", stored.from),
+            &format!("from {} on, as from says", self.config.from),
+        )?;
         state::require(
             stored.components.len() <= self.config.max_components,
             &format!("{} components in the snapshot", stored.components.len()),
@@ -527,6 +545,58 @@ mod tests {
                 .values()
                 .all(|component| component.last <= now)
         );
+    }
+
+    #[tokio::test]
+    async fn templates_of_a_window_that_is_over_are_not_stored() {
+        let mut detector = LogErrorRate::new("log_errors", LogErrorRateConfig::default()).unwrap();
+        let catalog = SeriesCatalog::default();
+        let cx = Context::new(Arc::new(ManualClock::new(at(1_000_000))), 1);
+        let mut records = per_minute(1, Level::Error, 0..3);
+        records[0].component = Cow::Borrowed("silent since");
+        records[1].level = Level::Fatal;
+        let batch = SignalBatch::empty(&catalog).with_logs(&records);
+        detector.detect(&cx, batch).await.unwrap();
+        let state = detector.snapshot().unwrap().state;
+        let leading = |i: usize| state["components"][i][2]["leading"].as_object().unwrap();
+        let names = [0, 1].map(|i| state["components"][i][1].as_str().unwrap());
+        assert_eq!(names, ["payments", "silent since"]);
+        assert_eq!(leading(0).keys().collect::<Vec<_>>(), ["error"]);
+        assert!(leading(1).is_empty());
+    }
+
+    #[tokio::test]
+    async fn counts_of_other_windows_or_levels_are_refused() {
+        let make = |secs, from| {
+            let config = LogErrorRateConfig {
+                window: Duration::from_secs(secs),
+                from,
+                ..LogErrorRateConfig::default()
+            };
+            LogErrorRate::new("log_errors", config).unwrap()
+        };
+        let mut detector = make(60, Level::Error);
+        let records = per_minute(4, Level::Error, 0..5);
+        let catalog = SeriesCatalog::default();
+        let cx = Context::new(Arc::new(ManualClock::new(at(1_000_000))), 1);
+        let batch = SignalBatch::empty(&catalog).with_logs(&records);
+        detector.detect(&cx, batch).await.unwrap();
+        let snapshot = detector.snapshot().unwrap();
+        for (mut wrong, expected) in [
+            (
+                make(300, Level::Error),
+                "counts in windows of 1m: expected windows of 5m, as window says",
+            ),
+            (
+                make(60, Level::Warn),
+                "counts of levels from error on: expected from warn on, as from says",
+            ),
+        ] {
+            let error = wrong.restore(&snapshot).unwrap_err();
+            assert_eq!(error.to_string(), expected);
+            assert!(wrong.components.is_empty());
+        }
+        make(60, Level::Error).restore(&snapshot).unwrap();
     }
 
     #[test]

@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use homeostasis_core::Timestamp;
+use homeostasis_core::document::format_duration;
 use homeostasis_core::record::Anomaly;
+use homeostasis_core::stage::DetectError;
 use serde::{Deserialize, Serialize};
 
 use super::rate::Rate;
 use crate::recent::Recent;
+use crate::state;
 
 /// When a count is too much.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -31,6 +34,18 @@ impl Bar {
     pub(super) fn window_of(&self, at: Timestamp) -> i64 {
         let length = i64::try_from(self.window.as_nanos()).unwrap_or(i64::MAX);
         at.as_nanos().div_euclid(length.max(1))
+    }
+
+    /// Refuses what was counted in windows of another length.
+    pub(super) fn require(&self, window: Duration) -> Result<(), DetectError> {
+        state::require(
+            window == self.window,
+            &format!("counts in windows of {}", format_duration(window)),
+            &format!(
+                "windows of {}, as window says",
+                format_duration(self.window)
+            ),
+        )
     }
 
     /// When the window with this number begins.

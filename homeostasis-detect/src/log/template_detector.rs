@@ -17,7 +17,7 @@ use super::template_detector_config::LogTemplatesConfig;
 use crate::{prose, scale, state};
 
 /// The version of the shape of its snapshots.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Records may be this much ahead of the clock.
 const MAX_AHEAD: Duration = Duration::from_secs(3600);
 /// So many anomalies are told in one turn; hosts reject answers without measure.
@@ -79,6 +79,15 @@ struct Known {
     n_refused: u64,
     /// Silences that wait for a record to be told with.
     waiting: VecDeque<(Target, u64)>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    /// In which windows was counted: in others there are other counts.
+    #[serde(with = "crate::duration_text")]
+    window: Duration,
+    known: Known,
 }
 
 /// What is learnt of one target.
@@ -521,7 +530,10 @@ impl Detector for LogTemplates {
         Some(ModelSnapshot {
             detector: self.name.clone(),
             version: VERSION,
-            state: state::save(&self.known)?,
+            state: state::save(&Stored {
+                window: self.config.window,
+                known: self.known.clone(),
+            })?,
         })
     }
 
@@ -533,7 +545,8 @@ impl Detector for LogTemplates {
     }
 
     fn restore(&mut self, snapshot: &ModelSnapshot) -> Result<(), DetectError> {
-        let known: Known = state::open(&self.name, VERSION, snapshot)?;
+        let Stored { window, known } = state::open(&self.name, VERSION, snapshot)?;
+        self.bar.require(window)?;
         let n: usize = known
             .targets
             .values()

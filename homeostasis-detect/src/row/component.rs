@@ -12,9 +12,6 @@ use serde_json::Value;
 use super::per_component::PerComponentConfig;
 use crate::series::{AlertState, Alerting, Transition};
 
-/// The most that [`PerComponentConfig::pieces_per_row`] may be.
-const MAX_PIECES_PER_ROW: usize = 10_000;
-
 /// What a component keeps beside its kernel; as it is stored, too.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -245,20 +242,23 @@ impl<K: RowDetector> Component<K> {
         })
     }
 
-    /// What was being learned is learned again up to where it was.
-    pub(super) fn load(stored: Stored, width: usize, mut kernel: K) -> Result<Self, DetectError> {
+    /// What was being learned is learned again up to where it was, if these are no more than the pieces that are left;
+    /// otherwise it is due again.
+    pub(super) fn load(
+        stored: Stored,
+        width: usize,
+        mut kernel: K,
+        pieces_left: &mut u32,
+    ) -> Result<Self, DetectError> {
         let Stored {
             mut record,
             kernel: state,
         } = stored;
         let fits = record.cells.len() == width
             && record.window.len() == record.ends.len() * width
-            && record.learning.is_none_or(|(n_rows, n_pieces)| {
-                // No row is forgotten while one learns, so the rows since tell how much can have been done.
-                let since = record.ends.len().checked_sub(n_rows);
-                since
-                    .is_some_and(|since| n_pieces <= (since + 1).saturating_mul(MAX_PIECES_PER_ROW))
-            });
+            && record
+                .learning
+                .is_none_or(|(n_rows, _)| n_rows <= record.ends.len());
         crate::state::require(
             fits,
             "stored component",
@@ -266,16 +266,23 @@ impl<K: RowDetector> Component<K> {
         )?;
         kernel.load(&state)?;
         if let Some((_, n_pieces)) = record.learning {
-            begin(&mut kernel, &record)?;
-            let mut goes_on = true;
-            for _ in 0..n_pieces {
-                goes_on = kernel.learn()?;
-                if !goes_on {
-                    break;
+            let left = u32::try_from(n_pieces).ok();
+            let left = left.and_then(|n_pieces| pieces_left.checked_sub(n_pieces));
+            if let Some(left) = left {
+                *pieces_left = left;
+                begin(&mut kernel, &record)?;
+                let mut goes_on = true;
+                for _ in 0..n_pieces {
+                    goes_on = kernel.learn()?;
+                    if !goes_on {
+                        break;
+                    }
                 }
-            }
-            if !goes_on {
-                record.learning = None;
+                if !goes_on {
+                    record.learning = None;
+                }
+            } else {
+                (record.began, record.learning) = (None, None);
             }
         }
         Ok(Self {

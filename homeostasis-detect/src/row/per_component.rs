@@ -14,11 +14,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::component::{Alarm, Component, Stored};
-use crate::series::{AlertState, Alerting, Selector};
+use crate::series::{AlertState, Alerting, Selected, Selector};
 use crate::{check, parts, prose, state};
 
 /// The version of the shape of its snapshots.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// How many features an explanation names.
 const N_NAMED: usize = 3;
 
@@ -172,8 +172,9 @@ impl PerComponentConfig {
 /// *Bounded:* `8 · features · rows of the window` bytes for each of at most `max_components`, once more while
 /// one learns. When all places are taken, the component that was silent longest gives way if it was
 /// silent for `idle_after`.
-/// *Stored:* window, model and alarm; what was being learned is learned again up to where it was, so that all
-/// goes on as if never stopped.
+/// *Stored:* window, model and alarm, which go on as if never stopped. What was being learned is learned again up to
+/// where it was, when it is taken up; but of all components together no more than `pieces_per_call`, as in any call: where
+/// that does not suffice, the learning begins anew with the next row, and the last model judges until it is done.
 ///
 /// # Examples
 /// ```
@@ -458,23 +459,56 @@ impl<K: RowDetector> PerComponent<K> {
     }
 }
 
+/// Some components, and what their rows were made of: with other steps or features they would mean something else.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Model {
+    #[serde(with = "crate::duration_text")]
+    step: Duration,
+    features: Vec<Selected>,
+    components: Vec<Stored>,
+}
+
 /// What is stored.
 impl<K: RowDetector> PerComponent<K> {
-    fn stored(&self, components: &[Stored]) -> Option<ModelSnapshot> {
+    fn selected(&self) -> Vec<Selected> {
+        self.features.iter().map(Selector::selected).collect()
+    }
+
+    fn stored(&self, components: Vec<Stored>) -> Option<ModelSnapshot> {
         Some(ModelSnapshot {
             detector: self.name.clone(),
             version: VERSION,
-            state: state::save(&components)?,
+            state: state::save(&Model {
+                step: self.config.step,
+                features: self.selected(),
+                components,
+            })?,
         })
     }
 
-    /// The components in a snapshot, for which there must be room beside the `watched`.
+    /// The components in a snapshot, for which there must be room beside the `watched`, when so many pieces may still be
+    /// learned.
     fn open(
         &self,
         snapshot: &ModelSnapshot,
         watched: &HashMap<Target, Component<K>>,
+        pieces_left: &mut u32,
     ) -> Result<HashMap<Target, Component<K>>, DetectError> {
-        let stored: Vec<Stored> = state::open(&self.name, VERSION, snapshot)?;
+        let model: Model = state::open(&self.name, VERSION, snapshot)?;
+        let step = |step| homeostasis_core::document::format_duration(step);
+        state::require(
+            model.step == self.config.step,
+            &format!("a model of steps of {}", step(model.step)),
+            &format!("steps of {}, as step says", step(self.config.step)),
+        )?;
+        let selected = self.selected();
+        state::require(
+            model.features == selected,
+            &format!("a model of the features {:?}", model.features),
+            &format!("{selected:?}"),
+        )?;
+        let stored = model.components;
         let n_components = watched.len() + stored.len();
         state::require(
             n_components <= self.config.max_components,
@@ -493,7 +527,7 @@ impl<K: RowDetector> PerComponent<K> {
                 "each component once",
             )?;
             let kernel = (self.make)(&target);
-            let component = Component::load(stored, self.features.len(), kernel)?;
+            let component = Component::load(stored, self.features.len(), kernel, pieces_left)?;
             components.insert(target, component);
         }
         Ok(components)
@@ -539,14 +573,14 @@ impl<K: RowDetector> Detector for PerComponent<K> {
         let components = self.components.values();
         let mut components: Vec<Stored> = components.map(Component::save).collect::<Option<_>>()?;
         components.sort_by(|a, b| a.record.target.cmp(&b.record.target));
-        self.stored(&components)
+        self.stored(components)
     }
 
     /// Component by component, in the order of their names.
     fn snapshot_part(&self, from: Option<&Value>, max_bytes: usize) -> Option<ModelPart> {
         let part = parts::part(self.components.iter(), from, max_bytes, Component::save)?;
         Some(ModelPart {
-            snapshot: self.stored(&part.units)?,
+            snapshot: self.stored(part.units)?,
             rest: part.rest,
         })
     }
@@ -559,13 +593,17 @@ impl<K: RowDetector> Detector for PerComponent<K> {
 
     /// If anything does not fit, nothing changes.
     fn restore(&mut self, snapshot: &ModelSnapshot) -> Result<(), DetectError> {
-        self.components = self.open(snapshot, &HashMap::new())?;
+        let mut pieces_left = self.config.pieces_per_call;
+        self.components = self.open(snapshot, &HashMap::new(), &mut pieces_left)?;
         Ok(())
     }
 
     /// If anything does not fit, or a component is watched already, nothing changes.
     fn restore_part(&mut self, part: &ModelSnapshot) -> Result<(), DetectError> {
-        let components = self.open(part, &self.components)?;
+        // What is left is for all parts together.
+        let mut pieces_left = self.pieces_left;
+        let components = self.open(part, &self.components, &mut pieces_left)?;
+        self.pieces_left = pieces_left;
         self.components.extend(components);
         Ok(())
     }

@@ -8,4 +8,5 @@ mod slot;
 
 pub use alerting::{AlertState, Alerting, AlertingConfig, Transition};
 pub use per_series::{PerSeries, SeriesCounts};
+pub(crate) use selector::Selected;
 pub use selector::Selector;

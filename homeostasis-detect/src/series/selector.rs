@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use homeostasis_core::signal::{Labels, SeriesKey};
+use serde::{Deserialize, Serialize};
 
 type Predicate = Arc<dyn Fn(&SeriesKey) -> bool + Send + Sync>;
 
@@ -25,6 +26,15 @@ pub struct Selector {
     metrics: Vec<String>,
     labels: Labels,
     predicates: Vec<Predicate>,
+}
+
+/// What a selector selects, as it is stored beside what was learned of it: predicates are only counted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Selected {
+    metrics: Vec<String>,
+    labels: Labels,
+    n_predicates: usize,
 }
 
 impl Selector {
@@ -69,6 +79,14 @@ impl Selector {
         (self.metrics.is_empty() || self.metrics.contains(&key.metric))
             && key.matches(&key.metric, &self.labels)
             && self.predicates.iter().all(|predicate| predicate(key))
+    }
+
+    pub(crate) fn selected(&self) -> Selected {
+        Selected {
+            metrics: self.metrics.clone(),
+            labels: self.labels.clone(),
+            n_predicates: self.predicates.len(),
+        }
     }
 }
 

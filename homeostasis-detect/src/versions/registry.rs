@@ -13,7 +13,7 @@ use homeostasis_core::{ConfigError, Context, Timestamp, Violations, timeout};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use self::parts::Known;
+use self::parts::{Incoming, Known, whole};
 use super::evaluation::{Decision, PromotionRule, ShadowEvaluation};
 use super::handle::{
     ModelEvent, ModelEventKind, ModelStatus, ModelVersion, ModelVersionsHandle, Order,
@@ -23,7 +23,7 @@ use crate::members::caught;
 use crate::{check, state};
 
 /// The version of the shape of its snapshots.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Events kept.
 const MAX_EVENTS: usize = 200;
 
@@ -91,7 +91,10 @@ pub struct ModelVersions<D> {
     /// Which one serves; known from the first call on, because only calls have a time.
     serves: Option<ModelVersion>,
     candidate: Option<Candidate<D>>,
-    kept: VecDeque<(ModelVersion, ModelSnapshot)>,
+    /// While its parts are taken up.
+    incoming: Option<Incoming<D>>,
+    /// With their models in parts.
+    kept: VecDeque<(ModelVersion, Vec<ModelSnapshot>)>,
     events: VecDeque<ModelEvent>,
     /// How many there were ever.
     n_events: u64,
@@ -100,6 +103,7 @@ pub struct ModelVersions<D> {
     handle: ModelVersionsHandle,
 }
 
+#[derive(Debug)]
 struct Candidate<D> {
     detector: D,
     standing: CandidateStanding,
@@ -152,6 +156,7 @@ impl<D: Detector> ModelVersions<D> {
             serving,
             serves: None,
             candidate: None,
+            incoming: None,
             kept: VecDeque::new(),
             events: VecDeque::new(),
             n_events: 0,
@@ -224,19 +229,19 @@ impl<D: Detector> ModelVersions<D> {
         });
     }
 
-    fn keep(&mut self, version: ModelVersion, snapshot: ModelSnapshot) {
+    fn keep(&mut self, version: ModelVersion, model: Vec<ModelSnapshot>) {
         // A version that served twice is kept as it was last.
         self.kept.retain(|(kept, _)| kept.id != version.id);
         while self.kept.len() >= self.config.max_kept {
             self.kept.pop_front();
         }
-        self.kept.push_back((version, snapshot));
+        self.kept.push_back((version, model));
     }
 
     /// Keeps what serves now, if it can be stored.
     fn retire(&mut self) {
-        if let (Some(version), Some(snapshot)) = (self.serves.take(), self.serving.snapshot()) {
-            self.keep(version, snapshot);
+        if let (Some(version), Some(model)) = (self.serves.take(), whole(&self.serving)) {
+            self.keep(version, model);
         }
     }
 
@@ -312,13 +317,14 @@ impl<D: Detector> ModelVersions<D> {
 
     fn roll_back(&mut self, now: Timestamp, to: u64, (by, reason): (&str, String)) {
         let kept = self.kept.iter().find(|(version, _)| version.id == to);
-        let Some((version, snapshot)) = kept.cloned() else {
+        let Some((version, parts)) = kept.cloned() else {
             let kept: Vec<_> = self.kept.iter().map(|(version, _)| version.id).collect();
             let reason = format!("it is not kept, expected one of {kept:?} ({reason})");
             return self.record(now, to, ModelEventKind::Refused, (by, reason));
         };
         let mut model = (self.make)();
-        if let Err(error) = model.restore(&snapshot) {
+        let mut parts = parts.iter();
+        if let Err(error) = parts.try_for_each(|part| model.restore_part(part)) {
             let reason = format!("it cannot be restored: {} ({reason})", error.report());
             return self.record(now, to, ModelEventKind::Refused, (by, reason));
         }
@@ -341,10 +347,10 @@ impl<D: Detector> ModelVersions<D> {
         match order {
             Order::RollBack { to, by, reason } => self.roll_back(now, to, (&by, reason)),
             Order::Keep { by, reason } => {
-                if let Some(snapshot) = self.serving.snapshot() {
+                if let Some(model) = whole(&self.serving) {
                     let version = self.new_version(now, format!("kept by {by}: {reason}"));
                     self.record(now, version.id, ModelEventKind::Kept, (&by, reason));
-                    self.keep(version, snapshot);
+                    self.keep(version, model);
                 }
             }
             Order::Retrain { by, reason } => self.train(cx, &by, reason),
@@ -471,6 +477,8 @@ impl<D: Detector> Detector for ModelVersions<D> {
     ) -> Result<Vec<Anomaly>, DetectError> {
         let now = cx.now();
         let mut has_changed = false;
+        // No more parts come.
+        self.incoming = None;
         if self.serves.is_none() {
             let first = self.new_version(now, "the first".to_owned());
             self.serves = Some(first);
@@ -525,7 +533,7 @@ impl<D: Detector> Detector for ModelVersions<D> {
         })
     }
 
-    /// What is known of the versions is a part, each part of a model is one, and each kept model.
+    /// What is known of the versions is a part, each part of a model is one, and each part of a kept one.
     fn snapshot_part(&self, from: Option<&Value>, max_bytes: usize) -> Option<ModelPart> {
         self.part(from, max_bytes)
     }
@@ -548,7 +556,7 @@ impl<D: Detector> Detector for ModelVersions<D> {
             }
         };
         self.serving = serving;
-        self.candidate = candidate;
+        (self.candidate, self.incoming) = (candidate, None);
         self.kept = stored.kept;
         let excess = self.kept.len().saturating_sub(self.config.max_kept);
         self.kept.drain(..excess);
@@ -557,6 +565,8 @@ impl<D: Detector> Detector for ModelVersions<D> {
         Ok(())
     }
 
+    /// A candidate whose last part does not come is dropped, and a model that serves of which parts are missing goes on
+    /// as the first version; if a part of a model does not fit, all begins anew.
     fn restore_part(&mut self, part: &ModelSnapshot) -> Result<(), DetectError> {
         self.take_up(part)
     }
@@ -568,7 +578,7 @@ struct Stored {
     known: Known,
     serving: ModelSnapshot,
     candidate: Option<(CandidateStanding, ModelSnapshot)>,
-    kept: VecDeque<(ModelVersion, ModelSnapshot)>,
+    kept: VecDeque<(ModelVersion, Vec<ModelSnapshot>)>,
 }
 
 impl<D: fmt::Debug> fmt::Debug for ModelVersions<D> {

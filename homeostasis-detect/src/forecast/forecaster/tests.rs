@@ -115,6 +115,25 @@ fn a_stored_state_goes_on_to_the_bit_and_one_that_cannot_be_is_refused() {
 }
 
 #[test]
+fn a_state_of_another_step_than_the_configured_one_is_refused() {
+    let state = trained(100).0.save().unwrap();
+    let load = |step| {
+        let config = ForecasterConfig {
+            step,
+            ..ForecasterConfig::default()
+        };
+        Forecaster::new(config).unwrap().load(&state)
+    };
+    let error = load(Some(Duration::from_secs(60))).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "a forecaster of steps of 5m: expected steps of 1m, as step says"
+    );
+    load(Some(Duration::from_secs(300))).unwrap();
+    load(None).unwrap();
+}
+
+#[test]
 fn every_field_out_of_range_is_named() {
     let error = Forecaster::new(ForecasterConfig {
         step: Some(Duration::ZERO),

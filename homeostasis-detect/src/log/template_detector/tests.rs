@@ -350,10 +350,17 @@ fn a_snapshot_that_does_not_fit_is_refused() {
         ..LogTemplatesConfig::default()
     };
     let error = detector(small).restore(&snapshot).unwrap_err();
+    let longer = LogTemplatesConfig {
+        window: Duration::from_secs(300),
+        ..LogTemplatesConfig::default()
+    };
+    let other_window = detector(longer).restore(&snapshot).unwrap_err();
+    let expected = "counts in windows of 1m: expected windows of 5m, as window says";
+    assert_eq!(other_window.to_string(), expected);
     assert!(format!("{error:?}").contains("max_templates"), "{error:?}");
     let mut other = detector(LogTemplatesConfig::default());
     let mut wrong = snapshot.clone();
-    wrong.state["targets"][0][1]["followed"][0][1]["tally"]["rate"]["n"] = (-1.0).into();
+    wrong.state["known"]["targets"][0][1]["followed"][0][1]["tally"]["rate"]["n"] = (-1.0).into();
     let error = other.restore(&wrong).unwrap_err();
     assert!(format!("{error:?}").contains("none below 0"), "{error:?}");
     other.restore(&snapshot).unwrap();

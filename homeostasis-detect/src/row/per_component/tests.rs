@@ -182,7 +182,9 @@ async fn a_source_whose_clock_is_ahead_closes_no_row_on_the_others() {
     }
     assert_eq!((watch.counts().late, watch.n_rows(&shop())), (0, Some(299)));
     let snapshot = watch.snapshot().unwrap();
-    let window = snapshot.state[0]["record"]["window"].as_array().unwrap();
+    let window = snapshot.state["components"][0]["record"]["window"]
+        .as_array()
+        .unwrap();
     assert!(window.iter().all(|value| !value.is_null()));
 }
 
@@ -267,7 +269,7 @@ async fn a_snapshot_that_holds_a_component_twice_is_refused() {
     let (mut watch, catalog) = (detector(), SeriesCatalog::default());
     detect(&mut watch, &catalog, &usual("shop", 5)).await;
     let mut twice = watch.snapshot().unwrap();
-    let components = twice.state.as_array_mut().unwrap();
+    let components = twice.state["components"].as_array_mut().unwrap();
     components.push(components[0].clone());
     let error = watch.restore(&twice).unwrap_err();
     let text = "shop in the snapshot: expected each component once";
@@ -275,36 +277,92 @@ async fn a_snapshot_that_holds_a_component_twice_is_refused() {
 }
 
 #[tokio::test]
-async fn a_snapshot_cannot_make_it_learn_longer_than_there_is_to_learn() {
-    let slow = || {
+async fn a_model_of_another_step_or_of_other_features_is_refused() {
+    let (mut watch, catalog) = (detector(), SeriesCatalog::default());
+    detect(&mut watch, &catalog, &usual("shop", 210)).await;
+    let snapshot = watch.snapshot().unwrap();
+    let part = watch.snapshot_part(None, 1).unwrap().snapshot;
+    let with = |step: u64, features: [Selector; 3]| {
+        let kernel = PcaResidual::new(PcaResidualConfig::default()).unwrap();
+        let config = PerComponentConfig {
+            step: Duration::from_secs(step),
+            ..config()
+        };
+        PerComponent::new("together", features, config, move |_| kernel.clone()).unwrap()
+    };
+    let [a, b, c] = METRICS.map(Selector::metric);
+    let other = c.clone().with_label("zone", "x");
+    for (mut wrong, expected) in [
+        (
+            with(20, [a.clone(), b.clone(), c.clone()]),
+            "a model of steps of 10s: expected steps of 20s, as step says",
+        ),
+        (with(10, [b.clone(), a.clone(), c.clone()]), "[\"memory\"]"),
+        (with(10, [a.clone(), b.clone(), other]), "zone"),
+    ] {
+        let error = wrong.restore(&snapshot).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+        assert!(wrong.restore_part(&part).is_err());
+        assert_eq!(wrong.n_components(), 0);
+    }
+    with(10, [a, b, c]).restore(&snapshot).unwrap();
+}
+
+#[tokio::test]
+async fn what_is_taken_up_is_learned_again_within_the_bound_of_a_call_or_begins_anew() {
+    let make = |pieces_per_call| {
         let kernel = PcaResidual::new(PcaResidualConfig::default()).unwrap();
         let config = PerComponentConfig {
             pieces_per_row: 1,
+            pieces_per_call,
             ..config()
         };
         let features = METRICS.map(Selector::metric);
         PerComponent::new("together", features, config, move |_| kernel.clone()).unwrap()
     };
-    let (mut watch, catalog) = (slow(), SeriesCatalog::default());
-    detect(&mut watch, &catalog, &usual("shop", 202)).await;
-    let mut snapshot = watch.snapshot().unwrap();
-    let learning = snapshot
-        .state
-        .pointer_mut("/0/record/learning")
-        .expect("it learns");
-    let n_rows = learning[0].as_u64().unwrap();
-    *learning = serde_json::json!([n_rows, u64::MAX]);
-    assert!(slow().restore(&snapshot).is_err());
-    // More than this kernel needs: it is done then.
-    *snapshot
-        .state
-        .pointer_mut("/0/record/learning")
-        .expect("it learns") = serde_json::json!([n_rows, 9999]);
-    let mut restored = slow();
-    restored.restore(&snapshot).unwrap();
-    let state = restored.snapshot().unwrap().state;
-    assert!(state.pointer("/0/record/learning").unwrap().is_null());
-    assert!(!state.pointer("/0/kernel/model").unwrap().is_null());
+    let names = ["a", "b"];
+    let (mut watch, catalog) = (make(256), SeriesCatalog::default());
+    for name in names {
+        detect(&mut watch, &catalog, &usual(name, 204)).await;
+    }
+    let n_learned = |watch: &PerComponent<PcaResidual>| {
+        names.map(|name| watch.components[&Target::service(name).unwrap()].n_learned())
+    };
+    let [Some(a), Some(b)] = n_learned(&watch) else {
+        panic!("{:?}", n_learned(&watch));
+    };
+    assert!(a > 1 && a == b, "{a}, {b}");
+    let n = u32::try_from(a).unwrap();
+    let whole = watch.snapshot().unwrap();
+    for (pieces_per_call, expected) in [
+        (2 * n, [Some(a), Some(b)]),
+        (2 * n - 1, [Some(a), None]),
+        (n - 1, [None, None]),
+    ] {
+        let mut restored = make(pieces_per_call);
+        restored.restore(&whole).unwrap();
+        assert_eq!(n_learned(&restored), expected);
+        // The bound is that of all parts together.
+        let (mut pieced, mut from) = (make(pieces_per_call), None);
+        loop {
+            let part = watch.snapshot_part(from.as_ref(), 1).unwrap();
+            pieced.restore_part(&part.snapshot).unwrap();
+            let Some(rest) = part.rest else { break };
+            from = Some(rest.from);
+        }
+        assert_eq!(n_learned(&pieced), expected);
+    }
+    // What began anew is due with the next row.
+    let mut restored = make(n - 1);
+    restored.restore(&whole).unwrap();
+    detect(&mut restored, &catalog, &usual("a", 205).split_off(3 * 204)).await;
+    assert_eq!(n_learned(&restored), [Some(1), None]);
+    // No number in a snapshot makes it learn for longer.
+    let mut hostile = whole;
+    hostile.state["components"][0]["record"]["learning"][1] = u64::MAX.into();
+    let mut restored = make(2 * n);
+    restored.restore(&hostile).unwrap();
+    assert_eq!(n_learned(&restored), [None, Some(b)]);
 }
 
 #[tokio::test]
@@ -325,7 +383,7 @@ async fn a_call_learns_no_more_than_it_may_whatever_number_of_components() {
         detect(&mut watch, &catalog, &[a, b].concat()).await;
         let state = watch.snapshot().unwrap().state;
         let learned = |at: &str| {
-            let model = state.pointer(&format!("/{at}/kernel/model"));
+            let model = state.pointer(&format!("/components/{at}/kernel/model"));
             u32::from(model.is_some_and(|model| !model.is_null()))
         };
         let n_learned = learned("0") + learned("1");

@@ -12,10 +12,14 @@ use super::{Candidate, CandidateStanding, ModelEvent, ModelVersion, ModelVersion
 use crate::state;
 
 /// The version of the shape of parts; another one than that of a snapshot of the whole.
-const VERSION: u32 = 1001;
+const VERSION: u32 = 1003;
+/// A kept model is in parts of so many bytes.
+const KEPT_BYTES: usize = 256 * 1024;
+/// No model has more of them.
+const MAX_PARTS: usize = 100_000;
 
 /// What is known of the versions, beside their models.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Known {
     serves: Option<ModelVersion>,
@@ -30,9 +34,29 @@ pub(super) struct Known {
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum Piece {
     Known(Known),
-    Serving(ModelSnapshot),
-    Candidate(CandidateStanding, ModelSnapshot),
-    Kept(ModelVersion, ModelSnapshot),
+    Serving {
+        model: ModelSnapshot,
+        is_last: bool,
+    },
+    Candidate {
+        standing: CandidateStanding,
+        model: ModelSnapshot,
+        is_last: bool,
+    },
+    Kept {
+        version: ModelVersion,
+        model: ModelSnapshot,
+        is_last: bool,
+    },
+}
+
+/// What parts brought that is not whole yet, so that a prefix of them is a state that could have been: the model that
+/// serves has no version before it is whole, and a candidate is none before.
+#[derive(Debug)]
+pub(super) struct Incoming<D> {
+    known: Option<Known>,
+    candidate: Option<Candidate<D>>,
+    kept: Vec<ModelSnapshot>,
 }
 
 /// Where a part begins.
@@ -51,8 +75,22 @@ struct Place {
 enum Section {
     Serving,
     Candidate,
-    /// So many kept ones were given.
-    Kept(usize),
+    /// So many kept ones were given, and so many parts of the next.
+    Kept(usize, usize),
+}
+
+/// The model of a detector between two calls, in parts.
+pub(super) fn whole(detector: &impl Detector) -> Option<Vec<ModelSnapshot>> {
+    let (mut parts, mut from) = (Vec::new(), None);
+    while parts.len() < MAX_PARTS {
+        let part = detector.snapshot_part(from.as_ref(), KEPT_BYTES)?;
+        parts.push(part.snapshot);
+        let Some(rest) = part.rest else {
+            return Some(parts);
+        };
+        from = Some(rest.from);
+    }
+    None
 }
 
 impl<D: Detector> ModelVersions<D> {
@@ -89,16 +127,25 @@ impl<D: Detector> ModelVersions<D> {
                 let candidate = self.candidate.as_ref()?;
                 (&candidate.detector, Some(&candidate.standing))
             }
-            Section::Kept(n) => {
-                let (version, snapshot) = self.kept.iter().rev().nth(n)?.clone();
-                let piece = Piece::Kept(version, snapshot);
+            Section::Kept(n, nth) => {
+                let (version, parts) = self.kept.iter().rev().nth(n)?;
+                let piece = Piece::Kept {
+                    version: version.clone(),
+                    model: parts.get(nth)?.clone(),
+                    is_last: nth + 1 == parts.len(),
+                };
                 return self.piece(&piece, self.after(place.section), None);
             }
         };
         let part = detector.snapshot_part(place.from.as_ref(), max_bytes)?;
+        let (model, is_last) = (part.snapshot, part.rest.is_none());
         let piece = match candidate {
-            None => Piece::Serving(part.snapshot),
-            Some(standing) => Piece::Candidate(standing.clone(), part.snapshot),
+            None => Piece::Serving { model, is_last },
+            Some(standing) => Piece::Candidate {
+                standing: standing.clone(),
+                model,
+                is_last,
+            },
         };
         match part.rest {
             Some(rest) => self.piece(&piece, Some(place.section), Some(rest)),
@@ -110,9 +157,15 @@ impl<D: Detector> ModelVersions<D> {
         let next = match section {
             Section::Serving if self.candidate.is_some() => return Some(Section::Candidate),
             Section::Serving | Section::Candidate => 0,
-            Section::Kept(n) => n + 1,
+            Section::Kept(n, nth) => {
+                let (_, parts) = self.kept.iter().rev().nth(n)?;
+                if nth + 1 < parts.len() {
+                    return Some(Section::Kept(n, nth + 1));
+                }
+                n + 1
+            }
         };
-        (next < self.kept.len()).then_some(Section::Kept(next))
+        (next < self.kept.len()).then_some(Section::Kept(next, 0))
     }
 
     /// How many models are left from this section on.
@@ -121,7 +174,7 @@ impl<D: Detector> ModelVersions<D> {
         match section {
             Section::Serving => 1 + n_candidates + self.kept.len(),
             Section::Candidate => n_candidates + self.kept.len(),
-            Section::Kept(n) => self.kept.len().saturating_sub(n),
+            Section::Kept(n, _) => self.kept.len().saturating_sub(n),
         }
     }
 
@@ -166,31 +219,80 @@ impl<D: Detector> ModelVersions<D> {
         })
     }
 
-    /// Takes up a part; the first one is what is known of the versions.
+    /// Takes up a part; the first one is what is known of the versions. If a model does not fit, it begins anew.
     pub(super) fn take_up(&mut self, part: &ModelSnapshot) -> Result<(), DetectError> {
-        match state::open(self.serving.name(), VERSION, part)? {
-            Piece::Known(known) => {
-                self.serving = (self.make)();
-                self.candidate = None;
-                self.kept.clear();
-                self.remember(known);
+        let piece = state::open(self.serving.name(), VERSION, part)?;
+        if let Piece::Known(known) = piece {
+            self.begin_anew();
+            self.incoming = Some(Incoming {
+                known: Some(known),
+                candidate: None,
+                kept: Vec::new(),
+            });
+            self.handle.publish(self.status());
+            return Ok(());
+        }
+        let what = "a part of a model that has versions";
+        let Some(mut incoming) = self.incoming.take() else {
+            return state::require(false, what, "what is known of the versions before it");
+        };
+        let is_served = incoming.known.is_none();
+        let in_order = is_served != matches!(piece, Piece::Serving { .. });
+        let taken = state::require(in_order, what, "the whole model that serves, then others")
+            .and_then(|()| self.take_piece(piece, &mut incoming));
+        if taken.is_ok() {
+            self.incoming = Some(incoming);
+        } else {
+            self.begin_anew();
+        }
+        self.handle.publish(self.status());
+        taken
+    }
+
+    fn take_piece(&mut self, piece: Piece, incoming: &mut Incoming<D>) -> Result<(), DetectError> {
+        match piece {
+            Piece::Known(known) => incoming.known = Some(known),
+            Piece::Serving { model, is_last } => {
+                self.serving.restore_part(&model)?;
+                if is_last && let Some(known) = incoming.known.take() {
+                    self.remember(known);
+                }
             }
-            Piece::Serving(snapshot) => self.serving.restore_part(&snapshot)?,
-            Piece::Candidate(standing, snapshot) => {
+            Piece::Candidate {
+                standing,
+                model,
+                is_last,
+            } => {
                 let make = || Candidate {
                     detector: (self.make)(),
                     standing,
                 };
-                let candidate = self.candidate.get_or_insert_with(make);
-                candidate.detector.restore_part(&snapshot)?;
+                let candidate = incoming.candidate.get_or_insert_with(make);
+                candidate.detector.restore_part(&model)?;
+                if is_last {
+                    self.candidate = incoming.candidate.take();
+                }
             }
-            Piece::Kept(version, snapshot) => {
-                if self.kept.len() < self.config.max_kept {
-                    self.kept.push_front((version, snapshot));
+            Piece::Kept {
+                version,
+                model,
+                is_last,
+            } => {
+                incoming.kept.push(model);
+                let parts = is_last.then(|| std::mem::take(&mut incoming.kept));
+                if let Some(parts) = parts.filter(|_| self.kept.len() < self.config.max_kept) {
+                    self.kept.push_front((version, parts));
                 }
             }
         }
-        self.handle.publish(self.status());
         Ok(())
+    }
+
+    /// As if nothing had ever been learned.
+    fn begin_anew(&mut self) {
+        self.serving = (self.make)();
+        (self.candidate, self.incoming) = (None, None);
+        self.kept.clear();
+        self.remember(Known::default());
     }
 }

@@ -45,6 +45,7 @@ struct World {
     minute: u64,
     /// In place of what is usual.
     forced: Option<f64>,
+    metric: &'static str,
 }
 
 impl World {
@@ -55,6 +56,7 @@ impl World {
             rng: Rng::from_seed(41),
             minute: 0,
             forced: None,
+            metric: "cpu",
         }
     }
 
@@ -63,7 +65,7 @@ impl World {
     }
 
     async fn run(&mut self, detectors: &mut [&mut dyn Detector], minutes: u64) -> usize {
-        let key = SeriesKey::new("cpu").with("service", "orders");
+        let key = SeriesKey::new(self.metric).with("service", "orders");
         let series = self.catalog.intern(&key);
         let mut n_found = 0;
         for _ in 0..minutes {
@@ -164,7 +166,7 @@ async fn a_deaf_candidate_is_rejected_and_a_host_may_go_back_and_forth() {
     );
     let (_, kept) = versions.kept.back().unwrap();
     // What it had learned before it was sent back.
-    assert_eq!(Some(kept), serving.as_ref());
+    assert_eq!(kept.as_slice(), [serving.unwrap()]);
     let last: Vec<_> = kinds(&handle).into_iter().rev().take(2).collect();
     assert_eq!(
         last,
@@ -424,6 +426,88 @@ async fn a_snapshot_takes_versions_candidate_and_comparison_along() {
             assert_eq!(restored.handle().status(), handle.status());
         }
     }
+}
+
+#[tokio::test]
+async fn any_prefix_of_its_parts_is_a_state_that_could_have_been() {
+    let make = || ModelVersions::new(config(), || watch(3.0)).unwrap();
+    let (mut world, mut versions) = (World::new(), make());
+    world.run(&mut [&mut versions], 600).await;
+    // Of two series, so that each model has two parts.
+    world.metric = "memory";
+    world.run(&mut [&mut versions], 10).await;
+    let handle = versions.handle();
+    handle.retrain("ann", "a test");
+    handle.keep("ann", "to have one");
+    world.run(&mut [&mut versions], 5).await;
+    world.metric = "cpu";
+    world.run(&mut [&mut versions], 5).await;
+    let (mut parts, mut from) = (Vec::new(), None);
+    loop {
+        let part = versions.snapshot_part(from.as_ref(), 1).unwrap();
+        parts.push(part.snapshot);
+        let Some(rest) = part.rest else { break };
+        from = Some(rest.from);
+    }
+    // What is known, two of what serves, two of the candidate, a kept one.
+    assert_eq!(parts.len(), 6);
+    let fresh = make().snapshot();
+    for n in 0..=parts.len() {
+        let mut pieced = make();
+        for part in &parts[..n] {
+            pieced.restore_part(part).unwrap();
+        }
+        let status = pieced.handle().status();
+        assert_eq!(status.serving.is_some(), n >= 3, "{n} parts");
+        assert_eq!(status.events.is_empty(), n < 3, "{n} parts");
+        assert_eq!(status.candidate.is_some(), n >= 5, "{n} parts");
+        assert_eq!(status.kept.len(), usize::from(n == 6), "{n} parts");
+        let Some(next) = parts.get(n).filter(|_| (1..5).contains(&n)) else {
+            continue;
+        };
+        // A model that does not fit, and one whose parts before it are missing.
+        let mut wrong = next.clone();
+        for piece in ["serving", "candidate"] {
+            if let Some(piece) = wrong.state.get_mut(piece) {
+                piece["model"]["version"] = 0.into();
+            }
+        }
+        pieced.restore_part(&wrong).unwrap_err();
+        assert_eq!(pieced.snapshot(), fresh, "{n} parts");
+        assert!(pieced.handle().status().serving.is_none());
+        pieced.restore_part(next).unwrap_err();
+        assert_eq!(pieced.snapshot(), fresh, "{n} parts");
+    }
+}
+
+#[tokio::test]
+async fn a_kept_model_is_stored_in_parts_and_serves_again() {
+    let make = || ModelVersions::new(config(), || watch(3.0)).unwrap();
+    let (mut world, mut versions) = (World::new(), make());
+    for i in 0..300 {
+        world.metric = Box::leak(format!("metric {i}").into_boxed_str());
+        world.run(&mut [&mut versions], 1).await;
+    }
+    versions.handle().keep("ann", "to have one");
+    world.run(&mut [&mut versions], 1).await;
+    let (mut pieced, mut from, mut n_kept) = (make(), None, 0);
+    let mut before = pieced.handle().status().kept;
+    loop {
+        let part = versions.snapshot_part(from.as_ref(), 1 << 30).unwrap();
+        n_kept += u32::from(part.snapshot.state.get("kept").is_some());
+        pieced.restore_part(&part.snapshot).unwrap();
+        let Some(rest) = part.rest else { break };
+        // One of which parts are missing is not kept.
+        before = pieced.handle().status().kept;
+        from = Some(rest.from);
+    }
+    assert_eq!((n_kept, before.len()), (2, 0));
+    assert_eq!(pieced.snapshot(), versions.snapshot());
+    let kept = pieced.handle().status().kept[0].id;
+    pieced.handle().roll_back(kept, "ann", "a test");
+    world.run(&mut [&mut pieced], 1).await;
+    assert_eq!(pieced.handle().status().serving.unwrap().id, kept);
+    assert_eq!(pieced.serving.n_series(), 300);
 }
 
 #[tokio::test]
