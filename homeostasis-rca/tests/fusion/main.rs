@@ -241,6 +241,7 @@ fn gigantic_and_contradictory_evidence_takes_bounded_time() {
     for i in 0..400 {
         let mut series = bundle.series[i % 3].clone();
         series.service = format!("s{i}");
+        series.callee = (i % 4 == 0).then(|| format!("s{}", i + 1));
         series.calm = (0..20_000).map(noise).collect();
         series
             .points
