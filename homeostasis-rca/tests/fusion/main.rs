@@ -163,6 +163,23 @@ fn the_walk_ends_at_the_deepest_ill_service() {
 }
 
 #[test]
+fn of_two_series_of_one_metric_the_one_that_rose_most_counts() {
+    let ill = slow_chain(&[("web", &["orders"]), ("orders", &["stock"]), ("stock", &[])]);
+    for is_first in [false, true] {
+        let mut chain = ill.clone();
+        for series in &ill.series {
+            let mut well = series.clone();
+            for (_, value) in &mut well.points {
+                *value = 0.1;
+            }
+            let place = if is_first { 0 } else { chain.series.len() };
+            chain.series.insert(place, well);
+        }
+        assert_eq!(EvidenceFusion.rank(&chain), EvidenceFusion.rank(&ill));
+    }
+}
+
+#[test]
 fn who_is_known_only_from_its_callers_is_no_end() {
     let mut chain = slow_chain(&[("web", &["orders"]), ("orders", &["stock"]), ("stock", &[])]);
     chain.inferred.insert("stock".to_owned());
