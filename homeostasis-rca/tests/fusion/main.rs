@@ -330,7 +330,8 @@ proptest! {
     #[test]
     fn the_order_of_evidence_does_not_matter(turn in 0..50_usize, busy in 0..3_usize, odd in 0..3_usize) {
         let names = ["web", "orders", "stock"];
-        let bundle = Shop::new().busy(names[busy]).odd(names[odd]).bundle();
+        let shop = Shop::new().busy(names[busy]).odd(names[odd]).delayed(names[odd]);
+        let bundle = shop.bundle();
         let mut turned = bundle.clone();
         let n = turned.series.len();
         turned.series.rotate_left(turn % n);
