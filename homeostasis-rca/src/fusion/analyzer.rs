@@ -62,7 +62,7 @@ fn finding(analyzer: &str, suspect: &Suspect) -> Option<Finding> {
         Family::Failure => ("error_rate", Category::ApplicationError),
         _ => {
             let reference = suspect.proofs.first()?.reference.as_str();
-            let metric = reference.split('{').next().unwrap_or(reference);
+            let metric = metric_of(&suspect.service, reference);
             match SeriesKind::of_metric(metric) {
                 SeriesKind::Cpu => ("cpu_saturation", Category::ResourceExhaustion),
                 SeriesKind::Memory | SeriesKind::Disk => {
@@ -87,7 +87,29 @@ fn finding(analyzer: &str, suspect: &Suspect) -> Option<Finding> {
     Some(finding)
 }
 
+/// The metric that a proof refers to: `metric{…}` of a series, `service/metric` of an alarm.
+fn metric_of<'a>(service: &str, reference: &'a str) -> &'a str {
+    let own = reference.strip_prefix(service);
+    let metric = own.and_then(|rest| rest.strip_prefix('/'));
+    let metric = metric.unwrap_or(reference);
+    metric.split('{').next().unwrap_or(metric)
+}
+
 /// Names of operations and first words of lines can be as long as they like; findings cannot.
 fn cut(text: &str) -> String {
     text.chars().take(MAX_TEXT).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cause_is_not_taken_from_the_name_of_a_service() {
+        let kind = |reference| SeriesKind::of_metric(metric_of("memcached", reference));
+        assert_eq!(kind("memcached/queue"), SeriesKind::Other);
+        assert_eq!(kind("queue{service=\"memcached\"}"), SeriesKind::Other);
+        assert_eq!(kind("memcached/cpu_usage"), SeriesKind::Cpu);
+        assert_eq!(kind("heap{service=\"memcached\"}"), SeriesKind::Memory);
+    }
 }

@@ -1,6 +1,6 @@
 //! Which change explains what went wrong, or that none does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use homeostasis_core::Timestamp;
@@ -24,6 +24,9 @@ const HALF: f64 = 12.0 * 3600.0;
 /// A bound that is gone, or a number that moved by this factor, matters by itself.
 const BOUND: f64 = 1.5;
 const MOVED: f64 = 2.0;
+
+/// So many lines of a change are read.
+const MAX_LINES: usize = 4000;
 
 /// Words for what keeps a program within bounds.
 const BOUNDS: &[&str] = &[
@@ -151,7 +154,7 @@ struct Edit {
 impl Edit {
     fn of(change: &EvidenceChange) -> Self {
         let code = |sign: char| -> Vec<&str> {
-            let lines = change.diff.lines();
+            let lines = change.diff.lines().take(MAX_LINES);
             let lines = lines.filter_map(|line| line.strip_prefix(sign).map(str::trim));
             let is_comment = |line: &str| {
                 ["//", "#", "--", "++", "*"]
@@ -165,14 +168,19 @@ impl Edit {
             lines.iter().flat_map(|line| words(line)).collect()
         };
         let (before, after) = (all(&minus), all(&plus));
+        // By shape the numbers of the first added line, and of the first with others.
+        let mut twins: HashMap<String, Vec<Vec<f64>>> = HashMap::new();
+        for line in &plus {
+            let (shape, to) = numbers(line);
+            let known = twins.entry(shape).or_default();
+            if known.len() < 2 && !known.contains(&to) {
+                known.push(to);
+            }
+        }
         let number = minus.iter().find_map(|line| {
             let (shape, from) = numbers(line);
-            let twin = plus
-                .iter()
-                .map(|line| numbers(line))
-                .find(|(other, to)| *other == shape && *to != from);
-            let (_, to) = twin?;
-            from.into_iter().zip(to).find(|(from, to)| {
+            let to = twins.get(&shape)?.iter().find(|to| **to != from)?;
+            from.into_iter().zip(to.iter().copied()).find(|(from, to)| {
                 let factor = from / to;
                 factor >= MOVED || factor <= 1.0 / MOVED
             })
@@ -284,4 +292,47 @@ fn unusual(now: &Activity, calm: &Activity, moved: &BTreeSet<&str>) -> BTreeSet<
         }
     }
     unusual.difference(&usual).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+    use std::time::Instant;
+
+    use super::*;
+
+    fn edit(diff: String) -> Edit {
+        Edit::of(&EvidenceChange {
+            id: "a".to_owned(),
+            at: Timestamp::EPOCH,
+            service: "orders".to_owned(),
+            summary: String::new(),
+            files: Vec::new(),
+            diff,
+        })
+    }
+
+    #[test]
+    fn a_line_is_compared_with_those_of_its_shape_alone() {
+        let number = |diff: &str| edit(diff.to_owned()).number;
+        assert_eq!(number("-pool(5)\n+pool(5)\n+pool(50)"), Some((5.0, 50.0)));
+        assert_eq!(number("-pool(5)\n+queue(50)\n+pool(6)"), None);
+        assert_eq!(number("-wait = 2s\n+wait = 100ms"), Some((2.0, 0.1)));
+    }
+
+    #[test]
+    fn a_change_of_many_lines_takes_moments_and_is_read_to_its_cap() {
+        let mut diff = String::new();
+        for i in 0..1_999 {
+            let _ = writeln!(diff, "-call_{i}(steady, steady, steady, 5)");
+            let _ = writeln!(diff, "+call_{i}(steady, steady, steady, 5)");
+        }
+        diff.push_str("-keep(5)\n+keep(50)\n");
+        diff.push_str(&"-unread(1)\n+unread(100)\n".repeat(50_000));
+        #[expect(clippy::disallowed_methods, reason = "the bound is of the wall clock")]
+        let start = Instant::now();
+        let edit = edit(diff);
+        assert!(start.elapsed() < Duration::from_secs(5));
+        assert_eq!(edit.number, Some((5.0, 50.0)));
+    }
 }

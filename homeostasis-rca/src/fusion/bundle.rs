@@ -161,7 +161,9 @@ pub struct EvidenceBundle {
     /// What was measured.
     #[serde(default)]
     pub series: Vec<EvidenceSeries>,
-    /// Who calls whom; empty if unknown: then calls seen in [`slices`](Self::slices) stand for it.
+    /// Who calls whom, as declared; empty if unknown. The walk along calls
+    /// ([`Propagation`](super::Family::Propagation)) follows these alone; elsewhere those that
+    /// [`slices`](Self::slices) show count too.
     #[serde(default)]
     pub calls: BTreeMap<String, BTreeSet<String>>,
     /// Services known only from what their callers measure.

@@ -15,7 +15,7 @@ pub(super) const SETTLE: Duration = Duration::from_secs(60);
 const MIN_CALM: usize = 8;
 
 /// A calm longer than this is cut to its end: it bounds the work for one series.
-const MAX_CALM: usize = 1024;
+pub(super) const MAX_CALM: usize = 1024;
 
 /// Of a series of which less is worse, the smallest scale, as a share of its highest value.
 const DOWN_FLOOR: f64 = 0.0005;

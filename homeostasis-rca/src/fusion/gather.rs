@@ -44,16 +44,13 @@ impl EvidenceBundle {
         for service in &scope.services {
             for window in scope.series_of(service) {
                 let metric = window.key.metric.clone();
-                let is_good = ["success", "availability"]
-                    .iter()
-                    .any(|good| metric.contains(good));
                 let split = window.points.partition_point(|(at, _)| *at < scope.split);
                 let (calm, points) = window.points.split_at(split);
                 bundle.series.push(EvidenceSeries {
                     service: service.clone(),
                     callee: None,
                     kind: SeriesKind::of_metric(&metric),
-                    worse: if is_good { Worse::Down } else { Worse::Up },
+                    worse: worse_of(&metric),
                     metric,
                     calm: calm
                         .iter()
@@ -96,6 +93,16 @@ impl EvidenceBundle {
     }
 }
 
+/// Which direction is bad, by the usual names of what is good.
+fn worse_of(metric: &str) -> Worse {
+    let metric = metric.to_ascii_lowercase();
+    if metric.contains("success") || metric.contains("availability") {
+        Worse::Down
+    } else {
+        Worse::Up
+    }
+}
+
 /// Logs and spans of `from..to` of the services in scope, by slices; empty ones are left out.
 fn slices(scope: &Scope<'_>, from: Timestamp, to: Timestamp) -> Vec<Activity> {
     let from = from.max(to - SLICE * MAX_SLICES);
@@ -123,4 +130,17 @@ fn slices(scope: &Scope<'_>, from: Timestamp, to: Timestamp) -> Vec<Activity> {
         Activity::of(began, (began + SLICE).min(to), spans, logs)
     };
     places.into_iter().map(slice).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn less_of_what_is_good_is_worse_however_it_is_spelled() {
+        for good in ["success_ratio", "SuccessRate(%)", "Availability"] {
+            assert_eq!(worse_of(good), Worse::Down, "{good}");
+        }
+        assert_eq!(worse_of("Latency"), Worse::Up);
+    }
 }

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use homeostasis_core::record::Proof;
 
-use super::activity::Activity;
+use super::activity::{Activity, EdgeGaps};
 use super::bundle::{EvidenceBundle, EvidenceSeries};
-use super::excess::SETTLE;
+use super::excess::{MAX_CALM, SETTLE};
 use super::family::{Family, Scores};
 use super::resource::RUNNER_UP;
 use crate::scope::number;
@@ -81,68 +81,79 @@ fn without_best(edges: &Slowed<'_>, values: &BTreeMap<&str, f64>) -> f64 {
 
 fn by_service<'a>(edges: &Slowed<'a>) -> BTreeMap<&'a str, f64> {
     let all: f64 = edges.values().map(|edge| edge.nats).sum();
-    let services: BTreeSet<&str> = edges.keys().flat_map(|(a, b)| [*a, *b]).collect();
-    let value = |service: &str| {
-        let own = edges
-            .iter()
-            .filter(|((a, b), _)| *a == service || *b == service);
-        let own: Vec<f64> = own.map(|(_, edge)| edge.nats).collect();
-        let most = own.iter().copied().fold(0.0, f64::max);
-        let sum: f64 = own.iter().sum();
+    // Of each service: the most, the sum and the number of its edges.
+    let mut own: BTreeMap<&str, (f64, f64, f64)> = BTreeMap::new();
+    for ((caller, callee), edge) in edges {
+        for service in BTreeSet::from([*caller, *callee]) {
+            let (most, sum, n) = own.entry(service).or_default();
+            *most = most.max(edge.nats);
+            *sum += edge.nats;
+            *n += 1.0;
+        }
+    }
+    let value = |(most, sum, n): (f64, f64, f64)| {
         if most <= 0.0 || all <= 0.0 {
             return 0.0;
         }
-        most * (sum / (most * own.len() as f64) * (sum / all)).sqrt()
+        most * (sum / (most * n) * (sum / all)).sqrt()
     };
-    let values = services.into_iter();
-    values.map(|service| (service, value(service))).collect()
+    let values = own.into_iter();
+    values.map(|(service, own)| (service, value(own))).collect()
 }
 
-/// Edges that were measured as such.
+/// Edges that were measured as such; of several series of one edge the one that slowed down most.
 fn measured(bundle: &EvidenceBundle) -> Option<Slowed<'_>> {
     let from = bundle.onset + SETTLE;
-    let edges: Slowed<'_> = bundle
-        .series
-        .iter()
-        .filter_map(|series| {
-            let callee = series.callee.as_deref()?;
-            let points = series.points.iter();
-            let points = points.filter(|(at, _)| *at >= from && *at <= bundle.until);
-            let now = median(points.map(|(_, value)| *value))?;
-            let before = median(series.calm.iter().copied())?;
-            let nats = ((now + CLOCKS) / (before + CLOCKS)).ln();
-            let nats = if nats.is_finite() { nats.max(0.0) } else { 0.0 };
-            Some((
-                (series.service.as_str(), callee),
-                Edge { nats, before, now },
-            ))
-        })
-        .collect();
+    let mut edges = Slowed::new();
+    for series in &bundle.series {
+        let Some(callee) = series.callee.as_deref() else {
+            continue;
+        };
+        let points = series.points.iter();
+        let points = points.filter(|(at, _)| *at >= from && *at <= bundle.until);
+        let now = median(points.map(|(_, value)| *value));
+        let before = median(calm_of(series).iter().copied());
+        if let (Some(now), Some(before)) = (now, before) {
+            slowest(&mut edges, (&series.service, callee), before, now);
+        }
+    }
     (!edges.is_empty()).then_some(edges)
+}
+
+/// The end of a long calm.
+fn calm_of(series: &EvidenceSeries) -> &[f64] {
+    &series.calm[series.calm.len().saturating_sub(MAX_CALM)..]
+}
+
+/// Notes what was measured of an edge, if nothing slower is known.
+fn slowest<'a>(edges: &mut Slowed<'a>, key: (&'a str, &'a str), before: f64, now: f64) {
+    let nats = ((now + CLOCKS) / (before + CLOCKS)).ln();
+    let nats = if nats.is_finite() { nats.max(0.0) } else { 0.0 };
+    let edge = Edge { nats, before, now };
+    let known = edges.entry(key).or_insert(edge);
+    if known.nats < nats {
+        *known = edge;
+    }
 }
 
 /// Edges as spans show them.
 fn traced<'a>(bundle: &EvidenceBundle, now: &'a Activity, calm: &Activity) -> Option<Slowed<'a>> {
+    let present = now.edges.iter();
+    let present: BTreeSet<(&str, &str)> = present.map(key_of).collect();
     let mut past: BTreeMap<(&str, &str), Vec<f64>> = BTreeMap::new();
     let earlier = bundle.memory.incidents().rev().take(HISTORY);
     let earlier = earlier.map(|incident| &incident.activity);
     for activity in std::iter::once(calm).chain(earlier) {
         for edge in activity.edges.iter().filter(|edge| edge.n >= 2) {
-            let Some(known) = now
-                .edges
-                .iter()
-                .find(|it| it.caller == edge.caller && it.callee == edge.callee)
-            else {
-                continue;
-            };
-            let gap = median(edge.gaps.iter().copied());
-            let key = (known.caller.as_str(), known.callee.as_str());
-            past.entry(key).or_default().extend(gap);
+            if let Some(key) = present.get(&key_of(edge)) {
+                let gap = median(edge.gaps.iter().copied());
+                past.entry(*key).or_default().extend(gap);
+            }
         }
     }
     let mut edges = Slowed::new();
     for edge in now.edges.iter().filter(|edge| edge.n >= 2) {
-        let key = (edge.caller.as_str(), edge.callee.as_str());
+        let key = key_of(edge);
         let before = past.get(&key).and_then(|past| median(past.iter().copied()));
         let (Some(before), Some(now)) = (before, median(edge.gaps.iter().copied())) else {
             continue;
@@ -161,35 +172,31 @@ fn traced<'a>(bundle: &EvidenceBundle, now: &'a Activity, calm: &Activity) -> Op
     (!edges.is_empty()).then_some(edges)
 }
 
+fn key_of(edge: &EdgeGaps) -> (&str, &str) {
+    (&edge.caller, &edge.callee)
+}
+
 /// What measured edges reach in one of a hundred stretches of calm of three values.
 fn calm_null(bundle: &EvidenceBundle) -> f64 {
     const STRETCH: usize = 3;
-    let measured: Vec<&EvidenceSeries> = bundle
+    let measured: Vec<_> = bundle
         .series
         .iter()
-        .filter(|it| it.callee.is_some())
+        .filter_map(|series| {
+            let key = (series.service.as_str(), series.callee.as_deref()?);
+            let calm = calm_of(series);
+            Some((key, calm, median(calm.iter().copied())))
+        })
         .collect();
-    let n_stretches = measured
-        .iter()
-        .map(|it| it.calm.len() / STRETCH)
-        .min()
-        .unwrap_or(0);
+    let lens = measured.iter().map(|(_, calm, _)| calm.len() / STRETCH);
+    let n_stretches = lens.min().unwrap_or(0);
     let tops = (0..n_stretches).map(|idx| {
         let mut edges = Slowed::new();
-        for series in &measured {
-            let Some(callee) = series.callee.as_deref() else {
-                continue;
-            };
-            let stretch = series.calm.iter().skip(idx * STRETCH).take(STRETCH);
-            let (Some(now), Some(before)) = (
-                median(stretch.copied()),
-                median(series.calm.iter().copied()),
-            ) else {
-                continue;
-            };
-            let nats = ((now + CLOCKS) / (before + CLOCKS)).ln();
-            let nats = if nats.is_finite() { nats.max(0.0) } else { 0.0 };
-            edges.insert((&series.service, callee), Edge { nats, before, now });
+        for (key, calm, before) in &measured {
+            let stretch = calm.iter().skip(idx * STRETCH).take(STRETCH);
+            if let (Some(now), Some(before)) = (median(stretch.copied()), before) {
+                slowest(&mut edges, *key, *before, now);
+            }
         }
         by_service(&edges).into_values().fold(0.0, f64::max)
     });

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use homeostasis_core::Timestamp;
 use homeostasis_core::record::Proof;
 
 use super::bundle::{EvidenceBundle, EvidenceSeries};
@@ -40,20 +41,28 @@ struct Node<'a> {
 pub(super) fn scores(bundle: &EvidenceBundle) -> Option<Scores> {
     let alarm = bundle.alarm.as_ref()?;
     let reachable = reachable(bundle, &alarm.service);
-    let alarmed = bundle.series.iter().find(|it| {
-        it.callee.is_none() && it.service == alarm.service && it.metric == alarm.metric
-    })?;
-    let reference = Excess::of(alarmed)?;
-    let nodes: BTreeMap<&str, Node<'_>> = bundle
-        .series
-        .iter()
-        .filter(|it| it.callee.is_none() && it.metric == alarm.metric)
-        .filter(|it| reachable.contains(it.service.as_str()))
-        .filter_map(|series| {
-            let node = Node::of(bundle, series, &reference)?;
-            Some((series.service.as_str(), node))
-        })
-        .collect();
+    // Labels are dropped: of several series of one service the one that rose most stands for it.
+    let mut nodes: BTreeMap<&str, Node<'_>> = BTreeMap::new();
+    for series in &bundle.series {
+        let is_meant = series.callee.is_none() && series.metric == alarm.metric;
+        let service = series.service.as_str();
+        if !is_meant || !reachable.contains(service) {
+            continue;
+        }
+        let Some(node) = Node::of(bundle, series) else {
+            continue;
+        };
+        match nodes.get(service) {
+            Some(known) if known.times >= node.times => {}
+            _ => {
+                nodes.insert(service, node);
+            }
+        }
+    }
+    let reference = nodes.get(alarm.service.as_str())?.excess.points.clone();
+    for node in nodes.values_mut() {
+        node.along = along(&node.excess, &reference);
+    }
     if nodes.len() < 2 {
         return None;
     }
@@ -109,36 +118,34 @@ pub(super) fn scores(bundle: &EvidenceBundle) -> Option<Scores> {
 }
 
 impl<'a> Node<'a> {
-    fn of(bundle: &EvidenceBundle, series: &'a EvidenceSeries, alarmed: &Excess) -> Option<Self> {
+    /// It goes along with nothing yet.
+    fn of(bundle: &EvidenceBundle, series: &'a EvidenceSeries) -> Option<Self> {
         let excess = Excess::of(series)?;
         let before = excess.points.first().filter(|(at, _)| *at < bundle.onset);
         let already = before.map_or(0.0, |(_, z)| z.max(0.0));
         let points: Vec<f64> = excess.points.iter().map(|(_, z)| z - already).collect();
         let peak = sustained(&points)?;
         let times = peak.max(0.0) / excess.calm_top(points.len(), CALM);
-        let pairs: Vec<(f64, f64)> = excess
-            .points
-            .iter()
-            .filter_map(|(at, z)| {
-                let other = alarmed
-                    .points
-                    .binary_search_by_key(at, |(at, _)| *at)
-                    .ok()?;
-                Some((*z, alarmed.points[other].1))
-            })
-            .collect();
-        let along = pearson(&pairs);
         Some(Self {
             series,
             excess,
             times,
-            along,
+            along: 0.0,
         })
     }
 
     fn is_anomalous(&self) -> bool {
         self.times > ANOMALOUS && self.along > one_in_ten(self.excess.points.len())
     }
+}
+
+/// How far a series went along with the alarmed one.
+fn along(excess: &Excess, alarmed: &[(Timestamp, f64)]) -> f64 {
+    let pairs = excess.points.iter().filter_map(|(at, z)| {
+        let other = alarmed.binary_search_by_key(at, |(at, _)| *at).ok()?;
+        Some((*z, alarmed[other].1))
+    });
+    pearson(&pairs.collect::<Vec<_>>())
 }
 
 /// Whom `service` depends on, with itself.

@@ -36,8 +36,8 @@ pub(super) fn settled(excess: &Excess, onset: Timestamp, until: Timestamp) -> Ve
 
 /// The family [`Resource`](Family::Resource): for every service the strongest rise of a resource.
 ///
-/// A series counts by the largest mean of a run of at least two settled points, divided by what the
-/// calm reaches in one of a hundred stretches of that length. The null is the largest of what all
+/// A series counts by the highest level that two neighboring settled points both reach, divided by what
+/// the calm reaches in one of a hundred stretches of that length. The null is the largest of what all
 /// series together reach in one of a hundred stretches of calm, the upper quartile of the last
 /// runner-ups, and 2.
 pub(super) fn scores(bundle: &EvidenceBundle) -> Option<Scores> {

@@ -5,7 +5,9 @@ use super::{Pattern, Rule, literal};
 /// By what a rule is found.
 #[derive(Debug)]
 pub(super) struct Anchor {
-    pub(super) literals: Vec<Vec<u8>>,
+    /// Sets of literals: each with the pattern of [`Patterns::any`](super::Patterns::any) that needs
+    /// one of them, by number, or `None` if all that is to match does.
+    pub(super) sets: Vec<(Option<usize>, Vec<Vec<u8>>)>,
     pub(super) in_template: bool,
     /// What the rest of the rule adds to its specificity.
     pub(super) rest: u32,
@@ -16,16 +18,18 @@ impl Anchor {
     pub(super) fn of(rule: &Rule) -> Self {
         let patterns = &rule.patterns;
         let union = || {
-            let sets = patterns.any.iter().map(Pattern::literals);
+            let sets = patterns.any.iter().map(|p| p.literals().to_vec());
+            let sets = sets.enumerate().map(|(idx, set)| (Some(idx), set));
             let all_have = patterns.any.iter().all(|p| !p.literals().is_empty());
-            let all = sets.flatten().cloned().collect::<Vec<_>>();
-            if all_have { all } else { Vec::new() }
+            if all_have {
+                sets.collect()
+            } else {
+                vec![(None, Vec::new())]
+            }
         };
         let of = |pattern: &Option<Pattern>| {
-            pattern
-                .as_ref()
-                .map(|p| p.literals().to_vec())
-                .unwrap_or_default()
+            let literals = pattern.as_ref().map(|p| p.literals().to_vec());
+            vec![(None, literals.unwrap_or_default())]
         };
         let min_len = |pattern: &Option<Pattern>| pattern.as_ref().map_or(0, Pattern::min_len);
         let parts = [
@@ -38,12 +42,10 @@ impl Anchor {
         ];
         let total: usize = parts.iter().map(|(_, len)| len).sum();
         let in_template = total == 0;
-        let (literals, own) = if in_template {
+        let (sets, own) = if in_template {
             (of(&patterns.template), 0)
         } else {
-            let best = parts
-                .into_iter()
-                .max_by_key(|(set, _)| literal::shortest(set));
+            let best = parts.into_iter().max_by_key(|(sets, _)| shortest(sets));
             best.unwrap_or_default()
         };
         let template = if in_template {
@@ -54,7 +56,7 @@ impl Anchor {
         let others = total - own + template + min_len(&patterns.frame);
         let others = u32::try_from(others.min(99)).unwrap_or(99);
         Self {
-            literals,
+            sets,
             in_template,
             rest: rule.scope_specificity() + others,
         }
@@ -68,8 +70,13 @@ impl Anchor {
 
     /// Bytes of its shortest literal; 0 if it has none.
     pub(super) fn shortest(&self) -> usize {
-        literal::shortest(&self.literals)
+        shortest(&self.sets)
     }
+}
+
+fn shortest(sets: &[(Option<usize>, Vec<Vec<u8>>)]) -> usize {
+    let lens = sets.iter().map(|(_, set)| literal::shortest(set));
+    lens.min().unwrap_or(0)
 }
 
 impl Rule {

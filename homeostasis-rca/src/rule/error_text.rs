@@ -218,12 +218,10 @@ impl ErrorText {
         let mut n_read = 0;
         while let Some(error) = pending.pop().filter(|_| n_read < MAX_CAUSES) {
             n_read += 1;
-            let mut lines = ends(error.message.lines(), |line| !line.trim().is_empty());
-            let first = if lines.is_empty() {
-                ""
-            } else {
-                lines.remove(0)
-            };
+            let is_said = |line: &&str| !line.trim().is_empty();
+            let mut lines =
+                parts(&error.message).flat_map(|part| ends(part.lines().filter(is_said).collect()));
+            let first = lines.next().unwrap_or_default();
             if !(error.kind.is_empty() && first.is_empty()) {
                 self.push(ErrorLine::of_parts(&error.kind, first));
             }
@@ -233,7 +231,8 @@ impl ErrorText {
             let room = (2 * MAX_FRAMES).saturating_sub(self.frames.len());
             let frames = error.frames.iter().take(room);
             self.frames.extend(frames.map(|frame| {
-                let text = format!("{} {}:{}", frame.function, frame.file, frame.line);
+                let (function, file) = (shortened(&frame.function), shortened(&frame.file));
+                let text = format!("{function} {file}:{}", frame.line);
                 shortened(&text).to_owned()
             }));
             pending.extend(error.causes.iter().rev().map(|cause| &cause.error));
@@ -242,20 +241,23 @@ impl ErrorText {
 
     fn add_text(&mut self, text: &str) {
         for part in parts(text) {
-            for line in ends(part.lines(), is_error) {
+            let (errors, frames) = told(part);
+            for line in ends(errors) {
                 self.push(ErrorLine::of_text(line));
             }
             let room = (2 * MAX_FRAMES).saturating_sub(self.frames.len());
-            let is_shown = |line: &str| is_frame(line) && !is_heading(line.trim());
-            let frames = ends(part.lines(), is_shown).into_iter().take(room);
+            let frames = ends(frames).into_iter().take(room);
             self.frames
                 .extend(frames.map(|frame| shortened(frame.trim()).to_owned()));
         }
     }
 
-    /// One fact told twice is one line.
+    /// One fact told twice is one line; a line of its own kind is a fact of its own, even if an
+    /// earlier line quotes it.
     fn push(&mut self, line: ErrorLine) {
-        let is_known = |known: &ErrorLine| known.text.contains(&line.text);
+        let is_known = |known: &ErrorLine| {
+            known.text == line.text || (line.kind().is_empty() && known.text.contains(&line.text))
+        };
         if self.lines.len() < 4 * MAX_LINES && !self.lines.iter().any(is_known) {
             self.lines.push(line);
         }
@@ -275,13 +277,40 @@ fn parts(text: &str) -> impl Iterator<Item = &str> {
     [head, tail].into_iter().filter(|part| !part.is_empty())
 }
 
-/// The first and the last of the lines that pass.
-fn ends<'a>(lines: impl Iterator<Item = &'a str>, passes: impl Fn(&str) -> bool) -> Vec<&'a str> {
-    let mut kept: Vec<&str> = lines.filter(|line| passes(line)).collect();
-    if kept.len() > 2 * MAX_LINES {
-        kept.drain(MAX_LINES..kept.len() - MAX_LINES);
+/// The first and the last of `lines`.
+fn ends(mut lines: Vec<&str>) -> Vec<&str> {
+    if lines.len() > 2 * MAX_LINES {
+        lines.drain(MAX_LINES..lines.len() - MAX_LINES);
     }
-    kept
+    lines
+}
+
+/// The error lines of `text` and its frames.
+///
+/// Indented lines below `Caused by:` are the causes as Rust's anyhow, eyre and
+/// `std::error::Report` print them: lines, though they look like frames.
+fn told(text: &str) -> (Vec<&str>, Vec<&str>) {
+    let (mut errors, mut frames) = (Vec::new(), Vec::new());
+    let mut in_causes = false;
+    for line in text.lines() {
+        let trimmed = line.trim();
+        if trimmed == "Caused by:" {
+            in_causes = true;
+            continue;
+        }
+        in_causes &= line.starts_with([' ', '\t']) && !trimmed.is_empty() && !is_heading(trimmed);
+        if trimmed.is_empty() || is_heading(trimmed) {
+            continue;
+        }
+        if in_causes {
+            errors.push(after_number(trimmed).unwrap_or(trimmed));
+        } else if is_frame(line) {
+            frames.push(line);
+        } else {
+            errors.push(line);
+        }
+    }
+    (errors, frames)
 }
 
 fn shortened(text: &str) -> &str {
@@ -304,33 +333,32 @@ fn is_kind(text: &str) -> bool {
         && text.contains(|c: char| c.is_ascii_uppercase() || c == '.' || c == ':')
 }
 
-fn is_error(line: &str) -> bool {
-    !line.trim().is_empty() && !is_frame(line)
-}
-
 /// The usual shapes of frames: Java and JavaScript `at …`, Python `File "…"` and its source line,
 /// Rust `12: path` and `at src/…`, Go's tab and `goroutine 1 [running]:`.
 fn is_frame(line: &str) -> bool {
     let trimmed = line.trim_start();
     let is_indented = trimmed.len() < line.len();
-    let is_numbered = || {
-        let digits = trimmed.bytes().take_while(u8::is_ascii_digit).count();
-        digits > 0 && trimmed[digits..].starts_with(": ")
-    };
-    (is_indented
+    is_indented
         && (trimmed.starts_with("at ")
             || trimmed.starts_with("File \"")
             || trimmed.starts_with("...")
             || line.starts_with('\t')
             || line.starts_with("    ")
-            || is_numbered()))
-        || is_heading(trimmed)
+            || after_number(trimmed).is_some())
+}
+
+/// What follows the number of a line such as `12: text`.
+fn after_number(line: &str) -> Option<&str> {
+    let (number, rest) = line.split_once(": ")?;
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then_some(rest)
 }
 
 /// What stands above frames.
 fn is_heading(line: &str) -> bool {
     line.starts_with("Traceback (most recent call last)")
         || line.starts_with("stack backtrace:")
+        || line.starts_with("Stack backtrace:")
         || (line.starts_with("goroutine ") && line.ends_with(':'))
 }
 
@@ -371,6 +399,45 @@ mod tests {
             ),
             ["thread 'main' panicked at src/a.rs:1:2:", "no luck"]
         );
+    }
+
+    #[test]
+    fn the_causes_that_rust_prints_are_errors_and_its_backtrace_is_not() {
+        let backtrace = "\n\nStack backtrace:\n   0: anyhow::error\n             at ./src/a.rs:1";
+        let text =
+            |causes: &str| format!("Error: could not start\n\nCaused by:\n{causes}{backtrace}");
+        let one = text("    Connection refused (os error 111)");
+        let refused = "Connection refused (os error 111)";
+        assert_eq!(lines(&one), ["Error: could not start", refused]);
+        let two = text("    0: no database\n    1: Connection refused (os error 111)");
+        let expected = ["Error: could not start", "no database", refused];
+        assert_eq!(lines(&two), expected);
+        assert_eq!(
+            ErrorText::of_text(&two).frames(),
+            ["0: anyhow::error", "at ./src/a.rs:1"]
+        );
+        // Neither a blank line nor one that is not indented leaves the causes open.
+        for end in ["", "later"] {
+            let text = format!("x\nCaused by:\n    y\n{end}\n    at z");
+            assert_eq!(ErrorText::of_text(&text).frames(), ["at z"], "{text}");
+        }
+    }
+
+    #[test]
+    fn a_kind_that_an_earlier_line_quotes_is_not_lost() {
+        let quoting = "SEVERE: nested exception is java.lang.StackOverflowError] with root cause";
+        let text =
+            format!("{quoting}\njava.lang.StackOverflowError\n\tat a.B.c(B.java:1)\nroot cause");
+        assert_eq!(lines(&text), [quoting, "java.lang.StackOverflowError"]);
+    }
+
+    #[test]
+    fn a_gigantic_message_of_structure_is_read_at_both_ends_alone() {
+        let blank = "\n".repeat(2 * MAX_TEXT);
+        let message = format!("first{blank}in the middle{blank}last");
+        let text = ErrorText::of_event(&ErrorEvent::new("java", "a.B", &message));
+        let shown: Vec<&str> = text.lines().map(ErrorLine::text).collect();
+        assert_eq!(shown, ["a.B: first", "last"]);
     }
 
     #[test]

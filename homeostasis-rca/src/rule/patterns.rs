@@ -30,16 +30,27 @@ pub struct Patterns {
 impl Patterns {
     /// Whether they match `line` of `text`.
     pub fn matches(&self, text: &ErrorText, line: &ErrorLine) -> bool {
+        self.matches_by(None, text, line)
+    }
+
+    /// The same, if of [`any`](Self::any) only the one of this number counts.
+    pub(super) fn matches_by(
+        &self,
+        one: Option<usize>,
+        text: &ErrorText,
+        line: &ErrorLine,
+    ) -> bool {
         let fits = |pattern: &Option<Pattern>, text: &str| {
             pattern
                 .as_ref()
                 .is_none_or(|pattern| pattern.is_match(text))
         };
-        (self.any.is_empty()
-            || self
-                .any
-                .iter()
-                .any(|pattern| in_line(pattern, line).is_some()))
+        let is_in = |pattern: &Pattern| in_line(pattern, line).is_some();
+        let is_any_in = match one {
+            Some(idx) => self.any.get(idx).is_some_and(is_in),
+            None => self.any.is_empty() || self.any.iter().any(is_in),
+        };
+        is_any_in
             && fits(&self.kind, line.kind())
             && fits(&self.message, line.message())
             && fits(&self.template, text.template())

@@ -46,8 +46,17 @@ struct Compiled {
     rules: Vec<Rule>,
     /// What each rule's specificity is without its literal.
     specificity: Vec<u32>,
+    /// Whose the literals of the prefilters are.
+    owners: Vec<Owner>,
     lines: Prefilter,
     templates: Prefilter,
+}
+
+/// Whose a literal is: a rule's, and of one of its patterns or of all of it.
+#[derive(Debug, Clone, Copy)]
+struct Owner {
+    rule: usize,
+    pattern: Option<usize>,
 }
 
 /// A rule that matches, and where.
@@ -69,6 +78,7 @@ pub struct RuleMatch<'r, 't> {
 #[derive(Debug, Clone, Copy)]
 struct Candidate {
     rule: usize,
+    pattern: Option<usize>,
     line: usize,
     specificity: u32,
 }
@@ -142,10 +152,20 @@ impl RuleSet {
                 .then_with(|| a.id.cmp(&b.id))
         });
         let (rules, anchors): (Vec<Rule>, Vec<Anchor>) = anchored.into_iter().unzip();
-        let of = |in_template: bool| {
+        let sets = || {
             let numbered = anchors.iter().enumerate();
-            let chosen = numbered.filter(|(_, anchor)| anchor.in_template == in_template);
-            Prefilter::new(chosen.map(|(rule, anchor)| (rule, &anchor.literals[..])))
+            let sets = numbered.flat_map(|(rule, anchor)| {
+                let owned = anchor.sets.iter().map(move |(pattern, set)| {
+                    let pattern = *pattern;
+                    (Owner { rule, pattern }, &set[..])
+                });
+                owned.map(|(owner, set)| (owner, set, anchor.in_template))
+            });
+            sets.enumerate()
+        };
+        let of = |in_template: bool| {
+            let chosen = sets().filter(|(_, (.., there))| *there == in_template);
+            Prefilter::new(chosen.map(|(number, (_, set, _))| (number, set)))
         };
         let too_many = |error: aho_corasick::BuildError| {
             let value = format!("{} rules", rules.len());
@@ -155,6 +175,7 @@ impl RuleSet {
         let templates = of(true).map_err(too_many)?;
         Ok(Self(Arc::new(Compiled {
             specificity: anchors.iter().map(|anchor| anchor.rest).collect(),
+            owners: sets().map(|(_, (owner, ..))| owner).collect(),
             lines,
             templates,
             rules,
@@ -180,13 +201,7 @@ impl RuleSet {
         &'r self,
         text: &'t ErrorText,
     ) -> impl Iterator<Item = RuleMatch<'r, 't>> {
-        let candidates = self.candidates(text, 0..text.lines().len());
-        let mut given = Vec::new();
-        self.verified(candidates, text).filter(move |found| {
-            let is_new = !given.contains(&found.place);
-            given.push(found.place);
-            is_new
-        })
+        self.verified(self.candidates(text, 0..text.lines().len()), text)
     }
 
     /// The same for one of its lines.
@@ -205,8 +220,8 @@ impl RuleSet {
 
     fn candidates(&self, text: &ErrorText, lines: std::ops::Range<usize>) -> Vec<Candidate> {
         let mut found: HashMap<(usize, usize), u32> = HashMap::new();
-        let mut note = |rule: usize, line: usize, len: u32| {
-            let known = found.entry((rule, line)).or_default();
+        let mut note = |owner: usize, line: usize, len: u32| {
+            let known = found.entry((owner, line)).or_default();
             *known = len.max(*known);
         };
         for line in lines.clone() {
@@ -214,19 +229,24 @@ impl RuleSet {
                 let scanned = line_text.text();
                 self.0
                     .lines
-                    .scan(scanned, |rule, len| note(rule, line, len));
+                    .scan(scanned, |owner, len| note(owner, line, len));
             }
         }
         if !self.0.templates.is_empty() && lines.start == 0 && text.lines().len() > 0 {
             let scanned = text.template();
             self.0
                 .templates
-                .scan(scanned, |rule, len| note(rule, 0, len));
+                .scan(scanned, |owner, len| note(owner, 0, len));
         }
-        let candidates = found.into_iter().map(|((rule, line), len)| Candidate {
-            rule,
-            line,
-            specificity: self.0.specificity.get(rule).map_or(0, |rest| rest + len),
+        let candidates = found.into_iter().filter_map(|((owner, line), len)| {
+            let Owner { rule, pattern } = *self.0.owners.get(owner)?;
+            let rest = *self.0.specificity.get(rule)?;
+            Some(Candidate {
+                rule,
+                pattern,
+                line,
+                specificity: rest.saturating_add(len),
+            })
         });
         let mut candidates: Vec<Candidate> = candidates.collect();
         candidates.sort_unstable_by(|a, b| self.priority(a, b));
@@ -248,16 +268,26 @@ impl RuleSet {
             .then_with(|| a.line.cmp(&b.line))
     }
 
+    /// Those that match, each rule once: a pattern that does not match says nothing for its rule, so
+    /// that a rule counts by the longest literal of a pattern that does.
     fn verified<'r, 't>(
         &'r self,
         candidates: Vec<Candidate>,
         text: &'t ErrorText,
     ) -> impl Iterator<Item = RuleMatch<'r, 't>> {
+        let mut given = Vec::new();
         candidates.into_iter().filter_map(move |candidate| {
             let rule = self.0.rules.get(candidate.rule)?;
             let line = text.line(candidate.line)?;
-            let fits = rule.is_for(text) && rule.patterns.matches(text, line);
-            fits.then(|| RuleMatch {
+            let one = candidate.pattern;
+            if given.contains(&candidate.rule)
+                || !rule.is_for(text)
+                || !rule.patterns.matches_by(one, text, line)
+            {
+                return None;
+            }
+            given.push(candidate.rule);
+            Some(RuleMatch {
                 rule,
                 line: line.text(),
                 specificity: candidate.specificity,
@@ -359,6 +389,28 @@ rules:
         assert_eq!(best(line, Some(&orders), "rust"), some("ours"));
         assert_eq!(best(line, Some(&orders), "go"), some("long"));
         assert_eq!(best("accepted", None, ""), None);
+    }
+
+    #[test]
+    fn a_pattern_that_does_not_match_says_nothing_for_its_rule() {
+        let rule = |id: &str, patterns: &str, example: &str| {
+            format!(
+                "- {{id: {id}, title: x, patterns: [{patterns}], cause: x, category: network, \
+                 confidence: 0.8, examples: ['{example}']}}\n"
+            )
+        };
+        let long = r"payment gateway of the customer answered late \d+ s";
+        let a = rule("a", &format!("'{long}', 'paid twice'"), "paid twice");
+        let b = "order was paid twice by card";
+        let text = format!("rules:\n{a}{}", rule("b", &format!("'{b}'"), b));
+        let rules = RuleSet::parse("r.yaml", &text).unwrap();
+        let text = format!("payment gateway of the customer answered late again: {b}");
+        let text = ErrorText::of_text(&text);
+        let found = rules.matching(&text);
+        let found: Vec<_> = found
+            .map(|it| (it.rule.id.as_str(), it.specificity))
+            .collect();
+        assert_eq!(found, [("b", 28), ("a", 10)]);
     }
 
     #[test]

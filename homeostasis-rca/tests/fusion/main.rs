@@ -163,6 +163,23 @@ fn the_walk_ends_at_the_deepest_ill_service() {
 }
 
 #[test]
+fn of_two_series_of_one_metric_the_one_that_rose_most_counts() {
+    let ill = slow_chain(&[("web", &["orders"]), ("orders", &["stock"]), ("stock", &[])]);
+    for is_first in [false, true] {
+        let mut chain = ill.clone();
+        for series in &ill.series {
+            let mut well = series.clone();
+            for (_, value) in &mut well.points {
+                *value = 0.1;
+            }
+            let place = if is_first { 0 } else { chain.series.len() };
+            chain.series.insert(place, well);
+        }
+        assert_eq!(EvidenceFusion.rank(&chain), EvidenceFusion.rank(&ill));
+    }
+}
+
+#[test]
 fn who_is_known_only_from_its_callers_is_no_end() {
     let mut chain = slow_chain(&[("web", &["orders"]), ("orders", &["stock"]), ("stock", &[])]);
     chain.inferred.insert("stock".to_owned());
@@ -241,6 +258,7 @@ fn gigantic_and_contradictory_evidence_takes_bounded_time() {
     for i in 0..400 {
         let mut series = bundle.series[i % 3].clone();
         series.service = format!("s{i}");
+        series.callee = (i % 4 == 0).then(|| format!("s{}", i + 1));
         series.calm = (0..20_000).map(noise).collect();
         series
             .points
@@ -312,7 +330,8 @@ proptest! {
     #[test]
     fn the_order_of_evidence_does_not_matter(turn in 0..50_usize, busy in 0..3_usize, odd in 0..3_usize) {
         let names = ["web", "orders", "stock"];
-        let bundle = Shop::new().busy(names[busy]).odd(names[odd]).bundle();
+        let shop = Shop::new().busy(names[busy]).odd(names[odd]).delayed(names[odd]);
+        let bundle = shop.bundle();
         let mut turned = bundle.clone();
         let n = turned.series.len();
         turned.series.rotate_left(turn % n);

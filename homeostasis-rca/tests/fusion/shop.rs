@@ -96,7 +96,9 @@ impl Shop {
                 let lost = below.filter(|(call, place)| {
                     *place >= idx && call.iter().any(|it| self.delayed.contains(*it))
                 });
-                let micros = 9000 - 2000 * idx + lost.map(|_| 40_000).sum::<u64>();
+                let jitter = (request * 37 + from.unsigned_abs() * 7) % 1009;
+                let micros =
+                    9000 - 2000 * idx + jitter * (2 - idx) + lost.map(|_| 40_000).sum::<u64>();
                 let mut span =
                     SpanRecord::new(when, Duration::from_micros(micros), "GET").of(target.clone());
                 span.trace = Some(format!("t{request}"));
