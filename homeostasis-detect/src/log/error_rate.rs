@@ -289,7 +289,7 @@ impl LogErrorRate {
         let tally = component.levels.get(&record.level);
         let picture = tally.map(|tally| tally.picture(at)).unwrap_or_default();
         let leading = component.leading.get(&record.level);
-        let kinds = leading.map(|it| it.weights()).unwrap_or_default();
+        let kinds = leading.map(Leading::weights).unwrap_or_default();
         let mut anomaly = self.describe(key, record.level, &burst, at);
         anomaly.series = picture;
         anomaly = anomaly.due_to(kinds);
