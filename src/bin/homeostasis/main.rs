@@ -6,6 +6,7 @@
 mod args;
 mod rules;
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -18,15 +19,17 @@ struct Answer {
 }
 
 fn main() -> ExitCode {
-    let answer = answer(std::env::args().skip(1));
+    let answer = answer(std::env::args_os().skip(1));
     // A reader that went away, as `head` does, is no error of ours.
     let _ = std::io::stdout().write_all(answer.out.as_bytes());
     let _ = std::io::stderr().write_all(answer.err.as_bytes());
     ExitCode::from(answer.code)
 }
 
-fn answer(args: impl Iterator<Item = String>) -> Answer {
-    match args::parse(args) {
+fn answer(args: impl Iterator<Item: Into<OsString>>) -> Answer {
+    let args: Result<Vec<String>, OsString> = args.map(|arg| arg.into().into_string()).collect();
+    let args = args.map_err(|arg| format!("argument {arg:?}, expected UTF-8"));
+    match args.and_then(|args| args::parse(args.into_iter())) {
         Ok(args::Command::Help) => Answer {
             out: format!("{}\n", args::HELP),
             ..Answer::default()
@@ -41,5 +44,24 @@ fn answer(args: impl Iterator<Item = String>) -> Answer {
             code: 2,
             ..Answer::default()
         },
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::ffi::OsStringExt as _;
+
+    use super::*;
+
+    #[test]
+    fn an_argument_that_is_no_text_is_a_wrong_command() {
+        let args = [
+            OsString::from("rules"),
+            OsString::from_vec(vec![b'a', 0xff]),
+        ];
+        let answer = answer(args.into_iter());
+        assert_eq!((answer.code, answer.out.as_str()), (2, ""));
+        let expected = "argument \"a\\xFF\", expected UTF-8\n";
+        assert!(answer.err.starts_with(expected), "{}", answer.err);
     }
 }

@@ -269,14 +269,16 @@ fn unreadable(file: &str, error: &std::io::Error) -> Answer {
     }
 }
 
-/// The whole of a file, or of standard input for `-`.
+/// The whole of a log, or of standard input for `-`; bytes that are no UTF-8 are replaced, as logs
+/// have them now and then.
 fn read(file: &str) -> std::io::Result<String> {
-    if file != "-" {
-        return std::fs::read_to_string(file);
+    let mut bytes = Vec::new();
+    if file == "-" {
+        std::io::stdin().read_to_end(&mut bytes)?;
+    } else {
+        bytes = std::fs::read(file)?;
     }
-    let mut text = String::new();
-    std::io::stdin().read_to_string(&mut text)?;
-    Ok(text)
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[cfg(test)]
@@ -432,6 +434,10 @@ rules:
         assert_eq!(code, 0);
         assert_eq!(value["lines"], 3);
         assert_eq!(value["by_rule"]["shop.voucher"]["lines"], 2);
+        let torn = folder.path().join("torn.log");
+        std::fs::write(&torn, [b"\xff\n", line.as_bytes()].concat()).unwrap();
+        let (code, value) = json(&["rules", "test", "--log", torn.to_str().unwrap(), &sound]);
+        assert_eq!((code, &value["lines"]), (0, &json!(2)));
         let (code, _) = json(&[
             "rules",
             "test",
