@@ -263,7 +263,7 @@ fn does_not_load(error: &ConfigError, json: bool) -> Answer {
 
 fn unreadable(file: &str, error: &std::io::Error) -> Answer {
     Answer {
-        err: format!("{file}: {error}, expected a file that can be read as UTF-8\n"),
+        err: format!("{file}: {error}, expected a file that can be read; rules are UTF-8\n"),
         code: 2,
         ..Answer::default()
     }
