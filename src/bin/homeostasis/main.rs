@@ -28,7 +28,7 @@ fn main() -> ExitCode {
 
 fn answer(args: impl Iterator<Item: Into<OsString>>) -> Answer {
     let args: Result<Vec<String>, OsString> = args.map(|arg| arg.into().into_string()).collect();
-    let args = args.map_err(|arg| format!("argument {arg:?}, expected UTF-8"));
+    let args = args.map_err(|arg| format!("argument {}, expected UTF-8", arg.display()));
     match args.and_then(|args| args::parse(args.into_iter())) {
         Ok(args::Command::Help) => Answer {
             out: format!("{}\n", args::HELP),
@@ -61,7 +61,7 @@ mod tests {
         ];
         let answer = answer(args.into_iter());
         assert_eq!((answer.code, answer.out.as_str()), (2, ""));
-        let expected = "argument \"a\\xFF\", expected UTF-8\n";
+        let expected = "argument a\u{fffd}, expected UTF-8\n";
         assert!(answer.err.starts_with(expected), "{}", answer.err);
     }
 }
