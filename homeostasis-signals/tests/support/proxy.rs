@@ -142,9 +142,10 @@ async fn serve(mut client: TcpStream, server: Option<SocketAddr>, mode: Mode) {
     }
     let (mut from_client, mut to_client) = client.split();
     let Some(server) = server else {
-        if !matches!(mode, Mode::Cut(_)) {
-            let _ = copy(&mut from_client, &mut sink()).await;
+        if matches!(mode, Mode::Cut(_)) {
+            let _ = to_client.shutdown().await;
         }
+        let _ = copy(&mut from_client, &mut sink()).await;
         return;
     };
     let Ok(mut server) = TcpStream::connect(server).await else {
@@ -182,4 +183,7 @@ async fn serve(mut client: TcpStream, server: Option<SocketAddr>, mode: Mode) {
         _ = copy(&mut from_client, &mut to_server) => {}
         () = down => {}
     }
+    // A socket closed over something unread resets the connection: it ends in order, whatever the client still says.
+    let _ = to_client.shutdown().await;
+    let _ = copy(&mut from_client, &mut sink()).await;
 }
