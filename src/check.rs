@@ -154,6 +154,11 @@ pub(crate) fn policy(policy: &Policy, violations: &mut Violations) {
             policy.breaker.cool_down,
             SECOND..=7 * DAY,
         ),
+        (
+            "safe_mode.after_change",
+            policy.safe_mode.after_change,
+            Duration::ZERO..=7 * DAY,
+        ),
     ];
     for (name, value, range) in durations {
         within(violations, "policy", name, value, &range);
@@ -161,6 +166,28 @@ pub(crate) fn policy(policy: &Policy, violations: &mut Violations) {
     if !(1..=1000).contains(&policy.breaker.window) {
         let value = policy.breaker.window.to_string();
         violations.push(Violation::new("policy.breaker.window", value, "1 to 1000"));
+    }
+    if let Some(worth) = &policy.cost_benefit {
+        for (name, value) in [
+            ("without_healing", worth.without_healing),
+            ("low", worth.low),
+            ("medium", worth.medium),
+            ("high", worth.high),
+            ("critical", worth.critical),
+        ] {
+            let range = Duration::ZERO..=30 * DAY;
+            within(violations, "policy.cost_benefit", name, value, &range);
+        }
+    }
+    for (i, window) in policy.maintenance.windows.iter().enumerate() {
+        if let Some((field, value, expected)) = window.violation() {
+            let path = format!("policy.maintenance.windows[{i}].{field}");
+            violations.push(Violation::new(path, format!("{value:?}"), expected));
+        }
+    }
+    if !policy.maintenance.only.is_empty() && policy.maintenance.windows.is_empty() {
+        let expected = "a window, since something waits for one";
+        violations.push(Violation::new("policy.maintenance.windows", "[]", expected));
     }
     for (i, limit) in policy.limits.iter().enumerate() {
         within(

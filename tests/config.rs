@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use homeostasis::core::policy::{CostBenefitPolicy, Weekday};
 use homeostasis::core::port::Retention;
 use homeostasis::core::record::{RiskLevel, Severity};
 use homeostasis::core::{ConfigError, Mode};
@@ -76,6 +77,37 @@ policy: { permit_ttl: 0s, limits: [{ max: 1, window: 1ms }] }
         found[0].starts_with("homeostasis.yaml:2:26: services.gateway.depends_on"),
         "{found:#?}"
     );
+}
+
+#[test]
+fn windows_and_worth_are_checked_with_their_place() {
+    let mut found = violations(
+        "\
+policy:
+  maintenance:
+    windows: [{ opens: \"24:00\", lasts: 1h }, { opens: \"02:00\", lasts: 25h }]
+  storm: { at_least: 0 }
+  cost_benefit: { low: 31d }
+",
+    );
+    let only = violations("policy: { maintenance: { only: [vacuum-orders] } }\n");
+    found.extend(only);
+    let off = homeostasis::Config::from_yaml("policy: { cost_benefit: { enabled: false } }");
+    assert_eq!(off.unwrap().policy.cost_benefit, None);
+    let expected = [
+        "homeostasis.yaml:3:24: policy.maintenance.windows[0].opens = \"24:00\", expected a time of day in UTC as HH:MM",
+        "homeostasis.yaml:3:69: policy.maintenance.windows[1].lasts",
+        "homeostasis.yaml:4:22: policy.storm.at_least = 0",
+        "homeostasis.yaml:5:24: policy.cost_benefit.low",
+        "homeostasis.yaml:1:11: policy.maintenance.windows = \"[]\", expected a window, since something waits for one",
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for start in expected {
+        assert!(
+            found.iter().any(|line| line.starts_with(start)),
+            "{start}\nall: {found:#?}"
+        );
+    }
 }
 
 #[test]
@@ -185,6 +217,12 @@ policy:
   max_radius: multiple_services
   limits: [{ scope: action_on_target, max: 5, window: 1h }]
   breaker: { consecutive_failures: 2, failure_ratio: 40%, window: 5, cool_down: 10m }
+  safe_mode: { unknown_cause: false, new_kind: true, after_change: 10m }
+  storm: { min_healthy: 75%, at_least: 5 }
+  maintenance:
+    windows: [{ days: [saturday, sunday], opens: \"02:30\", lasts: 2h }]
+    only: [vacuum-orders]
+  cost_benefit: { without_healing: 1h, critical: 8h }
 flags: { heal: true, heal.orders: false }
 services:
   gateway: { depends_on: [orders], critical: true }
@@ -219,6 +257,16 @@ rules: [rules.yaml]
     assert!(!config.flags.is_on("heal.orders", true));
     assert_eq!(config.policy.limits[0].max, 5);
     assert!((config.policy.breaker.failure_ratio.get() - 0.4).abs() < 1e-12);
+    let safe_mode = config.policy.safe_mode;
+    assert!(safe_mode.new_kind && !safe_mode.unknown_cause);
+    assert_eq!(safe_mode.after_change, 10 * minute);
+    assert_eq!(config.policy.storm.at_least, 5);
+    let window = &config.policy.maintenance.windows[0];
+    assert_eq!(window.opens, 150 * minute);
+    assert_eq!(window.days, [Weekday::Saturday, Weekday::Sunday].into());
+    let worth = config.policy.cost_benefit.unwrap();
+    assert_eq!(worth.without_healing, 60 * minute);
+    assert_eq!(worth.high, CostBenefitPolicy::default().high);
     assert_eq!(config.playbooks.len() + config.rules.len(), 2);
 }
 

@@ -8,18 +8,19 @@ use std::time::Duration;
 use homeostasis_core::condition::{Condition, Unit};
 use homeostasis_core::document::{
     Fields, Node, Parsed, any_duration, boolean, integer, list, map_of, nested, non_empty_string,
-    one_of, parsed, ratio, raw,
+    one_of, parsed, raw,
 };
-use homeostasis_core::policy::{BreakerPolicy, Limit, LimitScope, Policy};
+use homeostasis_core::policy::Policy;
 use homeostasis_core::port::Retention;
-use homeostasis_core::record::{RadiusLevel, RiskLevel, Severity};
+use homeostasis_core::record::Severity;
 use homeostasis_core::{
-    ConfigError, Flags, Mode, NodeId, Ratio, ServiceFacts, Topology, Violation, Violations,
+    ConfigError, Flags, Mode, NodeId, ServiceFacts, Topology, Violation, Violations,
 };
 
 #[cfg(feature = "signals")]
 use homeostasis_signals::{RedactionConfig, RedactionPattern, SecretRedactor};
 
+use super::policy::policy_fields;
 use crate::check;
 use crate::config::{ConditionRule, Config};
 use crate::engine::{EngineSettings, FloodSettings};
@@ -35,28 +36,6 @@ pub(super) const SEVERITIES: &[(&str, Severity)] = &[
     ("sev1", Severity::Sev1),
     ("sev2", Severity::Sev2),
     ("sev3", Severity::Sev3),
-];
-
-const RISKS: &[(&str, RiskLevel)] = &[
-    ("low", RiskLevel::Low),
-    ("medium", RiskLevel::Medium),
-    ("high", RiskLevel::High),
-    ("critical", RiskLevel::Critical),
-];
-
-const RADII: &[(&str, RadiusLevel)] = &[
-    ("single_instance", RadiusLevel::SingleInstance),
-    ("single_service", RadiusLevel::SingleService),
-    ("multiple_services", RadiusLevel::MultipleServices),
-    ("cluster_wide", RadiusLevel::ClusterWide),
-    ("multi_region", RadiusLevel::MultiRegion),
-];
-
-const SCOPES: &[(&str, LimitScope)] = &[
-    ("global", LimitScope::Global),
-    ("target", LimitScope::Target),
-    ("action", LimitScope::Action),
-    ("action_on_target", LimitScope::ActionOnTarget),
 ];
 
 /// Reads the tree: types first, then the ranges that the builder checks too.
@@ -415,60 +394,5 @@ fn flood(d: &mut Fields<'_>) -> Option<FloodSettings> {
         burst: burst?,
         interval: interval?,
         keys: keys?,
-    })
-}
-
-fn policy_fields(d: &mut Fields<'_>) -> Option<Policy> {
-    let base = Policy::default();
-    let pre_approved = d.default("pre_approved", list(non_empty_string()), Vec::new());
-    let max_risk = d.default("max_risk", one_of(RISKS), base.max_risk);
-    let max_radius = d.default("max_radius", one_of(RADII), base.max_radius);
-    let max_instances = d.default("max_instances", integer(0..=u64::MAX), base.max_instances);
-    let limits = d.default("limits", list(nested(limit)), base.limits);
-    let min_interval = d.default("min_interval", any_duration(), base.min_interval);
-    let breaker = d.default("breaker", nested(breaker), base.breaker);
-    let no_progress = d.default("no_progress", integer(0..=u64::MAX), base.no_progress);
-    let approval_ttl = d.default("approval_ttl", any_duration(), base.approval_ttl);
-    let permit_ttl = d.default("permit_ttl", any_duration(), base.permit_ttl);
-    Some(Policy {
-        pre_approved: pre_approved?.into_iter().collect(),
-        max_risk: max_risk?,
-        max_radius: max_radius?,
-        max_instances: max_instances?,
-        limits: limits?,
-        min_interval: min_interval?,
-        breaker: breaker?,
-        no_progress: no_progress?,
-        approval_ttl: approval_ttl?,
-        permit_ttl: permit_ttl?,
-    })
-}
-
-fn limit(d: &mut Fields<'_>) -> Option<Limit> {
-    let scope = d.default("scope", one_of(SCOPES), LimitScope::Global);
-    let max = d.required("max", integer(0..=u64::MAX));
-    let window = d.required("window", any_duration());
-    Some(Limit {
-        scope: scope?,
-        max: max?,
-        window: window?,
-    })
-}
-
-fn breaker(d: &mut Fields<'_>) -> Option<BreakerPolicy> {
-    let base = BreakerPolicy::default();
-    let consecutive_failures = d.default(
-        "consecutive_failures",
-        integer(0..=u32::MAX),
-        base.consecutive_failures,
-    );
-    let failure_ratio = d.default("failure_ratio", ratio(0.0..=1.0), base.failure_ratio.get());
-    let window = d.default("window", integer(0..=usize::MAX), base.window);
-    let cool_down = d.default("cool_down", any_duration(), base.cool_down);
-    Some(BreakerPolicy {
-        consecutive_failures: consecutive_failures?,
-        failure_ratio: Ratio::saturating(failure_ratio?),
-        window: window?,
-        cool_down: cool_down?,
     })
 }

@@ -3,6 +3,7 @@
 mod decode;
 #[cfg(feature = "detect")]
 mod detection;
+mod policy;
 mod source;
 
 use std::path::PathBuf;

@@ -53,6 +53,8 @@ pub(crate) struct Board {
 struct Entry {
     services: BTreeSet<String>,
     fingerprints: BTreeSet<Fingerprint>,
+    /// The instances among its anomalies.
+    instances: BTreeSet<Target>,
     /// The checks among its anomalies, and what each reported last to this process.
     checks: BTreeMap<String, BTreeMap<Target, Option<HealthReport>>>,
     /// When an anomaly of it was last seen, in this life or an earlier one.
@@ -171,6 +173,7 @@ impl Board {
         let entry = self.open.entry(incident.id).or_insert_with(|| Entry {
             services: BTreeSet::new(),
             fingerprints: BTreeSet::new(),
+            instances: BTreeSet::new(),
             checks: BTreeMap::new(),
             last_seen: incident.updated_at,
             watched_since: now,
@@ -180,6 +183,13 @@ impl Board {
         for anomaly in &incident.anomalies {
             entry.admit(anomaly);
         }
+    }
+
+    /// The instances of `service` that open incidents are about.
+    pub(crate) fn ill_instances(&self, service: &str) -> BTreeSet<Target> {
+        let instances = self.open.values().flat_map(|entry| &entry.instances);
+        let of_service = |target: &&Target| target.service_name() == service;
+        instances.filter(of_service).cloned().collect()
     }
 
     /// Takes what checks say of themselves. O(open incidents) per report.
@@ -283,6 +293,9 @@ impl Entry {
         self.fingerprints.insert(anomaly.fingerprint());
         self.services
             .insert(anomaly.target.service_name().to_owned());
+        if anomaly.target.instance_name().is_some() {
+            self.instances.insert(anomaly.target.clone());
+        }
         if let Subject::Health(check) = &anomaly.subject {
             let of = self.checks.entry(check.clone()).or_default();
             of.entry(anomaly.target.clone()).or_default();

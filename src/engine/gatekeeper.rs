@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use homeostasis_core::policy::{
-    BreakerState, Clearance, Gate, GateFacts, GateRecord, Limit, LimitScope, LimitUse, Permit,
-    Purpose,
+    BreakerState, Clearance, Gate, GateFacts, GateRecord, Limit, LimitScope, LimitUse, PeerHealth,
+    Permit, Purpose,
 };
 use homeostasis_core::port::{Commit, CoordinateError, StoreError, Version};
-use homeostasis_core::record::{EventKind, Plan};
-use homeostasis_core::{Digest, Incident, RunId, Timestamp};
+use homeostasis_core::record::{EventKind, Fingerprint, Plan};
+use homeostasis_core::signal::Change;
+use homeostasis_core::{Digest, Incident, Observations as _, RunId, Timestamp};
 
 use crate::engine::journal::{IncidentJournal, JournalError, describe};
 use crate::engine::lease::HeldLease;
@@ -164,6 +165,14 @@ async fn ask(
             needs_people: incident.needs_people(),
             severity: incident.severity,
             incident_radius: incident.radius,
+            is_cause_known: incident
+                .diagnosis
+                .as_ref()
+                .is_some_and(|it| it.root_cause().is_some()),
+            seen_before: facts.seen_before,
+            last_change: last_change(shared, plan, now),
+            n_services: shared.topology.n_services() as u64,
+            peers: peers(shared, plan),
             critical_service: critical,
             breaker: facts.breaker.as_ref(),
             limits: facts.limits,
@@ -181,6 +190,37 @@ struct Facts {
     limits: Option<Vec<LimitUse>>,
     last_run: Option<Timestamp>,
     same_action_runs: u64,
+    seen_before: Option<u64>,
+}
+
+/// When the plan's service was changed last, as far as the window goes back.
+fn last_change(shared: &Shared, plan: &Plan, now: Timestamp) -> Option<Timestamp> {
+    let of_service = |change: &Change| change.target.service_name() == plan.target.service_name();
+    let changes = shared.window.changes(
+        now - shared
+            .settings
+            .lookback
+            .max(shared.policy.safe_mode.after_change),
+        now,
+    );
+    changes
+        .iter()
+        .filter(|change| of_service(change))
+        .map(|change| change.at)
+        .max()
+}
+
+/// How the instances beside the plan's are, if it is about one of several.
+fn peers(shared: &Shared, plan: &Plan) -> Option<PeerHealth> {
+    plan.target.instance_name()?;
+    let service = shared.topology.service(plan.target.service_name())?;
+    let total = u64::from(service.instances);
+    let mut missing = shared.board().ill_instances(plan.target.service_name());
+    missing.insert(plan.target.clone());
+    Some(PeerHealth {
+        healthy: total.saturating_sub(missing.len() as u64),
+        total,
+    })
 }
 
 impl Facts {
@@ -217,6 +257,7 @@ impl Facts {
             });
         }
         let progress = progress_counter(incident, plan);
+        let seen = seen_counter(incident.fingerprint());
         Ok(Self {
             breaker: Some(breaker),
             limits: Some(limits),
@@ -224,8 +265,15 @@ impl Facts {
                 .last_hit(&Limit::counter(LimitScope::Target, plan))
                 .await?,
             same_action_runs: store.hits(&progress, now - PROGRESS_WINDOW).await?,
+            // Its own opening is among them.
+            seen_before: Some(store.hits(&seen, Timestamp::EPOCH).await?.saturating_sub(1)),
         })
     }
+}
+
+/// Counts the incidents that were opened for `fingerprint`.
+pub(crate) fn seen_counter(fingerprint: Fingerprint) -> String {
+    format!("seen/{fingerprint}")
 }
 
 fn progress_counter(incident: &Incident, plan: &Plan) -> String {

@@ -10,6 +10,7 @@ use homeostasis_core::{ErrorKind, ErrorReport, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::engine::board::Route;
+use crate::engine::gatekeeper::seen_counter;
 use crate::engine::guard;
 use crate::engine::heal::Heal;
 use crate::engine::intake::Batch;
@@ -345,7 +346,7 @@ async fn take_in(shared: &Arc<Shared>, anomaly: Anomaly) {
 
 async fn open(shared: &Arc<Shared>, anomaly: Anomaly, now: Timestamp) -> Result<(), JournalError> {
     let store = &shared.journal.store;
-    let seen = format!("seen/{}", anomaly.fingerprint());
+    let seen = seen_counter(anomaly.fingerprint());
     let seen_before = store.hits(&seen, now - HISTORY_WINDOW).await?;
     let (severity, radius) = triage(
         std::slice::from_ref(&anomaly),

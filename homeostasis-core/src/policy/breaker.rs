@@ -111,6 +111,12 @@ impl BreakerState {
         *self = Self::default();
     }
 
+    /// How many of the remembered attempts succeeded, and how many there were.
+    pub fn outcomes(&self) -> (u64, u64) {
+        let successes = self.recent.iter().filter(|success| **success).count();
+        (successes as u64, self.recent.len() as u64)
+    }
+
     /// Failures since the last success.
     pub fn consecutive_failures(&self) -> u32 {
         self.consecutive_failures

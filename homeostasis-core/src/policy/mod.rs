@@ -2,17 +2,23 @@
 
 mod blast_radius;
 mod breaker;
+mod containment;
+mod cost_benefit;
 mod gate;
+mod maintenance;
 mod permit;
 mod rules;
 mod severity;
 
 pub use blast_radius::{Reach, blast_radius};
 pub use breaker::{BreakerPhase, BreakerPolicy, BreakerState};
+pub use containment::{SafeModePolicy, StormPolicy};
+pub use cost_benefit::{CostBenefit, CostBenefitPolicy};
 pub use gate::{
     Answer, Approval, Check, Clearance, Gate, GateAnswer, GateDecision, GateFacts, GateRecord,
-    LimitUse, Purpose,
+    LimitUse, PeerHealth, Purpose,
 };
+pub use maintenance::{MaintenancePolicy, MaintenanceWindow, Weekday};
 pub use permit::{Grant, Permit, PermitError};
 pub use rules::{Limit, LimitScope, Policy};
 pub use severity::{SeverityInputs, SeverityScore, Trend};

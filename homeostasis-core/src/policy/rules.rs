@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::policy::BreakerPolicy;
+use crate::policy::{
+    BreakerPolicy, CostBenefitPolicy, MaintenancePolicy, SafeModePolicy, StormPolicy,
+};
 use crate::record::{Plan, RadiusLevel, RiskLevel};
 
 /// What a limit is counted over.
@@ -95,6 +97,14 @@ pub struct Policy {
     /// The same action for the same fingerprint this many times within a day without lasting
     /// success is a loop: people are called. 0 turns it off. Default 3.
     pub no_progress: u64,
+    /// When little may be done because little is known.
+    pub safe_mode: SafeModePolicy,
+    /// When nothing may be done because little is left.
+    pub storm: StormPolicy,
+    /// What waits for a maintenance window. Default nothing.
+    pub maintenance: MaintenancePolicy,
+    /// How a plan's worth is added up: one that costs more than it saves needs approval. `None` does not ask.
+    pub cost_benefit: Option<CostBenefitPolicy>,
     /// How long people have to decide; silence is a refusal. Default 60 min.
     pub approval_ttl: Duration,
     /// How long a permit is good for; it bounds the run. Default 15 min.
@@ -124,6 +134,10 @@ impl Default for Policy {
             min_interval: Duration::from_secs(10),
             breaker: BreakerPolicy::default(),
             no_progress: 3,
+            safe_mode: SafeModePolicy::default(),
+            storm: StormPolicy::default(),
+            maintenance: MaintenancePolicy::default(),
+            cost_benefit: Some(CostBenefitPolicy::default()),
             approval_ttl: 60 * minute,
             permit_ttl: 15 * minute,
         }

@@ -45,13 +45,17 @@ fn ask(plan: &Plan, run: RunId, lease: Lease, now: Timestamp, purpose: Purpose) 
         plan_hash: plan.hash(),
         by: by.to_owned(),
     });
+    let policy = Policy {
+        cost_benefit: None,
+        ..Policy::default()
+    };
     let facts = GateFacts {
         now,
         purpose,
         kill_switch: false,
         mode: &Mode::Auto,
         flags: &Flags::default(),
-        policy: &Policy::default(),
+        policy: &policy,
         needs_people: None,
         severity: Severity::Sev2,
         incident_radius: BlastRadius {
@@ -60,6 +64,11 @@ fn ask(plan: &Plan, run: RunId, lease: Lease, now: Timestamp, purpose: Purpose) 
             services: 1,
             risk_score: 1.0,
         },
+        is_cause_known: true,
+        seen_before: Some(1),
+        last_change: None,
+        n_services: 3,
+        peers: None,
         critical_service: false,
         breaker: Some(&BreakerState::default()),
         limits: Some(Vec::new()),

@@ -1,10 +1,11 @@
 use std::time::Duration;
 
 use super::*;
+use crate::flags::{Flags, Mode};
 use crate::id::{IncidentId, PlanId};
-use crate::policy::{LimitScope, PermitError};
+use crate::policy::{BreakerState, Limit, LimitScope, PermitError, Policy};
 use crate::port::FencingToken;
-use crate::record::{Inverse, PlanStep, RiskLevel};
+use crate::record::{BlastRadius, Inverse, PlanStep, RadiusLevel, RiskLevel, Severity};
 use crate::target::Target;
 
 const NOW: Timestamp = Timestamp::from_secs(1_000_000);
@@ -61,6 +62,11 @@ impl Case {
             needs_people: None,
             severity: Severity::Sev2,
             incident_radius: plan().radius,
+            is_cause_known: true,
+            seen_before: Some(1),
+            last_change: None,
+            n_services: 3,
+            peers: None,
             critical_service: false,
             breaker: Some(&self.breaker),
             limits: Some(Vec::new()),
@@ -478,4 +484,184 @@ fn a_permit_covers_only_its_plan_run_and_time() {
         permit().redeem(run, plan().hash(), late),
         Err(PermitError::Expired { .. })
     ));
+}
+
+const ORDER: [Check; 16] = [
+    Check::KillSwitch,
+    Check::People,
+    Check::FeatureFlag,
+    Check::Mode,
+    Check::Policy,
+    Check::Risk,
+    Check::Reversible,
+    Check::SafeMode,
+    Check::CircuitBreaker,
+    Check::RateLimit,
+    Check::CoolDown,
+    Check::NoProgress,
+    Check::Storm,
+    Check::MaintenanceWindow,
+    Check::CostBenefit,
+    Check::Approval,
+];
+
+#[test]
+fn every_check_answers_once_and_in_this_order() {
+    let (record, _) = Gate::ask(&plan(), &Case::default().facts());
+    let asked: Vec<_> = record.answers.iter().map(|answer| answer.check).collect();
+    assert_eq!(asked, ORDER);
+}
+
+#[test]
+fn each_check_objects_alone_and_is_missed_if_it_is_gone() {
+    for check in ORDER {
+        let (mut plan, mut case) = (plan(), Case::default());
+        match check {
+            Check::FeatureFlag => case.flags = Flags::from_iter([("heal".to_owned(), false)]),
+            Check::Mode => case.mode = Mode::Observe,
+            Check::Risk => plan.require_approval = true,
+            Check::Reversible => {
+                plan.steps[0].inverse = Inverse::Irreversible("it is sent".to_owned());
+            }
+            Check::MaintenanceWindow => {
+                case.policy.maintenance.only = ["restart_process".to_owned()].into();
+            }
+            Check::CostBenefit => plan.steps[0].timeout = Duration::from_secs(36_000),
+            _ => {}
+        }
+        let mut facts = case.facts();
+        match check {
+            Check::KillSwitch => facts.kill_switch = true,
+            Check::People => facts.needs_people = Some("the backup is gone"),
+            Check::Policy => facts.critical_service = true,
+            Check::SafeMode => facts.is_cause_known = false,
+            Check::CircuitBreaker => facts.breaker = None,
+            Check::RateLimit => facts.limits = None,
+            Check::CoolDown => facts.last_run = Some(NOW),
+            Check::NoProgress => facts.same_action_runs = 3,
+            Check::Storm => {
+                facts.peers = Some(PeerHealth {
+                    healthy: 1,
+                    total: 4,
+                });
+            }
+            _ => {}
+        }
+        let (record, clearance) = Gate::ask(&plan, &facts);
+        let objecting: Vec<_> = record
+            .answers
+            .iter()
+            .filter(|answer| answer.answer != Answer::Pass)
+            .map(|answer| answer.check)
+            .collect();
+        match (check, &record.decision) {
+            // Nobody was asked for.
+            (Check::Approval, GateDecision::Permitted) => assert!(objecting.is_empty()),
+            // Whoever asks for people is answered by the last check.
+            (_, GateDecision::NeedsApproval { .. }) => {
+                assert_eq!(objecting, [check, Check::Approval]);
+            }
+            _ => assert_eq!(objecting, [check], "{record}"),
+        }
+        assert_eq!(clearance.is_some(), check == Check::Approval);
+    }
+}
+
+#[test]
+fn safe_mode_asks_people_and_refuses_what_reaches_further_than_one_instance() {
+    let mut case = Case::default();
+    case.policy.safe_mode.new_kind = true;
+    case.policy.safe_mode.after_change = Duration::from_secs(600);
+    case.policy.max_instances = 100;
+    let mut wide = plan();
+    wide.radius.level = RadiusLevel::SingleService;
+    let ask = |case: &Case, plan: &Plan, change: fn(&mut GateFacts<'_>)| {
+        let mut facts = GateFacts {
+            severity: Severity::Sev1,
+            ..case.facts()
+        };
+        change(&mut facts);
+        let (record, _) = Gate::ask(plan, &facts);
+        (record.decision.clone(), record.reason())
+    };
+    for (change, expected) in [
+        (
+            (|facts| facts.is_cause_known = false) as fn(&mut GateFacts<'_>),
+            "safe mode: no cause is known",
+        ),
+        (
+            |facts| facts.seen_before = Some(0),
+            "safe mode: an incident of this kind was never seen before",
+        ),
+        (
+            |facts| facts.seen_before = None,
+            "safe mode: an incident of this kind was never seen before",
+        ),
+        (
+            |facts| facts.last_change = Some(NOW - Duration::from_secs(599)),
+            "safe mode: orders was changed 599s ago",
+        ),
+    ] {
+        let (decision, reason) = ask(&case, &plan(), change);
+        assert!(
+            matches!(decision, GateDecision::NeedsApproval { approvals: 1, .. }),
+            "{reason}"
+        );
+        assert!(reason.starts_with(expected), "{reason}");
+        assert_eq!(ask(&case, &wide, change).0, GateDecision::Refused);
+        let mut trusted = Case {
+            policy: case.policy.clone(),
+            ..Case::default()
+        };
+        trusted
+            .policy
+            .pre_approved
+            .insert("restart_process".to_owned());
+        assert_eq!(ask(&trusted, &wide, change).0, GateDecision::Permitted);
+    }
+    let calm = |facts: &mut GateFacts<'_>| {
+        facts.last_change = Some(NOW - Duration::from_secs(600));
+    };
+    assert_eq!(ask(&case, &wide, calm).0, GateDecision::Permitted);
+}
+
+#[test]
+fn with_too_few_peers_left_people_are_called() {
+    let case = Case::default();
+    let ask = |healthy, total| {
+        let peers = Some(PeerHealth { healthy, total });
+        decide(
+            &plan(),
+            &GateFacts {
+                peers,
+                ..case.facts()
+            },
+        )
+    };
+    assert_eq!(ask(2, 4), GateDecision::Permitted);
+    assert_eq!(ask(1, 4), GateDecision::Escalated);
+    // Two instances say nothing of a storm.
+    assert_eq!(ask(0, 2), GateDecision::Permitted);
+}
+
+#[test]
+fn what_waits_for_a_window_is_deferred_until_it_opens() {
+    let mut case = Case::default();
+    let hour = Duration::from_secs(3600);
+    case.policy.maintenance.only = ["playbooks.restart_process".to_owned()].into();
+    assert_eq!(decide(&plan(), &case.facts()), GateDecision::Escalated);
+    // 1970-01-12, a Monday, 13:46:40 UTC.
+    let window = |opens: Duration| crate::policy::MaintenanceWindow {
+        days: [crate::policy::Weekday::Monday].into(),
+        opens,
+        lasts: hour,
+    };
+    case.policy.maintenance.windows = vec![window(14 * hour)];
+    let until = Timestamp::from_secs(11 * 24 * 3600) + 14 * hour;
+    assert_eq!(
+        decide(&plan(), &case.facts()),
+        GateDecision::Deferred { until }
+    );
+    case.policy.maintenance.windows.push(window(13 * hour));
+    assert_eq!(decide(&plan(), &case.facts()), GateDecision::Permitted);
 }

@@ -1,0 +1,116 @@
+//! What the gate looks at.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::flags::{Flags, Mode};
+use crate::policy::{BreakerState, Limit, Policy};
+use crate::record::{BlastRadius, Severity, StepPhase};
+use crate::time::Timestamp;
+
+/// What the effects are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Purpose {
+    /// A new run: every check applies.
+    Execute,
+    /// A run that another process began: it was counted and approved then.
+    Resume,
+    /// Taking a run back: what was done may always be undone, unless everything is stopped.
+    Undo,
+}
+
+impl Purpose {
+    /// The steps a permit for this purpose covers: forward ones, or those that take back.
+    pub fn phase(self) -> StepPhase {
+        match self {
+            Self::Execute | Self::Resume => StepPhase::Do,
+            Self::Undo => StepPhase::Undo,
+        }
+    }
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Execute => "execute",
+            Self::Resume => "resume",
+            Self::Undo => "undo",
+        })
+    }
+}
+
+/// A granted approval.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approval {
+    /// What was approved.
+    pub plan_hash: Digest,
+    /// By whom.
+    pub by: String,
+}
+
+/// How much of a limit is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitUse {
+    /// The limit.
+    pub limit: Limit,
+    /// How many runs fall into its window.
+    pub used: u64,
+}
+
+/// How the instances of a service are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerHealth {
+    /// How many are well: no open incident is about them, and they are not the target.
+    pub healthy: u64,
+    /// How many there are, with the target.
+    pub total: u64,
+}
+
+/// Everything the gate looks at. Gathered by the engine, so that the gate itself is pure.
+#[derive(Debug, Clone)]
+pub struct GateFacts<'a> {
+    /// The present.
+    pub now: Timestamp,
+    /// What the effects are for.
+    pub purpose: Purpose,
+    /// Whether everything is stopped.
+    pub kill_switch: bool,
+    /// How far the healer may go by itself.
+    pub mode: &'a Mode,
+    /// Feature flags; `heal` and `heal.<playbook>` turn acting off.
+    pub flags: &'a Flags,
+    /// The operator's policy.
+    pub policy: &'a Policy,
+    /// Why only people may act on the incident, if a detector said so.
+    pub needs_people: Option<&'a str>,
+    /// How bad the incident is.
+    pub severity: Severity,
+    /// How far the incident reaches.
+    pub incident_radius: BlastRadius,
+    /// Whether the diagnosis names a cause.
+    pub is_cause_known: bool,
+    /// How often an incident like this one was opened before; `None` means it could not be read.
+    pub seen_before: Option<u64>,
+    /// When the service was last changed, as far as the signals show.
+    pub last_change: Option<Timestamp>,
+    /// How many services there are; 0 if nobody said.
+    pub n_services: u64,
+    /// How the instances beside the target are; `None` if it is not one of several known ones.
+    pub peers: Option<PeerHealth>,
+    /// Whether an operator marked the target critical; unknown is critical.
+    pub critical_service: bool,
+    /// The breaker of the plan's action; `None` means it could not be read.
+    pub breaker: Option<&'a BreakerState>,
+    /// The limits that apply; `None` means the counters could not be read.
+    pub limits: Option<Vec<LimitUse>>,
+    /// When the last run on this target began.
+    pub last_run: Option<Timestamp>,
+    /// How often this action was run for this fingerprint within a day.
+    pub same_action_runs: u64,
+    /// The approvals people gave.
+    pub approvals: &'a [Approval],
+}
