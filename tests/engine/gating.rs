@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use homeostasis::EngineSettings;
-use homeostasis::core::Mode;
-use homeostasis::core::policy::{GateDecision, Policy};
+use homeostasis::core::policy::{GateDecision, GateRecord, MaintenanceWindow, Policy};
 use homeostasis::core::port::{ApprovalDecision, MemoryApprovals, MemoryStore, Store};
-use homeostasis::core::record::{Anomaly, EventKind, Severity, Subject};
+use homeostasis::core::record::{Anomaly, EventKind, HealEvent, Severity, Subject};
+use homeostasis::core::{Mode, ServiceFacts, Target};
 
 use crate::plugins::{Siren, SlowVerifier};
 use crate::world::{START, World, is, pass, service, until};
@@ -99,5 +99,108 @@ async fn one_refusal_outweighs_a_consent_given_before_it() {
     );
     pass(&healer, 60).await;
     assert_eq!(world.cures("a"), 0);
+    healer.shutdown().await;
+}
+
+fn answer(gated: &HealEvent) -> &GateRecord {
+    match &gated.kind {
+        EventKind::Gated { record, .. } => record,
+        _ => panic!("{gated}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_most_instances_are_ill_none_is_taken_away() {
+    for (ill, is_storm) in [(&["0"][..], false), (&["0", "1", "2"], true)] {
+        let world = Arc::new(World::default());
+        let anomalies = ill.iter().map(|name| {
+            let target = Target::instance("a", *name).unwrap();
+            Anomaly::new("siren", target, Subject::Logs("x".to_owned()), START).saying("it is ill")
+        });
+        let facts = ServiceFacts {
+            instances: 4,
+            ..ServiceFacts::default()
+        };
+        let healer = world
+            .healer()
+            .service("a", facts)
+            .detector(Siren {
+                on: Arc::new(AtomicBool::new(true)),
+                anomalies: anomalies.collect(),
+            })
+            .start()
+            .await
+            .unwrap();
+        let mut events = healer.subscribe();
+        world.watch(&healer, &["b"]);
+        let gated = until(&healer, &mut events, is("gated")).await;
+        let record = answer(&gated);
+        let expected = if is_storm {
+            GateDecision::Escalated
+        } else {
+            GateDecision::Permitted
+        };
+        assert_eq!(record.decision, expected, "{record}");
+        if is_storm {
+            let reason = record.reason();
+            assert!(
+                reason.starts_with("1 of 4 instances of a are left"),
+                "{reason}"
+            );
+            pass(&healer, 60).await;
+            assert_eq!(world.cures("a"), 0);
+        }
+        healer.shutdown().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_a_window_runs_when_it_opens() {
+    let world = Arc::new(World::default());
+    let hour = Duration::from_secs(3600);
+    let mut policy = Policy::default();
+    policy.maintenance.only = ["cure".to_owned()].into();
+    policy.maintenance.windows = vec![MaintenanceWindow {
+        days: [].into(),
+        opens: 23 * hour,
+        lasts: hour,
+    }];
+    let healer = world.healer().policy(policy).start().await.unwrap();
+    let mut events = healer.subscribe();
+    world.watch(&healer, &["a"]);
+    world.fall_ill("a");
+    let gated = until(&healer, &mut events, is("gated")).await;
+    let opens = "2023-11-14T23:00:00Z".parse().unwrap();
+    let deferred = GateDecision::Deferred { until: opens };
+    assert_eq!(answer(&gated).decision, deferred);
+    let opened = until(&healer, &mut events, is("run_opened")).await;
+    assert!(opened.at >= opens && opened.at < opens + hour, "{opened}");
+    until(&healer, &mut events, is("run_ended")).await;
+    assert_eq!(world.cures("a"), 1);
+    healer.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_incident_is_new_once() {
+    let world = Arc::new(World::default());
+    let mut policy = Policy::default();
+    policy.safe_mode.new_kind = true;
+    let healer = world.healer().policy(policy).start().await.unwrap();
+    let mut events = healer.subscribe();
+    world.watch(&healer, &["a"]);
+    world.fall_ill("a");
+    let first = until(&healer, &mut events, is("gated")).await;
+    let record = answer(&first);
+    assert!(
+        matches!(record.decision, GateDecision::NeedsApproval { .. }),
+        "{record}"
+    );
+    assert!(record.reason().contains("never seen before"), "{record}");
+    world.cured_by_hand("a");
+    until(&healer, &mut events, is("closed")).await;
+    pass(&healer, 600).await;
+    world.fall_ill("a");
+    let second = until(&healer, &mut events, is("gated")).await;
+    assert_eq!(answer(&second).decision, GateDecision::Permitted);
     healer.shutdown().await;
 }
