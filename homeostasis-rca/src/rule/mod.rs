@@ -2,6 +2,7 @@
 
 mod analyzer;
 mod anchor;
+mod denial;
 mod document;
 mod error_text;
 mod lint;

@@ -1,6 +1,7 @@
 //! A regular expression with a bound on what it costs.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use regex::{Regex, RegexBuilder};
@@ -66,6 +67,12 @@ impl Pattern {
     /// Whether it matches in `text`; a pattern that turned out too large never does.
     pub fn is_match(&self, text: &str) -> bool {
         self.regex().is_some_and(|regex| regex.is_match(text))
+    }
+
+    /// Where it matches in `text`.
+    pub(super) fn places(&self, text: &str) -> impl Iterator<Item = Range<usize>> {
+        let found = self.regex().map(|regex| regex.find_iter(text));
+        found.into_iter().flatten().map(|found| found.range())
     }
 
     /// What its named groups hold in `text`, as names and values.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::denial::is_denied;
 use super::{ErrorLine, ErrorText, Pattern};
 
 /// The patterns of a rule; all that are given must match.
@@ -11,6 +12,8 @@ use super::{ErrorLine, ErrorText, Pattern};
 #[non_exhaustive]
 pub struct Patterns {
     /// One of these matches in a line, or in its message alone; empty if any line will do.
+    ///
+    /// A place that the line denies is no match: `no deadlock detected`, `errors: 0`, `check ok`.
     #[serde(rename = "patterns", skip_serializing_if = "Vec::is_empty")]
     pub any: Vec<Pattern>,
     /// Matches in the kind of that line.
@@ -97,9 +100,15 @@ impl Patterns {
 /// The part of `line` in which `pattern` matches: all of it, or its message alone, which a pattern
 /// that begins with `^` may mean.
 fn in_line<'a>(pattern: &Pattern, line: &'a ErrorLine) -> Option<&'a str> {
-    if pattern.is_match(line.text()) {
+    if is_said(pattern, line.text()) {
         return Some(line.text());
     }
     let message = line.message();
-    (message.len() < line.text().len() && pattern.is_match(message)).then_some(message)
+    (message.len() < line.text().len() && is_said(pattern, message)).then_some(message)
+}
+
+/// Whether `pattern` matches in `text` where `text` does not deny it.
+fn is_said(pattern: &Pattern, text: &str) -> bool {
+    let is_said = |place| !is_denied(text, place);
+    pattern.is_match(text) && pattern.places(text).any(is_said)
 }
