@@ -17,6 +17,18 @@ fn violations(text: &str) -> Vec<String> {
     error.violations().iter().map(ToString::to_string).collect()
 }
 
+/// Each of `found` begins with one of `expected`, in whatever order, and there is no other.
+#[track_caller]
+fn assert_are(found: &[String], expected: &[&str]) {
+    for start in expected {
+        assert!(
+            found.iter().any(|line| line.starts_with(start)),
+            "{start}\nall: {found:#?}"
+        );
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+}
+
 #[test]
 fn every_violation_is_named_at_once_with_path_line_and_range() {
     let found = violations(
@@ -323,13 +335,7 @@ detect:
         "homeostasis.yaml:20:45: detect.components[0].min_rows = 5, expected 32 to 100000 rows",
         "homeostasis.yaml:20:67: detect.components[0].alerting.clear = 1",
     ];
-    for start in expected {
-        assert!(
-            found.iter().any(|line| line.starts_with(start)),
-            "{start}\nall: {found:#?}"
-        );
-    }
-    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    assert_are(&found, &expected);
 }
 
 #[test]
@@ -361,13 +367,7 @@ detect:
         "homeostasis.yaml:10:7: detect.time_to_breach[1].above is missing, expected a limit",
         "homeostasis.yaml:10:35: detect.time_to_breach[1].limit = unknown field",
     ];
-    for start in expected {
-        assert!(
-            found.iter().any(|line| line.starts_with(start)),
-            "{start}\nall: {found:#?}"
-        );
-    }
-    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    assert_are(&found, &expected);
 }
 
 #[test]

@@ -10,26 +10,27 @@ use homeostasis::core::testing::detector::Suite;
 use homeostasis::core::{Score, Timestamp};
 use homeostasis::detect::*;
 
+/// Of a kernel that finds something in what is shown.
 fn suite<K: SeriesDetector + Clone + 'static>(kernel: K) -> Suite<impl Fn() -> PerSeries<K>> {
-    Suite::new(move || {
-        let kernel = kernel.clone();
-        let alerting = AlertingConfig {
-            sustain_samples: 1,
-            reraise: Some(Duration::from_secs(120)),
-            ..AlertingConfig::default()
-        };
-        PerSeries::new("watch", Selector::all(), move |_| kernel.clone())
-            .expect("a configuration in range")
-            .with_alerting(Alerting::new(alerting).expect("a configuration in range"))
-    })
-    .finds_something()
-    .explains()
-    .raises_anew()
+    watch(kernel).finds_something().explains().raises_anew()
 }
 
-#[test]
-fn ewma() {
-    suite(Ewma::new(EwmaConfig::default()).unwrap()).run();
+fn at_once() -> Alerting {
+    let config = AlertingConfig {
+        sustain_samples: 1,
+        reraise: Some(Duration::from_secs(120)),
+        ..AlertingConfig::default()
+    };
+    Alerting::new(config).expect("a configuration in range")
+}
+
+fn watch<K: SeriesDetector + Clone + 'static>(kernel: K) -> Suite<impl Fn() -> PerSeries<K>> {
+    Suite::new(move || {
+        let kernel = kernel.clone();
+        PerSeries::new("watch", Selector::all(), move |_| kernel.clone())
+            .expect("a configuration in range")
+            .with_alerting(at_once())
+    })
 }
 
 #[test]
@@ -42,15 +43,50 @@ fn rows_of_components() {
             retrain: Duration::from_secs(1200),
             ..PerComponentConfig::default()
         };
-        let alerting = AlertingConfig {
-            sustain_samples: 1,
-            reraise: Some(Duration::from_secs(120)),
-            ..AlertingConfig::default()
-        };
         let features = [Selector::all()];
         PerComponent::new("rows", features, config, move |_| kernel.clone())
             .expect("in range")
-            .with_alerting(Alerting::new(alerting).expect("in range"))
+            .with_alerting(at_once())
+    })
+    .finds_something()
+    .explains()
+    .run();
+}
+
+/// One test for each kernel at its defaults: together they are what takes longest here, and they run at once.
+macro_rules! kernels {
+    ($($name:ident: $kernel:ident($config:ident),)+) => {$(
+        #[test]
+        fn $name() {
+            suite($kernel::new($config::default()).unwrap()).run();
+        }
+    )+};
+}
+
+kernels! {
+    adwin: Adwin(AdwinConfig),
+    bayesian_change_point: BayesianChangePoint(BayesianChangePointConfig),
+    cusum: Cusum(CusumConfig),
+    e_detector: EDetector(EDetectorConfig),
+    ewma: Ewma(EwmaConfig),
+    forecaster: Forecaster(ForecasterConfig),
+    iqr: Iqr(IqrConfig),
+    level_shift: LevelShift(LevelShiftConfig),
+    mad: Mad(MadConfig),
+    moving_average: MovingAverage(MovingAverageConfig),
+    online: OnlineDetector(OnlineConfig),
+    page_hinkley: PageHinkley(PageHinkleyConfig),
+}
+
+#[test]
+fn a_boxed_kernel() {
+    Suite::new(|| {
+        let make = |_: &_| -> Box<dyn SeriesDetector> {
+            Box::new(Ewma::new(EwmaConfig::default()).unwrap())
+        };
+        PerSeries::new("boxed", Selector::all(), make)
+            .unwrap()
+            .with_alerting(at_once())
     })
     .finds_something()
     .explains()
@@ -58,24 +94,24 @@ fn rows_of_components() {
 }
 
 #[test]
-fn moving_average() {
-    suite(MovingAverage::new(MovingAverageConfig::default()).unwrap()).run();
+fn adaptive_threshold() {
+    let ewma = Ewma::new(EwmaConfig::default()).unwrap();
+    suite(AdaptiveThreshold::new(ewma, TailThresholdConfig::default()).unwrap()).run();
+}
+
+// What is shown lasts for hours, not weeks, and nothing goes back and forth in it; how these two explain is tested
+// beside them.
+
+#[test]
+fn flapping() {
+    let kernel = Flapping::new(FlappingConfig::default()).unwrap();
+    watch(kernel).explains().run();
 }
 
 #[test]
-fn windows_of_sorted_values() {
-    suite(Iqr::new(IqrConfig::default()).unwrap()).run();
-    suite(Mad::new(MadConfig::default()).unwrap()).run();
-    suite(LevelShift::new(LevelShiftConfig::default()).unwrap()).run();
-}
-
-#[test]
-fn changes() {
-    suite(Cusum::new(CusumConfig::default()).unwrap()).run();
-    suite(PageHinkley::new(PageHinkleyConfig::default()).unwrap()).run();
-    suite(Adwin::new(AdwinConfig::default()).unwrap()).run();
-    suite(EDetector::new(EDetectorConfig::default()).unwrap()).run();
-    suite(BayesianChangePoint::new(BayesianChangePointConfig::default()).unwrap()).run();
+fn seasonality() {
+    let kernel = Seasonality::new(SeasonalityConfig::default()).unwrap();
+    watch(kernel).explains().run();
 }
 
 #[test]
@@ -102,11 +138,6 @@ fn trend() {
         ..TrendConfig::default()
     };
     suite(Trend::new(config).unwrap()).run();
-}
-
-#[test]
-fn forecaster() {
-    suite(Forecaster::new(ForecasterConfig::default()).unwrap()).run();
 }
 
 #[test]
@@ -196,11 +227,6 @@ fn health_state() {
 #[test]
 fn a_composite_of_kernels() {
     Suite::new(|| {
-        let alerting = AlertingConfig {
-            sustain_samples: 1,
-            reraise: Some(Duration::from_secs(120)),
-            ..AlertingConfig::default()
-        };
         let make = |_: &_| {
             let ewma = Ewma::new(EwmaConfig::default()).unwrap();
             let rate = RateOfChange::new(RateOfChangeConfig::default()).unwrap();
@@ -212,7 +238,7 @@ fn a_composite_of_kernels() {
         };
         PerSeries::new("watch", Selector::all(), make)
             .unwrap()
-            .with_alerting(Alerting::new(alerting).unwrap())
+            .with_alerting(at_once())
     })
     .finds_something()
     .explains()
@@ -363,63 +389,4 @@ fn versions_of_a_model_and_adaptive_thresholds() {
     .finds_something()
     .explains()
     .run();
-}
-
-/// Every other kernel, at its defaults.
-#[test]
-fn every_kernel_explains_what_it_finds() {
-    type Make = fn() -> Box<dyn SeriesDetector>;
-    let kernels: [(&str, Make); 11] = [
-        ("iqr", || Box::new(Iqr::new(IqrConfig::default()).unwrap())),
-        ("mad", || Box::new(Mad::new(MadConfig::default()).unwrap())),
-        ("cusum", || {
-            Box::new(Cusum::new(CusumConfig::default()).unwrap())
-        }),
-        ("page hinkley", || {
-            Box::new(PageHinkley::new(PageHinkleyConfig::default()).unwrap())
-        }),
-        ("adwin", || {
-            Box::new(Adwin::new(AdwinConfig::default()).unwrap())
-        }),
-        ("bayesian change point", || {
-            let config = BayesianChangePointConfig::default();
-            Box::new(BayesianChangePoint::new(config).unwrap())
-        }),
-        ("level shift", || {
-            Box::new(LevelShift::new(LevelShiftConfig::default()).unwrap())
-        }),
-        ("flapping", || {
-            Box::new(Flapping::new(FlappingConfig::default()).unwrap())
-        }),
-        ("seasonality", || {
-            Box::new(Seasonality::new(SeasonalityConfig::default()).unwrap())
-        }),
-        ("online", || {
-            Box::new(OnlineDetector::new(OnlineConfig::default()).unwrap())
-        }),
-        ("adaptive threshold", || {
-            let ewma = Ewma::new(EwmaConfig::default()).unwrap();
-            Box::new(AdaptiveThreshold::new(ewma, TailThresholdConfig::default()).unwrap())
-        }),
-    ];
-    for (name, make) in kernels {
-        let alerting = AlertingConfig {
-            sustain_samples: 1,
-            reraise: Some(Duration::from_secs(120)),
-            ..AlertingConfig::default()
-        };
-        let suite = Suite::new(move || {
-            PerSeries::new(name, Selector::all(), move |_| make())
-                .unwrap()
-                .with_alerting(Alerting::new(alerting).unwrap())
-        })
-        .explains();
-        // What is shown lasts for hours, not weeks, and nothing goes back and forth in it; how these two explain is
-        // tested beside them.
-        if ["flapping", "seasonality"].contains(&name) {
-            suite.run();
-        } else {
-            suite.finds_something().run();
-        }
-    }
 }

@@ -1,12 +1,19 @@
 //! What several tests need: a clock that really passes and an HTTP server that misbehaves on order.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use homeostasis_core::testing::engine::free_port;
 use homeostasis_core::{BoxFuture, Clock, Timestamp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+
+/// The time limit of what is to succeed: longer than any busy machine needs.
+pub(crate) const PATIENT: Duration = Duration::from_secs(60);
+
+/// The time limit of what is to run out of it.
+pub(crate) const HASTY: Duration = Duration::from_millis(200);
 
 /// The wall clock: these tests wait for real sockets and processes.
 #[derive(Debug, Clone, Copy)]
@@ -122,7 +129,6 @@ fn is_whole(request: &[u8]) -> bool {
 }
 
 /// A port of the loopback on which nobody listens.
-pub(crate) async fn closed_port() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap()
+pub(crate) fn closed_port() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, free_port()).into()
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use homeostasis::core::port::{HttpClient, HttpRequest};
 use homeostasis::core::signal::HealthState;
+use homeostasis::core::testing::engine::free_port;
 use homeostasis::core::{BoxFuture, Clock, Context, Target, Timestamp};
 use homeostasis::signals::{
     CertificateProbe, CertificateProbeConfig, CertificateSource, HyperClient, TrustRoots, ask,
@@ -133,6 +134,16 @@ struct Seen {
 }
 
 async fn look(address: SocketAddr, name: &str, roots: TrustRoots) -> Seen {
+    // Longer than any busy machine needs.
+    look_within(Duration::from_secs(60), address, name, roots).await
+}
+
+async fn look_within(
+    timeout: Duration,
+    address: SocketAddr,
+    name: &str,
+    roots: TrustRoots,
+) -> Seen {
     let target = Target::service("shop").unwrap();
     let source = CertificateSource::Server {
         address: address.to_string(),
@@ -140,7 +151,7 @@ async fn look(address: SocketAddr, name: &str, roots: TrustRoots) -> Seen {
     };
     look_at(CertificateProbeConfig {
         roots,
-        timeout: Duration::from_millis(700),
+        timeout,
         ..CertificateProbeConfig::new("cert", target, source)
     })
     .await
@@ -231,6 +242,9 @@ async fn plain(what: &'static str) -> SocketAddr {
                     "close" => {}
                     _ => {
                         let _ = stream.write_all(what.as_bytes()).await;
+                        // A socket closed over something unread is reset, and what it said may be lost.
+                        let _ = stream.shutdown().await;
+                        let _ = stream.read_to_end(&mut Vec::new()).await;
                     }
                 }
             });
@@ -242,12 +256,14 @@ async fn plain(what: &'static str) -> SocketAddr {
 #[tokio::test]
 async fn servers_that_hang_close_or_speak_something_else_are_told_apart() {
     let authority = Authority::new();
-    let gone = {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        listener.local_addr().unwrap()
-    };
+    let gone = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let hasty = Duration::from_millis(300);
+    let hangs = plain("hang").await;
+    let seen = look_within(hasty, hangs, "shop.test", authority.roots()).await;
+    assert_eq!(seen.state, HealthState::Unhealthy);
+    assert!(seen.detail.starts_with("timeout"), "{}", seen.detail);
+    assert!(seen.days.is_none());
     for (address, begins) in [
-        (plain("hang").await, "timeout"),
         (plain("close").await, "handshake"),
         (plain("HTTP/1.1 400 Bad Request\r\n\r\n").await, "no tls"),
         (gone, "connection refused"),

@@ -102,7 +102,6 @@ async fn concurrent_requests_are_counted_exactly_and_answered_as_before() {
     let cx = Context::new(Arc::new(WallClock), 1);
     let probe = requests.probe();
     probe.probe(&cx).await;
-    let begun = cx.now();
     let mut clients = tokio::task::JoinSet::new();
     for client in 0..20_u32 {
         clients.spawn(async move {
@@ -134,6 +133,7 @@ async fn concurrent_requests_are_counted_exactly_and_answered_as_before() {
             .find(|counts| counts.route == "/orders/{id}")
             .unwrap()
     };
+    let begun = cx.now();
     while orders().cancelled < 5 {
         tokio::time::sleep(Duration::from_millis(2)).await;
         assert!(

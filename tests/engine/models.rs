@@ -14,7 +14,7 @@ use homeostasis::detect::{
     Ewma, EwmaConfig, ModelStatus, ModelVersions, ModelVersionsConfig, PerSeries, Selector,
 };
 use homeostasis::signals::TemplateEnricher;
-use homeostasis::{Builder, EngineSettings, Homeostasis, SimulatedClock};
+use homeostasis::{Builder, EngineHealth, EngineSettings, Homeostasis, SimulatedClock};
 use serde_json::{Value, json};
 
 use crate::world::{START, pass};
@@ -114,6 +114,13 @@ fn empty(store: &Arc<impl Store + 'static>, at: Timestamp) -> Builder {
     Homeostasis::empty()
         .clock(Arc::new(SimulatedClock::starting_at(at)))
         .store(Arc::clone(store) as Arc<_>)
+}
+
+/// The first that was blamed is told with this in its message.
+#[track_caller]
+fn assert_blamed(health: &EngineHealth, part: &str) {
+    let message = &health.blames[0].report.message;
+    assert!(message.contains(part), "{part}: {health:?}");
 }
 
 /// One life of a healer that learns `value`; ended by a shutdown.
@@ -255,13 +262,7 @@ async fn a_model_of_another_shape_is_refused_named_and_replaced() {
         (blame.stage.as_str(), blame.plugin.as_str()),
         ("model", "detector/shop%2Flearner")
     );
-    assert!(
-        blame
-            .report
-            .message
-            .starts_with("begins anew: version 1 of the snapshot"),
-        "{blame:?}"
-    );
+    assert_blamed(&health, "begins anew: version 1 of the snapshot");
     let (mut next, inner) = learner();
     next.1 = 2;
     assert!(live(&store, next, 1.0).await.health().models[0].is_restored);
@@ -271,13 +272,7 @@ async fn a_model_of_another_shape_is_refused_named_and_replaced() {
     let broken = Commit::default().put(LEARNER, head.version, json!("a secret"));
     store.commit(broken).await.unwrap();
     let health = live(&store, learner().0, 8.0).await.health();
-    assert!(
-        health.blames[0]
-            .report
-            .message
-            .contains("no part of a model"),
-        "{health:?}"
-    );
+    assert_blamed(&health, "no part of a model");
     assert_eq!(kept(&store).await, [8.0; 3]);
 }
 
@@ -291,12 +286,7 @@ async fn a_panic_while_a_model_is_made_or_taken_up_is_caught_and_named() {
     let health = live(&store, next, 2.0).await.health();
     assert_eq!(inner.sums(), [2.0; 3], "it works all the same");
     assert_eq!((health.blames.len(), health.blames[0].times), (1, 2));
-    assert!(
-        health.blames[0]
-            .report
-            .message
-            .contains("panicked: a defect")
-    );
+    assert_blamed(&health, "panicked: a defect");
     assert_eq!(kept(&store).await, [5.0; 3]);
 }
 
@@ -404,10 +394,7 @@ async fn a_model_that_is_too_large_is_stored_in_part_and_what_is_left_out_is_cou
     let health = healer.health();
     assert_eq!(health.models[0].left_out, 1);
     assert!(health.models[0].bytes <= settings.model_bytes);
-    assert!(
-        health.blames[0].report.message.contains("1 of its series"),
-        "{health:?}"
-    );
+    assert_blamed(&health, "1 of its series");
     assert_eq!(
         store.document(&format!("{LEARNER}/2/0")).await.unwrap(),
         None

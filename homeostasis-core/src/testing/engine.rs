@@ -18,6 +18,9 @@ use std::time::Duration;
 /// How often a condition is looked at.
 const POLL: Duration = Duration::from_millis(10);
 
+/// Above those of well-known services.
+const FIRST_PORT: u32 = 10_000;
+
 /// The program called `name`: on the `PATH`, or else in the first of `places` that has it.
 ///
 /// A component `*` in a place stands for any folder, the last in order first:
@@ -84,13 +87,32 @@ fn expand(place: &Path) -> Vec<PathBuf> {
     folders
 }
 
-/// A port of the loopback that was free a moment ago.
+/// A port of the loopback on which nobody listens, and that nobody is given by chance.
+///
+/// It is below those that the system hands out to whoever asks for any port or connects, so it
+/// stays free until somebody asks for it by number; this process is not told it again.
 ///
 /// # Panics
 /// The machine has none.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("a bound port").port()
+    static N_TOLD: AtomicU32 = AtomicU32::new(0);
+    // Where Linux begins to hand out, unless it is told otherwise; elsewhere it is higher.
+    let handed_out = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")
+        .ok()
+        .and_then(|range| range.split_whitespace().next()?.parse().ok())
+        .unwrap_or(32_768);
+    let ports = FIRST_PORT..u32::max(handed_out, FIRST_PORT + 1000);
+    // Processes that run at the same time begin at different places.
+    let start = std::process::id().wrapping_mul(61);
+    for _ in ports.clone() {
+        let step = start.wrapping_add(N_TOLD.fetch_add(1, Ordering::Relaxed));
+        let port = ports.start + step % (ports.end - ports.start);
+        let port = u16::try_from(port).expect("below 65536");
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port of {ports:?} is free");
 }
 
 /// A new empty folder that is removed with everything in it when this is dropped.
@@ -354,6 +376,18 @@ mod tests {
             found.unwrap(),
             scratch.path().join("15/bin/no-such-engine-elsewhere")
         );
+    }
+
+    #[test]
+    fn a_free_port_is_told_once_and_handed_out_to_nobody() {
+        let told: Vec<_> = (0..50).map(|_| free_port()).collect();
+        let distinct: std::collections::BTreeSet<_> = told.iter().collect();
+        assert_eq!(distinct.len(), told.len());
+        let by_chance = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let highest = told.iter().max().unwrap();
+        assert!(by_chance.local_addr().unwrap().port() > *highest);
+        let refused = TcpStream::connect((Ipv4Addr::LOCALHOST, told[0])).unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
     }
 
     #[test]

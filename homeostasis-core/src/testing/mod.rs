@@ -3,6 +3,7 @@
 pub mod analyzer;
 pub mod coordinator;
 pub mod detector;
+mod effort;
 pub mod engine;
 pub mod hostile_state;
 pub mod kernel;
@@ -14,6 +15,7 @@ pub mod remediator;
 pub mod store;
 pub mod verifier;
 
+pub use effort::processor_time;
 pub use observations::RecordedObservations;
 pub use permit::{permit_for, permit_to_undo};
 pub use redactor::MaskRedactor;

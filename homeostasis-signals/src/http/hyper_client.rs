@@ -374,7 +374,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_refused_connection_and_a_silent_server_are_told_apart() {
-        let url = format!("http://{}/", closed_port().await);
+        let url = format!("http://{}/", closed_port());
         let refused = client().send(HttpRequest::get(url)).await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Transient);
         assert!(

@@ -350,11 +350,12 @@ mod tests {
 
     use super::super::ask;
     use super::*;
-    use crate::testing::WallClock;
+    use crate::testing::{PATIENT, WallClock};
 
     async fn read(directory: &Path, change: fn(&mut FilesystemProbeConfig)) -> Reading {
         let target = Target::service("shop").unwrap();
         let mut config = FilesystemProbeConfig::new("data", target, directory);
+        config.timeout = PATIENT;
         config.min_iops = 0.0;
         config.min_free_bytes = 0;
         change(&mut config);

@@ -221,11 +221,12 @@ mod tests {
 
     use super::*;
     use crate::http::HyperClient;
-    use crate::testing::{Reply, Server, WallClock, closed_port};
+    use crate::testing::{HASTY, PATIENT, Reply, Server, WallClock, closed_port};
 
-    async fn read(url: String, change: fn(&mut HttpProbeConfig)) -> Reading {
+    async fn read(url: String, change: impl Fn(&mut HttpProbeConfig)) -> Reading {
         let target = Target::instance("shop", "1").unwrap();
         let mut config = HttpProbeConfig::new("healthz", target, url);
+        (config.timeout, config.slow_after) = (PATIENT, PATIENT);
         change(&mut config);
         let client = Arc::new(HyperClient::new(Arc::new(WallClock)));
         let probe = HttpProbe::new(config, client).unwrap();
@@ -299,16 +300,18 @@ mod tests {
     async fn no_answer_is_unhealthy_and_says_of_which_kind() {
         let silent = Server::start(|_| Reply::Silence).await;
         let reset = Server::start(|_| Reply::Raw(String::new())).await;
-        let closed = format!("http://{}/", closed_port().await);
+        let closed = format!("http://{}/", closed_port());
         for (url, begins) in [
             (closed, "connection refused: "),
             (silent.url("/"), "timeout: "),
             (reset.url("/"), "exchange with "),
             ("https://127.0.0.1/".to_owned(), "denied: "),
         ] {
+            let is_waited_out = begins == "timeout: ";
             let reading = read(url, |config| {
-                config.timeout = Duration::from_millis(200);
-                config.slow_after = Duration::from_millis(100);
+                if is_waited_out {
+                    (config.timeout, config.slow_after) = (HASTY, HASTY);
+                }
             })
             .await;
             let (state, detail) = told(&reading);
@@ -328,7 +331,8 @@ mod tests {
         .await;
         let text = serde_json::json!({"name": "healthz", "target": "shop", "url": server.url("/"),
             "headers": [["authorization", "Bearer hunter2"]]});
-        let config: HttpProbeConfig = serde_json::from_value(text).unwrap();
+        let mut config: HttpProbeConfig = serde_json::from_value(text).unwrap();
+        (config.timeout, config.slow_after) = (PATIENT, PATIENT);
         let written = serde_json::to_string(&config).unwrap();
         let client = Arc::new(HyperClient::new(Arc::new(WallClock)));
         let probe = HttpProbe::new(config, client).unwrap();

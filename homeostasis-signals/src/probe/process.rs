@@ -350,6 +350,10 @@ mod tests {
 
     use super::*;
 
+    /// How often a process is looked at, milliseconds apart, until it shows what is waited for: a
+    /// busy machine takes its time.
+    const N_LOOKS: u32 = 20_000;
+
     /// Killed and collected when the test ends, however it ends.
     struct Running(Child);
 
@@ -395,7 +399,7 @@ mod tests {
         assert_eq!(reading.value("process_up"), Some(1.0));
         let memory = |reading: &Reading| reading.value("process_resident_memory_bytes").unwrap();
         // A program that has only just begun has a page or two.
-        for _ in 0..1000 {
+        for _ in 0..N_LOOKS {
             if memory(&reading) > 10_000.0 {
                 break;
             }
@@ -412,7 +416,7 @@ mod tests {
         child.0.kill().unwrap();
         // The signal is sent; that it has arrived shows in the process table.
         let mut reading = probe.probe(&cx).await;
-        for _ in 0..1000 {
+        for _ in 0..N_LOOKS {
             if reading.value("process_up") == Some(0.0) {
                 break;
             }
@@ -444,6 +448,15 @@ mod tests {
         let child = Running::start("bash", &["-c", &script]);
         let accepted = [listener.accept().unwrap(), listener.accept().unwrap()];
         let pid = child.0.id();
+        // Until then the shell may have a descriptor twice, at two numbers.
+        let name = || std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap();
+        for _ in 0..N_LOOKS {
+            if name() == "sleep\n" {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(name(), "sleep\n");
         let probe = probe(PidSource::from_fn(move || {
             Some(ProcessId { pid, started: None })
         }));
@@ -468,7 +481,7 @@ mod tests {
         probe.probe(&cx).await;
         let before = probe.table.lock().unwrap().last.unwrap().cpu_millis;
         // Wait until it has used some time, then say that one second has passed.
-        for _ in 0..1000 {
+        for _ in 0..N_LOOKS {
             probe.probe(&cx).await;
             if probe.table.lock().unwrap().last.unwrap().cpu_millis >= before + 100 {
                 break;

@@ -301,6 +301,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
+    use crate::testing::{PATIENT, WallClock};
 
     #[test]
     fn errors_are_called_what_everybody_calls_them() {
@@ -362,6 +363,7 @@ mod tests {
             let target = Target::service("shop").unwrap();
             let mut config = RedisProbeConfig::new("cache", target, address);
             config.password = Some("hun\"ter".into());
+            (config.timeout, config.slow_after) = (PATIENT, PATIENT);
             let probe = RedisProbe::new(config).unwrap();
             let serve = async {
                 let (mut stream, _) = listener.accept().await.unwrap();
@@ -372,7 +374,7 @@ mod tests {
                     .unwrap();
                 stream
             };
-            let cx = Context::new(std::sync::Arc::new(crate::testing::WallClock), 1);
+            let cx = Context::new(std::sync::Arc::new(WallClock), 1);
             let (reading, _stream) = tokio::join!(super::super::ask(&probe, &cx), serve);
             let detail = &reading.reports().next().unwrap().detail;
             assert!(detail.starts_with(said), "{detail}, expected {said}");

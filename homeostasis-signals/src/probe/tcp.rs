@@ -206,14 +206,17 @@ mod tests {
 
     use super::super::ask;
     use super::*;
-    use crate::testing::{WallClock, closed_port};
+    use crate::testing::{HASTY, PATIENT, WallClock, closed_port};
 
-    async fn found(address: String, expect: Option<&str>) -> (HealthState, String) {
+    async fn found(
+        address: String,
+        expect: Option<&str>,
+        limit: Duration,
+    ) -> (HealthState, String) {
         let mut config = TcpProbeConfig::new("port", Target::service("mail").unwrap(), address);
         config.expect = expect.map(str::to_owned);
         config.send = expect.map(|_| "hello\n".into());
-        config.slow_after = Duration::from_millis(900);
-        config.timeout = Duration::from_secs(1);
+        (config.timeout, config.slow_after) = (limit, limit);
         let probe = TcpProbe::new(config).unwrap();
         let reading = ask(&probe, &Context::new(Arc::new(WallClock), 1)).await;
         let report = reading.reports().next().unwrap();
@@ -249,7 +252,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_in_pieces_is_put_together() {
         let address = server(&["220 ma", "il ready"], true).await;
-        let (state, detail) = found(address, Some("mail")).await;
+        let (state, detail) = found(address, Some("mail"), PATIENT).await;
         assert_eq!(
             (state, detail.as_str()),
             (HealthState::Healthy, "connected")
@@ -258,13 +261,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_wrong_answer_a_silent_server_and_a_closed_port_are_told_apart() {
-        let (state, detail) = found(server(&["550 no"], false).await, Some("220")).await;
+        let (state, detail) = found(server(&["550 no"], false).await, Some("220"), PATIENT).await;
         assert_eq!(state, HealthState::Unhealthy);
         assert!(detail.starts_with("closed after 6 bytes"), "{detail}");
-        let (_, detail) = found(server(&[], true).await, Some("220")).await;
+        let (_, detail) = found(server(&[], true).await, Some("220"), HASTY).await;
         assert!(detail.starts_with("timeout"), "{detail}");
-        let closed = closed_port().await.to_string();
-        let (_, detail) = found(closed, None).await;
+        let closed = closed_port().to_string();
+        let (_, detail) = found(closed, None, PATIENT).await;
         assert!(detail.starts_with("connection refused"), "{detail}");
     }
 
@@ -272,8 +275,11 @@ mod tests {
     async fn a_listener_that_never_accepts_is_connected_but_does_not_answer() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        assert_eq!(found(address.clone(), None).await.0, HealthState::Healthy);
-        let (state, detail) = found(address, Some("220")).await;
+        assert_eq!(
+            found(address.clone(), None, PATIENT).await.0,
+            HealthState::Healthy
+        );
+        let (state, detail) = found(address, Some("220"), HASTY).await;
         assert_eq!(state, HealthState::Unhealthy);
         assert!(detail.starts_with("timeout"), "{detail}");
     }

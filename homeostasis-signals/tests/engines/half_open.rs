@@ -1,5 +1,6 @@
 //! Servers that accept and then misbehave before they say anything: no engine is needed.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use homeostasis::signals::{
 };
 
 use crate::support::proxy::{Mode, Proxy};
-use crate::support::{PASSWORD, context, found, n_tasks, target};
+use crate::support::{PASSWORD, START, context, found, given_up, n_tasks, target};
 
 /// One probe of each kind of the server at `address`.
 fn probes(address: &str, timeout: Duration) -> Vec<Arc<dyn Probe>> {
@@ -57,14 +58,16 @@ async fn a_name_that_does_not_resolve_is_told() {
 #[tokio::test]
 async fn who_accepts_and_says_nothing_is_given_up_in_time_and_left() {
     let proxy = Proxy::of_nothing(Mode::Pass).await;
-    for probe in probes(&proxy.address(), SOON) {
-        let found = found(&probe).await;
-        found.is_unhealthy("timeout: no answer within 300ms, while logging in at 127.0.0.1:");
-        assert!(found.took >= SOON);
-        assert_eq!(found.report.latency, SOON);
+    let (address, n_asked) = (proxy.address(), Cell::new(0));
+    for of in 0..3 {
+        let hasty = |limit| {
+            n_asked.set(n_asked.get() + 1);
+            probes(&address, limit).swap_remove(of)
+        };
+        given_up(hasty, "logging in at 127.0.0.1:").await;
         proxy.deserted().await;
     }
-    assert_eq!((proxy.n_accepted(), n_tasks()), (3, 1));
+    assert_eq!((proxy.n_accepted(), n_tasks()), (n_asked.get(), 1));
 }
 
 #[tokio::test]
@@ -128,30 +131,33 @@ async fn stalled_probes_never_overlap_and_delay_no_other() {
     let schedule = stalled.into_iter().fold(schedule, ProbeSchedule::with);
     let schedule = schedule.with(quick.every(Duration::from_millis(20)));
     let cx = context();
+    let (mut timeouts, mut quick) = (0, 0);
     let stop = async {
-        tokio::time::sleep(SOON * 10).await;
+        while timeouts < 9 {
+            tokio::time::sleep(SOON / 10).await;
+            for signal in sink.take() {
+                match signal {
+                    Signal::Health(report) if report.check == "quick" => quick += 1,
+                    Signal::Health(report) => {
+                        assert!(report.detail.starts_with("timeout: "), "{report:?}");
+                        timeouts += 1;
+                    }
+                    _ => {}
+                }
+            }
+        }
         cx.cancellation().cancel();
     };
-    tokio::join!(schedule.run(&cx), stop);
+    let stopped = async { tokio::join!(schedule.run(&cx), stop) };
+    tokio::time::timeout(START, stopped).await.unwrap();
     proxy.deserted().await;
-    let (mut timeouts, mut quick) = (0, 0);
-    for signal in sink.take() {
-        match signal {
-            Signal::Health(report) if report.check == "quick" => quick += 1,
-            Signal::Health(report) => {
-                assert!(report.detail.starts_with("timeout: "), "{report:?}");
-                timeouts += 1;
-            }
-            _ => {}
-        }
-    }
-    // Three probes, in ten times their limit: none was asked again before it was given up.
-    assert!((3..=30).contains(&timeouts), "{timeouts}");
+    // One of each may have been under way: none was asked again before it was given up.
     assert!(
         (timeouts..=timeouts + 3).contains(&proxy.n_accepted()),
-        "{}",
+        "{timeouts}, {}",
         proxy.n_accepted()
     );
-    assert!(quick > 30, "{quick}");
+    // Fifteen times as often as one of those, on a machine that has nothing else to do.
+    assert!(quick > timeouts, "{quick}, {timeouts}");
     assert_eq!(n_tasks(), 1);
 }

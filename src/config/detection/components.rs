@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use homeostasis_core::ConfigError;
 use homeostasis_core::document::{
-    Fields, any_duration, integer, list, map_of, non_empty_string, one_of, string,
+    Fields, any_duration, list, map_of, non_empty_string, one_of, string,
 };
 use homeostasis_core::record::Severity;
 use homeostasis_core::signal::Labels;
@@ -15,9 +15,8 @@ use homeostasis_detect::{
     Selector,
 };
 
-use super::decode::alerting;
+use super::decode::{alerting, count, read, severity, size};
 use super::renamed;
-use crate::config::decode::SEVERITIES;
 
 const MODELS: &[(&str, RowModel)] = &[
     ("pca_residual", RowModel::PcaResidual),
@@ -126,49 +125,29 @@ impl ComponentWatch {
 }
 
 pub(super) fn component(d: &mut Fields<'_>) -> Option<ComponentWatch> {
+    read!(ComponentWatch {
+        name: d.required("name", non_empty_string()),
+        metrics: d.required("metrics", list(non_empty_string()).at_least(1).at_most(128)),
+        labels: d.default("labels", map_of(string()), Labels::new()),
+        model: d.default("model", one_of(MODELS), RowModel::default()),
+        rows: rows(d),
+        alerting: alerting(d, AlertingConfig::default()),
+        severity: d.optional("severity", severity()),
+    })
+}
+
+fn rows(d: &mut Fields<'_>) -> Option<PerComponentConfig> {
     let base = PerComponentConfig::default();
-    let name = d.required("name", non_empty_string());
-    let metrics = d.required("metrics", list(non_empty_string()).at_least(1).at_most(128));
-    let labels = d.default("labels", map_of(string()), Labels::new());
-    let model = d.default("model", one_of(MODELS), RowModel::default());
-    let step = d.default("step", any_duration(), base.step);
-    let carry = d.default("carry", integer(0..=u32::MAX), base.carry);
-    let window = d.default("window", any_duration(), base.window);
-    let retrain = d.default("retrain", any_duration(), base.retrain);
-    let min_rows = d.default("min_rows", integer(0..=usize::MAX), base.min_rows);
-    let pieces_per_row = d.default("pieces_per_row", integer(0..=u32::MAX), base.pieces_per_row);
-    let pieces_per_call = d.default(
-        "pieces_per_call",
-        integer(0..=u32::MAX),
-        base.pieces_per_call,
-    );
-    let max_components = d.default(
-        "max_components",
-        integer(0..=usize::MAX),
-        base.max_components,
-    );
-    let idle_after = d.default("idle_after", any_duration(), base.idle_after);
-    let max_ahead = d.default("max_ahead", any_duration(), base.max_ahead);
-    let alerting = alerting(d, AlertingConfig::default());
-    let severity = d.optional("severity", one_of(SEVERITIES));
-    Some(ComponentWatch {
-        name: name?,
-        metrics: metrics?,
-        labels: labels?,
-        model: model?,
-        rows: PerComponentConfig {
-            step: step?,
-            carry: carry?,
-            window: window?,
-            retrain: retrain?,
-            min_rows: min_rows?,
-            pieces_per_row: pieces_per_row?,
-            pieces_per_call: pieces_per_call?,
-            max_components: max_components?,
-            idle_after: idle_after?,
-            max_ahead: max_ahead?,
-        },
-        alerting: alerting?,
-        severity: severity?,
+    read!(PerComponentConfig {
+        step: d.default("step", any_duration(), base.step),
+        carry: d.default("carry", count(), base.carry),
+        window: d.default("window", any_duration(), base.window),
+        retrain: d.default("retrain", any_duration(), base.retrain),
+        min_rows: d.default("min_rows", size(), base.min_rows),
+        pieces_per_row: d.default("pieces_per_row", count(), base.pieces_per_row),
+        pieces_per_call: d.default("pieces_per_call", count(), base.pieces_per_call),
+        max_components: d.default("max_components", size(), base.max_components),
+        idle_after: d.default("idle_after", any_duration(), base.idle_after),
+        max_ahead: d.default("max_ahead", any_duration(), base.max_ahead),
     })
 }

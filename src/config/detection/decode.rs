@@ -1,10 +1,13 @@
 //! The shape of the section `detect`, field by field.
 
+use std::collections::BTreeMap;
+
 use homeostasis_core::Target;
 use homeostasis_core::document::{
     self, Fields, Node, Shape, Value, any_duration, boolean, float, integer, list, map_of, nested,
     non_empty_string, one_of, parsed, ratio, string,
 };
+use homeostasis_core::record::Severity;
 use homeostasis_core::signal::Level;
 use homeostasis_core::{Ratio, Score, Violations};
 use homeostasis_detect::{
@@ -23,31 +26,31 @@ const SIDES: &[(&str, Side)] = &[
     ("low", Side::Low),
 ];
 
-const A_LEVEL: &str = "a level: trace, debug, info, warn, error or fatal";
-const A_TARGET: &str = "a service, or a service and an instance: shop, shop/1";
+/// The config of these fields, every one of which is read before the first that is wrong ends it: all that is wrong is
+/// told at once. Nothing is named in two places that could differ.
+macro_rules! read {
+    ($config:ident { $($field:ident: $value:expr),+ $(, ..$base:expr)? $(,)? }) => {{
+        $(let $field = $value;)+
+        Some($config { $($field: $field?,)+ $(..$base)? })
+    }};
+}
+pub(super) use read;
 
 /// The section `detect`.
 pub(in crate::config) fn detection(d: &mut Fields<'_>) -> Option<DetectionConfig> {
-    let log_templates = switch(
-        d,
-        "log_templates",
-        log_templates,
-        LogTemplatesConfig::default,
-    );
-    let log_errors = switch(d, "log_errors", log_errors, LogErrorRateConfig::default);
-    let operations = d.default("operations", nested(operations), OperationWatch::default());
-    let watch_series = d.default("watch_series", list(nested(watch_series)), Vec::new());
-    let time_to_breach = d.default("time_to_breach", list(nested(time_to_breach)), Vec::new());
-    let forecasts = d.default("forecasts", list(nested(forecast)), Vec::new());
-    let components = d.default("components", list(nested(component)), Vec::new());
-    Some(DetectionConfig {
-        log_templates: log_templates?,
-        log_errors: log_errors?,
-        operations: operations?,
-        watch_series: watch_series?,
-        time_to_breach: time_to_breach?,
-        forecasts: forecasts?,
-        components: components?,
+    read!(DetectionConfig {
+        log_templates: switch(
+            d,
+            "log_templates",
+            log_templates,
+            LogTemplatesConfig::default
+        ),
+        log_errors: switch(d, "log_errors", log_errors, LogErrorRateConfig::default),
+        operations: d.default("operations", nested(operations), OperationWatch::default()),
+        watch_series: d.default("watch_series", list(nested(watch_series)), Vec::new()),
+        time_to_breach: d.default("time_to_breach", list(nested(time_to_breach)), Vec::new()),
+        forecasts: d.default("forecasts", list(nested(forecast)), Vec::new()),
+        components: d.default("components", list(nested(component)), Vec::new()),
     })
 }
 
@@ -119,112 +122,54 @@ fn switch<'a, T>(
 
 fn log_templates(d: &mut Fields<'_>) -> Option<LogTemplatesConfig> {
     let base = LogTemplatesConfig::default();
-    let new = d.default("new", boolean(), base.new);
-    let new_from = d.default("new_from", parsed::<Level>(A_LEVEL), base.new_from);
-    let learning = d.default("learning", any_duration(), base.learning);
-    let new_share = d.default("new_share", ratio(0.0..=1.0), base.new_share);
-    let vanished = d.default("vanished", boolean(), base.vanished);
-    let bursting = d.default("bursting", boolean(), base.bursting);
-    let window = d.default("window", any_duration(), base.window);
-    let history = d.default("history", integer(0..=u32::MAX), base.history);
-    let min_windows = d.default("min_windows", integer(0..=u32::MAX), base.min_windows);
-    let min_count = d.default("min_count", integer(0..=u32::MAX), base.min_count);
-    let factor = d.default("factor", number(), base.factor);
-    let surprise = d.default("surprise", number(), base.surprise);
-    let lasting = d.default("lasting", any_duration(), base.lasting);
-    let forget_after = d.default("forget_after", any_duration(), base.forget_after);
-    let max_templates = d.default("max_templates", integer(0..=usize::MAX), base.max_templates);
-    let default_target = d.optional("default_target", parsed::<Target>(A_TARGET));
-    let severity_hint = d.optional("severity", one_of(SEVERITIES));
-    let playbook_hint = d.optional("playbook", non_empty_string());
-    Some(LogTemplatesConfig {
-        new: new?,
-        new_from: new_from?,
-        learning: learning?,
-        new_share: new_share?,
-        vanished: vanished?,
-        bursting: bursting?,
-        window: window?,
-        history: history?,
-        min_windows: min_windows?,
-        min_count: min_count?,
-        factor: factor?,
-        surprise: surprise?,
-        reraise: base.reraise,
-        lasting: lasting?,
-        forget_after: forget_after?,
-        max_templates: max_templates?,
-        default_target: default_target?,
-        severity_hint: severity_hint?,
-        playbook_hint: playbook_hint?,
+    read!(LogTemplatesConfig {
+        new: d.default("new", boolean(), base.new),
+        new_from: d.default("new_from", level(), base.new_from),
+        learning: d.default("learning", any_duration(), base.learning),
+        new_share: d.default("new_share", ratio(0.0..=1.0), base.new_share),
+        vanished: d.default("vanished", boolean(), base.vanished),
+        bursting: d.default("bursting", boolean(), base.bursting),
+        window: d.default("window", any_duration(), base.window),
+        history: d.default("history", count(), base.history),
+        min_windows: d.default("min_windows", count(), base.min_windows),
+        min_count: d.default("min_count", count(), base.min_count),
+        factor: d.default("factor", number(), base.factor),
+        surprise: d.default("surprise", number(), base.surprise),
+        lasting: d.default("lasting", any_duration(), base.lasting),
+        forget_after: d.default("forget_after", any_duration(), base.forget_after),
+        max_templates: d.default("max_templates", size(), base.max_templates),
+        default_target: d.optional("default_target", target()),
+        severity_hint: d.optional("severity", severity()),
+        playbook_hint: d.optional("playbook", non_empty_string()),
+        ..base
     })
 }
 
 fn log_errors(d: &mut Fields<'_>) -> Option<LogErrorRateConfig> {
     let base = LogErrorRateConfig::default();
-    let from = d.default("from", parsed::<Level>(A_LEVEL), base.from);
-    let window = d.default("window", any_duration(), base.window);
-    let history = d.default("history", integer(0..=u32::MAX), base.history);
-    let min_windows = d.default("min_windows", integer(0..=u32::MAX), base.min_windows);
-    let min_count = d.default("min_count", integer(0..=u32::MAX), base.min_count);
-    let factor = d.default("factor", number(), base.factor);
-    let surprise = d.default("surprise", number(), base.surprise);
-    let max_components = d.default(
-        "max_components",
-        integer(0..=usize::MAX),
-        base.max_components,
-    );
-    let default_target = d.optional("default_target", parsed::<Target>(A_TARGET));
-    let severity_hint = d.optional("severity", one_of(SEVERITIES));
-    let playbook_hint = d.optional("playbook", non_empty_string());
-    Some(LogErrorRateConfig {
-        from: from?,
-        window: window?,
-        history: history?,
-        min_windows: min_windows?,
-        min_count: min_count?,
-        factor: factor?,
-        surprise: surprise?,
-        reraise: base.reraise,
-        max_components: max_components?,
-        default_target: default_target?,
-        severity_hint: severity_hint?,
-        playbook_hint: playbook_hint?,
+    read!(LogErrorRateConfig {
+        from: d.default("from", level(), base.from),
+        window: d.default("window", any_duration(), base.window),
+        history: d.default("history", count(), base.history),
+        min_windows: d.default("min_windows", count(), base.min_windows),
+        min_count: d.default("min_count", count(), base.min_count),
+        factor: d.default("factor", number(), base.factor),
+        surprise: d.default("surprise", number(), base.surprise),
+        max_components: d.default("max_components", size(), base.max_components),
+        default_target: d.optional("default_target", target()),
+        severity_hint: d.optional("severity", severity()),
+        playbook_hint: d.optional("playbook", non_empty_string()),
+        ..base
     })
 }
 
 fn operations(d: &mut Fields<'_>) -> Option<OperationWatch> {
-    let base = PerOperationConfig::default();
-    let latency = switch(d, "latency", latency, OperationLatencyConfig::default);
-    let failures = switch(d, "failures", failures, OperationFailuresConfig::default);
-    let calls = switch(d, "calls", calls, OperationCallsConfig::default);
-    let window = d.default("window", any_duration(), base.window);
-    let min_spans = d.default("min_spans", integer(0..=u32::MAX), base.min_spans);
-    let max_windows = d.default("max_windows", integer(0..=u32::MAX), base.max_windows);
-    let max_operations = d.default(
-        "max_operations",
-        integer(0..=usize::MAX),
-        base.max_operations,
-    );
-    let default_target = d.optional("default_target", parsed::<Target>(A_TARGET));
-    let alerting = alerting(d, base.alerting);
-    let severity_hint = d.optional("severity", one_of(SEVERITIES));
-    let playbook_hint = d.optional("playbook", non_empty_string());
-    let watch = OperationWatch {
-        latency: latency?,
-        failures: failures?,
-        calls: calls?,
-        windows: PerOperationConfig {
-            window: window?,
-            min_spans: min_spans?,
-            max_windows: max_windows?,
-            max_operations: max_operations?,
-            default_target: default_target?,
-            alerting: alerting?,
-            severity_hint: severity_hint?,
-            playbook_hint: playbook_hint?,
-        },
-    };
+    let watch = read!(OperationWatch {
+        latency: switch(d, "latency", latency, OperationLatencyConfig::default),
+        failures: switch(d, "failures", failures, OperationFailuresConfig::default),
+        calls: switch(d, "calls", calls, OperationCallsConfig::default),
+        windows: windows(d),
+    })?;
     if watch.latency.is_none() && watch.failures.is_none() && watch.calls.is_none() {
         d.reject_all("at least one of `latency`, `failures`, `calls` turned on");
         return None;
@@ -232,60 +177,55 @@ fn operations(d: &mut Fields<'_>) -> Option<OperationWatch> {
     Some(watch)
 }
 
+fn windows(d: &mut Fields<'_>) -> Option<PerOperationConfig> {
+    let base = PerOperationConfig::default();
+    read!(PerOperationConfig {
+        window: d.default("window", any_duration(), base.window),
+        min_spans: d.default("min_spans", count(), base.min_spans),
+        max_windows: d.default("max_windows", count(), base.max_windows),
+        max_operations: d.default("max_operations", size(), base.max_operations),
+        default_target: d.optional("default_target", target()),
+        alerting: alerting(d, base.alerting),
+        severity_hint: d.optional("severity", severity()),
+        playbook_hint: d.optional("playbook", non_empty_string()),
+    })
+}
+
 fn latency(d: &mut Fields<'_>) -> Option<OperationLatencyConfig> {
     let base = OperationLatencyConfig::default();
-    let quantiles = base
-        .quantiles
-        .iter()
-        .map(|quantile| quantile.get())
-        .collect();
-    let quantiles = d.default("quantiles", list(ratio(0.0..=1.0)), quantiles);
-    let k = d.default("k", number(), base.k);
-    let min_increase = d.default("min_increase", ratio(0.0..=f64::MAX), base.min_increase);
-    let memory = d.default("memory", integer(0..=u32::MAX), base.memory);
-    let warm_up = d.default("warm_up", integer(0..=u32::MAX), base.warm_up);
-    let side = d.default("side", one_of(SIDES), base.side);
-    Some(OperationLatencyConfig {
-        quantiles: quantiles?.into_iter().map(Ratio::saturating).collect(),
-        k: k?,
-        min_increase: min_increase?,
-        memory: memory?,
-        warm_up: warm_up?,
-        side: side?,
+    let furnished = base.quantiles.iter().map(|quantile| quantile.get());
+    read!(OperationLatencyConfig {
+        quantiles: d
+            .default("quantiles", list(ratio(0.0..=1.0)), furnished.collect())
+            .map(|quantiles| quantiles.into_iter().map(Ratio::saturating).collect()),
+        k: d.default("k", number(), base.k),
+        min_increase: d.default("min_increase", ratio(0.0..=f64::MAX), base.min_increase),
+        memory: d.default("memory", count(), base.memory),
+        warm_up: d.default("warm_up", count(), base.warm_up),
+        side: d.default("side", one_of(SIDES), base.side),
     })
 }
 
 fn failures(d: &mut Fields<'_>) -> Option<OperationFailuresConfig> {
     let base = OperationFailuresConfig::default();
-    let limit = d.default("limit", number(), base.limit);
-    let min_failures = d.default("min_failures", integer(0..=u32::MAX), base.min_failures);
-    let history = d.default("history", number(), base.history);
-    let warm_up = d.default("warm_up", integer(0..=u32::MAX), base.warm_up);
-    Some(OperationFailuresConfig {
-        limit: limit?,
-        min_failures: min_failures?,
-        history: history?,
-        warm_up: warm_up?,
+    read!(OperationFailuresConfig {
+        limit: d.default("limit", number(), base.limit),
+        min_failures: d.default("min_failures", count(), base.min_failures),
+        history: d.default("history", number(), base.history),
+        warm_up: d.default("warm_up", count(), base.warm_up),
     })
 }
 
 fn calls(d: &mut Fields<'_>) -> Option<OperationCallsConfig> {
     let base = OperationCallsConfig::default();
-    let warm_up = d.default("warm_up", integer(0..=u32::MAX), base.warm_up);
-    let history = d.default("history", number(), base.history);
-    let new_for = d.default("new_for", integer(0..=u32::MAX), base.new_for);
-    let min_share = d.default("min_share", ratio(0.0..=1.0), base.min_share);
-    let limit = d.default("limit", number(), base.limit);
-    let min_increase = d.default("min_increase", ratio(0.0..=f64::MAX), base.min_increase);
-    let max_calls = d.default("max_calls", integer(0..=usize::MAX), base.max_calls);
-    Some(OperationCallsConfig {
-        warm_up: warm_up?,
-        history: history?,
-        new_for: new_for?,
-        min_share: min_share?,
-        limit: limit?,
-        min_increase: min_increase?,
-        max_calls: max_calls?,
+    read!(OperationCallsConfig {
+        warm_up: d.default("warm_up", count(), base.warm_up),
+        history: d.default("history", number(), base.history),
+        new_for: d.default("new_for", count(), base.new_for),
+        min_share: d.default("min_share", ratio(0.0..=1.0), base.min_share),
+        limit: d.default("limit", number(), base.limit),
+        min_increase: d.default("min_increase", ratio(0.0..=f64::MAX), base.min_increase),
+        max_calls: d.default("max_calls", size(), base.max_calls),
     })
 }
 
@@ -294,42 +234,26 @@ fn series<C>(
     d: &mut Fields<'_>,
     config: fn(&mut Fields<'_>) -> Option<C>,
 ) -> Option<SeriesWatch<C>> {
-    let name = d.required("name", non_empty_string());
-    let metrics = d.required("metrics", list(non_empty_string()).at_least(1));
-    let labels = d.default(
-        "labels",
-        map_of(string()),
-        std::collections::BTreeMap::new(),
-    );
-    let config = config(d);
-    let alerting = alerting(d, AlertingConfig::default());
-    let max_series = d.default("max_series", integer(1..=10_000_000), 10_000);
-    let default_target = d.optional("default_target", parsed::<Target>(A_TARGET));
-    let severity = d.optional("severity", one_of(SEVERITIES));
-    let playbook = d.optional("playbook", non_empty_string());
-    Some(SeriesWatch {
-        name: name?,
-        metrics: metrics?,
-        labels: labels?,
-        config: config?,
-        alerting: alerting?,
-        max_series: max_series?,
-        default_target: default_target?,
-        severity: severity?,
-        playbook: playbook?,
+    read!(SeriesWatch {
+        name: d.required("name", non_empty_string()),
+        metrics: d.required("metrics", list(non_empty_string()).at_least(1)),
+        labels: d.default("labels", map_of(string()), BTreeMap::new()),
+        config: config(d),
+        alerting: alerting(d, AlertingConfig::default()),
+        max_series: d.default("max_series", integer(1..=10_000_000), 10_000),
+        default_target: d.optional("default_target", target()),
+        severity: d.optional("severity", severity()),
+        playbook: d.optional("playbook", non_empty_string()),
     })
 }
 
 fn watch_series(d: &mut Fields<'_>) -> Option<SeriesWatch<OnlineConfig>> {
     series(d, |d| {
         let base = OnlineConfig::default();
-        let sensitivity = d.default("sensitivity", number(), base.sensitivity);
-        let resolution = d.default("resolution", number(), base.resolution);
-        let side = d.default("side", one_of(SIDES), base.side);
-        Some(OnlineConfig {
-            sensitivity: sensitivity?,
-            resolution: resolution?,
-            side: side?,
+        read!(OnlineConfig {
+            sensitivity: d.default("sensitivity", number(), base.sensitivity),
+            resolution: d.default("resolution", number(), base.resolution),
+            side: d.default("side", one_of(SIDES), base.side),
             // Dead times are those of alerts; here alerting decides.
             ..base
         })
@@ -338,89 +262,91 @@ fn watch_series(d: &mut Fields<'_>) -> Option<SeriesWatch<OnlineConfig>> {
 
 fn time_to_breach(d: &mut Fields<'_>) -> Option<SeriesWatch<TimeToBreachConfig>> {
     series(d, |d| {
-        let above = d.optional("above", number());
-        let below = d.optional("below", number());
-        let base = TimeToBreachConfig::above(0.0);
-        let horizon = d.default("horizon", any_duration(), base.horizon);
-        let confidence = d.default("confidence", ratio(0.0..=1.0), base.confidence.get());
-        let history = d.default("history", any_duration(), base.history);
-        let period = d.optional("period", any_duration());
-        let limit = match (above?, below?) {
-            (Some(limit), None) => TimeToBreachConfig::above(limit),
-            (None, Some(limit)) => TimeToBreachConfig::below(limit),
-            (Some(_), Some(_)) => {
-                d.reject("below", "one limit: `above` or `below`");
-                return None;
-            }
-            (None, None) => {
-                d.reject("above", "a limit: `above` or `below`");
-                return None;
-            }
-        };
-        Some(TimeToBreachConfig {
-            horizon: horizon?,
-            confidence: Ratio::saturating(confidence?),
-            history: history?,
-            period: period?,
-            ..limit
+        let (limit, base) = (breach(d), TimeToBreachConfig::above(0.0));
+        read!(TimeToBreachConfig {
+            horizon: d.default("horizon", any_duration(), base.horizon),
+            confidence: d
+                .default("confidence", ratio(0.0..=1.0), base.confidence.get())
+                .map(Ratio::saturating),
+            history: d.default("history", any_duration(), base.history),
+            period: d.optional("period", any_duration()),
+            ..limit?
         })
     })
+}
+
+fn breach(d: &mut Fields<'_>) -> Option<TimeToBreachConfig> {
+    let (above, below) = (d.optional("above", number()), d.optional("below", number()));
+    match (above?, below?) {
+        (Some(limit), None) => return Some(TimeToBreachConfig::above(limit)),
+        (None, Some(limit)) => return Some(TimeToBreachConfig::below(limit)),
+        (Some(_), Some(_)) => d.reject("below", "one limit: `above` or `below`"),
+        (None, None) => d.reject("above", "a limit: `above` or `below`"),
+    }
+    None
 }
 
 fn forecast(d: &mut Fields<'_>) -> Option<SeriesWatch<ForecasterConfig>> {
     series(d, |d| {
         let base = ForecasterConfig::default();
-        let step = d.optional("step", any_duration());
-        let period = d.optional("period", any_duration());
-        let history = d.default("history", integer(0..=usize::MAX), base.history);
-        let horizon = d.default("horizon", integer(0..=usize::MAX), base.horizon);
-        let warm_up = d.default("warm_up", integer(0..=usize::MAX), base.warm_up);
-        let refit_every = d.default("refit_every", integer(0..=usize::MAX), base.refit_every);
-        let limit = d.default("limit", number(), base.limit);
-        let resolution = d.default("resolution", number(), base.resolution);
-        let side = d.default("side", one_of(SIDES), base.side);
-        Some(ForecasterConfig {
-            step: step?,
-            period: period?,
-            history: history?,
-            horizon: horizon?,
-            warm_up: warm_up?,
-            refit_every: refit_every?,
-            limit: limit?,
-            resolution: resolution?,
-            side: side?,
+        read!(ForecasterConfig {
+            step: d.optional("step", any_duration()),
+            period: d.optional("period", any_duration()),
+            history: d.default("history", size(), base.history),
+            horizon: d.default("horizon", size(), base.horizon),
+            warm_up: d.default("warm_up", size(), base.warm_up),
+            refit_every: d.default("refit_every", size(), base.refit_every),
+            limit: d.default("limit", number(), base.limit),
+            resolution: d.default("resolution", number(), base.resolution),
+            side: d.default("side", one_of(SIDES), base.side),
         })
     })
 }
 
 pub(super) fn alerting(d: &mut Fields<'_>, base: AlertingConfig) -> Option<AlertingConfig> {
+    let score = || ratio(0.0..=1.0);
     let read = |d: &mut Fields<'_>| {
-        let threshold = d.default("threshold", ratio(0.0..=1.0), base.threshold.get());
-        let clear = d.default("clear", ratio(0.0..=1.0), base.clear.get());
-        let sustain_samples = d.default(
-            "sustain_samples",
-            integer(0..=u32::MAX),
-            base.sustain_samples,
-        );
-        let sustain = d.default("sustain", any_duration(), base.sustain);
-        let clear_samples = d.default("clear_samples", integer(0..=u32::MAX), base.clear_samples);
-        let max_gap = d.default("max_gap", any_duration(), base.max_gap);
-        let refractory = d.default("refractory", any_duration(), base.refractory);
-        Some(AlertingConfig {
-            threshold: Score::saturating(threshold?),
-            clear: Score::saturating(clear?),
-            sustain_samples: sustain_samples?,
-            sustain: sustain?,
-            clear_samples: clear_samples?,
-            max_gap: max_gap?,
-            refractory: refractory?,
-            reraise: base.reraise,
+        read!(AlertingConfig {
+            threshold: d
+                .default("threshold", score(), base.threshold.get())
+                .map(Score::saturating),
+            clear: d
+                .default("clear", score(), base.clear.get())
+                .map(Score::saturating),
+            sustain_samples: d.default("sustain_samples", count(), base.sustain_samples),
+            sustain: d.default("sustain", any_duration(), base.sustain),
+            clear_samples: d.default("clear_samples", count(), base.clear_samples),
+            max_gap: d.default("max_gap", any_duration(), base.max_gap),
+            refractory: d.default("refractory", any_duration(), base.refractory),
+            ..base
         })
     };
     d.default("alerting", nested(read), base)
 }
 
+fn level() -> impl Shape<Output = Level> {
+    parsed("a level: trace, debug, info, warn, error or fatal")
+}
+
+fn target() -> impl Shape<Output = Target> {
+    parsed("a service, or a service and an instance: shop, shop/1")
+}
+
+pub(super) fn severity() -> impl Shape<Output = Severity> {
+    one_of(SEVERITIES)
+}
+
 /// A number whose range the detector checks.
 fn number() -> impl Shape<Output = f64> {
     float(f64::MIN..=f64::MAX)
+}
+
+/// As [`number`].
+pub(super) fn count() -> impl Shape<Output = u32> {
+    integer(0..=u32::MAX)
+}
+
+/// As [`number`].
+pub(super) fn size() -> impl Shape<Output = usize> {
+    integer(0..=usize::MAX)
 }

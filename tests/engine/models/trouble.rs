@@ -6,13 +6,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use homeostasis::core::port::{
-    ClosedIncident, Commit, Document, Enricher, FencingToken, MemoryStore, Store, StoreError,
-    Version,
+    Commit, Document, Enricher, MemoryStore, Store, StoreError, Version,
 };
-use homeostasis::core::record::{Anomaly, HealEvent};
+use homeostasis::core::record::Anomaly;
 use homeostasis::core::signal::{LogRecord, SeriesKey, SignalBatch};
 use homeostasis::core::stage::{DetectError, Detector, ModelSnapshot};
-use homeostasis::core::{Cancellation, Context, IncidentId, Timestamp, async_trait};
+use homeostasis::core::{Cancellation, Context, async_trait};
 
 use homeostasis::core::testing::store::{CrashPoint, CrashStore, HookedStore, WriteHook};
 use homeostasis::signals::TemplateEnricher;
@@ -29,10 +28,7 @@ type Fails = (u32, fn() -> StoreError);
 
 /// Documents that cannot be read, by their keys.
 #[derive(Debug, Default)]
-struct Unreadable {
-    inner: Arc<MemoryStore>,
-    fails: Mutex<BTreeMap<String, Fails>>,
-}
+struct Unreadable(Mutex<BTreeMap<String, Fails>>);
 
 fn busy() -> StoreError {
     StoreError::Io {
@@ -42,79 +38,25 @@ fn busy() -> StoreError {
 }
 
 impl Unreadable {
-    fn of(inner: &Arc<MemoryStore>) -> Arc<Self> {
-        let inner = Arc::clone(inner);
-        Arc::new(Self {
-            inner,
-            fails: Mutex::default(),
-        })
+    fn of(inner: &Arc<MemoryStore>) -> Arc<HookedStore<Arc<MemoryStore>, Self>> {
+        Arc::new(HookedStore::new(Arc::clone(inner), Self::default()))
     }
 
     fn fail(&self, key: &str, times: u32, how: fn() -> StoreError) {
-        let key = key.to_owned();
-        self.fails.lock().unwrap().insert(key, (times, how));
+        self.0.lock().unwrap().insert(key.to_owned(), (times, how));
     }
 }
 
 #[async_trait]
-impl Store for Unreadable {
-    async fn commit(&self, commit: Commit) -> Result<Version, StoreError> {
-        self.inner.commit(commit).await
-    }
-
-    async fn read(&self, incident: IncidentId) -> Result<Vec<HealEvent>, StoreError> {
-        self.inner.read(incident).await
-    }
-
-    async fn read_time(
-        &self,
-        from: Timestamp,
-        to: Timestamp,
-        limit: usize,
-    ) -> Result<Vec<HealEvent>, StoreError> {
-        self.inner.read_time(from, to, limit).await
-    }
-
-    async fn open_incidents(&self) -> Result<Vec<IncidentId>, StoreError> {
-        self.inner.open_incidents().await
-    }
-
-    async fn incidents(&self, limit: usize) -> Result<Vec<IncidentId>, StoreError> {
-        self.inner.incidents(limit).await
-    }
-
-    async fn hits(&self, key: &str, since: Timestamp) -> Result<u64, StoreError> {
-        self.inner.hits(key, since).await
-    }
-
-    async fn last_hit(&self, key: &str) -> Result<Option<Timestamp>, StoreError> {
-        self.inner.last_hit(key).await
-    }
-
-    async fn document(&self, key: &str) -> Result<Option<Document>, StoreError> {
-        if let Some((left, how)) = self.fails.lock().unwrap().get_mut(key)
+impl WriteHook for Unreadable {
+    async fn document(&self, inner: &dyn Store, key: &str) -> Result<Option<Document>, StoreError> {
+        if let Some((left, how)) = self.0.lock().unwrap().get_mut(key)
             && *left > 0
         {
             *left -= 1;
             return Err(how());
         }
-        self.inner.document(key).await
-    }
-
-    async fn next_token(&self, resource: &str) -> Result<FencingToken, StoreError> {
-        self.inner.next_token(resource).await
-    }
-
-    async fn prune_hits(&self, before: Timestamp) -> Result<u64, StoreError> {
-        self.inner.prune_hits(before).await
-    }
-
-    async fn closed_incidents(&self) -> Result<Vec<ClosedIncident>, StoreError> {
-        self.inner.closed_incidents().await
-    }
-
-    async fn forget(&self, incidents: &[(IncidentId, Version)]) -> Result<u64, StoreError> {
-        self.inner.forget(incidents).await
+        inner.document(key).await
     }
 }
 
@@ -127,13 +69,13 @@ async fn a_stored_model_that_cannot_be_read_at_the_start_is_never_overwritten() 
         live(&store, learner().0, 5.0).await;
         let failing = Unreadable::of(&store);
         // A store that fails for a moment is asked again.
-        failing.fail(&key, 2, busy);
+        failing.hook().fail(&key, 2, busy);
         let (next, inner) = learner();
         let health = live(&failing, next, 2.0).await.health();
         assert!(health.models[0].is_restored && health.blames.is_empty());
         assert_eq!(inner.sums(), [7.0; 3], "{key}");
         // One that fails for longer is well again when the model would be stored.
-        failing.fail(&later, 3, busy);
+        failing.hook().fail(&later, 3, busy);
         let (next, inner) = learner();
         let healer = empty(&failing, START).detector(next).start().await.unwrap();
         record(&healer, 1.0).await;
@@ -447,13 +389,15 @@ async fn a_part_that_is_damaged_is_named_and_replaced_and_its_place_is_not_used_
     let store = Arc::new(MemoryStore::default());
     live(&store, learner().0, 5.0).await;
     let damaged = Unreadable::of(&store);
-    damaged.fail(&format!("{LEARNER}/1/0"), u32::MAX, || {
-        StoreError::Corrupt {
-            path: "journal.redb".to_owned(),
-            place: "a document".to_owned(),
-            source: None,
-        }
-    });
+    damaged
+        .hook()
+        .fail(&format!("{LEARNER}/1/0"), u32::MAX, || {
+            StoreError::Corrupt {
+                path: "journal.redb".to_owned(),
+                place: "a document".to_owned(),
+                source: None,
+            }
+        });
     let (next, inner) = learner();
     let healer = empty(&damaged, START).detector(next).start().await.unwrap();
     assert_eq!(inner.sums(), [0.0; 3]);

@@ -1,4 +1,4 @@
-//! A store whose writes a test gets hold of.
+//! A store whose writes, and readings of documents, a test gets hold of.
 
 use std::fmt;
 
@@ -9,12 +9,17 @@ use crate::port::{ClosedIncident, Commit, Document, FencingToken, Store, StoreEr
 use crate::record::HealEvent;
 use crate::time::Timestamp;
 
-/// What happens instead of a write; by default the write.
+/// What happens instead of a write or of the reading of a document; by default just that.
 #[async_trait]
 pub trait WriteHook: fmt::Debug + Send + Sync {
     /// Instead of [`Store::commit`].
     async fn commit(&self, inner: &dyn Store, commit: Commit) -> Result<Version, StoreError> {
         inner.commit(commit).await
+    }
+
+    /// Instead of [`Store::document`].
+    async fn document(&self, inner: &dyn Store, key: &str) -> Result<Option<Document>, StoreError> {
+        inner.document(key).await
     }
 
     /// Instead of [`Store::next_token`].
@@ -41,7 +46,8 @@ pub trait WriteHook: fmt::Debug + Send + Sync {
     }
 }
 
-/// Gives every write to a [`WriteHook`] and passes every read on.
+/// Gives every write and every reading of a document to a [`WriteHook`], and passes every other
+/// read on.
 ///
 /// ```
 /// use homeostasis::core::async_trait;
@@ -128,7 +134,7 @@ impl<S: Store, H: WriteHook> Store for HookedStore<S, H> {
     }
 
     async fn document(&self, key: &str) -> Result<Option<Document>, StoreError> {
-        self.inner.document(key).await
+        self.hook.document(&self.inner, key).await
     }
 
     async fn next_token(&self, resource: &str) -> Result<FencingToken, StoreError> {

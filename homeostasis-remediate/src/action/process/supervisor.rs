@@ -541,10 +541,26 @@ impl Managed {
 
 #[cfg(test)]
 mod tests {
+    use homeostasis_core::BoxFuture;
+
     use super::*;
     use crate::action::laws::RealClock;
 
     const SLEEP: &str = "/usr/bin/sleep";
+
+    /// A second of this clock, which began then, is a thousand real ones.
+    #[derive(Debug)]
+    struct Slow(Timestamp);
+
+    impl Clock for Slow {
+        fn now(&self) -> Timestamp {
+            self.0 + RealClock.now().since(self.0) / 1000
+        }
+
+        fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+            RealClock.sleep(duration)
+        }
+    }
 
     fn spec(dir: &tempfile::TempDir) -> ProcessSpec {
         let target = Target::service("catalog").unwrap();
@@ -626,7 +642,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut early = spec(&dir);
         early.argv = vec![SLEEP.to_owned(), "not-a-number".to_owned()];
-        let error = supervisor(early).start("catalog").await.unwrap_err();
+        // However long a busy machine needs to run it to its end, it counts as at once.
+        let slow = ProcessSupervisor::new(Arc::new(Slow(RealClock.now())));
+        slow.register("catalog", early).unwrap();
+        let error = slow.start("catalog").await.unwrap_err();
         assert!(matches!(error, ProcessError::EndedEarly { .. }), "{error}");
         assert_eq!(error.kind(), ErrorKind::Transient);
         let mut missing = spec(&dir);
