@@ -23,6 +23,7 @@ pub(crate) fn check(builder: &Builder) -> Result<(), ConfigError> {
     let mut violations = Violations::new();
     settings(&builder.settings, &mut violations);
     policy(&builder.policy, &mut violations);
+    look_back(&builder.settings, &builder.policy, &mut violations);
     retention(&builder.keeping.retention, &mut violations);
     unique(
         &mut violations,
@@ -155,9 +156,9 @@ pub(crate) fn policy(policy: &Policy, violations: &mut Violations) {
             SECOND..=7 * DAY,
         ),
         (
-            "safe_mode.after_change",
-            policy.safe_mode.after_change,
-            Duration::ZERO..=7 * DAY,
+            "maintenance.max_wait",
+            policy.maintenance.max_wait,
+            Duration::ZERO..=8 * DAY,
         ),
     ];
     for (name, value, range) in durations {
@@ -198,6 +199,19 @@ pub(crate) fn policy(policy: &Policy, violations: &mut Violations) {
             &(SECOND..=30 * DAY),
         );
     }
+}
+
+/// Safe mode after a change cannot look further back than the engine does.
+pub(crate) fn look_back(settings: &EngineSettings, policy: &Policy, violations: &mut Violations) {
+    let (path, field) = ("policy.safe_mode", "after_change");
+    let range = Duration::ZERO..=settings.window;
+    within(
+        violations,
+        path,
+        field,
+        policy.safe_mode.after_change,
+        &range,
+    );
 }
 
 /// Whoever is depended on must be known: the blast radius is computed from it.

@@ -48,6 +48,7 @@ pub(super) fn decode(tree: &Node) -> Result<Config, ConfigError> {
     let mut ranges = Violations::new();
     check::settings(&config.engine, &mut ranges);
     check::policy(&config.policy, &mut ranges);
+    check::look_back(&config.engine, &config.policy, &mut ranges);
     check::retention(&config.retention, &mut ranges);
     check::topology(&config.topology, &mut ranges);
     #[cfg(feature = "detect")]

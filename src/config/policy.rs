@@ -133,9 +133,12 @@ fn storm(d: &mut Fields<'_>) -> Option<StormPolicy> {
 fn maintenance(d: &mut Fields<'_>) -> Option<MaintenancePolicy> {
     let windows = d.default("windows", list(nested(window)), Vec::new());
     let only = d.default("only", list(non_empty_string()), Vec::new());
+    let base = MaintenancePolicy::default();
+    let max_wait = d.default("max_wait", any_duration(), base.max_wait);
     Some(MaintenancePolicy {
         windows: windows?,
         only: only?.into_iter().collect(),
+        max_wait: max_wait?,
     })
 }
 

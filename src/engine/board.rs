@@ -11,6 +11,15 @@ use homeostasis_core::{Incident, IncidentId, Target, Timestamp, Topology};
 /// For each incident that can be worked on this many may wait for people.
 const MAX_PARKED_FACTOR: usize = 16;
 
+/// An instance whose anomalies were not raised again for so long is not known to be ill.
+const ILL_FOR: Duration = Duration::from_secs(600);
+
+/// So many instances of one incident are known.
+const MAX_INSTANCES: usize = 1024;
+
+/// A plan that waits longer than this is as good as with people: what is related but elsewhere is an incident of its own.
+const SOON: Duration = Duration::from_secs(300);
+
 /// A report older than so many intervals of its check says nothing.
 const STALE_INTERVALS: u32 = 3;
 
@@ -53,8 +62,8 @@ pub(crate) struct Board {
 struct Entry {
     services: BTreeSet<String>,
     fingerprints: BTreeSet<Fingerprint>,
-    /// The instances among its anomalies.
-    instances: BTreeSet<Target>,
+    /// The instances among its anomalies, and when one of each was last seen.
+    instances: BTreeMap<Target, Timestamp>,
     /// The checks among its anomalies, and what each reported last to this process.
     checks: BTreeMap<String, BTreeMap<Target, Option<HealthReport>>>,
     /// When an anomaly of it was last seen, in this life or an earlier one.
@@ -101,6 +110,7 @@ impl Board {
             .find(|(_, entry)| entry.fingerprints.contains(&fingerprint));
         if let Some((id, entry)) = known {
             entry.last_seen = now;
+            entry.see(&anomaly.target, now);
             return Route::Duplicate(*id);
         }
         let home = self
@@ -109,6 +119,8 @@ impl Board {
             .find(|(_, entry)| entry.takes(service, topology, grouping, now));
         if let Some((id, entry)) = home {
             entry.last_seen = now;
+            // Those beyond the anomalies that are kept are ill all the same.
+            entry.see(&anomaly.target, now);
             // What needs people is not lost in a crowd.
             let places = MAX_ANOMALIES * (1 + usize::from(anomaly.needs_people));
             if entry.fingerprints.len() >= places {
@@ -168,12 +180,13 @@ impl Board {
             | Phase::Escalated
             | Phase::Stuck { .. }
             | Phase::AwaitingApproval { .. } => Standing::Parked,
+            Phase::Deferred { until, .. } if until - now > SOON => Standing::Parked,
             _ => Standing::Working,
         };
         let entry = self.open.entry(incident.id).or_insert_with(|| Entry {
             services: BTreeSet::new(),
             fingerprints: BTreeSet::new(),
-            instances: BTreeSet::new(),
+            instances: BTreeMap::new(),
             checks: BTreeMap::new(),
             last_seen: incident.updated_at,
             watched_since: now,
@@ -182,14 +195,22 @@ impl Board {
         entry.standing = standing;
         for anomaly in &incident.anomalies {
             entry.admit(anomaly);
+            if !entry.instances.contains_key(&anomaly.target) {
+                entry.see(&anomaly.target, incident.updated_at);
+            }
         }
     }
 
-    /// The instances of `service` that open incidents are about.
-    pub(crate) fn ill_instances(&self, service: &str) -> BTreeSet<Target> {
-        let instances = self.open.values().flat_map(|entry| &entry.instances);
-        let of_service = |target: &&Target| target.service_name() == service;
-        instances.filter(of_service).cloned().collect()
+    /// The instances of `service` that open incidents are about and that were seen ill lately: one that is gone is not
+    /// ill for ever. O(open incidents).
+    pub(crate) fn ill_instances(&self, service: &str, now: Timestamp) -> BTreeSet<Target> {
+        let entries = self.open.values();
+        let entries = entries.filter(|entry| entry.services.contains(service));
+        let seen = entries.flat_map(|entry| &entry.instances);
+        let ill = seen.filter(|(target, last)| {
+            target.service_name() == service && now.since(**last) <= ILL_FOR
+        });
+        ill.map(|(target, _)| target.clone()).collect()
     }
 
     /// Takes what checks say of themselves. O(open incidents) per report.
@@ -293,12 +314,17 @@ impl Entry {
         self.fingerprints.insert(anomaly.fingerprint());
         self.services
             .insert(anomaly.target.service_name().to_owned());
-        if anomaly.target.instance_name().is_some() {
-            self.instances.insert(anomaly.target.clone());
-        }
         if let Subject::Health(check) = &anomaly.subject {
             let of = self.checks.entry(check.clone()).or_default();
             of.entry(anomaly.target.clone()).or_default();
+        }
+    }
+
+    fn see(&mut self, target: &Target, now: Timestamp) {
+        if let Some(last) = self.instances.get_mut(target) {
+            *last = now;
+        } else if target.instance_name().is_some() && self.instances.len() < MAX_INSTANCES {
+            self.instances.insert(target.clone(), now);
         }
     }
 

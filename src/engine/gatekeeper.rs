@@ -1,5 +1,6 @@
 //! The gatekeeper: gathers the facts, asks core's gate, takes the lease, makes the answer durable.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +10,7 @@ use homeostasis_core::policy::{
 };
 use homeostasis_core::port::{Commit, CoordinateError, StoreError, Version};
 use homeostasis_core::record::{EventKind, Fingerprint, Plan};
-use homeostasis_core::signal::Change;
-use homeostasis_core::{Digest, Incident, Observations as _, RunId, Timestamp};
+use homeostasis_core::{Digest, Incident, Observations as _, Ratio, RunId, Target, Timestamp};
 
 use crate::engine::journal::{IncidentJournal, JournalError, describe};
 use crate::engine::lease::HeldLease;
@@ -18,6 +18,9 @@ use crate::engine::shared::Shared;
 
 /// The day over which loops without progress are counted.
 const PROGRESS_WINDOW: Duration = Duration::from_secs(24 * 3600);
+
+/// An incident whose like was not opened for so long is new.
+pub(crate) const NEW_KIND_WINDOW: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// How soon a lease that somebody else holds is asked for again.
 const LEASE_RETRY: Duration = Duration::from_secs(1);
@@ -165,14 +168,11 @@ async fn ask(
             needs_people: incident.needs_people(),
             severity: incident.severity,
             incident_radius: incident.radius,
-            is_cause_known: incident
-                .diagnosis
-                .as_ref()
-                .is_some_and(|it| it.root_cause().is_some()),
+            is_cause_known: is_cause_known(incident),
             seen_before: facts.seen_before,
-            last_change: last_change(shared, plan, now),
+            last_change: last_change(shared, incident, plan),
             n_services: shared.topology.n_services() as u64,
-            peers: peers(shared, plan),
+            peers: peers(shared, plan, now),
             critical_service: critical,
             breaker: facts.breaker.as_ref(),
             limits: facts.limits,
@@ -193,33 +193,72 @@ struct Facts {
     seen_before: Option<u64>,
 }
 
-/// When the plan's service was changed last, as far as the window goes back.
-fn last_change(shared: &Shared, plan: &Plan, now: Timestamp) -> Option<Timestamp> {
-    let of_service = |change: &Change| change.target.service_name() == plan.target.service_name();
-    let changes = shared.window.changes(
-        now - shared
-            .settings
-            .lookback
-            .max(shared.policy.safe_mode.after_change),
-        now,
-    );
-    changes
-        .iter()
-        .filter(|change| of_service(change))
-        .map(|change| change.at)
-        .max()
+/// Whether the diagnosis names a cause, or a detector the playbook.
+fn is_cause_known(incident: &Incident) -> bool {
+    let diagnosis = incident.diagnosis.as_ref();
+    diagnosis.is_some_and(|diagnosis| diagnosis.root_cause().is_some())
+        || incident
+            .anomalies
+            .iter()
+            .any(|it| it.playbook_hint.is_some())
 }
 
-/// How the instances beside the plan's are, if it is about one of several.
-fn peers(shared: &Shared, plan: &Plan) -> Option<PeerHealth> {
-    plan.target.instance_name()?;
-    let service = shared.topology.service(plan.target.service_name())?;
-    let total = u64::from(service.instances);
-    let mut missing = shared.board().ill_instances(plan.target.service_name());
-    missing.insert(plan.target.clone());
-    Some(PeerHealth {
-        healthy: total.saturating_sub(missing.len() as u64),
-        total,
+/// When a service of the incident or the plan was changed last, as far as the window goes back; if the policy asks.
+fn last_change(shared: &Shared, incident: &Incident, plan: &Plan) -> Option<Timestamp> {
+    let after = shared.policy.safe_mode.after_change;
+    if after.is_zero() {
+        return None;
+    }
+    let services: BTreeSet<_> = incident
+        .anomalies
+        .iter()
+        .map(|it| &it.target)
+        .chain(plan.steps.iter().map(|step| &step.target))
+        .chain([&plan.target])
+        .map(Target::service_name)
+        .collect();
+    // A clock that is ahead hides no change.
+    let changes = shared.window.changes(shared.now() - after, Timestamp::MAX);
+    let of_them = changes
+        .iter()
+        .filter(|change| services.contains(change.target.service_name()));
+    of_them.map(|change| change.at).max()
+}
+
+/// How the instances beside the plan's are: those of the service that would be worst off.
+fn peers(shared: &Shared, plan: &Plan, now: Timestamp) -> Option<PeerHealth> {
+    let mut taken: BTreeMap<&str, BTreeSet<Target>> = BTreeMap::new();
+    for target in plan
+        .steps
+        .iter()
+        .map(|step| &step.target)
+        .chain([&plan.target])
+    {
+        if target.instance_name().is_some() {
+            taken
+                .entry(target.service_name())
+                .or_default()
+                .insert(target.clone());
+        }
+    }
+    let left = taken.into_iter().map(|(service, mut missing)| {
+        missing.extend(shared.board().ill_instances(service, now));
+        let declared = shared
+            .topology
+            .service(service)
+            .map_or(1, |facts| u64::from(facts.instances));
+        let total = declared.max(missing.len() as u64);
+        PeerHealth {
+            healthy: total - missing.len() as u64,
+            total,
+        }
+    });
+    // Of services with one instance only, none is left in any case.
+    left.min_by_key(|peers| {
+        (
+            peers.total < shared.policy.storm.at_least,
+            Ratio::of(peers.healthy, peers.total),
+        )
     })
 }
 
@@ -266,7 +305,12 @@ impl Facts {
                 .await?,
             same_action_runs: store.hits(&progress, now - PROGRESS_WINDOW).await?,
             // Its own opening is among them.
-            seen_before: Some(store.hits(&seen, Timestamp::EPOCH).await?.saturating_sub(1)),
+            seen_before: Some(
+                store
+                    .hits(&seen, now - NEW_KIND_WINDOW)
+                    .await?
+                    .saturating_sub(1),
+            ),
         })
     }
 }

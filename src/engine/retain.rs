@@ -6,6 +6,7 @@ use std::time::Duration;
 use homeostasis_core::port::{Archive, ClosedIncident, Commit, Retention, StoreError, Version};
 use homeostasis_core::{ErrorReport, Timestamp};
 
+use crate::engine::gatekeeper::NEW_KIND_WINDOW;
 use crate::engine::guard;
 use crate::engine::journal::describe;
 use crate::engine::sense::HISTORY_WINDOW;
@@ -195,6 +196,7 @@ fn hits_since(shared: &Shared, retention: &Retention, now: Timestamp) -> Timesta
             policy.breaker.cool_down,
             HISTORY_WINDOW,
         ])
+        .chain(policy.safe_mode.new_kind.then_some(NEW_KIND_WINDOW))
         .fold(retention.max_age.unwrap_or(SAFE_AGE), Duration::max);
     now - longest
 }

@@ -15,13 +15,14 @@ use crate::unit::Ratio;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SafeModePolicy {
-    /// If the diagnosis names no cause. Default true.
+    /// If the diagnosis names no cause and no detector a playbook. Default true.
     pub unknown_cause: bool,
-    /// If no incident of its fingerprint was opened within the last 90 days. Default false: a healer that was just
+    /// If no incident of its fingerprint was opened within the last 30 days. Default false: a healer that was just
     /// installed has seen nothing.
     pub new_kind: bool,
-    /// If its service was changed less than this ago, as far as the signals in the engine's window show. Default zero,
-    /// which turns it off: what heals a bad deployment comes right after one.
+    /// If a service of the incident or of the plan was changed less than this ago, as the signals in the engine's window
+    /// show; it cannot be longer than that window. Default zero, which turns it off: what heals a bad deployment comes
+    /// right after one.
     pub after_change: Duration,
 }
 
@@ -39,6 +40,9 @@ impl Default for SafeModePolicy {
 ///
 /// A cause that hits many at once is rarely healed one by one, and every remedy that fails takes one more away: people are
 /// called instead.
+///
+/// It is asked about plans for single instances of services that say how many they have. An instance is ill while an
+/// anomaly of it is raised again and again; one of the whole service says nothing about how many are.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StormPolicy {

@@ -83,13 +83,26 @@ impl MaintenanceWindow {
 }
 
 /// What waits for which windows. The default is that nothing does.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MaintenancePolicy {
     /// When there is maintenance.
     pub windows: Vec<MaintenanceWindow>,
     /// Playbooks and actions that are only run then. A plan waits if any of its steps does.
     pub only: BTreeSet<String>,
+    /// A plan waits at most this long for a window; if none opens in time it is refused, so that another one is tried or
+    /// people are called. An incident that waits takes up what else goes wrong in its service meanwhile. Default 1 h.
+    pub max_wait: Duration,
+}
+
+impl Default for MaintenancePolicy {
+    fn default() -> Self {
+        Self {
+            windows: Vec::new(),
+            only: BTreeSet::new(),
+            max_wait: Duration::from_secs(3600),
+        }
+    }
 }
 
 impl MaintenancePolicy {
@@ -165,7 +178,7 @@ mod tests {
         };
         MaintenancePolicy {
             windows: vec![window],
-            only: BTreeSet::new(),
+            ..MaintenancePolicy::default()
         }
     }
 

@@ -64,9 +64,9 @@ pub struct LimitUse {
 /// How the instances of a service are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerHealth {
-    /// How many are well: no open incident is about them, and they are not the target.
+    /// How many are well: no open incident is about them, and the plan is not either.
     pub healthy: u64,
-    /// How many there are, with the target.
+    /// How many there are.
     pub total: u64,
 }
 
@@ -91,15 +91,16 @@ pub struct GateFacts<'a> {
     pub severity: Severity,
     /// How far the incident reaches.
     pub incident_radius: BlastRadius,
-    /// Whether the diagnosis names a cause.
+    /// Whether the diagnosis names a cause, or a detector the playbook.
     pub is_cause_known: bool,
     /// How often an incident like this one was opened before; `None` means it could not be read.
     pub seen_before: Option<u64>,
-    /// When the service was last changed, as far as the signals show.
+    /// When a service of the incident or of the plan was last changed, as far as the signals show.
     pub last_change: Option<Timestamp>,
     /// How many services there are; 0 if nobody said.
     pub n_services: u64,
-    /// How the instances beside the target are; `None` if it is not one of several known ones.
+    /// How the instances beside those of the plan are, of the service that is worst off; `None` if the plan is about no
+    /// single instance.
     pub peers: Option<PeerHealth>,
     /// Whether an operator marked the target critical; unknown is critical.
     pub critical_service: bool,

@@ -77,7 +77,7 @@ impl Gate {
         let clearance = Clearance {
             plan_hash: plan.hash(),
             purpose: facts.purpose,
-            expires: facts.now + facts.policy.permit_ttl,
+            expires: expiry(plan, facts),
         };
         (
             GateRecord {
@@ -111,11 +111,23 @@ const CHECKS: &[(Check, Ask)] = &[
     (Check::Approval, consent::approval),
 ];
 
+/// A permit ends with the maintenance window that its plan waited for.
+fn expiry(plan: &Plan, facts: &GateFacts<'_>) -> Timestamp {
+    let expires = facts.now + facts.policy.permit_ttl;
+    let maintenance = &facts.policy.maintenance;
+    let is_bound = facts.purpose != Purpose::Undo && maintenance.waits(plan).is_some();
+    let closes = maintenance.open_until(facts.now).filter(|_| is_bound);
+    closes.map_or(expires, |closes| expires.min(closes))
+}
+
 impl Check {
     fn applies(self, purpose: Purpose) -> bool {
         match purpose {
             Purpose::Execute => true,
-            Purpose::Resume => matches!(self, Self::KillSwitch | Self::FeatureFlag | Self::Mode),
+            Purpose::Resume => matches!(
+                self,
+                Self::KillSwitch | Self::FeatureFlag | Self::Mode | Self::MaintenanceWindow
+            ),
             Purpose::Undo => self == Self::KillSwitch,
         }
     }

@@ -110,14 +110,21 @@ pub(super) fn maintenance_window(plan: &Plan, facts: &GateFacts<'_>, _: u32) -> 
     if let Some(until) = maintenance.open_until(facts.now) {
         return (Answer::Pass, format!("a window is open until {until}"));
     }
-    match maintenance.next_opening(facts.now) {
+    let (answer, when) = match maintenance.next_opening(facts.now) {
+        Some(opens) if opens - facts.now <= maintenance.max_wait => {
+            (Answer::Defer(opens), format!("the next opens at {opens}"))
+        }
         Some(opens) => (
-            Answer::Defer(opens),
-            format!("{name} waits for the window of {opens}"),
+            Answer::Refuse,
+            format!(
+                "the next opens at {opens}, later than in {:?}",
+                maintenance.max_wait
+            ),
         ),
-        None => (
-            Answer::Escalate,
-            format!("{name} waits for a maintenance window, and there is none"),
-        ),
-    }
+        None => (Answer::Refuse, "there is none".to_owned()),
+    };
+    (
+        answer,
+        format!("{name} waits for a maintenance window: {when}"),
+    )
 }

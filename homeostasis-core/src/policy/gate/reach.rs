@@ -82,10 +82,7 @@ pub(super) fn safe_mode(plan: &Plan, facts: &GateFacts<'_>, _: u32) -> (Answer, 
     }
     let since_change = facts.last_change.map(|at| facts.now - at);
     if let Some(ago) = since_change.filter(|ago| *ago < policy.after_change) {
-        reasons.push(format!(
-            "{} was changed {ago:?} ago",
-            plan.target.to_service()
-        ));
+        reasons.push(format!("it was changed {ago:?} ago"));
     }
     if reasons.is_empty() {
         return (Answer::Pass, "no reason for safe mode".to_owned());

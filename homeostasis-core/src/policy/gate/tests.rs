@@ -599,7 +599,7 @@ fn safe_mode_asks_people_and_refuses_what_reaches_further_than_one_instance() {
         ),
         (
             |facts| facts.last_change = Some(NOW - Duration::from_secs(599)),
-            "safe mode: orders was changed 599s ago",
+            "safe mode: it was changed 599s ago",
         ),
     ] {
         let (decision, reason) = ask(&case, &plan(), change);
@@ -645,23 +645,72 @@ fn with_too_few_peers_left_people_are_called() {
 }
 
 #[test]
-fn what_waits_for_a_window_is_deferred_until_it_opens() {
+fn what_waits_for_a_window_is_deferred_until_it_opens_if_that_is_soon() {
     let mut case = Case::default();
     let hour = Duration::from_secs(3600);
     case.policy.maintenance.only = ["playbooks.restart_process".to_owned()].into();
-    assert_eq!(decide(&plan(), &case.facts()), GateDecision::Escalated);
+    assert_eq!(decide(&plan(), &case.facts()), GateDecision::Refused);
     // 1970-01-12, a Monday, 13:46:40 UTC.
+    let midnight = Timestamp::from_secs(11 * 24 * 3600);
     let window = |opens: Duration| crate::policy::MaintenanceWindow {
         days: [crate::policy::Weekday::Monday].into(),
         opens,
         lasts: hour,
     };
+    case.policy.maintenance.windows = vec![window(15 * hour)];
+    assert_eq!(decide(&plan(), &case.facts()), GateDecision::Refused);
     case.policy.maintenance.windows = vec![window(14 * hour)];
-    let until = Timestamp::from_secs(11 * 24 * 3600) + 14 * hour;
-    assert_eq!(
-        decide(&plan(), &case.facts()),
-        GateDecision::Deferred { until }
-    );
+    let until = midnight + 14 * hour;
+    let deferred = GateDecision::Deferred { until };
+    for purpose in [Purpose::Execute, Purpose::Resume] {
+        let facts = GateFacts {
+            purpose,
+            ..case.facts()
+        };
+        assert_eq!(decide(&plan(), &facts), deferred);
+    }
+    let undo = GateFacts {
+        purpose: Purpose::Undo,
+        ..case.facts()
+    };
+    assert_eq!(decide(&plan(), &undo), GateDecision::Permitted);
+    // A permit does not outlive the window; of what waits for none it does.
     case.policy.maintenance.windows.push(window(13 * hour));
-    assert_eq!(decide(&plan(), &case.facts()), GateDecision::Permitted);
+    case.policy.permit_ttl = hour;
+    let run = RunId::from_u128(7);
+    let redeemed = |case: &Case, at| {
+        let (_, clearance) = Gate::ask(&plan(), &case.facts());
+        let lease = Lease::new("orders/0", FencingToken::new(1), NOW);
+        let permit = clearance.unwrap().with_lease(run, lease);
+        permit.redeem(run, plan().hash(), at).is_ok()
+    };
+    assert!(redeemed(&case, until - Duration::from_secs(1)));
+    assert!(!redeemed(&case, until));
+    case.policy.maintenance.only.clear();
+    assert!(redeemed(&case, until));
+}
+
+#[test]
+fn what_an_operator_vouches_for_is_not_asked_what_it_is_worth() {
+    let mut case = Case::default();
+    let mut slow = plan();
+    slow.steps[0].timeout = Duration::from_secs(36_000);
+    let ask = |case: &Case| {
+        let facts = GateFacts {
+            severity: Severity::Sev1,
+            ..case.facts()
+        };
+        let (record, _) = Gate::ask(&slow, &facts);
+        let worth = |answer: &&GateAnswer| answer.check == Check::CostBenefit;
+        let said = record.answers.iter().find(worth).unwrap().detail.clone();
+        (record.decision, said)
+    };
+    let (decision, said) = ask(&case);
+    assert!(matches!(decision, GateDecision::NeedsApproval { .. }));
+    case.policy
+        .pre_approved
+        .insert("restart_process".to_owned());
+    let (decision, trusted) = ask(&case);
+    assert_eq!(decision, GateDecision::Permitted);
+    assert_eq!(trusted, format!("{said}; but it is pre-approved"));
 }

@@ -17,11 +17,12 @@ pub(super) fn cost_benefit(plan: &Plan, facts: &GateFacts<'_>, _: u32) -> (Answe
         breaker,
         policy,
     );
-    let answer = if sum.net() > 0.0 {
-        Answer::Pass
+    if sum.net() > 0.0 {
+        (Answer::Pass, sum.to_string())
+    } else if facts.policy.is_pre_approved(plan) {
+        (Answer::Pass, format!("{sum}; but it is pre-approved"))
     } else {
-        // People may know what it is worth better than the sum does.
-        Answer::NeedsApproval(1)
-    };
-    (answer, sum.to_string())
+        // People may know better than the sum does.
+        (Answer::NeedsApproval(1), sum.to_string())
+    }
 }
