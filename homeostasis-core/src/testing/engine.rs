@@ -312,8 +312,11 @@ impl Engine {
     /// Through the shell: the standard library can signal no group.
     #[expect(clippy::disallowed_methods, reason = "test support runs real programs")]
     fn send(&self, signal: &str, others: &[u32]) -> bool {
-        let others: String = others.iter().map(|id| format!(" {id}")).collect();
-        let script = format!("kill -s {signal} -- -{}{others}", self.child.id());
+        let mut script = format!("kill -s {signal} -- -{}", self.child.id());
+        for id in others {
+            script.push(' ');
+            script.push_str(&id.to_string());
+        }
         Command::new("/bin/sh")
             .args(["-c", &script])
             .stderr(Stdio::null())
