@@ -262,7 +262,8 @@ impl Engine {
     pub fn pause(&self) {
         self.signal("STOP");
         for _ in 0..3000 {
-            if !group_runs(self.child.id()) {
+            let group = processes(|stat| stat.group == self.child.id());
+            if !any_thread(&group, |state| !matches!(state, "T" | "t" | "Z" | "X")) {
                 return;
             }
             thread::sleep(POLL);
@@ -280,24 +281,42 @@ impl Engine {
     /// # Panics
     /// There is no such signal or no such group any more.
     pub fn signal(&self, name: &str) {
-        assert!(self.send(name), "{}: signal {name} was not sent", self.name);
+        assert!(
+            self.send(name, &[]),
+            "{}: signal {name} was not sent",
+            self.name
+        );
     }
 
     /// Kills the group and waits for its first process; repeating it changes nothing.
+    ///
+    /// On Linux also what has left the group, as servers let their workers do, and it waits for all of
+    /// them: what they held is free again when this returns.
     pub fn kill(&mut self) {
         // Also when the first process has ended: its children may not have. Once only, because an
         // empty group's id may become another's.
         if !std::mem::replace(&mut self.killed, true) {
-            self.send("KILL");
+            let family = family(self.child.id());
+            self.send("KILL", &family);
             let _ = self.child.kill();
             let _ = self.child.wait();
+            for _ in 0..3000 {
+                if !any_thread(&family, |state| !matches!(state, "Z" | "X")) {
+                    return;
+                }
+                thread::sleep(POLL);
+            }
         }
     }
 
     /// Through the shell: the standard library can signal no group.
     #[expect(clippy::disallowed_methods, reason = "test support runs real programs")]
-    fn send(&self, signal: &str) -> bool {
-        let script = format!("kill -s {signal} -- -{}", self.child.id());
+    fn send(&self, signal: &str, others: &[u32]) -> bool {
+        let mut script = format!("kill -s {signal} -- -{}", self.child.id());
+        for id in others {
+            script.push(' ');
+            script.push_str(&id.to_string());
+        }
         Command::new("/bin/sh")
             .args(["-c", &script])
             .stderr(Stdio::null())
@@ -306,29 +325,66 @@ impl Engine {
     }
 }
 
-/// Whether a thread of the process group runs or may run; not where there is no `/proc`.
-fn group_runs(group: u32) -> bool {
-    let folders = |path: &Path| {
-        let entries = fs::read_dir(path).into_iter().flatten().flatten();
-        entries.map(|entry| entry.path()).collect::<Vec<_>>()
-    };
-    let group = group.to_string();
-    folders(Path::new("/proc"))
-        .into_iter()
-        .filter(|process| state_and_group(process).is_some_and(|(_, of)| of == group))
-        .flat_map(|process| folders(&process.join("task")))
-        .filter_map(|thread| state_and_group(&thread))
-        .any(|(state, _)| !matches!(state.as_str(), "T" | "t" | "Z" | "X"))
+/// What `/proc` tells of a process or a thread.
+struct Stat {
+    state: String,
+    parent: u32,
+    group: u32,
 }
 
-/// The state (`S`) and the process group in the `stat` of a folder of `/proc`.
-fn state_and_group(folder: &Path) -> Option<(String, String)> {
-    let stat = fs::read_to_string(folder.join("stat")).ok()?;
-    // The name in parentheses may hold anything.
-    let (_, rest) = stat.rsplit_once(") ")?;
-    let mut fields = rest.split(' ');
-    let state = fields.next()?.to_owned();
-    Some((state, fields.nth(1)?.to_owned()))
+impl Stat {
+    /// Of a folder with a file `stat`.
+    fn of(folder: &Path) -> Option<Self> {
+        let stat = fs::read_to_string(folder.join("stat")).ok()?;
+        // The name in parentheses may hold anything.
+        let (_, rest) = stat.rsplit_once(") ")?;
+        let mut fields = rest.split(' ');
+        Some(Self {
+            state: fields.next()?.to_owned(),
+            parent: fields.next()?.parse().ok()?,
+            group: fields.next()?.parse().ok()?,
+        })
+    }
+}
+
+/// Such processes; none where there is no `/proc`.
+fn processes(mut is_such: impl FnMut(&Stat) -> bool) -> Vec<u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|id: &u32| {
+            Stat::of(&Path::new("/proc").join(id.to_string())).is_some_and(|stat| is_such(&stat))
+        })
+        .collect()
+}
+
+/// The processes of the group that `first` leads, and all that they started.
+fn family(first: u32) -> Vec<u32> {
+    let mut family = processes(|stat| stat.group == first);
+    loop {
+        let children = processes(|stat| family.contains(&stat.parent));
+        let n_before = family.len();
+        for child in children {
+            if !family.contains(&child) {
+                family.push(child);
+            }
+        }
+        if family.len() == n_before {
+            return family;
+        }
+    }
+}
+
+/// Whether a thread of these processes is in such a state.
+fn any_thread(processes: &[u32], is_such: impl Fn(&str) -> bool) -> bool {
+    let threads = |id: &u32| fs::read_dir(format!("/proc/{id}/task"));
+    processes
+        .iter()
+        .filter_map(|id| threads(id).ok())
+        .flatten()
+        .flatten()
+        .filter_map(|thread| Stat::of(&thread.path()))
+        .any(|stat| is_such(&stat.state))
 }
 
 impl Drop for Engine {
@@ -358,7 +414,7 @@ mod tests {
     }
 
     fn state_of(id: &str) -> Option<String> {
-        Some(state_and_group(&Path::new("/proc").join(id))?.0)
+        Some(Stat::of(&Path::new("/proc").join(id))?.state)
     }
 
     #[test]
@@ -402,29 +458,34 @@ mod tests {
 
     #[test]
     fn children_are_paused_and_killed_with_their_engine() {
-        let mut engine = Engine::start(shell("sleep 600 & echo $!; wait"));
+        // The first leaves the group.
+        let many =
+            "setsid sleep 600 & echo $!; for i in $(seq 49); do sleep 600 & echo $!; done; wait";
+        let mut engine = Engine::start(shell(many));
         let limit = Duration::from_secs(30);
         let log = engine.scratch.path().join("log");
-        engine.wait_until("child", limit, || {
-            fs::read_to_string(&log).is_ok_and(|text| text.ends_with('\n'))
+        engine.wait_until("children", limit, || {
+            fs::read_to_string(&log).is_ok_and(|text| text.matches('\n').count() == 50)
         });
-        let child = engine.output().trim().to_owned();
+        let output = engine.output();
+        let children: Vec<_> = output.lines().collect();
         engine.pause();
-        #[cfg(target_os = "linux")]
-        assert_eq!(state_of(&child).as_deref(), Some("T"));
+        if cfg!(target_os = "linux") {
+            for child in &children[1..] {
+                assert_eq!(state_of(child).as_deref(), Some("T"));
+            }
+        }
         engine.resume();
-        engine.wait_until("sleep", limit, || state_of(&child).as_deref() == Some("S"));
+        let sleeps = |child: &&str| state_of(child).as_deref() == Some("S");
+        engine.wait_until("sleep", limit, || children.iter().all(sleeps));
         engine.kill();
         engine.kill();
         // Gone, or a zombie that nobody waits for in a container without init.
-        let gone = || state_of(&child).is_none_or(|state| state == "Z" || state == "X");
-        for _ in 0..3000 {
-            if gone() {
-                return;
-            }
-            thread::sleep(POLL);
+        for child in &children {
+            let state = state_of(child);
+            let is_gone = state.as_deref().is_none_or(|s| s == "Z" || s == "X");
+            assert!(is_gone, "{child} outlived its engine: {state:?}");
         }
-        panic!("the child outlived its engine");
     }
 
     #[test]
