@@ -10,6 +10,8 @@ use homeostasis_core::{
     Confidence, ConfigError, Context, Target, Timestamp, Violation, Violations,
 };
 
+use crate::chain::{ChainBuilder, ChainConfig};
+use crate::effect::{is_effect, shows_a_callee};
 use crate::scope::TOLERANCE;
 
 /// How evidence is weighed.
@@ -39,6 +41,8 @@ pub struct LogOddsConfig {
     pub calibration_slope: f64,
     /// See [`calibration_slope`](Self::calibration_slope); -10 to 10; default 0.
     pub calibration_offset: f64,
+    /// How the chain from the root cause to what raised the incident is drawn.
+    pub chain: ChainConfig,
 }
 
 impl Default for LogOddsConfig {
@@ -54,6 +58,7 @@ impl Default for LogOddsConfig {
             margin: std::f64::consts::LN_2,
             calibration_slope: 1.0,
             calibration_offset: 0.0,
+            chain: ChainConfig::default(),
         }
     }
 }
@@ -81,7 +86,8 @@ const MAX_HYPOTHESES: usize = 16;
 ///    do, and with them the possibility that none is true: the confidence of a cause is
 ///    `e^s / (1 + e^s + Σ e^s')` over the best cause of every other service, then calibrated.
 ///    Evidence about different instances of one service does not compete.
-/// 6. It abstains below [`threshold`](LogOddsConfig::threshold) and when the best causes of two
+/// 6. The root cause gets its chain to what raised the incident: see [`ChainBuilder`].
+/// 7. It abstains below [`threshold`](LogOddsConfig::threshold) and when the best causes of two
 ///    services are closer than [`margin`](LogOddsConfig::margin). The ranking is kept for people.
 ///
 /// Findings that break the contract of [`Finding::violation`] are ignored. The order of findings
@@ -89,6 +95,7 @@ const MAX_HYPOTHESES: usize = 16;
 #[derive(Debug, Clone, Default)]
 pub struct LogOddsFuser {
     config: LogOddsConfig,
+    chains: ChainBuilder,
 }
 
 /// The findings for one cause of one service.
@@ -145,24 +152,6 @@ impl Group {
     }
 }
 
-/// What a cause can explain on its own service and be explained by.
-fn is_effect(cause: &str) -> bool {
-    matches!(
-        cause,
-        "slow_response" | "error_rate" | "connection_refused" | "slow_dependency"
-    )
-}
-
-/// How much of the evidence for `cause` an illness of a callee can explain, 0 to 1.
-fn explained_by_callee(cause: &str) -> f64 {
-    match cause {
-        "bad_deploy" | "configuration_error" => 1.0,
-        "memory_leak" | "thread_leak" | "descriptor_leak" | "resource_growth" => 0.5,
-        _ if is_effect(cause) => 1.0,
-        _ => 0.0,
-    }
-}
-
 fn logistic(score: f64) -> f64 {
     1.0 / (1.0 + (-score).exp())
 }
@@ -193,7 +182,12 @@ impl LogOddsFuser {
         check("calibration_slope".into(), slope, 1e-3, 10.0);
         let offset = config.calibration_offset;
         check("calibration_offset".into(), offset, -10.0, 10.0);
-        violations.into_result(Self { config })
+        let chains = ChainBuilder::new(config.chain.clone());
+        let chains = violations.absorb(chains.map_err(|error| error.under("chain")));
+        violations.into_result(Self {
+            config,
+            chains: chains.unwrap_or_default(),
+        })
     }
 
     /// The sum of the findings' nats, each analyzer's damped.
@@ -295,7 +289,7 @@ impl LogOddsFuser {
         let waits = topology.depends_on(&effect.service, &other.service)
             && !topology.depends_on(&other.service, &effect.service);
         if waits {
-            sure * explained_by_callee(&effect.cause) * effect.outdone_by(other.evidence)
+            sure * shows_a_callee(&effect.cause) * effect.outdone_by(other.evidence)
         } else {
             0.0
         }
@@ -319,8 +313,7 @@ impl LogOddsFuser {
                     .map(|finding| {
                         let sure = 1.0 - finding.log_likelihood_ratio.exp();
                         let nats = finding.log_likelihood_ratio.abs();
-                        let share =
-                            sure * explained_by_callee(&effect.cause) * effect.outdone_by(nats);
+                        let share = sure * shows_a_callee(&effect.cause) * effect.outdone_by(nats);
                         (finding.explanation.clone(), share)
                     });
                 by_groups.chain(by_symptoms).fold(None, |best, next| {
@@ -396,10 +389,10 @@ fn strongest(a: &Finding, b: &Finding) -> Ordering {
 }
 
 impl Fuser for LogOddsFuser {
-    fn fuse(&self, cx: &Context, _: &Evidence<'_>, mut findings: Vec<Finding>) -> Diagnosis {
+    fn fuse(&self, cx: &Context, evidence: &Evidence<'_>, mut findings: Vec<Finding>) -> Diagnosis {
         findings.retain(|finding| finding.violation().is_none());
         findings.sort_by(strongest);
-        let mut groups = self.groups(findings);
+        let mut groups = self.groups(findings.clone());
         self.explain(cx, &mut groups);
         let mut best: BTreeMap<String, f64> = BTreeMap::new();
         for group in &groups {
@@ -447,9 +440,14 @@ impl Fuser for LogOddsFuser {
         } else {
             rival.map(|rival| format!("{top} and {rival} are too close to tell apart"))
         };
+        let chain = match &abstained {
+            None => self.chains.build(cx, evidence, &findings, top),
+            Some(_) => None,
+        };
         Diagnosis {
             hypotheses,
             abstained,
+            chain,
         }
     }
 }

@@ -289,6 +289,7 @@ fn kinds() -> Vec<EventKind> {
             anomaly: Box::new(anomaly()),
             severity: Severity::Sev2,
             radius: radius(),
+            score: None,
         },
         EventKind::AnomalyJoined {
             anomaly: Box::new(Anomaly::new(
@@ -299,6 +300,7 @@ fn kinds() -> Vec<EventKind> {
             )),
             severity: Severity::Sev0,
             radius: BlastRadius::UNKNOWN,
+            score: None,
         },
         EventKind::Blamed {
             stage: "analyzer".to_owned(),
