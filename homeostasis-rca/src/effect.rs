@@ -4,7 +4,11 @@
 pub(crate) fn is_effect(cause: &str) -> bool {
     matches!(
         cause,
-        "slow_response" | "error_rate" | "connection_refused" | "slow_dependency"
+        "slow_response"
+            | "error_rate"
+            | "connection_refused"
+            | "slow_dependency"
+            | "behavior_change"
     )
 }
 

@@ -74,5 +74,5 @@ async fn fusion_conforms() {
         "db resource_growth",
         "gateway error_rate",
     ];
-    check(FusionAnalyzer, Role::Cause, &expected).await;
+    check(FusionAnalyzer::default(), Role::Cause, &expected).await;
 }

@@ -11,8 +11,8 @@ use homeostasis_core::testing::RecordedObservations;
 use homeostasis_core::testing::analyzer::{incident_of, topology_of};
 use homeostasis_core::{Context, ManualClock, Target, Timestamp};
 use homeostasis_rca::{
-    Alarm, EvidenceBundle, EvidenceChange, EvidenceFusion, EvidenceSeries, Family, FusionAnalyzer,
-    Memory, Ranking, SeriesKind, Worse,
+    Activity, Alarm, EdgeGaps, EvidenceBundle, EvidenceChange, EvidenceFusion, EvidenceSeries,
+    Family, FusionAnalyzer, Memory, Ranking, SeriesKind, Worse,
 };
 use proptest::prelude::*;
 use shop::{ONSET, Shop, at, noise};
@@ -160,6 +160,46 @@ fn slow_chain(calls: &[(&str, &[&str])]) -> EvidenceBundle {
 fn the_walk_ends_at_the_deepest_ill_service() {
     let chain = slow_chain(&[("web", &["orders"]), ("orders", &["stock"]), ("stock", &[])]);
     assert_eq!(first(&EvidenceFusion.rank(&chain)), "stock");
+}
+
+/// The calls of a slow chain as spans show them.
+fn traced(calls: &[(&str, &str)]) -> Activity {
+    let edge = |(caller, callee): &(&str, &str)| EdgeGaps {
+        caller: (*caller).to_owned(),
+        callee: (*callee).to_owned(),
+        n: 2,
+        gaps: vec![100.0, 100.0],
+    };
+    Activity {
+        from: at(ONSET + 60),
+        to: at(ONSET + 120),
+        edges: calls.iter().map(edge).collect(),
+        ..Activity::default()
+    }
+}
+
+#[test]
+fn the_walk_follows_calls_that_spans_show_and_declared_ones_win() {
+    let slow = slow_chain(&[("web", &["orders"]), ("orders", &["stock"]), ("stock", &[])]);
+    let mut chain = slow.clone();
+    chain.calls.clear();
+    assert_eq!(first(&EvidenceFusion.rank(&chain)), "orders", "a tie");
+    chain.slices = vec![traced(&[("web", "orders"), ("orders", "stock")])];
+    assert_eq!(first(&EvidenceFusion.rank(&chain)), "stock");
+    assert_eq!(
+        family(&EvidenceFusion.rank(&chain)),
+        Some(Family::Propagation)
+    );
+    // Once is not enough.
+    chain.slices[0].edges[1].n = 1;
+    assert_eq!(first(&EvidenceFusion.rank(&chain)), "orders");
+    // Who says whom it calls calls nobody else.
+    let mut declared = slow;
+    declared
+        .calls
+        .insert("orders".to_owned(), ["web".to_owned()].into());
+    declared.slices = vec![traced(&[("orders", "stock")])];
+    assert_eq!(first(&EvidenceFusion.rank(&declared)), "orders");
 }
 
 #[test]
@@ -313,7 +353,10 @@ async fn what_an_engine_observes_becomes_evidence_and_a_finding() {
     assert_eq!((bundle.onset, bundle.until), (at(ONSET), now));
     assert!(bundle.slices.len() >= 3 && bundle.calm.len() >= 4);
     assert!(bundle.calls["web"].contains("orders"));
-    let findings = FusionAnalyzer.analyze(&cx, &evidence).await.unwrap();
+    let findings = FusionAnalyzer::default()
+        .analyze(&cx, &evidence)
+        .await
+        .unwrap();
     let first = findings.first().expect("a finding");
     assert_eq!(first.target.service_name(), "orders");
     assert_eq!(first.cause, "behavior_change");
