@@ -6,10 +6,14 @@ use homeostasis_core::signal::SpanRecord;
 use homeostasis_core::stage::Evidence;
 use homeostasis_core::{Context, Target};
 
+/// A call is known if spans show it so often.
+pub(crate) const SEEN: u32 = 2;
+
 /// Calls between services, with how sure each is.
 ///
 /// A service that declares calls makes those and no others; the calls of one that declares none are
-/// those seen in spans. A call that was seen `n` times counts (n + 1) / (n + 2), by Laplace's rule.
+/// those seen in spans. A call that was seen `n` times, at least twice, counts (n + 1) / (n + 2), by
+/// Laplace's rule.
 #[derive(Debug, Default)]
 pub(crate) struct Calls {
     callees: BTreeMap<String, BTreeMap<String, f64>>,
@@ -28,7 +32,7 @@ impl Calls {
         let spans = cx.observations().spans(None, from, to);
         let declared: BTreeSet<String> = calls.callees.keys().cloned().collect();
         for ((caller, callee), n) in seen(&spans) {
-            if !declared.contains(caller) {
+            if n >= SEEN && !declared.contains(caller) {
                 let n = f64::from(n);
                 calls.add(caller, callee, (n + 1.0) / (n + 2.0));
             }
@@ -52,6 +56,17 @@ impl Calls {
     pub(crate) fn callers_of(&self, service: &str) -> impl Iterator<Item = (&str, f64)> {
         let callers = self.callers.get(service).into_iter().flatten();
         callers.map(|(caller, sure)| (caller.as_str(), *sure))
+    }
+
+    /// Everybody who is known to call or to be called.
+    pub(crate) fn services(&self) -> impl Iterator<Item = &str> {
+        let all = self.callees.keys().chain(self.callers.keys());
+        all.map(String::as_str)
+    }
+
+    /// Whether a failure of one can show in the other: the same, or one depends on the other.
+    pub(crate) fn related(&self, a: &str, b: &str) -> bool {
+        a == b || self.depends_on(a, b) || self.depends_on(b, a)
     }
 
     /// Whether `service` calls `other`, directly or through others. O(calls).

@@ -77,7 +77,7 @@ const CIRCLE: f64 = 0.5;
 ///   [`window`](ChainConfig::window) after the step before, `window / delay` for what came later, 0
 ///   for what came earlier, 0.8 if a time is unknown. What grows (a leak, a disk that fills) has no window: it
 ///   works when it has grown;
-/// - calls: 1 if they are declared; (n + 1) / (n + 2) if n of them were seen in spans and the caller
+/// - calls: 1 if they are declared; (n + 1) / (n + 2) if n of them, at least 2, were seen in spans and the caller
 ///   declares none; 0.9 for every service between of which nothing is known; 0.5 if both call each
 ///   other in a circle and time does not tell who was first.
 ///
@@ -122,6 +122,17 @@ impl ChainBuilder {
         findings: &[Finding],
         root: &Hypothesis,
     ) -> Option<CausalChain> {
+        self.draw(&Calls::of(cx, evidence), evidence, findings, root)
+    }
+
+    /// The same over calls that are known already.
+    pub(crate) fn draw(
+        &self,
+        calls: &Calls,
+        evidence: &Evidence<'_>,
+        findings: &[Finding],
+        root: &Hypothesis,
+    ) -> Option<CausalChain> {
         let anomalies = &evidence.incident.anomalies;
         let raised = anomalies.first()?;
         let cause = Happening::of_cause(root)?;
@@ -157,24 +168,22 @@ impl ChainBuilder {
         ill.remove(origin);
         ill.insert(origin.to_owned(), last);
         ill.insert(raised.target.service_name().to_owned(), objective);
-        let broken = self.follow(cx, evidence, &ill, origin, raised, &mut steps);
+        let broken = self.follow(calls, &ill, origin, raised, &mut steps);
         Some(CausalChain { steps, broken })
     }
 
     /// Adds the callers and the objective; or as many as can be followed, and says why no more.
     fn follow(
         &self,
-        cx: &Context,
-        evidence: &Evidence<'_>,
+        calls: &Calls,
         ill: &BTreeMap<String, Happening>,
         origin: &str,
         raised: &Anomaly,
         steps: &mut Vec<ChainStep>,
     ) -> Option<String> {
         let goal = raised.target.service_name();
-        let calls = Calls::of(cx, evidence);
         let known: BTreeSet<&str> = ill.keys().map(String::as_str).collect();
-        let paths = Paths::new(&calls, &known, self.config.depth, |from, to, by_calls| {
+        let paths = Paths::new(calls, &known, self.config.depth, |from, to, by_calls| {
             let (earlier, later) = (&ill[from], &ill[to]);
             let circle = if calls.depends_on(from, to) && !is_after(earlier, later) {
                 CIRCLE

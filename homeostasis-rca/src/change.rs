@@ -206,7 +206,7 @@ impl Analyzer for ChangeAnalyzer {
                 && scope
                     .affected
                     .iter()
-                    .any(|ill| ill == service || scope.cx.topology().depends_on(ill, service));
+                    .any(|ill| ill == service || scope.calls.depends_on(ill, service));
             may_harm && change.at <= onset + self.config.tolerance
         });
         // Newest first: of several changes of one thing the last before the onset is the suspect.

@@ -10,6 +10,7 @@ use homeostasis_core::{
     Confidence, ConfigError, Context, Target, Timestamp, Violation, Violations,
 };
 
+use crate::calls::Calls;
 use crate::chain::{ChainBuilder, ChainConfig};
 use crate::effect::{is_effect, shows_a_callee};
 use crate::scope::TOLERANCE;
@@ -279,7 +280,7 @@ impl LogOddsFuser {
     }
 
     /// The share of `effect`'s evidence that `other` explains.
-    fn share(&self, cx: &Context, effect: &Group, other: &Group) -> f64 {
+    fn share(&self, calls: &Calls, effect: &Group, other: &Group) -> f64 {
         let is_late = match (effect.onset, other.onset) {
             (Some(effect), Some(other)) => other > effect + self.config.tolerance,
             _ => false,
@@ -292,9 +293,8 @@ impl LogOddsFuser {
             let explains = is_effect(&effect.cause) && !is_effect(&other.cause);
             return if explains { sure } else { 0.0 };
         }
-        let topology = cx.topology();
-        let waits = topology.depends_on(&effect.service, &other.service)
-            && !topology.depends_on(&other.service, &effect.service);
+        let waits = calls.depends_on(&effect.service, &other.service)
+            && !calls.depends_on(&other.service, &effect.service);
         if waits {
             sure * shows_a_callee(&effect.cause) * effect.outdone_by(other.evidence)
         } else {
@@ -302,7 +302,7 @@ impl LogOddsFuser {
         }
     }
 
-    fn explain(&self, cx: &Context, groups: &mut [Group]) {
+    fn explain(&self, calls: &Calls, groups: &mut [Group]) {
         let explained: Vec<_> = groups
             .iter()
             .map(|effect| {
@@ -310,7 +310,7 @@ impl LogOddsFuser {
                     .iter()
                     .map(|other| {
                         let what = format!("{} of {}", other.cause, other.service);
-                        (what, self.share(cx, effect, other))
+                        (what, self.share(calls, effect, other))
                     })
                     .filter(|(_, share)| *share > 0.0);
                 let by_symptoms = effect
@@ -400,7 +400,8 @@ impl Fuser for LogOddsFuser {
         findings.retain(|finding| finding.violation().is_none());
         findings.sort_by(strongest);
         let mut groups = self.groups(findings.clone());
-        self.explain(cx, &mut groups);
+        let calls = Calls::of(cx, evidence);
+        self.explain(&calls, &mut groups);
         let mut best: BTreeMap<String, f64> = BTreeMap::new();
         for group in &groups {
             let known = best.entry(group.service.clone()).or_insert(f64::MIN);
@@ -448,7 +449,7 @@ impl Fuser for LogOddsFuser {
             rival.map(|rival| format!("{top} and {rival} are too close to tell apart"))
         };
         let chain = match &abstained {
-            None => self.chains.build(cx, evidence, &findings, top),
+            None => self.chains.draw(&calls, evidence, &findings, top),
             Some(_) => None,
         };
         Diagnosis {

@@ -194,7 +194,8 @@ fn analyzers_that_rest_on_one_series_do_not_count_it_twice() {
         of("fusion", "latency"),
     ];
     let apart = confidence_of(&fuse(three[..2].to_vec()), "slow_response");
-    three[2].proofs.push(three[1].proofs[0].clone());
+    let shared = three[1].proofs[0].clone();
+    three[2].proofs.push(shared);
     three[2].log_likelihood_ratio = 0.0;
     let joined = confidence_of(&fuse(three), "slow_response");
     assert!(joined < apart, "{joined} {apart}");

@@ -10,15 +10,13 @@ use super::bundle::{EvidenceBundle, EvidenceSeries};
 use super::excess::{Excess, sustained};
 use super::family::{Family, Reading, Scores};
 use super::resource::proof;
+use crate::calls::SEEN;
 
 /// An excess this many times what the calm does in one of twenty stretches is an anomaly.
 const ANOMALOUS: f64 = 1.5;
 
 /// Of the calm, so many stretches stay below its top.
 const CALM: f64 = 0.95;
-
-/// A call is known if spans show it so often.
-const SEEN: u32 = 2;
 
 /// Callees by caller.
 type Calls<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use homeostasis_core::record::{Anomaly, Diagnosis, Direction, Finding, Subject};
 use homeostasis_core::signal::{
-    Change, ChangeKind, HealthReport, HealthState, Level, LogRecord, SeriesKey,
+    Change, ChangeKind, HealthReport, HealthState, Level, LogRecord, SeriesKey, SpanRecord,
 };
 use homeostasis_core::stage::{Analyzer, Evidence, Fuser};
 use homeostasis_core::testing::RecordedObservations;
@@ -141,6 +141,20 @@ impl World {
 
     pub(crate) fn in_topology(mut self, calls: &[(&str, &[&str])]) -> Self {
         self.topology = topology_of(calls);
+        self
+    }
+
+    /// A request every ten seconds, seen in spans of the caller and of the callee.
+    pub(crate) fn traced(mut self, caller: &str, callee: &str) -> Self {
+        for trace in 0..30_u32 {
+            for (id, parent, who) in [(1, 0, caller), (2, 1, callee)] {
+                let began = at(10.0 * f64::from(trace));
+                let mut span = SpanRecord::new(began, Duration::from_millis(20), "GET /");
+                span.trace = Some(format!("{caller}-{callee}-{trace}"));
+                (span.span, span.parent) = (id, parent);
+                self.observations = self.observations.with_span(span.of(target(who)));
+            }
+        }
         self
     }
 

@@ -184,7 +184,11 @@ fn the_walk_follows_calls_that_spans_show_and_declared_ones_win() {
     let slow = slow_chain(&[("web", &["orders"]), ("orders", &["stock"]), ("stock", &[])]);
     let mut chain = slow.clone();
     chain.calls.clear();
-    assert_eq!(first(&EvidenceFusion.rank(&chain)), "orders", "a tie");
+    assert_eq!(
+        first(&EvidenceFusion.rank(&chain)),
+        "web",
+        "who was alarmed"
+    );
     chain.slices = vec![traced(&[("web", "orders"), ("orders", "stock")])];
     assert_eq!(first(&EvidenceFusion.rank(&chain)), "stock");
     assert_eq!(
