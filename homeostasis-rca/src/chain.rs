@@ -73,7 +73,7 @@ const CIRCLE: f64 = 0.5;
 ///
 /// - how sure it is that the later step happened: `1 - e^-nats` of its strongest finding or the
 ///   surprise of its anomaly, or the anomaly's score if it has no surprise;
-/// - order: 1 from [30 seconds](crate::LogOddsConfig::tolerance) before to
+/// - order: 1 from 30 seconds before to
 ///   [`window`](ChainConfig::window) after the step before, `window / delay` for what came later, 0
 ///   for what came earlier, 0.8 if a time is unknown. What grows (a leak, a disk that fills) has no window: it
 ///   works when it has grown;

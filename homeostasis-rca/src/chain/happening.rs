@@ -74,8 +74,8 @@ impl Happening {
         let strongest = effects
             .filter_map(Self::of_finding)
             .max_by(Self::by_strength);
-        let is_other = |proof: &&Proof| !raised_here || proof.reference != raised;
-        let cites_other = |it: &Self| it.proofs.iter().any(|proof| is_other(&proof));
+        let is_other = |proof: &Proof| !raised_here || proof.reference != raised;
+        let cites_other = |it: &Self| it.proofs.iter().any(is_other);
         strongest.filter(cites_other).or_else(|| {
             let cited: Vec<&str> = root.evidence.iter().flat_map(references).collect();
             let mut others = anomalies.iter().filter(|anomaly| {

@@ -15,6 +15,8 @@ use super::gather::change_id;
 use super::memory::{Memory, PastIncident};
 use crate::change;
 
+const NAME: &str = "fusion";
+
 /// What a suspect says below this, in nats, is no finding.
 const LEAST: f64 = 0.1;
 
@@ -140,8 +142,6 @@ impl Analyzer for FusionAnalyzer {
         Ok(findings)
     }
 }
-
-const NAME: &str = "fusion";
 
 fn finding(suspect: &Suspect, sure: Confidence) -> Option<Finding> {
     let target = Target::service(&suspect.service).ok()?;
