@@ -9,7 +9,7 @@ use homeostasis_core::{Confidence, Context, Incident, IncidentId, Target, async_
 
 use super::blame::BlamedChange;
 use super::bundle::{EvidenceBundle, SeriesKind};
-use super::engine::{EvidenceFusion, Suspect};
+use super::engine::{EvidenceFusion, FamilyReading, Suspect};
 use super::family::Family;
 use super::gather::change_id;
 use super::memory::{Memory, PastIncident};
@@ -40,10 +40,11 @@ const MAX_OPEN: usize = 64;
 /// If the ranking names somebody, the first suspect is a finding of role cause: with the nats that
 /// all families give it, but no more than the log odds of the ranking's confidence, since that
 /// knows how close the others are. Others are no findings: what speaks for them is in the sentence
-/// that shows the sum. If the ranking abstains, there is no such finding. The cause is that of the strongest
-/// family: `network_delay`, `behavior_change`, `error_rate` of failures, and for measurements
-/// `cpu_saturation`, `resource_growth`, `error_rate` or `slow_response` by what the strongest of
-/// them measures.
+/// that shows the sum. If the ranking abstains, there is no such finding. The cause is that of the
+/// strongest family: `network_delay`, `behavior_change`, `error_rate` of failures, and for
+/// measurements `cpu_saturation`, `resource_growth`, `error_rate` or `slow_response` by what the
+/// strongest of them measures; but if those have less than half of all nats, `error_rate` if
+/// failures speak too, or else `slow_response`.
 ///
 /// A [blamed change](super::BlamedChange) of weight w is context for `bad_deploy` or
 /// `configuration_error` of its service, of `ln(1 + w)` nats and 2 at most; and a cause with the
@@ -150,6 +151,15 @@ fn finding(suspect: &Suspect, sure: Confidence) -> Option<Finding> {
         Family::Network => ("network_delay", Category::Network),
         Family::Behavior => ("behavior_change", Category::ApplicationError),
         Family::Failure => ("error_rate", Category::ApplicationError),
+        // No family says more than all others: what is seen from outside is all that is known.
+        _ if strongest.nats < suspect.nats / 2.0 => {
+            let fails = |said: &FamilyReading| said.family == Family::Failure && said.nats > LEAST;
+            if suspect.families.iter().any(fails) {
+                ("error_rate", Category::ApplicationError)
+            } else {
+                ("slow_response", Category::ResourceExhaustion)
+            }
+        }
         _ => {
             let reference = suspect.proofs.first()?.reference.as_str();
             let metric = metric_of(&suspect.service, reference);
