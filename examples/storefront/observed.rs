@@ -26,7 +26,8 @@ pub(crate) struct Event {
 }
 
 impl Event {
-    fn text(&self, field: &str) -> Option<String> {
+    /// What this event says in `field`, if it is text.
+    pub(crate) fn text(&self, field: &str) -> Option<String> {
         self.rest.get(field)?.as_str().map(str::to_owned)
     }
 

@@ -233,6 +233,16 @@ impl FaultReport {
         for (name, value) in facts {
             page.push_str(&format!("| {name} | {} |\n", value.replace('|', "\\|")));
         }
+        let last = |field| {
+            let said = incident.events.iter().rev();
+            said.filter_map(|event| event.text(field)).next()
+        };
+        if let Some(severity) = last("severity") {
+            page.push_str(&format!("\nHow bad it is: {severity}.\n"));
+        }
+        if let Some(chain) = last("chain") {
+            page.push_str(&format!("\n## How it came to that\n\n{chain}\n"));
+        }
         page.push_str("\n## What the healer did\n\n");
         for event in &incident.events {
             page.push_str(&format!("- {} {}\n", event.at, event.describe()));

@@ -65,6 +65,7 @@ impl Journal {
                 anomaly: Box::new(anomaly),
                 severity: Severity::Sev2,
                 radius: BlastRadius::UNKNOWN,
+                score: None,
             },
         );
     }
@@ -96,6 +97,7 @@ impl Journal {
                 explanation: "the process of orders/0 ended".to_owned(),
             }],
             abstained: None,
+            chain: None,
         };
         self.push(secs, EventKind::Diagnosed { diagnosis });
     }

@@ -84,7 +84,11 @@ fn what_happened(
         } else {
             ""
         }
-    )
+    )?;
+    match incident.score {
+        Some(score) => writeln!(out, "How the severity adds up: {score}.\n"),
+        None => Ok(()),
+    }
 }
 
 fn times(out: &mut String, record: &IncidentRecord) -> std::fmt::Result {
@@ -121,7 +125,15 @@ fn root_cause(out: &mut String, incident: &Incident) -> std::fmt::Result {
     let Some(diagnosis) = &incident.diagnosis else {
         return writeln!(out, "Not diagnosed.\n");
     };
-    writeln!(out, "{}.\n", esc(&diagnosis.to_string()))?;
+    writeln!(out, "{}.\n", esc(&diagnosis.headline()))?;
+    if let Some(chain) = &diagnosis.chain {
+        for line in chain.to_string().lines() {
+            // Proofs stay indented below the step that cites them.
+            let text = line.trim_start();
+            writeln!(out, "{}{}", &line[..line.len() - text.len()], esc(text))?;
+        }
+        writeln!(out)?;
+    }
     let Some(cause) = diagnosis.root_cause() else {
         return Ok(());
     };

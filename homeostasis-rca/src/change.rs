@@ -111,17 +111,8 @@ impl ChangeAnalyzer {
 
     fn examine(scope: &Scope<'_>, change: &Change, nats: f64, findings: &mut Vec<Finding>) {
         let target = &change.target;
-        let (cause, category) = match change.kind {
-            ChangeKind::Config => ("configuration_error", Category::Configuration),
-            _ => ("bad_deploy", Category::Configuration),
-        };
-        let what = kind(change.kind);
-        let proof = Proof {
-            kind: "change".to_owned(),
-            reference: format!("{what} of {target}"),
-            at: Some(change.at),
-            statement: format!("{what} of {target}: {}", change.summary),
-        };
+        let (cause, category) = (cause(change.kind), Category::Configuration);
+        let proof = proof(change);
         let mut context = Finding::new(
             Self::NAME,
             target.clone(),
@@ -166,6 +157,25 @@ fn overlap(a: &Target, b: &Target) -> bool {
     a.contains(b) || b.contains(a)
 }
 
+/// What a change of this kind is called when it is the cause.
+pub(crate) fn cause(kind: ChangeKind) -> &'static str {
+    match kind {
+        ChangeKind::Config => "configuration_error",
+        _ => "bad_deploy",
+    }
+}
+
+/// That `change` was made.
+pub(crate) fn proof(change: &Change) -> Proof {
+    let (what, target) = (kind(change.kind), &change.target);
+    Proof {
+        kind: "change".to_owned(),
+        reference: format!("{what} of {target}"),
+        at: Some(change.at),
+        statement: format!("{what} of {target}: {}", change.summary),
+    }
+}
+
 fn kind(kind: ChangeKind) -> &'static str {
     match kind {
         ChangeKind::Deploy => "deployment",
@@ -196,7 +206,7 @@ impl Analyzer for ChangeAnalyzer {
                 && scope
                     .affected
                     .iter()
-                    .any(|ill| ill == service || scope.cx.topology().depends_on(ill, service));
+                    .any(|ill| ill == service || scope.calls.depends_on(ill, service));
             may_harm && change.at <= onset + self.config.tolerance
         });
         // Newest first: of several changes of one thing the last before the onset is the suspect.

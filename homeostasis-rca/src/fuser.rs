@@ -10,7 +10,14 @@ use homeostasis_core::{
     Confidence, ConfigError, Context, Target, Timestamp, Violation, Violations,
 };
 
+use crate::calls::Calls;
+use crate::chain::{ChainBuilder, ChainConfig};
+use crate::effect::{is_effect, shows_a_callee};
 use crate::scope::TOLERANCE;
+
+mod families;
+
+use families::families;
 
 /// How evidence is weighed.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,8 +26,8 @@ pub struct LogOddsConfig {
     pub prior: f64,
     /// Other priors by cause, in the same unit and range; default none.
     pub priors: BTreeMap<String, f64>,
-    /// What each further finding of one analyzer on one cause counts compared with the one before:
-    /// 0 counts the strongest alone, 1 takes them for independent; default 0.5.
+    /// What each further finding of one analyzer, or on the same proofs, on one cause counts
+    /// compared with the one before: 0 counts the strongest alone, 1 takes them for independent; default 0.5.
     pub damping: f64,
     /// No finding counts more than this, either way, in nats; 1 to 20; default 8.
     pub max_finding: f64,
@@ -39,6 +46,8 @@ pub struct LogOddsConfig {
     pub calibration_slope: f64,
     /// See [`calibration_slope`](Self::calibration_slope); -10 to 10; default 0.
     pub calibration_offset: f64,
+    /// How the chain from the root cause to what raised the incident is drawn.
+    pub chain: ChainConfig,
 }
 
 impl Default for LogOddsConfig {
@@ -54,6 +63,7 @@ impl Default for LogOddsConfig {
             margin: std::f64::consts::LN_2,
             calibration_slope: 1.0,
             calibration_offset: 0.0,
+            chain: ChainConfig::default(),
         }
     }
 }
@@ -66,8 +76,9 @@ const MAX_HYPOTHESES: usize = 16;
 /// 1. Findings of role cause are grouped by service and cause. If they name one instance, the
 ///    hypothesis is about it; if they name several or none, about the service.
 /// 2. Each group begins with its prior log odds and adds log likelihood ratios. Findings of one
-///    analyzer are not independent: each further one counts [`damping`](LogOddsConfig::damping)
-///    times as much as the one before, strongest first, for and against separately.
+///    analyzer are not independent, nor are those of several that rest on the same proofs: each
+///    further one counts [`damping`](LogOddsConfig::damping) times as much as the one before,
+///    strongest first, for and against separately.
 /// 3. Context on the same service multiplies the odds: fully for the cause it names, half for other
 ///    causes if it speaks for them, never where nothing else speaks for the cause.
 /// 4. Evidence that another cause explains is taken away in proportion to how sure that cause is. A
@@ -81,7 +92,8 @@ const MAX_HYPOTHESES: usize = 16;
 ///    do, and with them the possibility that none is true: the confidence of a cause is
 ///    `e^s / (1 + e^s + Σ e^s')` over the best cause of every other service, then calibrated.
 ///    Evidence about different instances of one service does not compete.
-/// 6. It abstains below [`threshold`](LogOddsConfig::threshold) and when the best causes of two
+/// 6. The root cause gets its chain to what raised the incident: see [`ChainBuilder`].
+/// 7. It abstains below [`threshold`](LogOddsConfig::threshold) and when the best causes of two
 ///    services are closer than [`margin`](LogOddsConfig::margin). The ranking is kept for people.
 ///
 /// Findings that break the contract of [`Finding::violation`] are ignored. The order of findings
@@ -89,6 +101,7 @@ const MAX_HYPOTHESES: usize = 16;
 #[derive(Debug, Clone, Default)]
 pub struct LogOddsFuser {
     config: LogOddsConfig,
+    chains: ChainBuilder,
 }
 
 /// The findings for one cause of one service.
@@ -145,24 +158,6 @@ impl Group {
     }
 }
 
-/// What a cause can explain on its own service and be explained by.
-fn is_effect(cause: &str) -> bool {
-    matches!(
-        cause,
-        "slow_response" | "error_rate" | "connection_refused" | "slow_dependency"
-    )
-}
-
-/// How much of the evidence for `cause` an illness of a callee can explain, 0 to 1.
-fn explained_by_callee(cause: &str) -> f64 {
-    match cause {
-        "bad_deploy" | "configuration_error" => 1.0,
-        "memory_leak" | "thread_leak" | "descriptor_leak" | "resource_growth" => 0.5,
-        _ if is_effect(cause) => 1.0,
-        _ => 0.0,
-    }
-}
-
 fn logistic(score: f64) -> f64 {
     1.0 / (1.0 + (-score).exp())
 }
@@ -193,19 +188,26 @@ impl LogOddsFuser {
         check("calibration_slope".into(), slope, 1e-3, 10.0);
         let offset = config.calibration_offset;
         check("calibration_offset".into(), offset, -10.0, 10.0);
-        violations.into_result(Self { config })
+        let chains = ChainBuilder::new(config.chain.clone());
+        let chains = violations.absorb(chains.map_err(|error| error.under("chain")));
+        violations.into_result(Self {
+            config,
+            chains: chains.unwrap_or_default(),
+        })
     }
 
-    /// The sum of the findings' nats, each analyzer's damped.
+    /// The sum of the findings' nats, those of one family damped: findings of one analyzer, and of
+    /// analyzers that rest on the same proofs, are not independent.
     fn damped<'a>(&self, findings: impl IntoIterator<Item = (&'a Finding, f64)>) -> f64 {
-        let mut families: BTreeMap<(&str, bool), Vec<f64>> = BTreeMap::new();
-        for (finding, weight) in findings {
-            let limit = self.config.max_finding;
+        let limit = self.config.max_finding;
+        let findings: Vec<(&Finding, f64)> = findings.into_iter().collect();
+        let roots = families(findings.iter().map(|(finding, _)| *finding));
+        let mut by_family: BTreeMap<(usize, bool), Vec<f64>> = BTreeMap::new();
+        for ((finding, weight), root) in findings.into_iter().zip(roots) {
             let nats = finding.log_likelihood_ratio.clamp(-limit, limit) * weight;
-            let family = (finding.analyzer.as_str(), nats > 0.0);
-            families.entry(family).or_default().push(nats);
+            by_family.entry((root, nats > 0.0)).or_default().push(nats);
         }
-        families
+        by_family
             .into_values()
             .map(|mut nats| {
                 nats.sort_by(|a, b| b.abs().total_cmp(&a.abs()));
@@ -278,7 +280,7 @@ impl LogOddsFuser {
     }
 
     /// The share of `effect`'s evidence that `other` explains.
-    fn share(&self, cx: &Context, effect: &Group, other: &Group) -> f64 {
+    fn share(&self, calls: &Calls, effect: &Group, other: &Group) -> f64 {
         let is_late = match (effect.onset, other.onset) {
             (Some(effect), Some(other)) => other > effect + self.config.tolerance,
             _ => false,
@@ -291,17 +293,16 @@ impl LogOddsFuser {
             let explains = is_effect(&effect.cause) && !is_effect(&other.cause);
             return if explains { sure } else { 0.0 };
         }
-        let topology = cx.topology();
-        let waits = topology.depends_on(&effect.service, &other.service)
-            && !topology.depends_on(&other.service, &effect.service);
+        let waits = calls.depends_on(&effect.service, &other.service)
+            && !calls.depends_on(&other.service, &effect.service);
         if waits {
-            sure * explained_by_callee(&effect.cause) * effect.outdone_by(other.evidence)
+            sure * shows_a_callee(&effect.cause) * effect.outdone_by(other.evidence)
         } else {
             0.0
         }
     }
 
-    fn explain(&self, cx: &Context, groups: &mut [Group]) {
+    fn explain(&self, calls: &Calls, groups: &mut [Group]) {
         let explained: Vec<_> = groups
             .iter()
             .map(|effect| {
@@ -309,7 +310,7 @@ impl LogOddsFuser {
                     .iter()
                     .map(|other| {
                         let what = format!("{} of {}", other.cause, other.service);
-                        (what, self.share(cx, effect, other))
+                        (what, self.share(calls, effect, other))
                     })
                     .filter(|(_, share)| *share > 0.0);
                 let by_symptoms = effect
@@ -319,8 +320,7 @@ impl LogOddsFuser {
                     .map(|finding| {
                         let sure = 1.0 - finding.log_likelihood_ratio.exp();
                         let nats = finding.log_likelihood_ratio.abs();
-                        let share =
-                            sure * explained_by_callee(&effect.cause) * effect.outdone_by(nats);
+                        let share = sure * shows_a_callee(&effect.cause) * effect.outdone_by(nats);
                         (finding.explanation.clone(), share)
                     });
                 by_groups.chain(by_symptoms).fold(None, |best, next| {
@@ -396,11 +396,12 @@ fn strongest(a: &Finding, b: &Finding) -> Ordering {
 }
 
 impl Fuser for LogOddsFuser {
-    fn fuse(&self, cx: &Context, _: &Evidence<'_>, mut findings: Vec<Finding>) -> Diagnosis {
+    fn fuse(&self, cx: &Context, evidence: &Evidence<'_>, mut findings: Vec<Finding>) -> Diagnosis {
         findings.retain(|finding| finding.violation().is_none());
         findings.sort_by(strongest);
-        let mut groups = self.groups(findings);
-        self.explain(cx, &mut groups);
+        let mut groups = self.groups(findings.clone());
+        let calls = Calls::of(cx, evidence);
+        self.explain(&calls, &mut groups);
         let mut best: BTreeMap<String, f64> = BTreeMap::new();
         for group in &groups {
             let known = best.entry(group.service.clone()).or_insert(f64::MIN);
@@ -447,247 +448,17 @@ impl Fuser for LogOddsFuser {
         } else {
             rival.map(|rival| format!("{top} and {rival} are too close to tell apart"))
         };
+        let chain = match &abstained {
+            None => self.chains.draw(&calls, evidence, &findings, top),
+            Some(_) => None,
+        };
         Diagnosis {
             hypotheses,
             abstained,
+            chain,
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use homeostasis_core::record::{Anomaly, Proof, Subject};
-    use homeostasis_core::testing::analyzer::{incident_of, topology_of};
-    use homeostasis_core::{ManualClock, Topology};
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn target(text: &str) -> Target {
-        text.parse().unwrap()
-    }
-
-    fn finding(analyzer: &str, who: &str, cause: &str, nats: f64) -> Finding {
-        let category = Category::ApplicationError;
-        let proof = Proof {
-            kind: "test".to_owned(),
-            reference: "test".to_owned(),
-            at: None,
-            statement: "it is so".to_owned(),
-        };
-        Finding::new(analyzer, target(who), cause, category, Role::Cause, nats)
-            .proven_by(proof)
-            .saying(format!("{who} has {cause}"))
-    }
-
-    fn context_of(who: &str, cause: &str, nats: f64) -> Finding {
-        let mut made = finding("change", who, cause, nats);
-        made.role = Role::Context;
-        made
-    }
-
-    fn fuse_in(topology: Topology, config: LogOddsConfig, findings: Vec<Finding>) -> Diagnosis {
-        let cx = Context::new(Arc::new(ManualClock::new(Timestamp::EPOCH)), 1)
-            .in_topology(Arc::new(topology));
-        let subject = Subject::Condition("x".to_owned());
-        let anomaly = Anomaly::new("d", target("a"), subject, Timestamp::EPOCH).saying("x");
-        let incident = incident_of(&[anomaly]);
-        let evidence = Evidence::new(&incident, Timestamp::EPOCH, Timestamp::EPOCH);
-        let fuser = LogOddsFuser::new(config).unwrap();
-        fuser.fuse(&cx, &evidence, findings)
-    }
-
-    fn fuse(findings: Vec<Finding>) -> Diagnosis {
-        let topology = topology_of(&[("a", &["b"]), ("b", &["c"])]);
-        fuse_in(topology, LogOddsConfig::default(), findings)
-    }
-
-    fn confidence(diagnosis: &Diagnosis, who: &str) -> f64 {
-        let found = diagnosis
-            .hypotheses
-            .iter()
-            .find(|h| h.target == target(who));
-        found.map_or(0.0, |h| h.confidence.get())
-    }
-
-    #[test]
-    fn one_finding_gives_the_posterior_of_its_odds() {
-        // Log odds -2 + 3 = 1: e / (1 + e).
-        let diagnosis = fuse(vec![finding("x", "c", "leak", 3.0)]);
-        assert!((confidence(&diagnosis, "c") - 0.731_058_578_63).abs() < 1e-9);
-        assert_eq!(diagnosis.root_cause().unwrap().cause, "leak");
-    }
-
-    #[test]
-    fn findings_of_one_analyzer_count_less_than_those_of_two() {
-        let twice = |second: &str| {
-            let second = finding(second, "c", "leak", 1.5);
-            confidence(&fuse(vec![finding("x", "c", "leak", 1.5), second]), "c")
-        };
-        assert!(twice("x") < twice("y"));
-        assert!(twice("x") > confidence(&fuse(vec![finding("x", "c", "leak", 1.5)]), "c"));
-    }
-
-    #[test]
-    fn context_multiplies_and_is_nothing_alone() {
-        let alone = fuse(vec![context_of("c", "bad_deploy", 5.0)]);
-        assert!(alone.hypotheses.is_empty() && alone.abstained.is_some());
-        let harm = || finding("x", "c", "bad_deploy", 2.0);
-        let with = fuse(vec![harm(), context_of("c", "bad_deploy", 1.0)]);
-        // Log odds -2 + 2 + 1 against -2 + 2.
-        assert!((confidence(&with, "c") - 0.731_058_578_63).abs() < 1e-9);
-        assert!((confidence(&fuse(vec![harm()]), "c") - 0.5).abs() < 1e-9);
-        let elsewhere = fuse(vec![harm(), context_of("b", "bad_deploy", 1.0)]);
-        assert!((confidence(&elsewhere, "c") - 0.5).abs() < 1e-9);
-    }
-
-    #[test]
-    fn two_close_rivals_are_left_to_people_even_when_both_are_likely_enough() {
-        let config = LogOddsConfig {
-            threshold: 0.1,
-            ..LogOddsConfig::default()
-        };
-        let diagnose = |nats| {
-            let findings = vec![
-                finding("x", "b", "leak", 4.0),
-                finding("x", "c", "leak", nats),
-            ];
-            fuse_in(Topology::default(), config.clone(), findings)
-        };
-        let close = diagnose(4.3);
-        assert!(close.abstained.unwrap().contains("too close"));
-        assert!(diagnose(5.0).root_cause().is_some());
-    }
-
-    #[test]
-    fn a_circle_of_calls_explains_nothing() {
-        let circle = topology_of(&[("a", &["b"]), ("b", &["a"])]);
-        assert_eq!(blamed_of(circle, 5.0), "a");
-        assert_eq!(blamed_of(topology_of(&[("a", &["b"])]), 5.0), "b");
-    }
-
-    #[test]
-    fn a_callee_that_stumbles_does_not_explain_a_caller_that_falls() {
-        assert_eq!(blamed_of(topology_of(&[("a", &["b"])]), 2.5), "a");
-    }
-
-    /// Who is blamed if the caller `a` fails with 6 nats and `b` with `nats`.
-    fn blamed_of(topology: Topology, nats: f64) -> String {
-        let findings = vec![
-            finding("x", "a", "error_rate", 6.0),
-            finding("x", "b", "error_rate", nats),
-        ];
-        let diagnosis = fuse_in(topology, LogOddsConfig::default(), findings);
-        diagnosis.hypotheses[0].target.to_string()
-    }
-
-    #[test]
-    fn one_instance_is_named_and_several_are_the_service() {
-        let who = |instances: &[&str]| {
-            let findings = instances
-                .iter()
-                .map(|instance| finding("x", instance, "process_down", 6.0));
-            let service = finding("y", "c", "process_down", 2.0);
-            let diagnosis = fuse(findings.chain([service]).collect());
-            diagnosis.hypotheses[0].target.to_string()
-        };
-        assert_eq!(who(&["c/0"]), "c/0");
-        assert_eq!(who(&["c/0", "c/1"]), "c");
-        assert_eq!(who(&[]), "c");
-    }
-
-    #[test]
-    fn findings_that_break_the_contract_are_ignored() {
-        let mut unproven = finding("x", "c", "leak", 9.0);
-        unproven.proofs.clear();
-        let diagnosis = fuse(vec![unproven, finding("x", "c", "leak", f64::NAN)]);
-        assert_eq!(
-            diagnosis.abstained.as_deref(),
-            Some("no analyzer found a cause")
-        );
-    }
-
-    #[test]
-    fn a_configuration_out_of_range_names_every_value() {
-        let config = LogOddsConfig {
-            prior: 1.0,
-            damping: f64::NAN,
-            priors: BTreeMap::from([("leak".to_owned(), -11.0)]),
-            ..LogOddsConfig::default()
-        };
-        let error = LogOddsFuser::new(config).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "prior = 1, expected -10 <= value <= 0\n\
-             priors.leak = -11, expected -10 <= value <= 0\n\
-             damping = NaN, expected 0 <= value <= 1"
-        );
-    }
-
-    fn any_finding() -> impl Strategy<Value = Finding> {
-        let who = prop::sample::select(vec!["a", "b", "b/0", "b/1", "c"]);
-        let cause = prop::sample::select(vec![
-            "process_down",
-            "error_rate",
-            "bad_deploy",
-            "memory_leak",
-        ]);
-        let role = prop::sample::select(vec![Role::Cause, Role::Context, Role::Symptom]);
-        let analyzer = prop::sample::select(vec!["x", "y"]);
-        let nats = prop_oneof![-9.0..9.0f64, Just(f64::MAX), Just(-1e300), Just(f64::NAN)];
-        (
-            analyzer,
-            who,
-            cause,
-            role,
-            nats,
-            prop::option::of(0..90_i64),
-        )
-            .prop_map(|(analyzer, who, cause, role, nats, onset)| {
-                let mut made = finding(analyzer, who, cause, nats);
-                made.role = role;
-                made.onset = onset.map(Timestamp::from_secs);
-                made
-            })
-    }
-
-    proptest! {
-        #[test]
-        fn the_order_of_findings_does_not_matter_and_numbers_stay_sane(
-            findings in prop::collection::vec(any_finding(), 0..24),
-            turn in 0..24_usize,
-        ) {
-            let mut turned = findings.clone();
-            turned.reverse();
-            if !turned.is_empty() {
-                let by = turn % turned.len();
-                turned.rotate_left(by);
-            }
-            let (a, b) = (fuse(findings), fuse(turned));
-            prop_assert_eq!(&a, &b);
-            prop_assert!(a.root_cause().is_some() || a.abstained.is_some());
-            let sure: Vec<f64> = a.hypotheses.iter().map(|h| h.confidence.get()).collect();
-            prop_assert!(sure.windows(2).all(|pair| pair[0] >= pair[1]));
-        }
-
-        #[test]
-        fn more_evidence_for_a_cause_never_lowers_its_confidence(
-            findings in prop::collection::vec(any_finding(), 0..12),
-            nats in 0.0..8.0f64,
-        ) {
-            let with = |nats| {
-                let mut findings = findings.clone();
-                findings.push(finding("z", "c", "disk_full", nats));
-                confidence_of(&fuse(findings), "disk_full")
-            };
-            prop_assert!(with(nats) <= with(nats + 0.5) + 1e-12);
-        }
-    }
-
-    fn confidence_of(diagnosis: &Diagnosis, cause: &str) -> f64 {
-        let found = diagnosis.hypotheses.iter().find(|h| h.cause == cause);
-        found.map_or(0.0, |h| h.confidence.get())
-    }
-}
+mod tests;

@@ -1,7 +1,10 @@
 #![doc = include_str!("../README.md")]
 
+mod calls;
+mod chain;
 mod change;
 mod down;
+mod effect;
 mod fuser;
 mod fusion;
 mod meaning;
@@ -13,6 +16,7 @@ mod stats;
 mod topology_walk;
 mod trend;
 
+pub use chain::{ChainBuilder, ChainConfig};
 pub use change::{ChangeAnalyzer, ChangeConfig};
 pub use down::DownAnalyzer;
 pub use fuser::{LogOddsConfig, LogOddsFuser};

@@ -7,6 +7,8 @@ use homeostasis_core::signal::SeriesKey;
 use homeostasis_core::stage::Evidence;
 use homeostasis_core::{Context, Observations, SeriesWindow, Target, Timestamp};
 
+use crate::calls::Calls;
+
 /// How long before the estimated onset the incident may in truth have begun: detectors need a
 /// few samples to be sure, and callees fall ill before their callers are seen to. Longer, and the
 /// end of an earlier incident would be taken for the beginning of this one.
@@ -31,6 +33,8 @@ pub(crate) struct Scope<'a> {
     pub(crate) affected: BTreeSet<String>,
     /// Those, what they depend on, and who depends on them.
     pub(crate) services: BTreeSet<String>,
+    /// Who calls whom.
+    pub(crate) calls: Calls,
 }
 
 impl<'a> Scope<'a> {
@@ -41,11 +45,10 @@ impl<'a> Scope<'a> {
             .iter()
             .map(|anomaly| anomaly.target.service_name().to_owned())
             .collect();
-        let topology = cx.topology();
-        let related = topology
+        let calls = Calls::of(cx, evidence);
+        let related = calls
             .services()
-            .map(|(name, _)| name)
-            .filter(|name| affected.iter().any(|ill| topology.related(name, ill)))
+            .filter(|name| affected.iter().any(|ill| calls.related(name, ill)))
             .map(str::to_owned);
         let services = affected.iter().cloned().chain(related).collect();
         // A stretch written the wrong way round, or that begins after the onset, still has an order.
@@ -60,6 +63,7 @@ impl<'a> Scope<'a> {
             evidence: *evidence,
             affected,
             services,
+            calls,
         }
     }
 
@@ -115,8 +119,7 @@ impl<'a> Scope<'a> {
     /// Whether `service` waits for `other` and not the other way round, so that the illness of the
     /// other shows in the service.
     pub(crate) fn waits_for(&self, service: &str, other: &str) -> bool {
-        let topology = self.cx.topology();
-        topology.depends_on(service, other) && !topology.depends_on(other, service)
+        self.calls.depends_on(service, other) && !self.calls.depends_on(other, service)
     }
 }
 

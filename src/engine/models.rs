@@ -1,4 +1,4 @@
-//! Models: what detectors and enrichers have learned outlives the process.
+//! Models: what detectors, enrichers and analyzers have learned outlives the process.
 //!
 //! A model is stored in parts, each a document of its own, and a head that says which parts belong
 //! together. A part that changed is written beside the one it replaces, and the head is written
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use homeostasis_core::port::{Commit, Document, Enricher, StoreError, Version};
-use homeostasis_core::stage::{DetectError, Detector, ModelPart, ModelSnapshot};
+use homeostasis_core::stage::{Analyzer, DetectError, Detector, ModelPart, ModelSnapshot};
 use homeostasis_core::{ErrorKind, ErrorReport, NodeId, Timestamp, timeout};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -37,11 +37,11 @@ const READ_PAUSE: Duration = Duration::from_millis(100);
 /// The stage of blames.
 const STAGE: &str = "model";
 
-/// What of the model of a detector or an enricher is in the store; nothing of those that have none.
+/// What of the model of a detector, an enricher or an analyzer is in the store; nothing of those that have none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ModelHealth {
-    /// Whose model: `detector/latency`, `enricher/templates`.
+    /// Whose model: `detector/latency`, `enricher/templates`, `analyzer/fusion`.
     pub of: String,
     /// Whether one was taken up when this process started.
     pub is_restored: bool,
@@ -81,7 +81,44 @@ struct Kept {
 enum Learner {
     Detector(mpsc::Sender<Ask>),
     /// With the call that was not waited for any longer.
-    Enricher(Arc<dyn Enricher>, Option<JoinHandle<Answer>>),
+    Shared(Plugin, Option<JoinHandle<Answer>>),
+}
+
+/// Who gives its model whole, while others use it.
+#[derive(Debug, Clone)]
+enum Plugin {
+    Enricher(Arc<dyn Enricher>),
+    Analyzer(Arc<dyn Analyzer>),
+}
+
+impl Plugin {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Enricher(_) => "enricher",
+            Self::Analyzer(_) => "analyzer",
+        }
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            Self::Enricher(enricher) => enricher.name(),
+            Self::Analyzer(analyzer) => analyzer.name(),
+        }
+    }
+
+    fn snapshot(&self) -> Option<ModelSnapshot> {
+        match self {
+            Self::Enricher(enricher) => enricher.snapshot(),
+            Self::Analyzer(analyzer) => analyzer.snapshot(),
+        }
+    }
+
+    fn restore(&self, part: &ModelSnapshot) -> Result<(), DetectError> {
+        match self {
+            Self::Enricher(enricher) => enricher.restore(part),
+            Self::Analyzer(analyzer) => analyzer.restore(part),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,18 +173,21 @@ impl Models {
             kept.restore(shared, restore).await;
             models.push(kept);
         }
+        let enrichers = shared.enrichers.iter().map(Arc::clone);
+        let analyzers = shared.stages.analyzers.iter().map(Arc::clone);
+        let plugins = enrichers.map(Plugin::Enricher);
         let mut names = BTreeMap::new();
-        for enricher in &shared.enrichers {
-            let name = escaped(enricher.name());
+        for plugin in plugins.chain(analyzers.map(Plugin::Analyzer)) {
+            let name = format!("{}/{}", plugin.kind(), escaped(plugin.name()));
             let nth = names.entry(name.clone()).or_insert(0_u32);
             *nth += 1;
             let of = match *nth {
-                1 => format!("enricher/{name}"),
-                nth => format!("enricher/{name}/{nth}"),
+                1 => name,
+                nth => format!("{name}/{nth}"),
             };
-            let learner = Learner::Enricher(Arc::clone(enricher), None);
+            let learner = Learner::Shared(plugin.clone(), None);
             let mut kept = Kept::new(&shared.journal.node, of, learner);
-            kept.restore(shared, |part| enricher.restore(part)).await;
+            kept.restore(shared, |part| plugin.restore(part)).await;
             models.push(kept);
         }
         (Self(models), asked)
@@ -455,12 +495,12 @@ impl Kept {
                 let answer = timeout(clock, limit, asked).await;
                 answer.ok().flatten().unwrap_or(Ok(None))
             }
-            Learner::Enricher(enricher, owed) => {
+            Learner::Shared(plugin, owed) => {
                 if owed.as_ref().is_some_and(|call| !call.is_finished()) {
                     return Ok(None);
                 }
-                let enricher = Arc::clone(enricher);
-                let made = move || make(|| enricher.snapshot().map(ModelPart::last));
+                let plugin = plugin.clone();
+                let made = move || make(|| plugin.snapshot().map(ModelPart::last));
                 // It may be large, and the host's threads have other things to do.
                 let call = owed.insert(tokio::task::spawn_blocking(made));
                 match timeout(clock, limit, call).await {

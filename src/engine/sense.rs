@@ -323,13 +323,16 @@ async fn take_in(shared: &Arc<Shared>, anomaly: Anomaly) {
             let incident = journal.incident().await;
             let mut anomalies = incident.anomalies.clone();
             anomalies.push(anomaly.clone());
-            let (severity, radius) = triage(&anomalies, &shared.topology, 0, now);
-            let severity = severity.min(incident.severity);
+            let (score, radius) = triage(&anomalies, &shared.topology, 0, now);
+            let severity = score.severity.min(incident.severity);
+            // A milder score is not why the incident stays as severe as it was.
+            let score = (score.severity <= incident.severity).then_some(score);
             let fingerprint = anomaly.fingerprint();
             let kind = EventKind::AnomalyJoined {
                 anomaly: Box::new(anomaly),
                 severity,
                 radius,
+                score,
             };
             let joined = journal.append(vec![kind]).await;
             if joined.is_err() {
@@ -348,7 +351,7 @@ async fn open(shared: &Arc<Shared>, anomaly: Anomaly, now: Timestamp) -> Result<
     let store = &shared.journal.store;
     let seen = seen_counter(anomaly.fingerprint());
     let seen_before = store.hits(&seen, now - HISTORY_WINDOW).await?;
-    let (severity, radius) = triage(
+    let (score, radius) = triage(
         std::slice::from_ref(&anomaly),
         &shared.topology,
         seen_before,
@@ -358,8 +361,9 @@ async fn open(shared: &Arc<Shared>, anomaly: Anomaly, now: Timestamp) -> Result<
     let mut kinds = vec![EventKind::Opened {
         tenant,
         anomaly: Box::new(anomaly),
-        severity,
+        severity: score.severity,
         radius,
+        score: Some(score),
     }];
     let recent = shared.vitals.blames_since(now - BLAME_WINDOW);
     kinds.extend(

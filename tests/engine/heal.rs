@@ -32,6 +32,9 @@ async fn an_illness_is_found_named_cured_and_verified() {
         }
     ));
     assert_eq!((world.cures("a"), world.cures("b")), (1, 0));
+    let incident = healer.incident(closed.incident).await.unwrap();
+    let score = incident.score.expect("the arithmetic is kept");
+    assert_eq!(score.severity, incident.severity);
     let story = names(&*store, closed.incident).await;
     assert_eq!(
         story,

@@ -9,6 +9,7 @@ mod gating;
 mod grouping;
 mod heal;
 mod health;
+mod learning;
 mod leases;
 mod limits;
 mod models;

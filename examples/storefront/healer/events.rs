@@ -86,10 +86,12 @@ impl View {
 /// The kind of the event and what a person would ask about it.
 async fn details(healer: &Homeostasis, event: &HealEvent) -> Result<Value, BoxError> {
     Ok(match &event.kind {
-        EventKind::Opened { anomaly, .. } | EventKind::AnomalyJoined { anomaly, .. } => json!({
+        EventKind::Opened { anomaly, score, .. }
+        | EventKind::AnomalyJoined { anomaly, score, .. } => json!({
             "kind": "detected",
             "service": anomaly.target.service_name(),
             "reason": anomaly.explanation,
+            "severity": score.map(|score| score.to_string()),
         }),
         EventKind::Diagnosed { diagnosis } => match diagnosis.root_cause() {
             Some(cause) => json!({
@@ -97,6 +99,7 @@ async fn details(healer: &Homeostasis, event: &HealEvent) -> Result<Value, BoxEr
                 "service": cause.target.service_name(),
                 "cause": cause.cause,
                 "reason": cause.confidence.to_string(),
+                "chain": diagnosis.chain.as_ref().map(ToString::to_string),
                 "evidence": evidence(diagnosis),
             }),
             None => json!({

@@ -20,6 +20,7 @@ impl Incident {
             anomaly,
             severity,
             radius,
+            score,
         } = &event.kind
         else {
             return Err(refuse(
@@ -39,6 +40,7 @@ impl Incident {
             since: anomaly.since.min(event.at),
             updated_at: event.at,
             severity: *severity,
+            score: *score,
             radius: *radius,
             anomalies: vec![(**anomaly).clone()],
             n_anomalies_dropped: 0,
@@ -85,10 +87,12 @@ impl Incident {
                     anomaly,
                     severity,
                     radius,
+                    score,
                 },
                 _,
             ) => {
                 self.join(anomaly, *severity, *radius);
+                self.score = score.or(self.score);
                 let rests = match self.phase {
                     Phase::AwaitingApproval { .. }
                     | Phase::Deferred { .. }

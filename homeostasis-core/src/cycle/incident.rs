@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::cycle::Phase;
 use crate::id::{IncidentId, PlanId, RunId, TenantId};
-use crate::policy::Approval;
+use crate::policy::{Approval, SeverityScore};
 use crate::record::{
     Anomaly, BlastRadius, Diagnosis, Fingerprint, Plan, RunState, Severity, Verdict,
 };
@@ -32,6 +32,8 @@ pub struct Incident {
     pub updated_at: Timestamp,
     /// How bad.
     pub severity: Severity,
+    /// The arithmetic behind the severity, if it was kept.
+    pub score: Option<SeverityScore>,
     /// How far.
     pub radius: BlastRadius,
     /// What was found, oldest first; at most [`MAX_ANOMALIES`].

@@ -71,6 +71,7 @@ impl Walk {
                 anomaly: Box::new(anomaly()),
                 severity: Severity::Sev2,
                 radius: BlastRadius::UNKNOWN,
+                score: None,
             },
         };
         let (state, _) = transition(None, &opened).unwrap();
@@ -233,6 +234,7 @@ pub(super) fn aside(tape: &mut Tape) -> EventKind {
             anomaly: Box::new(anomaly),
             severity: Severity::Sev1,
             radius: BlastRadius::UNKNOWN,
+            score: None,
         }
     } else {
         EventKind::Blamed {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::record::Severity;
 use crate::unit::Ratio;
 
@@ -35,7 +37,7 @@ pub struct SeverityInputs {
 }
 
 /// The score behind a severity, 0 to 100, with its parts.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct SeverityScore {
     /// Up to 50 points.
     pub impact: f64,

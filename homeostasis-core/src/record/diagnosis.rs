@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::record::CausalChain;
 use crate::record::bounds::{at_most, finite, short};
 use crate::target::Target;
 use crate::time::Timestamp;
@@ -75,8 +76,14 @@ pub struct Proof {
     pub statement: String,
 }
 
+impl fmt::Display for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.kind, self.reference, self.statement)
+    }
+}
+
 impl Proof {
-    fn violation(&self) -> Option<String> {
+    pub(super) fn violation(&self) -> Option<String> {
         short("a kind of proof", &self.kind)
             .or_else(|| short("a proof's reference", &self.reference))
             .or_else(|| short("a proof's statement", &self.statement))
@@ -209,6 +216,9 @@ pub struct Diagnosis {
     pub hypotheses: Vec<Hypothesis>,
     /// Why no cause is named, if none is.
     pub abstained: Option<String>,
+    /// How the root cause led to what was violated, if a fuser says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain: Option<CausalChain>,
 }
 
 impl Diagnosis {
@@ -217,6 +227,7 @@ impl Diagnosis {
         Self {
             hypotheses: Vec::new(),
             abstained: Some(reason.into()),
+            chain: None,
         }
     }
 
@@ -231,7 +242,8 @@ impl Diagnosis {
     /// At most [`MAX_HYPOTHESES`](Self::MAX_HYPOTHESES) hypotheses, each naming its cause and
     /// resting on at most [`MAX_EVIDENCE`](Self::MAX_EVIDENCE) findings that keep
     /// [theirs](Finding::violation); each text has at most 4096 characters; without a hypothesis
-    /// there is an abstention.
+    /// there is an abstention; a chain begins at the root cause and keeps
+    /// [its rules](CausalChain::violation).
     pub fn violation(&self) -> Option<String> {
         if self.hypotheses.is_empty() && self.abstained.is_none() {
             return Some("a diagnosis without a hypothesis or an abstention".to_owned());
@@ -245,6 +257,7 @@ impl Diagnosis {
                     Some(format!("hypothesis {}: {broken}", idx + 1))
                 })
             })
+            .or_else(|| self.chain_violation())
     }
 
     /// The best hypothesis, unless it abstained.
@@ -255,14 +268,24 @@ impl Diagnosis {
             self.hypotheses.first()
         }
     }
+
+    /// The root cause, or why none is named, in one line.
+    pub fn headline(&self) -> String {
+        match (self.root_cause(), &self.abstained) {
+            (Some(cause), _) => cause.to_string(),
+            (None, Some(reason)) => format!("no root cause named: {reason}"),
+            (None, None) => "no root cause named".to_owned(),
+        }
+    }
 }
 
 impl fmt::Display for Diagnosis {
+    /// The [headline](Self::headline), and below it the chain, if there is one.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.root_cause(), &self.abstained) {
-            (Some(cause), _) => write!(f, "{cause}"),
-            (None, Some(reason)) => write!(f, "no root cause named: {reason}"),
-            (None, None) => f.write_str("no root cause named"),
+        f.write_str(&self.headline())?;
+        match &self.chain {
+            Some(chain) => write!(f, "\n{chain}"),
+            None => Ok(()),
         }
     }
 }
@@ -297,6 +320,7 @@ mod tests {
         Diagnosis {
             hypotheses,
             abstained: None,
+            chain: None,
         }
     }
 

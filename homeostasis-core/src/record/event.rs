@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::error::{BoxError, ErrorKind, ErrorReport};
 use crate::id::{IncidentId, NodeId, PlanId, RunId, TenantId};
-use crate::policy::GateRecord;
+use crate::policy::{GateRecord, SeverityScore};
 use crate::port::FencingToken;
 use crate::record::{
     Anomaly, BlastRadius, Diagnosis, Outcome, Plan, Severity, StepIntent, StepOutcome, StepPhase,
@@ -93,6 +93,9 @@ pub enum EventKind {
         severity: Severity,
         /// How far.
         radius: BlastRadius,
+        /// The arithmetic behind the severity, if the writer kept it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        score: Option<SeverityScore>,
     },
     /// Another anomaly belongs to it.
     AnomalyJoined {
@@ -102,6 +105,9 @@ pub enum EventKind {
         severity: Severity,
         /// How far it now reaches.
         radius: BlastRadius,
+        /// The arithmetic behind the severity, if the writer kept it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        score: Option<SeverityScore>,
     },
     /// A plug-in panicked, hung, failed or broke its post-condition; it was skipped.
     Blamed {
@@ -286,9 +292,14 @@ impl fmt::Display for HealEvent {
                 anomaly,
                 severity,
                 radius,
+                score,
                 ..
             } => {
-                write!(f, "opened {severity}, {radius}: {anomaly}")
+                write!(f, "opened {severity}, {radius}: {anomaly}")?;
+                match score {
+                    Some(score) => write!(f, " [{score}]"),
+                    None => Ok(()),
+                }
             }
             EventKind::AnomalyJoined { anomaly, .. } => write!(f, "also {anomaly}"),
             EventKind::Blamed {
@@ -296,7 +307,9 @@ impl fmt::Display for HealEvent {
                 plugin,
                 report,
             } => write!(f, "skipped {stage} {plugin}: {report}"),
-            EventKind::Diagnosed { diagnosis } => write!(f, "diagnosed {diagnosis}"),
+            EventKind::Diagnosed { diagnosis } => {
+                write!(f, "diagnosed {}", diagnosis.headline())
+            }
             EventKind::Planned { plans } if plans.is_empty() => f.write_str("no plan applies"),
             EventKind::Planned { plans } => {
                 let titles: Vec<_> = plans.iter().map(|plan| plan.title.as_str()).collect();

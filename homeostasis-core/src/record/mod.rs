@@ -2,6 +2,7 @@
 
 mod anomaly;
 mod bounds;
+mod chain;
 mod criterion;
 mod diagnosis;
 mod event;
@@ -13,6 +14,7 @@ mod severity;
 mod verdict;
 
 pub use anomaly::{Anomaly, Contribution, Direction, Expectation, Fingerprint, Subject};
+pub use chain::{CausalChain, ChainPlace, ChainStep};
 pub use criterion::{Comparison, Criterion, VerificationSpec};
 pub use diagnosis::{Category, Diagnosis, Finding, Hypothesis, Proof, Role};
 pub use event::{EventError, EventKind, HealEvent, Resolution, SCHEMA_VERSION};

@@ -15,8 +15,9 @@ use crate::error::ErrorReport;
 use crate::policy::GateRecord;
 use crate::port::Redactor;
 use crate::record::{
-    Anomaly, CheckResult, Diagnosis, EventKind, Expectation, Finding, Hypothesis, Inverse, Outcome,
-    Plan, PlanStep, Proof, Resolution, StepIntent, StepOutcome, Subject, Verdict,
+    Anomaly, CausalChain, ChainStep, CheckResult, Diagnosis, EventKind, Expectation, Finding,
+    Hypothesis, Inverse, Outcome, Plan, PlanStep, Proof, Resolution, StepIntent, StepOutcome,
+    Subject, Verdict,
 };
 use crate::signal::redact_text;
 
@@ -140,6 +141,7 @@ impl Diagnosis {
         let Self {
             hypotheses,
             abstained,
+            chain,
         } = self;
         for hypothesis in hypotheses {
             let Hypothesis {
@@ -159,6 +161,46 @@ impl Diagnosis {
         if let Some(reason) = abstained {
             redact_text(reason, redactor);
         }
+        if let Some(CausalChain { steps, broken }) = chain {
+            for step in steps {
+                step.redact(redactor);
+            }
+            if let Some(why) = broken {
+                redact_text(why, redactor);
+            }
+        }
+    }
+}
+
+impl ChainStep {
+    fn redact(&mut self, redactor: &dyn Redactor) {
+        let Self {
+            place: _,
+            target: _,
+            what,
+            at: _,
+            probability: _,
+            through: _,
+            proofs,
+        } = self;
+        redact_text(what, redactor);
+        for proof in proofs {
+            proof.redact(redactor);
+        }
+    }
+}
+
+impl Proof {
+    fn redact(&mut self, redactor: &dyn Redactor) {
+        let Self {
+            kind,
+            reference,
+            at: _,
+            statement,
+        } = self;
+        for text in [kind, reference, statement] {
+            redact_text(text, redactor);
+        }
     }
 }
 
@@ -177,16 +219,8 @@ impl Finding {
         } = self;
         redact_text(cause, redactor);
         redact_text(explanation, redactor);
-        for Proof {
-            kind,
-            reference,
-            at: _,
-            statement,
-        } in proofs
-        {
-            for text in [kind, reference, statement] {
-                redact_text(text, redactor);
-            }
+        for proof in proofs {
+            proof.redact(redactor);
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::context::Context;
 use crate::cycle::Incident;
 use crate::error::stage_error;
 use crate::record::Finding;
+use crate::stage::{DetectError, ModelSnapshot};
 use crate::time::Timestamp;
 
 stage_error!(
@@ -65,8 +66,9 @@ impl<'a> Evidence<'a> {
 /// [`Detector`](crate::stage::Detector): a guilty analyzer is named and skipped.
 ///
 /// # Assumptions
-/// The same evidence gives the same findings. A finding of role cause holds at least one proof.
-/// No evidence is an empty list, not an error.
+/// The same evidence gives the same findings, until an incident is [closed](Self::closed) or a model
+/// [restored](Self::restore). A finding of role cause holds at least one proof. No evidence is an
+/// empty list, not an error.
 #[async_trait]
 #[diagnostic::on_unimplemented(note = "implement `Analyzer` with `#[async_trait]`")]
 pub trait Analyzer: fmt::Debug + Send + Sync {
@@ -79,6 +81,30 @@ pub trait Analyzer: fmt::Debug + Send + Sync {
         cx: &Context,
         evidence: &Evidence<'_>,
     ) -> Result<Vec<Finding>, AnalyzeError>;
+
+    /// `incident`, which it may have been asked about, is over, and the journal says so. The only
+    /// place where it may learn; called once, unless the process ends first. Must not block.
+    fn closed(&self, incident: &Incident) {
+        let _ = incident;
+    }
+
+    /// What it has learned, if it has a model that can be stored under its name. Made on a thread
+    /// that may block.
+    fn snapshot(&self) -> Option<ModelSnapshot> {
+        None
+    }
+
+    /// Takes up what was stored, in place of what it has learned; called before the first incident.
+    ///
+    /// # Errors
+    /// If it has no such model, or the snapshot is of another analyzer or shape; nothing changes
+    /// then.
+    fn restore(&self, snapshot: &ModelSnapshot) -> Result<(), DetectError> {
+        Err(DetectError::invalid(
+            format!("snapshot of {}", snapshot.detector),
+            format!("{} keeps no model that can be restored", self.name()),
+        ))
+    }
 }
 
 const _: fn(&dyn Analyzer) = |_| {};
@@ -95,5 +121,17 @@ impl<T: Analyzer + ?Sized> Analyzer for Arc<T> {
         evidence: &Evidence<'_>,
     ) -> Result<Vec<Finding>, AnalyzeError> {
         (**self).analyze(cx, evidence).await
+    }
+
+    fn closed(&self, incident: &Incident) {
+        (**self).closed(incident);
+    }
+
+    fn snapshot(&self) -> Option<ModelSnapshot> {
+        (**self).snapshot()
+    }
+
+    fn restore(&self, snapshot: &ModelSnapshot) -> Result<(), DetectError> {
+        (**self).restore(snapshot)
     }
 }

@@ -70,6 +70,7 @@ impl Fuser for StrongestFinding {
         Diagnosis {
             hypotheses,
             abstained,
+            chain: None,
         }
     }
 }

@@ -39,12 +39,14 @@ pub fn incident_of(anomalies: &[Anomaly]) -> Incident {
                 anomaly,
                 severity,
                 radius,
+                score: None,
             }
         } else {
             EventKind::AnomalyJoined {
                 anomaly,
                 severity,
                 radius,
+                score: None,
             }
         };
         let event = HealEvent {

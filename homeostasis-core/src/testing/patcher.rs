@@ -92,6 +92,7 @@ pub fn incident_of(target: Target) -> Incident {
             anomaly: Box::new(Anomaly::new("test", target, subject, at)),
             severity: Severity::Sev2,
             radius: BlastRadius::UNKNOWN,
+            score: None,
         },
     };
     replay(&[event])

@@ -164,6 +164,7 @@ impl RunHarness {
                 anomaly: Box::new(anomaly),
                 severity: Severity::Sev2,
                 radius: plan.radius,
+                score: None,
             },
         };
         let (incident, _) = transition(None, &opened).expect("an incident may be opened");

@@ -52,6 +52,7 @@ fn diagnosis(hypotheses: Vec<Hypothesis>) -> Diagnosis {
     Diagnosis {
         hypotheses,
         abstained: None,
+        chain: None,
     }
 }
 

@@ -314,6 +314,27 @@ impl Activity {
     }
 }
 
+impl Activity {
+    /// Keeps the `most` largest of each kind of count, in the order they have; of equals the first.
+    pub(super) fn keep_largest(&mut self, most: usize) {
+        fn keep<T>(list: &mut Vec<T>, most: usize, size: impl Fn(&T) -> u32) {
+            if list.len() <= most {
+                return;
+            }
+            let mut sizes: Vec<(u32, usize)> = list.iter().map(&size).zip(0..).collect();
+            sizes.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
+            let kept: BTreeSet<usize> = sizes[..most].iter().map(|(_, idx)| *idx).collect();
+            let mut idx = 0..;
+            list.retain(|_| idx.next().is_some_and(|idx| kept.contains(&idx)));
+        }
+        keep(&mut self.operations, most, |it| it.n);
+        keep(&mut self.calls, most, |it| it.n);
+        keep(&mut self.edges, most, |it| it.n);
+        keep(&mut self.templates, most, |it| it.lines);
+        keep(&mut self.places, most, |it| it.lines);
+    }
+}
+
 impl CallCount {
     pub(super) fn key(&self) -> (&str, &str, &str) {
         (&self.service, &self.operation, &self.child)

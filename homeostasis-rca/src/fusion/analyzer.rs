@@ -1,15 +1,21 @@
 //! The engine as an analyzer beside others.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use homeostasis_core::record::{Category, Finding, Proof, Role};
-use homeostasis_core::stage::{AnalyzeError, Analyzer, Evidence};
-use homeostasis_core::{Context, Target, async_trait};
+use homeostasis_core::stage::{AnalyzeError, Analyzer, DetectError, Evidence, ModelSnapshot};
+use homeostasis_core::{Confidence, Context, Incident, IncidentId, Target, async_trait};
 
+use super::blame::BlamedChange;
 use super::bundle::{EvidenceBundle, SeriesKind};
-use super::engine::{EvidenceFusion, Suspect};
+use super::engine::{EvidenceFusion, FamilyReading, Suspect};
 use super::family::Family;
+use super::gather::change_id;
+use super::memory::{Memory, PastIncident};
+use crate::change;
 
-/// So many suspects become findings.
-const MOST: usize = 5;
+const NAME: &str = "fusion";
 
 /// What a suspect says below this, in nats, is no finding.
 const LEAST: f64 = 0.1;
@@ -17,23 +23,100 @@ const LEAST: f64 = 0.1;
 /// Texts are cut after so many characters.
 const MAX_TEXT: usize = 2000;
 
-/// No finding counts more than this, in nats.
-const MAX_NATS: f64 = 8.0;
+/// So many changes become findings.
+const MOST_CHANGES: usize = 3;
 
-/// Ranks services by [`EvidenceFusion`] from what was observed, without memory of earlier incidents.
+/// A change that is blamed makes an illness more likely by at most this, in nats.
+const MAX_CHANGE: f64 = 2.0;
+
+/// The version of the stored memory.
+const VERSION: u32 = 1;
+
+/// Of so many open incidents it keeps what to remember; of more the oldest are forgotten.
+const MAX_OPEN: usize = 64;
+
+/// Ranks services by [`EvidenceFusion`] from what was observed.
 ///
-/// Each of the first five suspects is a finding of role cause, with the nats that all families give
-/// it, their proofs, and a sentence that shows the sum. If the ranking names nobody, there is no
-/// finding. The cause is that of the strongest family: `network_delay`, `behavior_change`,
-/// `error_rate` of failures, and for measurements `cpu_saturation`, `resource_growth`, `error_rate`
-/// or `slow_response` by what the strongest of them measures.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct FusionAnalyzer;
+/// If the ranking names somebody, the first suspect is a finding of role cause: with the nats that
+/// all families give it, but no more than the log odds of the ranking's confidence, since that
+/// knows how close the others are. Others are no findings: what speaks for them is in the sentence
+/// that shows the sum. If the ranking abstains, there is no such finding. The cause is that of the
+/// strongest family: `network_delay`, `behavior_change`, `error_rate` of failures, and for
+/// measurements `cpu_saturation`, `resource_growth`, `error_rate` or `slow_response` by what the
+/// strongest of them measures; but if those have less than half of all nats, `error_rate` if
+/// failures speak too, or else `slow_response`.
+///
+/// A [blamed change](super::BlamedChange) of weight w is context for `bad_deploy` or
+/// `configuration_error` of its service, of `ln(1 + w)` nats and 2 at most; and a cause with the
+/// same proofs as the first suspect's if it is a change of that one.
+///
+/// When an incident closes, what its last ranking says to [remember](super::Ranking::past) goes into the
+/// [`Memory`], which is the model that the engine stores. It changes then alone, and it is part of
+/// the bundle that [`bundle`](Self::bundle) gives: saved, that gives the same ranking.
+#[derive(Debug, Default)]
+pub struct FusionAnalyzer {
+    learned: Mutex<Learned>,
+}
+
+#[derive(Debug, Default)]
+struct Learned {
+    memory: Memory,
+    /// What to remember of incidents that are still open, oldest first.
+    open: BTreeMap<IncidentId, PastIncident>,
+}
+
+impl FusionAnalyzer {
+    /// Everything it looks at: what `cx` observed, and what earlier incidents left behind.
+    pub fn bundle(&self, cx: &Context, evidence: &Evidence<'_>) -> EvidenceBundle {
+        let mut bundle = EvidenceBundle::gather(cx, evidence);
+        bundle.memory = self.learned().memory.clone();
+        bundle
+    }
+
+    fn learned(&self) -> MutexGuard<'_, Learned> {
+        self.learned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 #[async_trait]
 impl Analyzer for FusionAnalyzer {
     fn name(&self) -> &'static str {
-        "fusion"
+        NAME
+    }
+
+    fn closed(&self, incident: &Incident) {
+        let mut learned = self.learned();
+        if let Some(past) = learned.open.remove(&incident.id) {
+            learned.memory.remember(past);
+        }
+    }
+
+    fn snapshot(&self) -> Option<ModelSnapshot> {
+        let memory = self.learned().memory.clone();
+        Some(ModelSnapshot {
+            detector: NAME.to_owned(),
+            version: VERSION,
+            state: serde_json::to_value(memory).ok()?,
+        })
+    }
+
+    fn restore(&self, snapshot: &ModelSnapshot) -> Result<(), DetectError> {
+        if (snapshot.detector.as_str(), snapshot.version) != (NAME, VERSION) {
+            let what = format!("snapshot of {} {}", snapshot.detector, snapshot.version);
+            return Err(DetectError::invalid(
+                what,
+                format!("expected {NAME} {VERSION}"),
+            ));
+        }
+        let read: Memory = serde_json::from_value(snapshot.state.clone())
+            .map_err(|error| DetectError::invalid("snapshot of fusion", error.to_string()))?;
+        // A stored one may be longer than this version keeps.
+        let mut memory = Memory::default();
+        for incident in read.incidents() {
+            memory.remember(incident.clone());
+        }
+        self.learned().memory = memory;
+        Ok(())
     }
 
     async fn analyze(
@@ -41,25 +124,42 @@ impl Analyzer for FusionAnalyzer {
         cx: &Context,
         evidence: &Evidence<'_>,
     ) -> Result<Vec<Finding>, AnalyzeError> {
-        let bundle = EvidenceBundle::gather(cx, evidence);
-        let ranking = EvidenceFusion.rank(&bundle);
-        if ranking.abstained.is_some() {
-            return Ok(Vec::new());
+        let bundle = self.bundle(cx, evidence);
+        let mut ranking = EvidenceFusion.rank(&bundle);
+        {
+            let mut learned = self.learned();
+            let past = std::mem::take(&mut ranking.past);
+            learned.open.insert(evidence.incident.id, past);
+            while learned.open.len() > MAX_OPEN {
+                learned.open.pop_first();
+            }
         }
-        let suspects = ranking.suspects.iter().take(MOST);
-        let findings =
-            suspects.filter(|suspect| suspect.nats >= LEAST && !suspect.proofs.is_empty());
-        Ok(findings.filter_map(|it| finding(self.name(), it)).collect())
+        let named = ranking.suspects.first().filter(|suspect| {
+            ranking.abstained.is_none() && suspect.nats >= LEAST && !suspect.proofs.is_empty()
+        });
+        let first = named.and_then(|suspect| finding(suspect, ranking.confidence));
+        let mut findings = changes(cx, evidence, &ranking.changes, first.as_ref());
+        findings.extend(first);
+        Ok(findings)
     }
 }
 
-fn finding(analyzer: &str, suspect: &Suspect) -> Option<Finding> {
+fn finding(suspect: &Suspect, sure: Confidence) -> Option<Finding> {
     let target = Target::service(&suspect.service).ok()?;
     let strongest = suspect.families.first()?;
     let (cause, category) = match strongest.family {
         Family::Network => ("network_delay", Category::Network),
         Family::Behavior => ("behavior_change", Category::ApplicationError),
         Family::Failure => ("error_rate", Category::ApplicationError),
+        // No family says more than all others: what is seen from outside is all that is known.
+        _ if strongest.nats < suspect.nats / 2.0 => {
+            let fails = |said: &FamilyReading| said.family == Family::Failure && said.nats > LEAST;
+            if suspect.families.iter().any(fails) {
+                ("error_rate", Category::ApplicationError)
+            } else {
+                ("slow_response", Category::ResourceExhaustion)
+            }
+        }
         _ => {
             let reference = suspect.proofs.first()?.reference.as_str();
             let metric = metric_of(&suspect.service, reference);
@@ -73,11 +173,13 @@ fn finding(analyzer: &str, suspect: &Suspect) -> Option<Finding> {
             }
         }
     };
-    let nats = suspect.nats.min(MAX_NATS);
-    let mut finding = Finding::new(analyzer, target, cause, category, Role::Cause, nats)
+    // A ranking is never certain of itself, and names nobody it is not surer of than of a coin.
+    let odds = sure.get() / sure.complement().get().max(f64::EPSILON);
+    let nats = suspect.nats.min(odds.ln());
+    let mut finding = Finding::new(NAME, target, cause, category, Role::Cause, nats)
         .saying(cut(&suspect.to_string()));
     finding.onset = suspect.proofs.iter().filter_map(|proof| proof.at).min();
-    let proofs = suspect.proofs.iter().take(Finding::MAX_PROOFS);
+    let proofs = suspect.proofs.iter().take(Finding::MAX_PROOFS - 1);
     let proof = |proof: &Proof| Proof {
         reference: cut(&proof.reference),
         statement: cut(&proof.statement),
@@ -85,6 +187,52 @@ fn finding(analyzer: &str, suspect: &Suspect) -> Option<Finding> {
     };
     finding.proofs = proofs.map(proof).collect();
     Some(finding)
+}
+
+/// What the ranking blames changes for.
+fn changes(
+    cx: &Context,
+    evidence: &Evidence<'_>,
+    blamed: &[BlamedChange],
+    first: Option<&Finding>,
+) -> Vec<Finding> {
+    let made = cx.observations().changes(evidence.from, evidence.to);
+    let mut findings = Vec::new();
+    for blame in blamed.iter().take(MOST_CHANGES) {
+        let named = made.iter().filter(|change| change_id(change) == blame.id);
+        // Of several of one name the last one is in effect.
+        let Some(change) = named.max_by_key(|change| change.at) else {
+            continue;
+        };
+        let nats = blame.weight.ln_1p().min(MAX_CHANGE);
+        let (target, cause) = (change.target.to_service(), change::cause(change.kind));
+        let mut proof = change::proof(change);
+        proof.reference = cut(&proof.reference);
+        proof.statement = cut(&format!(
+            "{}: {}",
+            proof.statement,
+            blame.reasons.join("; ")
+        ));
+        let said = cut(&format!(
+            "{} is to blame: {}",
+            blame.id,
+            blame.reasons.join("; ")
+        ));
+        let of = |role, nats| {
+            let category = Category::Configuration;
+            let finding = Finding::new(NAME, target.clone(), cause, category, role, nats);
+            let mut finding = finding.proven_by(proof.clone()).saying(said.clone());
+            finding.onset = Some(change.at);
+            finding
+        };
+        findings.push(of(Role::Context, nats));
+        if let Some(ill) = first.filter(|first| first.target == target) {
+            let mut cause = of(Role::Cause, ill.log_likelihood_ratio);
+            cause.proofs.extend(ill.proofs.iter().cloned());
+            findings.push(cause);
+        }
+    }
+    findings
 }
 
 /// The metric that a proof refers to: `metric{…}` of a series, `service/metric` of an alarm.

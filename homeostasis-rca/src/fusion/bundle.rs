@@ -162,8 +162,9 @@ pub struct EvidenceBundle {
     #[serde(default)]
     pub series: Vec<EvidenceSeries>,
     /// Who calls whom, as declared; empty if unknown. The walk along calls
-    /// ([`Propagation`](super::Family::Propagation)) follows these alone; elsewhere those that
-    /// [`slices`](Self::slices) show count too.
+    /// ([`Propagation`](super::Family::Propagation)) follows those of a service that declares any,
+    /// and of the others those that [`slices`](Self::slices) and [`calm`](Self::calm) show twice or
+    /// more; elsewhere both count.
     #[serde(default)]
     pub calls: BTreeMap<String, BTreeSet<String>>,
     /// Services known only from what their callers measure.

@@ -112,7 +112,7 @@ impl EvidenceFusion {
             resource::scores(bundle),
             network::scores(bundle, &now, &calm),
             behavior.map(|behavior| behavior.scores(bundle, &now)),
-            propagation::scores(bundle),
+            propagation::scores(bundle, &now, &calm),
         ]
         .into_iter()
         .flatten()

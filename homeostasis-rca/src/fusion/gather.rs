@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use homeostasis_core::record::Subject;
+use homeostasis_core::signal::Change;
 use homeostasis_core::stage::Evidence;
 use homeostasis_core::{Context, Target, Timestamp};
 
@@ -73,11 +74,7 @@ impl EvidenceBundle {
         });
         bundle.changes = related
             .map(|change| EvidenceChange {
-                id: change
-                    .fields
-                    .get("commit")
-                    .unwrap_or(&change.summary)
-                    .to_owned(),
+                id: change_id(&change).to_owned(),
                 at: change.at,
                 service: change.target.service_name().to_owned(),
                 files: change
@@ -91,6 +88,11 @@ impl EvidenceBundle {
             .collect();
         bundle
     }
+}
+
+/// Under which name a change is known: its commit, or else what it says of itself.
+pub(super) fn change_id(change: &Change) -> &str {
+    change.fields.get("commit").unwrap_or(&change.summary)
 }
 
 /// Which direction is bad, by the usual names of what is good.

@@ -33,8 +33,13 @@ impl Memory {
     /// So many incidents are remembered.
     pub const CAPACITY: usize = 20;
 
-    /// Remembers an incident and forgets the oldest one too many.
-    pub fn remember(&mut self, incident: PastIncident) {
+    /// Of what was counted in one incident so many entries of each kind are remembered.
+    pub const MAX_COUNTS: usize = 2_000;
+
+    /// Remembers an incident and forgets the oldest one too many; of each kind of count the
+    /// [largest](Self::MAX_COUNTS) are kept.
+    pub fn remember(&mut self, mut incident: PastIncident) {
+        incident.activity.keep_largest(Self::MAX_COUNTS);
         self.incidents.push_back(incident);
         while self.incidents.len() > Self::CAPACITY {
             self.incidents.pop_front();

@@ -5,16 +5,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use homeostasis_core::Timestamp;
 use homeostasis_core::record::Proof;
 
+use super::activity::Activity;
 use super::bundle::{EvidenceBundle, EvidenceSeries};
 use super::excess::{Excess, sustained};
 use super::family::{Family, Reading, Scores};
 use super::resource::proof;
+use crate::calls::SEEN;
 
 /// An excess this many times what the calm does in one of twenty stretches is an anomaly.
 const ANOMALOUS: f64 = 1.5;
 
 /// Of the calm, so many stretches stay below its top.
 const CALM: f64 = 0.95;
+
+/// Callees by caller.
+type Calls<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
 
 /// What is known only from its callers counts half.
 const INFERRED: f64 = 0.5;
@@ -38,9 +43,10 @@ struct Node<'a> {
 /// correlation is above its 10 % point for so few points. From the alarmed service the walk follows
 /// calls among anomalous services; who calls no anomalous service with a view of its own is where
 /// it ends. Ends come first, then who was walked through, then the rest.
-pub(super) fn scores(bundle: &EvidenceBundle) -> Option<Scores> {
+pub(super) fn scores(bundle: &EvidenceBundle, now: &Activity, calm: &Activity) -> Option<Scores> {
     let alarm = bundle.alarm.as_ref()?;
-    let reachable = reachable(bundle, &alarm.service);
+    let calls = calls(bundle, now, calm);
+    let reachable = reachable(&calls, &alarm.service);
     // Labels are dropped: of several series of one service the one that rose most stands for it.
     let mut nodes: BTreeMap<&str, Node<'_>> = BTreeMap::new();
     for series in &bundle.series {
@@ -66,15 +72,13 @@ pub(super) fn scores(bundle: &EvidenceBundle) -> Option<Scores> {
     if nodes.len() < 2 {
         return None;
     }
-    let visited = walk(bundle, &nodes, &alarm.service);
+    let visited = walk(&calls, &nodes, &alarm.service);
     let ends = |service: &str| {
-        let has_view = |callee: &&String| {
-            visited.contains(callee.as_str()) && !bundle.inferred.contains(callee.as_str())
-        };
-        let callees = bundle.calls.get(service).into_iter().flatten();
+        let has_view = |callee: &str| visited.contains(callee) && !bundle.inferred.contains(callee);
+        let callees = calls.get(service).into_iter().flatten();
         !callees
-            .filter(|callee| *callee != service)
-            .any(|it| has_view(&it))
+            .filter(|callee| **callee != service)
+            .any(|callee| has_view(callee))
     };
     let readings = reachable.iter().map(|service| {
         let node = nodes.get(service);
@@ -148,12 +152,30 @@ fn along(excess: &Excess, alarmed: &[(Timestamp, f64)]) -> f64 {
     pearson(&pairs.collect::<Vec<_>>())
 }
 
+/// Whom each service calls: as it declares, or, if it declares nobody, as spans from both sides
+/// show at least twice.
+fn calls<'a>(bundle: &'a EvidenceBundle, now: &'a Activity, calm: &'a Activity) -> Calls<'a> {
+    let mut calls = Calls::new();
+    for (caller, callees) in &bundle.calls {
+        if !callees.is_empty() {
+            calls.insert(caller, callees.iter().map(String::as_str).collect());
+        }
+    }
+    let declared: BTreeSet<&str> = calls.keys().copied().collect();
+    let seen = now.edges.iter().chain(&calm.edges);
+    for edge in seen.filter(|edge| edge.n >= SEEN && !declared.contains(edge.caller.as_str())) {
+        let callees = calls.entry(&edge.caller).or_default();
+        callees.insert(&edge.callee);
+    }
+    calls
+}
+
 /// Whom `service` depends on, with itself.
-fn reachable<'a>(bundle: &'a EvidenceBundle, service: &'a str) -> BTreeSet<&'a str> {
+fn reachable<'a>(calls: &Calls<'a>, service: &'a str) -> BTreeSet<&'a str> {
     let mut seen = BTreeSet::from([service]);
     let mut open = vec![service];
     while let Some(present) = open.pop() {
-        for callee in bundle.calls.get(present).into_iter().flatten() {
+        for callee in calls.get(present).into_iter().flatten() {
             if seen.insert(callee) {
                 open.push(callee);
             }
@@ -164,15 +186,15 @@ fn reachable<'a>(bundle: &'a EvidenceBundle, service: &'a str) -> BTreeSet<&'a s
 
 /// The anomalous services that are reached from `start` by calls among them.
 fn walk<'a>(
-    bundle: &'a EvidenceBundle,
+    calls: &Calls<'a>,
     nodes: &BTreeMap<&'a str, Node<'_>>,
     start: &'a str,
 ) -> BTreeSet<&'a str> {
     let mut seen = BTreeSet::from([start]);
     let mut open = vec![start];
     while let Some(present) = open.pop() {
-        for callee in bundle.calls.get(present).into_iter().flatten() {
-            let is_anomalous = nodes.get(callee.as_str()).is_some_and(Node::is_anomalous);
+        for callee in calls.get(present).into_iter().flatten() {
+            let is_anomalous = nodes.get(callee).is_some_and(Node::is_anomalous);
             if is_anomalous && seen.insert(callee) {
                 open.push(callee);
             }

@@ -147,6 +147,64 @@ async fn the_slow_callee_is_named_and_not_the_caller_where_calls_pile_up() {
     }
 }
 
+/// Place and service of each step.
+fn steps(diagnosis: &Diagnosis) -> Vec<String> {
+    let chain = diagnosis.chain.as_ref().expect("a chain");
+    assert_eq!((chain.violation(), &chain.broken), (None, &None), "{chain}");
+    let steps = chain.steps.iter();
+    steps
+        .map(|it| format!("{} {}", it.place, it.target))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_named_cause_is_told_as_a_chain_to_what_raised_the_incident() {
+    let slow = catalog_slow(1).diagnose().await;
+    assert_eq!(steps(&slow), ["cause catalog", "objective gateway"]);
+    let text = slow.to_string();
+    assert!(
+        text.contains("\n1. cause: catalog at 1970-01-01T00:05:")
+            && text
+                .contains("   - series http_request_duration_p95_seconds{service=\"catalog\"}: ")
+            && text.contains("   - anomaly http_request_duration_p95_seconds{service=\"gateway\"}"),
+        "{text}"
+    );
+    let mut killed = orders_killed(1).diagnose().await;
+    assert_eq!(
+        steps(&killed),
+        ["cause orders", "symptom orders", "objective gateway"]
+    );
+    // What is written and read again is the same; what was written before there were chains reads.
+    let written = serde_json::to_value(&killed).unwrap();
+    assert_eq!(
+        serde_json::from_value::<Diagnosis>(written.clone()).unwrap(),
+        killed
+    );
+    let mut older = written;
+    older.as_object_mut().unwrap().remove("chain");
+    killed.chain = None;
+    assert_eq!(serde_json::from_value::<Diagnosis>(older).unwrap(), killed);
+    let nothing = World::new(1)
+        .calm(&[])
+        .anomaly(ONSET, "gateway", "error_ratio");
+    assert_eq!(nothing.diagnose().await.chain, None, "nobody is named");
+}
+
+#[tokio::test]
+async fn calls_that_spans_show_lead_to_the_slow_callee_where_none_are_declared() {
+    let undeclared = || catalog_slow(3).in_topology(&[]);
+    let diagnosis = assert_named(
+        undeclared().traced("gateway", "catalog"),
+        "slow_response of catalog",
+    );
+    assert_eq!(
+        steps(&diagnosis.await),
+        ["cause catalog", "objective gateway"]
+    );
+    let blind = undeclared().diagnose().await;
+    assert_ne!(named(&blind), "slow_response of catalog");
+}
+
 /// The machine is busy, so that orders is slower too: 60 ms do not explain what 900 ms do.
 #[tokio::test]
 async fn of_two_slow_callees_the_one_that_accounts_for_the_callers_latency_is_named() {

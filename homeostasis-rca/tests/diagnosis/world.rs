@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use homeostasis_core::record::{Anomaly, Diagnosis, Direction, Finding, Subject};
 use homeostasis_core::signal::{
-    Change, ChangeKind, HealthReport, HealthState, Level, LogRecord, SeriesKey,
+    Change, ChangeKind, HealthReport, HealthState, Level, LogRecord, SeriesKey, SpanRecord,
 };
 use homeostasis_core::stage::{Analyzer, Evidence, Fuser};
 use homeostasis_core::testing::RecordedObservations;
 use homeostasis_core::testing::analyzer::{incident_of, topology_of};
 use homeostasis_core::{Context, ManualClock, Rng, Target, Timestamp, Topology};
 use homeostasis_rca::{
-    ChangeAnalyzer, DownAnalyzer, LogOddsFuser, RuleAnalyzer, SaturationAnalyzer, TopologyWalk,
-    TrendAnalyzer,
+    ChangeAnalyzer, DownAnalyzer, FusionAnalyzer, LogOddsFuser, RuleAnalyzer, SaturationAnalyzer,
+    TopologyWalk, TrendAnalyzer,
 };
 
 /// The fault begins here; everything before is calm.
@@ -144,19 +144,34 @@ impl World {
         self
     }
 
+    /// A request every ten seconds, seen in spans of the caller and of the callee.
+    pub(crate) fn traced(mut self, caller: &str, callee: &str) -> Self {
+        for trace in 0..30_u32 {
+            for (id, parent, who) in [(1, 0, caller), (2, 1, callee)] {
+                let began = at(10.0 * f64::from(trace));
+                let mut span = SpanRecord::new(began, Duration::from_millis(20), "GET /");
+                span.trace = Some(format!("{caller}-{callee}-{trace}"));
+                (span.span, span.parent) = (id, parent);
+                self.observations = self.observations.with_span(span.of(target(who)));
+            }
+        }
+        self
+    }
+
     pub(crate) async fn findings(&self) -> (Context, Vec<Finding>) {
         let cx = Context::new(Arc::new(ManualClock::new(at(NOW))), 1)
             .observing(Arc::new(self.observations.clone()))
             .in_topology(Arc::new(self.topology.clone()));
         let incident = incident_of(&self.anomalies);
         let evidence = Evidence::new(&incident, at(0.0), at(NOW));
-        let analyzers: [Arc<dyn Analyzer>; 6] = [
+        let analyzers: [Arc<dyn Analyzer>; 7] = [
             Arc::new(rules().clone()),
             Arc::new(DownAnalyzer),
             Arc::new(SaturationAnalyzer),
             Arc::new(TrendAnalyzer),
             Arc::new(ChangeAnalyzer::default()),
             Arc::new(TopologyWalk),
+            Arc::new(FusionAnalyzer::default()),
         ];
         let mut findings = Vec::new();
         for analyzer in analyzers {

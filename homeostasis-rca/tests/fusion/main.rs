@@ -3,16 +3,17 @@
 mod shop;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use homeostasis_core::record::{Anomaly, Subject};
+use homeostasis_core::record::{Anomaly, Role, Subject};
+use homeostasis_core::signal::{Change, ChangeKind};
 use homeostasis_core::stage::{Analyzer, Evidence};
 use homeostasis_core::testing::RecordedObservations;
 use homeostasis_core::testing::analyzer::{incident_of, topology_of};
 use homeostasis_core::{Context, ManualClock, Target, Timestamp};
 use homeostasis_rca::{
-    Alarm, EvidenceBundle, EvidenceChange, EvidenceFusion, EvidenceSeries, Family, FusionAnalyzer,
-    Memory, Ranking, SeriesKind, Worse,
+    Activity, Alarm, EdgeGaps, EvidenceBundle, EvidenceChange, EvidenceFusion, EvidenceSeries,
+    Family, FusionAnalyzer, Memory, Ranking, SeriesKind, Worse,
 };
 use proptest::prelude::*;
 use shop::{ONSET, Shop, at, noise};
@@ -162,6 +163,50 @@ fn the_walk_ends_at_the_deepest_ill_service() {
     assert_eq!(first(&EvidenceFusion.rank(&chain)), "stock");
 }
 
+/// The calls of a slow chain as spans show them.
+fn traced(calls: &[(&str, &str)]) -> Activity {
+    let edge = |(caller, callee): &(&str, &str)| EdgeGaps {
+        caller: (*caller).to_owned(),
+        callee: (*callee).to_owned(),
+        n: 2,
+        gaps: vec![100.0, 100.0],
+    };
+    Activity {
+        from: at(ONSET + 60),
+        to: at(ONSET + 120),
+        edges: calls.iter().map(edge).collect(),
+        ..Activity::default()
+    }
+}
+
+#[test]
+fn the_walk_follows_calls_that_spans_show_and_declared_ones_win() {
+    let slow = slow_chain(&[("web", &["orders"]), ("orders", &["stock"]), ("stock", &[])]);
+    let mut chain = slow.clone();
+    chain.calls.clear();
+    assert_eq!(
+        first(&EvidenceFusion.rank(&chain)),
+        "web",
+        "who was alarmed"
+    );
+    chain.slices = vec![traced(&[("web", "orders"), ("orders", "stock")])];
+    assert_eq!(first(&EvidenceFusion.rank(&chain)), "stock");
+    assert_eq!(
+        family(&EvidenceFusion.rank(&chain)),
+        Some(Family::Propagation)
+    );
+    // Once is not enough.
+    chain.slices[0].edges[1].n = 1;
+    assert_eq!(first(&EvidenceFusion.rank(&chain)), "orders");
+    // Who says whom it calls calls nobody else.
+    let mut declared = slow;
+    declared
+        .calls
+        .insert("orders".to_owned(), ["web".to_owned()].into());
+    declared.slices = vec![traced(&[("orders", "stock")])];
+    assert_eq!(first(&EvidenceFusion.rank(&declared)), "orders");
+}
+
 #[test]
 fn of_two_series_of_one_metric_the_one_that_rose_most_counts() {
     let ill = slow_chain(&[("web", &["orders"]), ("orders", &["stock"]), ("stock", &[])]);
@@ -253,7 +298,7 @@ fn a_saved_bundle_gives_the_same_diagnosis() {
 }
 
 #[test]
-fn gigantic_and_contradictory_evidence_takes_bounded_time() {
+fn gigantic_and_contradictory_evidence_is_ranked_in_finite_numbers() {
     let mut bundle = Shop::new().busy("orders").bundle();
     for i in 0..400 {
         let mut series = bundle.series[i % 3].clone();
@@ -275,10 +320,8 @@ fn gigantic_and_contradictory_evidence_takes_bounded_time() {
         files: Vec::new(),
         diff: format!("-{text}\n+{}", "9".repeat(1 << 20)),
     });
-    #[expect(clippy::disallowed_methods, reason = "the bound is of the wall clock")]
-    let start = Instant::now();
+    // How long that takes is what `ms_hostile` of the suite says.
     let ranking = EvidenceFusion.rank(&bundle);
-    assert!(start.elapsed() < Duration::from_secs(20));
     let broken = ranking.suspects.iter().find(|it| !it.nats.is_finite());
     assert!(broken.is_none(), "{broken:?}");
 }
@@ -300,6 +343,10 @@ async fn what_an_engine_observes_becomes_evidence_and_a_finding() {
         }
     }
     let now = at(ONSET + 180);
+    let orders = Target::service("orders").unwrap();
+    let deploy = Change::new(at(ONSET - 30), ChangeKind::Deploy, orders, "v2")
+        .with("diff", "-    if left == nil { return reserve(left) }");
+    observations = observations.with_change(deploy);
     let calls: [(&str, &[&str]); 2] = [("web", &["orders"]), ("orders", &["stock"])];
     let cx = Context::new(Arc::new(ManualClock::new(now)), 1)
         .observing(Arc::new(observations))
@@ -313,15 +360,61 @@ async fn what_an_engine_observes_becomes_evidence_and_a_finding() {
     assert_eq!((bundle.onset, bundle.until), (at(ONSET), now));
     assert!(bundle.slices.len() >= 3 && bundle.calm.len() >= 4);
     assert!(bundle.calls["web"].contains("orders"));
-    let findings = FusionAnalyzer.analyze(&cx, &evidence).await.unwrap();
-    let first = findings.first().expect("a finding");
+    let analyzer = FusionAnalyzer::default();
+    let findings = analyzer.analyze(&cx, &evidence).await.unwrap();
+    let of = |cause: &str, role| {
+        let mut found = findings
+            .iter()
+            .filter(|it| it.cause == cause && it.role == role);
+        found.next().expect("a finding")
+    };
+    let first = of("behavior_change", Role::Cause);
     assert_eq!(first.target.service_name(), "orders");
-    assert_eq!(first.cause, "behavior_change");
     assert!(
         first.explanation.contains("nothing left to reserve"),
         "{first:?}"
     );
-    assert_eq!(first.violation(), None);
+    // The ranking knows how sure it is: at most 97 %.
+    assert!(first.log_likelihood_ratio <= (0.97_f64 / 0.03).ln() + 1e-9);
+    // The change that the ranking blames, alone as context, with the harm as a cause.
+    let context = of("bad_deploy", Role::Context);
+    assert_eq!(context.proofs.len(), 1);
+    assert!(
+        context.explanation.contains("v2 is to blame: "),
+        "{context:?}"
+    );
+    let blamed = of("bad_deploy", Role::Cause);
+    assert_eq!(blamed.onset, Some(at(ONSET - 30)));
+    assert_eq!(blamed.proofs[1..], first.proofs[..]);
+    assert!(findings.iter().all(|it| it.violation().is_none()));
+    assert_eq!(
+        findings.len(),
+        3,
+        "suspects beside the first are none: {findings:#?}"
+    );
+
+    // Only a closed incident is remembered; what is stored of it is taken up whole.
+    let before = analyzer.bundle(&cx, &evidence);
+    assert_eq!(before.memory, Memory::default());
+    analyzer.closed(&incident);
+    let after = analyzer.bundle(&cx, &evidence);
+    assert_eq!(after.memory.incidents().len(), 1);
+    analyzer.closed(&incident);
+    assert_eq!(analyzer.bundle(&cx, &evidence), after, "once");
+    let stored = analyzer.snapshot().unwrap();
+    let next = FusionAnalyzer::default();
+    next.restore(&stored).unwrap();
+    assert_eq!(next.bundle(&cx, &evidence), after);
+    let saved = EvidenceBundle::from_json(&after.to_json().unwrap()).unwrap();
+    assert_eq!(EvidenceFusion.rank(&saved), EvidenceFusion.rank(&after));
+    assert_eq!(
+        next.analyze(&cx, &evidence).await.unwrap(),
+        analyzer.analyze(&cx, &evidence).await.unwrap()
+    );
+    let mut other = stored;
+    other.version = 9;
+    let refused = next.restore(&other).unwrap_err().to_string();
+    assert!(refused.contains("snapshot of fusion 9"), "{refused}");
 }
 
 proptest! {

@@ -133,6 +133,7 @@ fn leak_of_orders() -> Diagnosis {
             explanation: "it grows".to_owned(),
         }],
         abstained: None,
+        chain: None,
     }
 }
 

@@ -82,6 +82,7 @@ fn incident(anomaly: Anomaly) -> Incident {
             anomaly: Box::new(anomaly),
             severity: Severity::Sev2,
             radius: BlastRadius::UNKNOWN,
+            score: None,
         },
     };
     cycle::transition(None, &event).unwrap().0

@@ -62,6 +62,21 @@ impl Heal {
         .await
     }
 
+    /// Analyzers may learn from an incident that is over.
+    pub(super) async fn tell_analyzers(&self, incident: &Arc<Incident>) {
+        let limit = self.shared.settings.stage_deadline;
+        for analyzer in &self.shared.stages.analyzers {
+            let (learner, subject) = (Arc::clone(analyzer), Arc::clone(incident));
+            let told = self.call(limit, async move {
+                learner.closed(&subject);
+                Ok(())
+            });
+            if let Err(report) = told.await {
+                self.shared.blame("analyzer", analyzer.name(), &report);
+            }
+        }
+    }
+
     pub(super) async fn watch_recovery(
         &mut self,
         incident: &Arc<Incident>,

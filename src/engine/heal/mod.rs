@@ -69,6 +69,9 @@ impl Heal {
         loop {
             let incident = self.journal.incident().await;
             self.shared.board().note(&incident, self.shared.now());
+            if incident.is_closed() {
+                self.tell_analyzers(&incident).await;
+            }
             if !matches!(incident.effects().first(), Some(Effect::AskGate { .. }))
                 && !incident.is_in_flight()
             {

@@ -168,6 +168,8 @@ impl Score {
             let ms = round(speed::milliseconds(n));
             report.insert(format!("ms_at_{n}_series"), json!(ms));
         }
+        let ms = round(speed::hostile_milliseconds());
+        report.insert("ms_hostile".to_owned(), json!(ms));
         report.extend(self.reliability.report());
         let (labelled, right) = self.changes;
         if labelled > 0 {

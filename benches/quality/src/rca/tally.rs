@@ -40,6 +40,9 @@ pub(crate) struct Reliability {
     answered: (u32, u32),
 }
 
+/// How wide the diagram is.
+const CELLS: u32 = 40;
+
 /// Where the stretches end.
 const ENDS: [f64; 5] = [0.5, 0.6, 0.8, 0.95, 1.01];
 
@@ -57,7 +60,31 @@ impl Reliability {
         }
     }
 
-    /// `answered`, `precision_answered`, and `reliability`: cases, predicted and true share by stretch.
+    /// The reliability diagram as lines of text: how often the first was right as a bar, with a mark
+    /// at what confidence predicted.
+    fn diagram(&self) -> Vec<String> {
+        let bins = self.bins.iter().filter(|bin| bin.0 > 0);
+        let line = |(n, hits, sum): &(u32, u32, f64)| {
+            let (n_cases, predicted) = (f64::from(*n), sum / f64::from(*n));
+            let right = f64::from(*hits) / n_cases;
+            let cell = |place: u32| {
+                let place = f64::from(place);
+                if (place..place + 1.0).contains(&(predicted * f64::from(CELLS))) {
+                    '|'
+                } else if place + 0.5 < right * f64::from(CELLS) {
+                    '#'
+                } else {
+                    '.'
+                }
+            };
+            let bar: String = (0..CELLS).map(cell).collect();
+            format!("{predicted:.3} predicted {bar} {right:.3} right of {n}")
+        };
+        bins.map(line).collect()
+    }
+
+    /// `answered`, `precision_answered`, `reliability` (cases, predicted and true share by stretch),
+    /// and the same as a `diagram`.
     pub(crate) fn report(&self) -> Map<String, Value> {
         let n: u32 = self.bins.iter().map(|bin| bin.0).sum();
         let bins = self
@@ -75,6 +102,7 @@ impl Reliability {
                 json!(share(self.answered.1, self.answered.0)),
             ),
             ("reliability".to_owned(), Value::Array(bins.collect())),
+            ("diagram".to_owned(), json!(self.diagram())),
         ])
     }
 }
@@ -92,6 +120,19 @@ pub(crate) fn round(value: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_diagram_marks_what_was_predicted_in_a_bar_of_what_was_right() {
+        let mut reliability = Reliability::default();
+        for is_hit in [true, true, true, false] {
+            reliability.add(0.71, is_hit, true);
+        }
+        let bar = "############################|#..........";
+        assert_eq!(
+            reliability.diagram(),
+            [format!("0.710 predicted {bar} 0.750 right of 4")]
+        );
+    }
 
     #[test]
     fn hits_count_from_their_place_on() {

@@ -8,11 +8,11 @@ use crate::Ratio;
 use crate::condition::Condition;
 use crate::error::ErrorKind;
 use crate::id::IdempotencyKey;
-use crate::policy::{Answer, Check, GateAnswer, GateDecision};
+use crate::policy::{Answer, Check, GateAnswer, GateDecision, SeverityInputs, Trend};
 use crate::record::{
-    Category, CheckOutcome, CheckResult, Comparison, Criterion, Direction, EffectClass,
-    Expectation, Finding, Hypothesis, Inverse, PlanStep, PlaybookRef, Proof, RadiusLevel, Retry,
-    RiskLevel, Role, Subject, VerdictKind,
+    Category, CausalChain, ChainPlace, ChainStep, CheckOutcome, CheckResult, Comparison, Criterion,
+    Direction, EffectClass, Expectation, Finding, Hypothesis, Inverse, PlanStep, PlaybookRef,
+    Proof, RadiusLevel, Retry, RiskLevel, Role, Subject, VerdictKind,
 };
 use crate::signal::SeriesKey;
 use crate::target::Target;
@@ -289,6 +289,7 @@ fn kinds() -> Vec<EventKind> {
             anomaly: Box::new(anomaly()),
             severity: Severity::Sev2,
             radius: radius(),
+            score: None,
         },
         EventKind::AnomalyJoined {
             anomaly: Box::new(Anomaly::new(
@@ -299,6 +300,7 @@ fn kinds() -> Vec<EventKind> {
             )),
             severity: Severity::Sev0,
             radius: BlastRadius::UNKNOWN,
+            score: None,
         },
         EventKind::Blamed {
             stage: "analyzer".to_owned(),
@@ -343,7 +345,49 @@ fn kinds() -> Vec<EventKind> {
             .into_iter()
             .map(|resolution| EventKind::Closed { resolution }),
     );
+    kinds.extend(told_with_reasons());
     kinds
+}
+
+/// What an event may say since it keeps the arithmetic of severity, and chains.
+fn told_with_reasons() -> [EventKind; 2] {
+    let score = SeverityInputs {
+        impact: Ratio::saturating(0.5),
+        duration: Duration::from_secs(90),
+        trend: Trend::Stable,
+        seen_before: 3,
+        at_least: None,
+    };
+    let score = score.score();
+    let mut diagnosis = diagnosis();
+    let finding = diagnosis.hypotheses[0].evidence[0].clone();
+    let step = |place, what: &str| ChainStep {
+        place,
+        target: orders(),
+        what: what.to_owned(),
+        at: finding.onset,
+        probability: Confidence::saturating(0.75),
+        through: Vec::new(),
+        proofs: finding.proofs.clone(),
+    };
+    diagnosis.chain = Some(CausalChain {
+        steps: vec![
+            step(ChainPlace::Cause, "the process is gone"),
+            step(ChainPlace::Symptom, "connections are refused"),
+        ],
+        broken: Some("nobody is known to call it".to_owned()),
+    });
+    assert_eq!(diagnosis.violation(), None);
+    [
+        EventKind::Opened {
+            tenant: TenantId::new("acme").unwrap(),
+            anomaly: Box::new(anomaly()),
+            severity: score.severity,
+            radius: radius(),
+            score: Some(score),
+        },
+        EventKind::Diagnosed { diagnosis },
+    ]
 }
 
 fn events() -> Vec<HealEvent> {

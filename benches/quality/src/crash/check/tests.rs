@@ -69,6 +69,7 @@ impl Case {
             anomaly: Box::new(anomaly),
             severity: Severity::Sev2,
             radius: BlastRadius::UNKNOWN,
+            score: None,
         };
         case.push_at(id, start, kind);
         let diagnosis = Diagnosis::abstain("it is a test");

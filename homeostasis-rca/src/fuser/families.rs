@@ -1,0 +1,33 @@
+//! Which findings are not independent of each other.
+
+use std::collections::BTreeMap;
+
+use homeostasis_core::record::Finding;
+
+/// Which family each finding belongs to: those of one analyzer are one, and so are those that rest
+/// on one fact. Of a series its name says which: labels are written in more than one way.
+pub(super) fn families<'a>(findings: impl Iterator<Item = &'a Finding>) -> Vec<usize> {
+    fn root(parents: &[usize], mut idx: usize) -> usize {
+        while parents[idx] != idx {
+            idx = parents[idx];
+        }
+        idx
+    }
+    let mut parents: Vec<usize> = Vec::new();
+    let mut first: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for (idx, finding) in findings.enumerate() {
+        parents.push(idx);
+        let facts = finding.proofs.iter().map(|proof| {
+            let reference = proof.reference.as_str();
+            let fact = reference.split('{').next().unwrap_or(reference);
+            (proof.kind.as_str(), fact)
+        });
+        for key in facts.chain([("", finding.analyzer.as_str())]) {
+            let known = *first.entry(key).or_insert(idx);
+            // The earlier of two roots stays.
+            let (a, b) = (root(&parents, known), root(&parents, idx));
+            parents[a.max(b)] = a.min(b);
+        }
+    }
+    (0..parents.len()).map(|idx| root(&parents, idx)).collect()
+}
