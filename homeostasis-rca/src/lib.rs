@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 mod change;
+#[cfg(feature = "classifier")]
+mod classifier;
 mod down;
 mod fuser;
 mod fusion;
@@ -14,6 +16,11 @@ mod topology_walk;
 mod trend;
 
 pub use change::{ChangeAnalyzer, ChangeConfig};
+#[cfg(feature = "classifier")]
+pub use classifier::{
+    CategoryScore, ClassifierTrainer, ErrorClassifier, Evaluation, HybridAnswer, HybridClassifier,
+    HybridConfig, LabeledError, Prediction, ReliabilityBin, TrainError,
+};
 pub use down::DownAnalyzer;
 pub use fuser::{LogOddsConfig, LogOddsFuser};
 pub use fusion::{
