@@ -61,35 +61,67 @@ impl ErrorClassifier {
         let mut wrong = |path: String, value: String, expected: String| {
             violations.push(Violation::new(format!("{name}: {path}"), value, expected));
         };
-        let Artifact { format, features, classes, .. } = &artifact;
+        let Artifact {
+            format,
+            features,
+            classes,
+            ..
+        } = &artifact;
         if *format != FORMAT {
             wrong("format".to_owned(), format.to_string(), FORMAT.to_string());
         }
         if *features != features::VERSION {
-            wrong("features".to_owned(), features.to_string(), features::VERSION.to_string());
+            wrong(
+                "features".to_owned(),
+                features.to_string(),
+                features::VERSION.to_string(),
+            );
         }
         let n_classes = classes.len();
         if n_classes < 2 || classes.iter().collect::<BTreeSet<_>>().len() < n_classes {
-            wrong("classes".to_owned(), format!("{classes:?}"), "two or more, each once".to_owned());
+            wrong(
+                "classes".to_owned(),
+                format!("{classes:?}"),
+                "two or more, each once".to_owned(),
+            );
         }
         let in_range = |value: f64, from: f64, to: f64| (from..=to).contains(&value);
         if !in_range(artifact.temperature, 0.01, 100.0) {
-            wrong("temperature".to_owned(), artifact.temperature.to_string(), "0.01 to 100".to_owned());
+            wrong(
+                "temperature".to_owned(),
+                artifact.temperature.to_string(),
+                "0.01 to 100".to_owned(),
+            );
         }
         if !in_range(artifact.threshold, 0.0, 1.0) {
-            wrong("threshold".to_owned(), artifact.threshold.to_string(), "0 to 1".to_owned());
+            wrong(
+                "threshold".to_owned(),
+                artifact.threshold.to_string(),
+                "0 to 1".to_owned(),
+            );
         }
         if artifact.weights.len() > MAX_FEATURES {
             let n = artifact.weights.len().to_string();
-            wrong("weights".to_owned(), n, format!("at most {MAX_FEATURES} features"));
+            wrong(
+                "weights".to_owned(),
+                n,
+                format!("at most {MAX_FEATURES} features"),
+            );
         }
-        let rows = artifact.weights.iter().map(|(name, row)| (format!("weights.{name}"), row));
+        let rows = artifact
+            .weights
+            .iter()
+            .map(|(name, row)| (format!("weights.{name}"), row));
         for (path, row) in rows.chain([("intercepts".to_owned(), &artifact.intercepts)]) {
             if row.len() != n_classes {
                 let n = format!("{} numbers", row.len());
                 wrong(path, n, format!("{n_classes}, one for each class"));
             } else if let Some(bad) = row.iter().find(|w| !in_range(**w, -MAX_WEIGHT, MAX_WEIGHT)) {
-                wrong(path, bad.to_string(), format!("-{MAX_WEIGHT} to {MAX_WEIGHT}"));
+                wrong(
+                    path,
+                    bad.to_string(),
+                    format!("-{MAX_WEIGHT} to {MAX_WEIGHT}"),
+                );
             }
         }
         violations.into_result(())?;
@@ -154,7 +186,9 @@ mod tests {
         let wrong = |from: &str, to: &str| {
             let changed = good.replace(from, to);
             assert_ne!(changed, good);
-            ErrorClassifier::read("m.json", &changed).unwrap_err().to_string()
+            ErrorClassifier::read("m.json", &changed)
+                .unwrap_err()
+                .to_string()
         };
         for (from, to, place) in [
             ("\"format\":1", "\"format\":2", "m.json: format = 2"),
@@ -162,18 +196,36 @@ mod tests {
             ("\"security\"]", "\"network\"]", "m.json: classes"),
             ("\"security\"]", "\"nets\"]", "unknown variant `nets`"),
             ("[1.0,-1.0]", "[1.0]", "m.json: weights.word:a = 1 numbers"),
-            ("[1.0,-1.0]", "[1.0,-1e9]", "m.json: weights.word:a = -1000000000"),
+            (
+                "[1.0,-1.0]",
+                "[1.0,-1e9]",
+                "m.json: weights.word:a = -1000000000",
+            ),
             ("[1.0,-1.0]", "[1.0,NaN]", "expected value"),
             ("[1.0,-1.0]", "[1.0,null]", "null"),
-            ("[0.0,0.0]", "[0.0,0.0,0.0]", "m.json: intercepts = 3 numbers"),
-            ("\"temperature\":1.0", "\"temperature\":0.0", "m.json: temperature = 0"),
-            ("\"threshold\":0.7", "\"threshold\":7", "m.json: threshold = 7"),
+            (
+                "[0.0,0.0]",
+                "[0.0,0.0,0.0]",
+                "m.json: intercepts = 3 numbers",
+            ),
+            (
+                "\"temperature\":1.0",
+                "\"temperature\":0.0",
+                "m.json: temperature = 0",
+            ),
+            (
+                "\"threshold\":0.7",
+                "\"threshold\":7",
+                "m.json: threshold = 7",
+            ),
             ("\"rows\":0", "\"rows\":0,\"x\":1", "unknown field `x`"),
         ] {
             let error = wrong(from, to);
             assert!(error.contains(place), "{place} in {error}");
         }
-        let both = good.replace("\"format\":1", "\"format\":9").replace("0.7", "-1.0");
+        let both = good
+            .replace("\"format\":1", "\"format\":9")
+            .replace("0.7", "-1.0");
         let error = ErrorClassifier::read("m", &both).unwrap_err();
         assert_eq!(error.violations().len(), 2);
     }

@@ -70,10 +70,18 @@ impl Evaluation {
                 continue;
             };
             confusion.entry(*said).or_default();
-            *confusion.entry(*truth).or_default().entry(*said).or_default() += 1;
+            *confusion
+                .entry(*truth)
+                .or_default()
+                .entry(*said)
+                .or_default() += 1;
             *n_said.entry(*said).or_default() += 1;
-            let bin = (0..10_u8).rev().find(|bin| *confidence >= f64::from(*bin) / 10.0);
-            bins.entry(bin.unwrap_or(0)).or_default().push((*confidence, said == truth));
+            let bin = (0..10_u8)
+                .rev()
+                .find(|bin| *confidence >= f64::from(*bin) / 10.0);
+            bins.entry(bin.unwrap_or(0))
+                .or_default()
+                .push((*confidence, said == truth));
         }
         let categories: Vec<CategoryScore> = confusion
             .into_iter()
@@ -83,7 +91,12 @@ impl Evaluation {
                 };
                 let rows = n(&n_true);
                 let f1 = share(2.0 * n(&said) as f64, rows + n(&n_said));
-                CategoryScore { category, rows, f1, said }
+                CategoryScore {
+                    category,
+                    rows,
+                    f1,
+                    said,
+                }
             })
             .collect();
         let reliability = bins.into_iter().map(|(bin, answers)| {
@@ -99,7 +112,10 @@ impl Evaluation {
         });
         Self {
             rows: answers.len(),
-            accuracy: share(answers.iter().filter(is_right).count() as f64, answers.len()),
+            accuracy: share(
+                answers.iter().filter(is_right).count() as f64,
+                answers.len(),
+            ),
             macro_f1: share(categories.iter().map(|c| c.f1).sum(), categories.len()),
             reliability: reliability.collect(),
             categories,
@@ -124,9 +140,16 @@ mod tests {
         let f1: Vec<f64> = found.categories.iter().map(|c| c.f1).collect();
         assert_eq!(f1, [2.0 / 3.0, 0.5]);
         assert_eq!(found.macro_f1, f1.iter().sum::<f64>() / 2.0);
-        let bins: Vec<_> = found.reliability.iter().map(|b| (b.from, b.answers, b.precision)).collect();
+        let bins: Vec<_> = found
+            .reliability
+            .iter()
+            .map(|b| (b.from, b.answers, b.precision))
+            .collect();
         assert_eq!(bins, [(0.5, 1, 0.0), (0.9, 2, 1.0)]);
-        assert_eq!(found.categories[0].said, BTreeMap::from([(Network, 1), (Security, 1)]));
+        assert_eq!(
+            found.categories[0].said,
+            BTreeMap::from([(Network, 1), (Security, 1)])
+        );
     }
 
     #[test]

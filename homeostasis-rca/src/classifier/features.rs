@@ -102,27 +102,43 @@ fn pair<'a>(before: &str, word: &'a str, name: &mut Name, note: &mut impl FnMut(
 
 fn of_frame(frame: &str, language: &str, name: &mut Name, note: &mut impl FnMut(&str)) {
     if let Some((_, path)) = frame.split_once("/lib/python") {
-        let module = path.split_once('/').and_then(|(_, module)| module.split_once(".py"));
+        let module = path
+            .split_once('/')
+            .and_then(|(_, module)| module.split_once(".py"));
         if let Some((module, _)) = module {
             name.give("library:", &[module], note);
         }
         return;
     }
-    let path = RUST_LIBRARY.iter().filter_map(|root| frame.find(root)).min();
+    let path = RUST_LIBRARY
+        .iter()
+        .filter_map(|root| frame.find(root))
+        .min();
     if let Some(path) = path.and_then(|start| frame.get(start..)) {
         let is_path = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
         let path = path.split(|c| !is_path(c)).next().unwrap_or_default();
-        let end = path.match_indices("::").nth(2).map_or(path.len(), |(at, _)| at);
+        let end = path
+            .match_indices("::")
+            .nth(2)
+            .map_or(path.len(), |(at, _)| at);
         let path = path[..end].trim_end_matches(':');
         // How every panic begins and every program.
-        if !["panicking", "::rt", "ops::function", "sys::"].iter().any(|every| path.contains(every)) {
+        if !["panicking", "::rt", "ops::function", "sys::"]
+            .iter()
+            .any(|every| path.contains(every))
+        {
             name.give("library:", &[path], note);
         }
         return;
     }
     if frame.starts_with("File \"") {
-        let function = frame.rsplit_once(", in ").map_or("", |(_, function)| function);
-        for word in function.split(['_', '.', '<', '>']).filter(|word| word.len() > 1) {
+        let function = frame
+            .rsplit_once(", in ")
+            .map_or("", |(_, function)| function);
+        for word in function
+            .split(['_', '.', '<', '>'])
+            .filter(|word| word.len() > 1)
+        {
             name.give("in:", &[word], note);
         }
     } else if language == "python" {
@@ -142,7 +158,9 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 /// Whether it is written as a constant or a variable of the environment is: `DATABASE_URL`.
 fn is_constant(word: &str) -> bool {
     word.len() > 2
-        && word.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+        && word
+            .bytes()
+            .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
 }
 
 /// The words of a name: `NoSuchTable`, `no_such_table`, `URLError`.
@@ -152,13 +170,15 @@ fn humps(word: &str) -> impl Iterator<Item = &str> {
         let is = |at: usize, f: fn(&u8) -> bool| bytes.get(at).is_some_and(f);
         let upper = move |at| is(at, u8::is_ascii_uppercase);
         let lower = move |at| is(at, u8::is_ascii_lowercase);
-        let begins = move |at: usize| {
-            at == 0 || (upper(at) && (!upper(at - 1) || lower(at + 1)))
-        };
-        (0..part.len()).filter(move |at| begins(*at)).map(move |start| {
-            let end = (start + 1..part.len()).find(|at| begins(*at)).unwrap_or(part.len());
-            &part[start..end]
-        })
+        let begins = move |at: usize| at == 0 || (upper(at) && (!upper(at - 1) || lower(at + 1)));
+        (0..part.len())
+            .filter(move |at| begins(*at))
+            .map(move |start| {
+                let end = (start + 1..part.len())
+                    .find(|at| begins(*at))
+                    .unwrap_or(part.len());
+                &part[start..end]
+            })
     })
 }
 
@@ -196,16 +216,25 @@ mod tests {
             "in:config",
             "source:parser",
         ] {
-            assert!(found.iter().any(|name| name == expected), "{expected} in {found:?}");
+            assert!(
+                found.iter().any(|name| name == expected),
+                "{expected} in {found:?}"
+            );
         }
-        assert!(!found.iter().any(|name| name.contains("secret")), "{found:?}");
+        assert!(
+            !found.iter().any(|name| name.contains("secret")),
+            "{found:?}"
+        );
     }
 
     #[test]
     fn frames_of_rust_tell_the_part_of_the_library() {
         let text = "called `Option::unwrap()` on a `None` value\nstack backtrace:\n   1: core::panicking::panic\n   2: <usize as core::slice::index::SliceIndex<[T]>>::index\n";
         let found = features(&ErrorText::of_text(text).in_language("rust"));
-        let library: Vec<_> = found.iter().filter(|name| name.starts_with("library:")).collect();
+        let library: Vec<_> = found
+            .iter()
+            .filter(|name| name.starts_with("library:"))
+            .collect();
         assert_eq!(library, ["library:core::slice::index"]);
     }
 }

@@ -82,7 +82,11 @@ impl HybridClassifier {
     /// # Errors
     /// Never in a released version.
     pub fn shipped() -> Result<Self, ConfigError> {
-        Self::new(RuleSet::shipped()?, ErrorClassifier::shipped()?, HybridConfig::default())
+        Self::new(
+            RuleSet::shipped()?,
+            ErrorClassifier::shipped()?,
+            HybridConfig::default(),
+        )
     }
 
     /// These rules and this classifier.
@@ -105,7 +109,11 @@ impl HybridClassifier {
                 violations.push(Violation::new(name, value, "0 to 1"));
             }
         }
-        violations.into_result(Self { rules, classifier, config })
+        violations.into_result(Self {
+            rules,
+            classifier,
+            config,
+        })
     }
 
     /// The category of `text`; nothing if no rule matches and the classifier is not sure enough.
@@ -118,7 +126,12 @@ impl HybridClassifier {
             (None, Some(prediction)) => self.alone(prediction)?,
             (None, None) => return None,
         };
-        Some(HybridAnswer { category, confidence, rule, prediction })
+        Some(HybridAnswer {
+            category,
+            confidence,
+            rule,
+            prediction,
+        })
     }
 
     fn vote(&self, found: &RuleMatch<'_, '_>, prediction: &Prediction) -> (Category, f64) {
@@ -127,20 +140,34 @@ impl HybridClassifier {
         let others = (1.0 - prediction.probability(said)).max(f64::MIN_POSITIVE);
         let score = |category: Category| {
             let likely = prediction.probability(category);
-            let by_rule = if category == said { sure } else { (1.0 - sure) * likely / others };
+            let by_rule = if category == said {
+                sure
+            } else {
+                (1.0 - sure) * likely / others
+            };
             weight * by_rule + (1.0 - weight) * likely
         };
         if sure >= self.config.rule_stands && !found.rule.fallback {
             return (said, score(said));
         }
-        let all = prediction.probabilities().iter().map(|(category, _)| *category).chain([said]);
+        let all = prediction
+            .probabilities()
+            .iter()
+            .map(|(category, _)| *category)
+            .chain([said]);
         let scored = all.map(|category| (category, score(category)));
-        scored.max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or((said, sure))
+        scored
+            .max_by(|a, b| a.1.total_cmp(&b.1))
+            .unwrap_or((said, sure))
     }
 
     fn alone(&self, prediction: &Prediction) -> Option<(Category, f64)> {
         let likely = prediction.confidence();
-        let confidence = if likely >= self.config.classifier_sure { likely } else { likely.min(NOT_SURE) };
+        let confidence = if likely >= self.config.classifier_sure {
+            likely
+        } else {
+            likely.min(NOT_SURE)
+        };
         (likely >= self.config.classifier_answers).then(|| (prediction.category(), confidence))
     }
 }
@@ -156,7 +183,8 @@ mod tests {
     #[test]
     fn a_sure_rule_keeps_its_category_and_pays_for_contradiction() {
         let hybrid = hybrid(HybridConfig::default()).unwrap();
-        let text = ErrorText::of_text("ConnectionRefusedError: [Errno 111] Connection refused").in_language("python");
+        let text = ErrorText::of_text("ConnectionRefusedError: [Errno 111] Connection refused")
+            .in_language("python");
         let found = hybrid.answer(&text).unwrap();
         let rule = found.rule.unwrap().rule;
         let likely = found.prediction.unwrap().probability(rule.category);
@@ -181,7 +209,11 @@ mod tests {
 
     #[test]
     fn numbers_out_of_range_are_named() {
-        let config = HybridConfig { rule_weight: f64::NAN, classifier_sure: 1.5, ..HybridConfig::default() };
+        let config = HybridConfig {
+            rule_weight: f64::NAN,
+            classifier_sure: 1.5,
+            ..HybridConfig::default()
+        };
         let error = hybrid(config).unwrap_err();
         assert_eq!(error.violations().len(), 2, "{error}");
     }

@@ -89,7 +89,10 @@ mod tests {
     fn lines_are_read_and_wrong_ones_named_by_number() {
         let good = "{\"text\":\"KeyError: 'a'\",\"category\":\"application_error\",\"note\":1}\n\n";
         let rows = LabeledError::read_lines("x.jsonl", good).unwrap();
-        assert_eq!((rows.len(), rows[0].category), (1, Category::ApplicationError));
+        assert_eq!(
+            (rows.len(), rows[0].category),
+            (1, Category::ApplicationError)
+        );
         let wrong = good.replace("application_error", "bug");
         let error = LabeledError::read_lines("x.jsonl", &(good.to_owned() + &wrong)).unwrap_err();
         assert!(error.to_string().contains("x.jsonl:3"), "{error}");

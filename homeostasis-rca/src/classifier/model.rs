@@ -49,17 +49,24 @@ pub struct Prediction {
 impl Prediction {
     /// The likeliest category.
     pub fn category(&self) -> Category {
-        self.probabilities.first().map_or(Category::Unknown, |(category, _)| *category)
+        self.probabilities
+            .first()
+            .map_or(Category::Unknown, |(category, _)| *category)
     }
 
     /// How likely that is, 0 to 1.
     pub fn confidence(&self) -> f64 {
-        self.probabilities.first().map_or(0.0, |(_, probability)| *probability)
+        self.probabilities
+            .first()
+            .map_or(0.0, |(_, probability)| *probability)
     }
 
     /// How likely `category` is; 0 for one the model does not know.
     pub fn probability(&self, category: Category) -> f64 {
-        let found = self.probabilities.iter().find(|(known, _)| *known == category);
+        let found = self
+            .probabilities
+            .iter()
+            .find(|(known, _)| *known == category);
         found.map_or(0.0, |(_, probability)| *probability)
     }
 
@@ -94,7 +101,12 @@ impl ErrorClassifier {
 
     /// The features of `text` that speak for `category`, the strongest first, at most `limit`, with
     /// what each adds to its logit.
-    pub fn explain(&self, text: &ErrorText, category: Category, limit: usize) -> Vec<(String, f64)> {
+    pub fn explain(
+        &self,
+        text: &ErrorText,
+        category: Category,
+        limit: usize,
+    ) -> Vec<(String, f64)> {
         let Some(class) = self.classes.iter().position(|known| *known == category) else {
             return Vec::new();
         };
@@ -156,7 +168,12 @@ impl ErrorClassifier {
         }
         let scale = scale(known.len());
         let with_intercept = |(sum, intercept): (f64, &f64)| sum * scale + intercept;
-        Some(sums.into_iter().zip(&self.intercepts).map(with_intercept).collect())
+        Some(
+            sums.into_iter()
+                .zip(&self.intercepts)
+                .map(with_intercept)
+                .collect(),
+        )
     }
 
     /// The places of the features of `text` that it knows, each once.

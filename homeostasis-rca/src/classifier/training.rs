@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use homeostasis_core::record::Category;
 use homeostasis_core::Digest;
+use homeostasis_core::record::Category;
 use linfa::DatasetBase;
 use linfa::traits::Fit as _;
 use linfa_logistic::MultiLogisticRegression;
@@ -19,7 +19,9 @@ use super::model::{ErrorClassifier, scale};
 #[non_exhaustive]
 pub enum TrainError {
     /// Too little to learn from.
-    #[error("{rows} errors of {categories} categories, expected at least 10 of 2 that share features")]
+    #[error(
+        "{rows} errors of {categories} categories, expected at least 10 of 2 that share features"
+    )]
     TooLittle {
         /// How many errors there were.
         rows: usize,
@@ -107,12 +109,18 @@ impl ClassifierTrainer {
     }
 
     /// Of each row its truth and the logits of a model that has not seen its fold.
-    fn held_back(&self, rows: &[LabeledError], folds: &[usize]) -> Result<Vec<HeldBack>, TrainError> {
+    fn held_back(
+        &self,
+        rows: &[LabeledError],
+        folds: &[usize],
+    ) -> Result<Vec<HeldBack>, TrainError> {
         let mut found = Vec::new();
         for fold in folds.iter().collect::<BTreeSet<_>>() {
             let rows_of = |own: bool| {
                 let numbered = rows.iter().zip(folds);
-                numbered.filter(move |(_, of)| (*of == fold) == own).map(|(row, _)| row)
+                numbered
+                    .filter(move |(_, of)| (*of == fold) == own)
+                    .map(|(row, _)| row)
             };
             let model = self.fit(&rows_of(false).collect::<Vec<_>>())?;
             found.extend(rows_of(true).map(|row| HeldBack {
@@ -152,12 +160,17 @@ impl ClassifierTrainer {
         }
         let mut matrix = Array2::<f64>::zeros((rows.len(), vocabulary.len()));
         for (mut row, names) in matrix.rows_mut().into_iter().zip(&named) {
-            let known: Vec<usize> = names.iter().filter_map(|name| vocabulary.get(name)).copied().collect();
+            let known: Vec<usize> = names
+                .iter()
+                .filter_map(|name| vocabulary.get(name))
+                .copied()
+                .collect();
             for place in &known {
                 row[*place] = scale(known.len());
             }
         }
-        let class_of = |row: &&LabeledError| classes.iter().position(|class| *class == row.category);
+        let class_of =
+            |row: &&LabeledError| classes.iter().position(|class| *class == row.category);
         let targets: Array1<usize> = rows.iter().map(|row| class_of(row).unwrap_or(0)).collect();
         let fitted = MultiLogisticRegression::default()
             .alpha(self.ridge)
@@ -166,12 +179,26 @@ impl ClassifierTrainer {
             .fit(&DatasetBase::new(matrix, targets))
             .map_err(|error| TrainError::Regression(error.to_string()))?;
         // By feature, then by class; linfa has classes in ascending order, as here.
-        let weights: Vec<f64> = fitted.params().rows().into_iter().flatten().map(|w| rounded(*w)).collect();
+        let weights: Vec<f64> = fitted
+            .params()
+            .rows()
+            .into_iter()
+            .flatten()
+            .map(|w| rounded(*w))
+            .collect();
         let intercepts: Vec<f64> = fitted.intercept().iter().map(|w| rounded(*w)).collect();
-        if weights.iter().chain(&intercepts).any(|weight| !weight.is_finite()) {
+        if weights
+            .iter()
+            .chain(&intercepts)
+            .any(|weight| !weight.is_finite())
+        {
             return Err(TrainError::Regression("weights are not finite".to_owned()));
         }
-        let seen: Vec<_> = rows.iter().zip(&named).map(|(row, names)| (row.category, names)).collect();
+        let seen: Vec<_> = rows
+            .iter()
+            .zip(&named)
+            .map(|(row, names)| (row.category, names))
+            .collect();
         Ok(ErrorClassifier {
             classes,
             intercepts,
@@ -196,7 +223,10 @@ impl HeldBack {
     fn probabilities(&self, temperature: f64) -> Option<Vec<f64>> {
         let logits = self.logits.as_ref()?;
         let highest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let exps: Vec<f64> = logits.iter().map(|l| ((l - highest) / temperature).exp()).collect();
+        let exps: Vec<f64> = logits
+            .iter()
+            .map(|l| ((l - highest) / temperature).exp())
+            .collect();
         let sum: f64 = exps.iter().sum();
         Some(exps.into_iter().map(|exp| exp / sum).collect())
     }
@@ -204,7 +234,10 @@ impl HeldBack {
     /// The logarithm of what the truth was given.
     fn log_probability(&self, temperature: f64) -> f64 {
         let class = self.classes.iter().position(|class| *class == self.truth);
-        let given = self.probabilities(temperature).zip(class).and_then(|(p, class)| p.get(class).copied());
+        let given = self
+            .probabilities(temperature)
+            .zip(class)
+            .and_then(|(p, class)| p.get(class).copied());
         given.unwrap_or(0.0).max(1e-6).ln()
     }
 }
@@ -213,7 +246,12 @@ impl HeldBack {
 ///
 /// Guo et al., On Calibration of Modern Neural Networks, 2017.
 fn temperature(held_back: &[HeldBack]) -> f64 {
-    let likelihood = |t: f64| held_back.iter().map(|row| row.log_probability(t)).sum::<f64>();
+    let likelihood = |t: f64| {
+        held_back
+            .iter()
+            .map(|row| row.log_probability(t))
+            .sum::<f64>()
+    };
     let candidates = (4..=100_u8).map(|twentieths| f64::from(twentieths) / 20.0);
     let scored = candidates.map(|t| (t, likelihood(t)));
     let best = scored.max_by(|a, b| a.1.total_cmp(&b.1));
@@ -241,13 +279,25 @@ mod tests {
     use crate::rule::ErrorText;
 
     fn rows() -> Vec<LabeledError> {
-        let network = ["connection refused by peer", "peer reset connection", "no route to peer"];
-        let security = ["token rejected for user", "user token expired", "signature of token wrong"];
+        let network = [
+            "connection refused by peer",
+            "peer reset connection",
+            "no route to peer",
+        ];
+        let security = [
+            "token rejected for user",
+            "user token expired",
+            "signature of token wrong",
+        ];
         let of = |texts: [&str; 3], category| {
             let rows = texts.map(|text| LabeledError::new(ErrorText::of_text(text), category));
             [rows.clone(), rows].concat()
         };
-        [of(network, Category::Network), of(security, Category::Security)].concat()
+        [
+            of(network, Category::Network),
+            of(security, Category::Security),
+        ]
+        .concat()
     }
 
     #[test]
@@ -259,7 +309,10 @@ mod tests {
         let sum: f64 = found.probabilities().iter().map(|(_, p)| p).sum();
         assert!((sum - 1.0).abs() < 1e-9);
         let words: Vec<_> = model.explain(&text, Category::Network, 2);
-        assert!(words.iter().any(|(name, _)| name == "word:peer"), "{words:?}");
+        assert!(
+            words.iter().any(|(name, _)| name == "word:peer"),
+            "{words:?}"
+        );
         assert_eq!(model.evaluation().rows, 12);
         assert_eq!(model.predict(&ErrorText::of_text("zzz")), None);
     }
@@ -276,6 +329,9 @@ mod tests {
     #[test]
     fn too_little_is_refused() {
         let error = ClassifierTrainer::new().train(&rows()[..6]).unwrap_err();
-        assert!(error.to_string().starts_with("6 errors of 1 categories"), "{error}");
+        assert!(
+            error.to_string().starts_with("6 errors of 1 categories"),
+            "{error}"
+        );
     }
 }
