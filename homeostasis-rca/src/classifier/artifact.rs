@@ -125,7 +125,7 @@ impl ErrorClassifier {
             }
         }
         violations.into_result(())?;
-        let mut vocabulary = std::collections::HashMap::with_capacity(artifact.weights.len());
+        let mut vocabulary = features::Vocabulary::default();
         let mut weights = Vec::with_capacity(artifact.weights.len() * n_classes);
         for (place, (feature, row)) in artifact.weights.into_iter().enumerate() {
             vocabulary.insert(feature, place);

@@ -1,9 +1,37 @@
 //! What a classifier reads of an error.
 
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
 use crate::rule::{ErrorLine, ErrorText};
 
 /// Changes with what is read: a model trained on other features is refused.
 pub(super) const VERSION: u32 = 1;
+
+/// Names of features and their places.
+pub(super) type Vocabulary = HashMap<String, usize, BuildHasherDefault<Fnv>>;
+
+/// FNV-1a. A text cannot put names into a vocabulary, so it cannot make them collide.
+#[derive(Debug, Clone)]
+pub(super) struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for Fnv {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}
 
 /// Lines that frame an error and say nothing of it.
 const NOISE: [&str; 5] = [
@@ -49,7 +77,11 @@ impl Name {
             if idx > 0 {
                 self.0.push(' ');
             }
-            self.0.extend(part.chars().map(|c| c.to_ascii_lowercase()));
+            let start = self.0.len();
+            self.0.push_str(part);
+            if let Some(added) = self.0.get_mut(start..) {
+                added.make_ascii_lowercase();
+            }
         }
         note(&self.0);
     }

@@ -116,6 +116,16 @@ impl HybridClassifier {
         })
     }
 
+    /// Its rules.
+    pub fn rules(&self) -> &RuleSet {
+        &self.rules
+    }
+
+    /// Its classifier.
+    pub fn classifier(&self) -> &ErrorClassifier {
+        &self.classifier
+    }
+
     /// The category of `text`; nothing if no rule matches and the classifier is not sure enough.
     pub fn answer<'r, 't>(&'r self, text: &'t ErrorText) -> Option<HybridAnswer<'r, 't>> {
         let rule = self.rules.best(text);

@@ -1,7 +1,5 @@
 //! A linear model over the features of an error.
 
-use std::collections::HashMap;
-
 use homeostasis_core::Digest;
 use homeostasis_core::record::Category;
 
@@ -30,7 +28,7 @@ pub struct ErrorClassifier {
     pub(super) classes: Vec<Category>,
     pub(super) intercepts: Vec<f64>,
     /// Of each feature its place among the weights.
-    pub(super) vocabulary: HashMap<String, usize>,
+    pub(super) vocabulary: features::Vocabulary,
     /// By feature, then by class.
     pub(super) weights: Vec<f64>,
     pub(super) temperature: f64,

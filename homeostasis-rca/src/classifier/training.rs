@@ -1,6 +1,6 @@
 //! Training a model from errors whose category is known.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use homeostasis_core::Digest;
 use homeostasis_core::record::Category;
@@ -148,7 +148,7 @@ impl ClassifierTrainer {
             *counts.entry(name).or_default() += 1;
         }
         let kept = counts.iter().filter(|(_, n)| **n >= self.min_count);
-        let vocabulary: HashMap<String, usize> = kept
+        let vocabulary: features::Vocabulary = kept
             .enumerate()
             .map(|(place, (name, _))| ((*name).to_owned(), place))
             .collect();
