@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn what_was_learned_is_told_with_the_words_that_spoke() {
-        let model = ClassifierTrainer::new().folds(3).train(&rows()).unwrap();
+        let model = ClassifierTrainer::new().folds(6).train(&rows()).unwrap();
         let text = ErrorText::of_text("the peer closed the connection");
         let found = model.predict(&text).unwrap();
         assert_eq!(found.category(), Category::Network);
