@@ -142,6 +142,10 @@ fn of_frame(frame: &str, language: &str, name: &mut Name, note: &mut impl FnMut(
         }
         return;
     }
+    // The line of a frame's file tells nothing that its function does not.
+    if frame.starts_with("at ") {
+        return;
+    }
     let path = RUST_LIBRARY
         .iter()
         .filter_map(|root| frame.find(root))
