@@ -53,7 +53,9 @@ const RUST_LIBRARY: [&str; 3] = ["core::", "alloc::", "std::"];
 /// the application's files are none: they say who wrote a thing, not what failed.
 pub(super) fn visit(text: &ErrorText, note: &mut impl FnMut(&str)) {
     let mut name = Name::default();
-    name.give("language:", &[text.language()], note);
+    if !text.language().is_empty() {
+        name.give("language:", &[text.language()], note);
+    }
     for line in text.lines() {
         let is_noise = NOISE.iter().any(|noise| line.text().starts_with(noise));
         if !is_noise {
