@@ -3,6 +3,8 @@
 mod calls;
 mod chain;
 mod change;
+#[cfg(feature = "classifier")]
+mod classifier;
 mod down;
 mod effect;
 mod fuser;
@@ -18,6 +20,11 @@ mod trend;
 
 pub use chain::{ChainBuilder, ChainConfig};
 pub use change::{ChangeAnalyzer, ChangeConfig};
+#[cfg(feature = "classifier")]
+pub use classifier::{
+    CategoryScore, ClassifierTrainer, ErrorClassifier, Evaluation, HybridAnswer, HybridClassifier,
+    HybridConfig, LabeledError, Prediction, ReliabilityBin, TrainError,
+};
 pub use down::DownAnalyzer;
 pub use fuser::{LogOddsConfig, LogOddsFuser};
 pub use fusion::{

@@ -1,8 +1,10 @@
-//! How well the shipped rules name the category of errors that were really raised, and how fast.
+//! How well the shipped rules and the shipped classifier name the category of errors that were
+//! really raised, and how fast.
 //!
 //! It reads JSON lines (`*.jsonl`) of `id`, `language`, `text` and `category`; other fields do not
 //! matter. Each text goes the way of the furnished pipeline: the normalizer makes an error of it,
-//! and the rule of first priority says the category. No rule is no answer, which is wrong.
+//! and rules and classifier vote on its category. No answer is wrong. What the rule of first
+//! priority and what the classifier say alone is told beside.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -13,7 +15,7 @@ use std::time::Instant;
 use homeostasis::core::Timestamp;
 use homeostasis::core::record::Category;
 use homeostasis::core::signal::{Level, LogRecord};
-use homeostasis::rca::{ErrorText, RuleSet};
+use homeostasis::rca::{ErrorText, HybridClassifier};
 use homeostasis::signals::ErrorNormalizer;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -26,7 +28,7 @@ pub(crate) struct Options {
     pub(crate) verbose: bool,
 }
 
-/// An answer at least this sure is given with high confidence: the threshold at which rules act.
+/// An answer at least this sure is given with high confidence.
 const HIGH_CONFIDENCE: f64 = 0.8;
 
 /// At least so many errors are timed in each round, of which the best counts: others on the machine
@@ -55,30 +57,39 @@ struct Answer {
 #[expect(clippy::print_stderr, reason = "people look at what is wrong")]
 pub(crate) fn run(options: &Options) -> Result<Value, Box<dyn Error>> {
     let rows = read(&options.data)?;
-    let rules = RuleSet::shipped()?;
+    let hybrid = HybridClassifier::shipped()?;
     let normalizer = ErrorNormalizer::default();
     let records: Vec<LogRecord> = rows.iter().map(|row| record(row, &normalizer)).collect();
-    let mut answers = Vec::new();
+    let (mut answers, mut by_rules, mut by_classifier) = (Vec::new(), Vec::new(), Vec::new());
     for (row, record) in rows.iter().zip(&records) {
         let text = text(row, record);
-        let best = rules.best(&text);
-        let answer = Answer {
+        let best = hybrid.rules().best(&text);
+        let answer_of = |said: Option<(Category, f64)>| Answer {
             truth: row.category,
-            said: best.map(|found| found.rule.category),
-            confidence: best.map_or(0.0, |found| found.rule.confidence.get()),
+            said: said.map(|(category, _)| category),
+            confidence: said.map_or(0.0, |(_, confidence)| confidence),
         };
+        let of_rule = best.map(|found| (found.rule.category, found.rule.confidence.get()));
+        by_rules.push(answer_of(of_rule));
+        by_classifier.push(answer_of(hybrid.classifier().answer(&text)));
+        let of_both = hybrid.answer(&text);
+        let answer = answer_of(of_both.map(|found| (found.category, found.confidence)));
         if options.verbose && answer.said != Some(answer.truth) {
-            let said = best.map_or("nothing".to_owned(), |found| {
-                format!("{} ({})", found.rule.category, found.rule.id)
-            });
-            eprintln!("{}: {said}, but it is {}", row.id, row.category);
+            let said = answer
+                .said
+                .map_or("nothing".to_owned(), |said| said.to_string());
+            let rule = best.map_or("no rule", |found| &found.rule.id);
+            let id = &row.id;
+            eprintln!("{id}: {said} ({rule}), but it is {}", row.category);
         }
         answers.push(answer);
     }
     let mut report = score(&answers);
     report["suite"] = json!("errors");
-    report["rules"] = json!(rules.rules().len());
-    report["errors_per_second"] = json!(speed(&rows, &records, &rules));
+    report["rules"] = json!(hybrid.rules().rules().len());
+    report["rules_alone"] = score(&by_rules);
+    report["classifier_alone"] = score(&by_classifier);
+    report["errors_per_second"] = json!(speed(&rows, &records, &hybrid));
     Ok(report)
 }
 
@@ -140,8 +151,8 @@ fn score(answers: &[Answer]) -> Value {
     })
 }
 
-/// Errors a second on one core: reading a record as rules do, and the best rule.
-fn speed(rows: &[Row], records: &[LogRecord], rules: &RuleSet) -> f64 {
+/// Errors a second on one core: reading a record as rules do, and what rules and classifier say.
+fn speed(rows: &[Row], records: &[LogRecord], hybrid: &HybridClassifier) -> f64 {
     let rounds_of_rows = TIMED_ERRORS.div_ceil(rows.len().max(1));
     let mut best = 0.0_f64;
     for _ in 0..ROUNDS {
@@ -149,7 +160,7 @@ fn speed(rows: &[Row], records: &[LogRecord], rules: &RuleSet) -> f64 {
         let start = Instant::now();
         for _ in 0..rounds_of_rows {
             for (row, record) in rows.iter().zip(records) {
-                black_box(rules.best(&text(row, record)).is_some());
+                black_box(hybrid.answer(&text(row, record)).is_some());
             }
         }
         let seconds = start.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);

@@ -324,9 +324,10 @@ fn until(text: &str, n_bytes: usize) -> &str {
     &text[..end.unwrap_or_default()]
 }
 
-/// Whether `text` looks like the name of a type: one word with a capital, a dot or `::` in it.
+/// Whether `text` looks like the name of a type: one word with a capital, a dot or `::` in it. It
+/// may begin as `_pickle.UnpicklingError` does.
 fn is_kind(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_alphabetic())
+    text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && text
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || "_.:$".contains(c))

@@ -1,0 +1,69 @@
+//! The shipped classifier is what the committed corpus teaches.
+
+#![cfg(feature = "classifier")]
+
+use std::path::Path;
+
+use homeostasis_rca::{ClassifierTrainer, ErrorClassifier, LabeledError};
+
+fn corpus() -> Vec<LabeledError> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
+    let of = |name: &str| {
+        let path = folder.join(name);
+        let text = std::fs::read_to_string(&path).unwrap();
+        LabeledError::read_lines(name, &text).unwrap()
+    };
+    [of("python.jsonl"), of("rust.jsonl")].concat()
+}
+
+/// `HOMEOSTASIS_BLESS=1` trains and writes it, with its cross-validation.
+#[test]
+#[expect(clippy::print_stderr, reason = "who trains looks at the numbers")]
+fn the_shipped_model_is_learned_from_the_corpus() {
+    let rows = corpus();
+    if std::env::var_os("HOMEOSTASIS_BLESS").is_some() {
+        let model = ClassifierTrainer::new().train(&rows).unwrap();
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/classifier/shipped.json");
+        std::fs::write(path, model.to_json() + "\n").unwrap();
+        let by_family = ClassifierTrainer::new().evaluate_by_family(&rows).unwrap();
+        let (accuracy, macro_f1) = (by_family.accuracy, by_family.macro_f1);
+        eprintln!("families held back: accuracy {accuracy:.3}, macro-F1 {macro_f1:.3}");
+        return;
+    }
+    let shipped = ErrorClassifier::shipped().unwrap();
+    let trained = ClassifierTrainer::new().folds(0).train(&rows).unwrap();
+    assert_eq!(
+        trained.training(),
+        shipped.training(),
+        "the corpus changed: train it anew"
+    );
+    assert_eq!(trained.classes(), shipped.classes());
+    assert_eq!(trained.n_features(), shipped.n_features());
+    for row in &rows {
+        let (ours, theirs) = (
+            trained.predict(&row.text).unwrap(),
+            shipped.predict(&row.text).unwrap(),
+        );
+        // Another machine's linear algebra may round the last steps of the fit another way.
+        if theirs.confidence() > 0.5 {
+            assert_eq!(ours.category(), theirs.category(), "{:?}", row.text);
+        }
+    }
+}
+
+#[test]
+fn the_shipped_model_answers_only_what_it_is_sure_of() {
+    let shipped = ErrorClassifier::shipped().unwrap();
+    let evaluation = shipped.evaluation();
+    assert!(evaluation.rows >= 600, "{}", evaluation.rows);
+    assert!(evaluation.accuracy > 0.75, "{}", evaluation.accuracy);
+    let mut n_refused = 0;
+    for row in corpus() {
+        let found = shipped.predict(&row.text).unwrap();
+        let is_sure = found.confidence() >= shipped.threshold();
+        let answer = is_sure.then(|| (found.category(), found.confidence()));
+        assert_eq!(shipped.answer(&row.text), answer);
+        n_refused += usize::from(!is_sure);
+    }
+    assert!(n_refused > 0);
+}
