@@ -2,8 +2,10 @@
 
 mod change;
 mod down;
+mod environment;
 mod fuser;
 mod fusion;
+mod gauge;
 mod meaning;
 mod rule;
 mod saturation;
@@ -15,6 +17,7 @@ mod trend;
 
 pub use change::{ChangeAnalyzer, ChangeConfig};
 pub use down::DownAnalyzer;
+pub use environment::EnvironmentAnalyzer;
 pub use fuser::{LogOddsConfig, LogOddsFuser};
 pub use fusion::{
     Activity, Alarm, BlamedChange, CallCount, EdgeGaps, EvidenceBundle, EvidenceChange,
