@@ -95,6 +95,7 @@ engine:
 ",
     );
     let expected = [
+        "homeostasis.yaml:10:18: engine.diagnosis_ttl = \"11m\", expected 0ns to 600s",
         "homeostasis.yaml:2:40: store.retention.max_bytes = \"3 parsecs\", expected a size",
         "homeostasis.yaml:2:51: store.retention.max_incident = unknown field",
         "homeostasis.yaml:4:29: engine.label_values.instance = 3",
@@ -104,7 +105,6 @@ engine:
         "homeostasis.yaml:7:16: engine.model_bytes = \"17GiB\", expected 0 to 16 GiB",
         "homeostasis.yaml:8:19: engine.evidence_bytes = \"1KiB\", expected 64 KiB to 16 GiB",
         "homeostasis.yaml:9:20: engine.diagnosis_cache = 10001, expected 0 to 10000",
-        "homeostasis.yaml:10:18: engine.diagnosis_ttl = \"11m\", expected 0ns to 600s",
     ];
     let mut found = found;
     found.sort();

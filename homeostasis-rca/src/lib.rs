@@ -7,6 +7,8 @@ mod fuser;
 mod fusion;
 mod gauge;
 mod meaning;
+#[cfg(feature = "model-analyzer")]
+mod model;
 mod rule;
 mod saturation;
 mod scope;
@@ -24,6 +26,8 @@ pub use fusion::{
     EvidenceFusion, EvidenceSeries, Family, FamilyReading, FusionAnalyzer, LogCount, Memory,
     OperationCount, PastIncident, Ranking, SeriesKind, Suspect, Worse, onset_of,
 };
+#[cfg(feature = "model-analyzer")]
+pub use model::{ModelAnalyzer, ModelConfig};
 #[cfg(feature = "schema")]
 pub use rule::rule_schema;
 pub use rule::{

@@ -2,6 +2,7 @@
 
 mod anomaly;
 mod bounds;
+mod capture;
 mod criterion;
 mod diagnosis;
 mod event;

@@ -1,6 +1,7 @@
 //! From measured worlds to a named root cause, or an abstention.
 
 mod calibration;
+mod hostile;
 mod world;
 
 use homeostasis_core::record::{Diagnosis, Role};

@@ -42,7 +42,11 @@ fn diagnose(command: &DiagnoseCommand) -> Result<Diagnosis, String> {
         .map_err(|error| format!("{}: {error}", command.evidence))?;
     let mut builder = Homeostasis::builder();
     if let Some(file) = &command.config {
-        let config = ConfigSource::file(file).load();
+        let text = read(file).map_err(|error| {
+            format!("{file}, expected a configuration that can be read: {error}")
+        })?;
+        let source = ConfigSource::new(&text).named(file);
+        let config = source.variables(|name| std::env::var(name).ok()).read();
         builder = builder.config(config.map_err(|error| error.to_string())?);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().build();
@@ -78,4 +82,106 @@ fn told(diagnosis: &Diagnosis) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use homeostasis::core::Timestamp;
+    use homeostasis::core::record::EventKind;
+    use homeostasis::core::signal::SeriesKey;
+    use homeostasis::{Config, SimulatedClock};
+
+    use super::*;
+
+    const CONFIG: &str = "conditions: [{ name: down, condition: process_up < 1, for: 0s }]\n";
+
+    /// What a healer saved of a process that died, and its diagnosis.
+    async fn saved() -> (String, Diagnosis) {
+        let clock = SimulatedClock::starting_at(Timestamp::from_secs(1_700_000_000));
+        let builder = Homeostasis::builder().config(Config::parse(CONFIG).unwrap());
+        let healer = builder.clock(Arc::new(clock)).start().await.unwrap();
+        let mut events = healer.subscribe();
+        let key = SeriesKey::new("process_up").with("service", "orders");
+        let up = healer.recorder().series(&key);
+        for second in 0..40 {
+            up.record(f64::from(u8::from(second < 30)));
+            healer.clock().sleep(Duration::from_secs(1)).await;
+        }
+        let diagnosed = loop {
+            let event = events.next().await.unwrap();
+            if let EventKind::Diagnosed { diagnosis } = &event.kind {
+                break (event.incident, diagnosis.clone());
+            }
+        };
+        let evidence = healer.evidence(diagnosed.0).await.unwrap();
+        healer.shutdown().await;
+        (evidence.to_json().unwrap(), diagnosed.1)
+    }
+
+    #[test]
+    fn a_saved_file_tells_the_same_diagnosis_and_the_exit_code_whether_a_cause_is_named() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        let (evidence, said) = runtime.block_on(saved());
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let good = file("good.json", &evidence);
+        let config = file("config.yaml", CONFIG);
+        let answer = |args: &[&str]| crate::answer(args.iter().copied());
+
+        let told = answer(&[
+            "diagnose",
+            "--evidence",
+            &good,
+            "--config",
+            &config,
+            "--json",
+        ]);
+        assert_eq!((told.code, told.err.as_str()), (0, ""));
+        let told: Diagnosis = serde_json::from_str(&told.out).unwrap();
+        assert_eq!(told, said);
+        let told = answer(&["diagnose", "--evidence", &good]).out;
+        assert!(told.starts_with("process_down of orders ("), "{told}");
+        assert!(
+            told.contains("series process_up{service=\"orders\"} at "),
+            "{told}"
+        );
+
+        // Without the series nobody knows.
+        let start = evidence.rfind(r#""series":["#).unwrap();
+        let end = evidence.rfind(r#","logs":["#).unwrap();
+        let empty = format!("{}\"series\":[]{}", &evidence[..start], &evidence[end..]);
+        let empty = file("empty.json", &empty);
+        let told = answer(&["diagnose", "--evidence", &empty]);
+        assert_eq!(told.code, 1, "{}{}", told.out, told.err);
+        assert!(told.out.starts_with("no root cause named"), "{}", told.out);
+
+        let broken = file("broken.json", &evidence[..40]);
+        let wrong = file("wrong.yaml", "engine: { tick: 9h }\n");
+        for (args, expected) in [
+            (&["--evidence", &broken][..], "broken.json: evidence: EOF"),
+            (
+                &["--evidence", "/nowhere/x"],
+                "/nowhere/x, expected evidence",
+            ),
+            (
+                &["--evidence", &good, "--config", &wrong],
+                "engine.tick = \"9h\"",
+            ),
+        ] {
+            let told = answer(&[&["diagnose"], args].concat());
+            assert_eq!(told.code, 2, "{args:?}: {}", told.out);
+            assert!(told.err.contains(expected), "{args:?}: {}", told.err);
+        }
+    }
 }
