@@ -28,7 +28,7 @@ const BACKOFF: Duration = Duration::from_millis(500);
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Asks a model behind an OpenAI-compatible chat completions endpoint which of the known causes the
+/// Asks a model behind a chat completions endpoint (`/v1/chat/completions`) which of the known causes the
 /// evidence speaks for.
 ///
 /// It is behind the feature `model-analyzer`, not furnished, and what it is told is never trusted:

@@ -1,6 +1,7 @@
 //! Signals as they were at one moment, bounded.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use homeostasis_core::signal::{Change, HealthReport, Labels, LogRecord, SeriesKey, SpanRecord};
 use homeostasis_core::{Observations, SeriesWindow, Target, Timestamp};
@@ -84,7 +85,7 @@ impl Frozen {
                     .filter(|(at, _)| keep(relevance, *at, &mut left_out.measurements))
                     .collect();
                 if !points.is_empty() {
-                    let key = key.clone();
+                    let key = Arc::clone(key);
                     frozen.series.push(SeriesWindow { key, points });
                 }
             }
@@ -156,7 +157,7 @@ impl Frozen {
     ) -> Vec<SeriesWindow> {
         let windows = self.series.iter().filter(|window| wanted(&window.key));
         let windows = windows.map(|window| SeriesWindow {
-            key: window.key.clone(),
+            key: Arc::clone(&window.key),
             points: between(&window.points, (from, to), |(at, _)| *at).to_vec(),
         });
         windows.filter(|window| !window.points.is_empty()).collect()
@@ -199,7 +200,7 @@ impl Observations for Frozen {
         let end = all.partition_point(|w| *w.key.metric <= *metric);
         let windows = all[..end].iter().filter(|w| w.key.matches(metric, labels));
         let windows = windows.map(|window| SeriesWindow {
-            key: window.key.clone(),
+            key: Arc::clone(&window.key),
             points: between(&window.points, (from, to), |(at, _)| *at).to_vec(),
         });
         windows.filter(|window| !window.points.is_empty()).collect()
