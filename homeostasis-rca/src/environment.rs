@@ -154,11 +154,10 @@ struct Judged<'g> {
     calm: (usize, usize),
 }
 
-fn fuller(best: Option<Look>, look: Look) -> Option<Look> {
-    match best {
-        Some(best) if best.level >= look.level => Some(best),
-        _ => Some(look),
-    }
+/// The fullest, the first of several.
+fn fullest<'a>(looks: impl Iterator<Item = &'a Look>) -> Option<Look> {
+    let fuller = |best: &'a Look, look: &'a Look| if look.level > best.level { look } else { best };
+    looks.reduce(fuller).copied()
 }
 
 impl<'g> Judged<'g> {
@@ -183,13 +182,11 @@ impl<'g> Judged<'g> {
         Self {
             gauge,
             is_noted,
-            worst: at_errors
-                .iter()
-                .fold(None, |best, look| fuller(best, **look)),
+            worst: fullest(at_errors.iter().copied()),
             peak: since
                 .iter()
                 .any(|look| look.at >= scope.onset)
-                .then(|| near.fold(None, |best, look| fuller(best, *look)))
+                .then(|| fullest(near))
                 .flatten(),
             first: since
                 .iter()

@@ -32,10 +32,13 @@ pub(crate) struct Window {
     kept: RwLock<Kept>,
 }
 
+/// The points of one series, by time.
+pub(crate) type Points = VecDeque<(Timestamp, f64)>;
+
 /// All that is remembered, while nothing is added.
 #[derive(Debug)]
 pub(crate) struct View<'a> {
-    pub(crate) series: Vec<(Arc<SeriesKey>, &'a VecDeque<(Timestamp, f64)>)>,
+    pub(crate) series: Vec<(Arc<SeriesKey>, &'a Points)>,
     pub(crate) logs: &'a VecDeque<LogRecord>,
     pub(crate) spans: &'a VecDeque<SpanRecord>,
     pub(crate) changes: &'a VecDeque<Change>,
@@ -44,7 +47,7 @@ pub(crate) struct View<'a> {
 
 #[derive(Debug, Default)]
 struct Kept {
-    series: HashMap<SeriesId, VecDeque<(Timestamp, f64)>>,
+    series: HashMap<SeriesId, Points>,
     by_metric: HashMap<String, Vec<SeriesId>>,
     logs: VecDeque<LogRecord>,
     spans: VecDeque<SpanRecord>,

@@ -81,6 +81,9 @@ impl fmt::Display for LeftOut {
     }
 }
 
+/// Takes what there is, one signal after another: relevance, time, bytes.
+pub(super) type Tell<'a> = dyn FnMut(Relevance, Timestamp, u64) + 'a;
+
 /// From when on signals are kept, by how much they matter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cut([Timestamp; 3]);
@@ -92,7 +95,7 @@ impl Cut {
     pub(super) fn of(
         (from, to): (Timestamp, Timestamp),
         budget: u64,
-        visit: &dyn Fn(&mut dyn FnMut(Relevance, Timestamp, u64)),
+        visit: &dyn Fn(&mut Tell<'_>),
     ) -> Self {
         let mut cut = Self([from; 3]);
         let width = to.since(from).as_nanos() / SLICES as u128 + 1;
@@ -242,7 +245,7 @@ mod tests {
     type Item = (Relevance, Timestamp, u64);
 
     fn kept(items: &[Item], budget: u64) -> Vec<Item> {
-        let visit = |tell: &mut dyn FnMut(Relevance, Timestamp, u64)| {
+        let visit = |tell: &mut Tell<'_>| {
             for (relevance, at, size) in items {
                 tell(*relevance, *at, *size);
             }

@@ -166,6 +166,8 @@ mod tests {
         LogRecord::new(at(secs), Level::Error, text).of(orders())
     }
 
+    type Alter = fn(&mut Frozen);
+
     /// A storm of one error, and one of everything else.
     fn storm() -> Frozen {
         let key = Arc::new(SeriesKey::new("up").with("service", "orders"));
@@ -219,7 +221,7 @@ mod tests {
     fn anything_else_is_new_evidence() {
         let known = key(100, storm());
         assert_ne!(known, key(99, storm()), "another onset");
-        let changed: [(&str, fn(&mut Frozen)); 8] = [
+        let changed: [(&str, Alter); 8] = [
             ("a measurement", |f| f.series[0].points.push((at(110), 1.0))),
             ("another value", |f| f.series[0].points[1].1 = 2.0),
             ("one that left the window", |f| {
@@ -227,7 +229,7 @@ mod tests {
             }),
             ("a line", |f| f.logs.push(line(102, "no space left"))),
             ("the same line before the onset", |f| {
-                f.logs.push(line(99, "refused"))
+                f.logs.push(line(99, "refused"));
             }),
             ("a slow span", |f| {
                 let slow = SpanRecord::new(at(103), Duration::from_secs(3), "GET /");
