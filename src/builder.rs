@@ -7,16 +7,19 @@ use homeostasis_core::port::{
     Approvals, Archive, Coordinator, Enricher, LocalCoordinator, MemoryStore, NoApprovals,
     NoNotifier, Notifier, Redactor, Retention, Store,
 };
+use homeostasis_core::record::{Diagnosis, EventKind};
 use homeostasis_core::signal::{SeriesCatalog, SeriesLimits};
 use homeostasis_core::stage::{Analyzer, Detector, Fuser, Remediator, StrongestFinding, Verifier};
 use homeostasis_core::{
-    Clock, ConfigError, Flags, KillSwitch, Mode, NodeId, ServiceFacts, Topology,
+    Clock, ConfigError, Context, Flags, KillSwitch, ManualClock, Mode, NodeId, ServiceFacts,
+    Topology,
 };
 
 use crate::clock::SystemClock;
 use crate::engine::{
-    Controls, EngineSettings, Flood, GuardedRedactor, Homeostasis, Intake, JournalPorts, Keeping,
-    Shared, Stages, Window, WindowLimits, describe, event_channel,
+    Controls, EngineSettings, Flood, GuardedRedactor, Homeostasis, IncidentEvidence, Intake,
+    JournalPorts, Keeping, Look, Panel, Shared, Stages, Tasks, Window, WindowLimits, describe,
+    event_channel,
 };
 use crate::furnished::Parts;
 
@@ -30,6 +33,9 @@ pub enum StartError {
     /// Recovery could not read the journal.
     #[error("recovery failed: {0}")]
     Recovery(String),
+    /// The evidence cannot be looked at again.
+    #[error("{0}")]
+    Evidence(String),
     /// There is no tokio runtime to run on.
     #[error("no tokio runtime: call start() from within one")]
     NoRuntime,
@@ -269,6 +275,65 @@ impl Builder {
         #[cfg(not(feature = "signals"))]
         drop(parts);
         Ok(healer)
+    }
+
+    /// Looks again at saved evidence, with the analyzers and the fuser of this builder; nothing else
+    /// of it is started, and nothing is touched.
+    ///
+    /// Whoever made the evidence came to the same diagnosis, to the bit, if the analyzers, their
+    /// settings and rules are the same and each kept its contract: the same evidence gives the same
+    /// findings. Time stands still at the moment of the evidence.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start), and if the evidence holds no story of an open incident. An
+    /// analyzer that fails is an error here too: the diagnosis without it would be another.
+    pub async fn diagnose(self, evidence: &IncidentEvidence) -> Result<Diagnosis, StartError> {
+        tokio::runtime::Handle::try_current().map_err(|_| StartError::NoRuntime)?;
+        let mut builder = self;
+        // Whoever runs may hold them.
+        (builder.parts.store, builder.parts.archive) = (None, None);
+        let (builder, mut violations) = builder.assemble();
+        violations.absorb(crate::check::check(&builder));
+        violations.into_result(())?;
+        let incident = evidence
+            .incident()
+            .map_err(|error| StartError::Evidence(error.to_string()))?;
+        let look = Look {
+            from: evidence.from,
+            to: evidence.to,
+            besides: evidence.besides.clone().into(),
+            n_events: incident.n_events,
+            flags: evidence.flags.iter().cloned().collect(),
+            frozen: Arc::new(evidence.frozen()),
+            left_out: evidence.left_out,
+        };
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(evidence.to));
+        let cx = Context::new(Arc::clone(&clock), evidence.seed)
+            .for_tenant(evidence.tenant.clone())
+            .with_flags(look.flags.clone())
+            .observing(Arc::clone(&look.frozen) as Arc<_>)
+            .in_topology(Arc::new(evidence.topology.clone()))
+            .for_incident(incident.id);
+        let panel = Panel {
+            analyzers: &builder.analyzers,
+            fuser: &builder.fuser,
+            tasks: &Tasks::default(),
+            clock: &clock,
+            limit: builder.settings.stage_deadline,
+        };
+        let (diagnosis, faults) = panel.analyze(&cx, &Arc::new(incident), &look).await;
+        if let Some((stage, plugin, report)) = faults.first() {
+            let fault = format!("the {stage} {plugin} {report}");
+            return Err(StartError::Evidence(fault));
+        }
+        let redactor = GuardedRedactor(builder.redactor.unwrap_or_else(shipped_redactor));
+        // As it would be journaled.
+        let mut told = EventKind::Diagnosed { diagnosis };
+        told.redact(&redactor);
+        match told {
+            EventKind::Diagnosed { diagnosis } => Ok(diagnosis),
+            other => Err(StartError::Evidence(format!("an event {}", other.name()))),
+        }
     }
 
     async fn launch(self) -> Result<Homeostasis, StartError> {

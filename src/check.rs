@@ -17,6 +17,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const MAX_MODEL_BYTES: u64 = 16 << 30;
+const MAX_EVIDENCE_BYTES: u64 = 16 << 30;
 
 /// Checks settings, policy and the names of the plug-ins.
 pub(crate) fn check(builder: &Builder) -> Result<(), ConfigError> {
@@ -64,6 +65,11 @@ pub(crate) fn settings(settings: &EngineSettings, violations: &mut Violations) {
         ("lookback", settings.lookback, SECOND..=7 * DAY),
         ("quiet", settings.quiet, SECOND..=7 * DAY),
         (
+            "diagnosis_ttl",
+            settings.diagnosis_ttl,
+            Duration::ZERO..=10 * MINUTE,
+        ),
+        (
             "flood.interval",
             settings.flood.interval,
             10 * MS..=10 * MINUTE,
@@ -91,6 +97,7 @@ pub(crate) fn settings(settings: &EngineSettings, violations: &mut Violations) {
             1..=10_000_000,
         ),
         ("flood.keys", settings.flood.keys, 1..=1_048_576),
+        ("diagnosis_cache", settings.diagnosis_cache, 0..=10_000),
         ("window_points", settings.window_points, 2..=100_000),
         ("window_records", settings.window_records, 1..=10_000_000),
         (
@@ -133,6 +140,11 @@ fn bounds(settings: &EngineSettings, violations: &mut Violations) {
     if settings.model_bytes > MAX_MODEL_BYTES {
         let value = settings.model_bytes.to_string();
         violations.push(Violation::new("engine.model_bytes", value, "0 to 16 GiB"));
+    }
+    if !(64 << 10..=MAX_EVIDENCE_BYTES).contains(&settings.evidence_bytes) {
+        let value = settings.evidence_bytes.to_string();
+        let expected = "64 KiB to 16 GiB";
+        violations.push(Violation::new("engine.evidence_bytes", value, expected));
     }
     for label in ["service", "instance"] {
         if let Some(limit) = settings.label_values.get(label) {

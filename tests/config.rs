@@ -135,9 +135,13 @@ engine:
   flood: { burst: 2000000, interval: 1ms }
   model_interval: 1ms
   model_bytes: 17GiB
+  evidence_bytes: 1KiB
+  diagnosis_cache: 10001
+  diagnosis_ttl: 11m
 ",
     );
     let expected = [
+        "homeostasis.yaml:10:18: engine.diagnosis_ttl = \"11m\", expected 0ns to 600s",
         "homeostasis.yaml:2:40: store.retention.max_bytes = \"3 parsecs\", expected a size",
         "homeostasis.yaml:2:51: store.retention.max_incident = unknown field",
         "homeostasis.yaml:4:29: engine.label_values.instance = 3",
@@ -145,6 +149,8 @@ engine:
         "homeostasis.yaml:5:38: engine.flood.interval = \"1ms\", expected 10ms to 600s",
         "homeostasis.yaml:6:19: engine.model_interval = \"1ms\", expected 1s to",
         "homeostasis.yaml:7:16: engine.model_bytes = \"17GiB\", expected 0 to 16 GiB",
+        "homeostasis.yaml:8:19: engine.evidence_bytes = \"1KiB\", expected 64 KiB to 16 GiB",
+        "homeostasis.yaml:9:20: engine.diagnosis_cache = 10001, expected 0 to 10000",
     ];
     let mut found = found;
     found.sort();
@@ -225,6 +231,9 @@ engine:
   flood: { burst: 10, interval: 2s, keys: 64 }
   model_interval: 1m
   model_bytes: 256MiB
+  evidence_bytes: 4MiB
+  diagnosis_cache: 5
+  diagnosis_ttl: 3s
 policy:
   pre_approved: [restart_process]
   max_risk: high
@@ -267,6 +276,9 @@ rules: [rules.yaml]
     let minute = Duration::from_secs(60);
     assert_eq!(config.engine.model_interval, minute);
     assert_eq!(config.engine.model_bytes, 256 << 20);
+    let diagnosis = (config.engine.diagnosis_cache, config.engine.diagnosis_ttl);
+    assert_eq!(diagnosis, (5, Duration::from_secs(3)));
+    assert_eq!(config.engine.evidence_bytes, 4 << 20);
     assert_eq!(config.topology.n_instances(), 4);
     assert!(!config.flags.is_on("heal.orders", true));
     assert_eq!(config.policy.limits[0].max, 5);

@@ -7,9 +7,13 @@ mod change;
 mod classifier;
 mod down;
 mod effect;
+mod environment;
 mod fuser;
 mod fusion;
+mod gauge;
 mod meaning;
+#[cfg(feature = "model-analyzer")]
+mod model;
 mod rule;
 mod saturation;
 mod scope;
@@ -26,12 +30,15 @@ pub use classifier::{
     HybridConfig, LabeledError, Prediction, ReliabilityBin, TrainError,
 };
 pub use down::DownAnalyzer;
+pub use environment::EnvironmentAnalyzer;
 pub use fuser::{LogOddsConfig, LogOddsFuser};
 pub use fusion::{
     Activity, Alarm, BlamedChange, CallCount, EdgeGaps, EvidenceBundle, EvidenceChange,
     EvidenceFusion, EvidenceSeries, Family, FamilyReading, FusionAnalyzer, LogCount, Memory,
     OperationCount, PastIncident, Ranking, SeriesKind, Suspect, Worse, onset_of,
 };
+#[cfg(feature = "model-analyzer")]
+pub use model::{ModelAnalyzer, ModelConfig};
 #[cfg(feature = "schema")]
 pub use rule::rule_schema;
 pub use rule::{

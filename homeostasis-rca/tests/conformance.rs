@@ -4,8 +4,8 @@ use homeostasis_core::record::Role;
 use homeostasis_core::stage::Analyzer;
 use homeostasis_core::testing::analyzer::conformance;
 use homeostasis_rca::{
-    ChangeAnalyzer, DownAnalyzer, FusionAnalyzer, RuleAnalyzer, SaturationAnalyzer, TopologyWalk,
-    TrendAnalyzer,
+    ChangeAnalyzer, DownAnalyzer, EnvironmentAnalyzer, FusionAnalyzer, RuleAnalyzer,
+    SaturationAnalyzer, TopologyWalk, TrendAnalyzer,
 };
 
 async fn check(analyzer: impl Analyzer, role: Role, expected: &[&str]) {
@@ -59,6 +59,12 @@ async fn trend_conforms() {
 async fn change_conforms() {
     let expected = ["db configuration_error", "gateway bad_deploy"];
     check(ChangeAnalyzer::default(), Role::Context, &expected).await;
+}
+
+#[tokio::test]
+async fn environment_conforms() {
+    let expected = ["catalog cpu_saturation", "db disk_full"];
+    check(EnvironmentAnalyzer, Role::Context, &expected).await;
 }
 
 #[tokio::test]

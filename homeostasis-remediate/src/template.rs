@@ -1,17 +1,31 @@
 //! Placeholders in the arguments of a playbook: filled in as values, never through a shell.
 
+use homeostasis_core::record::Diagnosis;
 use homeostasis_core::{IncidentId, Target};
 use serde_json::{Map, Value};
 
-use crate::action::ActionSpec;
-use crate::action::ParamKind;
+use crate::action::{ActionSpec, Capture, ParamKind};
 
 /// What placeholders stand for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bindings<'a> {
     pub(crate) target: &'a Target,
     pub(crate) incident: IncidentId,
+    pub(crate) captures: Captures<'a>,
 }
+
+/// What rules captured of the cause.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Captures<'a> {
+    /// Nothing is known: each capture stands for its own name, to see what a plan would be like.
+    Sample,
+    /// What this diagnosis holds of its root cause.
+    Of(&'a Diagnosis),
+}
+
+/// What the placeholders of captures begin with.
+const CAPTURE: &str = "cause.capture.";
 
 const NAMES: [&str; 4] = ["target", "target.service", "target.instance", "incident.id"];
 
@@ -31,6 +45,40 @@ impl Bindings<'_> {
             other => Err(format!("no placeholder `{other}`")),
         }
     }
+
+    /// The one value of a capture, if it is of the form that is taken.
+    fn capture(&self, name: &str, taken: Option<Capture>) -> Result<String, String> {
+        let taken = taken
+            .ok_or_else(|| format!("no `${{{CAPTURE}{name}}}`: this takes nothing from a log"))?;
+        let Captures::Of(diagnosis) = self.captures else {
+            return Ok(name.to_owned());
+        };
+        let all = diagnosis.captures();
+        let values = all.get(name).into_iter().flatten().copied();
+        let value = match values.collect::<Vec<_>>()[..] {
+            [value] => value,
+            [] => {
+                let known: Vec<_> = all.keys().map(|name| format!("`{name}`")).collect();
+                let known = if known.is_empty() {
+                    "none".to_owned()
+                } else {
+                    known.join(", ")
+                };
+                return Err(format!(
+                    "a capture `{name}` of the diagnosed cause, which has {known}"
+                ));
+            }
+            [one, other, ..] => {
+                return Err(format!(
+                    "one value of the capture `{name}`; logs say {one:?} and {other:?}"
+                ));
+            }
+        };
+        match taken.problem(value) {
+            None => Ok(value.to_owned()),
+            Some(expected) => Err(format!("the capture `{name}` = {value:?} to be {expected}")),
+        }
+    }
 }
 
 /// A text with placeholders: `${target.service}`; `$${` is a literal `${`.
@@ -43,6 +91,8 @@ pub(crate) struct Template<'a> {
 enum Part<'a> {
     Literal(&'a str),
     Placeholder(&'a str),
+    /// Its name without what it begins with.
+    Capture(&'a str),
 }
 
 impl<'a> Template<'a> {
@@ -63,8 +113,21 @@ impl<'a> Template<'a> {
                 return Err("a closing `}` after `${` (write `$${` for a literal `${`)".to_owned());
             };
             let name = &after[..end];
+            if let Some(capture) = name.strip_prefix(CAPTURE) {
+                if !is_group(capture) {
+                    return Err(format!(
+                        "the name of a rule's group after `${{{CAPTURE}`: letters, digits and `_`, \
+                         at most 64, not beginning with a digit"
+                    ));
+                }
+                parts.push(Part::Literal(before));
+                parts.push(Part::Capture(capture));
+                rest = &after[end + 1..];
+                continue;
+            }
             if !NAMES.contains(&name) {
-                let names: Vec<_> = NAMES.iter().map(|name| format!("`${{{name}}}`")).collect();
+                let names = NAMES.iter().copied().chain(["cause.capture.NAME"]);
+                let names: Vec<_> = names.map(|name| format!("`${{{name}}}`")).collect();
                 return Err(format!(
                     "one of the placeholders {} (write `$${{` for a literal `${{`)",
                     names.join(", ")
@@ -81,21 +144,46 @@ impl<'a> Template<'a> {
     pub(crate) fn has_placeholders(&self) -> bool {
         self.parts
             .iter()
-            .any(|part| matches!(part, Part::Placeholder(_)))
+            .any(|part| !matches!(part, Part::Literal(_)))
     }
 
-    fn fill(&self, bindings: &Bindings<'_>, encode: bool) -> Result<String, String> {
+    /// The captures it names.
+    pub(crate) fn captures(&self) -> impl Iterator<Item = &'a str> + '_ {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Capture(name) => Some(*name),
+            _ => None,
+        })
+    }
+
+    fn fill(
+        &self,
+        bindings: &Bindings<'_>,
+        (encode, taken): (bool, Option<Capture>),
+    ) -> Result<String, String> {
         let mut out = String::new();
         for part in &self.parts {
             match part {
                 Part::Literal(text) => out.push_str(text),
-                Part::Placeholder(name) if encode => {
-                    percent_encode(&bindings.value(name)?, &mut out);
-                }
-                Part::Placeholder(name) => out.push_str(&bindings.value(name)?),
+                Part::Placeholder(name) => push(&bindings.value(name)?, encode, &mut out),
+                Part::Capture(name) => push(&bindings.capture(name, taken)?, encode, &mut out),
             }
         }
         Ok(out)
+    }
+}
+
+/// Whether a rule can name a group so.
+fn is_group(name: &str) -> bool {
+    name.len() <= 64
+        && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+fn push(value: &str, encode: bool, out: &mut String) {
+    if encode {
+        percent_encode(value, out);
+    } else {
+        out.push_str(value);
     }
 }
 
@@ -123,27 +211,31 @@ pub(crate) fn fill(
 ) -> Result<Map<String, Value>, (String, String)> {
     args.iter()
         .map(|(name, value)| {
-            let is_url = spec
-                .param(name)
-                .is_some_and(|param| param.kind == ParamKind::Url);
-            fill_value(value, bindings, is_url)
+            let param = spec.param(name);
+            let is_url = param.is_some_and(|param| param.kind == ParamKind::Url);
+            let taken = param.and_then(|param| param.captures);
+            fill_value(value, bindings, (is_url, taken))
                 .map(|value| (name.clone(), value))
                 .map_err(|problem| (name.clone(), problem))
         })
         .collect()
 }
 
-fn fill_value(value: &Value, bindings: &Bindings<'_>, encode: bool) -> Result<Value, String> {
+fn fill_value(
+    value: &Value,
+    bindings: &Bindings<'_>,
+    how: (bool, Option<Capture>),
+) -> Result<Value, String> {
     Ok(match value {
-        Value::String(text) => Value::String(Template::parse(text)?.fill(bindings, encode)?),
+        Value::String(text) => Value::String(Template::parse(text)?.fill(bindings, how)?),
         Value::Array(items) => items
             .iter()
-            .map(|item| fill_value(item, bindings, encode))
+            .map(|item| fill_value(item, bindings, how))
             .collect::<Result<_, _>>()?,
         Value::Object(fields) => Value::Object(
             fields
                 .iter()
-                .map(|(name, field)| Ok((name.clone(), fill_value(field, bindings, encode)?)))
+                .map(|(name, field)| Ok((name.clone(), fill_value(field, bindings, how)?)))
                 .collect::<Result<_, String>>()?,
         ),
         other => other.clone(),
@@ -166,6 +258,7 @@ mod tests {
         let bindings = Bindings {
             target: &target,
             incident: IncidentId::from_u128(1),
+            captures: Captures::Sample,
         };
         fill(&spec, args.as_object().unwrap(), &bindings).map(Value::Object)
     }

@@ -339,6 +339,13 @@ fn engine_settings(d: &mut Fields<'_>) -> Option<EngineSettings> {
     );
     let aftershock = d.default("aftershock", any_duration(), base.aftershock);
     let lookback = d.default("lookback", any_duration(), base.lookback);
+    let evidence_bytes = d.default("evidence_bytes", size(), Bytes(base.evidence_bytes));
+    let diagnosis_cache = d.default(
+        "diagnosis_cache",
+        integer(0..=usize::MAX),
+        base.diagnosis_cache,
+    );
+    let diagnosis_ttl = d.default("diagnosis_ttl", any_duration(), base.diagnosis_ttl);
     let quiet = d.default("quiet", any_duration(), base.quiet);
     let max_open_incidents = d.default(
         "max_open_incidents",
@@ -373,6 +380,9 @@ fn engine_settings(d: &mut Fields<'_>) -> Option<EngineSettings> {
         correlation_window: correlation_window?,
         aftershock: aftershock?,
         lookback: lookback?,
+        evidence_bytes: evidence_bytes?.0,
+        diagnosis_cache: diagnosis_cache?,
+        diagnosis_ttl: diagnosis_ttl?,
         quiet: quiet?,
         max_open_incidents: max_open_incidents?,
         max_concurrent_heals: max_concurrent_heals?,

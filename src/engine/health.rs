@@ -11,6 +11,7 @@ use homeostasis_core::signal::{HealthReport, HealthState};
 use homeostasis_core::{ErrorReport, Timestamp};
 use serde::Serialize;
 
+use crate::engine::evidence::LeftOut;
 use crate::engine::models::ModelHealth;
 
 #[cfg(feature = "signals")]
@@ -30,6 +31,9 @@ pub(crate) struct Vitals {
     anomalies: AtomicU64,
     dropped_anomalies: AtomicU64,
     store_errors: AtomicU64,
+    analyses: AtomicU64,
+    reused_diagnoses: AtomicU64,
+    left_out: AtomicU64,
     /// Detectors that rest or owe an answer since they last misbehaved.
     skipped: Mutex<BTreeSet<String>>,
     models: Mutex<BTreeMap<String, ModelHealth>>,
@@ -85,6 +89,14 @@ pub struct EngineHealth {
     pub waiting_heals: usize,
     /// Failed writes and reads of the store.
     pub store_errors: u64,
+    /// Looks at the evidence on an incident for which analyzers were called.
+    pub analyses: u64,
+    /// Looks that needed no analysis, as nothing was new since the last one.
+    pub reused_diagnoses: u64,
+    /// Signals left out of analyses to stay within the memory budget
+    /// ([`EngineSettings::evidence_bytes`](crate::EngineSettings::evidence_bytes)); one that is left
+    /// out of several counts several times.
+    pub left_out_evidence: u64,
     /// What the store has of the models of all detectors and enrichers, by whose they are; empty
     /// where none are kept.
     pub models: Vec<ModelHealth>,
@@ -113,6 +125,17 @@ impl Vitals {
 
     pub(crate) fn store_error(&self) {
         self.store_errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes a look at evidence: whether an earlier diagnosis was reused, and what was left out.
+    pub(crate) fn analyzed(&self, reused: bool, left_out: LeftOut) {
+        let counter = if reused {
+            &self.reused_diagnoses
+        } else {
+            &self.analyses
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        self.left_out.fetch_add(left_out.total(), Ordering::Relaxed);
     }
 
     /// Notes whether a detector is skipped: from its misdeed to its next good answer.
@@ -234,6 +257,9 @@ impl Vitals {
             open_incidents: 0,
             waiting_heals: 0,
             store_errors: self.store_errors.load(Ordering::Relaxed),
+            analyses: self.analyses.load(Ordering::Relaxed),
+            reused_diagnoses: self.reused_diagnoses.load(Ordering::Relaxed),
+            left_out_evidence: self.left_out.load(Ordering::Relaxed),
             models: self.models().values().cloned().collect(),
             blames: self.blames_since(Timestamp::from_nanos(i64::MIN)),
         }

@@ -7,8 +7,11 @@
 //!                                 Window <── reads ── stages        IncidentJournal ──> Store
 //! ```
 
+mod analysis;
 mod board;
+mod calls;
 mod events;
+mod evidence;
 mod flood;
 mod gatekeeper;
 mod guard;
@@ -43,6 +46,7 @@ use homeostasis_core::{
 use tokio::sync::broadcast;
 
 pub use events::Events;
+pub use evidence::{EvidenceError, IncidentEvidence, LeftOut};
 pub use flood::FloodSettings;
 pub use health::{Blame, EngineHealth};
 pub use models::ModelHealth;
@@ -50,6 +54,8 @@ pub use recorder::{Recorder, Series};
 pub use recover::Recovered;
 pub use settings::EngineSettings;
 
+pub(crate) use analysis::Panel;
+pub(crate) use evidence::Look;
 pub(crate) use flood::Flood;
 pub(crate) use intake::Intake;
 use models::Models;
@@ -58,6 +64,7 @@ pub(crate) use journal::{JournalError, JournalPorts, describe};
 pub(crate) use refine::GuardedRedactor;
 pub(crate) use retain::Keeping;
 pub(crate) use shared::{Controls, Shared, Stages};
+pub(crate) use tasks::Tasks;
 pub(crate) use window::{Window, WindowLimits};
 
 /// Why the engine could not do what a caller asked.
@@ -289,6 +296,44 @@ impl Homeostasis {
             .read(id)
             .await
             .map_err(EngineError::Store)
+    }
+
+    /// The evidence of the last analysis of an incident, to be saved and looked at again:
+    /// [`Builder::diagnose`](crate::Builder::diagnose).
+    ///
+    /// It is kept in memory while newer analyses leave room: all that is kept is at most as large as
+    /// the budget of one ([`EngineSettings::evidence_bytes`]), or one analysis.
+    ///
+    /// # Errors
+    /// If the incident is unknown, was not analyzed in this life or its evidence had to make room, or
+    /// the store fails.
+    pub async fn evidence(&self, id: IncidentId) -> Result<IncidentEvidence, EngineError> {
+        let mut events = self.events_of(id).await?;
+        if events.is_empty() {
+            return Err(EngineError::UnknownIncident(id));
+        }
+        let look = self.shared.kept_evidence().of(id).cloned();
+        let Some(look) = look else {
+            let reason = "no evidence is kept of it".to_owned();
+            return Err(EngineError::Refused { id, reason });
+        };
+        events.truncate(usize::try_from(look.n_events).unwrap_or(usize::MAX));
+        let story = evidence::Story {
+            tenant: self.shared.tenant.clone(),
+            seed: self.shared.seed,
+            flags: look
+                .flags
+                .iter()
+                .map(|(flag, on)| (flag.to_owned(), on))
+                .collect(),
+            topology: (*self.shared.topology).clone(),
+            events,
+            from: look.from,
+            to: look.to,
+            besides: look.besides.to_vec(),
+            left_out: look.left_out,
+        };
+        Ok(IncidentEvidence::new(story, &look.frozen))
     }
 
     /// Closes an incident on behalf of a person.

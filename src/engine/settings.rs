@@ -48,6 +48,16 @@ pub struct EngineSettings {
     pub aftershock: Duration,
     /// How far before the trouble began a cause is sought. Default 10 min, 1 s to 7 d.
     pub lookback: Duration,
+    /// How much evidence one analysis may hold, in bytes; what is beyond is left out, oldest and
+    /// least relevant first, and the diagnosis says how much that was. As much again is kept of the
+    /// last analyses for [`evidence`](crate::Homeostasis::evidence). Default 32 MiB, 64 KiB to
+    /// 16 GiB.
+    pub evidence_bytes: u64,
+    /// Diagnoses remembered for looks at incidents at which nothing is new. Default 64, up to
+    /// 10 000; 0 works each out again.
+    pub diagnosis_cache: usize,
+    /// How long a diagnosis is remembered. Default 10 s, up to 10 min.
+    pub diagnosis_ttl: Duration,
     /// Symptoms that stay away this long close an incident nobody acted on. Default 5 min, 1 s to
     /// 7 d.
     pub quiet: Duration,
@@ -92,6 +102,9 @@ impl Default for EngineSettings {
             correlation_window: Duration::from_secs(60),
             aftershock: Duration::from_secs(15),
             lookback: Duration::from_secs(10 * 60),
+            evidence_bytes: 32 << 20,
+            diagnosis_cache: 64,
+            diagnosis_ttl: Duration::from_secs(10),
             quiet: Duration::from_secs(5 * 60),
             max_open_incidents: 64,
             max_concurrent_heals: 2,

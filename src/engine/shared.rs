@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use homeostasis_core::policy::Policy;
 use homeostasis_core::port::{Approvals, Coordinator, Enricher, Notifier};
+use homeostasis_core::record::Diagnosis;
 use homeostasis_core::stage::{Analyzer, Fuser, Remediator, Verifier};
 use homeostasis_core::{
     Cancellation, Clock, Context, ErrorReport, Flags, Incident, IncidentId, KillSwitch, Mode, Rng,
@@ -13,6 +14,7 @@ use homeostasis_core::{
 };
 
 use crate::engine::board::{Board, Grouping};
+use crate::engine::evidence::{DiagnosisCache, DiagnosisKey, KeptEvidence};
 use crate::engine::health::Vitals;
 use crate::engine::intake::Intake;
 use crate::engine::journal::{IncidentJournal, JournalPorts};
@@ -58,6 +60,8 @@ pub(crate) struct Shared {
     #[cfg(feature = "signals")]
     pub(crate) health_board: homeostasis_signals::HealthBoard,
     pub(crate) vitals: Vitals,
+    diagnoses: Mutex<DiagnosisCache>,
+    kept_evidence: Mutex<KeptEvidence>,
     pub(crate) slots: Slots,
     pub(crate) tasks: Tasks,
     /// Asks every task to end.
@@ -116,6 +120,8 @@ impl Shared {
             #[cfg(feature = "signals")]
             health_board,
             vitals: Vitals::default(),
+            diagnoses: Mutex::default(),
+            kept_evidence: Mutex::default(),
             tasks: Tasks::default(),
             cancellation: Cancellation::default(),
             stopped: Cancellation::default(),
@@ -137,6 +143,28 @@ impl Shared {
 
     pub(crate) fn board(&self) -> MutexGuard<'_, Board> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The evidence of the last analyses.
+    pub(crate) fn kept_evidence(&self) -> MutexGuard<'_, KeptEvidence> {
+        let kept = self.kept_evidence.lock();
+        kept.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A diagnosis that still holds.
+    pub(crate) fn cached_diagnosis(&self, key: &DiagnosisKey) -> Option<Diagnosis> {
+        let cache = self.diagnoses.lock();
+        let cache = cache.unwrap_or_else(PoisonError::into_inner);
+        let cached = cache.get(key, self.now(), self.settings.diagnosis_ttl);
+        cached.cloned()
+    }
+
+    /// Remembers a diagnosis.
+    pub(crate) fn cache_diagnosis(&self, key: DiagnosisKey, diagnosis: &Diagnosis) {
+        let cache = self.diagnoses.lock();
+        let mut cache = cache.unwrap_or_else(PoisonError::into_inner);
+        let size = self.settings.diagnosis_cache;
+        cache.put(key, diagnosis.clone(), self.now(), size);
     }
 
     /// Incidents whose opening may or may not be durable.

@@ -1,11 +1,11 @@
 //! The window: recent signals in bounded memory, as stages read them.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use homeostasis_core::signal::{
-    Change, HealthReport, Labels, LogRecord, Sample, SeriesCatalog, SeriesId, SpanRecord,
+    Change, HealthReport, Labels, LogRecord, Sample, SeriesCatalog, SeriesId, SeriesKey, SpanRecord,
 };
 use homeostasis_core::{Observations, SeriesWindow, Target, Timestamp};
 
@@ -32,9 +32,22 @@ pub(crate) struct Window {
     kept: RwLock<Kept>,
 }
 
+/// The points of one series, by time.
+pub(crate) type Points = VecDeque<(Timestamp, f64)>;
+
+/// All that is remembered, while nothing is added.
+#[derive(Debug)]
+pub(crate) struct View<'a> {
+    pub(crate) series: Vec<(Arc<SeriesKey>, &'a Points)>,
+    pub(crate) logs: &'a VecDeque<LogRecord>,
+    pub(crate) spans: &'a VecDeque<SpanRecord>,
+    pub(crate) changes: &'a VecDeque<Change>,
+    pub(crate) health: &'a VecDeque<HealthReport>,
+}
+
 #[derive(Debug, Default)]
 struct Kept {
-    series: HashMap<SeriesId, VecDeque<(Timestamp, f64)>>,
+    series: HashMap<SeriesId, Points>,
     by_metric: HashMap<String, Vec<SeriesId>>,
     logs: VecDeque<LogRecord>,
     spans: VecDeque<SpanRecord>,
@@ -78,6 +91,24 @@ impl Window {
         );
     }
 
+    /// Gives `read` all that is remembered, series by their keys.
+    pub(crate) fn read<T>(&self, read: impl FnOnce(View<'_>) -> T) -> T {
+        let kept = self.kept();
+        let keyed = kept
+            .series
+            .iter()
+            .filter_map(|(id, points)| Some((self.catalog.key(*id)?, points)));
+        let mut series: Vec<_> = keyed.collect();
+        series.sort_by(|a, b| a.0.cmp(&b.0));
+        read(View {
+            series,
+            logs: &kept.logs,
+            spans: &kept.spans,
+            changes: &kept.changes,
+            health: &kept.health,
+        })
+    }
+
     fn kept(&self) -> RwLockReadGuard<'_, Kept> {
         self.kept.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -86,7 +117,7 @@ impl Window {
         &self,
         kept: &Kept,
         ids: impl Iterator<Item = &'a SeriesId>,
-        wanted: impl Fn(&homeostasis_core::signal::SeriesKey) -> bool,
+        wanted: impl Fn(&SeriesKey) -> bool,
         (from, to): (Timestamp, Timestamp),
     ) -> Vec<SeriesWindow> {
         let mut windows: Vec<_> = ids
@@ -147,7 +178,8 @@ impl Kept {
     }
 }
 
-fn is_of(owner: Option<&Target>, wanted: Option<&Target>) -> bool {
+/// Whether what belongs to `owner` is about `wanted` or a part of it, or the other way round.
+pub(crate) fn is_of(owner: Option<&Target>, wanted: Option<&Target>) -> bool {
     match (wanted, owner) {
         (None, _) => true,
         (Some(wanted), Some(owner)) => wanted.contains(owner) || owner.contains(wanted),
@@ -170,7 +202,7 @@ impl Observations for Window {
 
     fn series_of(&self, target: &Target, from: Timestamp, to: Timestamp) -> Vec<SeriesWindow> {
         let kept = self.kept();
-        let wanted = |key: &homeostasis_core::signal::SeriesKey| {
+        let wanted = |key: &SeriesKey| {
             key.target()
                 .is_some_and(|owner| target.contains(&owner) || owner.contains(target))
         };
@@ -223,7 +255,7 @@ fn sorted<T>(items: impl Iterator<Item = T>, at: impl Fn(&T) -> Timestamp) -> Ve
 #[cfg(test)]
 mod tests {
     use super::*;
-    use homeostasis_core::signal::{HealthState, SeriesKey};
+    use homeostasis_core::signal::HealthState;
 
     const LIMITS: WindowLimits = WindowLimits {
         age: Duration::from_secs(60),

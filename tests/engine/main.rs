@@ -5,6 +5,7 @@
 mod closing;
 mod detection;
 mod distrust;
+mod evidence;
 mod gating;
 mod grouping;
 mod heal;

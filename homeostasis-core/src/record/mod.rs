@@ -2,6 +2,7 @@
 
 mod anomaly;
 mod bounds;
+mod capture;
 mod chain;
 mod criterion;
 mod diagnosis;

@@ -22,7 +22,8 @@ stage_error!(
 pub struct PatchRequest<'a> {
     /// The incident.
     pub incident: &'a Incident,
-    /// Why it happened.
+    /// Why it happened; [`Diagnosis::captures`] says what rules took out of the logs, which nobody
+    /// vouches for.
     pub diagnosis: &'a Diagnosis,
     /// The project's root; a patcher reads below it and writes nowhere.
     pub root: &'a Path,

@@ -1,6 +1,7 @@
 //! From measured worlds to a named root cause, or an abstention.
 
 mod calibration;
+mod hostile;
 mod world;
 
 use homeostasis_core::record::{Diagnosis, Role};
@@ -351,6 +352,39 @@ async fn a_full_disk_is_named_from_its_log_and_its_gauge() {
         )
         .anomaly(ONSET, "orders", "writes_rate");
     assert_named(world, "disk_full of orders").await;
+}
+
+#[tokio::test]
+async fn memory_at_its_limit_makes_its_error_surer_and_idle_memory_less_sure() {
+    let told = async |limit: Option<f64>| {
+        let line = "java.lang.OutOfMemoryError: Java heap space";
+        let world = World::new(21).calm(&["orders"]);
+        // It needs 57 to 63 MiB, as always, until the trouble: then 95 to 105.
+        let mut world = world
+            .memory("orders", ill(60.0, 100.0))
+            .log(312.0, "orders", line)
+            .anomaly(ONSET, "orders", "requests_rate");
+        if let Some(limit) = limit {
+            world = world.series("process_memory_limit_bytes", "orders", |_| {
+                limit * 1_048_576.0
+            });
+        }
+        let diagnosis = world.diagnose().await;
+        let found = diagnosis
+            .hypotheses
+            .iter()
+            .find(|h| h.cause == "memory_leak");
+        found.expect("its rule speaks").confidence.get()
+    };
+    let (full, unknown, idle) = (
+        told(Some(105.0)).await,
+        told(None).await,
+        told(Some(999.0)).await,
+    );
+    assert!(
+        full > unknown + 0.02 && unknown > idle + 0.05,
+        "{full} {unknown} {idle}"
+    );
 }
 
 #[tokio::test]

@@ -12,8 +12,8 @@ use homeostasis_core::testing::RecordedObservations;
 use homeostasis_core::testing::analyzer::{incident_of, topology_of};
 use homeostasis_core::{Context, ManualClock, Rng, Target, Timestamp, Topology};
 use homeostasis_rca::{
-    ChangeAnalyzer, DownAnalyzer, FusionAnalyzer, LogOddsFuser, RuleAnalyzer, SaturationAnalyzer,
-    TopologyWalk, TrendAnalyzer,
+    ChangeAnalyzer, DownAnalyzer, EnvironmentAnalyzer, FusionAnalyzer, LogOddsFuser, RuleAnalyzer,
+    SaturationAnalyzer, TopologyWalk, TrendAnalyzer,
 };
 
 /// The fault begins here; everything before is calm.
@@ -164,12 +164,13 @@ impl World {
             .in_topology(Arc::new(self.topology.clone()));
         let incident = incident_of(&self.anomalies);
         let evidence = Evidence::new(&incident, at(0.0), at(NOW));
-        let analyzers: [Arc<dyn Analyzer>; 7] = [
+        let analyzers: [Arc<dyn Analyzer>; 8] = [
             Arc::new(rules().clone()),
             Arc::new(DownAnalyzer),
             Arc::new(SaturationAnalyzer),
             Arc::new(TrendAnalyzer),
             Arc::new(ChangeAnalyzer::default()),
+            Arc::new(EnvironmentAnalyzer),
             Arc::new(TopologyWalk),
             Arc::new(FusionAnalyzer::default()),
         ];

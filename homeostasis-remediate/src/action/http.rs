@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::credential::{self, Credential, Credentials, Grant};
 use super::spec::origin_of;
 use crate::action::{
-    Action, ActionCall, ActionError, ActionSpec, ArgumentProblem, Param, ParamKind,
+    Action, ActionCall, ActionError, ActionSpec, ArgumentProblem, Capture, Param, ParamKind,
 };
 
 /// The longest answer that is read.
@@ -78,9 +78,12 @@ impl HttpRequestAction {
                     "the method",
                 )
                 .or("POST"),
-                Param::required("url", ParamKind::Url, "where to"),
-                Param::optional("json", ParamKind::Any, "what is sent, as JSON"),
-                Param::optional("body", ParamKind::Text, "what is sent, as text"),
+                Param::required("url", ParamKind::Url, "where to")
+                    .taking(Capture::Word { max: 128 }),
+                Param::optional("json", ParamKind::Any, "what is sent, as JSON")
+                    .taking(Capture::Line { max: 256 }),
+                Param::optional("body", ParamKind::Text, "what is sent, as text")
+                    .taking(Capture::Word { max: 128 }),
                 Param::optional("headers", text_map, "names and values"),
                 Param::optional(
                     credential::PARAM,

@@ -2,6 +2,7 @@
 
 mod cache;
 mod call;
+mod capture;
 mod credential;
 mod deployment_slot;
 mod flag;
@@ -30,6 +31,7 @@ use serde_json::{Map, Value};
 pub use cache::ClearCache;
 pub(crate) use call::bounded;
 pub use call::{ActionCall, ActionError, MAX_OUTPUT_BYTES, ProbeAnswer};
+pub use capture::Capture;
 pub use credential::{Credential, SecretSource};
 pub use deployment_slot::{DeploymentSlots, RollbackDeployment};
 pub use flag::SetFlag;
@@ -45,8 +47,8 @@ pub use process::{
 #[cfg(all(feature = "process", target_os = "linux"))]
 pub use program::{Program, RunProgram};
 pub use registry::ActionRegistry;
-pub(crate) use spec::is_name;
 pub use spec::{ActionSpec, ArgumentProblem, Param, ParamKind};
+pub(crate) use spec::{captures_in, is_name};
 pub use task::{RestartTask, TaskError, TaskSupervisor};
 
 /// Something a step of a playbook can do.

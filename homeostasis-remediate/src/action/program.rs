@@ -15,7 +15,8 @@ use tokio::process::Command;
 
 use super::flag::new_name;
 use crate::action::{
-    Action, ActionCall, ActionError, ActionSpec, ArgumentProblem, Param, ParamKind, unknown_name,
+    Action, ActionCall, ActionError, ActionSpec, ArgumentProblem, Capture, Param, ParamKind,
+    unknown_name,
 };
 
 /// How much of each stream is kept; the rest is read and dropped.
@@ -81,7 +82,8 @@ impl Default for RunProgram {
         let spec = ActionSpec::new("run a program the host allows")
             .with_params([
                 Param::required("program", ParamKind::Name, "which program"),
-                Param::optional("args", ParamKind::list_of(ParamKind::Text), "its arguments"),
+                Param::optional("args", ParamKind::list_of(ParamKind::Text), "its arguments")
+                    .taking(Capture::Word { max: 128 }),
                 Param::optional("expected_exit", exit, "the exit status that means success").or(0),
             ])
             .with_effect(EffectClass::Opaque)

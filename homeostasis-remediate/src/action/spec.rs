@@ -6,6 +6,7 @@ use homeostasis_core::document::{format_duration, parse_duration};
 use homeostasis_core::record::{EffectClass, Inverse, RiskLevel};
 use serde_json::{Map, Value};
 
+use super::Capture;
 use crate::template::Template;
 
 /// The type of a parameter.
@@ -56,6 +57,8 @@ pub struct Param {
     pub required: bool,
     /// What it is when it is not given; `None` leaves it absent.
     pub default: Option<Value>,
+    /// What it takes of what a rule captured from a log; `None`, the default, takes none.
+    pub captures: Option<Capture>,
     /// One sentence for people.
     pub doc: &'static str,
 }
@@ -68,6 +71,7 @@ impl Param {
             kind,
             required: true,
             default: None,
+            captures: None,
             doc,
         }
     }
@@ -78,6 +82,12 @@ impl Param {
             required: false,
             ..Self::required(name, kind, doc)
         }
+    }
+
+    /// The same, taking what rules captured, of this form; only for kinds that hold text.
+    pub fn taking(mut self, captures: Capture) -> Self {
+        self.captures = Some(captures);
+        self
     }
 
     /// The same with this value when it is not given; it is then not required.
@@ -199,6 +209,9 @@ impl ActionSpec {
                 )),
                 None | Some(Value::Null) => {}
                 Some(value) => {
+                    if templates && (param.captures.is_none() || is_host_captured(param, value)) {
+                        refuse_captures(value, &format!("/{}", param.name), &mut problems);
+                    }
                     param
                         .kind
                         .check(value, &format!("/{}", param.name), templates, &mut problems);
@@ -317,6 +330,48 @@ impl ParamKind {
         if !fits {
             problems.push(ArgumentProblem::new(pointer, self.expected()));
         }
+    }
+}
+
+/// Whether a log would say which host a request goes to.
+fn is_host_captured(param: &Param, value: &Value) -> bool {
+    let text = value.as_str().filter(|_| param.kind == ParamKind::Url);
+    let before = text.and_then(|text| text.split_once("${cause.capture."));
+    before.is_some_and(|(before, _)| {
+        let path = before.split_once("://").map(|(_, rest)| rest);
+        !path.is_some_and(|rest| rest.contains(['/', '?', '#']))
+    })
+}
+
+/// A parameter that takes no captures says so where one stands.
+fn refuse_captures(value: &Value, pointer: &str, problems: &mut Vec<ArgumentProblem>) {
+    for (name, place) in captures_in(value, pointer) {
+        let expected = format!("no `${{cause.capture.{name}}}`: this takes nothing from a log");
+        problems.push(ArgumentProblem::new(place, expected));
+    }
+}
+
+/// The captures that stand in `value`, each with its place.
+pub(crate) fn captures_in(value: &Value, pointer: &str) -> Vec<(String, String)> {
+    match value {
+        Value::String(text) => {
+            let template = Template::parse(text).ok();
+            let names = template.iter().flat_map(Template::captures);
+            names
+                .map(|name| (name.to_owned(), pointer.to_owned()))
+                .collect()
+        }
+        Value::Array(items) => {
+            let items = items.iter().enumerate();
+            items
+                .flat_map(|(idx, item)| captures_in(item, &format!("{pointer}/{idx}")))
+                .collect()
+        }
+        Value::Object(fields) => fields
+            .iter()
+            .flat_map(|(name, field)| captures_in(field, &format!("{pointer}/{}", escape(name))))
+            .collect(),
+        _ => Vec::new(),
     }
 }
 

@@ -9,6 +9,7 @@ use homeostasis_core::{ConfigError, IncidentId, PlanId, Target, Topology};
 use super::definition::{Playbook, PreCondition};
 use super::to_plan::PlanBinding;
 use crate::action::ActionRegistry;
+use crate::template::Captures;
 
 /// What a playbook would do to one target; made without touching or asking anything.
 ///
@@ -35,7 +36,7 @@ pub struct DryStep {
 }
 
 impl Playbook {
-    /// What it would do to `target` in `topology`.
+    /// What it would do to `target` in `topology`; captures stand for their own names.
     ///
     /// # Errors
     /// As for [`to_plan`](Playbook::to_plan).
@@ -54,6 +55,7 @@ impl Playbook {
                 target,
                 topology,
                 fitness: 1.0,
+                captures: Captures::Sample,
             },
         )?;
         let steps = self

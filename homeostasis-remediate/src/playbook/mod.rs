@@ -10,6 +10,7 @@ mod set;
 mod tests;
 mod to_plan;
 
+pub use crate::template::Captures;
 pub use check::{CheckRegistry, PreCheck};
 pub use definition::{
     ComparisonCheck, Escalation, Playbook, PlaybookStep, PreCondition, Rollback, Safety, Trigger,

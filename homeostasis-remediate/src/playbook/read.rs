@@ -16,7 +16,7 @@ use super::definition::{
     ComparisonCheck, Escalation, Playbook, PlaybookStep, PreCondition, Rollback, Safety, Trigger,
     VerificationCheck,
 };
-use crate::action::{ActionRegistry, is_name};
+use crate::action::{ActionRegistry, captures_in, is_name};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -127,6 +127,12 @@ fn playbook(
     });
     if let Some(steps) = &steps {
         check_numbers(d, steps);
+        if trigger
+            .as_ref()
+            .is_some_and(|trigger| trigger.cause.is_none())
+        {
+            check_captures(d, steps);
+        }
     }
     Some(Playbook {
         id: id?,
@@ -173,6 +179,21 @@ fn check_numbers(d: &mut Fields<'_>, steps: &[(Option<u64>, PlaybookStep)]) {
         })
         .collect();
     d.merge(violations);
+}
+
+/// What was captured of one cause means nothing for another: who uses it says which cause it waits for.
+fn check_captures(d: &mut Fields<'_>, steps: &[(Option<u64>, PlaybookStep)]) {
+    let used = steps.iter().enumerate().find_map(|(idx, (_, step))| {
+        let args = Value::Object(step.args.clone());
+        let (name, _) = captures_in(&args, "").into_iter().next()?;
+        Some((idx, name))
+    });
+    if let Some((idx, name)) = used {
+        let expected = format!(
+            "a `cause` in it, as remediation_steps[{idx}] takes `${{cause.capture.{name}}}`"
+        );
+        d.reject("trigger", expected);
+    }
 }
 
 fn condition() -> document::Parsed<Condition> {
@@ -284,6 +305,13 @@ fn step(
     let action = d.required("action", non_empty_string());
     let name = d.optional("name", non_empty_string());
     let target = d.optional("target", target());
+    let is_template = |target: &Target| target.to_string().contains("${");
+    if target.iter().flatten().any(is_template) {
+        d.reject(
+            "target",
+            "a service by its name; placeholders stand in parameters only",
+        );
+    }
     let known = action.as_deref().and_then(|action| actions.get(action));
     if action.is_some() && known.is_none() {
         let names: Vec<_> = actions.names().map(|name| format!("`{name}`")).collect();

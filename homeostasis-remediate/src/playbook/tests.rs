@@ -124,6 +124,7 @@ fn plan(playbook: &Playbook, target: &str) -> homeostasis_core::record::Plan {
                 target: &target.parse().unwrap(),
                 topology: &topology(),
                 fitness: 1.0,
+                captures: Captures::Sample,
             },
         )
         .unwrap()
@@ -287,6 +288,7 @@ fn reaching_further_than_meant_or_an_unknown_reach_asks_for_approval() {
             target: &target,
             topology,
             fitness: 1.0,
+            captures: Captures::Sample,
         };
         playbook
             .to_plan(&actions(), binding)
@@ -319,6 +321,7 @@ fn what_a_placeholder_becomes_is_checked_again() {
         target: &hostile,
         topology: &topology(),
         fitness: 1.0,
+        captures: Captures::Sample,
     };
     let error = playbook
         .to_plan(&actions(), binding)

@@ -8,7 +8,7 @@ use homeostasis_core::{
 
 use super::definition::{Playbook, PlaybookStep};
 use crate::action::ActionRegistry;
-use crate::template::{Bindings, fill};
+use crate::template::{Bindings, Captures, fill};
 
 /// What a playbook is bound to when it becomes a plan.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +25,8 @@ pub struct PlanBinding<'a> {
     pub topology: &'a Topology,
     /// How well it fits, `0..=1`.
     pub fitness: f64,
+    /// What `${cause.capture.NAME}` stands for.
+    pub captures: Captures<'a>,
 }
 
 impl Playbook {
@@ -32,7 +34,9 @@ impl Playbook {
     /// effect classes, inverses and reach taken from the actions.
     ///
     /// # Errors
-    /// Every argument that does not fit once it is filled in, and every action that is gone.
+    /// Every argument that does not fit once it is filled in, every action that is gone, and every
+    /// capture that the diagnosis does not hold, holds twice, or holds in a form its parameter does
+    /// not take; each with playbook, step and argument.
     pub fn to_plan(
         &self,
         actions: &ActionRegistry,
@@ -87,6 +91,7 @@ impl Playbook {
         let bindings = Bindings {
             target: binding.target,
             incident: binding.incident,
+            captures: binding.captures,
         };
         let mut args = fill(spec, &step.args, &bindings)
             .map_err(|(name, expected)| ConfigError::single(name, "a placeholder", expected))?;

@@ -13,6 +13,8 @@
 
 mod attempt;
 mod back;
+#[cfg(test)]
+mod capture_tests;
 mod forward;
 #[cfg(test)]
 mod law_tests;

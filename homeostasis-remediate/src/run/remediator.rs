@@ -10,7 +10,7 @@ use homeostasis_core::{Context, PlanId, Target};
 
 use super::select::{fitness, unmet};
 use crate::action::ActionRegistry;
-use crate::playbook::{CheckRegistry, PlanBinding, Playbook, PlaybookSet};
+use crate::playbook::{Captures, CheckRegistry, PlanBinding, Playbook, PlaybookSet};
 
 /// The name of [`PlaybookRemediator`] in plans, journal and configuration.
 const NAME: &str = "playbooks";
@@ -77,6 +77,7 @@ impl PlaybookRemediator {
             target,
             topology: cx.topology(),
             fitness,
+            captures: Captures::Of(request.diagnosis),
         };
         match playbook.to_plan(&self.actions, binding) {
             Ok(plan) => Some(plan),

@@ -3,8 +3,13 @@
 /// What the command says of itself.
 pub(crate) const HELP: &str = "\
 homeostasis rules COMMAND [options] [FILE...]
+homeostasis diagnose --evidence FILE [--config FILE] [--json]
 
-commands
+diagnose looks again at evidence that a healer saved, as that healer would
+  --evidence FILE     the evidence; - for standard input
+  --config FILE       the healer's configuration: its rules and settings
+
+commands of rules
   validate   loads rule files and tells every mistake with its place
   lint       tells over-broad, shadowed, conflicting and duplicate rules
   test       tries every example and tells which rule wins it
@@ -20,7 +25,8 @@ FILEs are rules in YAML or JSON; without any, the rules that come with the crate
   --json              answers in JSON
   --help, --version
 
-exit codes: 0 all is well; 1 something was found, or nothing matches; 2 the command is wrong";
+exit codes: 0 all is well; 1 something was found, nothing matches, or no cause is named;
+2 the command is wrong";
 
 /// What to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,6 +34,15 @@ pub(crate) enum Command {
     Help,
     Version,
     Rules(RulesCommand),
+    Diagnose(DiagnoseCommand),
+}
+
+/// `homeostasis diagnose …`
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct DiagnoseCommand {
+    pub(crate) evidence: String,
+    pub(crate) config: Option<String>,
+    pub(crate) json: bool,
 }
 
 /// `homeostasis rules …`
@@ -70,7 +85,8 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, S
         Some("--help" | "-h" | "help") => return Ok(Command::Help),
         Some("--version" | "-V") => return Ok(Command::Version),
         Some("rules") => {}
-        given => return Err(wrong("command", given, "rules")),
+        Some("diagnose") => return diagnose(args),
+        given => return Err(wrong("command", given, "rules or diagnose")),
     }
     let verb = args.next();
     let verb = match verb.as_deref() {
@@ -146,6 +162,36 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, S
     }))
 }
 
+/// The options of `diagnose`.
+fn diagnose(mut args: impl Iterator<Item = String>) -> Result<Command, String> {
+    let (mut evidence, mut config, mut json) = (None, None, false);
+    while let Some(arg) = args.next() {
+        let value = match arg.as_str() {
+            "--help" | "-h" => return Ok(Command::Help),
+            "--json" => {
+                json = true;
+                continue;
+            }
+            "--evidence" => &mut evidence,
+            "--config" => &mut config,
+            _ => return Err(wrong("option", Some(&arg), "--evidence, --config, --json")),
+        };
+        let Some(given) = args.next() else {
+            return Err(format!("{arg} without a value, expected a file"));
+        };
+        if value.is_some() {
+            return Err(format!("{arg} {given:?}, but it is given already"));
+        }
+        *value = Some(given);
+    }
+    let evidence = evidence.ok_or("diagnose needs --evidence FILE")?;
+    Ok(Command::Diagnose(DiagnoseCommand {
+        evidence,
+        config,
+        json,
+    }))
+}
+
 fn wrong(what: &str, given: Option<&str>, expected: &str) -> String {
     match given {
         Some(given) => format!("{what} {given:?}, expected {expected}"),
@@ -189,6 +235,13 @@ mod tests {
     fn what_is_wrong_is_named() {
         for (line, expected) in [
             ("rule", "command \"rule\", expected rules"),
+            ("diagnose", "diagnose needs --evidence FILE"),
+            ("diagnose a.json", "option \"a.json\", expected --evidence"),
+            ("diagnose --evidence", "--evidence without a value"),
+            (
+                "diagnose --evidence a --evidence b",
+                "--evidence \"b\", but it is given already",
+            ),
             ("rules list", "command of rules \"list\", expected validate"),
             (
                 "rules lint --log a",

@@ -1,9 +1,10 @@
-//! The command `homeostasis`: tools for the people who write rules.
+//! The command `homeostasis`: tools for the people who write rules, and to look again at evidence.
 //!
 //! Exit codes: 0 when all is well, 1 when something was found (a rule that does not load, a doubt, a
 //! text that no rule matches), 2 when the command itself is wrong or a file cannot be read.
 
 mod args;
+mod diagnose;
 mod rules;
 
 use std::ffi::OsString;
@@ -39,6 +40,7 @@ fn answer(args: impl Iterator<Item: Into<OsString>>) -> Answer {
             ..Answer::default()
         },
         Ok(args::Command::Rules(command)) => rules::run(&command),
+        Ok(args::Command::Diagnose(command)) => diagnose::run(&command),
         Err(message) => Answer {
             err: format!("{message}\n\n{}\n", args::HELP),
             code: 2,

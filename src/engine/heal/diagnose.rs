@@ -1,14 +1,15 @@
 //! Diagnosis: all analyzers at once, added up; again and again while evidence grows.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use homeostasis_core::record::{Diagnosis, EventKind, Finding};
-use homeostasis_core::stage::Evidence;
-use homeostasis_core::{ErrorKind, ErrorReport, Incident};
+use homeostasis_core::Incident;
+use homeostasis_core::record::{Diagnosis, EventKind};
 
 use super::Heal;
-use super::calls::{check, join};
+use crate::engine::analysis::{Fault, Panel};
+use crate::engine::evidence::{DiagnosisKey, Frozen, LeftOut, Look};
 use crate::engine::journal::JournalError;
 
 /// Two looks at the evidence are at least this far apart.
@@ -64,68 +65,80 @@ impl Heal {
     }
 
     /// One look of all analyzers, added up; and who misbehaved.
+    ///
+    /// Where nothing is new since a look at the same incident a moment ago, its diagnosis holds.
     async fn analyze(&self, incident: &Arc<Incident>) -> (Diagnosis, Vec<EventKind>) {
-        let limit = self.shared.settings.stage_deadline;
-        let (from, to) = (
-            incident.since - self.shared.settings.lookback,
-            self.shared.now(),
-        );
-        let others: Arc<[_]> = self
-            .shared
-            .board()
-            .trouble_before(incident, &self.shared.topology)
-            .into();
-        let mut kinds = Vec::new();
-        let mut findings: Vec<Finding> = Vec::new();
-        let mut calls = Vec::new();
-        for analyzer in &self.shared.stages.analyzers {
-            let (name, analyzer) = (analyzer.name().to_owned(), Arc::clone(analyzer));
-            let cx = self.shared.context(Some(incident), limit);
-            let (subject, others) = (Arc::clone(incident), Arc::clone(&others));
-            calls.push((
-                name,
-                Box::pin(self.call(limit, async move {
-                    let evidence = Evidence::new(&subject, from, to).besides(&others);
-                    analyzer
-                        .analyze(&cx, &evidence)
-                        .await
-                        .map_err(|error| error.report())
-                })),
-            ));
+        let shared = &self.shared;
+        let settings = &shared.settings;
+        let look = self.look(incident);
+        let key = (settings.diagnosis_cache > 0).then(|| DiagnosisKey::of(incident, &look));
+        if let Some(key) = &key
+            && let Some(diagnosis) = shared.cached_diagnosis(key)
+        {
+            shared.vitals.analyzed(true, LeftOut::default());
+            return (diagnosis, Vec::new());
         }
-        for (name, answer) in join(calls).await {
-            match answer.and_then(|found| check(found, Finding::violation)) {
-                Ok(found) => findings.extend(found),
-                Err(report) => kinds.push(self.blamed("analyzer", &name, report)),
-            }
-        }
-        let fuser = Arc::clone(&self.shared.stages.fuser);
-        let cx = self.shared.context(Some(incident), limit);
-        let subject = Arc::clone(incident);
-        let added_up = self
-            .call(limit, async move {
-                Ok(fuser.fuse(
-                    &cx,
-                    &Evidence::new(&subject, from, to).besides(&others),
-                    findings,
-                ))
-            })
-            .await;
-        let added_up = added_up.and_then(|diagnosis| match diagnosis.violation() {
-            None => Ok(diagnosis),
-            Some(broken) => {
-                let message = format!("broke its post-condition: {broken}");
-                Err(ErrorReport::message(ErrorKind::Permanent, message))
-            }
-        });
-        let diagnosis = match added_up {
-            Ok(diagnosis) => diagnosis,
-            Err(report) => {
-                let reason = format!("the fuser gave no diagnosis: {report}");
-                kinds.push(self.blamed("fuser", "fuser", report));
-                Diagnosis::abstain(reason)
-            }
+        shared.vitals.analyzed(false, look.left_out);
+        let panel = Panel {
+            analyzers: &shared.stages.analyzers,
+            fuser: &shared.stages.fuser,
+            tasks: &shared.tasks,
+            clock: shared.clock(),
+            limit: settings.stage_deadline,
         };
-        (diagnosis, kinds)
+        let cx = shared
+            .context(Some(incident), settings.stage_deadline)
+            .with_flags(look.flags.clone())
+            .observing(Arc::clone(&look.frozen) as Arc<_>);
+        let (diagnosis, faults) = panel.analyze(&cx, incident, &look).await;
+        if let Some(key) = key.filter(|_| faults.is_empty()) {
+            shared.cache_diagnosis(key, &diagnosis);
+        }
+        shared
+            .kept_evidence()
+            .keep(incident.id, look, settings.evidence_bytes);
+        let blamed = |(stage, plugin, report): Fault| self.blamed(stage, &plugin, report);
+        (diagnosis, faults.into_iter().map(blamed).collect())
+    }
+
+    /// What there is to see of `incident` now, within the budget.
+    fn look(&self, incident: &Incident) -> Look {
+        let shared = &self.shared;
+        let settings = &shared.settings;
+        let (from, to) = (incident.since - settings.lookback, shared.now());
+        let besides = shared.board().trouble_before(incident, &shared.topology);
+        let affected: BTreeSet<String> = incident
+            .targets()
+            .iter()
+            .map(|target| target.service_name().to_owned())
+            .collect();
+        let related = shared
+            .topology
+            .services()
+            .map(|(name, _)| name)
+            .filter(|name| {
+                affected
+                    .iter()
+                    .any(|ill| shared.topology.related(name, ill))
+            })
+            .map(str::to_owned);
+        let in_question = related.chain(affected.iter().cloned()).collect();
+        let stretch = (from.min(to), to);
+        let (frozen, left_out, complete_since) = Frozen::of(
+            &shared.window,
+            stretch,
+            &in_question,
+            settings.evidence_bytes,
+        );
+        Look {
+            // Before it lines are missing: whoever counts them there would count too few.
+            from: from.max(complete_since).min(to),
+            to,
+            besides: besides.into(),
+            n_events: incident.n_events,
+            flags: shared.flags(),
+            frozen: Arc::new(frozen),
+            left_out,
+        }
     }
 }

@@ -3,7 +3,6 @@
 //! Each file holds one kind of effect; this one holds the loop.
 
 mod admission;
-mod calls;
 mod closing;
 mod diagnose;
 mod plan;
@@ -18,6 +17,7 @@ use homeostasis_core::policy::Permit;
 use homeostasis_core::record::{EventKind, Plan};
 use homeostasis_core::{ErrorKind, ErrorReport, Incident, RunId};
 
+use crate::engine::calls;
 use crate::engine::journal::{IncidentJournal, JournalError, describe};
 use crate::engine::lease::HeldLease;
 use crate::engine::shared::Shared;
@@ -144,6 +144,15 @@ impl Heal {
                 self.escalate(incident, reason).await
             }
         }
+    }
+
+    /// Calls a plug-in on a task of its own, within `limit`.
+    async fn call<T: Send + 'static>(
+        &self,
+        limit: Duration,
+        plugin: impl Future<Output = Result<T, ErrorReport>> + Send + 'static,
+    ) -> Result<T, ErrorReport> {
+        calls::call(&self.shared.tasks, self.shared.clock(), limit, plugin).await
     }
 
     fn blamed(&self, stage: &str, plugin: &str, report: ErrorReport) -> EventKind {

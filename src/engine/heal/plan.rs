@@ -7,7 +7,7 @@ use homeostasis_core::stage::PlanRequest;
 use homeostasis_core::{ErrorKind, ErrorReport, Incident};
 
 use super::Heal;
-use super::calls::{check, join};
+use crate::engine::calls::{check, join};
 use crate::engine::journal::JournalError;
 
 /// At most this many plans are kept for one incident.

@@ -7,8 +7,8 @@ use homeostasis_core::record::{EventKind, Verdict, VerdictKind};
 use homeostasis_core::stage::VerifyRequest;
 use homeostasis_core::{Incident, RunId};
 
-use super::calls::join;
 use super::{Heal, plan_of};
+use crate::engine::calls::join;
 use crate::engine::gatekeeper;
 use crate::engine::journal::JournalError;
 

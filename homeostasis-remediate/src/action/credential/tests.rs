@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::*;
 use crate::action::{Action, ActionCall, ActionRegistry, HttpRequestAction, laws};
-use crate::playbook::{CheckRegistry, PlanBinding, PlaybookSet};
+use crate::playbook::{Captures, CheckRegistry, PlanBinding, PlaybookSet};
 
 const TOKEN: &str = "swordfish-of-the-gateway";
 const ORIGINS: [&str; 2] = ["http://gateway:80", "http://mirror:80"];
@@ -195,6 +195,7 @@ fn plan(text: &str) -> Result<Plan, ConfigError> {
         target: &Target::service("gateway").unwrap(),
         topology: &Topology::default(),
         fitness: 1.0,
+        captures: Captures::Sample,
     };
     set.get("drain").unwrap().to_plan(&actions, binding)
 }

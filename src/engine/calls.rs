@@ -4,46 +4,40 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use homeostasis_core::{ErrorKind, ErrorReport};
+use homeostasis_core::{Clock, ErrorKind, ErrorReport};
 
-use super::Heal;
 use crate::engine::guard;
-use crate::engine::tasks::AbortOnDrop;
+use crate::engine::tasks::{AbortOnDrop, Tasks};
 
-impl Heal {
-    /// Calls a plug-in on a task of its own, so that one that blocks its thread blocks no other.
-    pub(super) async fn call<T: Send + 'static>(
-        &self,
-        limit: Duration,
-        plugin: impl Future<Output = Result<T, ErrorReport>> + Send + 'static,
-    ) -> Result<T, ErrorReport> {
-        let clock = Arc::clone(self.shared.clock());
-        let (sender, receiver) = tokio::sync::oneshot::channel();
-        let task = self.shared.tasks.spawn(async move {
-            // Nobody waits any more if the engine gave up on the call.
-            let _ = sender.send(guard::call(&*clock, limit, plugin).await);
-        });
-        let _owned = AbortOnDrop(task);
-        let answer = async {
-            receiver.await.unwrap_or_else(|_| {
-                Err(ErrorReport::message(
-                    ErrorKind::Cancelled,
-                    "the engine shut down",
-                ))
-            })
-        };
-        // The margin is for plug-ins that block: their own deadline cannot fire.
-        guard::call(
-            &**self.shared.clock(),
-            limit.saturating_add(Duration::from_secs(1)),
-            answer,
-        )
-        .await
-    }
+/// Calls a plug-in on a task of its own, so that one that blocks its thread blocks no other.
+pub(crate) async fn call<T: Send + 'static>(
+    tasks: &Tasks,
+    clock: &Arc<dyn Clock>,
+    limit: Duration,
+    plugin: impl Future<Output = Result<T, ErrorReport>> + Send + 'static,
+) -> Result<T, ErrorReport> {
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let its_clock = Arc::clone(clock);
+    let task = tasks.spawn(async move {
+        // Nobody waits any more if the engine gave up on the call.
+        let _ = sender.send(guard::call(&*its_clock, limit, plugin).await);
+    });
+    let _owned = AbortOnDrop(task);
+    let answer = async {
+        receiver.await.unwrap_or_else(|_| {
+            Err(ErrorReport::message(
+                ErrorKind::Cancelled,
+                "the engine shut down",
+            ))
+        })
+    };
+    // The margin is for plug-ins that block: their own deadline cannot fire.
+    let limit = limit.saturating_add(Duration::from_secs(1));
+    guard::call(&**clock, limit, answer).await
 }
 
 /// Refuses an answer in which one item breaks its post-condition.
-pub(super) fn check<T>(
+pub(crate) fn check<T>(
     items: Vec<T>,
     violation: impl Fn(&T) -> Option<String>,
 ) -> Result<Vec<T>, ErrorReport> {
@@ -57,7 +51,7 @@ pub(super) fn check<T>(
 }
 
 /// Polls all calls at once and gives their answers in the order of the calls.
-pub(super) async fn join<F: Future + Unpin>(calls: Vec<(String, F)>) -> Vec<(String, F::Output)> {
+pub(crate) async fn join<F: Future + Unpin>(calls: Vec<(String, F)>) -> Vec<(String, F::Output)> {
     let mut slots: Vec<_> = calls
         .into_iter()
         .map(|(name, call)| (name, call, None))

@@ -1,0 +1,492 @@
+//! Which resources were short when errors happened, and which were not.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use homeostasis_core::record::{Category, Finding, Proof, Role};
+use homeostasis_core::signal::{Level, LogRecord, SeriesKey};
+use homeostasis_core::stage::{AnalyzeError, Analyzer, Evidence};
+use homeostasis_core::{Context, SeriesWindow, Target, Timestamp, async_trait};
+
+use crate::gauge::{Factor, Gauge, Look};
+use crate::scope::{Scope, number};
+
+/// An older reading says nothing about an error.
+const MAX_AGE: Duration = Duration::from_secs(60);
+
+/// Errors of one target that are looked at, the first of its trouble.
+const MAX_ERRORS: usize = 256;
+
+/// How often a resource is as full as that without harm, and how many readings that is worth.
+const PRIOR_SHARE: f64 = 0.05;
+const PRIOR_READINGS: f64 = 2.0;
+
+/// The most that a short resource adds, in nats.
+const MAX_FOR: f64 = 1.5;
+
+/// What an idle resource takes: readings miss one exhaustion in four.
+const AGAINST: f64 = -1.386_294_361_119_890_6;
+
+/// Compares resources at the moment of each error with their limits and with their own calm.
+///
+/// Looked at are memory, processor, throttling, load, disks, file descriptors, pools of connections
+/// and of threads: series of the service and its instances, and the environment noted with an error
+/// ([`ErrorEvent::environment`](homeostasis_core::signal::ErrorEvent::environment)). A metric says
+/// how full a resource is by its name: `..._ratio` (1 is full), `..._percent` (100), or a stock with
+/// a limit beside it (`process_open_fds` and `process_max_fds`, `..._memory_bytes` and
+/// `..._memory_limit_bytes`, `host_load1` and `host_cpu_count`). A processor counts in cores where
+/// its metric does.
+///
+/// All findings are *context*: they make the running out of that resource (`memory_leak`,
+/// `cpu_saturation`, `disk_full`, `descriptor_leak`, `connection_pool_exhausted`,
+/// `connection_leak`, `thread_pool_exhausted`) more or less likely, and name none themselves.
+///
+/// - Short from 90 % on (disks 95 %, throttling 25 %, load two per processor). It counts the
+///   logarithm of how much more often it was short at an error than in the calm before, each share
+///   with a prior of 5 % worth two readings, at most 1.5 nats: what was always that full says nothing.
+/// - Idle below 50 % (disks 80 %, load 0.7 per processor) in every reading since the minute before the
+///   onset, known at an error and since the onset: -ln 4 nats, since a sampled gauge misses peaks. Throttling is
+///   never taken for idle.
+/// - In between, unknown, older than a minute at the error, not a number or impossible in its unit:
+///   silence.
+///
+/// Without an error in the logs the readings since the onset take the place of the errors'. At most
+/// 256 errors of a target are looked at, the first ones. O(errors · series · log points).
+#[derive(Debug, Clone, Copy, Default)]
+pub struct EnvironmentAnalyzer;
+
+impl EnvironmentAnalyzer {
+    const NAME: &str = "environment";
+
+    fn examine(scope: &Scope<'_>, service: &str, findings: &mut Vec<Finding>) {
+        let Ok(whole) = Target::service(service) else {
+            return;
+        };
+        let mut errors = scope
+            .observations()
+            .logs(Some(&whole), scope.from, scope.to);
+        errors.retain(|record| {
+            scope.covers(record.at) && (record.error.is_some() || record.level >= Level::Error)
+        });
+        let mut owners: BTreeMap<Target, Vec<SeriesWindow>> = BTreeMap::new();
+        for window in scope.series_of(service) {
+            if let Some(owner) = window.key.target() {
+                owners.entry(owner).or_default().push(window);
+            }
+        }
+        let noted = noted(&whole, &errors);
+        for owner in noted.keys() {
+            owners.entry(owner.clone()).or_default();
+        }
+        for (owner, windows) in owners {
+            // What is noted with an error is of that very moment: it stands beside the series.
+            let mut gauges = Gauge::among(&windows);
+            let series = gauges.len();
+            gauges.extend(
+                noted
+                    .get(&owner)
+                    .map(|n| Gauge::among(n))
+                    .unwrap_or_default(),
+            );
+            let about = |record: &&LogRecord| {
+                let writer = record.target.as_ref().unwrap_or(&whole);
+                record.at >= scope.split && (owner.contains(writer) || writer.contains(&owner))
+            };
+            let mut moments: Vec<Timestamp> = errors
+                .iter()
+                .filter(about)
+                .map(|record| record.at)
+                .collect();
+            moments.sort_unstable();
+            moments.truncate(MAX_ERRORS);
+            let mut by_factor: BTreeMap<Factor, Vec<Judged<'_>>> = BTreeMap::new();
+            for (idx, gauge) in gauges.iter().enumerate() {
+                let judged = Judged::of(scope, gauge, &moments, idx >= series);
+                by_factor.entry(gauge.factor).or_default().push(judged);
+            }
+            for (factor, judged) in by_factor {
+                findings.extend(verdict(&owner, factor, &judged));
+            }
+        }
+    }
+}
+
+/// What was noted with the errors, as series of their writers.
+fn noted(whole: &Target, errors: &[LogRecord]) -> BTreeMap<Target, Vec<SeriesWindow>> {
+    let mut points: BTreeMap<(&Target, &str), Vec<(Timestamp, f64)>> = BTreeMap::new();
+    for record in errors {
+        let owner = record.target.as_ref().unwrap_or(whole);
+        for (metric, value) in record.error.iter().flat_map(|error| &error.environment) {
+            let points = points.entry((owner, metric)).or_default();
+            points.push((record.at, *value));
+        }
+    }
+    let mut owners: BTreeMap<Target, Vec<SeriesWindow>> = BTreeMap::new();
+    for ((owner, metric), mut points) in points {
+        points.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| a.1.total_cmp(&b.1)));
+        let mut key = SeriesKey::new(metric).with("service", owner.service_name());
+        if let Some(instance) = owner.instance_name() {
+            key = key.with("instance", instance);
+        }
+        let window = SeriesWindow {
+            key: Arc::new(key),
+            points,
+        };
+        owners.entry(owner.clone()).or_default().push(window);
+    }
+    owners
+}
+
+/// One gauge at the errors, in its calm, and since.
+struct Judged<'g> {
+    gauge: &'g Gauge,
+    is_noted: bool,
+    /// The fullest at an error.
+    worst: Option<Look>,
+    /// The fullest since the minute before the onset, if it was looked at since the onset.
+    peak: Option<Look>,
+    /// The first that was short.
+    first: Option<Timestamp>,
+    /// How often it was short at an error, and how often that is known.
+    ill: (usize, usize),
+    /// The same of the calm.
+    calm: (usize, usize),
+}
+
+/// The fullest, the first of several.
+fn fullest<'a>(looks: impl Iterator<Item = &'a Look>) -> Option<Look> {
+    let fuller = |best: &'a Look, look: &'a Look| if look.level > best.level { look } else { best };
+    looks.reduce(fuller).copied()
+}
+
+impl<'g> Judged<'g> {
+    fn of(scope: &Scope<'_>, gauge: &'g Gauge, moments: &[Timestamp], is_noted: bool) -> Self {
+        let high = gauge.factor.high();
+        let count = |looks: &[&Look]| {
+            let short = looks.iter().filter(|look| look.level >= high).count();
+            (short, looks.len())
+        };
+        let calm: Vec<&Look> = gauge.looks.iter().filter(|l| l.at < scope.split).collect();
+        let since: Vec<&Look> = gauge.looks.iter().filter(|l| l.at >= scope.split).collect();
+        let at_errors: Vec<&Look> = if moments.is_empty() {
+            since.clone()
+        } else {
+            let at = |moment: &Timestamp| gauge.at(*moment, MAX_AGE);
+            moments.iter().filter_map(at).collect()
+        };
+        let near = gauge
+            .looks
+            .iter()
+            .filter(|look| look.at >= scope.split - MAX_AGE);
+        Self {
+            gauge,
+            is_noted,
+            worst: fullest(at_errors.iter().copied()),
+            peak: since
+                .iter()
+                .any(|look| look.at >= scope.onset)
+                .then(|| fullest(near))
+                .flatten(),
+            first: since
+                .iter()
+                .find(|look| look.level >= high)
+                .map(|look| look.at),
+            ill: count(&at_errors),
+            calm: count(&calm),
+        }
+    }
+
+    /// How much more often it was short at errors than in its calm, in nats.
+    fn nats(&self) -> f64 {
+        if self.ill.0 == 0 {
+            return 0.0;
+        }
+        let share = |(short, all): (usize, usize)| {
+            (short as f64 + PRIOR_SHARE * PRIOR_READINGS) / (all as f64 + PRIOR_READINGS)
+        };
+        (share(self.ill) / share(self.calm))
+            .ln()
+            .clamp(0.0, MAX_FOR)
+    }
+
+    fn proof(&self, look: &Look) -> Proof {
+        let kind = if self.is_noted {
+            "environment"
+        } else {
+            "series"
+        };
+        Proof {
+            kind: kind.to_owned(),
+            reference: self.gauge.key.to_string(),
+            at: Some(look.at),
+            statement: self.gauge.statement(look),
+        }
+    }
+}
+
+/// What all gauges of one resource of `owner` say together.
+fn verdict(owner: &Target, factor: Factor, judged: &[Judged<'_>]) -> Vec<Finding> {
+    let name = factor.name();
+    let short = judged
+        .iter()
+        .filter(|judged| judged.nats() > 0.0)
+        .filter_map(|judged| Some((judged, judged.worst?)))
+        .reduce(|best, next| {
+            if next.0.nats() > best.0.nats() {
+                next
+            } else {
+                best
+            }
+        });
+    let (judged, look, nats, told) = if let Some((judged, look)) = short {
+        let (at_errors, known) = judged.ill;
+        let (in_calm, calm) = judged.calm;
+        let told = format!(
+            "{name} of {owner} was short at {at_errors} of {known} moments of trouble and at \
+             {in_calm} of {calm} before it"
+        );
+        (judged, look, judged.nats(), told)
+    } else {
+        // Somebody saw it at an error, and nobody saw it anything but idle.
+        let seen = |judged: &&Judged<'_>| judged.worst.is_some() && judged.peak.is_some();
+        let fullest = judged.iter().filter(seen).reduce(|best, next| {
+            let level = |judged: &Judged<'_>| judged.peak.map_or(0.0, |look| look.level);
+            if level(next) > level(best) {
+                next
+            } else {
+                best
+            }
+        });
+        let Some((judged, look)) = fullest.and_then(|judged| Some((judged, judged.peak?))) else {
+            return Vec::new();
+        };
+        if look.level >= factor.idle() {
+            return Vec::new();
+        }
+        let level = number(look.level * 100.0);
+        let told =
+            format!("{name} of {owner} was never more than {level} % used around the trouble");
+        (judged, look, AGAINST, told)
+    };
+    let proof = judged.proof(&look);
+    let findings = factor.causes().iter().map(|cause| {
+        let category = Category::ResourceExhaustion;
+        let analyzer = EnvironmentAnalyzer::NAME;
+        let made = Finding::new(
+            analyzer,
+            owner.clone(),
+            *cause,
+            category,
+            Role::Context,
+            nats,
+        );
+        let mut made = made
+            .proven_by(proof.clone())
+            .saying(format!("{told}: {}", proof.statement));
+        made.onset = if nats > 0.0 { judged.first } else { None };
+        made
+    });
+    findings.collect()
+}
+
+#[async_trait]
+impl Analyzer for EnvironmentAnalyzer {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    async fn analyze(
+        &self,
+        cx: &Context,
+        evidence: &Evidence<'_>,
+    ) -> Result<Vec<Finding>, AnalyzeError> {
+        let scope = Scope::new(cx, evidence);
+        let mut findings = Vec::new();
+        for service in &scope.services {
+            Self::examine(&scope, service, &mut findings);
+        }
+        Ok(findings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use homeostasis_core::ManualClock;
+    use homeostasis_core::record::{Anomaly, Subject};
+    use homeostasis_core::signal::ErrorEvent;
+    use homeostasis_core::testing::RecordedObservations;
+    use homeostasis_core::testing::analyzer::incident_of;
+
+    use super::*;
+
+    const ONSET: i64 = 300;
+    const NOW: i64 = 360;
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_secs(secs)
+    }
+
+    fn key(metric: &str) -> SeriesKey {
+        SeriesKey::new(metric)
+            .with("service", "orders")
+            .with("instance", "0")
+    }
+
+    /// A reading every five seconds.
+    fn with(
+        world: RecordedObservations,
+        metric: &str,
+        calm: f64,
+        ill: f64,
+    ) -> RecordedObservations {
+        let step = Duration::from_secs(5);
+        world.with_sampled(key(metric), at(0), at(NOW), step, |now| {
+            if now < at(ONSET - 10) { calm } else { ill }
+        })
+    }
+
+    fn error(secs: i64, environment: &[(&str, f64)]) -> LogRecord {
+        let mut error = ErrorEvent::new("java", "java.lang.OutOfMemoryError", "Java heap space");
+        error.environment = environment
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), *value))
+            .collect();
+        let mut record =
+            LogRecord::new(at(secs), Level::Error, "failed").of("orders/0".parse().unwrap());
+        record.error = Some(Box::new(error));
+        record
+    }
+
+    async fn findings(world: RecordedObservations) -> Vec<Finding> {
+        let cx = Context::new(Arc::new(ManualClock::new(at(NOW))), 1).observing(Arc::new(world));
+        let subject = Subject::Condition("works == 0".to_owned());
+        let mut anomaly = Anomaly::new("d", "orders".parse().unwrap(), subject, at(ONSET + 10));
+        anomaly.since = at(ONSET);
+        let incident = incident_of(&[anomaly.saying("it does not work")]);
+        let evidence = Evidence::new(&incident, at(0), at(NOW));
+        EnvironmentAnalyzer.analyze(&cx, &evidence).await.unwrap()
+    }
+
+    fn told(findings: &[Finding]) -> Vec<(&str, f64)> {
+        findings
+            .iter()
+            .map(|finding| {
+                (
+                    &*finding.cause,
+                    (finding.log_likelihood_ratio * 10.0).round() / 10.0,
+                )
+            })
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn memory_at_its_limit_speaks_for_a_leak_with_value_limit_and_time() {
+        let world = with(
+            RecordedObservations::new(),
+            "process_resident_memory_bytes",
+            400e6,
+            970e6,
+        );
+        let world = with(world, "process_memory_limit_bytes", 1e9, 1e9).with_log(error(312, &[]));
+        let found = findings(world).await;
+        assert_eq!(told(&found), [("memory_leak", 1.5)]);
+        assert_eq!(found[0].role, Role::Context);
+        assert_eq!(found[0].target.to_string(), "orders/0");
+        assert_eq!(found[0].onset, Some(at(290)));
+        let proof = &found[0].proofs[0];
+        assert_eq!(proof.at, Some(at(310)));
+        assert_eq!(
+            proof.statement,
+            "process_resident_memory_bytes is 925 MiB of 954 MiB (97.00 %)"
+        );
+        assert_eq!(
+            found[0].explanation,
+            "memory of orders/0 was short at 1 of 1 moments of trouble and at 0 of 57 before it: \
+             process_resident_memory_bytes is 925 MiB of 954 MiB (97.00 %)"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_idle_resource_speaks_against_and_a_peak_between_two_errors_silences_it() {
+        let idle = with(RecordedObservations::new(), "pool_used_ratio", 0.1, 0.2);
+        let idle = idle.with_log(error(312, &[]));
+        let found = findings(idle.clone()).await;
+        let both = [
+            ("connection_pool_exhausted", -1.4),
+            ("connection_leak", -1.4),
+        ];
+        assert_eq!(told(&found), both);
+        assert!(
+            found[0]
+                .explanation
+                .contains("never more than 20.00 % used")
+        );
+        // The gauge happened to see it: not idle, though not at the error.
+        let peak = idle.with_point(key("pool_used_ratio"), at(331), 0.7);
+        assert_eq!(told(&findings(peak).await), []);
+    }
+
+    #[tokio::test]
+    async fn what_was_always_full_says_nothing() {
+        let world = with(RecordedObservations::new(), "disk_used_ratio", 0.97, 0.97);
+        assert_eq!(told(&findings(world.with_log(error(312, &[]))).await), []);
+    }
+
+    #[tokio::test]
+    async fn what_is_noted_with_an_error_counts_without_any_series() {
+        let noted = [("heap_used_bytes", 980.0), ("heap_max_bytes", 1000.0)];
+        let world = RecordedObservations::new()
+            .with_log(error(312, &noted))
+            .with_log(error(313, &noted));
+        let found = findings(world).await;
+        assert_eq!(told(&found), [("memory_leak", 1.5)]);
+        assert_eq!(found[0].proofs[0].kind, "environment");
+        let before = RecordedObservations::new().with_log(error(200, &noted));
+        assert_eq!(told(&findings(before).await), []);
+    }
+
+    #[tokio::test]
+    async fn without_errors_the_readings_since_the_onset_take_their_place() {
+        let world = with(RecordedObservations::new(), "host_load1", 1.0, 12.0);
+        let world = with(world, "host_cpu_count", 4.0, 4.0);
+        assert_eq!(told(&findings(world).await), [("cpu_saturation", 1.5)]);
+    }
+
+    #[tokio::test]
+    async fn nothing_stale_or_of_the_wrong_unit_says_anything() {
+        let stale = RecordedObservations::new()
+            .with_series(key("disk_used_ratio"), [(at(200), 0.99)])
+            .with_log(error(312, &[]));
+        let percent = with(RecordedObservations::new(), "memory_used_ratio", 40.0, 97.0);
+        let nan = with(
+            RecordedObservations::new(),
+            "memory_used_ratio",
+            0.4,
+            f64::NAN,
+        );
+        for world in [
+            RecordedObservations::new(),
+            stale,
+            percent.with_log(error(312, &[("memory_used_ratio", f64::INFINITY)])),
+            nan.with_log(error(312, &[("memory_used_percent", -1.0)])),
+        ] {
+            assert_eq!(told(&findings(world).await), []);
+        }
+    }
+
+    #[tokio::test]
+    async fn thousands_of_errors_are_looked_at_up_to_a_bound() {
+        let mut world = with(RecordedObservations::new(), "memory_used_ratio", 0.4, 0.95);
+        let errors = (0..2_000).map(|n| {
+            let mut record = error(ONSET + n % 50, &[]);
+            record.message = format!("failed {n}");
+            record
+        });
+        for record in errors {
+            world = world.with_log(record);
+        }
+        let found = findings(world).await;
+        assert!(found[0].explanation.contains("at 256 of 256 moments"));
+    }
+}
