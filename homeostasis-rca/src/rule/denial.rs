@@ -254,12 +254,11 @@ fn is_nothing(value: &str, is_counted: bool) -> bool {
 /// Whether `text` begins as `evictions: 0` or `"disk full": 0` does.
 fn begins_with_a_name(text: &str) -> bool {
     let text = text.trim_start();
-    let after = match text.strip_prefix('"') {
-        Some(quoted) => quoted.split_once('"').map(|(_, after)| after),
-        None => {
-            let end = text.find(|c: char| !c.is_alphanumeric() && !"_-.".contains(c));
-            end.filter(|end| *end > 0).and_then(|end| text.get(end..))
-        }
+    let after = if let Some(quoted) = text.strip_prefix('"') {
+        quoted.split_once('"').map(|(_, after)| after)
+    } else {
+        let end = text.find(|c: char| !c.is_alphanumeric() && !"_-.".contains(c));
+        end.filter(|end| *end > 0).and_then(|end| text.get(end..))
     };
     after.is_some_and(|after| after.starts_with([':', '=']))
 }
