@@ -9,6 +9,7 @@ use homeostasis_core::signal::{Level, LogRecord};
 use homeostasis_core::stage::{AnalyzeError, Analyzer, Evidence};
 use homeostasis_core::{ConfigError, Context, Target, TargetScope, Timestamp, async_trait};
 
+use super::denial::said_at;
 use super::{Blames, ErrorText, Rule, RuleMatch, RuleSet};
 use crate::scope::Scope;
 
@@ -157,7 +158,11 @@ impl RuleAnalyzer {
             tally.indicators = rule
                 .root_cause_indicators
                 .iter()
-                .map(|indicator| lines_after.iter().any(|line| indicator.is_match(line)))
+                .map(|indicator| {
+                    lines_after
+                        .iter()
+                        .any(|line| said_at(indicator, line).is_some())
+                })
                 .collect();
             let nats = weight(scope, rule, &tally);
             if nats > 0.0 {
@@ -417,6 +422,9 @@ rules:
         let bare = nats(ratio(0.99), &[(302, "pool is empty")]).await.unwrap();
         let told = [(302, "pool is empty"), (303, "slow query: 9 s")];
         assert!((nats(ratio(0.99), &told).await.unwrap() - bare - 0.5).abs() < 1e-9);
+        let denied = [(302, "pool is empty"), (303, "no slow query")];
+        let told = nats(ratio(0.99), &denied).await.unwrap();
+        assert!((told - bare).abs() < 1e-9);
     }
 
     #[tokio::test]

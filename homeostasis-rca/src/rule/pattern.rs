@@ -27,6 +27,10 @@ impl Pattern {
     /// Bytes of a pattern.
     pub const MAX_LENGTH: usize = 4_000;
 
+    /// The group that holds what the text says, where a pattern also matches what must stand around
+    /// it: whether a line denies a match is told from the words beside the core.
+    pub const CORE: &str = "core";
+
     const MAX_COMPILED: usize = 512 << 10;
     const MAX_CACHE: usize = 256 << 10;
 
@@ -69,31 +73,47 @@ impl Pattern {
         self.regex().is_some_and(|regex| regex.is_match(text))
     }
 
-    /// Where it matches in `text`.
-    pub(super) fn places(&self, text: &str) -> impl Iterator<Item = Range<usize>> {
-        let found = self.regex().map(|regex| regex.find_iter(text));
-        found.into_iter().flatten().map(|found| found.range())
+    /// Where its first match in `text` begins that does so at byte `from` or later, and where its
+    /// [core](Self::CORE) is.
+    pub(super) fn find_at(&self, text: &str, from: usize) -> Option<(usize, Range<usize>)> {
+        let regex = self.regex()?;
+        if from > text.len() {
+            return None;
+        }
+        let whole = regex.find_at(text, from)?.range();
+        let has_core = || {
+            regex
+                .capture_names()
+                .flatten()
+                .any(|name| name == Self::CORE)
+        };
+        let core = has_core()
+            .then(|| regex.captures_at(text, whole.start))
+            .flatten()
+            .and_then(|found| Some(found.name(Self::CORE)?.range()));
+        Some((whole.start, core.unwrap_or(whole)))
     }
 
-    /// What its named groups hold in `text`, as names and values.
-    pub(super) fn captures(&self, text: &str) -> Vec<(String, String)> {
-        let Some(regex) = self.regex() else {
+    /// What its named groups hold in its first match in `text` that begins at byte `from` or
+    /// later, as names and values; without its core.
+    pub(super) fn captures_at(&self, text: &str, from: usize) -> Vec<(String, String)> {
+        let Some(regex) = self.regex().filter(|_| from <= text.len()) else {
             return Vec::new();
         };
-        let Some(found) = regex.captures(text) else {
+        let Some(found) = regex.captures_at(text, from) else {
             return Vec::new();
         };
-        let names = regex.capture_names().flatten();
-        let values = names.filter_map(|name| Some((name, found.name(name)?)));
-        values
-            .map(|(name, value)| (name.to_owned(), value.as_str().to_owned()))
+        self.names()
+            .into_iter()
+            .filter_map(|name| Some((name.to_owned(), found.name(name)?.as_str().to_owned())))
             .collect()
     }
 
-    /// The names of its groups.
+    /// The names of its groups but that of its core.
     pub fn names(&self) -> Vec<&str> {
         let names = self.regex().map(Regex::capture_names);
-        names.into_iter().flatten().flatten().collect()
+        let names = names.into_iter().flatten().flatten();
+        names.filter(|name| *name != Self::CORE).collect()
     }
 
     /// Literals of which every match contains one, in lower case; empty if there are none.
@@ -192,9 +212,13 @@ mod tests {
     fn named_groups_are_kept_and_those_that_take_no_part_are_not() {
         let pattern =
             Pattern::parse(r"table (?<table>\w+)(?: of (?<schema>\w+))? is missing").unwrap();
-        let found = pattern.captures("the table items is missing");
+        let found = pattern.captures_at("the table items is missing", 0);
         assert_eq!(found, [("table".to_owned(), "items".to_owned())]);
-        assert!(pattern.captures("nothing").is_empty());
+        assert!(pattern.captures_at("nothing", 0).is_empty());
         assert_eq!(pattern.names(), ["table", "schema"]);
+        let pattern = Pattern::parse("[^:] (?<core>disk (?<disk>[a-z]+) full)!").unwrap();
+        assert_eq!(pattern.find_at("a disk b full!", 0), Some((0, 2..13)));
+        assert_eq!(pattern.find_at("a disk b full!", 20), None);
+        assert_eq!(pattern.names(), ["disk"]);
     }
 }

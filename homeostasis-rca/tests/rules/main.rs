@@ -5,6 +5,7 @@
 use homeostasis_rca::{ErrorText, Rule, RuleSet};
 
 const HEALTHY: &str = include_str!("testdata/healthy_lines.txt");
+const SAID: &str = include_str!("testdata/said_lines.txt");
 const WRAPPERS: &str = include_str!("testdata/wrappers.txt");
 const INNER_CAUSES: &str = include_str!("testdata/inner_causes.txt");
 
@@ -29,6 +30,16 @@ fn no_shipped_rule_answers_to_a_healthy_line() {
         .filter_map(|line| best(&rules, line).map(|rule| format!("{}: {line}", rule.id)))
         .collect();
     assert!(taken.is_empty(), "{}", taken.join("\n"));
+}
+
+#[test]
+fn a_failure_beside_a_number_an_absence_or_a_detail_is_not_denied() {
+    let rules = RuleSet::shipped().unwrap();
+    let missed: Vec<&str> = lines(SAID)
+        .into_iter()
+        .filter(|line| best(&rules, line).is_none())
+        .collect();
+    assert!(missed.is_empty(), "{}", missed.join("\n"));
 }
 
 #[test]
