@@ -229,7 +229,7 @@ fn explain(given: &Given) -> Done {
             );
         }
         None => {
-            shown.push_str("no answer: no rule matches, and the classifier is not sure enough\n")
+            shown.push_str("no answer: no rule matches, and the classifier is not sure enough\n");
         }
     }
     let mut features = Vec::new();
