@@ -26,8 +26,9 @@ pub use chain::{ChainBuilder, ChainConfig};
 pub use change::{ChangeAnalyzer, ChangeConfig};
 #[cfg(feature = "classifier")]
 pub use classifier::{
-    CategoryScore, ClassifierTrainer, ErrorClassifier, Evaluation, HybridAnswer, HybridClassifier,
-    HybridConfig, LabeledError, Prediction, ReliabilityBin, TrainError,
+    CategoryScore, ClassifierAnalyzer, ClassifierTrainer, ErrorClassifier, Evaluation,
+    HybridAnswer, HybridClassifier, HybridConfig, LabeledError, Prediction, ReliabilityBin,
+    TrainError,
 };
 pub use down::DownAnalyzer;
 pub use environment::EnvironmentAnalyzer;

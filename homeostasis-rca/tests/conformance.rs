@@ -79,3 +79,11 @@ async fn fusion_conforms() {
     let expected = ["catalog cpu_saturation"];
     check(FusionAnalyzer::default(), Role::Cause, &expected).await;
 }
+
+#[cfg(feature = "classifier")]
+#[tokio::test]
+async fn the_classifier_conforms() {
+    // The rules are sure of every error of that world but one, and the classifier of none.
+    let analyzer = homeostasis_rca::ClassifierAnalyzer::shipped().unwrap();
+    check(analyzer, Role::Cause, &[]).await;
+}

@@ -121,6 +121,11 @@ impl HybridClassifier {
         &self.rules
     }
 
+    /// How they count.
+    pub fn config(&self) -> HybridConfig {
+        self.config
+    }
+
     /// Its classifier.
     pub fn classifier(&self) -> &ErrorClassifier {
         &self.classifier

@@ -1,5 +1,6 @@
 //! A learned classifier of errors, and its vote together with the rules'.
 
+mod analyzer;
 mod artifact;
 mod evaluation;
 mod features;
@@ -8,6 +9,7 @@ mod labeled;
 mod model;
 mod training;
 
+pub use analyzer::ClassifierAnalyzer;
 pub use evaluation::{CategoryScore, Evaluation, ReliabilityBin};
 pub use hybrid::{HybridAnswer, HybridClassifier, HybridConfig};
 pub use labeled::LabeledError;

@@ -202,23 +202,26 @@ impl condition::Scope for Remembered<'_> {
     }
 }
 
-/// What the lines of `tally` say, in nats.
-fn weight(scope: &Scope<'_>, rule: &Rule, tally: &Tally) -> f64 {
+/// What `n_after` lines since the split say after `n_before` before it, in nats: the logarithm of
+/// the ratio of the two rates, with half a line added to each, at most `limit`.
+pub(crate) fn growth(scope: &Scope<'_>, n_before: u32, n_after: u32, limit: f64) -> f64 {
     let past = scope.split.since(scope.from).as_secs_f64();
     let present = scope.to.since(scope.split).as_secs_f64().max(1.0);
-    let limit = rule.nats();
-    let mut nats = if past < MIN_PAST_SECONDS {
+    if past < MIN_PAST_SECONDS {
         // Whether it was always there nobody knows.
-        limit * 0.7
-    } else {
-        let rate = |n: u32, seconds: f64| (f64::from(n) + 0.5) / seconds;
-        let ratio = rate(tally.n_after, present) / rate(tally.n_before, past);
-        if tally.n_after == 0 {
-            0.0
-        } else {
-            ratio.ln().min(limit)
-        }
-    };
+        return limit * 0.7;
+    }
+    if n_after == 0 {
+        return 0.0;
+    }
+    let rate = |n: u32, seconds: f64| (f64::from(n) + 0.5) / seconds;
+    let ratio = rate(n_after, present) / rate(n_before, past);
+    ratio.ln().min(limit)
+}
+
+/// What the lines of `tally` say, in nats.
+fn weight(scope: &Scope<'_>, rule: &Rule, tally: &Tally) -> f64 {
+    let mut nats = growth(scope, tally.n_before, tally.n_after, rule.nats());
     if nats > 0.0 {
         let n_found = tally.indicators.iter().filter(|found| **found).count();
         nats += (n_found as f64 * INDICATOR_NATS).min(MAX_INDICATOR_NATS);
@@ -227,6 +230,12 @@ fn weight(scope: &Scope<'_>, rule: &Rule, tally: &Tally) -> f64 {
         nats *= 0.5;
     }
     nats
+}
+
+/// What the proof of a line refers to. Whoever else speaks of the line says the same, so that it
+/// does not count twice.
+pub(crate) fn reference(rule: &Rule, writer: &Target) -> String {
+    format!("{} of {writer}", rule.id)
 }
 
 fn finding(
@@ -257,7 +266,7 @@ fn finding(
     )
     .proven_by(Proof {
         kind: "log".to_owned(),
-        reference: format!("{} of {writer}", rule.id),
+        reference: reference(rule, writer),
         at: Some(*at),
         statement: line.clone(),
     })
@@ -279,7 +288,7 @@ fn finding(
 }
 
 /// The callee of `writer` that `line` or a field of `record` names as a word.
-fn named_callee(
+pub(crate) fn named_callee(
     scope: &Scope<'_>,
     writer: &Target,
     line: &str,

@@ -24,6 +24,8 @@ use homeostasis_core::{Confidence, Target};
 use serde::Serialize;
 
 pub use analyzer::RuleAnalyzer;
+#[cfg(feature = "classifier")]
+pub(crate) use analyzer::{growth, named_callee, reference};
 pub use error_text::{ErrorLine, ErrorText};
 pub use lint::{LintFinding, LintKind};
 pub use pattern::Pattern;

@@ -2,7 +2,8 @@
 """Runs each program of python.cases and prints its error as a JSON line.
 
 Usage: python3 python.py [CASES] > python.jsonl. Needs CPython 3.11 and, for the cases "as nobody",
-root. What differs between machines is made neutral: paths of the library, addresses of objects.
+root. Each program runs in a temporary folder of its own and keeps its files there. What differs between
+machines and runs is made neutral: paths, addresses of objects, ports, ids of threads.
 """
 import json
 import os
@@ -34,6 +35,7 @@ def neutral(text, folder):
     text = text.replace(str(folder), "/srv/app").replace(LIBRARY, "/usr/lib/python3.11")
     text = re.sub(r"0x[0-9a-f]{8,}", "0x7f0000000000", text)
     text = re.sub(r"'127\.0\.0\.1', \d{4,5}", "'127.0.0.1', 40000", text)
+    text = re.sub(r"thread id \d{6,}", "thread id 140000000000000", text)
     text = re.sub(r"/tmp/tmp\w+", "/tmp/tmp00000000", text)
     return re.sub(r"after 0\.\d+ seconds", "after 0.05 seconds", text).strip()
 

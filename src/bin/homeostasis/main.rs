@@ -1,9 +1,11 @@
-//! The command `homeostasis`: tools for the people who write rules, and to look again at evidence.
+//! The command `homeostasis`: tools for the people who write rules or train classifiers, and to look again at evidence.
 //!
 //! Exit codes: 0 when all is well, 1 when something was found (a rule that does not load, a doubt, a
 //! text that no rule matches), 2 when the command itself is wrong or a file cannot be read.
 
 mod args;
+#[cfg(feature = "classifier")]
+mod classifier;
 mod diagnose;
 mod rules;
 
@@ -30,9 +32,15 @@ fn main() -> ExitCode {
 fn answer(args: impl Iterator<Item: Into<OsString>>) -> Answer {
     let args: Result<Vec<String>, OsString> = args.map(|arg| arg.into().into_string()).collect();
     let args = args.map_err(|arg| format!("argument {}, expected UTF-8", arg.display()));
+    #[cfg(feature = "classifier")]
+    if let Ok([first, rest @ ..]) = args.as_deref()
+        && first == "classifier"
+    {
+        return classifier::run(rest);
+    }
     match args.and_then(|args| args::parse(args.into_iter())) {
         Ok(args::Command::Help) => Answer {
-            out: format!("{}\n", args::HELP),
+            out: help(),
             ..Answer::default()
         },
         Ok(args::Command::Version) => Answer {
@@ -47,6 +55,16 @@ fn answer(args: impl Iterator<Item: Into<OsString>>) -> Answer {
             ..Answer::default()
         },
     }
+}
+
+/// The help of all commands that are built in.
+fn help() -> String {
+    let parts = [
+        args::HELP,
+        #[cfg(feature = "classifier")]
+        classifier::HELP,
+    ];
+    format!("{}\n", parts.join("\n\n"))
 }
 
 #[cfg(all(test, unix))]
