@@ -187,9 +187,11 @@ fn finding(suspect: &Suspect, sure: Confidence) -> Option<Finding> {
             }
         }
         _ => {
-            let reference = suspect.proofs.first()?.reference.as_str();
-            let metric = metric_of(&suspect.service, reference);
-            match SeriesKind::of_metric(metric) {
+            // Of what other families cite the text says nothing of what was measured.
+            let mut proofs = suspect.proofs.iter();
+            let measured = proofs.find(|it| matches!(it.kind.as_str(), "series" | "alarm"));
+            let metric = measured.map(|it| metric_of(&suspect.service, &it.reference));
+            match metric.map_or(SeriesKind::Other, SeriesKind::of_metric) {
                 SeriesKind::Cpu => ("cpu_saturation", Category::ResourceExhaustion),
                 SeriesKind::Memory | SeriesKind::Disk => {
                     ("resource_growth", Category::ResourceExhaustion)
@@ -280,6 +282,34 @@ fn cut(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_cause_is_not_taken_from_what_another_family_cites() {
+        let cause = |kind: &str| {
+            let suspect = Suspect {
+                service: "orders".to_owned(),
+                nats: 2.0,
+                families: vec![FamilyReading {
+                    family: Family::Propagation,
+                    nats: 2.0,
+                    value: 2.0,
+                    null: 1.0,
+                }],
+                proofs: vec![Proof {
+                    kind: kind.to_owned(),
+                    reference: "cpu cache flushed".to_owned(),
+                    at: None,
+                    statement: "a line".to_owned(),
+                }],
+                against: Vec::new(),
+            };
+            finding(&suspect, Confidence::saturating(0.9))
+                .unwrap()
+                .cause
+        };
+        assert_eq!(cause("log"), "slow_response");
+        assert_eq!(cause("series"), "cpu_saturation");
+    }
 
     #[test]
     fn the_cause_is_not_taken_from_the_name_of_a_service() {
