@@ -388,7 +388,7 @@ async fn a_fault_that_recurs_is_named_as_surely_the_eleventh_time() {
 #[tokio::test]
 async fn of_changes_of_one_name_the_one_that_is_blamed_is_named() {
     let web = Target::service("web").unwrap();
-    let after = at(ONSET + 60);
+    let after = at(ONSET + 120);
     let mut back = deploy_of_orders();
     back.at = after;
     let observations = odd_orders()
