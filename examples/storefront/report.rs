@@ -241,7 +241,10 @@ impl FaultReport {
             page.push_str(&format!("\nHow bad it is: {severity}.\n"));
         }
         if let Some(chain) = last("chain") {
-            page.push_str(&format!("\n## How it came to that\n\n{chain}\n"));
+            // As it is: what others wrote is neither a heading nor a link there.
+            page.push_str(&format!(
+                "\n## How it came to that\n\n```text\n{chain}\n```\n"
+            ));
         }
         page.push_str("\n## What the healer did\n\n");
         for event in &incident.events {

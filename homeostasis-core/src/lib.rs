@@ -33,7 +33,7 @@ pub use digest::Digest;
 pub use error::{BoxError, ErrorKind, ErrorReport};
 pub use flags::{Flags, KillSwitch, Mode};
 pub use id::{IdError, IdempotencyKey, IncidentId, NameError, NodeId, PlanId, RunId, TenantId};
-pub use observe::{NoObservations, Observations, SeriesWindow, TargetScope};
+pub use observe::{NoObservations, Observations, SeenCalls, SeriesWindow, TargetScope, seen_calls};
 pub use rng::Rng;
 pub use secret::Secret;
 pub use target::{ServiceFacts, ServiceName, Target, Topology};

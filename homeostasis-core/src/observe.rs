@@ -1,5 +1,6 @@
 //! What was seen lately: the read side of signals, for diagnosis, pre-conditions and verification.
 
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -66,6 +67,43 @@ pub trait Observations: fmt::Debug + Send + Sync {
 
     /// Health reports in `from..=to`, oldest first, of `target` or of all.
     fn health(&self, target: Option<&Target>, from: Timestamp, to: Timestamp) -> Vec<HealthReport>;
+
+    /// How often spans that began in `from..=to` show one service calling another.
+    ///
+    /// Asked often of the same stretch: implementations that hold spans had better count where they
+    /// are, and once.
+    fn calls(&self, from: Timestamp, to: Timestamp) -> Arc<SeenCalls> {
+        let spans = self.spans(None, from, to);
+        Arc::new(seen_calls(spans.iter()))
+    }
+}
+
+/// How often services called each other: by caller and callee.
+pub type SeenCalls = BTreeMap<(String, String), u32>;
+
+/// Counts the calls between services that `spans` show: a span of one whose parent, in the same
+/// trace, is a span of another. Spans without a trace show none, since their ids may be those of
+/// more than one process. O(n log n).
+pub fn seen_calls<'a>(spans: impl Iterator<Item = &'a SpanRecord> + Clone) -> SeenCalls {
+    fn service(span: &SpanRecord) -> Option<(&str, &str)> {
+        Some((span.trace.as_deref()?, span.target.as_ref()?.service_name()))
+    }
+    let own = spans.clone().filter(|span| span.span != 0);
+    let by_id: HashMap<(&str, u64), &str> = own
+        .filter_map(|span| service(span).map(|(trace, who)| ((trace, span.span), who)))
+        .collect();
+    let mut seen: BTreeMap<(&str, &str), u32> = BTreeMap::new();
+    for span in spans.filter(|span| span.parent != 0) {
+        let Some((trace, callee)) = service(span) else {
+            continue;
+        };
+        if let Some(caller) = by_id.get(&(trace, span.parent)).filter(|it| **it != callee) {
+            let n = seen.entry((caller, callee)).or_default();
+            *n = n.saturating_add(1);
+        }
+    }
+    let owned = |((a, b), n): ((&str, &str), u32)| ((a.to_owned(), b.to_owned()), n);
+    seen.into_iter().map(owned).collect()
 }
 
 /// The present values of one target's metrics, as a [`Scope`] for conditions.

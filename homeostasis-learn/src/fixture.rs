@@ -4,10 +4,10 @@ use homeostasis_core::cycle::transition;
 use homeostasis_core::policy::{Answer, Check, GateAnswer, GateDecision, GateRecord};
 use homeostasis_core::port::FencingToken;
 use homeostasis_core::record::{
-    Anomaly, BlastRadius, Category, CheckOutcome, CheckResult, Diagnosis, EffectClass, EventKind,
-    Finding, HealEvent, Hypothesis, Inverse, Outcome, Plan, PlanStep, PlaybookRef, Proof,
-    Resolution, Role, SCHEMA_VERSION, Severity, StepIntent, StepOutcome, StepPhase, Subject,
-    Verdict, VerdictKind,
+    Anomaly, BlastRadius, Category, CausalChain, ChainPlace, ChainStep, CheckOutcome, CheckResult,
+    Diagnosis, EffectClass, EventKind, Finding, HealEvent, Hypothesis, Inverse, Outcome, Plan,
+    PlanStep, PlaybookRef, Proof, Resolution, Role, SCHEMA_VERSION, Severity, StepIntent,
+    StepOutcome, StepPhase, Subject, Verdict, VerdictKind,
 };
 use homeostasis_core::signal::SeriesKey;
 use homeostasis_core::{
@@ -87,6 +87,18 @@ impl Journal {
         )
         .proven_by(proof)
         .saying("the process is gone");
+        let chain = CausalChain {
+            steps: vec![ChainStep {
+                place: ChainPlace::Cause,
+                target: target(),
+                what: "the process ended".to_owned(),
+                at: None,
+                probability: Confidence::new(0.9).unwrap(),
+                through: Vec::new(),
+                proofs: finding.proofs.clone(),
+            }],
+            broken: Some("nobody saw what followed".to_owned()),
+        };
         let diagnosis = Diagnosis {
             hypotheses: vec![Hypothesis {
                 target: target(),
@@ -97,7 +109,7 @@ impl Journal {
                 explanation: "the process of orders/0 ended".to_owned(),
             }],
             abstained: None,
-            chain: None,
+            chain: Some(chain),
         };
         self.push(secs, EventKind::Diagnosed { diagnosis });
     }

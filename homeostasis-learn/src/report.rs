@@ -127,12 +127,16 @@ fn root_cause(out: &mut String, incident: &Incident) -> std::fmt::Result {
     };
     writeln!(out, "{}.\n", esc(&diagnosis.headline()))?;
     if let Some(chain) = &diagnosis.chain {
-        for line in chain.to_string().lines() {
-            // Proofs stay indented below the step that cites them.
-            let text = line.trim_start();
-            writeln!(out, "{}{}", &line[..line.len() - text.len()], esc(text))?;
+        for (idx, step) in chain.steps.iter().enumerate() {
+            writeln!(out, "{}. {}", idx + 1, esc(&step.to_string()))?;
+            for proof in &step.proofs {
+                writeln!(out, "   - {}", esc(&proof.to_string()))?;
+            }
         }
         writeln!(out)?;
+        if let Some(why) = &chain.broken {
+            writeln!(out, "Further it cannot be followed: {}.\n", esc(why))?;
+        }
     }
     let Some(cause) = diagnosis.root_cause() else {
         return Ok(());
@@ -350,6 +354,7 @@ mod tests {
             "| found to closed | 50.0 s |",
             r"process\_down of orders/0 \(90.0 %\).",
             r"  - series process\_up at 1970-01-01T00:00:25Z: process\_up fell to 0",
+            "\n1. cause: orders/0: the process ended \\(90.0 %\\)\n   - series process\\_up: ",
             "1. restart orders on orders/0 (playbooks, playbook restart-1 1.0.0",
             r"| Policy | Pass | SEV2 \| small radius |",
             r"| restart it | done | 1 | no |",

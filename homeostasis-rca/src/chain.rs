@@ -26,6 +26,11 @@ pub struct ChainConfig {
     /// default 60 seconds.
     #[serde(with = "seconds")]
     pub window: Duration,
+    /// How much earlier than its cause a step may seem to begin; seconds in JSON; 0 to 1 day;
+    /// default 30 seconds. A [`LogOddsFuser`](crate::LogOddsFuser) uses its own
+    /// [`tolerance`](crate::LogOddsConfig::tolerance) if that is longer.
+    #[serde(with = "seconds")]
+    pub tolerance: Duration,
     /// So many calls the objective may be away from the cause; 1 to 16; default 5.
     pub depth: usize,
     /// Links below this probability are not drawn; 0 to 1; default 0.7.
@@ -36,6 +41,7 @@ impl Default for ChainConfig {
     fn default() -> Self {
         Self {
             window: Duration::from_secs(60),
+            tolerance: TOLERANCE,
             depth: 5,
             threshold: 0.7,
         }
@@ -69,14 +75,15 @@ const CIRCLE: f64 = 0.5;
 /// Builds the chain of a root cause.
 ///
 /// It leads from the cause over what it did to its own service, and over callers that fell ill, to
-/// the anomaly that raised the incident. A link's probability is a product of three numbers:
+/// the anomaly that raised the incident. If the strongest effect on its own service does not lead
+/// on, for it came later, the chain goes without it. A link's probability is a product of three numbers:
 ///
 /// - how sure it is that the later step happened: `1 - e^-nats` of its strongest finding or the
 ///   surprise of its anomaly, or the anomaly's score if it has no surprise;
-/// - order: 1 from 30 seconds before to
+/// - order: 1 from [`tolerance`](ChainConfig::tolerance) before to
 ///   [`window`](ChainConfig::window) after the step before, `window / delay` for what came later, 0
-///   for what came earlier, 0.8 if a time is unknown. What grows (a leak, a disk that fills) has no window: it
-///   works when it has grown;
+///   for what came earlier, 0.8 if a time is unknown. What grows (a leak, a disk that fills) and what was changed has no
+///   window: it works when it has grown, or when it is used;
 /// - calls: 1 if they are declared; (n + 1) / (n + 2) if n of them, at least 2, were seen in spans and the caller
 ///   declares none; 0.9 for every service between of which nothing is known; 0.5 if both call each
 ///   other in a circle and time does not tell who was first.
@@ -99,6 +106,11 @@ impl ChainBuilder {
         let window = config.window.as_secs_f64();
         if !(1.0..=86_400.0).contains(&window) {
             violations.push(Violation::new("window", window, "1 <= seconds <= 86400"));
+        }
+        let tolerance = config.tolerance.as_secs_f64();
+        if !(0.0..=86_400.0).contains(&tolerance) {
+            let expected = "0 <= seconds <= 86400";
+            violations.push(Violation::new("tolerance", tolerance, expected));
         }
         if !(1..=16).contains(&config.depth) {
             violations.push(Violation::new("depth", config.depth, "1 <= calls <= 16"));
@@ -147,29 +159,40 @@ impl ChainBuilder {
             through: Vec::new(),
             proofs: cause.proofs.clone(),
         }];
-        let own = Happening::of_symptom(root, findings, anomalies, raised);
-        let mut last = cause;
-        if let Some(symptom) = own {
-            let sure = self.link(&last, &symptom, 1.0);
-            if sure >= self.config.threshold {
-                steps.push(step(ChainPlace::Symptom, &symptom, sure, Vec::new()));
-                last = symptom;
-            }
-        }
-        if raised.target.service_name() == origin {
-            let sure = self.link(&last, &objective, 1.0);
-            let broken = (sure < self.config.threshold).then(|| self.weak(&last, &objective, sure));
-            if broken.is_none() {
-                steps.push(step(ChainPlace::Objective, &objective, sure, Vec::new()));
-            }
-            return Some(CausalChain { steps, broken });
-        }
         let mut ill = Happening::of_callers(findings, anomalies);
-        ill.remove(origin);
-        ill.insert(origin.to_owned(), last);
-        ill.insert(raised.target.service_name().to_owned(), objective);
-        let broken = self.follow(calls, &ill, origin, raised, &mut steps);
-        Some(CausalChain { steps, broken })
+        ill.insert(raised.target.service_name().to_owned(), objective.clone());
+        let reach = |last: &Happening, mut steps: Vec<ChainStep>| {
+            let broken = if raised.target.service_name() == origin {
+                let sure = self.link(last, &objective, 1.0);
+                if sure >= self.config.threshold {
+                    steps.push(step(ChainPlace::Objective, &objective, sure, Vec::new()));
+                    None
+                } else {
+                    Some(self.weak(last, &objective, sure))
+                }
+            } else {
+                let mut ill = ill.clone();
+                ill.insert(origin.to_owned(), last.clone());
+                self.follow(calls, &ill, origin, raised, &mut steps)
+            };
+            CausalChain { steps, broken }
+        };
+        let own = Happening::of_symptom(root, findings, anomalies, raised);
+        let own = own.map(|symptom| (self.link(&cause, &symptom, 1.0), symptom));
+        let shown = own.filter(|(sure, _)| *sure >= self.config.threshold);
+        let Some((sure, symptom)) = shown else {
+            return Some(reach(&cause, steps));
+        };
+        let without = steps.clone();
+        steps.push(step(ChainPlace::Symptom, &symptom, sure, Vec::new()));
+        let with = reach(&symptom, steps);
+        if with.broken.is_none() {
+            return Some(with);
+        }
+        // What the cause did to itself may have come later than what it did to others.
+        let direct = reach(&cause, without);
+        let is_longer = direct.broken.is_none() || direct.steps.len() > with.steps.len();
+        Some(if is_longer { direct } else { with })
     }
 
     /// Adds the callers and the objective; or as many as can be followed, and says why no more.
@@ -225,8 +248,8 @@ impl ChainBuilder {
     fn link(&self, earlier: &Happening, later: &Happening, by_calls: f64) -> f64 {
         let order = match earlier.at.zip(later.at) {
             None => UNKNOWN_ORDER,
-            Some((first, second)) if second + TOLERANCE < first => 0.0,
-            Some(_) if earlier.grows => 1.0,
+            Some((first, second)) if second + self.config.tolerance < first => 0.0,
+            Some(_) if earlier.is_latent => 1.0,
             Some((first, second)) => {
                 let delay = second.since(first).max(self.config.window);
                 self.config.window.as_secs_f64() / delay.as_secs_f64()

@@ -12,11 +12,18 @@ pub(crate) fn is_effect(cause: &str) -> bool {
     )
 }
 
-/// Whether it grows, and works when it has grown.
-pub(crate) fn is_growth(cause: &str) -> bool {
+/// Whether it works later: what grows when it has grown, and what was changed when it is used, which
+/// may be at the next start, or when a cache has expired.
+pub(crate) fn is_latent(cause: &str) -> bool {
     matches!(
         cause,
-        "memory_leak" | "thread_leak" | "descriptor_leak" | "resource_growth" | "disk_full"
+        "memory_leak"
+            | "thread_leak"
+            | "descriptor_leak"
+            | "resource_growth"
+            | "disk_full"
+            | "bad_deploy"
+            | "configuration_error"
     )
 }
 

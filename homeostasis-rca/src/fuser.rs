@@ -188,7 +188,9 @@ impl LogOddsFuser {
         check("calibration_slope".into(), slope, 1e-3, 10.0);
         let offset = config.calibration_offset;
         check("calibration_offset".into(), offset, -10.0, 10.0);
-        let chains = ChainBuilder::new(config.chain.clone());
+        let mut chain = config.chain.clone();
+        chain.tolerance = chain.tolerance.max(config.tolerance);
+        let chains = ChainBuilder::new(chain);
         let chains = violations.absorb(chains.map_err(|error| error.under("chain")));
         violations.into_result(Self {
             config,

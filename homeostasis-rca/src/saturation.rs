@@ -136,8 +136,9 @@ impl SaturationAnalyzer {
                 told.min(3.0) * meaning.weight(),
             )
             .proven_by(Proof {
-                kind: "anomaly".to_owned(),
-                reference: anomaly.fingerprint().to_string(),
+                // The same fact as the series that others cite.
+                kind: "series".to_owned(),
+                reference: key.to_string(),
                 at: Some(anomaly.at),
                 statement: anomaly.explanation.clone(),
             })

@@ -1,6 +1,7 @@
 //! Sensing: intake to detectors to incidents, turn by turn.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use homeostasis_core::record::{Anomaly, EventKind};
@@ -323,7 +324,9 @@ async fn take_in(shared: &Arc<Shared>, anomaly: Anomaly) {
             let incident = journal.incident().await;
             let mut anomalies = incident.anomalies.clone();
             anomalies.push(anomaly.clone());
-            let (score, radius) = triage(&anomalies, &shared.topology, 0, now);
+            // How often the same was seen is not asked again.
+            let seen_before = incident.score.map_or(0, |score| score.seen_before());
+            let (score, radius) = triage(&anomalies, &shared.topology, seen_before, now);
             let severity = score.severity.min(incident.severity);
             // A milder score is not why the incident stays as severe as it was.
             let score = (score.severity <= incident.severity).then_some(score);
@@ -405,10 +408,11 @@ pub(crate) async fn start_heal(shared: &Arc<Shared>, journal: Arc<IncidentJourna
     shared.board().note(&incident, shared.now());
     shared.journals().insert(id, Arc::clone(&journal));
     let shared = Arc::clone(shared);
+    let told = Arc::new(AtomicBool::new(incident.is_closed()));
     let tasks = Arc::clone(&shared);
     tasks.tasks.spawn(async move {
         for life in 1..=MAX_LIVES {
-            let heal = Heal::new(Arc::clone(&shared), Arc::clone(&journal));
+            let heal = Heal::new(Arc::clone(&shared), Arc::clone(&journal), Arc::clone(&told));
             let Err(report) = guard::catch_panic(heal.run()).await else {
                 break;
             };

@@ -51,7 +51,8 @@ pub(crate) fn triage(
     (score, radius)
 }
 
-/// Where it all is going: as the worst of what was measured; unknown if nothing was.
+/// Where it all is going: as the worst of it, and unknown is worst: of a dead process nothing says
+/// that it gets better because a queue drains.
 fn trend(anomalies: &[Anomaly]) -> Trend {
     let gravity = |trend: &Trend| match trend {
         Trend::Improving => 0,
@@ -59,8 +60,9 @@ fn trend(anomalies: &[Anomaly]) -> Trend {
         Trend::Worsening => 2,
         Trend::Unknown => 3,
     };
-    let known = anomalies.iter().filter_map(trend_of);
-    known.max_by_key(gravity).unwrap_or(Trend::Unknown)
+    let all = anomalies.iter();
+    let all = all.map(|it| trend_of(it).unwrap_or(Trend::Unknown));
+    all.max_by_key(gravity).unwrap_or(Trend::Unknown)
 }
 
 /// Whether what was measured since the trouble began goes on to the side to which it is abnormal:
@@ -157,7 +159,13 @@ mod tests {
             moving(Direction::High, &up),
             anomaly("b"),
         ];
-        assert_eq!(trend(&both), Trend::Worsening);
+        assert_eq!(trend(&both[..2]), Trend::Worsening);
+        assert_eq!(trend(&both), Trend::Unknown);
+        let drains = [
+            moving(Direction::High, &down),
+            moving(Direction::Other, &up),
+        ];
+        assert_eq!(trend(&drains), Trend::Unknown);
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! The window: recent signals in bounded memory, as stages read them.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use homeostasis_core::signal::{
     Change, HealthReport, Labels, LogRecord, Sample, SeriesCatalog, SeriesId, SeriesKey, SpanRecord,
 };
-use homeostasis_core::{Observations, SeriesWindow, Target, Timestamp};
+use homeostasis_core::{Observations, SeenCalls, SeriesWindow, Target, Timestamp, seen_calls};
 
 use crate::engine::intake::Batch;
 
@@ -30,6 +30,14 @@ pub(crate) struct Window {
     catalog: SeriesCatalog,
     limits: WindowLimits,
     kept: RwLock<Kept>,
+    /// The calls of the stretch that was asked for last: all who look at one incident ask for one.
+    counted: Mutex<Option<Counted>>,
+}
+
+#[derive(Debug)]
+struct Counted {
+    stretch: (Timestamp, Timestamp),
+    calls: Arc<SeenCalls>,
 }
 
 /// The points of one series, by time.
@@ -61,6 +69,7 @@ impl Window {
             catalog,
             limits,
             kept: RwLock::default(),
+            counted: Mutex::default(),
         }
     }
 
@@ -244,6 +253,22 @@ impl Observations for Window {
             |report| report.at,
         )
     }
+
+    /// A stretch that is asked for again gets the same answer, whatever came late.
+    fn calls(&self, from: Timestamp, to: Timestamp) -> Arc<SeenCalls> {
+        let stretch = (from, to);
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = counted.as_ref().filter(|it| it.stretch == stretch) {
+            return Arc::clone(&known.calls);
+        }
+        let kept = self.kept();
+        let within = kept.spans.iter().filter(|it| (from..=to).contains(&it.at));
+        let calls = Arc::new(seen_calls(within));
+        drop(kept);
+        let known = Arc::clone(&calls);
+        *counted = Some(Counted { stretch, calls });
+        known
+    }
 }
 
 fn sorted<T>(items: impl Iterator<Item = T>, at: impl Fn(&T) -> Timestamp) -> Vec<T> {
@@ -307,6 +332,34 @@ mod tests {
             read(0, 99)[0].points,
             [4, 5, 64].map(|secs| (at(secs), secs as f64))
         );
+    }
+
+    #[test]
+    fn calls_are_counted_once_for_all_who_ask_of_one_stretch() {
+        let window = Window::new(SeriesCatalog::default(), LIMITS);
+        let span = |id, parent, who: &str, trace: Option<&str>| {
+            let mut span = SpanRecord::new(at(1), Duration::ZERO, "GET").of(who.parse().unwrap());
+            (span.span, span.parent) = (id, parent);
+            span.trace = trace.map(str::to_owned);
+            span
+        };
+        // Ids without a trace may be those of two processes.
+        let spans = vec![
+            span(1, 0, "a/1", Some("t")),
+            span(2, 1, "b", Some("t")),
+            span(1, 0, "c", None),
+            span(3, 1, "b", None),
+        ];
+        let batch = Batch {
+            spans,
+            ..Batch::default()
+        };
+        window.add(&batch, at(1));
+        let calls = window.calls(at(0), at(9));
+        let expected = [(("a".to_owned(), "b".to_owned()), 1)];
+        assert_eq!(*calls, expected.into());
+        assert!(Arc::ptr_eq(&calls, &window.calls(at(0), at(9))));
+        assert!(window.calls(at(2), at(9)).is_empty());
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! Analyzers learn from incidents that are over, and what they learned outlives the process.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use homeostasis::Homeostasis;
 use homeostasis::core::port::{MemoryStore, Store};
 use homeostasis::core::record::Finding;
 use homeostasis::core::stage::{AnalyzeError, Analyzer, DetectError, Evidence, ModelSnapshot};
-use homeostasis::core::{Context, Incident, async_trait};
+use homeostasis::core::{Context, Incident, IncidentId, async_trait};
 
 use crate::world::{World, is, pass, until};
 
@@ -16,6 +16,14 @@ use crate::world::{World, is, pass, until};
 struct Counter {
     looks: AtomicU64,
     over: AtomicU64,
+    /// Incidents of which it was told in this life.
+    ids: Mutex<Vec<IncidentId>>,
+}
+
+impl Counter {
+    fn told(&self) -> usize {
+        self.ids.lock().unwrap().len()
+    }
 }
 
 #[async_trait]
@@ -32,6 +40,7 @@ impl Analyzer for Counter {
     fn closed(&self, incident: &Incident) {
         assert!(incident.is_closed() && incident.diagnosis.is_some());
         self.over.fetch_add(1, Ordering::SeqCst);
+        self.ids.lock().unwrap().push(incident.id);
     }
 
     fn snapshot(&self) -> Option<ModelSnapshot> {
@@ -100,5 +109,13 @@ async fn what_an_analyzer_learns_from_closed_incidents_is_stored_and_taken_up() 
     let models = second.health().models;
     let model = models.iter().find(|it| it.of == "analyzer/counter");
     assert!(model.unwrap().is_restored, "{models:?}");
+    // What closes in this life is told once, and what closed in the last one is not told again.
+    let mut events = second.subscribe();
+    world.watch(&second, &["a"]);
+    world.fall_ill("a");
+    until(&second, &mut events, is("closed")).await;
+    pass(&second, 1).await;
+    assert_eq!(counter.told(), 1, "{:?}", counter.ids.lock());
+    assert_eq!(counter.over.load(Ordering::SeqCst), 2);
     second.shutdown().await;
 }

@@ -47,6 +47,9 @@ pub struct SeverityScore {
     pub trend: f64,
     /// Up to 10 points, reached at ten occurrences.
     pub history: f64,
+    /// What detectors and rules said, if that is graver than the points.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_least: Option<Severity>,
     /// The result.
     pub severity: Severity,
 }
@@ -84,18 +87,27 @@ impl SeverityInputs {
             total if total >= 30.0 => Severity::Sev2,
             _ => Severity::Sev3,
         };
-        let severity = self.at_least.map_or(computed, |floor| floor.min(computed));
+        let at_least = self.at_least.filter(|floor| *floor < computed);
+        let severity = at_least.unwrap_or(computed);
         SeverityScore {
             impact,
             duration,
             trend,
             history,
+            at_least,
             severity,
         }
     }
 }
 
 impl SeverityScore {
+    /// How often the same was seen in the day before: each occurrence is a point, up to ten.
+    pub fn seen_before(&self) -> u64 {
+        let points = (1..=10_u32).rev();
+        let mut points = points.skip_while(|n| f64::from(*n) > self.history);
+        points.next().map_or(0, u64::from)
+    }
+
     /// The sum of the parts.
     pub fn total(&self) -> f64 {
         self.impact + self.duration + self.trend + self.history
@@ -113,7 +125,11 @@ impl fmt::Display for SeverityScore {
             self.trend,
             self.history,
             self.total()
-        )
+        )?;
+        match self.at_least {
+            Some(floor) => write!(f, ", but at least {floor} as a detector says"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -147,6 +163,8 @@ mod tests {
             at_least: Some(Severity::Sev3),
         };
         assert_eq!(base.score().severity, Severity::Sev0);
+        let said = |at_least| SeverityInputs { at_least, ..base }.score().to_string();
+        assert!(said(Some(Severity::Sev3)).ends_with("/100"));
         let mild = SeverityInputs {
             impact: Ratio::ZERO,
             duration: Duration::ZERO,
@@ -162,6 +180,15 @@ mod tests {
             .score()
             .severity,
             Severity::Sev1
+        );
+        let told = SeverityInputs {
+            at_least: Some(Severity::Sev0),
+            ..mild
+        };
+        let told = told.score().to_string();
+        assert!(
+            told.starts_with("SEV0: impact 0 ") && told.contains(" = 0/100, but at least SEV0"),
+            "{told}"
         );
     }
 }

@@ -59,7 +59,7 @@ pub struct ChainStep {
 /// From the first cause to the violated objective.
 ///
 /// [`Display`](fmt::Display) prints two kinds of lines: what happened, and below it each proof that
-/// it cites.
+/// it cites; control characters within become spaces.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CausalChain {
     /// The cause first; the objective last, unless the chain is broken.
@@ -127,6 +127,14 @@ impl CausalChain {
     }
 }
 
+/// Text of others without breaks of lines, so that it cannot look like a step of its own.
+fn one_line(text: &str) -> String {
+    let is_break = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+    text.chars()
+        .map(|c| if is_break(c) { ' ' } else { c })
+        .collect()
+}
+
 impl fmt::Display for ChainStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.place, self.target)?;
@@ -134,9 +142,9 @@ impl fmt::Display for ChainStep {
             write!(f, " at {at}")?;
         }
         if !self.through.is_empty() {
-            write!(f, ", through {}", self.through.join(", "))?;
+            write!(f, ", through {}", one_line(&self.through.join(", ")))?;
         }
-        write!(f, ": {} ({})", self.what, self.probability)
+        write!(f, ": {} ({})", one_line(&self.what), self.probability)
     }
 }
 
@@ -148,11 +156,11 @@ impl fmt::Display for CausalChain {
             }
             write!(f, "{}. {step}", idx + 1)?;
             for proof in &step.proofs {
-                write!(f, "\n   - {proof}")?;
+                write!(f, "\n   - {}", one_line(&proof.to_string()))?;
             }
         }
         match &self.broken {
-            Some(why) => write!(f, "\nbroken: {why}"),
+            Some(why) => write!(f, "\nbroken: {}", one_line(why)),
             None => Ok(()),
         }
     }
@@ -196,6 +204,19 @@ mod tests {
                 statement: "errors rose from 0 to 5".to_owned(),
             }],
         }
+    }
+
+    #[test]
+    fn text_with_breaks_of_lines_is_no_step_of_its_own() {
+        let mut forged = chain();
+        let evil = "fix\n2. objective: gateway: all well\u{2028}\r# well";
+        forged.steps[0].what = evil.to_owned();
+        forged.steps[0].proofs[0].statement = evil.to_owned();
+        forged.steps[1].through = vec![evil.to_owned()];
+        forged.broken = Some(evil.to_owned());
+        let text = forged.to_string();
+        assert_eq!(text.lines().count(), 5, "{text}");
+        assert!(!text.contains(['\r', '\u{2028}']), "{text:?}");
     }
 
     fn chain() -> CausalChain {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use homeostasis_core::record::{Anomaly, ChainStep, Finding, Hypothesis, Proof, Role};
 use homeostasis_core::{Target, Timestamp};
 
-use crate::effect::{is_effect, is_growth, shows_a_callee};
+use crate::effect::{is_effect, is_latent, shows_a_callee};
 
 /// A step cites so many proofs of one finding.
 const CITED: usize = 3;
@@ -21,8 +21,8 @@ pub(super) struct Happening {
     pub(super) at: Option<Timestamp>,
     /// How sure it is that it happened, 0 to 1.
     pub(super) sure: f64,
-    /// Whether it works when it has grown, however long that takes.
-    pub(super) grows: bool,
+    /// Whether it works later: when it has grown, or when what was changed is used.
+    pub(super) is_latent: bool,
     /// Never empty.
     pub(super) proofs: Vec<Proof>,
 }
@@ -50,7 +50,7 @@ impl Happening {
             what: cut(&what),
             at: own.filter_map(onset).min(),
             sure: root.confidence.get(),
-            grows: is_growth(&root.cause),
+            is_latent: is_latent(&root.cause),
             proofs,
         })
     }
@@ -140,7 +140,7 @@ impl Happening {
             what: cut(what),
             at: onset(finding),
             sure: 1.0 - (-nats).exp(),
-            grows: is_growth(&finding.cause),
+            is_latent: is_latent(&finding.cause),
             proofs: finding.proofs.iter().take(CITED).cloned().collect(),
         })
     }
@@ -159,7 +159,7 @@ impl Happening {
             } else {
                 anomaly.score.get()
             },
-            grows: false,
+            is_latent: false,
             proofs: vec![Proof {
                 kind: "anomaly".to_owned(),
                 reference: cut(&anomaly.subject.to_string()),

@@ -1,6 +1,6 @@
 //! The most probable way from a callee up to a caller.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::calls::Calls;
 
@@ -86,33 +86,37 @@ impl<'a> Paths<'a> {
     }
 }
 
-/// The nearest ill callers of `from`: what the calls count, and who is between.
+/// Who calls `from`, directly or over services that are not ill, in each number of calls: what the
+/// most probable of such ways counts, and who is between.
 fn callers<'a>(
     calls: &'a Calls,
     ill: &BTreeSet<&'a str>,
     from: &'a str,
     depth: usize,
-) -> BTreeMap<&'a str, (f64, Vec<&'a str>)> {
-    let mut found: BTreeMap<&str, (f64, Vec<&str>)> = BTreeMap::new();
-    let mut seen = BTreeSet::from([from]);
-    let mut open = VecDeque::from([(from, 1.0, Vec::new())]);
-    while let Some((present, by_calls, through)) = open.pop_front() {
-        if through.len() >= depth {
-            continue;
-        }
-        for (caller, seen_calls) in calls.callers_of(present) {
-            let by_calls = by_calls * seen_calls;
-            if !seen.insert(caller) {
-                continue;
+) -> Vec<(&'a str, (f64, Vec<&'a str>))> {
+    let mut found = Vec::new();
+    let mut open: BTreeMap<&str, (f64, Vec<&str>)> = BTreeMap::from([(from, (1.0, Vec::new()))]);
+    for _ in 0..depth {
+        let mut next: BTreeMap<&str, (f64, Vec<&str>)> = BTreeMap::new();
+        for (present, (mut sure, mut through)) in open {
+            if present != from {
+                sure *= SILENT;
+                through.push(present);
             }
-            if ill.contains(caller) {
-                found.insert(caller, (by_calls, through.clone()));
-            } else {
-                let mut through = through.clone();
-                through.push(caller);
-                open.push_back((caller, by_calls * SILENT, through));
+            for (caller, by_calls) in calls.callers_of(present) {
+                let by_calls = sure * by_calls;
+                let is_passed = caller == from || through.contains(&caller);
+                let known = next.get(caller).map_or(0.0, |(known, _)| *known);
+                if !is_passed && by_calls > known {
+                    next.insert(caller, (by_calls, through.clone()));
+                }
             }
         }
+        let (reached, silent) = next
+            .into_iter()
+            .partition(|(caller, _)| ill.contains(caller));
+        open = silent;
+        found.extend::<BTreeMap<_, _>>(reached);
     }
     found
 }

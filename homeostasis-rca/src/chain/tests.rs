@@ -189,6 +189,59 @@ fn a_link_outside_of_the_window_or_too_unsure_breaks_the_chain_and_says_where() 
 }
 
 #[test]
+fn an_effect_on_the_causes_own_service_that_came_later_is_left_out() {
+    let findings = [
+        found("orders", "process_down", 6.0, Some(100)),
+        found("orders", "error_rate", 5.0, Some(150)),
+    ];
+    let up = chain(SHOP, &findings, &[raised("gateway", 105)]);
+    assert_eq!(told(&up), "cause orders > objective gateway");
+    let own = chain(SHOP, &findings, &[raised("orders", 105)]);
+    assert_eq!(told(&own), "cause orders > objective orders");
+    let in_order = chain(SHOP, &findings, &[raised("gateway", 155)]);
+    assert_eq!(
+        told(&in_order),
+        "cause orders > symptom orders > objective gateway"
+    );
+}
+
+#[test]
+fn what_was_changed_works_when_it_is_used() {
+    for cause in ["bad_deploy", "configuration_error"] {
+        let findings = [
+            found("orders", cause, 6.0, Some(100)),
+            found("orders", "error_rate", 5.0, Some(400)),
+        ];
+        let late = chain(SHOP, &findings, &[raised("gateway", 405)]);
+        assert_eq!(
+            told(&late),
+            "cause orders > symptom orders > objective gateway"
+        );
+    }
+}
+
+#[test]
+fn of_ways_over_services_that_say_nothing_the_most_probable_is_taken() {
+    let mut observations = RecordedObservations::new();
+    for trace in 0..2 {
+        for (id, parent, who) in [(1, 0, "gateway"), (2, 1, "aaa"), (3, 2, "orders")] {
+            let mut span = SpanRecord::new(at(50 + trace), Duration::from_secs(1), "work");
+            span.target = Some(who.parse().unwrap());
+            (span.trace, span.span, span.parent) = (Some(trace.to_string()), id, parent);
+            observations = observations.with_span(span);
+        }
+    }
+    let topology = topology_of(&[("gateway", &["aaa", "router"]), ("router", &["orders"])]);
+    let findings = [found("orders", "process_down", 6.0, Some(100))];
+    let chain = chain_in(topology, observations, &findings, &[raised("gateway", 110)]);
+    assert_eq!(told(&chain), "cause orders > objective(router) gateway");
+    assert!((chain.steps[1].probability.get() - SILENT_ONCE).abs() < 1e-9);
+}
+
+/// One service passed of which nothing is known.
+const SILENT_ONCE: f64 = 0.9;
+
+#[test]
 fn a_missing_onset_counts_less_and_is_not_made_up() {
     let findings = [found("orders", "process_down", 6.0, None)];
     let chain = chain(SHOP, &findings, &[raised("gateway", 110)]);
@@ -244,11 +297,12 @@ fn without_proof_or_incident_there_is_no_chain_and_bad_values_are_named() {
     assert_eq!(built, None);
     let config = ChainConfig {
         window: Duration::ZERO,
+        tolerance: Duration::MAX,
         depth: 0,
         threshold: f64::NAN,
     };
     let error = ChainBuilder::new(config).unwrap_err().to_string();
-    for named in ["window", "depth", "threshold"] {
+    for named in ["window", "tolerance", "depth", "threshold"] {
         assert!(error.contains(named), "{named} in {error}");
     }
     let config: ChainConfig = serde_json::from_str(r#"{"window": 30}"#).unwrap();

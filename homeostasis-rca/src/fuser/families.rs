@@ -19,8 +19,11 @@ pub(super) fn families<'a>(findings: impl Iterator<Item = &'a Finding>) -> Vec<u
         parents.push(idx);
         let facts = finding.proofs.iter().map(|proof| {
             let reference = proof.reference.as_str();
-            let fact = reference.split('{').next().unwrap_or(reference);
-            (proof.kind.as_str(), fact)
+            match (proof.kind.as_str(), reference.split_once('/')) {
+                // An alarm is of a series: `service/metric`.
+                ("alarm", Some((_, metric))) => ("series", metric),
+                (kind, _) => (kind, reference.split('{').next().unwrap_or(reference)),
+            }
         });
         for key in facts.chain([("", finding.analyzer.as_str())]) {
             let known = *first.entry(key).or_insert(idx);

@@ -187,6 +187,9 @@ fn analyzers_that_rest_on_one_series_do_not_count_it_twice() {
         same < other && (same - damped).abs() < 1e-12,
         "{same} {other} {damped}"
     );
+    let mut alarm = of("fusion", "a/latency");
+    alarm.proofs[0].kind = "alarm".to_owned();
+    assert!((sure(alarm) - damped).abs() < 1e-12);
     // Over a third one that rests on both, all are one family.
     let mut three = vec![
         of("saturation", "latency"),

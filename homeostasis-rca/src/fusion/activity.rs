@@ -7,6 +7,8 @@ use homeostasis_core::signal::{Level, LogRecord, SpanRecord, SpanStatus};
 use homeostasis_core::{Target, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::stats::median;
+
 /// Time lost on calls from one service to another.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -315,8 +317,33 @@ impl Activity {
 }
 
 impl Activity {
-    /// Keeps the `most` largest of each kind of count, in the order they have; of equals the first.
-    pub(super) fn keep_largest(&mut self, most: usize) {
+    /// What tells habits: the `most` largest of each kind of count, in the order they have, of
+    /// equals the first; without samples, of gaps their median, and nothing with a name of more
+    /// than `longest` bytes.
+    pub(super) fn habits(&mut self, most: usize, longest: usize) {
+        let is_short = |name: &String| name.len() <= longest;
+        self.operations
+            .retain(|it| is_short(&it.service) && is_short(&it.operation));
+        self.calls
+            .retain(|it| is_short(&it.service) && is_short(&it.operation) && is_short(&it.child));
+        self.edges
+            .retain(|it| is_short(&it.caller) && is_short(&it.callee));
+        for edge in &mut self.edges {
+            edge.gaps = Vec::from_iter(median(edge.gaps.iter().copied()));
+            edge.gaps.retain(|gap| gap.is_finite());
+        }
+        for lines in [&mut self.templates, &mut self.places] {
+            lines.retain(|it| {
+                is_short(&it.service) && is_short(&it.kind) && it.operation.iter().all(is_short)
+            });
+            lines.iter_mut().for_each(|it| it.sample.clear());
+        }
+        // Nobody asks later who failed.
+        self.failed.clear();
+        self.keep_largest(most);
+    }
+
+    fn keep_largest(&mut self, most: usize) {
         fn keep<T>(list: &mut Vec<T>, most: usize, size: impl Fn(&T) -> u32) {
             if list.len() <= most {
                 return;

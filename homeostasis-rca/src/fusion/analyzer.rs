@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use homeostasis_core::record::{Category, Finding, Proof, Role};
+use homeostasis_core::signal::Change;
 use homeostasis_core::stage::{AnalyzeError, Analyzer, DetectError, Evidence, ModelSnapshot};
 use homeostasis_core::{Confidence, Context, Incident, IncidentId, Target, async_trait};
 
@@ -51,7 +52,9 @@ const MAX_OPEN: usize = 64;
 /// same proofs as the first suspect's if it is a change of that one.
 ///
 /// When an incident closes, what its last ranking says to [remember](super::Ranking::past) goes into the
-/// [`Memory`], which is the model that the engine stores. It changes then alone, and it is part of
+/// [`Memory`], which is the model that the engine stores; how the diagnosed service behaved, or if
+/// there is no diagnosis the one that the ranking names, is not remembered as a habit. The memory
+/// changes then alone; all looks of one process at one incident see what the first one saw; and it is part of
 /// the bundle that [`bundle`](Self::bundle) gives: saved, that gives the same ranking.
 #[derive(Debug, Default)]
 pub struct FusionAnalyzer {
@@ -61,15 +64,27 @@ pub struct FusionAnalyzer {
 #[derive(Debug, Default)]
 struct Learned {
     memory: Memory,
-    /// What to remember of incidents that are still open, oldest first.
-    open: BTreeMap<IncidentId, PastIncident>,
+    /// Incidents that are still open, oldest first.
+    open: BTreeMap<IncidentId, Open>,
+}
+
+/// An incident that was looked at.
+#[derive(Debug)]
+struct Open {
+    /// What was known at the first look; later looks know the same.
+    memory: Memory,
+    /// What to remember of it.
+    past: PastIncident,
 }
 
 impl FusionAnalyzer {
     /// Everything it looks at: what `cx` observed, and what earlier incidents left behind.
     pub fn bundle(&self, cx: &Context, evidence: &Evidence<'_>) -> EvidenceBundle {
         let mut bundle = EvidenceBundle::gather(cx, evidence);
-        bundle.memory = self.learned().memory.clone();
+        let learned = self.learned();
+        let open = learned.open.get(&evidence.incident.id);
+        let memory = open.map_or(&learned.memory, |open| &open.memory);
+        bundle.memory = memory.clone();
         bundle
     }
 
@@ -86,7 +101,11 @@ impl Analyzer for FusionAnalyzer {
 
     fn closed(&self, incident: &Incident) {
         let mut learned = self.learned();
-        if let Some(past) = learned.open.remove(&incident.id) {
+        if let Some(Open { mut past, .. }) = learned.open.remove(&incident.id) {
+            let diagnosis = incident.diagnosis.as_ref();
+            if let Some(cause) = diagnosis.and_then(|it| it.root_cause()) {
+                past.culprits = [cause.target.service_name().to_owned()].into();
+            }
             learned.memory.remember(past);
         }
     }
@@ -127,9 +146,16 @@ impl Analyzer for FusionAnalyzer {
         let bundle = self.bundle(cx, evidence);
         let mut ranking = EvidenceFusion.rank(&bundle);
         {
+            let mut past = std::mem::take(&mut ranking.past);
+            past.trim();
+            let first = ranking.suspects.first();
+            let first = first.filter(|_| ranking.abstained.is_none());
+            past.culprits
+                .extend(first.map(|suspect| suspect.service.clone()));
+            let memory = bundle.memory;
             let mut learned = self.learned();
-            let past = std::mem::take(&mut ranking.past);
-            learned.open.insert(evidence.incident.id, past);
+            let open = Open { memory, past };
+            learned.open.insert(evidence.incident.id, open);
             while learned.open.len() > MAX_OPEN {
                 learned.open.pop_first();
             }
@@ -161,9 +187,11 @@ fn finding(suspect: &Suspect, sure: Confidence) -> Option<Finding> {
             }
         }
         _ => {
-            let reference = suspect.proofs.first()?.reference.as_str();
-            let metric = metric_of(&suspect.service, reference);
-            match SeriesKind::of_metric(metric) {
+            // Of what other families cite the text says nothing of what was measured.
+            let mut proofs = suspect.proofs.iter();
+            let measured = proofs.find(|it| matches!(it.kind.as_str(), "series" | "alarm"));
+            let metric = measured.map(|it| metric_of(&suspect.service, &it.reference));
+            match metric.map_or(SeriesKind::Other, SeriesKind::of_metric) {
                 SeriesKind::Cpu => ("cpu_saturation", Category::ResourceExhaustion),
                 SeriesKind::Memory | SeriesKind::Disk => {
                     ("resource_growth", Category::ResourceExhaustion)
@@ -199,9 +227,12 @@ fn changes(
     let made = cx.observations().changes(evidence.from, evidence.to);
     let mut findings = Vec::new();
     for blame in blamed.iter().take(MOST_CHANGES) {
-        let named = made.iter().filter(|change| change_id(change) == blame.id);
-        // Of several of one name the last one is in effect.
-        let Some(change) = named.max_by_key(|change| change.at) else {
+        let is_blamed = |change: &&Change| {
+            change_id(change) == blame.id
+                && change.target.service_name() == blame.service
+                && change.at == blame.at
+        };
+        let Some(change) = made.iter().find(is_blamed) else {
             continue;
         };
         let nats = blame.weight.ln_1p().min(MAX_CHANGE);
@@ -251,6 +282,34 @@ fn cut(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_cause_is_not_taken_from_what_another_family_cites() {
+        let cause = |kind: &str| {
+            let suspect = Suspect {
+                service: "orders".to_owned(),
+                nats: 2.0,
+                families: vec![FamilyReading {
+                    family: Family::Propagation,
+                    nats: 2.0,
+                    value: 2.0,
+                    null: 1.0,
+                }],
+                proofs: vec![Proof {
+                    kind: kind.to_owned(),
+                    reference: "cpu cache flushed".to_owned(),
+                    at: None,
+                    statement: "a line".to_owned(),
+                }],
+                against: Vec::new(),
+            };
+            finding(&suspect, Confidence::saturating(0.9))
+                .unwrap()
+                .cause
+        };
+        assert_eq!(cause("log"), "slow_response");
+        assert_eq!(cause("series"), "cpu_saturation");
+    }
 
     #[test]
     fn the_cause_is_not_taken_from_the_name_of_a_service() {

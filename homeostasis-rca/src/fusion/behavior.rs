@@ -7,6 +7,7 @@ use homeostasis_core::record::Proof;
 use super::activity::Activity;
 use super::bundle::EvidenceBundle;
 use super::family::{Family, Scores};
+use super::memory::PastIncident;
 use super::resource::RUNNER_UP;
 use crate::scope::number;
 use crate::stats::{median, quantile, sorted};
@@ -50,6 +51,8 @@ struct Rates<'a> {
     traces: f64,
     operations: HashMap<(&'a str, &'a str), f64>,
     counts: HashMap<Key<'a>, f64>,
+    /// Of these nothing is told.
+    without: Option<&'a BTreeSet<String>>,
 }
 
 impl<'a> Rates<'a> {
@@ -88,8 +91,19 @@ impl<'a> Rates<'a> {
         rates
     }
 
+    /// What it says of those whose fault it was not.
+    fn of_past(past: &'a PastIncident) -> Self {
+        Self {
+            without: Some(&past.culprits),
+            ..Self::of(&past.activity)
+        }
+    }
+
     /// Of how many spans, and how often in each; `None` if of too few.
     fn rate(&self, key: &Key<'_>) -> Option<(f64, f64)> {
+        if self.without.is_some_and(|without| without.contains(key.0)) {
+            return None;
+        }
         let n = match key.1 {
             Some(operation) => *self.operations.get(&(key.0, operation))?,
             None => self.traces,
@@ -122,11 +136,7 @@ impl Behavior {
         }
         let present = Rates::of(now);
         let quiet = Rates::of(calm);
-        let habits: Vec<Rates<'_>> = bundle
-            .memory
-            .incidents()
-            .map(|incident| Rates::of(&incident.activity))
-            .collect();
+        let habits: Vec<Rates<'_>> = bundle.memory.incidents().map(Rates::of_past).collect();
         let mut keys: Vec<Key<'_>> = std::iter::once(&present)
             .chain(std::iter::once(&quiet))
             .flat_map(|rates| rates.counts.keys().copied())
@@ -194,15 +204,17 @@ impl Behavior {
     /// that have it, or its number per span, is compared with the calm by a two-proportion test
     /// whose variance has a floor; calls made by the operation are compared in the same way at half
     /// weight. New and vanished kinds count alike, and loudness does not. What varied as much in
-    /// earlier incidents counts less. A service counts by its strongest kind, less half of what it
+    /// earlier incidents, of which it was not the culprit, counts less. A service counts by its strongest kind, less half of what it
     /// usually scores, and keeps a third of it if a callee scores as high.
     pub(super) fn scores(self, bundle: &EvidenceBundle, now: &Activity) -> Scores {
-        let n = bundle.memory.incidents().len() as f64;
         let lessened = self.raw.iter().map(|(service, score)| {
             let past = bundle.memory.incidents();
+            let past = past.filter(|it| !it.culprits.contains(service));
             let past = past.map(|it| it.behavior.get(service).copied().unwrap_or(0.0));
+            let past: Vec<f64> = past.collect();
+            let n = past.len() as f64;
             let habit = if n >= 2.0 {
-                median(past).unwrap_or(0.0)
+                median(past.into_iter()).unwrap_or(0.0)
             } else {
                 0.0
             };

@@ -54,6 +54,12 @@ const INERT: &[&str] = &[
 pub struct BlamedChange {
     /// Which.
     pub id: String,
+    /// Of which service.
+    #[serde(default)]
+    pub service: String,
+    /// When it took effect.
+    #[serde(default)]
+    pub at: Timestamp,
     /// How much speaks for it; 1 or more is blamed.
     pub weight: f64,
     /// What speaks for it, for people.
@@ -122,16 +128,28 @@ pub(super) fn blamed(
                 ELSEWHERE
             };
             let weight = weight * place * fresh(change.at, bundle.onset);
-            let id = change.id.clone();
-            (weight >= BLAMED).then_some(BlamedChange {
-                id,
+            (weight >= BLAMED).then(|| BlamedChange {
+                id: change.id.clone(),
+                service: change.service.clone(),
+                at: change.at,
                 weight,
                 reasons,
             })
         })
         .collect();
-    blamed.sort_by(|a, b| b.weight.total_cmp(&a.weight).then_with(|| a.id.cmp(&b.id)));
+    blamed.sort_by(|a, b| {
+        b.weight
+            .total_cmp(&a.weight)
+            .then_with(|| a.key().cmp(&b.key()))
+    });
+    blamed.dedup_by(|a, b| a.key() == b.key());
     blamed
+}
+
+impl BlamedChange {
+    fn key(&self) -> (&str, &str, Timestamp) {
+        (&self.id, &self.service, self.at)
+    }
 }
 
 fn fresh(at: Timestamp, onset: Timestamp) -> f64 {

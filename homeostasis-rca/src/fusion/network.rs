@@ -142,13 +142,16 @@ fn traced<'a>(bundle: &EvidenceBundle, now: &'a Activity, calm: &Activity) -> Op
     let present: BTreeSet<(&str, &str)> = present.map(key_of).collect();
     let mut past: BTreeMap<(&str, &str), Vec<f64>> = BTreeMap::new();
     let earlier = bundle.memory.incidents().rev().take(HISTORY);
-    let earlier = earlier.map(|incident| &incident.activity);
-    for activity in std::iter::once(calm).chain(earlier) {
-        for edge in activity.edges.iter().filter(|edge| edge.n >= 2) {
-            if let Some(key) = present.get(&key_of(edge)) {
-                let gap = median(edge.gaps.iter().copied());
-                past.entry(*key).or_default().extend(gap);
-            }
+    let earlier = earlier.flat_map(|incident| {
+        let is_habit = |edge: &&EdgeGaps| {
+            !incident.culprits.contains(&edge.caller) && !incident.culprits.contains(&edge.callee)
+        };
+        incident.activity.edges.iter().filter(is_habit)
+    });
+    for edge in calm.edges.iter().chain(earlier).filter(|edge| edge.n >= 2) {
+        if let Some(key) = present.get(&key_of(edge)) {
+            let gap = median(edge.gaps.iter().copied());
+            past.entry(*key).or_default().extend(gap);
         }
     }
     let mut edges = Slowed::new();

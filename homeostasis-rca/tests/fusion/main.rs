@@ -10,7 +10,7 @@ use homeostasis_core::signal::{Change, ChangeKind};
 use homeostasis_core::stage::{Analyzer, Evidence};
 use homeostasis_core::testing::RecordedObservations;
 use homeostasis_core::testing::analyzer::{incident_of, topology_of};
-use homeostasis_core::{Context, ManualClock, Target, Timestamp};
+use homeostasis_core::{Context, Incident, ManualClock, Target, Timestamp};
 use homeostasis_rca::{
     Activity, Alarm, EdgeGaps, EvidenceBundle, EvidenceChange, EvidenceFusion, EvidenceSeries,
     Family, FusionAnalyzer, Memory, Ranking, SeriesKind, Worse,
@@ -326,8 +326,8 @@ fn gigantic_and_contradictory_evidence_is_ranked_in_finite_numbers() {
     assert!(broken.is_none(), "{broken:?}");
 }
 
-#[tokio::test]
-async fn what_an_engine_observes_becomes_evidence_and_a_finding() {
+/// Orders begins to log something new at the onset.
+fn odd_orders() -> RecordedObservations {
     let mut observations = RecordedObservations::new();
     for minute in -5..3 {
         let mut shop = Shop::new();
@@ -342,19 +342,82 @@ async fn what_an_engine_observes_becomes_evidence_and_a_finding() {
             observations = observations.with_log(log);
         }
     }
-    let now = at(ONSET + 180);
+    observations
+}
+
+fn deploy_of_orders() -> Change {
     let orders = Target::service("orders").unwrap();
-    let deploy = Change::new(at(ONSET - 30), ChangeKind::Deploy, orders, "v2")
-        .with("diff", "-    if left == nil { return reserve(left) }");
-    observations = observations.with_change(deploy);
+    Change::new(at(ONSET - 30), ChangeKind::Deploy, orders, "v2")
+        .with("diff", "-    if left == nil { return reserve(left) }")
+}
+
+/// Three minutes after the onset.
+fn context(observations: RecordedObservations) -> Context {
     let calls: [(&str, &[&str]); 2] = [("web", &["orders"]), ("orders", &["stock"])];
-    let cx = Context::new(Arc::new(ManualClock::new(now)), 1)
+    Context::new(Arc::new(ManualClock::new(at(ONSET + 180))), 1)
         .observing(Arc::new(observations))
-        .in_topology(Arc::new(topology_of(&calls)));
+        .in_topology(Arc::new(topology_of(&calls)))
+}
+
+fn no_answer_of_web() -> Incident {
     let web = Target::service("web").unwrap();
     let subject = Subject::Health("http".to_owned());
-    let anomaly = Anomaly::new("health", web, subject, at(ONSET)).saying("no answer");
-    let incident = incident_of(&[anomaly]);
+    incident_of(&[Anomaly::new("health", web, subject, at(ONSET)).saying("no answer")])
+}
+
+#[tokio::test]
+async fn a_fault_that_recurs_is_named_as_surely_the_eleventh_time() {
+    let (cx, incident) = (context(odd_orders()), no_answer_of_web());
+    let evidence = Evidence::new(&incident, at(ONSET - 600), at(ONSET + 180));
+    let analyzer = FusionAnalyzer::default();
+    let mut nats = Vec::new();
+    for _ in 0..11 {
+        let findings = analyzer.analyze(&cx, &evidence).await.unwrap();
+        let first = findings.iter().find(|it| it.cause == "behavior_change");
+        let first = first.expect("a finding");
+        assert_eq!(first.target.service_name(), "orders");
+        nats.push(first.log_likelihood_ratio);
+        // Looks at one incident know the same, whatever closes in between.
+        let known = analyzer.bundle(&cx, &evidence).memory;
+        assert_eq!(known.incidents().len() + 1, nats.len());
+        analyzer.closed(&incident);
+    }
+    assert!(nats[10] >= nats[0] - 1e-9, "{nats:?}");
+}
+
+#[tokio::test]
+async fn of_changes_of_one_name_the_one_that_is_blamed_is_named() {
+    let web = Target::service("web").unwrap();
+    let after = at(ONSET + 120);
+    let mut back = deploy_of_orders();
+    back.at = after;
+    let observations = odd_orders()
+        .with_change(deploy_of_orders())
+        .with_change(Change::new(at(ONSET - 20), ChangeKind::Deploy, web, "v2"))
+        .with_change(back);
+    let (cx, incident) = (context(observations), no_answer_of_web());
+    let evidence = Evidence::new(&incident, at(ONSET - 600), at(ONSET + 180));
+    let findings = FusionAnalyzer::default().analyze(&cx, &evidence).await;
+    let findings = findings.unwrap();
+    let mut blamed = findings.iter().filter(|it| it.cause == "bad_deploy");
+    assert!(
+        blamed.all(|it| it.target.service_name() == "orders" && it.onset < Some(after)),
+        "{findings:#?}"
+    );
+    let roles = [Role::Context, Role::Cause];
+    let is_told = |role| {
+        findings
+            .iter()
+            .any(|it| it.cause == "bad_deploy" && it.role == role)
+    };
+    assert!(roles.into_iter().all(is_told), "{findings:#?}");
+}
+
+#[tokio::test]
+async fn what_an_engine_observes_becomes_evidence_and_a_finding() {
+    let now = at(ONSET + 180);
+    let cx = context(odd_orders().with_change(deploy_of_orders()));
+    let incident = no_answer_of_web();
     let evidence = Evidence::new(&incident, at(ONSET - 600), now);
     let bundle = EvidenceBundle::gather(&cx, &evidence);
     assert_eq!((bundle.onset, bundle.until), (at(ONSET), now));

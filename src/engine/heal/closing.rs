@@ -6,6 +6,7 @@ use homeostasis_core::port::Notification;
 use homeostasis_core::record::{EventKind, Resolution};
 use homeostasis_core::{Incident, Observations, Timestamp};
 
+use super::calls::join;
 use super::{Heal, POLL};
 use crate::engine::journal::JournalError;
 
@@ -65,14 +66,18 @@ impl Heal {
     /// Analyzers may learn from an incident that is over.
     pub(super) async fn tell_analyzers(&self, incident: &Arc<Incident>) {
         let limit = self.shared.settings.stage_deadline;
+        let mut calls = Vec::new();
         for analyzer in &self.shared.stages.analyzers {
             let (learner, subject) = (Arc::clone(analyzer), Arc::clone(incident));
             let told = self.call(limit, async move {
                 learner.closed(&subject);
                 Ok(())
             });
-            if let Err(report) = told.await {
-                self.shared.blame("analyzer", analyzer.name(), &report);
+            calls.push((analyzer.name().to_owned(), Box::pin(told)));
+        }
+        for (name, told) in join(calls).await {
+            if let Err(report) = told {
+                self.shared.blame("analyzer", &name, &report);
             }
         }
     }

@@ -10,6 +10,7 @@ mod running;
 mod verify;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use homeostasis_core::cycle::Effect;
@@ -47,10 +48,17 @@ pub(crate) struct Heal {
     reentries: u32,
     /// What people were told although the journal does not say so yet.
     notified: Option<String>,
+    /// Whether analyzers know that the incident is over.
+    told: Arc<AtomicBool>,
 }
 
 impl Heal {
-    pub(crate) fn new(shared: Arc<Shared>, journal: Arc<IncidentJournal>) -> Self {
+    /// `told` outlives heals of the incident that fail: what is over is told once.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        journal: Arc<IncidentJournal>,
+        told: Arc<AtomicBool>,
+    ) -> Self {
         Self {
             shared,
             journal,
@@ -59,6 +67,7 @@ impl Heal {
             lease: None,
             reentries: 0,
             notified: None,
+            told,
         }
     }
 
@@ -69,13 +78,14 @@ impl Heal {
         loop {
             let incident = self.journal.incident().await;
             self.shared.board().note(&incident, self.shared.now());
-            if incident.is_closed() {
-                self.tell_analyzers(&incident).await;
-            }
             if !matches!(incident.effects().first(), Some(Effect::AskGate { .. }))
                 && !incident.is_in_flight()
             {
                 self.rest().await;
+            }
+            // Only now: nobody else waits for analyzers that take their time.
+            if incident.is_closed() && !self.told.swap(true, Ordering::Relaxed) {
+                self.tell_analyzers(&incident).await;
             }
             let Some(effect) = incident.effects().into_iter().next() else {
                 return;

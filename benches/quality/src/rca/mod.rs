@@ -105,7 +105,12 @@ pub(crate) fn run(options: &Options) -> Result<Value, Box<dyn Error>> {
         let ranking = EvidenceFusion.rank(&case.bundle);
         score.spent += start.elapsed();
         score.add(case, &ranking);
-        memory.remember(ranking.past);
+        // As the analyzer does: how a suspect behaved is no habit.
+        let mut past = ranking.past;
+        if let (Some(first), None) = (ranking.suspects.first(), &ranking.abstained) {
+            past.culprits.insert(first.service.clone());
+        }
+        memory.remember(past);
     }
     if let Some(path) = &options.out {
         let text = Value::Object(std::mem::take(&mut score.rankings)).to_string();
