@@ -210,8 +210,10 @@ impl condition::Scope for Remembered<'_> {
 
 /// What the lines of `tally` say, in nats.
 fn weight(scope: &Scope<'_>, rule: &Rule, tally: &Tally) -> f64 {
-    let past = scope.split.since(scope.from).as_secs_f64();
-    let present = scope.to.since(scope.split).as_secs_f64().max(1.0);
+    let known = scope.complete_since;
+    let past = scope.split.since(known).as_secs_f64();
+    let present = scope.to.since(scope.split.max(known));
+    let present = present.as_secs_f64().max(1.0);
     let limit = rule.nats();
     let mut nats = if past < MIN_PAST_SECONDS {
         // Whether it was always there nobody knows.
@@ -406,6 +408,25 @@ rules:
         let evidence = Evidence::new(&incident, at(0), at(320));
         let analyzer = RuleAnalyzer::new(RuleSet::parse("r.yaml", rules).unwrap());
         analyzer.analyze(&cx, &evidence).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn where_older_lines_were_left_out_nobody_knows_that_there_were_none() {
+        let subject = Subject::Condition("x".to_owned());
+        let incident = incident_of(&[Anomaly::new("d", orders(), subject, at(300)).saying("x")]);
+        let lines = (0..50).map(|n| {
+            LogRecord::new(at(300 + n % 20), Level::Error, "upstream failed").of(orders())
+        });
+        let world = lines.fold(RecordedObservations::new(), RecordedObservations::with_log);
+        let cx = Context::new(Arc::new(ManualClock::new(at(320))), 1).observing(Arc::new(world));
+        let analyzer = RuleAnalyzer::new(RuleSet::parse("r.yaml", RULE).unwrap());
+        let whole = Evidence::new(&incident, at(0), at(320));
+        let mut nats = Vec::new();
+        for evidence in [whole, whole.complete_since(at(299))] {
+            let found = analyzer.analyze(&cx, &evidence).await.unwrap();
+            nats.push(found[0].log_likelihood_ratio);
+        }
+        assert!((nats[1] - 0.7 * nats[0]).abs() < 1e-9, "{nats:?}");
     }
 
     async fn nats(world: RecordedObservations, lines: &[(i64, &str)]) -> Option<f64> {
