@@ -282,7 +282,8 @@ impl Builder {
     ///
     /// Whoever made the evidence came to the same diagnosis, to the bit, if the analyzers, their
     /// settings and rules are the same and each kept its contract: the same evidence gives the same
-    /// findings. Time stands still at the moment of the evidence.
+    /// findings. Time stands still at the moment of the evidence: an analyzer that waits for it to
+    /// pass waits until its deadline, which is one of real time.
     ///
     /// # Errors
     /// As for [`start`](Self::start), and if the evidence holds no story of an open incident. An
@@ -306,8 +307,10 @@ impl Builder {
             flags: evidence.flags.iter().cloned().collect(),
             frozen: Arc::new(evidence.frozen()),
             left_out: evidence.left_out,
+            complete_since: evidence.complete_since.unwrap_or(evidence.from),
         };
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(evidence.to));
+        let wall: Arc<dyn Clock> = Arc::new(SystemClock);
         let cx = Context::new(Arc::clone(&clock), evidence.seed)
             .for_tenant(evidence.tenant.clone())
             .with_flags(look.flags.clone())
@@ -318,7 +321,8 @@ impl Builder {
             analyzers: &builder.analyzers,
             fuser: &builder.fuser,
             tasks: &Tasks::default(),
-            clock: &clock,
+            // Nobody advances a clock that stands still: deadlines are those of the wall.
+            clock: &wall,
             limit: builder.settings.stage_deadline,
         };
         let (diagnosis, faults) = panel.analyze(&cx, &Arc::new(incident), &look).await;

@@ -1,14 +1,24 @@
 //! Evidence: saved files as texts, and bundles of any shape, calls in circles among them.
 #![no_main]
 
+use std::sync::LazyLock;
+
 use arbitrary::{Result, Unstructured};
-use homeostasis::IncidentEvidence;
+use homeostasis::{Homeostasis, IncidentEvidence};
 use homeostasis::core::Timestamp;
 use homeostasis::rca::{EvidenceBundle, EvidenceFusion, EvidenceSeries, SeriesKind, Worse};
 use libfuzzer_sys::fuzz_target;
+use tokio::runtime::Runtime;
 
 const SERVICES: [&str; 5] = ["a", "b", "c", "d", "e"];
 const METRICS: [&str; 5] = ["cpu", "memory", "latency_p99", "error_ratio", "rows"];
+
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+});
 
 fn value(u: &mut Unstructured<'_>) -> Result<f64> {
     Ok(match u.arbitrary::<u8>()? {
@@ -51,6 +61,8 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(read) = IncidentEvidence::from_json(&text) {
         let again = read.to_json().expect("what was read can be written");
         assert_eq!(IncidentEvidence::from_json(&again).expect("and read"), read);
+        let looked = RUNTIME.block_on(Homeostasis::empty().diagnose(&read));
+        let _ = looked.expect("nobody who could fail looked at it");
     }
     let _ = EvidenceBundle::from_json(&text).map(|bundle| EvidenceFusion.rank(&bundle));
     if let Ok(bundle) = bundle(&mut Unstructured::new(data)) {

@@ -1,29 +1,21 @@
 //! Which resources were short when errors happened, and which were not.
 
+mod judged;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use homeostasis_core::record::{Category, Finding, Proof, Role};
+use homeostasis_core::record::{Category, Finding, Role};
 use homeostasis_core::signal::{Level, LogRecord, SeriesKey};
 use homeostasis_core::stage::{AnalyzeError, Analyzer, Evidence};
 use homeostasis_core::{Context, SeriesWindow, Target, Timestamp, async_trait};
 
-use crate::gauge::{Factor, Gauge, Look};
+use self::judged::Judged;
+use crate::gauge::{Gauge, Look};
 use crate::scope::{Scope, number};
-
-/// An older reading says nothing about an error.
-const MAX_AGE: Duration = Duration::from_secs(60);
 
 /// Errors of one target that are looked at, the first of its trouble.
 const MAX_ERRORS: usize = 256;
-
-/// How often a resource is as full as that without harm, and how many readings that is worth.
-const PRIOR_SHARE: f64 = 0.05;
-const PRIOR_READINGS: f64 = 2.0;
-
-/// The most that a short resource adds, in nats.
-const MAX_FOR: f64 = 1.5;
 
 /// What an idle resource takes: readings miss one exhaustion in four.
 const AGAINST: f64 = -1.386_294_361_119_890_6;
@@ -42,17 +34,25 @@ const AGAINST: f64 = -1.386_294_361_119_890_6;
 /// `cpu_saturation`, `disk_full`, `descriptor_leak`, `connection_pool_exhausted`,
 /// `connection_leak`, `thread_pool_exhausted`) more or less likely, and name none themselves.
 ///
-/// - Short from 90 % on (disks 95 %, throttling 25 %, load two per processor). It counts the
-///   logarithm of how much more often it was short at an error than in the calm before, each share
-///   with a prior of 5 % worth two readings, at most 1.5 nats: what was always that full says nothing.
-/// - Idle below 50 % (disks 80 %, load 0.7 per processor) in every reading since the minute before the
-///   onset, known at an error and since the onset: -ln 4 nats, since a sampled gauge misses peaks. Throttling is
-///   never taken for idle.
+/// Each cause of a service gets at most one finding, so that many idle instances do not outvote the
+/// one that is full.
+///
+/// - Short from 90 % on (disks 95 %, throttling 25 %, load two per processor). The clearest gauge
+///   counts the logarithm of how much more often it was short at an error than in the calm before,
+///   each share with a prior of 5 % worth two readings, at most 1.5 nats: what was always that full
+///   says nothing. Without any reading of the calm it counts ln 2 at most.
+/// - Idle below 50 % (disks 80 %, load 0.7 per processor, throttling 5 %): if nothing is short and
+///   every gauge of the service was idle in every reading since the minute before the onset, and each
+///   writer of errors has one that is known at an error and since the onset, -ln 4 nats, since a
+///   sampled gauge misses peaks. Throttling and the gauges of a whole machine (`host_...`,
+///   `node_...`, `system_...` of memory and processor) are not enough for that: a process may have a
+///   smaller limit of its own.
 /// - In between, unknown, older than a minute at the error, not a number or impossible in its unit:
 ///   silence.
 ///
 /// Without an error in the logs the readings since the onset take the place of the errors'. At most
-/// 256 errors of a target are looked at, the first ones. O(errors · series · log points).
+/// 256 errors of a writer are looked at, the first ones of the trouble, and the last 256 of its calm.
+/// O(errors · series · log points).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct EnvironmentAnalyzer;
 
@@ -69,51 +69,75 @@ impl EnvironmentAnalyzer {
         errors.retain(|record| {
             scope.covers(record.at) && (record.error.is_some() || record.level >= Level::Error)
         });
+        errors.sort_by_key(|record| record.at);
+        let writer = |record: &LogRecord| record.target.clone().unwrap_or_else(|| whole.clone());
+        // Of each writer the last ones of the calm and the first ones of the trouble.
+        let mut moments: BTreeMap<Target, Vec<Timestamp>> = BTreeMap::new();
+        let mut known: Vec<&LogRecord> = Vec::new();
+        let (calm, ill) = errors.split_at(errors.partition_point(|r| r.at < scope.split));
+        let mut n_calm: BTreeMap<Target, usize> = BTreeMap::new();
+        for record in calm.iter().rev() {
+            let n = n_calm.entry(writer(record)).or_default();
+            *n += 1;
+            if *n <= MAX_ERRORS {
+                known.push(record);
+            }
+        }
+        for record in ill {
+            let moments = moments.entry(writer(record)).or_default();
+            if moments.len() < MAX_ERRORS {
+                moments.push(record.at);
+                known.push(record);
+            }
+        }
         let mut owners: BTreeMap<Target, Vec<SeriesWindow>> = BTreeMap::new();
         for window in scope.series_of(service) {
             if let Some(owner) = window.key.target() {
                 owners.entry(owner).or_default().push(window);
             }
         }
-        let noted = noted(&whole, &errors);
-        for owner in noted.keys() {
-            owners.entry(owner.clone()).or_default();
-        }
-        for (owner, windows) in owners {
-            // What is noted with an error is of that very moment: it stands beside the series.
-            let mut gauges = Gauge::among(&windows);
-            let series = gauges.len();
-            gauges.extend(
-                noted
-                    .get(&owner)
-                    .map(|n| Gauge::among(n))
-                    .unwrap_or_default(),
-            );
-            let about = |record: &&LogRecord| {
-                let writer = record.target.as_ref().unwrap_or(&whole);
-                record.at >= scope.split && (owner.contains(writer) || writer.contains(&owner))
-            };
-            let mut moments: Vec<Timestamp> = errors
+        // What is noted with an error is of that very moment: it stands beside the series.
+        let measured = owners
+            .iter()
+            .map(|(owner, windows)| (owner, windows, false));
+        let noted = noted(&whole, &known);
+        let noted = noted.iter().map(|(owner, windows)| (owner, windows, true));
+        let gauges: Vec<(&Target, Gauge, bool)> = measured
+            .chain(noted)
+            .flat_map(|(owner, windows, is_noted)| {
+                let gauges = Gauge::among(windows).into_iter();
+                gauges.map(move |gauge| (owner, gauge, is_noted))
+            })
+            .collect();
+        let mut by_cause: BTreeMap<&str, Vec<Judged<'_>>> = BTreeMap::new();
+        for (owner, gauge, is_noted) in &gauges {
+            let mut at: Vec<Timestamp> = moments
                 .iter()
-                .filter(about)
-                .map(|record| record.at)
+                .filter(|(writer, _)| overlap(owner, writer))
+                .flat_map(|(_, moments)| moments.iter().copied())
                 .collect();
-            moments.sort_unstable();
-            moments.truncate(MAX_ERRORS);
-            let mut by_factor: BTreeMap<Factor, Vec<Judged<'_>>> = BTreeMap::new();
-            for (idx, gauge) in gauges.iter().enumerate() {
-                let judged = Judged::of(scope, gauge, &moments, idx >= series);
-                by_factor.entry(gauge.factor).or_default().push(judged);
+            at.sort_unstable();
+            at.truncate(MAX_ERRORS);
+            for cause in gauge.factor.causes() {
+                let judged = Judged::of(scope, (*owner, gauge, *is_noted), &at);
+                by_cause.entry(cause).or_default().push(judged);
             }
-            for (factor, judged) in by_factor {
-                findings.extend(verdict(&owner, factor, &judged));
-            }
+        }
+        let writers: Vec<&Target> = moments.keys().collect();
+        for (cause, mut judged) in by_cause {
+            silence_what_a_series_knows_better(&mut judged);
+            findings.extend(short(cause, &judged).or_else(|| idle(cause, &judged, &writers)));
         }
     }
 }
 
+/// Whether one is the other or a part of it.
+fn overlap(one: &Target, other: &Target) -> bool {
+    one.contains(other) || other.contains(one)
+}
+
 /// What was noted with the errors, as series of their writers.
-fn noted(whole: &Target, errors: &[LogRecord]) -> BTreeMap<Target, Vec<SeriesWindow>> {
+fn noted(whole: &Target, errors: &[&LogRecord]) -> BTreeMap<Target, Vec<SeriesWindow>> {
     let mut points: BTreeMap<(&Target, &str), Vec<(Timestamp, f64)>> = BTreeMap::new();
     for record in errors {
         let owner = record.target.as_ref().unwrap_or(whole);
@@ -138,156 +162,94 @@ fn noted(whole: &Target, errors: &[LogRecord]) -> BTreeMap<Target, Vec<SeriesWin
     owners
 }
 
-/// One gauge at the errors, in its calm, and since.
-struct Judged<'g> {
-    gauge: &'g Gauge,
-    is_noted: bool,
-    /// The fullest at an error.
-    worst: Option<Look>,
-    /// The fullest since the minute before the onset, if it was looked at since the onset.
-    peak: Option<Look>,
-    /// The first that was short.
-    first: Option<Timestamp>,
-    /// How often it was short at an error, and how often that is known.
-    ill: (usize, usize),
-    /// The same of the calm.
-    calm: (usize, usize),
-}
-
-/// The fullest, the first of several.
-fn fullest<'a>(looks: impl Iterator<Item = &'a Look>) -> Option<Look> {
-    let fuller = |best: &'a Look, look: &'a Look| if look.level > best.level { look } else { best };
-    looks.reduce(fuller).copied()
-}
-
-impl<'g> Judged<'g> {
-    fn of(scope: &Scope<'_>, gauge: &'g Gauge, moments: &[Timestamp], is_noted: bool) -> Self {
-        let high = gauge.factor.high();
-        let count = |looks: &[&Look]| {
-            let short = looks.iter().filter(|look| look.level >= high).count();
-            (short, looks.len())
-        };
-        let calm: Vec<&Look> = gauge.looks.iter().filter(|l| l.at < scope.split).collect();
-        let since: Vec<&Look> = gauge.looks.iter().filter(|l| l.at >= scope.split).collect();
-        let at_errors: Vec<&Look> = if moments.is_empty() {
-            since.clone()
-        } else {
-            let at = |moment: &Timestamp| gauge.at(*moment, MAX_AGE);
-            moments.iter().filter_map(at).collect()
-        };
-        let near = gauge
-            .looks
-            .iter()
-            .filter(|look| look.at >= scope.split - MAX_AGE);
-        Self {
-            gauge,
-            is_noted,
-            worst: fullest(at_errors.iter().copied()),
-            peak: since
-                .iter()
-                .any(|look| look.at >= scope.onset)
-                .then(|| fullest(near))
-                .flatten(),
-            first: since
-                .iter()
-                .find(|look| look.level >= high)
-                .map(|look| look.at),
-            ill: count(&at_errors),
-            calm: count(&calm),
-        }
-    }
-
-    /// How much more often it was short at errors than in its calm, in nats.
-    fn nats(&self) -> f64 {
-        if self.ill.0 == 0 {
-            return 0.0;
-        }
-        let share = |(short, all): (usize, usize)| {
-            (short as f64 + PRIOR_SHARE * PRIOR_READINGS) / (all as f64 + PRIOR_READINGS)
-        };
-        (share(self.ill) / share(self.calm))
-            .ln()
-            .clamp(0.0, MAX_FOR)
-    }
-
-    fn proof(&self, look: &Look) -> Proof {
-        let kind = if self.is_noted {
-            "environment"
-        } else {
-            "series"
-        };
-        Proof {
-            kind: kind.to_owned(),
-            reference: self.gauge.key.to_string(),
-            at: Some(look.at),
-            statement: self.gauge.statement(look),
-        }
-    }
-}
-
-/// What all gauges of one resource of `owner` say together.
-fn verdict(owner: &Target, factor: Factor, judged: &[Judged<'_>]) -> Vec<Finding> {
-    let name = factor.name();
-    let short = judged
+/// A reading noted with an error has no calm where nothing failed in it; where the same is measured
+/// as a series, the series knows.
+fn silence_what_a_series_knows_better(judged: &mut Vec<Judged<'_>>) {
+    let known: Vec<(Target, String)> = judged
         .iter()
-        .filter(|judged| judged.nats() > 0.0)
-        .filter_map(|judged| Some((judged, judged.worst?)))
-        .reduce(|best, next| {
-            if next.0.nats() > best.0.nats() {
-                next
-            } else {
-                best
-            }
-        });
-    let (judged, look, nats, told) = if let Some((judged, look)) = short {
-        let (at_errors, known) = judged.ill;
-        let (in_calm, calm) = judged.calm;
-        let told = format!(
-            "{name} of {owner} was short at {at_errors} of {known} moments of trouble and at \
-             {in_calm} of {calm} before it"
-        );
-        (judged, look, judged.nats(), told)
-    } else {
-        // Somebody saw it at an error, and nobody saw it anything but idle.
-        let seen = |judged: &&Judged<'_>| judged.worst.is_some() && judged.peak.is_some();
-        let fullest = judged.iter().filter(seen).reduce(|best, next| {
-            let level = |judged: &Judged<'_>| judged.peak.map_or(0.0, |look| look.level);
-            if level(next) > level(best) {
-                next
-            } else {
-                best
-            }
-        });
-        let Some((judged, look)) = fullest.and_then(|judged| Some((judged, judged.peak?))) else {
-            return Vec::new();
+        .filter(|judged| !judged.is_noted && judged.calm.1 > 0)
+        .map(|judged| (judged.owner.clone(), judged.gauge.key.metric.clone()))
+        .collect();
+    judged.retain(|judged| {
+        let is_known = |(owner, metric): &(Target, String)| {
+            *metric == judged.gauge.key.metric && overlap(owner, judged.owner)
         };
-        if look.level >= factor.idle() {
-            return Vec::new();
-        }
-        let level = number(look.level * 100.0);
-        let told =
-            format!("{name} of {owner} was never more than {level} % used around the trouble");
-        (judged, look, AGAINST, told)
-    };
-    let proof = judged.proof(&look);
-    let findings = factor.causes().iter().map(|cause| {
-        let category = Category::ResourceExhaustion;
-        let analyzer = EnvironmentAnalyzer::NAME;
-        let made = Finding::new(
-            analyzer,
-            owner.clone(),
-            *cause,
-            category,
-            Role::Context,
-            nats,
-        );
-        let mut made = made
-            .proven_by(proof.clone())
-            .saying(format!("{told}: {}", proof.statement));
-        made.onset = if nats > 0.0 { judged.first } else { None };
-        made
+        !(judged.is_noted && judged.calm.1 == 0 && known.iter().any(is_known))
     });
-    findings.collect()
+}
+
+/// The gauge that says most clearly that its resource was short, whoever of the service it is of.
+fn short(cause: &'static str, judged: &[Judged<'_>]) -> Option<Finding> {
+    let speaking = judged.iter().filter(|judged| judged.nats() > 0.0);
+    let best = speaking.reduce(|best, next| {
+        if next.nats() > best.nats() {
+            next
+        } else {
+            best
+        }
+    })?;
+    let ((at_errors, known), (in_calm, calm)) = (best.ill, best.calm);
+    let told = format!(
+        "{} of {} was short at {at_errors} of {known} moments of trouble and at {in_calm} of \
+         {calm} before it",
+        best.gauge.factor.name(),
+        best.owner
+    );
+    let mut made = finding(cause, best, &best.worst?, best.nats(), &told);
+    made.onset = best.first;
+    Some(made)
+}
+
+/// One word against `cause`, if all that was seen of the service was idle, and somebody saw each of
+/// the `writers` of errors.
+fn idle(cause: &'static str, judged: &[Judged<'_>], writers: &[&Target]) -> Option<Finding> {
+    if !judged.iter().all(Judged::is_idle) {
+        return None;
+    }
+    let clears = |judged: &&Judged<'_>| judged.is_seen() && judged.gauge.can_clear();
+    let is_cleared = |writer: &&&Target| {
+        let mut clear = judged.iter().filter(clears);
+        clear.any(|judged| overlap(judged.owner, writer))
+    };
+    if writers.iter().filter(is_cleared).count() < writers.len() {
+        return None;
+    }
+    let level = |judged: &Judged<'_>| judged.peak.map_or(0.0, |look| look.level);
+    let fullest = judged.iter().filter(clears).reduce(|best, next| {
+        if level(next) > level(best) {
+            next
+        } else {
+            best
+        }
+    })?;
+    let told = format!(
+        "{} of {} was never more than {} % used around the trouble",
+        fullest.gauge.factor.name(),
+        fullest.owner,
+        number(level(fullest) * 100.0)
+    );
+    Some(finding(cause, fullest, &fullest.peak?, AGAINST, &told))
+}
+
+fn finding(
+    cause: &'static str,
+    judged: &Judged<'_>,
+    look: &Look,
+    nats: f64,
+    told: &str,
+) -> Finding {
+    let proof = judged.proof(look);
+    let said = format!("{told}: {}", proof.statement);
+    Finding::new(
+        EnvironmentAnalyzer::NAME,
+        judged.owner.clone(),
+        cause,
+        Category::ResourceExhaustion,
+        Role::Context,
+        nats,
+    )
+    .proven_by(proof)
+    .saying(said)
 }
 
 #[async_trait]
@@ -312,6 +274,8 @@ impl Analyzer for EnvironmentAnalyzer {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use homeostasis_core::ManualClock;
     use homeostasis_core::record::{Anomaly, Subject};
     use homeostasis_core::signal::ErrorEvent;
@@ -413,8 +377,8 @@ mod tests {
         let idle = idle.with_log(error(312, &[]));
         let found = findings(idle.clone()).await;
         let both = [
-            ("connection_pool_exhausted", -1.4),
             ("connection_leak", -1.4),
+            ("connection_pool_exhausted", -1.4),
         ];
         assert_eq!(told(&found), both);
         assert!(
@@ -425,6 +389,69 @@ mod tests {
         // The gauge happened to see it: not idle, though not at the error.
         let peak = idle.with_point(key("pool_used_ratio"), at(331), 0.7);
         assert_eq!(told(&findings(peak).await), []);
+    }
+
+    fn of_instance(
+        world: RecordedObservations,
+        instance: &str,
+        calm: f64,
+        ill: f64,
+    ) -> RecordedObservations {
+        let key = SeriesKey::new("memory_used_ratio")
+            .with("service", "orders")
+            .with("instance", instance);
+        world.with_sampled(key, at(0), at(NOW), Duration::from_secs(5), |now| {
+            if now < at(ONSET - 10) { calm } else { ill }
+        })
+    }
+
+    #[tokio::test]
+    async fn idle_siblings_do_not_outvote_the_instance_that_is_full() {
+        let mut world = of_instance(RecordedObservations::new(), "0", 0.4, 0.97);
+        for sibling in 1..9 {
+            world = of_instance(world, &sibling.to_string(), 0.4, 0.4);
+        }
+        let world = world.with_log(error(312, &[]));
+        let found = findings(world.clone()).await;
+        assert_eq!(told(&found), [("memory_leak", 1.5)]);
+        assert_eq!(found[0].target.to_string(), "orders/0");
+        // The same reading, noted with the error too, is no second sign.
+        let twice = world.with_log(error(314, &[("memory_used_ratio", 0.97)]));
+        assert_eq!(told(&findings(twice).await), [("memory_leak", 1.5)]);
+        // All of them idle is one word against, and none if nobody knows the one that fails.
+        let idle = of_instance(RecordedObservations::new(), "1", 0.4, 0.4);
+        let unknown = idle.clone().with_log(error(312, &[]));
+        assert_eq!(told(&findings(unknown).await), []);
+        let known = of_instance(idle, "0", 0.4, 0.4).with_log(error(312, &[]));
+        assert_eq!(told(&findings(known).await), [("memory_leak", -1.4)]);
+    }
+
+    #[tokio::test]
+    async fn a_throttled_container_on_an_idle_machine_is_short() {
+        let world = with(RecordedObservations::new(), "host_cpu_ratio", 0.1, 0.1);
+        let world = with(world, "host_load1", 0.4, 0.4);
+        let world = with(world, "host_cpu_count", 4.0, 4.0);
+        let idle = with(world.clone(), "process_cpu_ratio", 0.1, 0.1).with_log(error(312, &[]));
+        let found = findings(idle).await;
+        assert_eq!(told(&found), [("cpu_saturation", -1.4)]);
+        let world = with(world, "container_cpu_throttled_ratio", 0.1, 0.6);
+        let found = findings(world.with_log(error(312, &[]))).await;
+        assert_eq!(told(&found), [("cpu_saturation", 1.5)]);
+    }
+
+    #[tokio::test]
+    async fn an_idle_machine_says_nothing_of_a_process_with_its_own_limit() {
+        let name = "host_memory_used_ratio";
+        let world = with(RecordedObservations::new(), name, 0.3, 0.3);
+        let world = world.with_log(error(312, &[(name, 0.3)]));
+        assert_eq!(told(&findings(world.clone()).await), []);
+        let own = with(world, "heap_used_bytes", 100.0, 120.0);
+        let own = with(own, "heap_max_bytes", 1000.0, 1000.0);
+        assert_eq!(told(&findings(own).await), [("memory_leak", -1.4)]);
+        // A full machine is short for all that runs on it.
+        let full = with(RecordedObservations::new(), name, 0.3, 0.98);
+        let full = full.with_log(error(312, &[]));
+        assert_eq!(told(&findings(full).await), [("memory_leak", 1.5)]);
     }
 
     #[tokio::test]
@@ -440,8 +467,12 @@ mod tests {
             .with_log(error(312, &noted))
             .with_log(error(313, &noted));
         let found = findings(world).await;
-        assert_eq!(told(&found), [("memory_leak", 1.5)]);
+        // Whether it was always so nobody knows.
+        assert_eq!(told(&found), [("memory_leak", 0.7)]);
         assert_eq!(found[0].proofs[0].kind, "environment");
+        let calm = with(RecordedObservations::new(), "heap_used_bytes", 980.0, 980.0);
+        let always = with(calm, "heap_max_bytes", 1000.0, 1000.0).with_log(error(312, &noted));
+        assert_eq!(told(&findings(always).await), []);
         let before = RecordedObservations::new().with_log(error(200, &noted));
         assert_eq!(told(&findings(before).await), []);
     }

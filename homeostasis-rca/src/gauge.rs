@@ -34,12 +34,11 @@ impl Factor {
         }
     }
 
-    /// Idle below this fill level; zero never is.
+    /// Idle below this fill level.
     pub(crate) fn idle(self) -> f64 {
         match self {
             Self::Load => 0.7,
-            // Who is not held back may still be short of processors, and a ramp of memory is short.
-            Self::Throttling => 0.0,
+            Self::Throttling => 0.05,
             Self::Disk => 0.8,
             _ => 0.5,
         }
@@ -118,36 +117,90 @@ const STOCKS: [(&str, &[&str], Factor); 9] = [
     ("load1", &["cpu_count"], Factor::Load),
 ];
 
+/// What a fill level ends with, before its unit.
+const LEVELS: [&str; 7] = [
+    "used",
+    "usage",
+    "use",
+    "utilization",
+    "utilisation",
+    "busy",
+    "active",
+];
+
+/// What its own name is.
+const NAMES: [&str; 12] = [
+    "cpu",
+    "memory",
+    "heap",
+    "disk",
+    "filesystem",
+    "fds",
+    "descriptors",
+    "thread",
+    "threads",
+    "pool",
+    "connection",
+    "connections",
+];
+
+/// Words that make another thing of it: what is left, what is full by design, how fast it works.
+const OTHERS: [&str; 15] = [
+    "free",
+    "available",
+    "idle",
+    "unused",
+    "not",
+    "non",
+    "hit",
+    "error",
+    "io",
+    "read",
+    "write",
+    "wait",
+    "swap",
+    "cache",
+    "buffer",
+];
+
 fn measure_of(metric: &str) -> Option<(Factor, Measure)> {
-    let has = |part| metric.contains(part);
     for (used, limits, factor) in STOCKS {
         if metric.ends_with(used) {
-            return Some((factor, Measure::Against(limits)));
+            let is_heap = used.starts_with("heap");
+            let other = is_heap && (metric.contains("non_heap") || metric.contains("nonheap"));
+            return (!other).then_some((factor, Measure::Against(limits)));
         }
     }
-    let unit = if metric.ends_with("_ratio") {
-        1.0
-    } else if metric.ends_with("_percent") {
-        100.0
+    let (stem, unit) = if let Some(stem) = metric.strip_suffix("_ratio") {
+        (stem, 1.0)
     } else {
-        return None;
+        (metric.strip_suffix("_percent")?, 100.0)
     };
-    if has("free") || has("available") || has("hit") || has("error") {
+    let words: Vec<&str> = stem.split('_').collect();
+    let has = |names: &[&str]| words.iter().any(|word| names.contains(word));
+    let last = *words.last()?;
+    let is_throttling = last.starts_with("throttl");
+    // A level is told by a word that is known: `cpu_idle_percent` at 5 is a busy processor.
+    if has(&OTHERS) || !(is_throttling || LEVELS.contains(&last) || NAMES.contains(&last)) {
         return None;
     }
-    let factor = if has("throttl") {
+    let factor = if is_throttling {
         Factor::Throttling
-    } else if has("cpu") {
+    } else if has(&["cpu"]) {
         Factor::Cpu
-    } else if has("memory") || has("heap") {
+    } else if has(&["memory", "heap"]) {
         Factor::Memory
-    } else if has("disk") || has("filesystem") {
+    } else if has(&["disk", "filesystem"]) {
+        // A busy disk is not a full one.
+        if matches!(last, "busy" | "active") || (last.starts_with("utili") && has(&["disk"])) {
+            return None;
+        }
         Factor::Disk
-    } else if has("fds") || has("descriptors") {
+    } else if has(&["fds", "descriptors"]) {
         Factor::Descriptors
-    } else if has("thread") {
+    } else if has(&["thread", "threads"]) {
         Factor::Threads
-    } else if has("pool") || has("connections") {
+    } else if has(&["pool", "connection", "connections"]) {
         Factor::Connections
     } else {
         return None;
@@ -220,6 +273,19 @@ impl Gauge {
             })
         });
         gauges.collect()
+    }
+
+    /// Whether its being idle speaks for enough of the resource: a machine has more than the limit of
+    /// one process, and who is not held back may still be short of processors.
+    pub(crate) fn can_clear(&self) -> bool {
+        let is_machine = ["host_", "node_", "system_"]
+            .iter()
+            .any(|whole| self.key.metric.starts_with(whole));
+        match self.factor {
+            Factor::Throttling | Factor::Load => false,
+            Factor::Memory | Factor::Cpu => !is_machine,
+            _ => true,
+        }
     }
 
     /// The look at `at` or the last one before it, if it is not older than `max_age`.
@@ -329,11 +395,47 @@ mod tests {
                 window("process_open_fds", &[(1, 900.0)]),
                 window("process_max_fds", &[(0, 0.0), (1, f64::NAN)]),
             ],
-            vec![window("memory_available_ratio", &[(1, 0.9)])],
-            vec![window("cache_hit_ratio", &[(1, 0.9)])],
             vec![],
         ] {
             assert_eq!(levels(&windows), [], "{windows:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_and_what_is_no_fill_level_says_nothing() {
+        for name in [
+            "memory_available_ratio",
+            "cache_hit_ratio",
+            "host_cpu_idle_percent",
+            "cpu_iowait_percent",
+            "cpu_steal_ratio",
+            "memory_unused_percent",
+            "memory_not_used_ratio",
+            "memory_fragmentation_ratio",
+            "swap_memory_used_ratio",
+            "disk_remaining_percent",
+            "disk_io_utilization_percent",
+            "disk_utilization_percent",
+            "disk_busy_percent",
+            "pool_idle_ratio",
+            "pool_timeout_ratio",
+            "buffer_pool_used_ratio",
+            "connections_refused_ratio",
+            "thread_error_ratio",
+        ] {
+            assert_eq!(levels(&[window(name, &[(1, 0.9)])]), [], "{name}");
+        }
+        for (name, factor) in [
+            ("cpu_ratio", Factor::Cpu),
+            ("host_cpu_busy_ratio", Factor::Cpu),
+            ("filesystem_utilization_ratio", Factor::Disk),
+            ("container_cpu_throttled_ratio", Factor::Throttling),
+            ("thread_pool_active_ratio", Factor::Threads),
+            ("db_pool_used_ratio", Factor::Connections),
+            ("fds_used_ratio", Factor::Descriptors),
+        ] {
+            let found = levels(&[window(name, &[(1, 0.9)])]);
+            assert_eq!(found, [(factor, vec![0.9])], "{name}");
         }
     }
 

@@ -27,6 +27,8 @@ pub(crate) struct Scope<'a> {
     pub(crate) split: Timestamp,
     /// The estimated onset.
     pub(crate) onset: Timestamp,
+    /// Lines and spans are counted from here on; not before the stretch nor after it.
+    pub(crate) complete_since: Timestamp,
     /// The evidence itself: it knows which instants are another incident's.
     evidence: Evidence<'a>,
     /// Services with anomalies.
@@ -60,6 +62,7 @@ impl<'a> Scope<'a> {
             to: evidence.to,
             split,
             onset: evidence.incident.since,
+            complete_since: evidence.complete_since.clamp(from, evidence.to),
             evidence: *evidence,
             affected,
             services,

@@ -6,17 +6,19 @@
     reason = "a helper of a test fails the test, and its server is no task of an engine"
 )]
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use homeostasis::SystemClock;
 use homeostasis::signals::HyperClient;
+use homeostasis_core::port::Redactor;
 use homeostasis_core::record::{Anomaly, Category, Finding, Proof, Role, Subject};
 use homeostasis_core::signal::{Level, LogRecord};
 use homeostasis_core::stage::{AnalyzeError, Analyzer, Evidence, Fuser};
 use homeostasis_core::testing::analyzer::{incident_of, topology_of};
 use homeostasis_core::testing::{MaskRedactor, RecordedObservations};
-use homeostasis_core::{Clock, Context, Incident, Secret, Timestamp};
+use homeostasis_core::{Clock, Context, ErrorKind, Incident, Secret, Timestamp};
 use homeostasis_rca::{LogOddsFuser, ModelAnalyzer, ModelConfig};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -318,5 +320,98 @@ async fn a_question_keeps_its_size_and_wrong_settings_are_named() {
     let told = error.to_string();
     for path in ["url", "model", "max_nats", "retries", "max_tokens"] {
         assert!(told.contains(path), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn many_findings_of_one_service_count_no_more_than_one() {
+    let causes = ["process_down", "disk_full", "deadlock"];
+    let all = causes.map(|cause| said("orders", cause, 1.0, &["e2"]));
+    let (url, _) = server(vec![saying(&all)]).await;
+    let found = ask(&analyzer(&url, |_| {}), &context(&[INJECTED])).await;
+    let found = found.unwrap();
+    assert_eq!(found.len(), 3);
+    let sum: f64 = found.iter().map(|f| f.log_likelihood_ratio.abs()).sum();
+    assert!((sum - 1.0).abs() < 1e-9, "{sum}");
+}
+
+#[tokio::test]
+async fn a_question_that_failed_is_not_asked_again_at_once() {
+    let (url, seen) = server(vec![completion("I think it is the disk.")]).await;
+    let analyzer = analyzer(&url, |_| {});
+    let cx = context(&["no space left"]);
+    for _ in 0..5 {
+        let error = ask(&analyzer, &cx).await.unwrap_err();
+        let told = error.report().to_string();
+        assert!(told.contains("the model's answer"), "{told}");
+    }
+    assert_eq!(seen.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn an_attempt_leaves_time_for_those_that_follow_and_for_the_engine() {
+    let (url, _) = server(vec![Reply::Never]).await;
+    let analyzer = analyzer(&url, |_| {});
+    let cx = context(&["no space left"]).within(Duration::from_millis(400));
+    let error = ask(&analyzer, &cx).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert!(cx.remaining().unwrap() > Duration::from_millis(50));
+}
+
+/// Counts what it is given to read.
+#[derive(Debug, Default)]
+struct Reader(Mutex<(usize, usize)>);
+
+impl Redactor for Reader {
+    fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let mut read = self.0.lock().unwrap();
+        (read.0, read.1) = (read.0 + 1, read.1.max(text.len()));
+        Cow::Borrowed(text)
+    }
+
+    fn field<'a>(&self, _: &str, value: &'a str) -> Cow<'a, str> {
+        Cow::Borrowed(value)
+    }
+}
+
+#[tokio::test]
+async fn only_what_may_be_told_is_redacted() {
+    let (url, _) = server(vec![saying(&[])]).await;
+    let lines: Vec<String> = (0..500)
+        .map(|n| format!("{n} {}", "x".repeat(20_000)))
+        .collect();
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let reader = Arc::new(Reader::default());
+    let http = Arc::new(HyperClient::new(Arc::new(SystemClock)));
+    let config = ModelConfig::new(url, "small");
+    let analyzer = ModelAnalyzer::new(config, http, Arc::clone(&reader) as Arc<_>).unwrap();
+    ask(&analyzer, &context(&lines)).await.unwrap();
+    let (times, longest) = *reader.0.lock().unwrap();
+    assert!(times <= 60 && longest <= 16 * 1024, "{times} of {longest}");
+}
+
+#[test]
+fn settings_are_read_as_people_write_them_and_no_password_is_told() {
+    let read = |text: &str| serde_json::from_str::<ModelConfig>(text);
+    let good = r#"{"url": "http://h/v1", "model": "m", "timeout": "30s"}"#;
+    let config = read(good).unwrap();
+    assert_eq!(config.timeout, Duration::from_secs(30));
+    let written = serde_json::to_string(&config).unwrap();
+    assert_eq!(read(&written).unwrap(), config);
+    let error = read(&good.replace("30s", "soon")).unwrap_err().to_string();
+    assert!(
+        error.contains("soon") && error.contains("a duration"),
+        "{error}"
+    );
+    for url in [
+        "http://user:swordfish@gw/v1?key=swordfish",
+        "http://user:sword/swordfish@gw/x",
+        "user:swordfish@gw",
+    ] {
+        let http = Arc::new(HyperClient::new(Arc::new(SystemClock)));
+        let config = ModelConfig::new(url, "m");
+        let error = ModelAnalyzer::new(config, http, Arc::new(MaskRedactor("x"))).unwrap_err();
+        let told = format!("{error} {error:?}");
+        assert!(told.contains("gw") && !told.contains("sword"), "{told}");
     }
 }

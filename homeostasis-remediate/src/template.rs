@@ -155,12 +155,28 @@ impl<'a> Template<'a> {
         })
     }
 
+    /// What stands before the first capture, if there is one; other placeholders count as a letter.
+    pub(crate) fn before_capture(&self) -> Option<String> {
+        let mut before = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Literal(text) => before.push_str(text),
+                Part::Placeholder(_) => before.push('x'),
+                Part::Capture(_) => return Some(before),
+            }
+        }
+        None
+    }
+
     fn fill(
         &self,
         bindings: &Bindings<'_>,
         (encode, taken): (bool, Option<Capture>),
     ) -> Result<String, String> {
         let mut out = String::new();
+        let mut said = self.parts.iter().filter(|part| **part != Part::Literal(""));
+        let is_alone = said.next().is_some() && said.next().is_none();
+        let taken = taken.map(|taken| if is_alone { taken } else { taken.within() });
         for part in &self.parts {
             match part {
                 Part::Literal(text) => out.push_str(text),

@@ -36,13 +36,15 @@ impl Panel<'_> {
         let mut faults = Vec::new();
         let mut findings: Vec<Finding> = Vec::new();
         let mut pending = Vec::new();
-        let (from, to) = (look.from, look.to);
+        let (from, to, complete_since) = (look.from, look.to, look.complete_since);
         for analyzer in self.analyzers {
             let (name, analyzer) = (analyzer.name().to_owned(), Arc::clone(analyzer));
             let cx = cx.clone().within(self.limit);
             let (subject, besides) = (Arc::clone(incident), Arc::clone(&look.besides));
             let call = async move {
-                let evidence = Evidence::new(&subject, from, to).besides(&besides);
+                let evidence = Evidence::new(&subject, from, to)
+                    .besides(&besides)
+                    .complete_since(complete_since);
                 let found = analyzer.analyze(&cx, &evidence).await;
                 found.map_err(|error| error.report())
             };
@@ -57,7 +59,9 @@ impl Panel<'_> {
         let (fuser, cx) = (Arc::clone(self.fuser), cx.clone().within(self.limit));
         let (subject, besides) = (Arc::clone(incident), Arc::clone(&look.besides));
         let fusing = async move {
-            let evidence = Evidence::new(&subject, from, to).besides(&besides);
+            let evidence = Evidence::new(&subject, from, to)
+                .besides(&besides)
+                .complete_since(complete_since);
             Ok(fuser.fuse(&cx, &evidence, findings))
         };
         let added_up = self.call(fusing).await;

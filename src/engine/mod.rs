@@ -332,6 +332,7 @@ impl Homeostasis {
             to: look.to,
             besides: look.besides.to_vec(),
             left_out: look.left_out,
+            complete_since: look.complete_since,
         };
         Ok(IncidentEvidence::new(story, &look.frozen))
     }

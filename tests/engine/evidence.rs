@@ -4,12 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use homeostasis::core::record::{Diagnosis, HealEvent};
+use homeostasis::core::record::{Diagnosis, Finding, HealEvent};
 use homeostasis::core::signal::{
     Change, ChangeKind, ErrorEvent, HealthReport, HealthState, Level, LogRecord, SeriesKey, Signal,
     SpanRecord,
 };
-use homeostasis::core::{IncidentId, Target};
+use homeostasis::core::stage::{AnalyzeError, Analyzer, Evidence};
+use homeostasis::core::{Context, IncidentId, Target, async_trait};
 use homeostasis::{Builder, Config, Homeostasis, IncidentEvidence, SimulatedClock};
 
 use crate::world::{START, is, pass, until};
@@ -194,6 +195,85 @@ async fn what_is_beyond_the_budget_is_left_out_counted_and_said() {
     let health = healer.health();
     assert!(health.left_out_evidence >= left_out.total(), "{health:?}");
     healer.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storm_of_large_lines_hides_neither_the_change_nor_the_calm() {
+    let healer = shop("evidence_bytes: 64KiB").await;
+    let recorder = healer.recorder();
+    let mut events = healer.subscribe();
+    for second in 0..70 {
+        let ill = second >= 60;
+        gauge(
+            &healer,
+            "error_ratio",
+            "orders",
+            if ill { 0.5 } else { 0.001 },
+        );
+        if second == 40 {
+            let change = Change::new(recorder.now(), ChangeKind::Deploy, target("orders"), "v2");
+            recorder.signal(Signal::Change(change));
+        }
+        for n in 0..if ill { 60 } else { 0 } {
+            let line = format!("row {n} of {second}: {}", "x".repeat(900));
+            recorder.log(log(&healer, "orders", &line));
+        }
+        pass(&healer, 1).await;
+    }
+    let id = until(&healer, &mut events, is("diagnosed")).await.incident;
+    let saved = healer.evidence(id).await.unwrap();
+    let left_out = saved.left_out();
+    assert!(left_out.logs > 100, "{left_out:?}");
+    assert_eq!((left_out.measurements, left_out.changes), (0, 0));
+    let said = diagnosis_of(&healer, id).await;
+    let blamed = said.hypotheses.iter().flat_map(|h| &h.evidence);
+    let mut deploys = blamed
+        .filter(|finding| finding.cause == "bad_deploy")
+        .peekable();
+    assert!(deploys.peek().is_some(), "{said:#?}");
+    assert!(deploys.all(|finding| finding.log_likelihood_ratio > 0.0));
+    healer.shutdown().await;
+    assert_eq!(builder("").diagnose(&saved).await.unwrap(), said);
+}
+
+/// Waits for time to pass.
+#[derive(Debug)]
+struct Patient;
+
+#[async_trait]
+impl Analyzer for Patient {
+    fn name(&self) -> &'static str {
+        "patient"
+    }
+
+    async fn analyze(&self, cx: &Context, _: &Evidence<'_>) -> Result<Vec<Finding>, AnalyzeError> {
+        cx.clock().sleep(Duration::from_millis(500)).await;
+        Ok(Vec::new())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_while_time_stands_still_is_an_error_and_no_number_overflows() {
+    let healer = shop("").await;
+    let id = orders_die(&healer).await.incident;
+    let saved = healer.evidence(id).await.unwrap();
+    healer.shutdown().await;
+    let stuck = Homeostasis::empty().analyzer(Patient).diagnose(&saved);
+    let error = tokio::time::timeout(Duration::from_secs(3600), stuck).await;
+    let error = error.unwrap().unwrap_err().to_string();
+    assert!(error.contains("patient"), "{error}");
+
+    let text = saved.to_json().unwrap();
+    let (before, rest) = text.split_once(r#""left_out":{"#).unwrap();
+    let (_, after) = rest.split_once('}').unwrap();
+    let most = u64::MAX;
+    let hostile = format!(
+        r#"{before}"left_out":{{"measurements":{most},"logs":{most},"spans":1,"changes":0,"health":0}}{after}"#
+    );
+    let hostile = IncidentEvidence::from_json(&hostile).unwrap();
+    let said = builder("").diagnose(&hostile).await.unwrap();
+    let cause = said.root_cause().unwrap();
+    assert!(cause.explanation.contains(&format!("{most} measurements")));
 }
 
 /// Looks at an incident without a cause while `meanwhile` happens each second.

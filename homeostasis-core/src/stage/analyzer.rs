@@ -30,6 +30,9 @@ pub struct Evidence<'a> {
     /// Stretches within which other incidents, now closed, troubled related services: neither the
     /// calm before this one nor a part of it. From and to, both included.
     pub besides: &'a [(Timestamp, Timestamp)],
+    /// Before it lines and spans are missing, left out to bound the analysis: whoever counts them
+    /// there counts too few. `from` where nothing is missing.
+    pub complete_since: Timestamp,
 }
 
 impl<'a> Evidence<'a> {
@@ -40,7 +43,14 @@ impl<'a> Evidence<'a> {
             from,
             to,
             besides: &[],
+            complete_since: from,
         }
+    }
+
+    /// The same where lines and spans are complete from `at` on only.
+    pub fn complete_since(mut self, at: Timestamp) -> Self {
+        self.complete_since = at.max(self.from);
+        self
     }
 
     /// The same without these stretches.

@@ -67,7 +67,7 @@ impl EvidenceBundle {
             }
         }
         bundle.slices = slices(&scope, bundle.onset, scope.to);
-        bundle.calm = slices(&scope, scope.from, scope.split);
+        bundle.calm = slices(&scope, scope.complete_since.min(scope.split), scope.split);
         let changes = scope.observations().changes(scope.from, scope.to);
         let related = changes.into_iter().filter(|change| {
             scope.services.contains(change.target.service_name()) && scope.covers(change.at)

@@ -1,6 +1,6 @@
 //! What the model answered, as far as it can be checked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use homeostasis_core::Target;
 use homeostasis_core::port::Redactor;
@@ -80,7 +80,23 @@ pub(super) fn read(
             Err(why) => tracing::debug!(why, "a finding of the model is dropped"),
         }
     }
+    bound(&mut findings, config.max_nats);
     Ok(findings)
+}
+
+/// Takes back what the findings of one service say together beyond `max_nats`.
+fn bound(findings: &mut [Finding], max_nats: f64) {
+    let mut sums: BTreeMap<String, f64> = BTreeMap::new();
+    for finding in &*findings {
+        let sum = sums.entry(finding.target.service_name().to_owned());
+        *sum.or_default() += finding.log_likelihood_ratio.abs();
+    }
+    for finding in findings {
+        let sum = sums.get(finding.target.service_name()).copied();
+        if let Some(sum) = sum.filter(|sum| *sum > max_nats) {
+            finding.log_likelihood_ratio *= max_nats / sum;
+        }
+    }
 }
 
 fn finding(

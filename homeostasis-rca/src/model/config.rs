@@ -19,7 +19,8 @@ pub struct ModelConfig {
     /// The causes it may name, with their families; default those of the furnished analyzers.
     #[serde(default = "vocabulary")]
     pub causes: BTreeMap<String, Category>,
-    /// No finding counts more, either way, in nats; more than 0, at most 2; default 1.
+    /// All that one answer says of a service counts no more, either way, in nats; more than 0, at most
+    /// 2; default 1.
     #[serde(default = "one")]
     pub max_nats: f64,
     /// Findings of one answer that are read; 1 to 16; default 3.
@@ -38,8 +39,9 @@ pub struct ModelConfig {
     /// Tokens of an answer; 64 to 8192; default 800.
     #[serde(default = "tokens")]
     pub max_tokens: u32,
-    /// How long one attempt may take; 100 ms to 5 min; default 20 s.
-    #[serde(default = "patience")]
+    /// How long one attempt may take, such as `20s`; 100 ms to 5 min; default 20 s. All attempts share
+    /// what the analyzer's own deadline leaves.
+    #[serde(default = "patience", with = "super::duration_text")]
     pub timeout: Duration,
     /// How often an attempt that may help is repeated; at most 3; default 1.
     #[serde(default = "once")]
@@ -107,6 +109,17 @@ fn twenty() -> usize {
     20
 }
 
+/// Where `url` leads: its scheme and host. The rest may hold a password.
+fn without_user(url: &str) -> String {
+    let (scheme, rest) = match url.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), url),
+    };
+    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    let host = host.split(['/', '?', '#']).next().unwrap_or_default();
+    format!("{scheme}{host}")
+}
+
 impl ModelConfig {
     /// The defaults, asking `model` at `url`.
     pub fn new(url: impl Into<String>, model: impl Into<String>) -> Self {
@@ -140,7 +153,7 @@ impl ModelConfig {
         expect(
             is_url,
             "url",
-            self.url.clone(),
+            without_user(&self.url),
             "an http or https URL without a user",
         );
         expect(

@@ -2,6 +2,7 @@
 
 mod answer;
 mod config;
+mod duration_text;
 mod prompt;
 
 use std::collections::VecDeque;
@@ -26,6 +27,9 @@ const MAX_REMEMBERED: usize = 64;
 /// Before an attempt is repeated.
 const BACKOFF: Duration = Duration::from_millis(500);
 
+/// For so long a question that failed is not asked again.
+const FAILED_FOR: Duration = Duration::from_secs(300);
+
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// Asks a model behind a chat completions endpoint (`/v1/chat/completions`) which of the known causes the
@@ -39,14 +43,16 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// - Its answer must be JSON of exactly the form asked for. A finding is kept only if its target is
 ///   one of the services in question, its cause one of the vocabulary, and every piece it cites is
 ///   one it was given, at least one of them of that very service; anything else drops the finding.
-/// - What is kept is *context*, at most [`max_nats`](ModelConfig::max_nats) either way: it can
-///   strengthen or weaken a cause for which other analyzers have evidence, and never name one. A
-///   line that talks the model into something gains no more than that.
+/// - What is kept is *context*, all that one answer says of a service together at most
+///   [`max_nats`](ModelConfig::max_nats): it can strengthen or weaken a cause for which other
+///   analyzers have evidence, and never name one. A line that talks the model into something gains
+///   no more than that.
 /// - Requests, attempts, bytes, tokens and time are bounded. Over the budget it is silent; an
 ///   answer that breaks the form, is too large or too late is an error and names the analyzer.
 ///
 /// The same evidence is asked about once: its answer is remembered (the last 64), which also keeps
-/// the analyzer's contract within a process. Kinds of lines are told with about how often they
+/// the analyzer's contract within a process. A question that failed is not asked again for five
+/// minutes: it is the same error until then. Kinds of lines are told with about how often they
 /// came, so that a storm is one question. A replay elsewhere would ask again.
 #[derive(Debug)]
 pub struct ModelAnalyzer {
@@ -61,6 +67,8 @@ pub struct ModelAnalyzer {
 struct Remembered {
     answers: VecDeque<(Digest, Vec<Finding>)>,
     asked_at: VecDeque<Timestamp>,
+    /// Questions that failed: when, how, and what was said.
+    failed: VecDeque<(Digest, Timestamp, ErrorKind, String)>,
 }
 
 impl ModelAnalyzer {
@@ -108,10 +116,18 @@ impl ModelAnalyzer {
         may
     }
 
-    async fn send(&self, cx: &Context, prompt: &Prompt) -> Result<HttpResponse, AnalyzeError> {
-        let limit = cx
+    /// Sends it once; as many as `attempts` share the time that is left.
+    async fn send(
+        &self,
+        cx: &Context,
+        prompt: &Prompt,
+        attempts: u32,
+    ) -> Result<HttpResponse, AnalyzeError> {
+        // Who is late by the engine's clock is blamed for it: it keeps a tenth.
+        let share = cx
             .remaining()
-            .map_or(self.config.timeout, |left| left.min(self.config.timeout));
+            .map(|left| left.mul_f64(0.9) / attempts.max(1));
+        let limit = share.map_or(self.config.timeout, |share| share.min(self.config.timeout));
         let mut request = HttpRequest::post(&self.config.url, "application/json", prompt.body());
         request.max_body = self.config.max_answer_bytes;
         let mut request = request.within(limit);
@@ -141,6 +157,50 @@ impl ModelAnalyzer {
         })
     }
 
+    /// What is known of `question`: its answer, or that it failed a moment ago.
+    fn remembered(
+        &self,
+        question: &Digest,
+        now: Timestamp,
+    ) -> Option<Result<Vec<Finding>, AnalyzeError>> {
+        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, found)) = memory.answers.iter().find(|(asked, _)| asked == question) {
+            return Some(Ok(found.clone()));
+        }
+        let mut failed = memory.failed.iter();
+        let failed = failed.find(|(asked, at, ..)| asked == question && is_fresh(*at, now));
+        failed.map(|(_, at, kind, told)| {
+            Err(AnalyzeError::Failed {
+                what: format!("the same question to the model, last at {at} ({told})"),
+                kind: *kind,
+                source: None,
+            })
+        })
+    }
+
+    fn remember(
+        &self,
+        question: Digest,
+        now: Timestamp,
+        answer: &Result<Vec<Finding>, AnalyzeError>,
+    ) {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        match answer {
+            Ok(findings) => memory.answers.push_back((question, findings.clone())),
+            Err(error) => {
+                memory.failed.retain(|(asked, ..)| *asked != question);
+                let told = error.report().to_string();
+                memory.failed.push_back((question, now, error.kind(), told));
+            }
+        }
+        while memory.answers.len() > MAX_REMEMBERED {
+            memory.answers.pop_front();
+        }
+        while memory.failed.len() > MAX_REMEMBERED {
+            memory.failed.pop_front();
+        }
+    }
+
     async fn ask(
         &self,
         cx: &Context,
@@ -151,9 +211,13 @@ impl ModelAnalyzer {
                 tracing::debug!("the model is not asked: its budget of requests is spent");
                 return Ok(None);
             }
-            match self.send(cx, prompt).await {
+            let attempts = self.config.retries.saturating_sub(attempt) + 1;
+            let may_wait = || cx.remaining().is_none_or(|left| left > BACKOFF * 2);
+            match self.send(cx, prompt, attempts).await {
                 Err(error)
-                    if error.kind() == ErrorKind::Transient && attempt < self.config.retries =>
+                    if error.kind() == ErrorKind::Transient
+                        && attempt < self.config.retries
+                        && may_wait() =>
                 {
                     cx.clock().sleep(BACKOFF).await;
                 }
@@ -162,6 +226,11 @@ impl ModelAnalyzer {
         }
         Ok(None)
     }
+}
+
+/// Whether a failure at `at` still counts; none of the future does.
+fn is_fresh(at: Timestamp, now: Timestamp) -> bool {
+    at <= now && now.since(at) < FAILED_FOR
 }
 
 #[async_trait]
@@ -180,23 +249,15 @@ impl Analyzer for ModelAnalyzer {
             return Ok(Vec::new());
         };
         let question = Digest::of_bytes(prompt.body().as_bytes());
-        let known = {
-            let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-            let found = memory.answers.iter().find(|(asked, _)| *asked == question);
-            found.map(|(_, findings)| findings.clone())
-        };
-        if let Some(findings) = known {
-            return Ok(findings);
+        if let Some(known) = self.remembered(&question, cx.now()) {
+            return known;
         }
-        let Some(answer) = self.ask(cx, &prompt).await? else {
-            return Ok(Vec::new());
+        let answer = match self.ask(cx, &prompt).await {
+            Ok(Some(answer)) => answer::read(&self.config, &prompt, &answer.body, &*self.redactor),
+            Ok(None) => return Ok(Vec::new()),
+            Err(error) => Err(error),
         };
-        let findings = answer::read(&self.config, &prompt, &answer.body, &*self.redactor)?;
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        memory.answers.push_back((question, findings.clone()));
-        while memory.answers.len() > MAX_REMEMBERED {
-            memory.answers.pop_front();
-        }
-        Ok(findings)
+        self.remember(question, cx.now(), &answer);
+        answer
     }
 }

@@ -20,6 +20,9 @@ const MAX_INDICATOR_NATS: f64 = 1.5;
 /// Named groups of a rule that a finding tells, so many at most.
 const MAX_CAPTURES: usize = 16;
 
+/// Values of one group that are told: two say that it has no one value.
+const MAX_VALUES: usize = 2;
+
 /// A rate before the onset is known from this many seconds on.
 const MIN_PAST_SECONDS: f64 = 10.0;
 
@@ -33,7 +36,8 @@ const MIN_PAST_SECONDS: f64 = 10.0;
 /// of the ratio of the two rates (with half a line added to each), at most the log odds of its
 /// confidence, so that a line that was always there says nothing. Indicators found add half a nat
 /// each, at most 1.5. A rule with a context requirement that is false gives way to the next that matches; each
-/// unknown one halves its weight. What named groups hold is told as proofs of kind `capture`.
+/// unknown one halves its weight. What named groups hold is told as proofs of kind `capture`,
+/// two of a name if lines differ in it.
 ///
 /// A rule that blames a dependency points to the callee that the line or a field of its record
 /// names, if the topology knows it; otherwise its writer is only a symptom.
@@ -47,9 +51,11 @@ pub struct RuleAnalyzer {
 struct Tally {
     n_before: u32,
     n_after: u32,
-    /// Of the first line since the onset: when, the line, and what its groups hold.
+    /// The first line since the onset, and when it came.
     first: Option<(Timestamp, String)>,
-    captures: BTreeMap<String, String>,
+    /// What named groups hold in the lines since the onset, and since when: up to [`MAX_VALUES`]
+    /// values each, which is enough to tell that lines differ.
+    captures: BTreeMap<String, BTreeMap<String, Timestamp>>,
     /// How many requirements nobody knows of, at best.
     n_unknown: usize,
     indicators: Vec<bool>,
@@ -142,10 +148,15 @@ impl RuleAnalyzer {
                 tally.n_after = tally.n_after.saturating_add(record.weight);
                 if tally.first.is_none() {
                     tally.n_unknown = n_unknown;
-                    tally.captures = found.captures();
                     tally.first = Some((record.at, found.line.to_owned()));
                 }
                 tally.n_unknown = tally.n_unknown.min(n_unknown);
+                for (name, value) in found.captures() {
+                    let values = tally.captures.entry(name).or_default();
+                    if values.len() < MAX_VALUES {
+                        values.entry(value).or_insert(record.at);
+                    }
+                }
             }
             if is_after {
                 lines_after.extend(text.lines().map(|line| line.text().to_owned()));
@@ -203,10 +214,13 @@ impl condition::Scope for Remembered<'_> {
 }
 
 /// What `n_after` lines since the split say after `n_before` before it, in nats: the logarithm of
-/// the ratio of the two rates, with half a line added to each, at most `limit`.
+/// the ratio of the two rates, with half a line added to each, at most `limit`. Rates are taken over the time of which all
+/// lines are known.
 pub(crate) fn growth(scope: &Scope<'_>, n_before: u32, n_after: u32, limit: f64) -> f64 {
-    let past = scope.split.since(scope.from).as_secs_f64();
-    let present = scope.to.since(scope.split).as_secs_f64().max(1.0);
+    let known = scope.complete_since;
+    let past = scope.split.since(known).as_secs_f64();
+    let present = scope.to.since(scope.split.max(known));
+    let present = present.as_secs_f64().max(1.0);
     if past < MIN_PAST_SECONDS {
         // Whether it was always there nobody knows.
         return limit * 0.7;
@@ -275,7 +289,8 @@ fn finding(
         rule.criticality, rule.id, rule.title
     ));
     let captures = tally.captures.iter().take(MAX_CAPTURES);
-    for (name, value) in captures {
+    let captures = captures.flat_map(|(name, values)| values.iter().map(move |v| (name, v)));
+    for (name, (value, at)) in captures {
         finding.proofs.push(Proof {
             kind: "capture".to_owned(),
             reference: name.clone(),
@@ -410,6 +425,25 @@ rules:
         analyzer.analyze(&cx, &evidence).await.unwrap()
     }
 
+    #[tokio::test]
+    async fn where_older_lines_were_left_out_nobody_knows_that_there_were_none() {
+        let subject = Subject::Condition("x".to_owned());
+        let incident = incident_of(&[Anomaly::new("d", orders(), subject, at(300)).saying("x")]);
+        let lines = (0..50).map(|n| {
+            LogRecord::new(at(300 + n % 20), Level::Error, "upstream failed").of(orders())
+        });
+        let world = lines.fold(RecordedObservations::new(), RecordedObservations::with_log);
+        let cx = Context::new(Arc::new(ManualClock::new(at(320))), 1).observing(Arc::new(world));
+        let analyzer = RuleAnalyzer::new(RuleSet::parse("r.yaml", RULE).unwrap());
+        let whole = Evidence::new(&incident, at(0), at(320));
+        let mut nats = Vec::new();
+        for evidence in [whole, whole.complete_since(at(299))] {
+            let found = analyzer.analyze(&cx, &evidence).await.unwrap();
+            nats.push(found[0].log_likelihood_ratio);
+        }
+        assert!((nats[1] - 0.7 * nats[0]).abs() < 1e-9, "{nats:?}");
+    }
+
     async fn nats(world: RecordedObservations, lines: &[(i64, &str)]) -> Option<f64> {
         let found = findings(world, lines).await;
         found.first().map(|finding| finding.log_likelihood_ratio)
@@ -533,6 +567,30 @@ rules:
             (&*captured.reference, &*captured.statement),
             ("peer", "db:5432")
         );
+    }
+
+    #[tokio::test]
+    async fn a_group_that_two_lines_fill_differently_has_two_values() {
+        let rules = "
+rules:
+- id: table
+  pattern: 'relation (?<table>[a-z]+) does not exist'
+  cause: bad_migration
+  category: configuration
+  confidence: 0.9
+  examples: [relation x does not exist]
+  title: A table is missing.
+";
+        let mut lines = vec![(302, "relation prices does not exist")];
+        lines.extend(vec![(303, "relation orders does not exist"); 50]);
+        lines.push((304, "relation carts does not exist"));
+        let found = findings_of(rules, RecordedObservations::new(), &lines).await;
+        let captured = found[0]
+            .proofs
+            .iter()
+            .filter(|proof| proof.kind == "capture");
+        let captured: Vec<&str> = captured.map(|proof| &*proof.statement).collect();
+        assert_eq!(captured, ["orders", "prices"]);
     }
 
     #[test]

@@ -14,14 +14,28 @@ pub enum Capture {
         /// The most characters, at most 128.
         max: usize,
     },
-    /// One line of any characters but those that control or reorder what people see.
+    /// One line of any characters but those that control or reorder what people see, as the whole of
+    /// a string. As a part of a longer one, which its receiver may parse (`DROP INDEX ...`), only a
+    /// [`Word`](Self::Word) is taken.
     Line {
         /// The most characters.
         max: usize,
     },
 }
 
+/// The longest word.
+const MAX_WORD: usize = 128;
+
 impl Capture {
+    /// What is taken as a part of a longer text.
+    pub(crate) fn within(self) -> Self {
+        match self {
+            Self::Word { max } | Self::Line { max } => Self::Word {
+                max: max.min(MAX_WORD),
+            },
+        }
+    }
+
     /// What is wrong with `value`, as what was expected.
     pub(crate) fn problem(self, value: &str) -> Option<String> {
         // What the redactor took away is not what the log said.

@@ -336,8 +336,9 @@ impl ParamKind {
 /// Whether a log would say which host a request goes to.
 fn is_host_captured(param: &Param, value: &Value) -> bool {
     let text = value.as_str().filter(|_| param.kind == ParamKind::Url);
-    let before = text.and_then(|text| text.split_once("${cause.capture."));
-    before.is_some_and(|(before, _)| {
+    let template = text.and_then(|text| Template::parse(text).ok());
+    let before = template.and_then(|template| template.before_capture());
+    before.is_some_and(|before| {
         let path = before.split_once("://").map(|(_, rest)| rest);
         !path.is_some_and(|rest| rest.contains(['/', '?', '#']))
     })

@@ -151,6 +151,43 @@ async fn a_text_in_json_stays_a_text() {
     assert_eq!(found[0].steps[0].args["json"], json!({"why": evil}));
 }
 
+#[tokio::test]
+async fn within_a_longer_text_that_somebody_parses_only_a_word_stands() {
+    let step = "{action: http_request, url: 'http://db:80/', \
+                json: {query: 'DROP INDEX ${cause.capture.table}'}}";
+    for evil in ["x; DROP TABLE orders", "x' OR '1", "@everyone", "x y"] {
+        assert_eq!(plans(step, &diagnosis(&[evil])).await, [], "{evil}");
+    }
+    let found = plans(step, &diagnosis(&["prices"])).await;
+    assert_eq!(
+        found[0].steps[0].args["json"],
+        json!({"query": "DROP INDEX prices"})
+    );
+}
+
+#[test]
+fn an_escaped_placeholder_is_no_capture_of_a_host() {
+    let step = |host: &str| {
+        format!("{{action: http_request, url: 'http://db:80/$${{cause.capture.x}}{host}'}}")
+    };
+    let spec = |url: &str| {
+        let args = json!({ "url": url });
+        let actions = actions();
+        let action = actions.get("http_request").unwrap();
+        action.spec().problems(args.as_object().unwrap(), true)
+    };
+    read("{cause: bad_migration}", &step("")).unwrap();
+    // No placeholder, and so not refused as one: the origin is what the action refuses later.
+    let told = |url: &str| {
+        let problems = spec(url).into_iter().map(|problem| problem.expected);
+        problems.collect::<Vec<_>>().join("; ")
+    };
+    let escaped = told("http://h$${cause.capture.x}/");
+    assert!(!escaped.contains("takes nothing from a log"), "{escaped}");
+    let captured = told("http://h${cause.capture.x}/");
+    assert!(captured.contains("takes nothing from a log"), "{captured}");
+}
+
 #[test]
 fn the_error_names_playbook_step_and_capture() {
     let set = read("{cause: bad_migration}", STEP).unwrap();

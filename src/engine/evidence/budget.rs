@@ -2,9 +2,11 @@
 
 use std::fmt;
 
-use homeostasis_core::Timestamp;
 use homeostasis_core::record::Diagnosis;
-use homeostasis_core::signal::{Change, ErrorEvent, Fields, HealthReport, LogRecord, SpanRecord};
+use homeostasis_core::signal::{
+    Change, ErrorCause, ErrorEvent, Fields, HealthReport, LogRecord, SpanRecord,
+};
+use homeostasis_core::{Target, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// What one measurement takes.
@@ -21,10 +23,24 @@ const MAX_TEXT: usize = 3_600;
 pub(super) enum Relevance {
     /// Of a service that neither has an anomaly nor is related to one that has, or of nobody.
     Elsewhere,
-    /// Measurements, lines and spans of the services in question.
-    Related,
+    /// Lines of the services in question: the largest, and the most alike in a storm.
+    Logs,
+    /// Their spans.
+    Spans,
+    /// Their measurements: small, and what calm is known by.
+    Points,
     /// Their changes and what their checks said: few, and old by nature.
     Rare,
+}
+
+impl Relevance {
+    const ALL: [Self; 5] = [
+        Self::Elsewhere,
+        Self::Logs,
+        Self::Spans,
+        Self::Points,
+        Self::Rare,
+    ];
 }
 
 /// How many signals were left out of an analysis to stay within its budget.
@@ -47,7 +63,10 @@ pub struct LeftOut {
 impl LeftOut {
     /// All of them together.
     pub fn total(&self) -> u64 {
-        self.measurements + self.logs + self.spans + self.changes + self.health
+        let others = [self.logs, self.spans, self.changes, self.health];
+        others
+            .into_iter()
+            .fold(self.measurements, u64::saturating_add)
     }
 
     /// Says so in `diagnosis`, if anything was left out.
@@ -86,7 +105,7 @@ pub(super) type Tell<'a> = dyn FnMut(Relevance, Timestamp, u64) + 'a;
 
 /// From when on signals are kept, by how much they matter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Cut([Timestamp; 3]);
+pub(super) struct Cut([Timestamp; Relevance::ALL.len()]);
 
 impl Cut {
     /// The cut at which all that `visit` tells of (relevance, time and bytes; the same each time) in
@@ -97,20 +116,20 @@ impl Cut {
         budget: u64,
         visit: &dyn Fn(&mut Tell<'_>),
     ) -> Self {
-        let mut cut = Self([from; 3]);
+        let mut cut = Self([from; Relevance::ALL.len()]);
         let width = to.since(from).as_nanos() / SLICES as u128 + 1;
         let slice = |at: Timestamp| {
             let place = at.since(from).as_nanos() / width;
             usize::try_from(place).map_or(SLICES - 1, |place| place.min(SLICES - 1))
         };
         let budget = u128::from(budget);
-        let mut bytes = [[0_u128; SLICES]; 3];
+        let mut bytes = [[0_u128; SLICES]; Relevance::ALL.len()];
         visit(&mut |relevance, at, size| {
             bytes[relevance as usize][slice(at)] += u128::from(size);
         });
         let mut total: u128 = bytes.iter().flatten().sum();
         let after = to + std::time::Duration::from_nanos(1);
-        for relevance in [Relevance::Elsewhere, Relevance::Related, Relevance::Rare] {
+        for relevance in Relevance::ALL {
             for (idx, size) in bytes[relevance as usize].iter().enumerate() {
                 if total <= budget {
                     return cut;
@@ -150,9 +169,9 @@ impl Cut {
         at >= self.0[relevance as usize]
     }
 
-    /// From when on everything of the services in question is kept.
+    /// From when on all lines and spans of the services in question are kept.
     pub(super) fn complete_since(&self) -> Timestamp {
-        self.0[Relevance::Related as usize]
+        self.0[Relevance::Logs as usize].max(self.0[Relevance::Spans as usize])
     }
 }
 
@@ -164,6 +183,12 @@ pub(super) trait Weighed {
 
 fn sum(parts: impl IntoIterator<Item = usize>) -> u64 {
     parts.into_iter().map(|part| part as u64).sum()
+}
+
+fn of_target(target: Option<&Target>) -> usize {
+    target.map_or(0, |target| {
+        target.service_name().len() + target.instance_name().map_or(0, str::len)
+    })
 }
 
 fn of_fields(fields: &Fields) -> usize {
@@ -181,7 +206,9 @@ impl Weighed for LogRecord {
             let frames = error.frames.iter();
             let texts = frames.map(|frame| frame.function.len() + frame.file.len() + 64);
             let noted = error.environment.keys().map(|name| name.len() + 40);
-            of_errors += size_of::<ErrorEvent>()
+            of_errors += size_of::<ErrorCause>()
+                + error.language.len()
+                + error.fingerprint.len()
                 + error.kind.len()
                 + error.message.len()
                 + texts.sum::<usize>()
@@ -195,6 +222,8 @@ impl Weighed for LogRecord {
         let correlation = self.correlation.as_ref().map_or(0, String::len);
         sum([
             size_of::<Self>(),
+            of_target(self.target.as_ref()),
+            self.component.len(),
             self.message.len(),
             of_fields(&self.fields),
             correlation,
@@ -209,6 +238,7 @@ impl Weighed for SpanRecord {
         let trace = self.trace.as_ref().map_or(0, String::len);
         sum([
             size_of::<Self>(),
+            of_target(self.target.as_ref()),
             self.operation.len(),
             trace,
             of_fields(&self.fields),
@@ -220,6 +250,7 @@ impl Weighed for Change {
     fn bytes(&self) -> u64 {
         sum([
             size_of::<Self>(),
+            of_target(Some(&self.target)),
             self.summary.len(),
             of_fields(&self.fields),
         ])
@@ -228,7 +259,12 @@ impl Weighed for Change {
 
 impl Weighed for HealthReport {
     fn bytes(&self) -> u64 {
-        sum([size_of::<Self>(), self.check.len(), self.detail.len()])
+        sum([
+            size_of::<Self>(),
+            of_target(Some(&self.target)),
+            self.check.len(),
+            self.detail.len(),
+        ])
     }
 }
 
@@ -257,13 +293,13 @@ mod tests {
 
     #[test]
     fn the_least_relevant_goes_first_and_of_that_the_oldest() {
-        use Relevance::{Elsewhere, Rare, Related};
+        use Relevance::{Elsewhere, Logs, Points, Rare};
         let items = [
             (Rare, at(1), 10),
-            (Related, at(2), 10),
+            (Logs, at(2), 10),
             (Elsewhere, at(990), 10),
             (Elsewhere, at(991), 10),
-            (Related, at(992), 10),
+            (Logs, at(992), 10),
         ];
         assert_eq!(kept(&items, 50), items);
         assert_eq!(kept(&items, 49), [items[0], items[1], items[3], items[4]]);
@@ -271,6 +307,9 @@ mod tests {
         assert_eq!(kept(&items, 29), [items[0], items[4]]);
         assert_eq!(kept(&items, 10), [items[0]]);
         assert_eq!(kept(&items, 9), []);
+        // Old measurements outlive the newest lines.
+        let mixed = [(Points, at(1), 10), (Logs, at(999), 10)];
+        assert_eq!(kept(&mixed, 10), [mixed[0]]);
     }
 
     #[test]
@@ -287,14 +326,18 @@ mod tests {
             told.contains("0 measurements, 7 log records, 0 spans"),
             "{told}"
         );
+        let hostile = LeftOut {
+            measurements: u64::MAX,
+            ..left_out
+        };
+        assert_eq!(hostile.total(), u64::MAX);
         let mut whole = Diagnosis::abstain("no data");
         LeftOut::default().note(&mut whole);
         assert_eq!(whole, Diagnosis::abstain("no data"));
     }
 
     fn item() -> impl Strategy<Value = Item> {
-        use Relevance::{Elsewhere, Rare, Related};
-        let relevance = prop::sample::select(vec![Elsewhere, Related, Rare]);
+        let relevance = prop::sample::select(Relevance::ALL.to_vec());
         let size = prop_oneof![4 => 0..100_u64, 1 => Just(u64::MAX / 2)];
         (relevance, 0..1000_i64, size).prop_map(|(of, secs, size)| (of, at(secs), size))
     }

@@ -1,26 +1,30 @@
 //! Diagnoses that need not be worked out again because nothing is new.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use homeostasis_core::record::{Diagnosis, Fingerprint};
-use homeostasis_core::signal::LogRecord;
-use homeostasis_core::{Digest, Incident, Timestamp};
+use homeostasis_core::signal::{ErrorEvent, Fields, LogRecord, LogTemplate};
+use homeostasis_core::{Digest, Flags, Incident, Timestamp};
 
-use super::kept::Look;
+use super::frozen::Seen;
 
 /// By what a diagnosis is known: the incident's fingerprint, and a digest of all it rests on.
 ///
 /// Two looks have the same key if
-/// - the incident began at the same instant, has the same anomalies, and is looked at in the same
-///   stretches and under the same flags;
-/// - no series got a point or lost one;
-/// - there is no change, no state of a check, no kind of line and no kind of span that was not there
-///   before, on either side of the onset, and none became twice as frequent. A kind of line is its
-///   writer, level and error fingerprint, or template, or else its text.
+/// - the incident began at the same instant and has the same anomalies, and the stretch looked at
+///   begins at the same instant, without the same other stretches, under the same flags;
+/// - no series got a point or lost one, and the same was left out;
+/// - there is no change, no answer of a check, no kind of line and no kind of span that was not there
+///   before, on either side of the onset, and none became twice as frequent. Lines are of one kind if
+///   all that analyzers read of them is the same but the instant: writer, level, text, fields, and the
+///   whole error with what was noted with it. Spans are if they differ in instant, duration and trace
+///   only.
 ///
-/// So what a storm of one error repeats is nothing new, and anything else is.
+/// So what a storm repeats word by word is nothing new, and anything else is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct DiagnosisKey(Fingerprint, Digest);
 
@@ -29,29 +33,58 @@ fn magnitude(n: u64) -> u32 {
     u64::BITS - n.leading_zeros()
 }
 
-fn kind_of(log: &LogRecord) -> (&str, Option<u64>) {
-    let error = log.error.as_ref().map(|error| error.fingerprint.as_str());
-    match (error.filter(|print| !print.is_empty()), &log.template) {
-        (Some(print), _) => (print, None),
-        (None, Some(template)) => ("", Some(template.id())),
-        (None, None) => (&log.message, None),
+/// Nobody outside of the process can make two texts look alike.
+static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+fn kind_of(log: &LogRecord) -> u64 {
+    let mut hasher = KEYS.build_hasher();
+    log.component.hash(&mut hasher);
+    log.message.hash(&mut hasher);
+    hash_fields(&log.fields, &mut hasher);
+    log.template.as_ref().map(LogTemplate::id).hash(&mut hasher);
+    let mut errors: Vec<&ErrorEvent> = log.error.iter().map(|error| &**error).collect();
+    while let Some(error) = errors.pop() {
+        let texts = (&error.language, &error.kind, &error.message);
+        (texts, &error.fingerprint).hash(&mut hasher);
+        for frame in &error.frames {
+            let place = (&frame.file, frame.line, frame.column);
+            (&frame.function, place, frame.in_project).hash(&mut hasher);
+        }
+        for (name, value) in &error.environment {
+            (name, value.to_bits()).hash(&mut hasher);
+        }
+        (
+            error.frames.len(),
+            error.environment.len(),
+            error.causes.len(),
+        )
+            .hash(&mut hasher);
+        errors.extend(error.causes.iter().map(|cause| &cause.error));
     }
+    hasher.finish()
+}
+
+fn hash_fields(fields: &Fields, hasher: &mut impl Hasher) {
+    for field in fields.iter() {
+        field.hash(hasher);
+    }
+    fields.iter().count().hash(hasher);
 }
 
 impl DiagnosisKey {
-    /// The key of one look at `incident`. O(n log n) in kinds of records and O(series); points are
-    /// not read.
-    pub(crate) fn of(incident: &Incident, look: &Look) -> Self {
+    /// The key of what is `seen` of `incident` from `from` on, `besides` other stretches. O(n log n)
+    /// in kinds of records and O(bytes of records); of points the first and last are read.
+    pub(crate) fn of(
+        incident: &Incident,
+        (from, besides, flags): (Timestamp, &[(Timestamp, Timestamp)], &Flags),
+        seen: &Seen<'_>,
+    ) -> Self {
         let since = incident.since;
-        let frozen = &look.frozen;
-        let mut text = format!("{since} {:?} {:?}", look.besides, look.flags);
-        let anomalies: BTreeSet<String> = incident
-            .anomalies
-            .iter()
-            .map(|anomaly| anomaly.fingerprint().to_string())
-            .collect();
-        let _ = write!(text, "{anomalies:?}");
-        for window in &frozen.series {
+        let (left_out, complete_since) = (seen.left_out, seen.complete_since);
+        let mut text =
+            format!("{since} {from} {besides:?} {flags:?} {left_out:?} {complete_since}");
+        let _ = write!(text, "{:?}", incident.anomalies);
+        for window in &seen.series {
             let ends = (window.points.first(), window.points.last());
             let bits = |point: Option<&(Timestamp, f64)>| {
                 point.map(|(at, value)| (at.as_nanos(), value.to_bits()))
@@ -60,7 +93,7 @@ impl DiagnosisKey {
             let _ = write!(text, "{} {} {ends:?}", window.key, window.points.len());
         }
         let mut logs: BTreeMap<_, u64> = BTreeMap::new();
-        for log in &frozen.logs {
+        for log in &seen.logs {
             let kind = (&log.target, log.level, kind_of(log), log.at < since);
             *logs.entry(kind).or_default() += u64::from(log.weight);
         }
@@ -68,9 +101,18 @@ impl DiagnosisKey {
             let _ = write!(text, "{kind:?}{}", magnitude(n));
         }
         let mut spans: BTreeMap<_, (u64, Duration)> = BTreeMap::new();
-        for span in &frozen.spans {
+        for span in &seen.spans {
             let status = format!("{:?}", span.status);
-            let kind = (&span.target, &span.operation, status, span.at < since);
+            let mut hasher = KEYS.build_hasher();
+            hash_fields(&span.fields, &mut hasher);
+            let called = (span.parent != 0, hasher.finish());
+            let kind = (
+                &span.target,
+                &span.operation,
+                status,
+                called,
+                span.at < since,
+            );
             let entry = spans.entry(kind).or_default();
             *entry = (entry.0 + 1, entry.1.saturating_add(span.duration));
         }
@@ -79,11 +121,12 @@ impl DiagnosisKey {
             let _ = write!(text, "{kind:?}{} {}", magnitude(n), magnitude(took));
         }
         let mut health: BTreeMap<_, u64> = BTreeMap::new();
-        for report in &frozen.health {
+        for report in &seen.health {
             let kind = (
                 &report.target,
                 &report.check,
                 report.state,
+                &report.detail,
                 report.at < since,
             );
             *health.entry(kind).or_default() += 1;
@@ -91,7 +134,7 @@ impl DiagnosisKey {
         for (kind, n) in health {
             let _ = write!(text, "{kind:?}{}", magnitude(n));
         }
-        for change in &frozen.changes {
+        for change in &seen.changes {
             let _ = write!(text, "{change:?}");
         }
         Self(incident.fingerprint(), Digest::of_bytes(text.as_bytes()))
@@ -138,10 +181,10 @@ mod tests {
 
     use homeostasis_core::record::{Anomaly, Subject};
     use homeostasis_core::signal::{
-        Change, ChangeKind, HealthReport, HealthState, Level, LogTemplate, SeriesKey, SpanRecord,
+        Change, ChangeKind, HealthReport, HealthState, Level, SeriesKey, SpanRecord,
     };
     use homeostasis_core::testing::analyzer::incident_of;
-    use homeostasis_core::{Flags, SeriesWindow, Target};
+    use homeostasis_core::{SeriesWindow, Target};
 
     use super::super::budget::LeftOut;
     use super::super::frozen::Frozen;
@@ -185,16 +228,21 @@ mod tests {
     }
 
     fn key(since: i64, frozen: Frozen) -> DiagnosisKey {
-        let look = Look {
-            from: at(0),
-            to: at(200),
-            besides: Arc::from([]),
-            n_events: 1,
-            flags: Flags::default(),
-            frozen: Arc::new(frozen),
-            left_out: LeftOut::default(),
+        key_from(0, since, &frozen, LeftOut::default())
+    }
+
+    fn key_from(from: i64, since: i64, frozen: &Frozen, left_out: LeftOut) -> DiagnosisKey {
+        let seen = Seen {
+            series: frozen.series.clone(),
+            logs: frozen.logs.iter().collect(),
+            spans: frozen.spans.iter().collect(),
+            changes: frozen.changes.iter().collect(),
+            health: frozen.health.iter().collect(),
+            left_out,
+            complete_since: at(from),
         };
-        DiagnosisKey::of(&incident(since), &look)
+        let scope = (at(from), &[][..], &Flags::default());
+        DiagnosisKey::of(&incident(since), scope, &seen)
     }
 
     #[test]
@@ -205,23 +253,28 @@ mod tests {
         // Past the next power of two it is another storm.
         more.logs.push(line(130, "refused"));
         assert_ne!(key(100, storm()), key(100, more));
-        // One template is one kind, whatever its values are.
-        let of = |text: &str| {
-            let mut frozen = storm();
-            for log in &mut frozen.logs {
-                text.clone_into(&mut log.message);
-                log.template = Some(LogTemplate::new(7, "refused <*>"));
-            }
-            key(100, frozen)
-        };
-        assert_eq!(of("refused 1"), of("refused 2"));
     }
 
     #[test]
     fn anything_else_is_new_evidence() {
         let known = key(100, storm());
         assert_ne!(known, key(99, storm()), "another onset");
-        let changed: [(&str, Alter); 8] = [
+        let frozen = storm();
+        assert_ne!(
+            known,
+            key_from(1, 100, &frozen, LeftOut::default()),
+            "another stretch"
+        );
+        let left_out = LeftOut {
+            logs: 1,
+            ..LeftOut::default()
+        };
+        assert_ne!(
+            known,
+            key_from(0, 100, &frozen, left_out),
+            "something left out"
+        );
+        let changed: [(&str, Alter); 13] = [
             ("a measurement", |f| f.series[0].points.push((at(110), 1.0))),
             ("another value", |f| f.series[0].points[1].1 = 2.0),
             ("one that left the window", |f| {
@@ -238,6 +291,23 @@ mod tests {
             ("a change", |f| {
                 f.changes
                     .push(Change::new(at(60), ChangeKind::Flag, orders(), "on"));
+            }),
+            ("another number in the text of one template", |f| {
+                f.logs[99].message = "refused 429".to_owned();
+            }),
+            ("a field", |f| {
+                f.logs[99].fields.insert("peer", "db");
+            }),
+            ("what was noted with an error", |f| {
+                let mut error = ErrorEvent::new("java", "OutOfMemoryError", "heap");
+                error.environment.insert("heap_used_ratio".to_owned(), 0.98);
+                f.logs[99].error = Some(Box::new(error));
+            }),
+            ("what a check says", |f| {
+                f.health[0].detail = "connection refused".to_owned();
+            }),
+            ("a span's peer", |f| {
+                f.spans[0].fields.insert("peer", "db");
             }),
             ("a state", |f| f.health[0].state = HealthState::Unhealthy),
         ];

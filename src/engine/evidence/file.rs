@@ -38,8 +38,9 @@ pub enum EvidenceError {
 ///
 /// Saved with [`to_json`](Self::to_json) and read back, [`Builder::diagnose`](crate::Builder::diagnose)
 /// comes to the same diagnosis, to the bit, with the same analyzers, rules and settings: nothing else
-/// enters an analysis. It is as large as the analysis' memory budget at most, and without secrets, as
-/// all signals are since they came in.
+/// enters an analysis. Its signals are those of one analysis and so within its memory budget; as text
+/// they take up to some times as much, and the incident's story and the topology come on top. It is
+/// without secrets, as all signals are since they came in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IncidentEvidence {
@@ -59,6 +60,9 @@ pub struct IncidentEvidence {
     pub(crate) besides: Vec<(Timestamp, Timestamp)>,
     #[serde(default)]
     pub(crate) left_out: LeftOut,
+    /// From when on no line and no span was left out; absent if none was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) complete_since: Option<Timestamp>,
     #[serde(default)]
     series: Vec<Series>,
     #[serde(default)]
@@ -151,6 +155,7 @@ impl IncidentEvidence {
             to: story.to,
             besides: story.besides,
             left_out: story.left_out,
+            complete_since: (story.complete_since > story.from).then_some(story.complete_since),
             series: series.collect(),
             logs: frozen.logs.clone(),
             spans: frozen.spans.clone(),
@@ -260,4 +265,5 @@ pub(crate) struct Story {
     pub(crate) to: Timestamp,
     pub(crate) besides: Vec<(Timestamp, Timestamp)>,
     pub(crate) left_out: LeftOut,
+    pub(crate) complete_since: Timestamp,
 }

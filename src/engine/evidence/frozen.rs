@@ -7,7 +7,7 @@ use homeostasis_core::signal::{Change, HealthReport, Labels, LogRecord, SeriesKe
 use homeostasis_core::{Observations, SeriesWindow, Target, Timestamp};
 
 use super::budget::{Cut, LeftOut, POINT_BYTES, Relevance, Weighed};
-use crate::engine::window::{Window, is_of};
+use crate::engine::window::{View, Window, is_of};
 
 /// What was seen in one stretch: everything an analysis may look at.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -23,104 +23,33 @@ pub(crate) struct Frozen {
 
 impl Frozen {
     /// What `window` holds of `from..=to`, at most `budget` bytes of it; `related` are the services
-    /// whose signals matter more. Also what was left out, and from when on nothing of theirs was.
+    /// whose signals matter more. `known` sees it before anything is copied, and what it answers takes
+    /// the place of a copy.
     ///
     /// Values in the environment of an error that are no finite numbers are left out: no file could
     /// hold them.
-    pub(crate) fn of(
+    pub(crate) fn of<T>(
         window: &Window,
         (from, to): (Timestamp, Timestamp),
         related: &BTreeSet<String>,
         budget: u64,
-    ) -> (Self, LeftOut, Timestamp) {
+        known: impl FnOnce(&Seen<'_>) -> Option<T>,
+    ) -> Result<(Self, LeftOut, Timestamp), T> {
         window.read(|view| {
-            let within = |at: Timestamp| (from..=to).contains(&at);
-            let relevance = |owner: Option<&Target>| match owner {
-                Some(owner) if related.contains(owner.service_name()) => Relevance::Related,
-                _ => Relevance::Elsewhere,
-            };
-            let rare = |owner: &Target| match relevance(Some(owner)) {
-                Relevance::Related => Relevance::Rare,
-                elsewhere => elsewhere,
-            };
-            let series: Vec<_> = view
-                .series
-                .iter()
-                .map(|(key, points)| (key, relevance(key.target().as_ref()), points))
-                .collect();
-            let cut = Cut::of((from, to), budget, &|tell| {
-                let mut tell = |relevance, at, bytes| {
-                    if within(at) {
-                        tell(relevance, at, bytes);
-                    }
-                };
-                for (_, relevance, points) in &series {
-                    for (at, _) in points.iter() {
-                        tell(*relevance, *at, POINT_BYTES);
-                    }
-                }
-                for log in view.logs {
-                    tell(relevance(log.target.as_ref()), log.at, log.bytes());
-                }
-                for span in view.spans {
-                    tell(relevance(span.target.as_ref()), span.at, span.bytes());
-                }
-                for change in view.changes {
-                    tell(rare(&change.target), change.at, change.bytes());
-                }
-                for report in view.health {
-                    tell(rare(&report.target), report.at, report.bytes());
-                }
-            });
-            let mut left_out = LeftOut::default();
-            let keep = |relevance, at, left_out: &mut u64| {
-                let kept = cut.keeps(relevance, at);
-                *left_out += u64::from(!kept);
-                kept
-            };
-            let mut frozen = Self::default();
-            for (key, relevance, points) in series {
-                let all = points.iter().filter(|(at, _)| within(*at)).copied();
-                let points: Vec<_> = all
-                    .filter(|(at, _)| keep(relevance, *at, &mut left_out.measurements))
-                    .collect();
-                if !points.is_empty() {
-                    let key = Arc::clone(key);
-                    frozen.series.push(SeriesWindow { key, points });
-                }
+            let seen = Seen::of(&view, (from, to), related, budget);
+            if let Some(known) = known(&seen) {
+                return Err(known);
             }
-            frozen.logs = select(
-                view.logs,
-                within,
-                |log| log.at,
-                |log| keep(relevance(log.target.as_ref()), log.at, &mut left_out.logs),
-            );
-            frozen.spans = select(
-                view.spans,
-                within,
-                |span| span.at,
-                |span| {
-                    keep(
-                        relevance(span.target.as_ref()),
-                        span.at,
-                        &mut left_out.spans,
-                    )
-                },
-            );
-            frozen.changes = select(
-                view.changes,
-                within,
-                |change| change.at,
-                |change| keep(rare(&change.target), change.at, &mut left_out.changes),
-            );
-            frozen.health = select(
-                view.health,
-                within,
-                |report| report.at,
-                |report| keep(rare(&report.target), report.at, &mut left_out.health),
-            );
+            let (left_out, complete_since) = (seen.left_out, seen.complete_since);
+            let mut frozen = Self {
+                series: seen.series,
+                logs: seen.logs.into_iter().cloned().collect(),
+                spans: seen.spans.into_iter().cloned().collect(),
+                changes: seen.changes.into_iter().cloned().collect(),
+                health: seen.health.into_iter().cloned().collect(),
+            };
             frozen.in_order();
-            (frozen, left_out, cut.complete_since())
+            Ok((frozen, left_out, complete_since))
         })
     }
 
@@ -164,15 +93,110 @@ impl Frozen {
     }
 }
 
-/// The records that `within` and `keep` want, in that order.
-fn select<'a, T: Clone + 'a>(
-    records: impl IntoIterator<Item = &'a T>,
-    within: impl Fn(Timestamp) -> bool,
-    at: impl Fn(&T) -> Timestamp,
-    mut keep: impl FnMut(&T) -> bool,
-) -> Vec<T> {
-    let within = records.into_iter().filter(|record| within(at(record)));
-    within.filter(|record| keep(record)).cloned().collect()
+/// What is kept of a window; records are not copied.
+#[derive(Debug)]
+pub(crate) struct Seen<'a> {
+    pub(super) series: Vec<SeriesWindow>,
+    pub(super) logs: Vec<&'a LogRecord>,
+    pub(super) spans: Vec<&'a SpanRecord>,
+    pub(super) changes: Vec<&'a Change>,
+    pub(super) health: Vec<&'a HealthReport>,
+    pub(super) left_out: LeftOut,
+    /// From when on no line and no span of the services in question was left out.
+    pub(super) complete_since: Timestamp,
+}
+
+impl<'a> Seen<'a> {
+    fn of(
+        view: &View<'a>,
+        (from, to): (Timestamp, Timestamp),
+        related: &BTreeSet<String>,
+        budget: u64,
+    ) -> Self {
+        let within = |at: Timestamp| (from..=to).contains(&at);
+        let relevance = |owner: Option<&Target>, of_related| match owner {
+            Some(owner) if related.contains(owner.service_name()) => of_related,
+            _ => Relevance::Elsewhere,
+        };
+        let of_log = |log: &LogRecord| relevance(log.target.as_ref(), Relevance::Logs);
+        let of_span = |span: &SpanRecord| relevance(span.target.as_ref(), Relevance::Spans);
+        let rare = |owner: &Target| relevance(Some(owner), Relevance::Rare);
+        let series: Vec<_> = view
+            .series
+            .iter()
+            .map(|(key, points)| {
+                let relevance = relevance(key.target().as_ref(), Relevance::Points);
+                (key, relevance, *points)
+            })
+            .collect();
+        // Records are weighed once; points all weigh the same.
+        let logs = view
+            .logs
+            .iter()
+            .map(|log| (of_log(log), log.at, log.bytes()));
+        let spans = view.spans.iter();
+        let spans = spans.map(|span| (of_span(span), span.at, span.bytes()));
+        let changes = view.changes.iter();
+        let changes = changes.map(|change| (rare(&change.target), change.at, change.bytes()));
+        let health = view.health.iter();
+        let health = health.map(|report| (rare(&report.target), report.at, report.bytes()));
+        let records: Vec<(Relevance, Timestamp, u64)> = logs
+            .chain(spans)
+            .chain(changes)
+            .chain(health)
+            .filter(|(_, at, _)| within(*at))
+            .collect();
+        let cut = Cut::of((from, to), budget, &|tell| {
+            for (_, relevance, points) in &series {
+                for (at, _) in points.iter().filter(|(at, _)| within(*at)) {
+                    tell(*relevance, *at, POINT_BYTES);
+                }
+            }
+            for (relevance, at, bytes) in &records {
+                tell(*relevance, *at, *bytes);
+            }
+        });
+        let mut left_out = LeftOut::default();
+        let keep = |relevance, at, left_out: &mut u64| {
+            let kept = within(at) && cut.keeps(relevance, at);
+            *left_out += u64::from(within(at) && !kept);
+            kept
+        };
+        let mut windows = Vec::new();
+        for (key, relevance, points) in series {
+            let points = points.iter().copied();
+            let points: Vec<_> = points
+                .filter(|(at, _)| keep(relevance, *at, &mut left_out.measurements))
+                .collect();
+            if !points.is_empty() {
+                let key = Arc::clone(key);
+                windows.push(SeriesWindow { key, points });
+            }
+        }
+        let logs = view.logs.iter();
+        let logs = logs.filter(|log| keep(of_log(log), log.at, &mut left_out.logs));
+        let logs = logs.collect();
+        let spans = view.spans.iter();
+        let spans = spans.filter(|span| keep(of_span(span), span.at, &mut left_out.spans));
+        let spans = spans.collect();
+        let changes = view.changes.iter();
+        let changes = changes
+            .filter(|change| keep(rare(&change.target), change.at, &mut left_out.changes))
+            .collect();
+        let health = view.health.iter();
+        let health = health
+            .filter(|report| keep(rare(&report.target), report.at, &mut left_out.health))
+            .collect();
+        Self {
+            series: windows,
+            logs,
+            spans,
+            changes,
+            health,
+            left_out,
+            complete_since: cut.complete_since(),
+        }
+    }
 }
 
 /// The part of `items`, which are ordered by time, in `from..=to`; empty if that is reversed.

@@ -19,7 +19,16 @@ pub(crate) struct Look {
     pub(crate) flags: Flags,
     pub(crate) frozen: Arc<Frozen>,
     pub(crate) left_out: LeftOut,
+    /// From when on no line and no span of the services in question was left out.
+    pub(crate) complete_since: Timestamp,
 }
+
+/// Looks that are kept, whatever they weigh.
+const MAX_LOOKS: usize = 256;
+
+/// What a look takes beside its signals, and each of its series beside its points.
+const LOOK_BYTES: u64 = 1_024;
+const SERIES_BYTES: u64 = 256;
 
 /// Looks, oldest first; together they take no more than the budget of one.
 #[derive(Debug, Default)]
@@ -36,10 +45,11 @@ impl KeptEvidence {
         {
             self.bytes -= bytes;
         }
-        let bytes = look.frozen.bytes();
+        let n_series = look.frozen.series.len() as u64;
+        let bytes = look.frozen.bytes() + LOOK_BYTES + SERIES_BYTES * n_series;
         self.looks.push_back((id, look, bytes));
         self.bytes += bytes;
-        while self.bytes > budget
+        while (self.bytes > budget || self.looks.len() > MAX_LOOKS)
             && self.looks.len() > 1
             && let Some((.., bytes)) = self.looks.pop_front()
         {
@@ -76,6 +86,7 @@ mod tests {
             flags: Flags::default(),
             frozen: Arc::new(frozen),
             left_out: LeftOut::default(),
+            complete_since: Timestamp::EPOCH,
         }
     }
 
@@ -84,16 +95,30 @@ mod tests {
         let mut kept = KeptEvidence::default();
         let [a, b, c] = [1, 2, 3].map(IncidentId::from_u128);
         let is_kept = |kept: &KeptEvidence| [a, b, c].map(|id| kept.of(id).is_some());
-        kept.keep(a, look(50), 1_600);
-        kept.keep(b, look(50), 1_600);
+        let budget = 1_600 + 2 * (LOOK_BYTES + SERIES_BYTES);
+        kept.keep(a, look(50), budget);
+        kept.keep(b, look(50), budget);
         assert_eq!(is_kept(&kept), [true, true, false]);
         // A second look at the first makes it the newest.
-        kept.keep(a, look(40), 1_600);
-        kept.keep(c, look(50), 1_600);
+        kept.keep(a, look(40), budget);
+        kept.keep(c, look(50), budget);
         assert_eq!(is_kept(&kept), [true, false, true]);
-        assert_eq!(kept.bytes, 90 * 16);
+        assert_eq!(kept.bytes, budget - 160);
         // One that is as large as everything stands alone.
-        kept.keep(b, look(1_000), 1_600);
+        kept.keep(b, look(1_000), budget);
         assert_eq!(is_kept(&kept), [false, true, false]);
+    }
+
+    #[test]
+    fn looks_at_which_there_was_nothing_to_see_are_bounded_too() {
+        let mut kept = KeptEvidence::default();
+        for n in 0..1_000 {
+            kept.keep(IncidentId::from_u128(n), look(0), 32 << 20);
+        }
+        assert_eq!(kept.looks.len(), MAX_LOOKS);
+        for n in 0..1_000 {
+            kept.keep(IncidentId::from_u128(n), look(0), 64 << 10);
+        }
+        assert!(kept.looks.len() <= 64);
     }
 }

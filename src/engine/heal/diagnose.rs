@@ -30,12 +30,15 @@ impl Heal {
             if incident.is_closed() {
                 return Ok(());
             }
-            let (diagnosis, mut kinds) = self.analyze(&incident).await;
+            let wait = settings.settle.max(LEAST_PATIENCE);
+            // What the last look sees decides: it is never spared.
+            let is_last = self.shared.now() + wait > opened_at + settings.patience;
+            let (diagnosis, mut kinds) = self.analyze(&incident, is_last).await;
             let asked_for = incident
                 .anomalies
                 .iter()
                 .any(|anomaly| anomaly.playbook_hint.is_some() || anomaly.needs_people);
-            at = self.shared.now() + settings.settle.max(LEAST_PATIENCE);
+            at = self.shared.now() + wait;
             let patient = at <= opened_at + settings.patience;
             if diagnosis.root_cause().is_some() || asked_for || !patient {
                 kinds.push(EventKind::Diagnosed { diagnosis });
@@ -66,18 +69,22 @@ impl Heal {
 
     /// One look of all analyzers, added up; and who misbehaved.
     ///
-    /// Where nothing is new since a look at the same incident a moment ago, its diagnosis holds.
-    async fn analyze(&self, incident: &Arc<Incident>) -> (Diagnosis, Vec<EventKind>) {
+    /// Where nothing is new since a look at the same incident a moment ago, its diagnosis holds,
+    /// except for the last look.
+    async fn analyze(
+        &self,
+        incident: &Arc<Incident>,
+        is_last: bool,
+    ) -> (Diagnosis, Vec<EventKind>) {
         let shared = &self.shared;
         let settings = &shared.settings;
-        let look = self.look(incident);
-        let key = (settings.diagnosis_cache > 0).then(|| DiagnosisKey::of(incident, &look));
-        if let Some(key) = &key
-            && let Some(diagnosis) = shared.cached_diagnosis(key)
-        {
-            shared.vitals.analyzed(true, LeftOut::default());
-            return (diagnosis, Vec::new());
-        }
+        let (look, key) = match self.look(incident, is_last) {
+            Ok(found) => found,
+            Err(diagnosis) => {
+                shared.vitals.analyzed(true, LeftOut::default());
+                return (diagnosis, Vec::new());
+            }
+        };
         shared.vitals.analyzed(false, look.left_out);
         let panel = Panel {
             analyzers: &shared.stages.analyzers,
@@ -101,8 +108,13 @@ impl Heal {
         (diagnosis, faults.into_iter().map(blamed).collect())
     }
 
-    /// What there is to see of `incident` now, within the budget.
-    fn look(&self, incident: &Incident) -> Look {
+    /// What there is to see of `incident` now, within the budget, and by what its diagnosis is
+    /// known; the diagnosis itself if it is known already and may be reused.
+    fn look(
+        &self,
+        incident: &Incident,
+        is_last: bool,
+    ) -> Result<(Look, Option<DiagnosisKey>), Diagnosis> {
         let shared = &self.shared;
         let settings = &shared.settings;
         let (from, to) = (incident.since - settings.lookback, shared.now());
@@ -123,22 +135,32 @@ impl Heal {
             })
             .map(str::to_owned);
         let in_question = related.chain(affected.iter().cloned()).collect();
-        let stretch = (from.min(to), to);
+        let from = from.min(to);
+        let flags = shared.flags();
+        let mut key = None;
         let (frozen, left_out, complete_since) = Frozen::of(
             &shared.window,
-            stretch,
+            (from, to),
             &in_question,
             settings.evidence_bytes,
-        );
-        Look {
-            // Before it lines are missing: whoever counts them there would count too few.
-            from: from.max(complete_since).min(to),
+            |seen| {
+                if settings.diagnosis_cache > 0 {
+                    key = Some(DiagnosisKey::of(incident, (from, &besides, &flags), seen));
+                }
+                let known = key.as_ref().filter(|_| !is_last);
+                known.and_then(|key| shared.cached_diagnosis(key))
+            },
+        )?;
+        let look = Look {
+            from,
             to,
             besides: besides.into(),
             n_events: incident.n_events,
-            flags: shared.flags(),
+            flags,
             frozen: Arc::new(frozen),
             left_out,
-        }
+            complete_since,
+        };
+        Ok((look, key))
     }
 }
