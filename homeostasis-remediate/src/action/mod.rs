@@ -16,6 +16,8 @@ mod process;
 #[cfg(all(feature = "process", target_os = "linux"))]
 mod program;
 mod registry;
+#[cfg(feature = "resilience")]
+mod reset_breaker;
 mod spec;
 mod task;
 
@@ -45,6 +47,8 @@ pub use process::{
 #[cfg(all(feature = "process", target_os = "linux"))]
 pub use program::{Program, RunProgram};
 pub use registry::ActionRegistry;
+#[cfg(feature = "resilience")]
+pub use reset_breaker::ResetBreaker;
 pub(crate) use spec::is_name;
 pub use spec::{ActionSpec, ArgumentProblem, Param, ParamKind};
 pub use task::{RestartTask, TaskError, TaskSupervisor};
