@@ -80,6 +80,7 @@ impl Backoff {
 
 #[cfg(test)]
 mod tests {
+    use homeostasis_core::Rng;
     use proptest::prelude::*;
 
     use super::*;

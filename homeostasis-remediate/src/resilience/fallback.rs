@@ -215,17 +215,19 @@ mod tests {
     #[tokio::test]
     async fn the_first_rung_that_answers_is_named_and_those_below_are_not_tried() {
         let log = Arc::new(Log::default());
-        let untouched = async { Err::<u32, &str>(panic!("tried")) };
+        async fn tried<T>() -> Result<T, &'static str> {
+            panic!("tried")
+        }
         let answer = Fallback::new("price")
             .observed_by(Arc::clone(&log) as _)
             .or(Rung::Primary, async { Err("down") })
             .await
             .or(Rung::Cached, async { Ok::<u32, &str>(7) })
             .await
-            .or(Rung::Degraded, untouched)
+            .or(Rung::Degraded, tried())
             .await
             .or_default(|| panic!("tried"))
-            .or_people(async |_| Err::<String, &str>(panic!("tried")))
+            .or_people(async |_| tried().await)
             .await
             .answer()
             .unwrap();
