@@ -9,7 +9,7 @@ mod function;
 mod http;
 mod intensity;
 #[cfg(test)]
-mod laws;
+pub(crate) mod laws;
 mod pool;
 #[cfg(all(feature = "process", target_os = "linux"))]
 mod process;

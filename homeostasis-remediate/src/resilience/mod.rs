@@ -8,7 +8,7 @@
 //! | [`Bulkhead`] | bounds how many calls are under way and how many wait |
 //! | [`RateLimiter`], [`KeyedRateLimiter`] | bounds calls per time, for all or for each key |
 //! | [`Fallback`] | answers all the same, and says which rung the answer is from |
-//! | `cache` | remembers answers in memory, in Redis and on disk |
+//! | [`cache`] | remembers answers in memory, in Redis and on disk |
 //!
 //! # In which order
 //! From the outside in: **fallback, cache, retry, rate limiter, circuit breaker, bulkhead, timeout,
@@ -71,6 +71,7 @@ mod backoff;
 mod breaker;
 mod budget;
 mod bulkhead;
+pub mod cache;
 mod fallback;
 mod observer;
 mod part;

@@ -74,7 +74,11 @@ impl CacheConfig {
             ("stale_if_error", self.stale_if_error),
         ] {
             if duration > MOST {
-                wrong.push(Violation::new(path, format!("{duration:?}"), "at most 30 days"));
+                wrong.push(Violation::new(
+                    path,
+                    format!("{duration:?}"),
+                    "at most 30 days",
+                ));
             }
         }
         lasting(wrong, "ttl", self.ttl);

@@ -82,7 +82,12 @@ impl Marks {
         if self.keys.len() + self.tags.len() <= MAX_MARKS {
             return;
         }
-        let mut all: Vec<u64> = self.keys.values().chain(self.tags.values()).copied().collect();
+        let mut all: Vec<u64> = self
+            .keys
+            .values()
+            .chain(self.tags.values())
+            .copied()
+            .collect();
         let middle = all.len() / 2;
         let (_, middle, _) = all.select_nth_unstable(middle);
         let middle = *middle;

@@ -24,6 +24,12 @@ pub trait CacheLevel: fmt::Debug + Send + Sync {
     /// Stable; what answers and metrics call it.
     fn name(&self) -> &str;
 
+    /// Whether other processes write to it and make invalid in it. What such a level says counts more
+    /// than what a level of this process alone has. Default no.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// What it has for `key`, and the lease for a write that may follow.
     async fn read(&self, key: &CacheKey) -> Result<LevelReading, BoxError>;
 

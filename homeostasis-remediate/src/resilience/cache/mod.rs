@@ -1,0 +1,592 @@
+//! Answers that are remembered: in memory, and in levels below it such as Redis and a disk.
+//!
+//! # What is promised
+//! **What was made invalid never comes back:** once [`Cache::invalidate`] was called, no call of this
+//! cache that begins later answers with what was loaded before, from any level, whatever was under way.
+//! A level that could not be told is not used until it was. What this does not cover:
+//! - Other processes learn of it through a level that is shared ([`CacheLevel::is_shared`]): after
+//!   [`CacheConfig::memory_ttl`] at the latest, or, while that level is out of reach, when their entries
+//!   have outlived their time.
+//! - If the process ends before a level could be told, the level keeps what it has until its time is over.
+//!
+//! **A level that fails is no failure of the cache:** it is given up after
+//! [`CacheConfig::level_timeout`], left alone for a while, told of to the observer, and
+//! [`Cached::degraded`] says so with every answer.
+//!
+//! **Nobody loads what somebody else is loading:** one call for each key loads, the others wait for its
+//! answer or its error; if it is dropped, one of them leads.
+//!
+//! # How an answer is found
+//! Memory; then the levels that are shared, then those that are not; then the load. A shared level that
+//! answers has the last word: what only this process has is then not used, since others may have made
+//! it invalid. What is found below is kept in memory, what is loaded in every level.
+
+mod config;
+#[cfg(feature = "cache-disk")]
+mod disk;
+mod entry;
+mod flight;
+mod key;
+#[cfg(test)]
+mod law_tests;
+mod ledger;
+mod level;
+mod memory;
+#[cfg(feature = "cache-redis")]
+mod redis;
+#[cfg(all(test, feature = "cache-redis"))]
+mod redis_tests;
+mod shelf;
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use homeostasis_core::{BoxError, Clock, ConfigError, Rng, Timestamp, Violations};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use config::CacheConfig;
+#[cfg(feature = "cache-disk")]
+pub use disk::{DiskLevel, DiskLevelConfig};
+pub use entry::{Lifetime, StoredEntry};
+pub use key::{CacheKey, Invalidation};
+pub use level::{CacheLevel, Lease, LevelReading};
+#[cfg(feature = "cache-redis")]
+pub use redis::{RedisLevel, RedisLevelConfig};
+
+use super::observer::{ResilienceEvent, ResilienceObserver};
+use super::part::Part;
+use flight::{Boarding, Flights, Leader, outcome};
+use ledger::{Ledger, Moment};
+use memory::Memory;
+use shelf::Shelf;
+
+/// Where an answer is from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CacheSource {
+    /// Memory.
+    Memory,
+    /// The level of this name.
+    Level(Arc<str>),
+    /// It was loaded.
+    Loaded,
+}
+
+/// An answer.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Cached<V> {
+    /// The answer; `None` if there is none to what was asked.
+    pub value: Option<Arc<V>>,
+    /// Where it is from.
+    pub source: CacheSource,
+    /// How long ago it was loaded.
+    pub age: Duration,
+    /// Whether it is older than it should be.
+    pub stale: bool,
+    /// Whether a level is out of reach, or has yet to take an invalidation.
+    pub degraded: bool,
+}
+
+impl<V> Clone for Cached<V> {
+    fn clone(&self) -> Self {
+        Self {
+            value: self.value.clone(),
+            source: self.source.clone(),
+            ..*self
+        }
+    }
+}
+
+/// It could not be loaded, and there was nothing to serve instead.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("loading `{key}` failed")]
+pub struct LoadFailed {
+    /// What was asked for.
+    pub key: CacheKey,
+    /// Why; shared by all who waited for it.
+    #[source]
+    pub source: Arc<dyn std::error::Error + Send + Sync>,
+}
+
+/// What an invalidation did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invalidated {
+    /// How many entries left memory.
+    pub n_in_memory: u64,
+    /// The levels that could not be told; they are not used until they were.
+    pub not_reached: Vec<String>,
+}
+
+/// A cache of answers of type `V`, which is stored as JSON below memory.
+///
+/// # Examples
+/// ```
+/// use std::sync::Arc;
+/// use homeostasis::core::{ManualClock, Rng, Timestamp};
+/// use homeostasis::remediate::resilience::cache::{
+///     Cache, CacheConfig, CacheKey, CacheSource, Invalidation,
+/// };
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
+/// let cache = Cache::<u32>::new("prices", CacheConfig::default(), clock, Rng::from_seed(1))?;
+/// let key = CacheKey::new("price:7").tagged(["prices"]);
+/// let load = || async { Ok(Some(42)) };
+/// assert_eq!(cache.get_or_load(&key, load).await?.source, CacheSource::Loaded);
+/// let again = cache.get_or_load(&key, load).await?;
+/// assert_eq!((again.value, again.source), (Some(Arc::new(42)), CacheSource::Memory));
+/// cache.invalidate(&Invalidation::Tag("prices".to_owned())).await;
+/// assert!(cache.get(&key).await.is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+#[derive(Debug)]
+pub struct Cache<V> {
+    part: Part,
+    config: CacheConfig,
+    memory: Mutex<Memory<Held<V>>>,
+    ledger: Ledger,
+    shelves: Vec<Shelf>,
+    flights: Flights<Result<Cached<V>, LoadFailed>>,
+    rng: Mutex<Rng>,
+}
+
+/// An entry in memory, or one that was just found below.
+#[derive(Debug)]
+struct Held<V> {
+    key: CacheKey,
+    value: Option<Arc<V>>,
+    version: u32,
+    lifetime: Lifetime,
+    began: Moment,
+    /// When the levels are asked again.
+    check_at: Timestamp,
+    source: CacheSource,
+}
+
+impl<V> Clone for Held<V> {
+    fn clone(&self) -> Self {
+        Self {
+            key: self.key.clone(),
+            value: self.value.clone(),
+            source: self.source.clone(),
+            ..*self
+        }
+    }
+}
+
+impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
+    /// A cache in memory.
+    ///
+    /// # Errors
+    /// The name is empty or a value is out of its range.
+    pub fn new(
+        name: &str,
+        config: CacheConfig,
+        clock: Arc<dyn Clock>,
+        rng: Rng,
+    ) -> Result<Self, ConfigError> {
+        let mut wrong = Violations::new();
+        let part = Part::new(name, clock, &mut wrong);
+        config.validate(&mut wrong);
+        let count = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+        let memory = Memory::new(count(config.max_entries.into()), count(config.max_bytes));
+        wrong.into_result(Self {
+            part,
+            config,
+            memory: Mutex::new(memory),
+            ledger: Ledger::default(),
+            shelves: Vec::new(),
+            flights: Flights::new(),
+            rng: Mutex::new(rng),
+        })
+    }
+
+    /// The same with `level` below. Shared levels are asked before others, else in the order given.
+    ///
+    /// # Errors
+    /// The level's name is empty.
+    pub fn with_level(mut self, level: Arc<dyn CacheLevel>) -> Result<Self, ConfigError> {
+        let mut wrong = Violations::new();
+        let shelf = Shelf::new(level, &self.part, &self.config, &mut wrong);
+        self.shelves.extend(shelf);
+        self.shelves.sort_by_key(|shelf| !shelf.is_shared());
+        wrong.into_result(self)
+    }
+
+    /// The same, watched by `observer`.
+    pub fn observed_by(mut self, observer: Arc<dyn ResilienceObserver>) -> Self {
+        for shelf in &mut self.shelves {
+            shelf.watched_by(Arc::clone(&observer));
+        }
+        self.part.watched_by(observer);
+        self
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.part.name
+    }
+
+    /// The answer to `key`: what is remembered, or what `load` gives (`Ok(None)`: there is none).
+    ///
+    /// When an answer is stale and may be served meanwhile
+    /// ([`CacheConfig::stale_while_revalidate`]), one caller loads and the others get it at once. A host
+    /// that lets nobody wait asks with [`get`](Self::get) and calls [`refresh`](Self::refresh) in a task
+    /// of its own when the answer is stale.
+    ///
+    /// # Errors
+    /// `load` failed, and there is no answer that may be served instead
+    /// ([`CacheConfig::stale_if_error`]).
+    ///
+    /// # Cancel safety
+    /// Dropping it drops the load; one of those who wait for it loads.
+    pub async fn get_or_load<F: Future<Output = Result<Option<V>, BoxError>>>(
+        &self,
+        key: &CacheKey,
+        load: impl FnOnce() -> F,
+    ) -> Result<Cached<V>, LoadFailed> {
+        loop {
+            let held = self.held(key);
+            if let Some(held) = &held
+                && self.is_good(held)
+            {
+                return Ok(self.hit(held));
+            }
+            match self.flights.board(key, &self.ledger) {
+                Boarding::Leader(flight) => return self.lead(flight, key, held, false, load).await,
+                Boarding::Passenger(flight) => {
+                    let serve_for = self.config.stale_while_revalidate;
+                    if let Some(held) = held.filter(|held| self.is_usable(held, serve_for)) {
+                        return Ok(self.hit(&held));
+                    }
+                    if let Some(landed) = outcome(flight).await {
+                        return landed;
+                    }
+                }
+            }
+        }
+    }
+
+    /// What is remembered for `key`, also if it is stale but may still be of use. It loads nothing.
+    pub async fn get(&self, key: &CacheKey) -> Option<Cached<V>> {
+        let held = self.held(key);
+        if held.as_ref().is_some_and(|held| self.is_good(held)) {
+            return held.map(|held| self.hit(&held));
+        }
+        let began = self.ledger.now();
+        let (best, _) = self.ask_levels(key, held, began, false).await;
+        let best = best.filter(|held| self.is_usable(held, self.config.stale_for()));
+        if best.is_none() {
+            self.part.tell(&ResilienceEvent::CacheMiss);
+        }
+        best.map(|held| self.hit(&held))
+    }
+
+    /// Loads `key` anew, whatever is remembered, unless somebody does already.
+    ///
+    /// # Errors
+    /// Those of [`get_or_load`](Self::get_or_load).
+    ///
+    /// # Cancel safety
+    /// As there.
+    pub async fn refresh<F: Future<Output = Result<Option<V>, BoxError>>>(
+        &self,
+        key: &CacheKey,
+        load: impl FnOnce() -> F,
+    ) -> Result<Cached<V>, LoadFailed> {
+        loop {
+            match self.flights.board(key, &self.ledger) {
+                Boarding::Leader(flight) => {
+                    return self.lead(flight, key, self.held(key), true, load).await;
+                }
+                Boarding::Passenger(flight) => {
+                    if let Some(landed) = outcome(flight).await {
+                        return landed;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Answers no more with what this is about, from any level.
+    ///
+    /// # Cancel safety
+    /// It holds for this cache once the future was polled; levels that were not told yet are told
+    /// before they are used.
+    pub async fn invalidate(&self, what: &Invalidation) -> Invalidated {
+        // Before the mark: who begins after it must find the levels closed until they were told.
+        for shelf in &self.shelves {
+            shelf.announce(what);
+        }
+        self.ledger.mark(what);
+        let n_in_memory = self.lock().retain(|_, held| self.lives(held));
+        let mut not_reached = Vec::new();
+        for shelf in &self.shelves {
+            if !shelf.settle().await {
+                not_reached.push(shelf.name().to_owned());
+            }
+        }
+        Invalidated {
+            n_in_memory,
+            not_reached,
+        }
+    }
+
+    /// Entries in memory, and their bytes.
+    pub fn size(&self) -> (usize, usize) {
+        let memory = self.lock();
+        (memory.len(), memory.bytes())
+    }
+
+    /// The levels that are out of reach or have yet to take an invalidation.
+    pub fn failing_levels(&self) -> Vec<String> {
+        let failing = self.shelves.iter().filter(|shelf| shelf.fails());
+        failing.map(|shelf| shelf.name().to_owned()).collect()
+    }
+
+    async fn lead<F: Future<Output = Result<Option<V>, BoxError>>>(
+        &self,
+        flight: Leader<'_, Result<Cached<V>, LoadFailed>>,
+        key: &CacheKey,
+        held: Option<Held<V>>,
+        anew: bool,
+        load: impl FnOnce() -> F,
+    ) -> Result<Cached<V>, LoadFailed> {
+        let (best, leases) = self.ask_levels(key, held, flight.began, anew).await;
+        let now = self.part.now();
+        let landed = match best {
+            Some(held) if !anew && now < held.lifetime.fresh_until => Ok(self.hit(&held)),
+            best => {
+                self.part.tell(&ResilienceEvent::CacheMiss);
+                match load().await {
+                    Ok(value) => Ok(self.store(key, value, flight.began, &leases).await),
+                    Err(error) => best
+                        .filter(|held| self.lives(held))
+                        .filter(|held| self.is_usable(held, self.config.stale_if_error))
+                        .map(|held| self.hit(&held))
+                        .ok_or_else(|| LoadFailed {
+                            key: key.clone(),
+                            source: Arc::from(error),
+                        }),
+                }
+            }
+        };
+        flight.land(landed.clone());
+        landed
+    }
+
+    /// The best that there is, and a lease of each level for what may be loaded.
+    async fn ask_levels(
+        &self,
+        key: &CacheKey,
+        held: Option<Held<V>>,
+        began: Moment,
+        anew: bool,
+    ) -> (Option<Held<V>>, Vec<Option<Lease>>) {
+        let (mut best, mut leases) = (held, Vec::new());
+        let mut last_word = false;
+        for shelf in &self.shelves {
+            let Some(reading) = shelf.read(key).await else {
+                leases.push(None);
+                continue;
+            };
+            leases.push(Some(reading.lease));
+            let found = reading
+                .entry
+                .and_then(|entry| self.adopt(shelf, key, &entry, began));
+            if shelf.is_shared() && !last_word {
+                last_word = true;
+                best = None;
+            } else if last_word && !shelf.is_shared() {
+                continue;
+            }
+            let Some((found, bytes)) = found else {
+                continue;
+            };
+            if !anew && self.part.now() < found.lifetime.fresh_until {
+                let held = Held {
+                    source: CacheSource::Memory,
+                    ..found.clone()
+                };
+                self.keep(held, bytes);
+                return (Some(found), leases);
+            }
+            let newer = |best: &Held<V>| best.lifetime.fresh_until < found.lifetime.fresh_until;
+            if best.as_ref().is_none_or(newer) {
+                best = Some(found);
+            }
+        }
+        (best, leases)
+    }
+
+    /// An entry of a level as one of memory, and its size.
+    fn adopt(
+        &self,
+        shelf: &Shelf,
+        key: &CacheKey,
+        entry: &StoredEntry,
+        began: Moment,
+    ) -> Option<(Held<V>, usize)> {
+        if !entry.answers(key) || !self.ledger.lives(key, entry.version, began) {
+            return None;
+        }
+        let value = match entry
+            .value
+            .as_deref()
+            .map(serde_json::from_slice)
+            .transpose()
+        {
+            Ok(value) => value.map(Arc::new),
+            Err(error) => {
+                shelf.failed("decoding", &error.to_string());
+                return None;
+            }
+        };
+        let held = Held {
+            key: key.clone(),
+            value,
+            version: entry.version,
+            lifetime: entry.lifetime,
+            began,
+            check_at: self.check_at(),
+            source: CacheSource::Level(Arc::from(shelf.name())),
+        };
+        Some((held, entry.value.as_ref().map_or(0, Vec::len)))
+    }
+
+    /// Keeps what was loaded in all levels.
+    async fn store(
+        &self,
+        key: &CacheKey,
+        value: Option<V>,
+        began: Moment,
+        leases: &[Option<Lease>],
+    ) -> Cached<V> {
+        let now = self.part.now();
+        let ttl = if value.is_some() {
+            self.config.ttl
+        } else {
+            self.config.negative_ttl
+        };
+        let shortened = {
+            let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
+            ttl.mul_f64(self.config.ttl_jitter.get() * rng.unit())
+        };
+        let fresh_until = now + (ttl - shortened.min(ttl));
+        let stale_for = value
+            .as_ref()
+            .map_or(Duration::ZERO, |_| self.config.stale_for());
+        let lifetime = Lifetime {
+            stored_at: now,
+            fresh_until,
+            usable_until: fresh_until + stale_for,
+        };
+        let encoded = value.as_ref().map(serde_json::to_vec).transpose();
+        let held = Held {
+            key: key.clone(),
+            value: value.map(Arc::new),
+            version: key.version(),
+            lifetime,
+            began,
+            check_at: self.check_at(),
+            source: CacheSource::Memory,
+        };
+        let answer = self.answer(&held, CacheSource::Loaded);
+        match encoded {
+            Ok(value) if !ttl.is_zero() => {
+                self.keep(held, value.as_ref().map_or(0, Vec::len));
+                let entry = StoredEntry {
+                    version: key.version(),
+                    tags: key.tags().to_vec(),
+                    lifetime,
+                    value,
+                };
+                for (shelf, lease) in self.shelves.iter().zip(leases) {
+                    if let Some(lease) = lease {
+                        shelf.write(key, &entry, lease).await;
+                    }
+                }
+            }
+            // Not to be remembered; what was remembered before is no longer the answer.
+            _ => {
+                self.invalidate(&Invalidation::Key(key.name().to_owned()))
+                    .await;
+            }
+        }
+        answer
+    }
+
+    /// Puts it into memory, unless it was made invalid meanwhile.
+    fn keep(&self, held: Held<V>, bytes: usize) {
+        let mut memory = self.lock();
+        // Under the lock: an invalidation marks first and then looks through memory.
+        if self.lives(&held) {
+            memory.insert(held.key.shared_name(), held, bytes);
+        }
+    }
+
+    /// What memory has for `key`, be it old.
+    fn held(&self, key: &CacheKey) -> Option<Held<V>> {
+        let mut memory = self.lock();
+        let held = memory.get(key.name())?;
+        let fits = held.key.tags() == key.tags() && held.version >= key.version();
+        let usable = self.is_usable(held, self.config.stale_for());
+        (fits && usable && self.lives(held)).then(|| held.clone())
+    }
+
+    fn lives(&self, held: &Held<V>) -> bool {
+        self.ledger.lives(&held.key, held.version, held.began)
+    }
+
+    /// Whether it answers without asking anybody.
+    fn is_good(&self, held: &Held<V>) -> bool {
+        let now = self.part.now();
+        now < held.lifetime.fresh_until && now < held.check_at
+    }
+
+    /// Whether it may be served, up to `stale_for` after its time.
+    fn is_usable(&self, held: &Held<V>, stale_for: Duration) -> bool {
+        let until = (held.lifetime.fresh_until + stale_for).min(held.lifetime.usable_until);
+        self.part.now() < until
+    }
+
+    fn check_at(&self) -> Timestamp {
+        if self.shelves.iter().any(Shelf::is_shared) {
+            self.part.now() + self.config.memory_ttl
+        } else {
+            Timestamp::MAX
+        }
+    }
+
+    fn answer(&self, held: &Held<V>, source: CacheSource) -> Cached<V> {
+        let now = self.part.now();
+        Cached {
+            value: held.value.clone(),
+            source,
+            age: now.since(held.lifetime.stored_at),
+            stale: now >= held.lifetime.fresh_until,
+            degraded: self.shelves.iter().any(Shelf::fails),
+        }
+    }
+
+    fn hit(&self, held: &Held<V>) -> Cached<V> {
+        let answer = self.answer(held, held.source.clone());
+        let level = match &answer.source {
+            CacheSource::Level(name) => name,
+            _ => "memory",
+        };
+        self.part.tell(&ResilienceEvent::CacheHit {
+            level,
+            stale: answer.stale,
+        });
+        answer
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Memory<Held<V>>> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

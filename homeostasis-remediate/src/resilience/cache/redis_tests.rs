@@ -1,0 +1,297 @@
+//! The level in Redis against a real server.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use homeostasis_core::Ratio;
+use homeostasis_core::testing::engine::{Engine, Scratch, find, free_port};
+
+use super::super::testing::Log;
+use super::*;
+use crate::action::laws::RealClock;
+
+const PASSWORD: &str = "only \"for\" this test";
+const LIMIT: Duration = Duration::from_secs(30);
+
+struct Server {
+    program: PathBuf,
+    engine: Option<Engine>,
+    port: u16,
+    scratch: Scratch,
+}
+
+impl Server {
+    /// None if it is not installed.
+    fn start() -> Option<Self> {
+        let mut server = Self {
+            program: find("redis-server", &["/usr/local/bin"])?,
+            engine: None,
+            port: free_port(),
+            scratch: Scratch::new(),
+        };
+        server.launch();
+        Some(server)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a test runs a real server")]
+    fn launch(&mut self) {
+        let mut command = Command::new(&self.program);
+        command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"]);
+        command.args(["--save", "", "--requirepass", PASSWORD, "--dir"]);
+        command.arg(self.scratch.path());
+        let engine = self.engine.insert(Engine::start(command));
+        engine.wait_for_port(self.port, LIMIT);
+    }
+
+    fn kill(&mut self) {
+        self.engine = None;
+    }
+
+    fn engine(&mut self) -> &mut Engine {
+        self.engine.as_mut().unwrap()
+    }
+
+    fn level(&self, seed: u64) -> Arc<RedisLevel> {
+        let mut config = RedisLevelConfig::new(format!("127.0.0.1:{}", self.port));
+        config.password = Some(PASSWORD.into());
+        Arc::new(RedisLevel::new(config, Arc::new(RealClock), Rng::from_seed(seed)).unwrap())
+    }
+
+    /// A cache of a process of its own.
+    fn cache(&self, config: CacheConfig) -> (Cache<u32>, Arc<Log>) {
+        let log = Arc::new(Log::default());
+        let cache = Cache::new("c", config, Arc::new(RealClock), Rng::from_seed(1)).unwrap();
+        let cache = cache.with_level(self.level(1)).unwrap();
+        (cache.observed_by(Arc::clone(&log) as _), log)
+    }
+
+    /// Makes the server forget one key, as eviction does.
+    async fn forget(&self, key: &str) {
+        let url = format!("redis://127.0.0.1:{}", self.port);
+        let client = ::redis::Client::open(url).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let mut auth = ::redis::cmd("AUTH");
+        let _: String = auth
+            .arg(PASSWORD)
+            .query_async(&mut connection)
+            .await
+            .unwrap();
+        let mut delete = ::redis::cmd("DEL");
+        let n: u32 = delete.arg(key).query_async(&mut connection).await.unwrap();
+        assert_eq!(n, 1, "{key}");
+    }
+}
+
+/// In memory for a moment only, so that the level is asked.
+fn config() -> CacheConfig {
+    CacheConfig {
+        memory_ttl: Duration::from_nanos(1),
+        level_timeout: Duration::from_secs(10),
+        level_cool_down: Duration::from_millis(50),
+        ttl_jitter: Ratio::saturating(0.0),
+        ..CacheConfig::default()
+    }
+}
+
+fn entry(key: &CacheKey, value: u8) -> StoredEntry {
+    let now = RealClock.now();
+    StoredEntry {
+        version: key.version(),
+        tags: key.tags().to_vec(),
+        lifetime: Lifetime {
+            stored_at: now,
+            fresh_until: now + LIMIT,
+            usable_until: now + LIMIT,
+        },
+        value: Some(vec![value]),
+    }
+}
+
+async fn value(level: &RedisLevel, key: &CacheKey) -> Option<u8> {
+    let entry = level.read(key).await.unwrap().entry?;
+    entry.value.map(|value| value[0])
+}
+
+#[tokio::test]
+async fn processes_share_entries_and_what_one_makes_invalid_no_other_answers() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    // Both draw the same chance, as hosts do that were seeded alike.
+    let (ours, theirs) = (server.level(7), server.level(7));
+    let key = CacheKey::new("k\r\n\"").tagged(["a", "b"]).at_least(1);
+    for what in [
+        Invalidation::Key(key.name().to_owned()),
+        Invalidation::Tag("b".to_owned()),
+        Invalidation::OlderThan(2),
+        Invalidation::All,
+    ] {
+        let key = if matches!(what, Invalidation::All) {
+            key.clone().at_least(9)
+        } else {
+            key.clone()
+        };
+        let lease = ours.read(&key).await.unwrap().lease;
+        ours.write(&key, &entry(&key, 1), &lease).await.unwrap();
+        assert_eq!(value(&theirs, &key).await, Some(1), "{what:?}");
+        // One loads while the other makes invalid: the answer comes too late.
+        let late = theirs.read(&key).await.unwrap().lease;
+        theirs.invalidate(&what).await.unwrap();
+        assert_eq!(value(&ours, &key).await, None, "{what:?}");
+        ours.write(&key, &entry(&key, 1), &late).await.unwrap();
+        assert_eq!(value(&ours, &key).await, None, "{what:?} and a late write");
+        let lease = ours.read(&key).await.unwrap().lease;
+        ours.write(&key, &entry(&key, 2), &lease).await.unwrap();
+        let is_old = matches!(what, Invalidation::OlderThan(_));
+        assert_eq!(
+            value(&theirs, &key).await,
+            (!is_old).then_some(2),
+            "{what:?}"
+        );
+    }
+    theirs
+        .invalidate(&Invalidation::OlderThan(1))
+        .await
+        .unwrap();
+    assert_eq!(
+        value(&ours, &key).await,
+        None,
+        "the oldest version does not go back"
+    );
+}
+
+#[tokio::test]
+async fn whatever_the_server_forgets_nothing_invalid_comes_back() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let level = server.level(3);
+    let key = CacheKey::new("k").tagged(["t"]);
+    let marks = ["all", "t:t", "e:k"].map(|mark| format!("homeostasis:cache:{mark}"));
+    let whats = [
+        Invalidation::OlderThan(1),
+        Invalidation::Tag("t".to_owned()),
+        Invalidation::Key("k".to_owned()),
+    ];
+    for (mark, what) in marks.iter().zip(whats) {
+        let key = if mark.ends_with("all") {
+            key.clone()
+        } else {
+            key.clone().at_least(1)
+        };
+        let lease = level.read(&key).await.unwrap().lease;
+        level.write(&key, &entry(&key, 1), &lease).await.unwrap();
+        assert_eq!(value(&level, &key).await, Some(1), "{mark}");
+        level.invalidate(&what).await.unwrap();
+        server.forget(mark).await;
+        level.write(&key, &entry(&key, 1), &lease).await.unwrap();
+        assert_eq!(value(&level, &key).await, None, "{mark}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_killed_is_done_without_and_used_again_once_it_is_back() {
+    let Some(mut server) = Server::start() else {
+        return;
+    };
+    let (cache, log) = server.cache(config());
+    let key = CacheKey::new("k");
+    let load = |value: u32| move || async move { Ok(Some(value)) };
+    assert_eq!(
+        cache.get_or_load(&key, load(1)).await.unwrap().source,
+        CacheSource::Loaded
+    );
+    let (other, _) = server.cache(config());
+    let answer = other.get_or_load(&key, load(9)).await.unwrap();
+    assert_eq!(answer.source, CacheSource::Level(Arc::from("redis")));
+    assert!(!answer.degraded);
+
+    server.kill();
+    let answer = cache.get_or_load(&key, load(2)).await.unwrap();
+    assert_eq!(
+        (answer.value, answer.source),
+        (Some(Arc::new(1)), CacheSource::Memory)
+    );
+    assert!(answer.degraded);
+    assert!(
+        log.has("CacheLevelFailed { level: \"redis\", during: \"reading\""),
+        "{log:?}"
+    );
+    assert_eq!(cache.failing_levels(), ["redis"]);
+    let told = cache.invalidate(&Invalidation::Key("k".to_owned())).await;
+    assert_eq!(told.not_reached, ["redis"]);
+    let answer = cache.get_or_load(&key, load(3)).await.unwrap();
+    assert_eq!((answer.value, answer.degraded), (Some(Arc::new(3)), true));
+
+    server.launch();
+    let began = RealClock.now();
+    loop {
+        let answer = cache
+            .get_or_load(&CacheKey::new("new"), load(4))
+            .await
+            .unwrap();
+        if !answer.degraded {
+            break;
+        }
+        assert!(RealClock.now().since(began) < LIMIT, "{:?}", log.take());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // What could not be told was told, and new answers are shared again.
+    cache.refresh(&key, load(5)).await.unwrap();
+    let answer = other.get_or_load(&key, load(9)).await.unwrap();
+    assert_eq!(answer.value, Some(Arc::new(5)));
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_costs_one_limit_of_time_each() {
+    let Some(mut server) = Server::start() else {
+        return;
+    };
+    let limit = Duration::from_millis(50);
+    let (cache, log) = server.cache(CacheConfig {
+        level_timeout: limit,
+        ..config()
+    });
+    let key = CacheKey::new("k");
+    cache
+        .get_or_load(&key, || async { Ok(Some(1)) })
+        .await
+        .unwrap();
+    server.engine().pause();
+    let answer = cache
+        .get_or_load(&key, || async { Ok(Some(2)) })
+        .await
+        .unwrap();
+    assert_eq!((answer.value, answer.degraded), (Some(Arc::new(1)), true));
+    assert!(log.has("no answer within 50ms"), "{log:?}");
+    server.engine().resume();
+}
+
+#[tokio::test]
+async fn a_wrong_password_and_a_wrong_address_are_said_and_the_password_is_not() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let mut config = RedisLevelConfig::new(format!("127.0.0.1:{}", server.port));
+    config.password = Some("wrong".into());
+    let level = RedisLevel::new(config, Arc::new(RealClock), Rng::from_seed(1)).unwrap();
+    let error = level
+        .read(&CacheKey::new("k"))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(!error.contains("wrong\""), "{error}");
+    assert!(!format!("{level:?}").contains("\"wrong\""), "{level:?}");
+    for address in [
+        "",
+        "localhost",
+        "localhost:",
+        ":6379",
+        "localhost:0",
+        "localhost:x",
+    ] {
+        let config = RedisLevelConfig::new(address);
+        let error = RedisLevel::new(config, Arc::new(RealClock), Rng::from_seed(1)).unwrap_err();
+        assert!(error.to_string().starts_with("address = "), "{error}");
+    }
+}
