@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use homeostasis_core::{BoxError, ConfigError, Violation, Violations};
+use redb::backends::FileBackend;
 use redb::{
-    Database, Durability, MultimapTableDefinition, ReadableDatabase, ReadableTable,
-    TableDefinition, WriteTransaction,
+    Database, Durability, MultimapTableDefinition, ReadableDatabase, ReadableMultimapTable,
+    ReadableTable, TableDefinition, WriteTransaction,
 };
 use serde::{Deserialize, Serialize};
 
@@ -96,25 +97,21 @@ impl DiskLevel {
         if config.max_bytes == 0 {
             wrong.push(Violation::new("max_bytes", 0, "at least 1"));
         }
-        let database = match open(&config.path) {
-            Ok(database) => Some(database),
-            Err(error) => {
-                let found = config.path.display();
-                let expected = format!("a file that this process alone uses as a cache: {error}");
-                wrong.push(Violation::new("path", found, expected));
-                None
-            }
+        let path = config.path.clone();
+        let unusable = |error: BoxError| {
+            let expected = format!("a file that this process alone uses as a cache: {error}");
+            ConfigError::single("path", path.display(), expected)
         };
-        match (wrong.into_error(), database) {
-            (None, Some(database)) => Ok(Self {
+        let database = wrong.absorb(open(&config.path).map_err(unusable));
+        match (database, wrong.into_error()) {
+            (Some(database), None) => Ok(Self {
                 inner: Arc::new(Inner {
                     config,
                     database,
                     ledger: Ledger::default(),
                 }),
             }),
-            (Some(error), _) => Err(error),
-            (None, None) => Err(ConfigError::single("path", "", "a file")),
+            (_, wrong) => Err(wrong.unwrap_or_else(|| unusable("it is not there".into()))),
         }
     }
 
@@ -146,7 +143,8 @@ fn open(path: &Path) -> Result<Database, BoxError> {
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let database = Database::builder().create_file(options.open(path)?)?;
+    let file = FileBackend::new(options.open(path)?)?;
+    let database = Database::builder().create_with_backend(file)?;
     let write = database.begin_write()?;
     write.open_table(ENTRIES)?;
     write.open_table(ORDER)?;

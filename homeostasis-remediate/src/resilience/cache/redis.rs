@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo,
-    RedisError, Script,
+    AsyncConnectionConfig, Client, ConnectionAddr, FromRedisValue, IntoConnectionInfo,
+    RedisConnectionInfo, RedisError, Script,
 };
 use async_trait::async_trait;
 use homeostasis_core::document::duration_text;
@@ -162,24 +162,22 @@ impl RedisLevel {
         if config.user.is_some() && config.password.is_none() {
             wrong.push(Violation::new("password", "", "the password of the user"));
         }
-        let client = match client(&config) {
-            Some(client) => client,
-            None => {
-                let found = format!("{:?}", config.address);
-                wrong.push(Violation::new("address", found, "host:port"));
-                return Err(wrong
-                    .into_error()
-                    .unwrap_or_else(|| ConfigError::single("address", "", "host:port")));
-            }
+        let unusable = || {
+            let found = format!("{:?}", config.address);
+            ConfigError::single("address", found, "host:port")
         };
-        wrong.into_result(Self {
-            config,
-            client,
-            clock,
-            rng: Mutex::new(rng),
-            connection: Mutex::new(None),
-            scripts: [READ, WRITE, INVALIDATE].map(Script::new),
-        })
+        let client = wrong.absorb(client(&config).ok_or_else(unusable));
+        match (client, wrong.into_error()) {
+            (Some(client), None) => Ok(Self {
+                config,
+                client,
+                clock,
+                rng: Mutex::new(rng),
+                connection: Mutex::new(None),
+                scripts: [READ, WRITE, INVALIDATE].map(Script::new),
+            }),
+            (_, wrong) => Err(wrong.unwrap_or_else(unusable)),
+        }
     }
 
     fn entry_key(&self, name: &str) -> String {
@@ -200,10 +198,7 @@ impl RedisLevel {
         format!("{:016x}", rng.next_u64())
     }
 
-    async fn connected(&self) -> Result<MultiplexedConnection, RedisError> {
-        if let Some(connection) = self.lock().clone() {
-            return Ok(connection);
-        }
+    async fn connect(&self) -> Result<MultiplexedConnection, RedisError> {
         let limit = Some(self.config.timeout);
         let settings = AsyncConnectionConfig::new()
             .set_connection_timeout(limit)
@@ -216,32 +211,46 @@ impl RedisLevel {
         Ok(made)
     }
 
-    async fn ask<T: ::redis::FromRedisValue>(
+    /// Runs a script; once more if the connection was there already and turns out to be broken.
+    /// Each may run twice: a read and an invalidation change nothing the second time, and a write has
+    /// a lease.
+    async fn ask<T: FromRedisValue>(
         &self,
-        script: usize,
+        script: &Script,
         keys: &[String],
         args: &[&[u8]],
     ) -> Result<T, BoxError> {
-        let answer = async {
-            let mut connection = self.connected().await?;
-            let mut call = self.scripts[script].prepare_invoke();
-            for key in keys {
-                call.key(key);
+        let mut call = script.prepare_invoke();
+        for key in keys {
+            call.key(key);
+        }
+        for arg in args {
+            call.arg(*arg);
+        }
+        let held = self.lock().clone();
+        if let Some(mut connection) = held {
+            match call.invoke_async(&mut connection).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) if error.is_connection_dropped() && !error.is_timeout() => {
+                    *self.lock() = None;
+                }
+                Err(error) => return Err(self.failed(&error)),
             }
-            for arg in args {
-                call.arg(*arg);
-            }
-            call.invoke_async(&mut connection).await
-        };
-        answer.await.map_err(|error: RedisError| {
-            // What the server itself refused says nothing against the connection.
-            if error.is_io_error() || error.is_timeout() || error.is_unrecoverable_error() {
-                *self.lock() = None;
-            }
-            let said = error.to_string();
-            let password = self.config.password.as_ref();
-            BoxError::from(password.map_or_else(|| said.clone(), |secret| secret.hide_in(&said)))
-        })
+        }
+        let answer = async { call.invoke_async(&mut self.connect().await?).await };
+        answer.await.map_err(|error| self.failed(&error))
+    }
+
+    fn failed(&self, error: &RedisError) -> BoxError {
+        // What the server itself refused says nothing against the connection.
+        if error.is_io_error() || error.is_timeout() || error.is_unrecoverable_error() {
+            *self.lock() = None;
+        }
+        let said = error.to_string();
+        match &self.config.password {
+            Some(password) => password.hide_in(&said).into(),
+            None => said.into(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<MultiplexedConnection>> {
@@ -296,7 +305,7 @@ impl CacheLevel for RedisLevel {
         let (chance, lease, keep) = (self.chance(), millis(LEASE), millis(KEEP_MARKS));
         let args = [chance.as_bytes(), lease.as_bytes(), keep.as_bytes()];
         let (own, marks, bytes): (String, String, Option<Vec<u8>>) =
-            self.ask(0, &keys, &args).await?;
+            self.ask(&self.scripts[0], &keys, &args).await?;
         Ok(LevelReading {
             entry: bytes.as_deref().and_then(StoredEntry::decode),
             lease: Lease(vec![own, marks]),
@@ -321,7 +330,9 @@ impl CacheLevel for RedisLevel {
             version.as_bytes(),
             left.as_bytes(),
         ];
-        let _stored: i64 = self.ask(1, &[self.entry_key(key.name())], &args).await?;
+        let _stored: i64 = self
+            .ask(&self.scripts[1], &[self.entry_key(key.name())], &args)
+            .await?;
         Ok(())
     }
 
@@ -341,7 +352,7 @@ impl CacheLevel for RedisLevel {
             keep.as_bytes(),
             version.as_bytes(),
         ];
-        let _done: i64 = self.ask(2, &[key], &args).await?;
+        let _done: i64 = self.ask(&self.scripts[2], &[key], &args).await?;
         Ok(())
     }
 }
