@@ -50,7 +50,7 @@ impl Default for BulkheadConfig {
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 /// let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
 /// let config = BulkheadConfig { max_concurrent: 1, ..BulkheadConfig::default() };
-/// let bulkhead = Bulkhead::new("prices", config, clock)?;
+/// let bulkhead = Bulkhead::new("prices", &config, clock)?;
 /// let permit = bulkhead.acquire().await.unwrap();
 /// assert!(matches!(bulkhead.acquire().await, Err(Rejection::BulkheadFull { .. })));
 /// drop(permit);
@@ -90,26 +90,26 @@ impl Bulkhead {
     /// The name is empty or a value is out of its range.
     pub fn new(
         name: &str,
-        config: BulkheadConfig,
+        config: &BulkheadConfig,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ConfigError> {
         const MOST: u32 = 1_000_000;
+        let BulkheadConfig {
+            max_concurrent,
+            max_waiting,
+            max_wait,
+        } = *config;
         let mut wrong = Violations::new();
         let part = Part::new(name, clock, &mut wrong);
-        within(
-            &mut wrong,
-            "max_concurrent",
-            config.max_concurrent,
-            1..=MOST,
-        );
-        within(&mut wrong, "max_waiting", config.max_waiting, 0..=MOST);
-        lasting(&mut wrong, "max_wait", config.max_wait);
+        within(&mut wrong, "max_concurrent", max_concurrent, 1..=MOST);
+        within(&mut wrong, "max_waiting", max_waiting, 0..=MOST);
+        lasting(&mut wrong, "max_wait", max_wait);
         let count = |count: u32| usize::try_from(count.min(MOST)).unwrap_or_default();
         wrong.into_result(Self {
             part,
-            max_waiting: count(config.max_waiting),
-            max_wait: config.max_wait,
-            permits: Arc::new(Semaphore::new(count(config.max_concurrent))),
+            max_waiting: count(max_waiting),
+            max_wait,
+            permits: Arc::new(Semaphore::new(count(max_concurrent))),
             n_waiting: AtomicUsize::new(0),
         })
     }
@@ -190,7 +190,7 @@ mod tests {
             max_waiting,
             max_wait: Duration::from_secs(1),
         };
-        let bulkhead = Bulkhead::new("b", config, Arc::new(clock.clone())).unwrap();
+        let bulkhead = Bulkhead::new("b", &config, Arc::new(clock.clone())).unwrap();
         (bulkhead, clock)
     }
 

@@ -212,22 +212,24 @@ mod tests {
     use super::super::testing::Log;
     use super::*;
 
+    /// A rung that must not be tried.
+    fn tried<T>() -> Result<T, &'static str> {
+        panic!("tried")
+    }
+
     #[tokio::test]
     async fn the_first_rung_that_answers_is_named_and_those_below_are_not_tried() {
         let log = Arc::new(Log::default());
-        async fn tried<T>() -> Result<T, &'static str> {
-            panic!("tried")
-        }
         let answer = Fallback::new("price")
             .observed_by(Arc::clone(&log) as _)
             .or(Rung::Primary, async { Err("down") })
             .await
             .or(Rung::Cached, async { Ok::<u32, &str>(7) })
             .await
-            .or(Rung::Degraded, tried())
+            .or(Rung::Degraded, async { tried() })
             .await
             .or_default(|| panic!("tried"))
-            .or_people(async |_| tried().await)
+            .or_people(async |_| tried())
             .await
             .answer()
             .unwrap();

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use homeostasis_core::{Clock, ConfigError, Elapsed, Timestamp, Violations, timeout};
+use homeostasis_core::{Clock, ConfigError, Timestamp, Violations, timeout};
 
 use super::observer::ResilienceEvent;
 use super::part::{Part, lasting, observed};
@@ -81,17 +81,15 @@ impl Timeout {
         limit: Duration,
         call: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
-        match timeout(&*self.part.clock, limit, call).await {
-            Ok(result) => result,
-            Err(Elapsed) => {
-                let rejection = Rejection::TimedOut {
-                    name: Arc::clone(&self.part.name),
-                    limit,
-                };
-                self.part.tell(&ResilienceEvent::Rejected(&rejection));
-                Err(rejection.into())
-            }
+        if let Ok(result) = timeout(&*self.part.clock, limit, call).await {
+            return result;
         }
+        let rejection = Rejection::TimedOut {
+            name: Arc::clone(&self.part.name),
+            limit,
+        };
+        self.part.tell(&ResilienceEvent::Rejected(&rejection));
+        Err(rejection.into())
     }
 }
 

@@ -156,7 +156,7 @@ impl CircuitBreaker {
 
     /// Opens it until [`reset`](Self::reset) is called.
     pub fn force_open(&self) {
-        self.change(|state| state.force_open());
+        self.change(State::force_open);
     }
 
     fn settle(&self, epoch: u64, since: Timestamp, outcome: Option<bool>) {

@@ -267,7 +267,9 @@ proptest! {
                 Op::Wait(ms) => clock.advance(Duration::from_millis(ms)),
             }
         }
-        levels.iter().for_each(|level| level.fails(false));
+        for level in &levels {
+            level.fails(false);
+        }
         while !tasks.is_empty() {
             for which in (0..tasks.len()).rev() {
                 step(&mut tasks, which)?;

@@ -34,7 +34,8 @@ mod level;
 mod memory;
 #[cfg(feature = "cache-redis")]
 mod redis;
-#[cfg(all(test, feature = "cache-redis"))]
+#[cfg(test)]
+#[cfg(feature = "cache-redis")]
 mod redis_tests;
 mod shelf;
 #[cfg(test)]
@@ -476,7 +477,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
             let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
             ttl.mul_f64(self.config.ttl_jitter.get() * rng.unit())
         };
-        let fresh_until = now + (ttl - shortened.min(ttl));
+        let fresh_until = now + ttl.saturating_sub(shortened);
         let stale_for = value
             .as_ref()
             .map_or(Duration::ZERO, |_| self.config.stale_for());
