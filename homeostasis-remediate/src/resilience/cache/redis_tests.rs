@@ -11,6 +11,9 @@ use super::*;
 use crate::action::laws::RealClock;
 
 const PASSWORD: &str = "only \"for\" this test";
+/// What `docs/how-to/resilience-kit.md` says an account needs.
+const COMMANDS: &str =
+    "+eval +evalsha +script|load +time +get +set +hget +hmget +hset +hdel +pexpire";
 const LIMIT: Duration = Duration::from_secs(30);
 
 struct Server {
@@ -65,20 +68,22 @@ impl Server {
         (cache.observed_by(Arc::clone(&log) as _), log)
     }
 
-    /// Makes the server forget one key, as eviction does.
-    async fn forget(&self, key: &str) {
+    /// Runs one command as the default user.
+    async fn run<T: ::redis::FromRedisValue>(&self, words: &[&str]) -> T {
         let url = format!("redis://127.0.0.1:{}", self.port);
         let client = ::redis::Client::open(url).unwrap();
         let mut connection = client.get_multiplexed_async_connection().await.unwrap();
         let mut auth = ::redis::cmd("AUTH");
-        let _: String = auth
-            .arg(PASSWORD)
-            .query_async(&mut connection)
-            .await
-            .unwrap();
-        let mut delete = ::redis::cmd("DEL");
-        let n: u32 = delete.arg(key).query_async(&mut connection).await.unwrap();
-        assert_eq!(n, 1, "{key}");
+        let auth = auth.arg(PASSWORD).query_async::<String>(&mut connection);
+        auth.await.unwrap();
+        let mut command = ::redis::cmd(words[0]);
+        command.arg(&words[1..]);
+        command.query_async(&mut connection).await.unwrap()
+    }
+
+    /// Makes the server forget one key, as eviction does.
+    async fn forget(&self, key: &str) {
+        assert_eq!(self.run::<u32>(&["DEL", key]).await, 1, "{key}");
     }
 }
 
@@ -293,4 +298,41 @@ async fn a_wrong_password_and_a_wrong_address_are_said_and_the_password_is_not()
         let error = RedisLevel::new(config, Arc::new(RealClock), Rng::from_seed(1)).unwrap_err();
         assert!(error.to_string().starts_with("address = "), "{error}");
     }
+}
+
+#[tokio::test]
+async fn an_account_that_may_do_little_is_enough() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let mut words = vec![
+        "ACL",
+        "SETUSER",
+        "kit",
+        "on",
+        ">secret",
+        "~homeostasis:cache:*",
+    ];
+    words.extend(COMMANDS.split(' '));
+    server.run::<String>(&words).await;
+    let mut config = RedisLevelConfig::new(format!("127.0.0.1:{}", server.port));
+    config.user = Some("kit".to_owned());
+    config.password = Some("secret".into());
+    let make = |config| RedisLevel::new(config, Arc::new(RealClock), Rng::from_seed(1)).unwrap();
+    let level = make(config.clone());
+    let key = CacheKey::new("k").tagged(["t"]);
+    let lease = level.read(&key).await.unwrap().lease;
+    level.write(&key, &entry(&key, 1), &lease).await.unwrap();
+    assert_eq!(value(&level, &key).await, Some(1));
+    for what in [
+        Invalidation::Key("k".to_owned()),
+        Invalidation::Tag("t".to_owned()),
+        Invalidation::OlderThan(1),
+        Invalidation::All,
+    ] {
+        level.invalidate(&what).await.unwrap();
+    }
+    config.prefix = "elsewhere:".to_owned();
+    let error = make(config).read(&key).await.unwrap_err().to_string();
+    assert!(error.contains("NoPerm"), "{error}");
 }

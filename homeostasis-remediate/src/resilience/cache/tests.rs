@@ -324,6 +324,31 @@ async fn a_level_that_could_not_be_told_is_not_used_before_it_was() {
     assert!(world.cache.failing_levels().is_empty());
 }
 
+#[tokio::test]
+async fn the_action_clear_cache_empties_every_level() {
+    use crate::action::{ClearCache, laws};
+    let shared = Shaky::new("shared", true);
+    let world = Arc::new(world(config(), &[&shared]));
+    let key = CacheKey::new("k");
+    world.ask(&key).await;
+    let cleared = Arc::clone(&world);
+    let action = ClearCache::default().cache(
+        "prices",
+        homeostasis_core::Target::service("catalog").unwrap(),
+        move || {
+            let world = Arc::clone(&cleared);
+            Box::pin(async move {
+                let done = world.cache.invalidate(&Invalidation::All).await;
+                Ok(done.n_in_memory)
+            })
+        },
+    );
+    let args = serde_json::json!({"cache": "prices"});
+    laws::repeat_and_undo(&action.unwrap(), &args, || world.cache.size()).await;
+    assert!(world.cache.get(&key).await.is_none());
+    assert_eq!(value(&world.ask(&key).await), 2);
+}
+
 #[test]
 fn everything_that_is_wrong_is_told() {
     let config = CacheConfig {
