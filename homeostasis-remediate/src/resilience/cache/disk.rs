@@ -294,7 +294,7 @@ impl CacheLevel for DiskLevel {
     }
 
     async fn read(&self, key: &CacheKey) -> Result<LevelReading, BoxError> {
-        let lease = Lease(vec![self.inner.ledger.now().number().to_string()]);
+        let lease = Lease(vec![self.inner.ledger.now().0.to_string()]);
         let name = key.name().to_owned();
         let entry = self.run(move |inner| inner.read(&name)).await?;
         Ok(LevelReading { entry, lease })
@@ -307,7 +307,7 @@ impl CacheLevel for DiskLevel {
         lease: &Lease,
     ) -> Result<(), BoxError> {
         let began = lease.0.first().and_then(|number| number.parse().ok());
-        let began = Moment::from_number(began.ok_or("a lease of this level is expected")?);
+        let began = Moment(began.ok_or("a lease of this level is expected")?);
         let (key, entry) = (key.clone(), entry.clone());
         self.run(move |inner| inner.write(&key, &entry, began))
             .await

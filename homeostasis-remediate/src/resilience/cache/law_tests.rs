@@ -78,7 +78,7 @@ impl CacheLevel for Shaky {
     async fn read(&self, key: &CacheKey) -> Result<LevelReading, BoxError> {
         self.call(|| LevelReading {
             entry: self.entries.lock().unwrap().get(key.name()).cloned(),
-            lease: Lease(vec![self.ledger.now().number().to_string()]),
+            lease: Lease(vec![self.ledger.now().0.to_string()]),
         })
         .await
     }
@@ -89,7 +89,7 @@ impl CacheLevel for Shaky {
         entry: &StoredEntry,
         lease: &Lease,
     ) -> Result<(), BoxError> {
-        let began = Moment::from_number(lease.0[0].parse().unwrap());
+        let began = Moment(lease.0[0].parse().unwrap());
         self.call(|| {
             if self.ledger.lives(key, entry.version, began) {
                 let mut entries = self.entries.lock().unwrap();

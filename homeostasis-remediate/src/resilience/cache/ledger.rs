@@ -11,17 +11,7 @@ const MAX_MARKS: usize = 10_000;
 /// A moment in the order of invalidations: what began at one is dead if what it is about was made
 /// invalid later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Moment(u64);
-
-impl Moment {
-    pub(super) fn number(self) -> u64 {
-        self.0
-    }
-
-    pub(super) fn from_number(number: u64) -> Self {
-        Self(number)
-    }
-}
+pub(super) struct Moment(pub(super) u64);
 
 /// The marks of invalidations. Memory is bounded; forgetting marks makes more invalid, never less.
 #[derive(Debug, Default)]
