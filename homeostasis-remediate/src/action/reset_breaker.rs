@@ -12,13 +12,13 @@ use super::flag::new_name;
 use crate::action::{
     Action, ActionCall, ActionError, ActionSpec, ArgumentProblem, Param, ParamKind, unknown_name,
 };
-use crate::resilience::CircuitBreaker;
+use crate::resilience::{CircuitBreaker, CircuitPhase};
 
 /// Closes a circuit breaker the host registered, so that calls pass again at once: after its callee
-/// was healed, or to end what a person forced. There is nothing to undo: if the callee still fails,
-/// the breaker opens by itself.
+/// was healed. There is nothing to undo: if the callee still fails, the breaker opens by itself.
+/// What a person forced open stays so, and the action is denied, unless `forced` is true.
 ///
-/// Parameter: `breaker` (a registered name).
+/// Parameters: `breaker` (a registered name), `forced` (default false).
 #[derive(Debug)]
 pub struct ResetBreaker {
     spec: ActionSpec,
@@ -29,7 +29,11 @@ impl Default for ResetBreaker {
     /// Without breakers.
     fn default() -> Self {
         let spec = ActionSpec::new("close a circuit breaker of the host")
-            .with_params([Param::required("breaker", ParamKind::Name, "which breaker")])
+            .with_params([
+                Param::required("breaker", ParamKind::Name, "which breaker"),
+                Param::optional("forced", ParamKind::Bool, "also if a person forced it open")
+                    .or(false),
+            ])
             .with_effect(EffectClass::Idempotent)
             .with_risk(RiskLevel::Medium)
             .with_inverse(Inverse::Nothing);
@@ -82,9 +86,13 @@ impl Action for ResetBreaker {
             .breakers
             .get(call.text("breaker")?)
             .ok_or_else(|| ActionError::argument("breaker", "a registered breaker"))?;
-        let was = format!("{:?}", breaker.phase());
+        let was = breaker.phase();
+        if was == CircuitPhase::ForcedOpen && !call.boolean("forced")? {
+            let reason = format!("a person forced the breaker `{}` open", breaker.name());
+            return Err(ActionError::Denied { reason });
+        }
         breaker.reset();
-        Ok(json!({ "was": was }))
+        Ok(json!({ "was": format!("{was:?}") }))
     }
 }
 
@@ -94,7 +102,7 @@ mod tests {
 
     use super::*;
     use crate::action::laws;
-    use crate::resilience::{CircuitBreakerConfig, CircuitPhase};
+    use crate::resilience::CircuitBreakerConfig;
 
     #[tokio::test]
     async fn a_breaker_that_was_opened_lets_calls_pass_and_a_second_reset_is_harmless() {
@@ -106,7 +114,18 @@ mod tests {
             .breaker(catalog.clone(), Arc::clone(&breaker))
             .unwrap();
         breaker.force_open();
-        let args = json!({"breaker": "prices"});
+        let mut args = json!({"breaker": "prices", "forced": false});
+        let denied = {
+            let key = laws::key(0);
+            let call = ActionCall::new(&catalog, args.as_object().unwrap(), &key);
+            action.perform(&laws::context(), &call).await
+        };
+        assert!(
+            matches!(denied, Err(ActionError::Denied { .. })),
+            "{denied:?}"
+        );
+        assert_eq!(breaker.phase(), CircuitPhase::ForcedOpen);
+        args["forced"] = true.into();
         laws::repeat_and_undo(&action, &args, || breaker.phase()).await;
         assert_eq!(breaker.phase(), CircuitPhase::Closed);
         let gateway = Target::service("gateway").unwrap();

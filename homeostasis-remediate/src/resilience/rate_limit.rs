@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,7 +25,8 @@ pub struct RateLimit {
     /// Default 1 s; at least 1 ns per call and at most 30 days.
     #[serde(default = "RateLimit::default_per", with = "duration_text")]
     pub per: Duration,
-    /// Calls that may come at once after a pause; default 1; 1 to 1,000,000.
+    /// Calls that may come at once after a pause; default 1; 1 to 1,000,000, and no more than are
+    /// allowed in 50 years.
     #[serde(default = "RateLimit::default_burst")]
     pub burst: u32,
 }
@@ -70,6 +71,15 @@ impl RateLimit {
         }
         // Rounded up: never faster than asked for.
         let each = self.per.min(most).as_nanos().div_ceil(calls).max(1);
+        // Beyond, the time at which the bucket is full would leave what a timestamp can say.
+        let most = Duration::from_secs(50 * 365 * 86_400).as_nanos() / each;
+        if u128::from(self.burst) > most {
+            wrong.push(Violation::new(
+                "burst",
+                self.burst,
+                format!("at most {most}, which are allowed in 50 years"),
+            ));
+        }
         let each_ns = i64::try_from(each).unwrap_or(i64::MAX);
         Gcra {
             each_ns,
@@ -89,22 +99,32 @@ struct Gcra {
 }
 
 impl Gcra {
-    /// When the bucket is full again after `n` calls at `now`, or after how long they would pass.
-    fn take(self, full_at: i64, n: u32, now: Timestamp) -> Result<i64, Option<Duration>> {
+    /// How long until `n` calls pass at `now`; zero if they pass.
+    fn wait(self, full_at: i64, n: u64, now: Timestamp) -> Duration {
         let now = now.as_nanos();
         // Nothing is full later than an empty bucket, whatever the clock was.
         let begin = full_at.clamp(now, now.saturating_add(self.burst_ns));
-        let cost = self.each_ns.saturating_mul(i64::from(n));
-        if cost > self.burst_ns {
+        let cost = i128::from(self.each_ns) * i128::from(n);
+        let over = i128::from(begin) + cost - i128::from(now) - i128::from(self.burst_ns);
+        Duration::from_nanos(u64::try_from(over.max(0)).unwrap_or(u64::MAX))
+    }
+
+    /// When the bucket is full again after `n` calls at `now`, or after how long they would pass.
+    fn take(self, full_at: i64, n: u32, now: Timestamp) -> Result<i64, Option<Duration>> {
+        if !self.fits(n) {
             return Err(None);
         }
-        let over = begin
-            .saturating_add(cost)
-            .saturating_sub(now.saturating_add(self.burst_ns));
-        match u64::try_from(over) {
-            Err(_) | Ok(0) => Ok(begin.saturating_add(cost)),
-            Ok(over) => Err(Some(Duration::from_nanos(over))),
+        let wait = self.wait(full_at, n.into(), now);
+        if !wait.is_zero() {
+            return Err(Some(wait));
         }
+        let cost = self.each_ns.saturating_mul(i64::from(n));
+        Ok(full_at.max(now.as_nanos()).saturating_add(cost))
+    }
+
+    /// Whether `n` calls ever pass at once.
+    fn fits(self, n: u32) -> bool {
+        self.each_ns.saturating_mul(i64::from(n)) <= self.burst_ns
     }
 }
 
@@ -138,6 +158,8 @@ pub struct RateLimiter {
     full_at: AtomicI64,
     /// Who waits stands here, so that one at a time sleeps for the next call.
     turn: Semaphore,
+    /// The calls of all who wait.
+    waiting: AtomicU64,
 }
 
 impl RateLimiter {
@@ -154,6 +176,7 @@ impl RateLimiter {
             gcra,
             full_at: AtomicI64::new(i64::MIN),
             turn: Semaphore::new(1),
+            waiting: AtomicU64::new(0),
         })
     }
 
@@ -172,15 +195,28 @@ impl RateLimiter {
     /// coming; [`try_acquire`](Self::try_acquire) may come between them.
     ///
     /// # Errors
-    /// [`Rejection::RateLimited`], at once if they could not begin in time or at all.
+    /// [`Rejection::RateLimited`], at once if they could not begin in time, behind those who wait
+    /// already, or at all. So no more calls wait than begin within the longest `limit`.
     ///
     /// # Cancel safety
     /// A dropped future counts nothing.
     pub async fn acquire(&self, n: u32, limit: Duration) -> Result<(), Rejection> {
-        let until = self.part.now() + limit;
+        if !self.gcra.fits(n) {
+            return Err(self.refuse(None));
+        }
+        let now = self.part.now();
+        let place = Place::take(&self.waiting, n);
+        let full_at = self.full_at.load(Ordering::Acquire);
+        let wait = self.gcra.wait(full_at, place.upto, now);
+        if wait > limit {
+            return Err(self.refuse(Some(wait)));
+        }
+        let until = now + limit;
         let turn = homeostasis_core::timeout(&*self.part.clock, limit, self.turn.acquire()).await;
         let Ok(_turn) = turn else {
-            return Err(self.refuse(Some(Duration::ZERO)));
+            let (now, full_at) = (self.part.now(), self.full_at.load(Ordering::Acquire));
+            let all = self.waiting.load(Ordering::Acquire);
+            return Err(self.refuse(Some(self.gcra.wait(full_at, all, now))));
         };
         loop {
             match self.take(n) {
@@ -212,6 +248,28 @@ impl RateLimiter {
 
     fn refuse(&self, retry_after: Option<Duration>) -> Rejection {
         refuse(&self.part, retry_after)
+    }
+}
+
+/// The calls of one who waits, counted until it is dropped.
+struct Place<'a> {
+    waiting: &'a AtomicU64,
+    n: u64,
+    /// With those who came before.
+    upto: u64,
+}
+
+impl<'a> Place<'a> {
+    fn take(waiting: &'a AtomicU64, n: u32) -> Self {
+        let n = u64::from(n);
+        let upto = waiting.fetch_add(n, Ordering::AcqRel) + n;
+        Self { waiting, n, upto }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.waiting.fetch_sub(self.n, Ordering::AcqRel);
     }
 }
 
@@ -309,8 +367,14 @@ impl<K: Eq + Hash + Clone> Keys<K> {
             return Ok(());
         }
         let at = now.as_nanos();
-        if self.full_at.len() >= max_keys && at >= self.next_look {
-            self.full_at.retain(|_, full_at| *full_at > at);
+        // A clock that went back left times that are too late.
+        let next_look = self.next_look.min(at.saturating_add(gcra.each_ns));
+        if self.full_at.len() >= max_keys && (at >= next_look || next_look < self.next_look) {
+            let most = at.saturating_add(gcra.burst_ns);
+            self.full_at.retain(|_, full_at| {
+                *full_at = most.min(*full_at);
+                *full_at > at
+            });
             self.next_look = at.saturating_add(gcra.each_ns);
         }
         if self.full_at.len() >= max_keys {
@@ -334,6 +398,9 @@ impl<K> fmt::Debug for KeyedRateLimiter<K> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::Future;
+    use std::task::Poll;
+
     use homeostasis_core::ManualClock;
     use proptest::prelude::*;
 
@@ -418,6 +485,82 @@ mod tests {
         assert_eq!(clock.now(), Timestamp::from_secs(50));
     }
 
+    #[tokio::test]
+    async fn who_could_not_begin_behind_those_who_wait_is_refused_at_once_and_told_how_long() {
+        let (limiter, clock) = limiter(&RateLimit::per_second(1));
+        limiter.try_acquire(1).unwrap();
+        let seconds = Duration::from_secs;
+        let mut waiting: Vec<_> = (0..2)
+            .map(|_| Box::pin(limiter.acquire(1, seconds(9))))
+            .collect();
+        for waits in &mut waiting {
+            begin(waits).await;
+        }
+        for (n, limit, wait) in [(2, 99, None), (1, 2, Some(seconds(3)))] {
+            let mut call = Box::pin(limiter.acquire(n, seconds(limit)));
+            let answer = std::future::poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await;
+            let Poll::Ready(Err(refused)) = answer else {
+                panic!("{n} calls were not refused at once");
+            };
+            assert_eq!(refused.retry_after(), wait);
+        }
+        let mut many: Vec<_> = (0..100)
+            .map(|_| Box::pin(limiter.acquire(1, seconds(5))))
+            .collect();
+        let mut n_waiting = 0;
+        for call in &mut many {
+            let poll = std::future::poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await;
+            n_waiting += u32::from(poll.is_pending());
+        }
+        assert_eq!(n_waiting, 3, "the third to the fifth second");
+        drop((waiting, many));
+        assert!(
+            advancing(&clock, limiter.acquire(1, seconds(1)))
+                .await
+                .is_ok()
+        );
+        assert_eq!(limiter.waiting.load(Ordering::SeqCst), 0);
+    }
+
+    #[tokio::test]
+    async fn who_was_overtaken_is_told_how_long_it_would_have_waited() {
+        let (limiter, clock) = limiter(&RateLimit::per_second(1));
+        limiter.try_acquire(1).unwrap();
+        let mut first = Box::pin(limiter.acquire(1, Duration::from_secs(9)));
+        let mut second = Box::pin(limiter.acquire(1, Duration::from_secs(2)));
+        begin(&mut first).await;
+        begin(&mut second).await;
+        clock.advance(Duration::from_secs(1));
+        limiter.try_acquire(1).unwrap();
+        clock.advance(Duration::from_millis(999));
+        begin(&mut first).await;
+        begin(&mut second).await;
+        clock.advance(Duration::from_millis(1));
+        let refused = second.await.unwrap_err();
+        assert_eq!(refused.retry_after(), Some(Duration::from_secs(1)));
+        drop(first);
+    }
+
+    #[test]
+    fn keys_are_forgotten_also_after_the_clock_went_back() {
+        let gcra = RateLimit::per_second(1).checked(&mut Violations::new());
+        let mut keys = Keys {
+            full_at: HashMap::new(),
+            shared: i64::MIN,
+            next_look: i64::MIN,
+        };
+        let mut take = |key, at| {
+            keys.take(&key, 1, Timestamp::from_secs(at), gcra, 2)
+                .is_ok()
+        };
+        for key in 0..3 {
+            assert!(take(key, 4_000), "the third of the shared bucket");
+        }
+        assert!(!take(3, 100), "all buckets are in use");
+        assert!(take(4, 101) && take(5, 101), "full buckets make room");
+        assert_eq!(keys.full_at.len(), 2);
+    }
+
     #[test]
     fn a_clock_that_goes_back_refuses_no_longer_than_a_bucket_takes_to_fill() {
         let gcra = RateLimit::per_second(1)
@@ -463,6 +606,14 @@ mod tests {
         };
         let error = KeyedRateLimiter::<u8>::new("", &limit, 0, clock).unwrap_err();
         assert_eq!(error.violations().len(), 5, "{error}");
+        let limit = RateLimit {
+            calls: 1,
+            per: Duration::from_secs(30 * 86_400),
+            burst: 1_000_000,
+        };
+        let clock = Arc::new(ManualClock::new(Timestamp::from_secs(1_800_000_000)));
+        let error = RateLimiter::new("l", &limit, clock).unwrap_err();
+        assert!(error.to_string().contains("at most 608"), "{error}");
         let limit: RateLimit = serde_json::from_str(r#"{"calls": 5, "per": "1m"}"#).unwrap();
         assert_eq!((limit.per.as_secs(), limit.burst), (60, 1));
     }

@@ -58,12 +58,16 @@ impl RetryVerdict {
         }
     }
 
-    /// What a refusal of the kit says: again when it would pass. **Warning:** a timeout says again,
-    /// which is right for calls only that may happen twice.
+    /// What a refusal of the kit says: again when it would pass; but an open breaker says stop, since
+    /// to fail at once is what it is for: calls that wait for it would all come when it tries again.
+    /// **Warning:** a timeout says again, which is right for calls only that may happen twice.
     pub fn for_rejection(rejection: &Rejection) -> Self {
-        rejection
-            .retry_after()
-            .map_or_else(|| Self::for_kind(rejection.kind()), Self::NotBefore)
+        match rejection {
+            Rejection::CircuitOpen { .. } => Self::Stop,
+            _ => rejection
+                .retry_after()
+                .map_or_else(|| Self::for_kind(rejection.kind()), Self::NotBefore),
+        }
     }
 }
 
@@ -151,15 +155,20 @@ impl Retry {
                     let attempt = number;
                     self.part.tell(&ResilienceEvent::Retrying { attempt, wait });
                     self.part.clock.sleep(wait).await;
+                    // It may have slept for longer, as a host that was suspended does.
+                    if self.part.now() >= deadline {
+                        return Err(self.give_up(number, GaveUp::Deadline, error));
+                    }
                 }
-                Err(why) => {
-                    let attempts = number;
-                    self.part.tell(&ResilienceEvent::GaveUp { attempts, why });
-                    return Err(error);
-                }
+                Err(why) => return Err(self.give_up(number, why, error)),
             }
             number += 1;
         }
+    }
+
+    fn give_up<E>(&self, attempts: u32, why: GaveUp, error: E) -> E {
+        self.part.tell(&ResilienceEvent::GaveUp { attempts, why });
+        error
     }
 
     /// The wait after failed attempt `number`, or why there is no further one.
@@ -206,7 +215,7 @@ mod tests {
 
     use super::super::backoff::Jitter;
     use super::super::budget::RetryBudgetConfig;
-    use super::super::testing::{Log, advancing};
+    use super::super::testing::{Log, advancing, begin};
     use super::*;
 
     const AT: Timestamp = Timestamp::from_secs(100);
@@ -275,6 +284,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_sleep_that_lasts_past_the_deadline_is_followed_by_no_attempt() {
+        let (retry, clock, log) = retry(5);
+        let calls = Cell::new(0);
+        let attempt = |_| {
+            calls.set(calls.get() + 1);
+            async { Err::<(), ()>(()) }
+        };
+        let deadline = AT + Duration::from_secs(3);
+        let mut call = Box::pin(retry.call_until(deadline, attempt, |()| RetryVerdict::Again));
+        begin(&mut call).await;
+        clock.advance(Duration::from_secs(60));
+        assert_eq!((call.await, calls.get()), (Err(()), 1));
+        assert!(log.has("GaveUp { attempts: 1, why: Deadline }"), "{log:?}");
+    }
+
+    #[tokio::test]
     async fn the_callee_is_given_the_time_it_asked_for_within_bounds() {
         let (retry, clock, log) = retry(2);
         let asked = |s| RetryVerdict::NotBefore(Duration::from_secs(s));
@@ -305,9 +330,13 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_tried_again_when_it_would_pass() {
+    fn a_refusal_is_tried_again_when_it_would_pass_and_an_open_breaker_is_not_waited_for() {
         let name: Arc<str> = Arc::from("x");
         let limited = |retry_after| Rejection::RateLimited {
+            name: Arc::clone(&name),
+            retry_after,
+        };
+        let open = |retry_after| Rejection::CircuitOpen {
             name: Arc::clone(&name),
             retry_after,
         };
@@ -315,6 +344,8 @@ mod tests {
         for (rejection, verdict) in [
             (limited(Some(second)), RetryVerdict::NotBefore(second)),
             (limited(None), RetryVerdict::Stop),
+            (open(Some(second)), RetryVerdict::Stop),
+            (open(None), RetryVerdict::Stop),
         ] {
             assert_eq!(RetryVerdict::for_rejection(&rejection), verdict);
         }

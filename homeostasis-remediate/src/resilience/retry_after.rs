@@ -11,7 +11,7 @@ const MONTHS: [&str; 12] = [
 /// How long a server that answered `Retry-After: value` at `now` asks to wait.
 ///
 /// Seconds, or a date in the form every server must send (IMF-fixdate); a date that passed is zero.
-/// `None` if it is neither. Source: RFC 9110, sections 10.2.3 and 5.6.7.
+/// More seconds than fit are as many as fit. `None` if it is neither. Source: RFC 9110, sections 10.2.3 and 5.6.7.
 ///
 /// ```
 /// use std::time::Duration;
@@ -26,7 +26,7 @@ const MONTHS: [&str; 12] = [
 pub fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        return value.parse().ok().map(Duration::from_secs);
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
     }
     let (_, date) = value.split_once(", ")?;
     let mut words = date.split(' ');
@@ -55,7 +55,7 @@ mod tests {
             ("Sun, 22 nov 2026 10:01:00 GMT", None),
             ("-1", None),
             ("1.5", None),
-            ("99999999999999999999999", None),
+            ("99999999999999999999999", Some(u64::MAX)),
             ("", None),
         ] {
             let expected = seconds.map(Duration::from_secs);

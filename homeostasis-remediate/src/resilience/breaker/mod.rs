@@ -26,8 +26,8 @@ use state::{Outcome, State};
 /// *Closed*, calls pass and their outcomes are counted; it opens when one of the triggers of its
 /// [`CircuitBreakerConfig`] fires. *Open*, calls are refused until the cool-down is over. *Half open*,
 /// as many calls as `trial_calls` pass: when all of them succeed it closes and begins to count anew;
-/// when one fails or is slow it opens again, for twice as long up to `max_cool_down`. Trials that all
-/// hang for longer than the cool-down count as a failure.
+/// when one fails or is slow it opens again, for twice as long up to `max_cool_down`. When no
+/// further trial may begin, and the last one began a cool-down ago, those that hang count as a failure.
 ///
 /// What began before it last changed says nothing about the callee now and is not counted.
 /// Each operation is O(1) under a short lock, but for the window by time, which looks at 16 buckets.
@@ -91,13 +91,17 @@ impl CircuitBreaker {
     /// [`Rejection::CircuitOpen`].
     pub fn admit(&self) -> Result<CircuitPass<'_>, Rejection> {
         let now = self.part.now();
-        match self.change(|state| state.admit(now, &self.config)) {
-            Ok(epoch) => Ok(CircuitPass {
-                breaker: self,
-                epoch,
-                since: now,
-                said: false,
-            }),
+        let (admitted, changed) = self.change(|state| state.admit(now, &self.config));
+        // Before anybody is told: an observer that panics drops the pass, which frees the trial.
+        let admitted = admitted.map(|epoch| CircuitPass {
+            breaker: self,
+            epoch,
+            since: now,
+            said: false,
+        });
+        self.tell(changed);
+        match admitted {
+            Ok(pass) => Ok(pass),
             Err(retry_after) => {
                 let rejection = Rejection::CircuitOpen {
                     name: Arc::clone(&self.part.name),
@@ -151,12 +155,14 @@ impl CircuitBreaker {
     /// Closes it and forgets: what a person or the action `reset_breaker` does. Calls that are under
     /// way are not counted.
     pub fn reset(&self) {
-        self.change(|state| state.reset(&self.config));
+        let ((), changed) = self.change(|state| state.reset(&self.config));
+        self.tell(changed);
     }
 
     /// Opens it until [`reset`](Self::reset) is called.
     pub fn force_open(&self) {
-        self.change(State::force_open);
+        let ((), changed) = self.change(State::force_open);
+        self.tell(changed);
     }
 
     fn settle(&self, epoch: u64, since: Timestamp, outcome: Option<bool>) {
@@ -166,22 +172,23 @@ impl CircuitBreaker {
             let slow = slow.is_some_and(|slow| now.since(since) >= slow.after);
             Outcome { failed, slow }
         });
-        self.change(|state| state.settle(epoch, outcome, now, &self.config));
+        let ((), changed) = self.change(|state| state.settle(epoch, outcome, now, &self.config));
+        self.tell(changed);
     }
 
-    /// Changes the state under the lock, and tells of it after.
-    fn change<T>(&self, by: impl FnOnce(&mut State) -> T) -> T {
-        let (answer, changed): (T, Changed) = {
-            let mut state = self.lock();
-            let from = state.phase();
-            let answer = by(&mut state);
-            let to = state.phase();
-            (answer, (from != to).then_some((from, to)))
-        };
+    /// Changes the state under the lock; what changed is to be told after.
+    fn change<T>(&self, by: impl FnOnce(&mut State) -> T) -> (T, Changed) {
+        let mut state = self.lock();
+        let from = state.phase();
+        let answer = by(&mut state);
+        let to = state.phase();
+        (answer, (from != to).then_some((from, to)))
+    }
+
+    fn tell(&self, changed: Changed) {
         if let Some((from, to)) = changed {
             self.part.tell(&ResilienceEvent::Circuit { from, to });
         }
-        answer
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -337,6 +344,25 @@ mod tests {
     }
 
     #[test]
+    fn trials_that_come_seldom_and_succeed_close_it() {
+        let (breaker, clock, _) = breaker(CircuitBreakerConfig {
+            trial_calls: 3,
+            ..config()
+        });
+        breaker.admit().unwrap().failed();
+        clock.advance(SECOND);
+        for _ in 0..2 {
+            breaker.admit().unwrap().succeeded();
+            clock.advance(SECOND * 9 / 10);
+        }
+        let third = breaker.admit().unwrap();
+        clock.advance(SECOND / 10);
+        assert_eq!(retry_after(breaker.admit()), None, "trials are under way");
+        third.succeeded();
+        assert_eq!(breaker.phase(), CircuitPhase::Closed);
+    }
+
+    #[test]
     fn slow_calls_open_it_though_they_succeed() {
         let (breaker, clock, _) = breaker(CircuitBreakerConfig {
             slow_calls: Some(SlowCalls {
@@ -392,7 +418,15 @@ mod tests {
         assert!(std::panic::catch_unwind(failing).is_err());
         assert!(matches!(breaker.phase(), CircuitPhase::Open { .. }));
         clock.advance(SECOND);
-        assert_eq!(breaker.phase(), breaker.phase());
+        let trial = std::panic::AssertUnwindSafe(|| drop(breaker.admit()));
+        assert!(std::panic::catch_unwind(trial).is_err());
+        assert_eq!(breaker.phase(), CircuitPhase::HalfOpen);
+        let trials: Vec<_> = (0..config().trial_calls)
+            .map(|_| breaker.admit().unwrap())
+            .collect();
+        let refused = std::panic::AssertUnwindSafe(|| drop(breaker.admit()));
+        assert!(std::panic::catch_unwind(refused).is_err());
+        drop(trials);
     }
 
     #[test]

@@ -82,7 +82,7 @@ struct Model {
     /// When, failed, slow.
     ended: Vec<(Timestamp, bool, bool)>,
     trials: usize,
-    half_open_at: Timestamp,
+    last_trial: Timestamp,
     reopened: u32,
 }
 
@@ -119,7 +119,6 @@ impl Model {
     fn call(&mut self, now: Timestamp, config: &CircuitBreakerConfig) -> bool {
         if matches!(self.mode, Mode::Open(until) if now >= until) {
             self.turn(Mode::Half);
-            self.half_open_at = now;
         }
         let current =
             (config.cool_down * 2_u32.pow(self.reopened.min(8))).min(config.max_cool_down);
@@ -128,10 +127,11 @@ impl Model {
             Mode::Open(_) | Mode::Forced => false,
             Mode::Half if self.trials + self.ended.len() < config.trial_calls as usize => {
                 self.trials += 1;
+                self.last_trial = now;
                 true
             }
             Mode::Half => {
-                if now.since(self.half_open_at) >= current {
+                if now.since(self.last_trial) >= current {
                     self.reopen(now, config);
                 }
                 false

@@ -50,7 +50,8 @@ enum Phase {
         until: Timestamp,
     },
     HalfOpen {
-        since: Timestamp,
+        /// When the last trial began.
+        last: Timestamp,
         under_way: u32,
         succeeded: u32,
     },
@@ -85,7 +86,7 @@ impl State {
             && now >= until
         {
             self.become_(Phase::HalfOpen {
-                since: now,
+                last: now,
                 under_way: 0,
                 succeeded: 0,
             });
@@ -95,14 +96,15 @@ impl State {
             Phase::Open { until } => Err(Some(until.since(now))),
             Phase::ForcedOpen => Err(None),
             Phase::HalfOpen {
-                since,
+                last,
                 under_way,
                 succeeded,
             } => {
                 if *under_way + *succeeded < config.trial_calls {
                     *under_way += 1;
+                    *last = now;
                     Ok(self.epoch)
-                } else if now.since(*since) >= self.cool_down {
+                } else if now.since(*last) >= self.cool_down {
                     self.open(now, config);
                     match self.phase {
                         Phase::Open { until } => Err(Some(until.since(now))),
