@@ -1,5 +1,7 @@
 //! What is stored, and its form below memory.
 
+use std::time::Duration;
+
 use homeostasis_core::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +16,17 @@ pub struct Lifetime {
     pub fresh_until: Timestamp,
     /// Until then it may be served while it is made anew, or if it cannot be.
     pub usable_until: Timestamp,
+}
+
+impl Lifetime {
+    /// The same, not fresh for longer than until `fresh_until`.
+    pub(super) fn at_most(self, fresh_until: Timestamp, stale_for: Duration) -> Self {
+        Self {
+            fresh_until: self.fresh_until.min(fresh_until),
+            usable_until: self.usable_until.min(fresh_until + stale_for),
+            ..self
+        }
+    }
 }
 
 /// An entry as levels below memory store it.

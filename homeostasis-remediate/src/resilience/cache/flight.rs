@@ -20,6 +20,7 @@ pub(super) struct Flights<T> {
 struct Flight<T> {
     number: u64,
     began: Moment,
+    anew: bool,
     outcome: watch::Receiver<Option<T>>,
 }
 
@@ -48,11 +49,13 @@ impl<T> Flights<T> {
         }
     }
 
-    /// Joins the flight for `key`, unless it began before something made its answer invalid.
-    pub(super) fn board(&self, key: &CacheKey, ledger: &Ledger) -> Boarding<'_, T> {
+    /// Joins the flight for `key`, unless it began before something made its answer invalid, or might
+    /// answer with what is remembered though this is to be made anew.
+    pub(super) fn board(&self, key: &CacheKey, anew: bool, ledger: &Ledger) -> Boarding<'_, T> {
         let mut under_way = self.lock();
         if let Some(flight) = under_way.get(key)
-            && ledger.lives(key, key.version(), flight.began)
+            && (flight.anew || !anew)
+            && ledger.is_current(key, flight.began)
         {
             return Boarding::Passenger(flight.outcome.clone());
         }
@@ -62,6 +65,7 @@ impl<T> Flights<T> {
         let flight = Flight {
             number,
             began,
+            anew,
             outcome: receiver,
         };
         under_way.insert(key.clone(), flight);

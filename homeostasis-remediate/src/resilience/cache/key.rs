@@ -61,6 +61,10 @@ impl CacheKey {
         self.version
     }
 
+    pub(super) fn shared_tags(&self) -> Arc<[String]> {
+        Arc::clone(&self.tags)
+    }
+
     pub(super) fn shared_name(&self) -> Arc<str> {
         Arc::clone(&self.name)
     }
@@ -79,7 +83,8 @@ pub enum Invalidation {
     Key(String),
     /// Every entry with this tag.
     Tag(String),
-    /// Every entry of an older version, also one that is stored later.
+    /// Every entry of an older version, also one that is stored later: in this process as long as it
+    /// runs, on a disk for ever, in Redis until that loses its data.
     OlderThan(u32),
     /// Everything.
     All,

@@ -43,6 +43,11 @@ impl Shaky {
         self.fails.store(fails, Ordering::SeqCst);
     }
 
+    /// From now on each call needs some polls, which nothing wakes.
+    pub(super) fn slow(&self) {
+        self.slow.store(true, Ordering::SeqCst);
+    }
+
     pub(super) fn n_calls(&self) -> u32 {
         self.n_calls.load(Ordering::SeqCst)
     }

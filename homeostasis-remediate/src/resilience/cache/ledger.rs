@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::key::{CacheKey, Invalidation};
 
-/// How many marks are kept; beyond, the older half becomes one mark for everything.
+/// How many marks are kept; beyond, the older half becomes one mark for all that is under way.
 const MAX_MARKS: usize = 10_000;
 
 /// A moment in the order of invalidations: what began at one is dead if what it is about was made
@@ -13,7 +13,8 @@ const MAX_MARKS: usize = 10_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Moment(pub(super) u64);
 
-/// The marks of invalidations. Memory is bounded; forgetting marks makes more invalid, never less.
+/// The marks of invalidations, for what is under way: what was stored before is taken away when the mark
+/// is made. Memory is bounded; forgetting marks makes more of what is under way invalid, never less.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     marks: Mutex<Marks>,
@@ -24,6 +25,8 @@ struct Marks {
     now: u64,
     all: u64,
     oldest_version: u32,
+    /// When that was told.
+    version_told: u64,
     keys: HashMap<String, u64>,
     tags: HashMap<String, u64>,
 }
@@ -40,7 +43,9 @@ impl Ledger {
         match what {
             Invalidation::All => marks.all = now,
             Invalidation::OlderThan(version) => {
-                marks.oldest_version = marks.oldest_version.max(*version);
+                if *version > marks.oldest_version {
+                    (marks.oldest_version, marks.version_told) = (*version, now);
+                }
             }
             Invalidation::Key(name) => {
                 marks.keys.insert(name.clone(), now);
@@ -55,11 +60,15 @@ impl Ledger {
     /// Whether what was begun for `key` at `began` and has `version` may be answered.
     pub(super) fn lives(&self, key: &CacheKey, version: u32, began: Moment) -> bool {
         let marks = self.lock();
-        let before = |mark: Option<&u64>| mark.is_none_or(|mark| *mark <= began.0);
-        version >= marks.oldest_version
-            && marks.all <= began.0
-            && before(marks.keys.get(key.name()))
-            && key.tags().iter().all(|tag| before(marks.tags.get(tag)))
+        version >= marks.oldest_version && marks.allow(key, began)
+    }
+
+    /// Whether nothing was told since `began` that is about `key`: also of a version that counts no
+    /// more, those who ask share one load.
+    pub(super) fn is_current(&self, key: &CacheKey, began: Moment) -> bool {
+        let marks = self.lock();
+        (key.version() >= marks.oldest_version || marks.version_told <= began.0)
+            && marks.allow(key, began)
     }
 
     fn lock(&self) -> MutexGuard<'_, Marks> {
@@ -68,6 +77,13 @@ impl Ledger {
 }
 
 impl Marks {
+    fn allow(&self, key: &CacheKey, began: Moment) -> bool {
+        let before = |mark: Option<&u64>| mark.is_none_or(|mark| *mark <= began.0);
+        self.all <= began.0
+            && before(self.keys.get(key.name()))
+            && key.tags().iter().all(|tag| before(self.tags.get(tag)))
+    }
+
     fn bound(&mut self) {
         if self.keys.len() + self.tags.len() <= MAX_MARKS {
             return;

@@ -1,18 +1,20 @@
 //! The level in memory: bounded in entries and bytes, the least used give way.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Entries on a ring over which a hand goes: what was used since it last came by is passed over once,
 /// the rest gives way. An entry is new until it is used a second time, so that a scan does not push out
 /// what is used.
 ///
-/// O(1) amortized. Source: F. Corbató, *A Paging Experiment with the Multics System*, 1968 (CLOCK).
+/// What leaves is given to the caller, who drops it outside its lock.
+/// O(1) amortized, and per tag. Source: F. Corbató, *A Paging Experiment with the Multics System*, 1968 (CLOCK).
 #[derive(Debug)]
 pub(super) struct Memory<T> {
     index: HashMap<Arc<str>, usize>,
-    ring: Vec<Option<Slot<T>>>,
-    free: Vec<usize>,
+    /// By tag: the keys.
+    tags: HashMap<String, HashSet<Arc<str>>>,
+    ring: Vec<Slot<T>>,
     hand: usize,
     bytes: usize,
     max_entries: usize,
@@ -22,6 +24,7 @@ pub(super) struct Memory<T> {
 #[derive(Debug)]
 struct Slot<T> {
     key: Arc<str>,
+    tags: Vec<String>,
     value: T,
     bytes: usize,
     used: bool,
@@ -31,8 +34,8 @@ impl<T> Memory<T> {
     pub(super) fn new(max_entries: usize, max_bytes: usize) -> Self {
         Self {
             index: HashMap::new(),
+            tags: HashMap::new(),
             ring: Vec::new(),
-            free: Vec::new(),
             hand: 0,
             bytes: 0,
             max_entries,
@@ -41,55 +44,79 @@ impl<T> Memory<T> {
     }
 
     pub(super) fn get(&mut self, key: &str) -> Option<&T> {
-        let slot = self.ring[*self.index.get(key)?].as_mut()?;
+        let slot = &mut self.ring[*self.index.get(key)?];
         slot.used = true;
         Some(&slot.value)
     }
 
     /// Stores `value`, which counts as `bytes` and its key's; what is larger than the whole is not
     /// stored, and what it would have replaced is gone.
-    pub(super) fn insert(&mut self, key: Arc<str>, value: T, bytes: usize) {
-        self.remove(&key);
+    pub(super) fn insert(
+        &mut self,
+        key: Arc<str>,
+        tags: &[String],
+        value: T,
+        bytes: usize,
+    ) -> Vec<T> {
+        let mut gone: Vec<T> = self.remove(&key).into_iter().collect();
         let bytes = bytes.saturating_add(key.len());
         if bytes > self.max_bytes || self.max_entries == 0 {
-            return;
+            gone.push(value);
+            return gone;
         }
         while self.index.len() >= self.max_entries || self.bytes > self.max_bytes - bytes {
-            self.evict();
+            gone.extend(self.evict());
         }
-        let place = self.free.pop().unwrap_or_else(|| {
-            self.ring.push(None);
-            self.ring.len() - 1
-        });
-        self.index.insert(Arc::clone(&key), place);
+        for tag in tags {
+            let keys = self.tags.entry(tag.clone()).or_default();
+            keys.insert(Arc::clone(&key));
+        }
+        self.index.insert(Arc::clone(&key), self.ring.len());
         self.bytes += bytes;
-        self.ring[place] = Some(Slot {
+        self.ring.push(Slot {
             key,
+            tags: tags.to_vec(),
             value,
             bytes,
             used: false,
         });
+        gone
     }
 
-    pub(super) fn remove(&mut self, key: &str) {
-        if let Some(place) = self.index.remove(key) {
-            self.clear(place);
+    pub(super) fn remove(&mut self, key: &str) -> Option<T> {
+        let place = self.index.remove(key)?;
+        let slot = self.ring.swap_remove(place);
+        if let Some(moved) = self.ring.get(place) {
+            self.index.insert(Arc::clone(&moved.key), place);
         }
+        for tag in &slot.tags {
+            if let Some(keys) = self.tags.get_mut(tag) {
+                keys.remove(key);
+                if keys.is_empty() {
+                    self.tags.remove(tag);
+                }
+            }
+        }
+        self.bytes -= slot.bytes;
+        Some(slot.value)
     }
 
-    /// Keeps what `keep` says; gives how many went.
-    pub(super) fn retain(&mut self, keep: impl Fn(&str, &T) -> bool) -> u64 {
-        let gone: Vec<Arc<str>> = self
-            .ring
-            .iter()
-            .flatten()
-            .filter(|slot| !keep(&slot.key, &slot.value))
-            .map(|slot| Arc::clone(&slot.key))
-            .collect();
-        for key in &gone {
-            self.remove(key);
-        }
-        gone.len() as u64
+    pub(super) fn remove_tagged(&mut self, tag: &str) -> Vec<T> {
+        let keys = self.tags.get(tag).cloned().unwrap_or_default();
+        keys.iter().filter_map(|key| self.remove(key)).collect()
+    }
+
+    /// All that `is_wanted` wants. O(n).
+    pub(super) fn remove_all(&mut self, is_wanted: impl Fn(&T) -> bool) -> Vec<T> {
+        let wanted = self.ring.iter().filter(|slot| is_wanted(&slot.value));
+        let keys: Vec<Arc<str>> = wanted.map(|slot| Arc::clone(&slot.key)).collect();
+        keys.iter().filter_map(|key| self.remove(key)).collect()
+    }
+
+    /// What it is, and an empty one in its place.
+    pub(super) fn take(&mut self) -> Self {
+        let empty = Self::new(self.max_entries, self.max_bytes);
+        std::mem::replace(self, empty)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -101,26 +128,19 @@ impl<T> Memory<T> {
     }
 
     /// The next slot that was not used since the hand last came by gives way; there is one.
-    fn evict(&mut self) {
+    fn evict(&mut self) -> Option<T> {
         loop {
-            let place = self.hand;
-            self.hand = (self.hand + 1) % self.ring.len().max(1);
-            match self.ring.get_mut(place) {
-                Some(Some(slot)) if slot.used => slot.used = false,
-                Some(Some(slot)) => {
-                    let key = Arc::clone(&slot.key);
-                    return self.remove(&key);
-                }
-                Some(None) => {}
-                None => return,
+            let place = if self.hand < self.ring.len() {
+                self.hand
+            } else {
+                0
+            };
+            self.hand = place + 1;
+            let slot = self.ring.get_mut(place)?;
+            if !std::mem::take(&mut slot.used) {
+                let key = Arc::clone(&slot.key);
+                return self.remove(&key);
             }
-        }
-    }
-
-    fn clear(&mut self, place: usize) {
-        if let Some(slot) = self.ring[place].take() {
-            self.bytes -= slot.bytes;
-            self.free.push(place);
         }
     }
 }
@@ -136,15 +156,16 @@ mod tests {
         fn it_stays_within_its_bounds_and_never_answers_with_something_else(
             max_entries in 1_usize..8,
             max_bytes in 1_usize..60,
-            ops in proptest::collection::vec((0_u8..3, 0_u8..12, 0_usize..30), 1..200),
+            ops in proptest::collection::vec((0_u8..4, 0_u8..12, 0_usize..30), 1..200),
         ) {
             let mut memory = Memory::new(max_entries, max_bytes);
             let mut last = HashMap::new();
             for (number, (op, key, bytes)) in ops.into_iter().enumerate() {
                 let name: Arc<str> = Arc::from(key.to_string());
+                let tag = |key: u8| format!("t{}", key % 3);
                 match op {
                     0 => {
-                        memory.insert(Arc::clone(&name), number, bytes);
+                        memory.insert(Arc::clone(&name), &[tag(key)], number, bytes);
                         last.insert(key, number);
                         let fits = bytes + name.len() <= max_bytes;
                         prop_assert_eq!(memory.get(&name).is_some(), fits);
@@ -153,13 +174,24 @@ mod tests {
                         memory.remove(&name);
                         last.remove(&key);
                     }
+                    2 => {
+                        memory.remove_tagged(&tag(key));
+                        last.retain(|other, _| tag(*other) != tag(key));
+                    }
                     _ => if let Some(found) = memory.get(&name) {
                         prop_assert_eq!(Some(found), last.get(&key));
                     },
                 }
                 prop_assert!(memory.len() <= max_entries && memory.bytes() <= max_bytes);
-                let sum: usize = memory.ring.iter().flatten().map(|slot| slot.bytes).sum();
+                let sum: usize = memory.ring.iter().map(|slot| slot.bytes).sum();
                 prop_assert_eq!(memory.bytes(), sum);
+                prop_assert_eq!(memory.ring.len(), memory.len());
+                let tagged: usize = memory.tags.values().map(HashSet::len).sum();
+                prop_assert_eq!(tagged, memory.len());
+                for (place, slot) in memory.ring.iter().enumerate() {
+                    prop_assert_eq!(memory.index[&slot.key], place);
+                    prop_assert!(last.contains_key(&slot.key.parse::<u8>().unwrap()));
+                }
             }
         }
     }
@@ -168,10 +200,10 @@ mod tests {
     fn a_scan_does_not_push_out_what_is_used() {
         let mut memory = Memory::new(10, usize::MAX);
         for key in ["a", "b", "c"] {
-            memory.insert(Arc::from(key), 0, 0);
+            memory.insert(Arc::from(key), &[], 0, 0);
         }
         for scanned in 0..1000 {
-            memory.insert(Arc::from(format!("scan{scanned}")), 0, 0);
+            memory.insert(Arc::from(format!("scan{scanned}")), &[], 0, 0);
             for key in ["a", "b", "c"] {
                 assert!(memory.get(key).is_some(), "{key} after {scanned}");
             }

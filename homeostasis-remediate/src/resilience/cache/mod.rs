@@ -5,8 +5,10 @@
 //! cache that begins later answers with what was loaded before, from any level, whatever was under way.
 //! A level that could not be told is not used until it was. What this does not cover:
 //! - Other processes learn of it through a level that is shared ([`CacheLevel::is_shared`]): after
-//!   [`CacheConfig::memory_ttl`] at the latest, or, while that level is out of reach, when their entries
-//!   have outlived their time.
+//!   [`CacheConfig::memory_ttl`] at the latest (and [`CacheConfig::stale_while_revalidate`], if they may
+//!   serve meanwhile), or, while that level is out of reach, when their entries have outlived their time.
+//! - [`Invalidation::OlderThan`] is forgotten by a Redis that loses its data: a process that does not know
+//!   of it may then store an older version again, which those who ask for it are answered with.
 //! - If the process ends before a level could be told, the level keeps what it has until its time is over.
 //!
 //! **A level that fails is no failure of the cache:** it is given up after
@@ -32,6 +34,8 @@ mod law_tests;
 mod ledger;
 mod level;
 mod memory;
+#[cfg(test)]
+mod order_tests;
 #[cfg(feature = "cache-redis")]
 mod redis;
 #[cfg(test)]
@@ -162,7 +166,6 @@ struct Held<V> {
     value: Option<Arc<V>>,
     version: u32,
     lifetime: Lifetime,
-    began: Moment,
     /// When the levels are asked again.
     check_at: Timestamp,
     source: CacheSource,
@@ -207,6 +210,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
     }
 
     /// The same with `level` below. Shared levels are asked before others, else in the order given.
+    /// A level is for one cache: two that use the same answer each other's keys, with the wrong type of
+    /// answer, and do not learn of each other's invalidations.
     ///
     /// # Errors
     /// The level's name is empty.
@@ -251,17 +256,15 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         load: impl FnOnce() -> F,
     ) -> Result<Cached<V>, LoadFailed> {
         loop {
-            let held = self.held(key);
-            if let Some(held) = &held
-                && self.is_good(held)
+            if let Some(held) = self.held(key)
+                && self.is_good(&held)
             {
-                return Ok(self.hit(held));
+                return Ok(self.hit(&held));
             }
-            match self.flights.board(key, &self.ledger) {
-                Boarding::Leader(flight) => return self.lead(flight, key, held, false, load).await,
+            match self.flights.board(key, false, &self.ledger) {
+                Boarding::Leader(flight) => return self.lead(flight, key, false, load).await,
                 Boarding::Passenger(flight) => {
-                    let serve_for = self.config.stale_while_revalidate;
-                    if let Some(held) = held.filter(|held| self.is_usable(held, serve_for)) {
+                    if let Some(held) = self.held(key).filter(|held| self.serves_meanwhile(held)) {
                         return Ok(self.hit(&held));
                     }
                     if let Some(landed) = outcome(flight).await {
@@ -274,20 +277,22 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
 
     /// What is remembered for `key`, also if it is stale but may still be of use. It loads nothing.
     pub async fn get(&self, key: &CacheKey) -> Option<Cached<V>> {
+        let began = self.ledger.now();
         let held = self.held(key);
         if held.as_ref().is_some_and(|held| self.is_good(held)) {
             return held.map(|held| self.hit(&held));
         }
-        let began = self.ledger.now();
         let (best, _) = self.ask_levels(key, held, began, false).await;
-        let best = best.filter(|held| self.is_usable(held, self.config.stale_for()));
+        let best = best
+            .filter(|held| self.ledger.lives(key, held.version, began))
+            .filter(|held| self.is_usable(held, self.config.stale_for()));
         if best.is_none() {
             self.part.tell(&ResilienceEvent::CacheMiss);
         }
         best.map(|held| self.hit(&held))
     }
 
-    /// Loads `key` anew, whatever is remembered, unless somebody does already.
+    /// Loads `key` anew, whatever is remembered, unless somebody does already by this method.
     ///
     /// # Errors
     /// Those of [`get_or_load`](Self::get_or_load).
@@ -300,9 +305,9 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         load: impl FnOnce() -> F,
     ) -> Result<Cached<V>, LoadFailed> {
         loop {
-            match self.flights.board(key, &self.ledger) {
+            match self.flights.board(key, true, &self.ledger) {
                 Boarding::Leader(flight) => {
-                    return self.lead(flight, key, self.held(key), true, load).await;
+                    return self.lead(flight, key, true, load).await;
                 }
                 Boarding::Passenger(flight) => {
                     if let Some(landed) = outcome(flight).await {
@@ -323,8 +328,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         for shelf in &self.shelves {
             shelf.announce(what);
         }
-        self.ledger.mark(what);
-        let n_in_memory = self.lock().retain(|_, held| self.lives(held));
+        let n_in_memory = self.forget(what);
         let mut not_reached = Vec::new();
         for shelf in &self.shelves {
             if !shelf.settle().await {
@@ -335,6 +339,25 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
             n_in_memory,
             not_reached,
         }
+    }
+
+    /// Marks `what` for those who load, and takes it out of memory, at once: so whatever is in memory
+    /// may be answered.
+    fn forget(&self, what: &Invalidation) -> u64 {
+        let (some, all) = {
+            let mut memory = self.lock();
+            self.ledger.mark(what);
+            match what {
+                Invalidation::Key(name) => (memory.remove(name).into_iter().collect(), None),
+                Invalidation::Tag(tag) => (memory.remove_tagged(tag), None),
+                Invalidation::OlderThan(version) => {
+                    (memory.remove_all(|held| held.version < *version), None)
+                }
+                Invalidation::All => (Vec::new(), Some(memory.take())),
+            }
+        };
+        // Answers of the host are dropped here, outside the lock.
+        some.len() as u64 + all.map_or(0, |all| all.len() as u64)
     }
 
     /// Entries in memory, and their bytes.
@@ -353,31 +376,48 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         &self,
         flight: Leader<'_, Result<Cached<V>, LoadFailed>>,
         key: &CacheKey,
-        held: Option<Held<V>>,
         anew: bool,
         load: impl FnOnce() -> F,
     ) -> Result<Cached<V>, LoadFailed> {
-        let (best, leases) = self.ask_levels(key, held, flight.began, anew).await;
+        let began = flight.began;
+        // Only now: what is made invalid later makes this flight one that nobody joins.
+        let held = self.held(key);
+        let (best, leases) = self.ask_levels(key, held, began, anew).await;
+        let best = best.filter(|held| self.ledger.lives(key, held.version, began));
         let now = self.part.now();
-        let landed = match best {
-            Some(held) if !anew && now < held.lifetime.fresh_until => Ok(self.hit(&held)),
-            best => {
-                self.part.tell(&ResilienceEvent::CacheMiss);
-                match load().await {
-                    Ok(value) => Ok(self.store(key, value, flight.began, &leases).await),
-                    Err(error) => best
-                        .filter(|held| self.lives(held))
-                        .filter(|held| self.is_usable(held, self.config.stale_if_error))
-                        .map(|held| self.hit(&held))
-                        .ok_or_else(|| LoadFailed {
-                            key: key.clone(),
-                            source: Arc::from(error),
-                        }),
+        if let Some(held) = &best
+            && !anew
+            && now < held.lifetime.fresh_until
+        {
+            let landed = Ok(self.hit(held));
+            flight.land(landed.clone());
+            return landed;
+        }
+        self.part.tell(&ResilienceEvent::CacheMiss);
+        match load().await {
+            Ok(value) => {
+                let (answer, entry) = self.remember(key, value, began);
+                let landed = Ok(answer);
+                flight.land(landed.clone());
+                match entry {
+                    Some(entry) => self.write(key, &entry, &leases).await,
+                    None => self.unlearn(key, best.is_some()).await,
                 }
+                landed
             }
-        };
-        flight.land(landed.clone());
-        landed
+            Err(error) => {
+                let landed = best
+                    .filter(|held| self.ledger.lives(key, held.version, began))
+                    .filter(|held| self.is_usable(held, self.config.stale_if_error))
+                    .map(|held| self.hit(&held))
+                    .ok_or_else(|| LoadFailed {
+                        key: key.clone(),
+                        source: Arc::from(error),
+                    });
+                flight.land(landed.clone());
+                landed
+            }
+        }
     }
 
     /// The best that there is, and a lease of each level for what may be loaded.
@@ -401,7 +441,11 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
                 .and_then(|entry| self.adopt(shelf, key, &entry, began));
             if shelf.is_shared() && !last_word {
                 last_word = true;
-                best = None;
+                if best.take().is_some() && found.is_none() {
+                    // Another process made it invalid.
+                    let gone = self.lock().remove(key.name());
+                    drop(gone);
+                }
             } else if last_word && !shelf.is_shared() {
                 continue;
             }
@@ -413,7 +457,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
                     source: CacheSource::Memory,
                     ..found.clone()
                 };
-                self.keep(held, bytes);
+                self.keep(held, bytes, began);
                 return (Some(found), leases);
             }
             let newer = |best: &Held<V>| best.lifetime.fresh_until < found.lifetime.fresh_until;
@@ -432,7 +476,11 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         entry: &StoredEntry,
         began: Moment,
     ) -> Option<(Held<V>, usize)> {
-        if !entry.answers(key) || !self.ledger.lives(key, entry.version, began) {
+        let now = self.part.now();
+        let ttl = self.ttl(entry.value.is_some());
+        // Of a clock that is far ahead: nobody knows how old it is.
+        let is_timed = entry.lifetime.stored_at <= now + ttl;
+        if !is_timed || !entry.answers(key) || !self.ledger.lives(key, entry.version, began) {
             return None;
         }
         let value = match entry
@@ -443,7 +491,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
         {
             Ok(value) => value.map(Arc::new),
             Err(error) => {
-                shelf.failed("decoding", &error.to_string());
+                shelf.failed("decoding", &without_data(&error));
                 return None;
             }
         };
@@ -451,28 +499,23 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
             key: key.clone(),
             value,
             version: entry.version,
-            lifetime: entry.lifetime,
-            began,
+            lifetime: entry.lifetime.at_most(now + ttl, self.config.stale_for()),
             check_at: self.check_at(),
             source: CacheSource::Level(Arc::from(shelf.name())),
         };
         Some((held, entry.value.as_ref().map_or(0, Vec::len)))
     }
 
-    /// Keeps what was loaded in all levels.
-    async fn store(
+    /// Keeps what was loaded in memory; the answer, and the entry for the levels below, if it is to be
+    /// remembered.
+    fn remember(
         &self,
         key: &CacheKey,
         value: Option<V>,
         began: Moment,
-        leases: &[Option<Lease>],
-    ) -> Cached<V> {
+    ) -> (Cached<V>, Option<StoredEntry>) {
         let now = self.part.now();
-        let ttl = if value.is_some() {
-            self.config.ttl
-        } else {
-            self.config.negative_ttl
-        };
+        let ttl = self.ttl(value.is_some());
         let shortened = {
             let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
             ttl.mul_f64(self.config.ttl_jitter.get() * rng.unit())
@@ -492,61 +535,95 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
             value: value.map(Arc::new),
             version: key.version(),
             lifetime,
-            began,
             check_at: self.check_at(),
             source: CacheSource::Memory,
         };
         let answer = self.answer(&held, CacheSource::Loaded);
-        match encoded {
-            Ok(value) if !ttl.is_zero() => {
-                self.keep(held, value.as_ref().map_or(0, Vec::len));
-                let entry = StoredEntry {
-                    version: key.version(),
-                    tags: key.tags().to_vec(),
-                    lifetime,
-                    value,
-                };
-                for (shelf, lease) in self.shelves.iter().zip(leases) {
-                    if let Some(lease) = lease {
-                        shelf.write(key, &entry, lease).await;
-                    }
-                }
+        let value = match encoded {
+            Ok(value) => value,
+            Err(error) => {
+                self.part.tell(&ResilienceEvent::CacheLevelFailed {
+                    level: "memory",
+                    during: "encoding",
+                    error: &without_data(&error),
+                });
+                return (answer, None);
             }
-            // Not to be remembered; what was remembered before is no longer the answer.
-            _ => {
-                self.invalidate(&Invalidation::Key(key.name().to_owned()))
-                    .await;
-            }
+        };
+        if ttl.is_zero() {
+            return (answer, None);
         }
-        answer
+        self.keep(held, value.as_ref().map_or(0, Vec::len), began);
+        let entry = StoredEntry {
+            version: key.version(),
+            tags: key.tags().to_vec(),
+            lifetime,
+            value,
+        };
+        (answer, Some(entry))
     }
 
-    /// Puts it into memory, unless it was made invalid meanwhile.
-    fn keep(&self, held: Held<V>, bytes: usize) {
-        let mut memory = self.lock();
-        // Under the lock: an invalidation marks first and then looks through memory.
-        if self.lives(&held) {
-            memory.insert(held.key.shared_name(), held, bytes);
+    async fn write(&self, key: &CacheKey, entry: &StoredEntry, leases: &[Option<Lease>]) {
+        for (shelf, lease) in self.shelves.iter().zip(leases) {
+            if let Some(lease) = lease {
+                shelf.write(key, entry, lease).await;
+            }
         }
+    }
+
+    /// What was remembered is no longer the answer, and the new one is not to be remembered. Where
+    /// nothing was, there is nothing to do: whoever asks for what is not there must cost nobody anything.
+    async fn unlearn(&self, key: &CacheKey, was_known: bool) {
+        if was_known || self.lock().get(key.name()).is_some() {
+            self.invalidate(&Invalidation::Key(key.name().to_owned()))
+                .await;
+        }
+    }
+
+    /// Puts it into memory, unless it was made invalid since it `began`.
+    fn keep(&self, held: Held<V>, bytes: usize, began: Moment) {
+        let gone = {
+            let mut memory = self.lock();
+            // Under the lock: an invalidation marks and empties memory under it.
+            if !self.ledger.lives(&held.key, held.version, began) {
+                return;
+            }
+            let (name, tags) = (held.key.shared_name(), held.key.shared_tags());
+            memory.insert(name, &tags, held, bytes)
+        };
+        drop(gone);
     }
 
     /// What memory has for `key`, be it old.
     fn held(&self, key: &CacheKey) -> Option<Held<V>> {
-        let mut memory = self.lock();
-        let held = memory.get(key.name())?;
+        let held = self.lock().get(key.name())?.clone();
         let fits = held.key.tags() == key.tags() && held.version >= key.version();
-        let usable = self.is_usable(held, self.config.stale_for());
-        (fits && usable && self.lives(held)).then(|| held.clone())
+        (fits && self.is_usable(&held, self.config.stale_for())).then_some(held)
     }
 
-    fn lives(&self, held: &Held<V>) -> bool {
-        self.ledger.lives(&held.key, held.version, held.began)
+    fn ttl(&self, is_there: bool) -> Duration {
+        if is_there {
+            self.config.ttl
+        } else {
+            self.config.negative_ttl
+        }
     }
 
     /// Whether it answers without asking anybody.
     fn is_good(&self, held: &Held<V>) -> bool {
         let now = self.part.now();
         now < held.lifetime.fresh_until && now < held.check_at
+    }
+
+    /// Whether it may be served while somebody else asks the levels and loads.
+    fn serves_meanwhile(&self, held: &Held<V>) -> bool {
+        let serve_for = self.config.stale_while_revalidate;
+        let in_reach = !self
+            .shelves
+            .iter()
+            .any(|shelf| shelf.is_shared() && shelf.fails());
+        self.is_usable(held, serve_for)
+            && !(in_reach && self.part.now() >= held.check_at + serve_for)
     }
 
     /// Whether it may be served, up to `stale_for` after its time.
@@ -590,4 +667,10 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
     fn lock(&self) -> MutexGuard<'_, Memory<Held<V>>> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What is wrong with a text, without a word of it: it may be nobody's business.
+fn without_data(error: &serde_json::Error) -> String {
+    let (what, line, column) = (error.classify(), error.line(), error.column());
+    format!("{what:?} error at line {line}, column {column}")
 }

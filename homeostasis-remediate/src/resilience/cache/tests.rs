@@ -326,27 +326,28 @@ async fn a_level_that_could_not_be_told_is_not_used_before_it_was() {
 
 #[tokio::test]
 async fn the_action_clear_cache_empties_every_level() {
-    use crate::action::{ClearCache, laws};
+    use crate::action::{Action, ActionCall, ClearCache, laws};
     let shared = Shaky::new("shared", true);
-    let world = Arc::new(world(config(), &[&shared]));
+    let world = world(config(), &[&shared]);
     let key = CacheKey::new("k");
     world.ask(&key).await;
-    let cleared = Arc::clone(&world);
-    let action = ClearCache::default().cache(
-        "prices",
-        homeostasis_core::Target::service("catalog").unwrap(),
-        move || {
-            let world = Arc::clone(&cleared);
-            Box::pin(async move {
-                let done = world.cache.invalidate(&Invalidation::All).await;
-                Ok(done.n_in_memory)
-            })
-        },
+    let catalog = homeostasis_core::Target::service("catalog").unwrap();
+    let cache = Arc::new(world.cache);
+    let action = ClearCache::default().kit_cache(catalog, &cache).unwrap();
+    let args = serde_json::json!({"cache": "c"});
+    laws::repeat_and_undo(&action, &args, || cache.size()).await;
+    assert!(cache.get(&key).await.is_none());
+    shared.fails(true);
+    let (target, id) = (
+        homeostasis_core::Target::service("x").unwrap(),
+        laws::key(0),
     );
-    let args = serde_json::json!({"cache": "prices"});
-    laws::repeat_and_undo(&action.unwrap(), &args, || world.cache.size()).await;
-    assert!(world.cache.get(&key).await.is_none());
-    assert_eq!(value(&world.ask(&key).await), 2);
+    let call = ActionCall::new(&target, args.as_object().unwrap(), &id);
+    let failed = action.perform(&laws::context(), &call).await;
+    let error = std::error::Error::source(&failed.unwrap_err())
+        .unwrap()
+        .to_string();
+    assert!(error.ends_with("told: shared"), "{error}");
 }
 
 #[test]
