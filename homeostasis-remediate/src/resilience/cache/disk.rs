@@ -12,6 +12,7 @@ use redb::{
     ReadableTable, TableDefinition, WriteTransaction,
 };
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 
 use super::super::part::within;
 use super::entry::StoredEntry;
@@ -27,6 +28,9 @@ const ORDER: TableDefinition<'_, u64, &str> = TableDefinition::new("order_1");
 const TAGS: MultimapTableDefinition<'_, &str, &str> = MultimapTableDefinition::new("tags_1");
 /// `next`: the number of the next write; `bytes`: of all entries; `oldest`: the version that still counts.
 const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers_1");
+
+/// Of pages in memory.
+const PAGES_BYTES: usize = 16 * 1024 * 1024;
 
 /// Where it is and how much it may hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,7 +70,9 @@ impl DiskLevelConfig {
 ///
 /// An invalidation is durable before it is answered; entries are written to the disk by and by, so that a
 /// crash may forget the newest and brings back none that was made invalid. Calls run on tokio's
-/// threads for blocking work. O(log n), and O(entries) for an invalidation of versions.
+/// threads for blocking work: one that changes something and four that read at a time, so that a disk that
+/// hangs holds no more of them. It uses 16 MiB of memory for pages. O(log n); O(entries) for an
+/// invalidation of versions, which is carried out also if its caller gave up.
 #[derive(Clone)]
 pub struct DiskLevel {
     inner: Arc<Inner>,
@@ -77,6 +83,8 @@ struct Inner {
     database: Database,
     /// Of this process: what is under way ends with it.
     ledger: Ledger,
+    reads: Arc<Semaphore>,
+    writes: Arc<Semaphore>,
 }
 
 impl DiskLevel {
@@ -109,6 +117,8 @@ impl DiskLevel {
                     config,
                     database,
                     ledger: Ledger::default(),
+                    reads: Arc::new(Semaphore::new(4)),
+                    writes: Arc::new(Semaphore::new(1)),
                 }),
             }),
             (_, wrong) => Err(wrong.unwrap_or_else(|| unusable("it is not there".into()))),
@@ -120,7 +130,7 @@ impl DiskLevel {
     /// # Errors
     /// The disk fails.
     pub async fn size(&self) -> Result<(u64, u64), BoxError> {
-        self.run(|inner| {
+        self.run(&self.inner.reads, |inner| {
             let read = inner.database.begin_read()?;
             let n = redb::ReadableTableMetadata::len(&read.open_table(ENTRIES)?)?;
             let bytes = read.open_table(NUMBERS)?.get("bytes")?;
@@ -129,12 +139,19 @@ impl DiskLevel {
         .await
     }
 
+    /// Waits for its turn without a thread; the turn is over when the work is, be the caller gone or not.
     async fn run<T: Send + 'static>(
         &self,
+        turns: &Arc<Semaphore>,
         work: impl FnOnce(&Inner) -> Result<T, BoxError> + Send + 'static,
     ) -> Result<T, BoxError> {
         let inner = Arc::clone(&self.inner);
-        tokio::task::spawn_blocking(move || work(&inner)).await?
+        let turn = Arc::clone(turns).acquire_owned().await?;
+        let work = move || {
+            let _turn = turn;
+            work(&inner)
+        };
+        tokio::task::spawn_blocking(work).await?
     }
 }
 
@@ -144,14 +161,21 @@ fn open(path: &Path) -> Result<Database, BoxError> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let file = FileBackend::new(options.open(path)?)?;
-    let database = Database::builder().create_with_backend(file)?;
+    let database = Database::builder()
+        .set_cache_size(PAGES_BYTES)
+        .create_with_backend(file)?;
     let write = database.begin_write()?;
+    make_tables(&write)?;
+    write.commit()?;
+    Ok(database)
+}
+
+fn make_tables(write: &WriteTransaction) -> Result<(), BoxError> {
     write.open_table(ENTRIES)?;
     write.open_table(ORDER)?;
     write.open_multimap_table(TAGS)?;
     write.open_table(NUMBERS)?;
-    write.commit()?;
-    Ok(database)
+    Ok(())
 }
 
 fn number(write: &WriteTransaction, name: &str) -> Result<u64, BoxError> {
@@ -176,19 +200,20 @@ fn remove(write: &WriteTransaction, name: &str) -> Result<(), BoxError> {
             return Ok(());
         };
         let (order, bytes) = removed.value();
-        (order, bytes.to_vec())
+        (
+            order,
+            weight(name, bytes),
+            StoredEntry::version_and_tags(bytes),
+        )
     };
-    let (order, bytes) = removed;
+    let (order, weight, known) = removed;
     write.open_table(ORDER)?.remove(order)?;
     let mut tags = write.open_multimap_table(TAGS)?;
-    for tag in StoredEntry::decode(&bytes)
-        .into_iter()
-        .flat_map(|entry| entry.tags)
-    {
+    for tag in known.into_iter().flat_map(|(_, tags)| tags) {
         tags.remove(tag.as_str(), name)?;
     }
     let all = number(write, "bytes")?;
-    set_number(write, "bytes", all.saturating_sub(weight(name, &bytes)))
+    set_number(write, "bytes", all.saturating_sub(weight))
 }
 
 impl Inner {
@@ -252,25 +277,8 @@ impl Inner {
     fn invalidate(&self, what: &Invalidation) -> Result<(), BoxError> {
         self.ledger.mark(what);
         let write = self.database.begin_write()?;
-        let names = |found: &dyn Fn(u32) -> bool| -> Result<Vec<String>, BoxError> {
-            let mut names = Vec::new();
-            for entry in write.open_table(ENTRIES)?.iter()? {
-                let (name, stored) = entry?;
-                let version = StoredEntry::decode(stored.value().1).map(|entry| entry.version);
-                if version.is_none_or(found) {
-                    names.push(name.value().to_owned());
-                }
-            }
-            Ok(names)
-        };
         let gone = match what {
             Invalidation::Key(name) => vec![name.clone()],
-            Invalidation::All => names(&|_| true)?,
-            Invalidation::OlderThan(oldest) => {
-                let before = number(&write, "oldest")?;
-                set_number(&write, "oldest", before.max(u64::from(*oldest)))?;
-                names(&|version| version < *oldest)?
-            }
             Invalidation::Tag(tag) => {
                 let tags = write.open_multimap_table(TAGS)?;
                 let mut names = Vec::new();
@@ -278,6 +286,29 @@ impl Inner {
                     names.push(name?.value().to_owned());
                 }
                 names
+            }
+            Invalidation::OlderThan(oldest) => {
+                if number(&write, "oldest")? >= u64::from(*oldest) {
+                    return Ok(write.abort()?);
+                }
+                set_number(&write, "oldest", u64::from(*oldest))?;
+                let mut names = Vec::new();
+                for entry in write.open_table(ENTRIES)?.iter()? {
+                    let (name, stored) = entry?;
+                    let known = StoredEntry::version_and_tags(stored.value().1);
+                    if known.is_none_or(|(version, _)| version < *oldest) {
+                        names.push(name.value().to_owned());
+                    }
+                }
+                names
+            }
+            Invalidation::All => {
+                write.delete_table(ENTRIES)?;
+                write.delete_table(ORDER)?;
+                write.delete_multimap_table(TAGS)?;
+                make_tables(&write)?;
+                set_number(&write, "bytes", 0)?;
+                Vec::new()
             }
         };
         for name in &gone {
@@ -296,7 +327,9 @@ impl CacheLevel for DiskLevel {
     async fn read(&self, key: &CacheKey) -> Result<LevelReading, BoxError> {
         let lease = Lease(vec![self.inner.ledger.now().0.to_string()]);
         let name = key.name().to_owned();
-        let entry = self.run(move |inner| inner.read(&name)).await?;
+        let entry = self
+            .run(&self.inner.reads, move |inner| inner.read(&name))
+            .await?;
         Ok(LevelReading { entry, lease })
     }
 
@@ -309,13 +342,16 @@ impl CacheLevel for DiskLevel {
         let began = lease.0.first().and_then(|number| number.parse().ok());
         let began = Moment(began.ok_or("a lease of this level is expected")?);
         let (key, entry) = (key.clone(), entry.clone());
-        self.run(move |inner| inner.write(&key, &entry, began))
-            .await
+        self.run(&self.inner.writes, move |inner| {
+            inner.write(&key, &entry, began)
+        })
+        .await
     }
 
     async fn invalidate(&self, what: &Invalidation) -> Result<(), BoxError> {
         let what = what.clone();
-        self.run(move |inner| inner.invalidate(&what)).await
+        self.run(&self.inner.writes, move |inner| inner.invalidate(&what))
+            .await
     }
 }
 
@@ -329,8 +365,11 @@ impl fmt::Debug for DiskLevel {
 
 #[cfg(test)]
 mod tests {
-    use homeostasis_core::Timestamp;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use homeostasis_core::{Clock, Timestamp};
+
+    use super::super::super::testing::begin;
     use super::super::Lifetime;
     use super::*;
 
@@ -406,6 +445,62 @@ mod tests {
         assert_eq!(level.size().await.unwrap().0, 1);
         level.invalidate(&Invalidation::All).await.unwrap();
         assert_eq!(level.size().await.unwrap(), (0, 0));
+        put(&level, "old", &entry(4, &[], 1)).await;
+        put(&level, "kept", &entry(5, &["b"], 1)).await;
+        assert!(!has(&level, "old").await && has(&level, "kept").await);
+        let tag = Invalidation::Tag("b".to_owned());
+        level.invalidate(&tag).await.unwrap();
+        assert_eq!(level.size().await.unwrap(), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn to_empty_it_is_one_step_however_much_it_holds() {
+        let scratch = tempfile::tempdir().unwrap();
+        let level = DiskLevel::open(config(&scratch)).unwrap();
+        for i in 0..1_000 {
+            put(&level, &i.to_string(), &entry(0, &["t"], 200)).await;
+        }
+        let clock = crate::action::laws::RealClock;
+        let took = async |what: Invalidation| {
+            let began = clock.now();
+            level.invalidate(&what).await.unwrap();
+            clock.now().since(began)
+        };
+        let all = took(Invalidation::All).await;
+        assert_eq!(level.size().await.unwrap(), (0, 0));
+        for i in 0..1_000 {
+            put(&level, &i.to_string(), &entry(0, &["t"], 200)).await;
+        }
+        let each = took(Invalidation::Tag("t".to_owned())).await;
+        assert!(all * 3 < each, "{all:?}, and one by one {each:?}");
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_hangs_holds_a_few_threads_however_many_give_up() {
+        let scratch = tempfile::tempdir().unwrap();
+        let level = DiskLevel::open(config(&scratch)).unwrap();
+        for turns in [&level.inner.reads, &level.inner.writes] {
+            let n = turns.available_permits();
+            let (release, hangs) = std::sync::mpsc::channel::<()>();
+            let hangs = Arc::new(std::sync::Mutex::new(hangs));
+            let began = Arc::new(AtomicUsize::new(0));
+            let mut calls: Vec<_> = (0..20)
+                .map(|_| {
+                    let (hangs, began) = (Arc::clone(&hangs), Arc::clone(&began));
+                    Box::pin(level.run(turns, move |_| {
+                        began.fetch_add(1, Ordering::SeqCst);
+                        Ok(hangs.lock().unwrap().recv().is_err())
+                    }))
+                })
+                .collect();
+            for call in &mut calls {
+                begin(call).await;
+            }
+            drop(calls);
+            drop(release);
+            let _all = turns.acquire_many(u32::try_from(n).unwrap()).await.unwrap();
+            assert_eq!(began.load(Ordering::SeqCst), n);
+        }
     }
 
     #[tokio::test]

@@ -57,7 +57,23 @@ struct Header {
     length: usize,
 }
 
+impl Header {
+    fn split(bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let end = bytes.iter().position(|byte| *byte == b'\n')?;
+        let (header, value) = (&bytes[..end], &bytes[end + 1..]);
+        let header: Self = serde_json::from_slice(header).ok()?;
+        (header.format == FORMAT && header.length == value.len()).then_some((header, value))
+    }
+}
+
 impl StoredEntry {
+    /// Of an entry that was encoded, without its value.
+    #[cfg(feature = "cache-disk")]
+    pub(super) fn version_and_tags(bytes: &[u8]) -> Option<(u32, Vec<String>)> {
+        let (header, _) = Header::split(bytes)?;
+        Some((header.version, header.tags))
+    }
+
     /// Whether it is about what `key` asks for.
     pub(super) fn answers(&self, key: &CacheKey) -> bool {
         self.tags == key.tags() && self.version >= key.version()
@@ -85,12 +101,7 @@ impl StoredEntry {
 
     /// Reads what [`encode`](Self::encode) wrote; `None` if it is anything else, or not whole.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let end = bytes.iter().position(|byte| *byte == b'\n')?;
-        let (header, value) = (&bytes[..end], &bytes[end + 1..]);
-        let header: Header = serde_json::from_slice(header).ok()?;
-        if header.format != FORMAT || header.length != value.len() {
-            return None;
-        }
+        let (header, value) = Header::split(bytes)?;
         Some(Self {
             version: header.version,
             tags: header.tags,

@@ -2,18 +2,21 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use homeostasis_core::Ratio;
 use homeostasis_core::testing::engine::{Engine, Scratch, find, free_port};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::super::testing::Log;
 use super::*;
 use crate::action::laws::RealClock;
 
+const PREFIX: &str = "shop:prices:";
 const PASSWORD: &str = "only \"for\" this test";
 /// What `docs/how-to/resilience-kit.md` says an account needs.
 const COMMANDS: &str =
-    "+eval +evalsha +script|load +time +get +set +hget +hmget +hset +hdel +pexpire";
+    "+eval +evalsha +script|load +time +get +set +del +hget +hmget +hset +pexpire +pttl";
 const LIMIT: Duration = Duration::from_secs(30);
 
 struct Server {
@@ -55,9 +58,16 @@ impl Server {
     }
 
     fn level(&self, seed: u64) -> Arc<RedisLevel> {
-        let mut config = RedisLevelConfig::new(format!("127.0.0.1:{}", self.port));
+        let mut config = RedisLevelConfig::new(format!("127.0.0.1:{}", self.port), PREFIX);
         config.password = Some(PASSWORD.into());
         Arc::new(RedisLevel::new(config, Arc::new(RealClock), Rng::from_seed(seed)).unwrap())
+    }
+
+    /// A level that reaches the server through `proxy`.
+    fn through(&self, proxy: &Proxy) -> Arc<RedisLevel> {
+        let mut config = RedisLevelConfig::new(format!("127.0.0.1:{}", proxy.port), PREFIX);
+        config.password = Some(PASSWORD.into());
+        Arc::new(RedisLevel::new(config, Arc::new(RealClock), Rng::from_seed(1)).unwrap())
     }
 
     /// A cache of a process of its own.
@@ -171,7 +181,7 @@ async fn whatever_the_server_forgets_nothing_invalid_comes_back() {
     };
     let level = server.level(3);
     let key = CacheKey::new("k").tagged(["t"]);
-    let marks = ["all", "t:t", "e:k"].map(|mark| format!("homeostasis:cache:{mark}"));
+    let marks = ["all", "t:t", "e:k"].map(|mark| format!("{PREFIX}{mark}"));
     let whats = [
         Invalidation::OlderThan(1),
         Invalidation::Tag("t".to_owned()),
@@ -187,6 +197,7 @@ async fn whatever_the_server_forgets_nothing_invalid_comes_back() {
         level.write(&key, &entry(&key, 1), &lease).await.unwrap();
         assert_eq!(value(&level, &key).await, Some(1), "{mark}");
         level.invalidate(&what).await.unwrap();
+        assert_eq!(value(&level, &key).await, None, "{mark}");
         server.forget(mark).await;
         level.write(&key, &entry(&key, 1), &lease).await.unwrap();
         assert_eq!(value(&level, &key).await, None, "{mark}");
@@ -276,16 +287,20 @@ async fn a_wrong_password_and_a_wrong_address_are_said_and_the_password_is_not()
     let Some(server) = Server::start() else {
         return;
     };
-    let mut config = RedisLevelConfig::new(format!("127.0.0.1:{}", server.port));
-    config.password = Some("wrong".into());
+    let mut config = RedisLevelConfig::new(format!("127.0.0.1:{}", server.port), PREFIX);
+    config.password = Some("Tr0ub4dor".into());
     let level = RedisLevel::new(config, Arc::new(RealClock), Rng::from_seed(1)).unwrap();
     let error = level
         .read(&CacheKey::new("k"))
         .await
         .unwrap_err()
         .to_string();
-    assert!(!error.contains("wrong\""), "{error}");
-    assert!(!format!("{level:?}").contains("\"wrong\""), "{level:?}");
+    assert!(
+        error.contains("WRONGPASS") || error.contains("AuthenticationFailed"),
+        "{error}"
+    );
+    assert!(!error.contains("Tr0ub4dor"), "{error}");
+    assert!(!format!("{level:?}").contains("Tr0ub4dor"), "{level:?}");
     for address in [
         "",
         "localhost",
@@ -293,10 +308,15 @@ async fn a_wrong_password_and_a_wrong_address_are_said_and_the_password_is_not()
         ":6379",
         "localhost:0",
         "localhost:x",
+        "redis://:s3cret@localhost",
+        "redis://u:s3cret@localhost:6379",
+        "u:s3cret@localhost:6379",
     ] {
-        let config = RedisLevelConfig::new(address);
+        let config = RedisLevelConfig::new(address, PREFIX);
         let error = RedisLevel::new(config, Arc::new(RealClock), Rng::from_seed(1)).unwrap_err();
-        assert!(error.to_string().starts_with("address = "), "{error}");
+        let error = error.to_string();
+        assert!(error.starts_with("address = "), "{error}");
+        assert!(!error.contains("s3cret"), "{error}");
     }
 }
 
@@ -305,17 +325,10 @@ async fn an_account_that_may_do_little_is_enough() {
     let Some(server) = Server::start() else {
         return;
     };
-    let mut words = vec![
-        "ACL",
-        "SETUSER",
-        "kit",
-        "on",
-        ">secret",
-        "~homeostasis:cache:*",
-    ];
+    let mut words = vec!["ACL", "SETUSER", "kit", "on", ">secret", "~shop:prices:*"];
     words.extend(COMMANDS.split(' '));
     server.run::<String>(&words).await;
-    let mut config = RedisLevelConfig::new(format!("127.0.0.1:{}", server.port));
+    let mut config = RedisLevelConfig::new(format!("127.0.0.1:{}", server.port), PREFIX);
     config.user = Some("kit".to_owned());
     config.password = Some("secret".into());
     let make = |config| RedisLevel::new(config, Arc::new(RealClock), Rng::from_seed(1)).unwrap();
@@ -335,4 +348,188 @@ async fn an_account_that_may_do_little_is_enough() {
     config.prefix = "elsewhere:".to_owned();
     let error = make(config).read(&key).await.unwrap_err().to_string();
     assert!(error.contains("NoPerm"), "{error}");
+}
+
+/// Between a level and its server. Connections can be made to swallow everything, as a network does of
+/// which a part has lost its power; later ones are as good as new.
+struct Proxy {
+    port: u16,
+    n_connections: Arc<AtomicU32>,
+    n_dead: Arc<AtomicU32>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Proxy {
+    async fn start(server: u16) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (n_connections, n_dead) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+        let (count, dead) = (Arc::clone(&n_connections), Arc::clone(&n_dead));
+        let task = tokio::spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            loop {
+                let (client, _) = listener.accept().await.unwrap();
+                let number = count.fetch_add(1, Ordering::SeqCst);
+                let dead = Arc::clone(&dead);
+                connections.spawn(async move {
+                    let server = tokio::net::TcpStream::connect(("127.0.0.1", server)).await;
+                    let (from_server, to_server) = server.unwrap().into_split();
+                    let (from_client, to_client) = client.into_split();
+                    let is_dead = || dead.load(Ordering::SeqCst) > number;
+                    tokio::join!(
+                        pass(from_client, to_server, is_dead),
+                        pass(from_server, to_client, is_dead),
+                    );
+                });
+            }
+        });
+        Self {
+            port,
+            n_connections,
+            n_dead,
+            task,
+        }
+    }
+
+    /// All connections that there are swallow what comes.
+    fn lose_power(&self) {
+        let n = self.n_connections.load(Ordering::SeqCst);
+        self.n_dead.store(n, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn pass(
+    mut from: tokio::net::tcp::OwnedReadHalf,
+    mut to: tokio::net::tcp::OwnedWriteHalf,
+    is_dead: impl Fn() -> bool,
+) {
+    let mut bytes = [0; 4096];
+    while let Ok(n @ 1..) = from.read(&mut bytes).await {
+        if !is_dead() && to.write_all(&bytes[..n]).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_swallows_everything_is_replaced() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let proxy = Proxy::start(server.port).await;
+    let config = CacheConfig {
+        level_timeout: Duration::from_millis(200),
+        ..config()
+    };
+    let cache = Cache::<u32>::new("c", config, Arc::new(RealClock), Rng::from_seed(1)).unwrap();
+    let cache = cache.with_level(server.through(&proxy)).unwrap();
+    let ask = async || {
+        let load = || async { Ok(Some(1)) };
+        cache.get_or_load(&CacheKey::new("k"), load).await.unwrap()
+    };
+    assert!(!ask().await.degraded);
+    proxy.lose_power();
+    assert!(ask().await.degraded);
+    let began = RealClock.now();
+    while ask().await.degraded {
+        let took = RealClock.now().since(began);
+        assert!(
+            took < Duration::from_secs(10),
+            "no new connection after {took:?}"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(proxy.n_connections.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn many_who_come_first_share_one_connection_and_a_late_failure_leaves_the_next_one() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let proxy = Proxy::start(server.port).await;
+    let level = server.through(&proxy);
+    let mut readings = tokio::task::JoinSet::new();
+    for i in 0..20 {
+        let level = Arc::clone(&level);
+        readings.spawn(async move { level.read(&CacheKey::new(i.to_string())).await.is_ok() });
+    }
+    assert!(readings.join_all().await.into_iter().all(|ok| ok));
+    assert_eq!(proxy.n_connections.load(Ordering::SeqCst), 1);
+    let first = level.lock().take().unwrap();
+    level.read(&CacheKey::new("k")).await.unwrap();
+    level.hang_up(&first);
+    level.read(&CacheKey::new("k")).await.unwrap();
+    assert_eq!(proxy.n_connections.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn reading_leaves_little_behind_and_changes_nothing_the_second_time() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let level = server.level(1);
+    let key = CacheKey::new("k").tagged(["t"]);
+    let left = async |mark: &str| {
+        let left: i64 = server.run(&["PTTL", &format!("{PREFIX}{mark}")]).await;
+        Duration::from_millis(u64::try_from(left).unwrap())
+    };
+    let lease = level.read(&key).await.unwrap().lease;
+    let five_minutes = Duration::from_secs(300);
+    assert!(left("t:t").await <= five_minutes && left("e:k").await <= five_minutes);
+    let mut stored = entry(&key, 1);
+    stored.lifetime.usable_until = RealClock.now() + Duration::from_secs(3600);
+    level.write(&key, &stored, &lease).await.unwrap();
+    let hour = Duration::from_secs(3590);
+    assert!(left("t:t").await > hour && left("e:k").await > hour);
+    let changes = async || {
+        let info: String = server.run(&["INFO", "persistence"]).await;
+        let line = info.lines().find(|line| line.starts_with("rdb_changes"));
+        line.unwrap().to_owned()
+    };
+    let before = changes().await;
+    assert_eq!(value(&level, &key).await, Some(1));
+    assert_eq!(changes().await, before);
+}
+
+#[tokio::test]
+async fn a_full_server_is_read_and_made_invalid_all_the_same() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let level = server.level(1);
+    let keys = ["a", "b"].map(|name| CacheKey::new(name).tagged([format!("t{name}")]));
+    for key in &keys {
+        let lease = level.read(key).await.unwrap().lease;
+        level.write(key, &entry(key, 1), &lease).await.unwrap();
+    }
+    server
+        .run::<String>(&["CONFIG", "SET", "maxmemory", "1"])
+        .await;
+    for (key, what) in keys.iter().zip([
+        Invalidation::Key("a".to_owned()),
+        Invalidation::Tag("tb".to_owned()),
+    ]) {
+        assert_eq!(value(&level, key).await, Some(1));
+        level.invalidate(&what).await.unwrap();
+        assert_eq!(value(&level, key).await, None, "{what:?}");
+        let lease = level.read(key).await.unwrap().lease;
+        let error = level.write(key, &entry(key, 2), &lease).await.unwrap_err();
+        assert!(error.to_string().contains("memory"), "{error}");
+    }
+    server
+        .run::<String>(&["CONFIG", "SET", "maxmemory", "0"])
+        .await;
+    let lease = level.read(&keys[0]).await.unwrap().lease;
+    level
+        .write(&keys[0], &entry(&keys[0], 3), &lease)
+        .await
+        .unwrap();
+    assert_eq!(value(&level, &keys[0]).await, Some(3));
 }
