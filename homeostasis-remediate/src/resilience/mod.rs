@@ -30,7 +30,8 @@
 //!   Time is the clock's, which may jump: forward, waits that are measured by it end early; back, they
 //!   last longer by as much as it jumped, but a limiter never refuses longer than an empty bucket takes to fill.
 //! - **Cancel safety.** A dropped future gives back its permit, its place in a queue and its trial.
-//! - **No lock is held over an await**, and none is poisoned: nothing of a host runs under a lock.
+//! - **No lock is held over an await**, and none is poisoned: nothing of a host runs under a lock, but
+//!   what the keys of a [`KeyedRateLimiter`] do to be compared, copied and dropped.
 //! - **Refusals are one type**, [`Rejection`], into which no error of a host is wrapped: layers nest
 //!   without their types nesting, if the host's error is `From<Rejection>`; see [`CallError`].
 //! - **What happens is told** to a [`ResilienceObserver`].
