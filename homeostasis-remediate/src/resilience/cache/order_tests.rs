@@ -42,8 +42,8 @@ fn key(name: &str) -> Invalidation {
     Invalidation::Key(name.to_owned())
 }
 
-async fn gives<V>(value: V) -> Result<Option<V>, BoxError> {
-    Ok(Some(value))
+fn gives<V>(value: V) -> std::future::Ready<Result<Option<V>, BoxError>> {
+    std::future::ready(Ok(Some(value)))
 }
 
 fn forever() -> impl Future<Output = Result<Option<u32>, BoxError>> {

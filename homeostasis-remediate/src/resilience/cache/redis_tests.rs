@@ -63,13 +63,6 @@ impl Server {
         Arc::new(RedisLevel::new(config, Arc::new(RealClock), Rng::from_seed(seed)).unwrap())
     }
 
-    /// A level that reaches the server through `proxy`.
-    fn through(&self, proxy: &Proxy) -> Arc<RedisLevel> {
-        let mut config = RedisLevelConfig::new(format!("127.0.0.1:{}", proxy.port), PREFIX);
-        config.password = Some(PASSWORD.into());
-        Arc::new(RedisLevel::new(config, Arc::new(RealClock), Rng::from_seed(1)).unwrap())
-    }
-
     /// A cache of a process of its own.
     fn cache(&self, config: CacheConfig) -> (Cache<u32>, Arc<Log>) {
         let log = Arc::new(Log::default());
@@ -360,6 +353,7 @@ struct Proxy {
 }
 
 impl Proxy {
+    #[expect(clippy::disallowed_methods, reason = "a test runs a proxy beside it")]
     async fn start(server: u16) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -389,6 +383,13 @@ impl Proxy {
             n_dead,
             task,
         }
+    }
+
+    /// A level that reaches the server through it.
+    fn level(&self) -> Arc<RedisLevel> {
+        let mut config = RedisLevelConfig::new(format!("127.0.0.1:{}", self.port), PREFIX);
+        config.password = Some(PASSWORD.into());
+        Arc::new(RedisLevel::new(config, Arc::new(RealClock), Rng::from_seed(1)).unwrap())
     }
 
     /// All connections that there are swallow what comes.
@@ -428,7 +429,7 @@ async fn a_connection_that_swallows_everything_is_replaced() {
         ..config()
     };
     let cache = Cache::<u32>::new("c", config, Arc::new(RealClock), Rng::from_seed(1)).unwrap();
-    let cache = cache.with_level(server.through(&proxy)).unwrap();
+    let cache = cache.with_level(proxy.level()).unwrap();
     let ask = async || {
         let load = || async { Ok(Some(1)) };
         cache.get_or_load(&CacheKey::new("k"), load).await.unwrap()
@@ -454,7 +455,7 @@ async fn many_who_come_first_share_one_connection_and_a_late_failure_leaves_the_
         return;
     };
     let proxy = Proxy::start(server.port).await;
-    let level = server.through(&proxy);
+    let level = proxy.level();
     let mut readings = tokio::task::JoinSet::new();
     for i in 0..20 {
         let level = Arc::clone(&level);
