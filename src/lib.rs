@@ -65,6 +65,9 @@ pub mod _documentation {
     #[cfg(feature = "signals")]
     #[doc = include_str!("../docs/how-to/redaction.md")]
     pub mod redaction {}
+    #[cfg(feature = "resilience")]
+    #[doc = include_str!("../docs/how-to/resilience-kit.md")]
+    pub mod resilience_kit {}
     #[doc = include_str!("../docs/how-to/webhooks.md")]
     pub mod webhooks {}
     #[doc = include_str!("../docs/how-to/write-a-playbook.md")]

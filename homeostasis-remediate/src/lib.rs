@@ -4,6 +4,8 @@
 pub mod action;
 mod file;
 pub mod playbook;
+#[cfg(feature = "resilience")]
+pub mod resilience;
 pub mod run;
 mod template;
 

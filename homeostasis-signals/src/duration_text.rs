@@ -1,53 +1,6 @@
 //! Durations in configurations: `300ms`, `30s`, `5m`.
 
-use std::time::Duration;
-
-use homeostasis_core::document::{format_duration, parse_duration};
-use serde::{Deserialize, Deserializer, Serializer};
-
-pub(crate) fn serialize<S: Serializer>(
-    duration: &Duration,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&format_duration(*duration))
-}
-
-pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Duration, D::Error> {
-    parse(&String::deserialize(deserializer)?)
-}
-
-fn parse<E: serde::de::Error>(text: &str) -> Result<Duration, E> {
-    parse_duration(text).ok_or_else(|| {
-        E::custom(format!(
-            "{text:?}, expected a duration such as 300ms, 30s, 5m"
-        ))
-    })
-}
-
-/// The same for a duration that may be absent.
-pub(crate) mod option {
-    use super::{Deserialize, Deserializer, Duration, Serializer, format_duration, parse};
-
-    #[expect(clippy::ref_option, reason = "the signature serde asks for")]
-    pub(crate) fn serialize<S: Serializer>(
-        value: &Option<Duration>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        match value {
-            Some(value) => serializer.serialize_str(&format_duration(*value)),
-            None => serializer.serialize_none(),
-        }
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<Duration>, D::Error> {
-        let text = Option::<String>::deserialize(deserializer)?;
-        text.map(|text| parse(&text)).transpose()
-    }
-}
+pub(crate) use homeostasis_core::document::duration_text::{deserialize, option, serialize};
 
 #[cfg(test)]
 mod tests {

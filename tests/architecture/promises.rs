@@ -3,10 +3,11 @@
 use super::Package;
 
 /// Licenses that let a host embed us in a closed product. The same list is in `deny.toml`.
-const WELCOME: [&str; 8] = [
+const WELCOME: [&str; 9] = [
     "Apache-2.0",
     "Apache-2.0 WITH LLVM-exception",
     "BSD-3-Clause",
+    "BSL-1.0",
     "ISC",
     "MIT",
     "Unicode-3.0",

@@ -54,6 +54,7 @@
 mod builder;
 mod collection;
 mod duration;
+pub mod duration_text;
 mod fields;
 mod interpolation;
 mod json;

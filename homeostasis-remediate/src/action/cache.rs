@@ -72,6 +72,37 @@ impl ClearCache {
     }
 }
 
+#[cfg(feature = "resilience")]
+impl ClearCache {
+    /// The same with a cache of the resilience kit, by its name. It fails, and may be repeated, while a
+    /// level cannot be told.
+    ///
+    /// # Errors
+    /// If the name is taken or not a plain word.
+    pub fn kit_cache<V>(
+        self,
+        target: Target,
+        cache: &Arc<crate::resilience::cache::Cache<V>>,
+    ) -> Result<Self, ConfigError>
+    where
+        V: serde::Serialize + serde::de::DeserializeOwned + Send + Sync + 'static,
+    {
+        use crate::resilience::cache::Invalidation;
+        let kit = Arc::clone(cache);
+        self.cache(cache.name(), target, move || {
+            let kit = Arc::clone(&kit);
+            Box::pin(async move {
+                let done = kit.invalidate(&Invalidation::All).await;
+                if done.not_reached.is_empty() {
+                    return Ok(done.n_in_memory);
+                }
+                let levels = done.not_reached.join(", ");
+                Err(format!("out of reach, and not used until told: {levels}").into())
+            })
+        })
+    }
+}
+
 #[async_trait]
 impl Action for ClearCache {
     fn name(&self) -> &'static str {

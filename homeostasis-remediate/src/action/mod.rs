@@ -10,13 +10,15 @@ mod function;
 mod http;
 mod intensity;
 #[cfg(test)]
-mod laws;
+pub(crate) mod laws;
 mod pool;
 #[cfg(all(feature = "process", target_os = "linux"))]
 mod process;
 #[cfg(all(feature = "process", target_os = "linux"))]
 mod program;
 mod registry;
+#[cfg(feature = "resilience")]
+mod reset_breaker;
 mod spec;
 mod task;
 
@@ -47,6 +49,8 @@ pub use process::{
 #[cfg(all(feature = "process", target_os = "linux"))]
 pub use program::{Program, RunProgram};
 pub use registry::ActionRegistry;
+#[cfg(feature = "resilience")]
+pub use reset_breaker::ResetBreaker;
 pub use spec::{ActionSpec, ArgumentProblem, Param, ParamKind};
 pub(crate) use spec::{captures_in, is_name};
 pub use task::{RestartTask, TaskError, TaskSupervisor};
