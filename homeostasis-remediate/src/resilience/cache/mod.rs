@@ -23,6 +23,7 @@
 //! answers has the last word: what only this process has is then not used, since others may have made
 //! it invalid. What is found below is kept in memory, what is loaded in every level.
 
+mod answer;
 mod config;
 #[cfg(feature = "cache-disk")]
 mod disk;
@@ -53,6 +54,8 @@ use homeostasis_core::{BoxError, Clock, ConfigError, Rng, Timestamp, Violations}
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use answer::Held;
+pub use answer::{CacheSource, Cached, Invalidated, LoadFailed};
 pub use config::CacheConfig;
 #[cfg(feature = "cache-disk")]
 pub use disk::{DiskLevel, DiskLevelConfig};
@@ -68,63 +71,6 @@ use flight::{Boarding, Flights, Leader, outcome};
 use ledger::{Ledger, Moment};
 use memory::Memory;
 use shelf::Shelf;
-
-/// Where an answer is from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum CacheSource {
-    /// Memory.
-    Memory,
-    /// The level of this name.
-    Level(Arc<str>),
-    /// It was loaded.
-    Loaded,
-}
-
-/// An answer.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Cached<V> {
-    /// The answer; `None` if there is none to what was asked.
-    pub value: Option<Arc<V>>,
-    /// Where it is from.
-    pub source: CacheSource,
-    /// How long ago it was loaded.
-    pub age: Duration,
-    /// Whether it is older than it should be.
-    pub stale: bool,
-    /// Whether a level is out of reach, or has yet to take an invalidation.
-    pub degraded: bool,
-}
-
-impl<V> Clone for Cached<V> {
-    fn clone(&self) -> Self {
-        Self {
-            value: self.value.clone(),
-            source: self.source.clone(),
-            ..*self
-        }
-    }
-}
-
-/// It could not be loaded, and there was nothing to serve instead.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("loading `{key}` failed")]
-pub struct LoadFailed {
-    /// What was asked for.
-    pub key: CacheKey,
-    /// Why; shared by all who waited for it.
-    #[source]
-    pub source: Arc<dyn std::error::Error + Send + Sync>,
-}
-
-/// What an invalidation did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Invalidated {
-    /// How many entries left memory.
-    pub n_in_memory: u64,
-    /// The levels that could not be told; they are not used until they were.
-    pub not_reached: Vec<String>,
-}
 
 /// A cache of answers of type `V`, which is stored as JSON below memory.
 ///
@@ -157,29 +103,6 @@ pub struct Cache<V> {
     shelves: Vec<Shelf>,
     flights: Flights<Result<Cached<V>, LoadFailed>>,
     rng: Mutex<Rng>,
-}
-
-/// An entry in memory, or one that was just found below.
-#[derive(Debug)]
-struct Held<V> {
-    key: CacheKey,
-    value: Option<Arc<V>>,
-    version: u32,
-    lifetime: Lifetime,
-    /// When the levels are asked again.
-    check_at: Timestamp,
-    source: CacheSource,
-}
-
-impl<V> Clone for Held<V> {
-    fn clone(&self) -> Self {
-        Self {
-            key: self.key.clone(),
-            value: self.value.clone(),
-            source: self.source.clone(),
-            ..*self
-        }
-    }
 }
 
 impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Cache<V> {
