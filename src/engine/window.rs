@@ -336,7 +336,11 @@ mod tests {
 
     #[test]
     fn calls_are_counted_once_for_all_who_ask_of_one_stretch() {
-        let window = Window::new(SeriesCatalog::default(), LIMITS);
+        let limits = WindowLimits {
+            records: 8,
+            ..LIMITS
+        };
+        let window = Window::new(SeriesCatalog::default(), limits);
         let span = |id, parent, who: &str, trace: Option<&str>| {
             let mut span = SpanRecord::new(at(1), Duration::ZERO, "GET").of(who.parse().unwrap());
             (span.span, span.parent) = (id, parent);
