@@ -227,8 +227,8 @@ mod tests {
         }
     }
 
-    fn key(since: i64, frozen: Frozen) -> DiagnosisKey {
-        key_from(0, since, &frozen, LeftOut::default())
+    fn key(since: i64, frozen: &Frozen) -> DiagnosisKey {
+        key_from(0, since, frozen, LeftOut::default())
     }
 
     fn key_from(from: i64, since: i64, frozen: &Frozen, left_out: LeftOut) -> DiagnosisKey {
@@ -249,16 +249,16 @@ mod tests {
     fn what_a_storm_repeats_is_nothing_new() {
         let mut more = storm();
         more.logs.extend(vec![line(130, "refused"); 27]);
-        assert_eq!(key(100, storm()), key(100, more.clone()));
+        assert_eq!(key(100, &storm()), key(100, &more));
         // Past the next power of two it is another storm.
         more.logs.push(line(130, "refused"));
-        assert_ne!(key(100, storm()), key(100, more));
+        assert_ne!(key(100, &storm()), key(100, &more));
     }
 
     #[test]
     fn anything_else_is_new_evidence() {
-        let known = key(100, storm());
-        assert_ne!(known, key(99, storm()), "another onset");
+        let known = key(100, &storm());
+        assert_ne!(known, key(99, &storm()), "another onset");
         let frozen = storm();
         assert_ne!(
             known,
@@ -314,7 +314,7 @@ mod tests {
         for (what, change) in changed {
             let mut frozen = storm();
             change(&mut frozen);
-            assert_ne!(known, key(100, frozen), "{what}");
+            assert_ne!(known, key(100, &frozen), "{what}");
         }
     }
 
@@ -322,7 +322,7 @@ mod tests {
     fn a_diagnosis_lives_its_time_and_the_oldest_makes_room() {
         let mut cache = DiagnosisCache::default();
         let ttl = Duration::from_secs(10);
-        let keys = [100, 101, 102].map(|since| key(since, storm()));
+        let keys = [100, 101, 102].map(|since| key(since, &storm()));
         for (key, now) in keys.iter().zip([0, 1, 2]) {
             cache.put(*key, Diagnosis::abstain(format!("{now}")), at(now), 2);
         }
