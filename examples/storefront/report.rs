@@ -234,8 +234,8 @@ impl FaultReport {
             page.push_str(&format!("| {name} | {} |\n", value.replace('|', "\\|")));
         }
         let last = |field| {
-            let said = incident.events.iter().rev();
-            said.filter_map(|event| event.text(field)).next()
+            let mut said = incident.events.iter().rev();
+            said.find_map(|event| event.text(field))
         };
         if let Some(severity) = last("severity") {
             page.push_str(&format!("\nHow bad it is: {severity}.\n"));

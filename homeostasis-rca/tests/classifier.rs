@@ -1,6 +1,7 @@
 //! The shipped classifier is what the committed corpus teaches.
 
 #![cfg(feature = "classifier")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
 
@@ -18,7 +19,6 @@ fn corpus() -> Vec<LabeledError> {
 
 /// `HOMEOSTASIS_BLESS=1` trains and writes it, with its cross-validation.
 #[test]
-#[expect(clippy::print_stderr, reason = "who trains looks at the numbers")]
 fn the_shipped_model_is_learned_from_the_corpus() {
     let rows = corpus();
     if std::env::var_os("HOMEOSTASIS_BLESS").is_some() {
@@ -71,7 +71,6 @@ fn the_shipped_model_answers_only_what_it_is_sure_of() {
 /// A confidence is its author's judgement; this holds it against the corpus, tenth by tenth. Rules
 /// were written with the corpus in view: it shows mistakes, not how good they are elsewhere.
 #[test]
-#[expect(clippy::print_stderr, reason = "who writes rules looks at the numbers")]
 fn rules_that_are_sure_are_right_on_the_corpus() {
     let rules = RuleSet::shipped().unwrap();
     let answers = corpus().into_iter().map(|row| {

@@ -58,7 +58,11 @@ pub(super) fn policy_fields(d: &mut Fields<'_>) -> Option<Policy> {
     let safe_mode = d.default("safe_mode", nested(safe_mode), base.safe_mode);
     let storm = d.default("storm", nested(storm), base.storm);
     let maintenance = d.default("maintenance", nested(maintenance), base.maintenance);
-    let cost_benefit = d.default("cost_benefit", nested(cost_benefit), base.cost_benefit);
+    let worth = d.default(
+        "cost_benefit",
+        nested(cost_benefit),
+        Worth(base.cost_benefit),
+    );
     let approval_ttl = d.default("approval_ttl", any_duration(), base.approval_ttl);
     let permit_ttl = d.default("permit_ttl", any_duration(), base.permit_ttl);
     Some(Policy {
@@ -73,7 +77,7 @@ pub(super) fn policy_fields(d: &mut Fields<'_>) -> Option<Policy> {
         safe_mode: safe_mode?,
         storm: storm?,
         maintenance: maintenance?,
-        cost_benefit: cost_benefit?,
+        cost_benefit: worth?.0,
         approval_ttl: approval_ttl?,
         permit_ttl: permit_ttl?,
     })
@@ -175,8 +179,11 @@ impl FromStr for TimeOfDay {
     }
 }
 
+/// How a plan's worth is added up, if anybody asks.
+struct Worth(Option<CostBenefitPolicy>);
+
 /// `enabled: false` asks nobody what a plan is worth.
-fn cost_benefit(d: &mut Fields<'_>) -> Option<Option<CostBenefitPolicy>> {
+fn cost_benefit(d: &mut Fields<'_>) -> Option<Worth> {
     let base = CostBenefitPolicy::default();
     let enabled = d.default("enabled", boolean(), true);
     let without_healing = d.default("without_healing", any_duration(), base.without_healing);
@@ -191,5 +198,5 @@ fn cost_benefit(d: &mut Fields<'_>) -> Option<Option<CostBenefitPolicy>> {
         high: high?,
         critical: critical?,
     };
-    Some(enabled?.then_some(policy))
+    Some(Worth(enabled?.then_some(policy)))
 }

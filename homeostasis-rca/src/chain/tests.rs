@@ -73,7 +73,8 @@ fn chain(calls: &[(&str, &[&str])], findings: &[Finding], anomalies: &[Anomaly])
 /// Place and service of each step, and why it is broken.
 fn told(chain: &CausalChain) -> String {
     let steps = chain.steps.iter().map(|step| {
-        let through: String = step.through.iter().map(|it| format!("({it})")).collect();
+        let through = step.through.iter().map(|it| format!("({it})"));
+        let through = through.collect::<Vec<_>>().concat();
         format!("{}{through} {}", step.place, step.target)
     });
     let mut told = steps.collect::<Vec<_>>().join(" > ");

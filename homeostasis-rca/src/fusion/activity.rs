@@ -336,7 +336,9 @@ impl Activity {
             lines.retain(|it| {
                 is_short(&it.service) && is_short(&it.kind) && it.operation.iter().all(is_short)
             });
-            lines.iter_mut().for_each(|it| it.sample.clear());
+            for line in lines.iter_mut() {
+                line.sample.clear();
+            }
         }
         // Nobody asks later who failed.
         self.failed.clear();

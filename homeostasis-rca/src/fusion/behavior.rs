@@ -214,7 +214,7 @@ impl Behavior {
             let past: Vec<f64> = past.collect();
             let n = past.len() as f64;
             let habit = if n >= 2.0 {
-                median(past.into_iter()).unwrap_or(0.0)
+                median(past).unwrap_or(0.0)
             } else {
                 0.0
             };

@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn a_full_memory_of_a_large_system_stays_small_and_reads_back() {
         let mut memory = Memory::default();
-        for _ in 0..Memory::CAPACITY + 1 {
+        for _ in 0..=Memory::CAPACITY {
             let mut past = PastIncident::default();
             let long = "y".repeat(1 << 16);
             past.activity.templates = (0..5_000).map(|n| line(n.to_string())).collect();

@@ -346,7 +346,7 @@ fn odd_orders() -> RecordedObservations {
 }
 
 fn deploy_of_orders() -> Change {
-    let orders = Target::service("orders").unwrap();
+    let orders = Target::service("orders").expect("a name");
     Change::new(at(ONSET - 30), ChangeKind::Deploy, orders, "v2")
         .with("diff", "-    if left == nil { return reserve(left) }")
 }
@@ -360,7 +360,7 @@ fn context(observations: RecordedObservations) -> Context {
 }
 
 fn no_answer_of_web() -> Incident {
-    let web = Target::service("web").unwrap();
+    let web = Target::service("web").expect("a name");
     let subject = Subject::Health("http".to_owned());
     incident_of(&[Anomaly::new("health", web, subject, at(ONSET)).saying("no answer")])
 }
@@ -387,7 +387,7 @@ async fn a_fault_that_recurs_is_named_as_surely_the_eleventh_time() {
 
 #[tokio::test]
 async fn of_changes_of_one_name_the_one_that_is_blamed_is_named() {
-    let web = Target::service("web").unwrap();
+    let web = Target::service("web").expect("a name");
     let after = at(ONSET + 120);
     let mut back = deploy_of_orders();
     back.at = after;

@@ -375,7 +375,7 @@ mod tests {
             let family = format!("family {}", n % 4);
             json!({"text": text, "category": category, "language": "python", "family": family})
         };
-        (0..40).map(|n| format!("{}\n", row(n))).collect()
+        (0..40).fold(String::new(), |text, n| text + &row(n).to_string() + "\n")
     }
 
     #[test]
