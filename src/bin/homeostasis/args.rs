@@ -28,6 +28,12 @@ FILEs are rules in YAML or JSON; without any, the rules that come with the crate
 exit codes: 0 all is well; 1 something was found, nothing matches, or no cause is named;
 2 the command is wrong";
 
+const COMMANDS: &str = if cfg!(feature = "classifier") {
+    "rules, diagnose or classifier"
+} else {
+    "rules or diagnose"
+};
+
 /// What to do.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Command {
@@ -86,7 +92,7 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, S
         Some("--version" | "-V") => return Ok(Command::Version),
         Some("rules") => {}
         Some("diagnose") => return diagnose(args),
-        given => return Err(wrong("command", given, "rules or diagnose")),
+        given => return Err(wrong("command", given, COMMANDS)),
     }
     let verb = args.next();
     let verb = match verb.as_deref() {
