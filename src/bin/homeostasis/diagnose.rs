@@ -49,7 +49,9 @@ fn diagnose(command: &DiagnoseCommand) -> Result<Diagnosis, String> {
         let config = source.variables(|name| std::env::var(name).ok()).read();
         builder = builder.config(config.map_err(|error| error.to_string())?);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build();
     let runtime = runtime.map_err(|error| format!("no runtime: {error}"))?;
     let diagnosis = runtime.block_on(builder.diagnose(&evidence));
     diagnosis.map_err(|error| error.to_string())
