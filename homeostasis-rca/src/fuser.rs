@@ -17,7 +17,7 @@ use crate::scope::TOLERANCE;
 
 mod families;
 
-use families::families;
+use families::{facts, families};
 
 /// How evidence is weighed.
 #[derive(Debug, Clone, PartialEq)]
@@ -199,25 +199,30 @@ impl LogOddsFuser {
     }
 
     /// The sum of the findings' nats, those of one family damped: findings of one analyzer, and of
-    /// analyzers that rest on the same proofs, are not independent.
+    /// analyzers that rest on the same proofs, are not independent, and one that rests on nothing
+    /// but what a stronger one rests on says nothing more.
     fn damped<'a>(&self, findings: impl IntoIterator<Item = (&'a Finding, f64)>) -> f64 {
         let limit = self.config.max_finding;
         let findings: Vec<(&Finding, f64)> = findings.into_iter().collect();
         let roots = families(findings.iter().map(|(finding, _)| *finding));
-        let mut by_family: BTreeMap<(usize, bool), Vec<f64>> = BTreeMap::new();
+        let mut by_family: BTreeMap<(usize, bool), Vec<(f64, BTreeSet<_>)>> = BTreeMap::new();
         for ((finding, weight), root) in findings.into_iter().zip(roots) {
             let nats = finding.log_likelihood_ratio.clamp(-limit, limit) * weight;
-            by_family.entry((root, nats > 0.0)).or_default().push(nats);
+            let family = by_family.entry((root, nats > 0.0)).or_default();
+            family.push((nats, facts(finding)));
         }
         by_family
             .into_values()
             .map(|mut nats| {
-                nats.sort_by(|a, b| b.abs().total_cmp(&a.abs()));
-                let mut weight = 1.0;
-                let mut sum = 0.0;
-                for value in nats {
-                    sum += value * weight;
-                    weight *= self.config.damping;
+                nats.sort_by(|(a, _), (b, _)| b.abs().total_cmp(&a.abs()));
+                let (mut weight, mut sum) = (1.0, 0.0);
+                let mut known = BTreeSet::new();
+                for (value, facts) in nats {
+                    if facts.is_empty() || !facts.is_subset(&known) {
+                        sum += value * weight;
+                        weight *= self.config.damping;
+                        known.extend(facts);
+                    }
                 }
                 sum
             })

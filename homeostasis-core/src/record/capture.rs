@@ -50,7 +50,7 @@ impl Diagnosis {
     ///     evidence: vec![finding],
     ///     explanation: String::new(),
     /// };
-    /// let diagnosis = Diagnosis { hypotheses: vec![hypothesis], abstained: None };
+    /// let diagnosis = Diagnosis { hypotheses: vec![hypothesis], ..Diagnosis::default() };
     /// assert_eq!(diagnosis.captures()["table"].first(), Some(&"prices"));
     /// # Ok::<(), homeostasis::core::BoxError>(())
     /// ```

@@ -48,7 +48,7 @@ const MAX_FEATURES: usize = 5;
 ///
 /// ```
 /// use homeostasis::core::stage::Analyzer;
-/// use homeostasis::engine::Homeostasis;
+/// use homeostasis::Homeostasis;
 /// use homeostasis::rca::ClassifierAnalyzer;
 ///
 /// let analyzer = ClassifierAnalyzer::shipped()?;

@@ -64,12 +64,19 @@ fn one_finding_gives_the_posterior_of_its_odds() {
 
 #[test]
 fn findings_of_one_analyzer_count_less_than_those_of_two() {
-    let twice = |second: &str| {
-        let second = finding(second, "c", "leak", 1.5);
-        confidence(&fuse(vec![finding("x", "c", "leak", 1.5), second]), "c")
+    let twice = |second: &str, reference: &str| {
+        let mut second = finding(second, "c", "leak", 1.5);
+        second.proofs[0].reference = reference.to_owned();
+        let first = finding("x", "c", "leak", 1.5);
+        confidence(&fuse(vec![first, second]), "c")
     };
-    assert!(twice("x") < twice("y"));
-    assert!(twice("x") > confidence(&fuse(vec![finding("x", "c", "leak", 1.5)]), "c"));
+    let alone = finding("x", "c", "leak", 1.5);
+    let fact = alone.proofs[0].reference.clone();
+    let alone = confidence(&fuse(vec![alone]), "c");
+    assert!(twice("x", "another") < twice("y", "another"));
+    assert!(twice("x", "another") > alone);
+    // Who has no other fact has nothing to add.
+    assert_eq!((twice("x", &fact), twice("y", &fact)), (alone, alone));
 }
 
 #[test]
@@ -183,13 +190,12 @@ fn analyzers_that_rest_on_one_series_do_not_count_it_twice() {
     let other = sure(of("fusion", "queue{service=\"a\"}"));
     let same = sure(of("fusion", "latency{instance=\"a/1\"}"));
     let damped = sure(of("saturation", "queue{service=\"a\"}"));
-    assert!(
-        same < other && (same - damped).abs() < 1e-12,
-        "{same} {other} {damped}"
-    );
+    assert!(same < damped && damped < other, "{same} {damped} {other}");
+    let first = of("saturation", "latency{service=\"a\"}");
+    assert_eq!(same, confidence_of(&fuse(vec![first]), "slow_response"));
     let mut alarm = of("fusion", "a/latency");
     alarm.proofs[0].kind = "alarm".to_owned();
-    assert!((sure(alarm) - damped).abs() < 1e-12);
+    assert_eq!(sure(alarm), same);
     // Over a third one that rests on both, all are one family.
     let mut three = vec![
         of("saturation", "latency"),

@@ -73,6 +73,7 @@ fn rule(d: &mut Fields<'_>, trust: Trust) -> Option<Read> {
     let confidence = d.required("confidence", float(0.5..=0.99));
     let fallback = d.default("fallback", boolean(), false);
     let languages = d.default("languages", names(), Vec::new());
+    let only_in_languages = d.default("only_in_languages", boolean(), false);
     let applies_to = d.default("applies_to", names(), Vec::new());
     let services = d.default("services", names(), Vec::new());
     let examples = d.required("examples", texts().at_least(1));
@@ -80,6 +81,10 @@ fn rule(d: &mut Fields<'_>, trust: Trust) -> Option<Read> {
     let references = d.default("references", list(Url), Vec::new());
     let explanation = d.default("explanation", non_empty_string(), String::new());
 
+    if only_in_languages == Some(true) && languages.as_ref().is_some_and(Vec::is_empty) {
+        d.reject("only_in_languages", "`languages` beside it".to_owned());
+        return None;
+    }
     let one_of_these = ["pattern", "patterns", "kind", "message", "template"];
     if !one_of_these.iter().any(|name| d.has(name)) {
         let names = one_of_these.map(|name| format!("`{name}`")).join(", ");
@@ -118,6 +123,7 @@ fn rule(d: &mut Fields<'_>, trust: Trust) -> Option<Read> {
         confidence: Confidence::saturating(confidence?),
         fallback: fallback?,
         languages: languages?,
+        only_in_languages: only_in_languages?,
         applies_to: applies_to?,
         services: services?,
         examples: texts(&examples),

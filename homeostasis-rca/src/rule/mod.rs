@@ -106,6 +106,10 @@ pub struct Rule {
     /// Languages it is for; empty for all. A record that tells no language is not held against it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub languages: Vec<String>,
+    /// Whether a record that tells no language is held against it: for rules whose words are those of
+    /// prose, which other languages and systems write too.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub only_in_languages: bool,
     /// Systems it is for; empty for all. A record that names no system is not held against it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub applies_to: Vec<String>,
@@ -147,7 +151,7 @@ impl Rule {
         let service = text.target().map(Target::service_name);
         (self.services.is_empty() || service.is_some_and(|name| named(&self.services, name)))
             && (self.languages.is_empty()
-                || language.is_empty()
+                || (language.is_empty() && !self.only_in_languages)
                 || named(&self.languages, language))
             && (self.applies_to.is_empty()
                 || systems.is_empty()

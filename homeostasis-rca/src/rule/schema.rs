@@ -58,6 +58,8 @@ struct RuleEntry {
     fallback: Option<bool>,
     /// Languages it is for. Default: any.
     languages: Option<Vec<Text>>,
+    /// A record that tells no language is held against it. Default: false.
+    only_in_languages: Option<bool>,
     /// Systems it is for. Default: any.
     applies_to: Option<Vec<Text>>,
     /// Services it is for. Default: any.
