@@ -15,6 +15,7 @@ use super::family::Family;
 use super::gather::change_id;
 use super::memory::{Memory, PastIncident};
 use crate::change;
+use crate::meaning::Resource;
 
 const NAME: &str = "fusion";
 
@@ -43,9 +44,9 @@ const MAX_OPEN: usize = 64;
 /// knows how close the others are. Others are no findings: what speaks for them is in the sentence
 /// that shows the sum. If the ranking abstains, there is no such finding. The cause is that of the
 /// strongest family: `network_delay`, `behavior_change`, `error_rate` of failures, and for
-/// measurements `cpu_saturation`, `resource_growth`, `error_rate` or `slow_response` by what the
-/// strongest of them measures; but if those have less than half of all nats, `error_rate` if
-/// failures speak too, or else `slow_response`.
+/// measurements `cpu_saturation`, `memory_leak`, `disk_full`, `resource_growth`, `error_rate` or
+/// `slow_response` by what the strongest of them measures; but if those have less than half of all
+/// nats, `error_rate` if failures speak too, or else `slow_response`.
 ///
 /// A [blamed change](super::BlamedChange) of weight w is context for `bad_deploy` or
 /// `configuration_error` of its service, of `ln(1 + w)` nats and 2 at most; and a cause with the
@@ -194,7 +195,10 @@ fn finding(suspect: &Suspect, sure: Confidence) -> Option<Finding> {
             match metric.map_or(SeriesKind::Other, SeriesKind::of_metric) {
                 SeriesKind::Cpu => ("cpu_saturation", Category::ResourceExhaustion),
                 SeriesKind::Memory | SeriesKind::Disk => {
-                    ("resource_growth", Category::ResourceExhaustion)
+                    // As the trend of the same series is called, so that both speak of one cause.
+                    let stock = metric.and_then(Resource::of);
+                    let cause = stock.map_or("resource_growth", |stock| stock.cause);
+                    (cause, Category::ResourceExhaustion)
                 }
                 SeriesKind::Errors => ("error_rate", Category::ApplicationError),
                 _ => ("slow_response", Category::ResourceExhaustion),
@@ -285,7 +289,7 @@ mod tests {
 
     #[test]
     fn the_cause_is_not_taken_from_what_another_family_cites() {
-        let cause = |kind: &str| {
+        let cause = |kind: &str, reference: &str| {
             let suspect = Suspect {
                 service: "orders".to_owned(),
                 nats: 2.0,
@@ -297,7 +301,7 @@ mod tests {
                 }],
                 proofs: vec![Proof {
                     kind: kind.to_owned(),
-                    reference: "cpu cache flushed".to_owned(),
+                    reference: reference.to_owned(),
                     at: None,
                     statement: "a line".to_owned(),
                 }],
@@ -307,8 +311,12 @@ mod tests {
                 .unwrap()
                 .cause
         };
-        assert_eq!(cause("log"), "slow_response");
-        assert_eq!(cause("series"), "cpu_saturation");
+        assert_eq!(cause("log", "cpu cache flushed"), "slow_response");
+        assert_eq!(cause("series", "cpu_usage"), "cpu_saturation");
+        // As the trend calls the growth of the same series.
+        let memory = "process_resident_memory_bytes{service=\"orders\"}";
+        assert_eq!(cause("series", memory), "memory_leak");
+        assert_eq!(cause("series", "disk_used_ratio"), "disk_full");
     }
 
     #[test]
