@@ -1,10 +1,12 @@
 //! The section `access` of a configuration.
 
-use homeostasis_core::TenantId;
-use homeostasis_core::document::{Fields, list, map_of, nested, non_empty_string, one_of, parsed};
+use homeostasis_core::document::{
+    Fields, Node, Shape, list, map_of, nested, non_empty_string, one_of, parsed,
+};
 use homeostasis_core::port::{
     AccessGrant, Permission, Principal, Role, RoleTable, TokenHash, TokenTable,
 };
+use homeostasis_core::{TenantId, Violations};
 
 const PERMISSIONS: &[(&str, Permission)] = &[
     ("view", Permission::View),
@@ -111,12 +113,33 @@ struct Person {
     tokens: Vec<TokenHash>,
 }
 
+/// What does not parse may be the token itself: it is not repeated.
+struct HashOfToken;
+
+impl Shape for HashOfToken {
+    type Output = TokenHash;
+
+    fn read(&self, node: &Node, path: &str, violations: &mut Violations) -> Option<TokenHash> {
+        let parsed = node.as_str().and_then(|text| text.parse().ok());
+        if parsed.is_none() {
+            let mut violation = node.violation(path, self.expected());
+            "***".clone_into(&mut violation.value);
+            violations.push(violation);
+        }
+        parsed
+    }
+
+    fn expected(&self) -> String {
+        "the hash of a token, hmac-sha256:SALT:HASH (`homeostasis access token` makes one)"
+            .to_owned()
+    }
+}
+
 fn principal(d: &mut Fields<'_>) -> Option<Person> {
     let name = d.required("name", non_empty_string());
     let tenant = d.optional("tenant", parsed::<TenantId>("1 to 128 characters"));
     let roles = d.required("roles", list(non_empty_string()));
-    let token = parsed::<TokenHash>("hmac-sha256:SALT:HASH");
-    let tokens = d.required("tokens", list(token));
+    let tokens = d.required("tokens", list(HashOfToken));
     Some(Person {
         name: name?,
         tenant: tenant?,

@@ -99,6 +99,25 @@ impl Homeostasis {
         }
     }
 
+    /// From now on this signal of the operating system, such as 12 (`SIGUSR2` on Linux), engages the
+    /// kill switch until somebody releases it. No handler is installed unless a host asks for it here.
+    ///
+    /// # Errors
+    /// If the system does not let this signal be handled.
+    #[cfg(all(unix, feature = "stop-signal"))]
+    #[cfg_attr(docsrs, doc(cfg(all(unix, feature = "stop-signal"))))]
+    pub fn stop_on_signal(&self, signal: i32) -> std::io::Result<()> {
+        use tokio::signal::unix::{SignalKind, signal as handler};
+        let mut received = handler(SignalKind::from_raw(signal))?;
+        let switch = self.kill_switch();
+        self.spawn(async move {
+            while received.recv().await.is_some() {
+                switch.engage();
+            }
+        });
+        Ok(())
+    }
+
     /// The audit log.
     pub fn audit(&self) -> Arc<dyn homeostasis_core::port::AuditSink> {
         Arc::clone(&self.shared.guard.audit)

@@ -133,12 +133,19 @@ enum Way {
     File,
     Command,
     Handler,
+    #[cfg(unix)]
+    Signal,
 }
 
 async fn stop(healer: &Homeostasis, way: Way, file: PathBuf) {
     match way {
         Way::File => std::fs::write(file, "").unwrap(),
         Way::Handler => healer.kill_switch().engage(),
+        #[cfg(unix)]
+        Way::Signal => {
+            use rustix::process::{Signal, getpid, kill_process};
+            kill_process(getpid(), Signal::USR2).unwrap();
+        }
         Way::Command => {
             let ada = healer.operator_as(Principal::new("ada", [Role::Operator]));
             // With a dead store it waits for the record; what it stops is stopped before.
@@ -171,6 +178,11 @@ async fn check(way: Way, store_is: u8) {
         .unwrap();
     // The march begins once the doctor has declined.
     *world.objection.lock().unwrap() = Some("not this one".to_owned());
+    #[cfg(unix)]
+    if matches!(way, Way::Signal) {
+        let signal = rustix::process::Signal::USR2.as_raw();
+        healer.stop_on_signal(signal).unwrap();
+    }
     world.watch(&healer, &["a"]);
     world.fall_ill("a");
     let n_marks = || marks.lock().unwrap().len();
@@ -209,5 +221,14 @@ async fn no_step_begins_later_than_100_ms_after_a_stop_by_any_way_with_any_store
     }
     while let Some(done) = checks.join_next().await {
         done.unwrap();
+    }
+}
+
+/// A signal reaches the whole process: it has a turn of its own.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signal_stops_a_healer_whose_host_asked_for_it() {
+    for store_is in [WELL, HANGS] {
+        check(Way::Signal, store_is).await;
     }
 }
