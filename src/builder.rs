@@ -411,7 +411,52 @@ impl Builder {
         }
     }
 
-    async fn launch(self) -> Result<Homeostasis, StartError> {
+    /// Who stands around the gate, and who is asked to approve.
+    fn take_watchmen(&mut self, store: &Arc<dyn Store>) -> (Watchmen, Arc<dyn Approvals>) {
+        let tenant = TenantId::default();
+        let access = self.access.take().unwrap_or_default();
+        let has_operators = self.authenticator.is_some() || !access.tokens.is_empty();
+        let approvals = self.approvals.take().unwrap_or_else(|| {
+            if has_operators {
+                Arc::new(MemoryApprovals::default())
+            } else {
+                Arc::new(NoApprovals)
+            }
+        });
+        let audit = self
+            .audit
+            .take()
+            .unwrap_or_else(|| Arc::new(StoreAudit::new(Arc::clone(store), &tenant, &self.node)));
+        let guard = Watchmen {
+            authenticator: self
+                .authenticator
+                .take()
+                .unwrap_or_else(|| Arc::new(access.tokens)),
+            authorizer: self
+                .authorizer
+                .take()
+                .unwrap_or_else(|| Arc::new(access.roles)),
+            healer: access.healer,
+            tenants: self.tenants.take().unwrap_or_else(|| {
+                let without_quota = TenantPolicy {
+                    mode: None,
+                    max_concurrent_heals: u32::MAX,
+                    max_runs_per_hour: u32::MAX,
+                };
+                Arc::new(SingleTenant::new(tenant, without_quota))
+            }),
+            electorate: Arc::clone(&self.electorate),
+            audit,
+            strangers: Strangers::default(),
+        };
+        (guard, approvals)
+    }
+
+    async fn launch(mut self) -> Result<Homeostasis, StartError> {
+        let is_durable = self.store.is_some();
+        let store = self.store.take();
+        let store = store.unwrap_or_else(|| Arc::new(MemoryStore::default()));
+        let (guard, approvals) = self.take_watchmen(&store);
         let settings = self.settings;
         let redactor: Arc<dyn Redactor> = Arc::new(GuardedRedactor(
             self.redactor.unwrap_or_else(shipped_redactor),
@@ -435,11 +480,7 @@ impl Builder {
             records: settings.window_records,
         };
         let window = Window::new(catalog, limits);
-        let is_durable = self.store.is_some();
         let keeping = self.keeping.for_store(is_durable);
-        let store = self
-            .store
-            .unwrap_or_else(|| Arc::new(MemoryStore::default()));
         let coordinator = self.coordinator.unwrap_or_else(|| {
             Arc::new(LocalCoordinator::new(
                 Arc::clone(&store),
@@ -457,39 +498,6 @@ impl Builder {
             stop_while_there(&self.kill_switch, path);
         }
         let controls = Controls::new(self.mode, self.flags, self.kill_switch);
-        let tenant = TenantId::default();
-        let has_operators = self.authenticator.is_some()
-            || self.access.as_ref().is_some_and(|it| !it.tokens.is_empty());
-        let approvals = self.approvals.unwrap_or_else(|| {
-            if has_operators {
-                Arc::new(MemoryApprovals::default())
-            } else {
-                Arc::new(NoApprovals)
-            }
-        });
-        let access = self.access.unwrap_or_default();
-        let audit = self.audit.unwrap_or_else(|| {
-            let store = Arc::clone(&journal.store);
-            Arc::new(StoreAudit::new(store, &tenant, &journal.node))
-        });
-        let guard = Watchmen {
-            authenticator: self
-                .authenticator
-                .unwrap_or_else(|| Arc::new(access.tokens)),
-            authorizer: self.authorizer.unwrap_or_else(|| Arc::new(access.roles)),
-            healer: access.healer,
-            tenants: self.tenants.unwrap_or_else(|| {
-                let without_quota = TenantPolicy {
-                    mode: None,
-                    max_concurrent_heals: u32::MAX,
-                    max_runs_per_hour: u32::MAX,
-                };
-                Arc::new(SingleTenant::new(tenant, without_quota))
-            }),
-            electorate: self.electorate,
-            audit,
-            strangers: Strangers::default(),
-        };
         let stages = Stages {
             analyzers: self.analyzers,
             fuser: self.fuser,

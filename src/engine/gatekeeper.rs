@@ -268,6 +268,15 @@ struct Outside {
 
 impl Outside {
     async fn ask(shared: &Arc<Shared>, incident: &Incident, plan: &Plan, purpose: Purpose) -> Self {
+        if purpose == Purpose::Undo {
+            // What was done may be taken back, whatever anybody says: nobody is waited for.
+            return Self {
+                authorization: Testimony::Yes,
+                tenant: None,
+                preconditions: Testimony::Yes,
+                tally: None,
+            };
+        }
         let is_new = purpose == Purpose::Execute;
         Self {
             authorization: authorization(shared, plan).await,

@@ -1,5 +1,6 @@
 //! `homeostasis access …`
 
+use std::fmt::Write as _;
 use std::io::Read as _;
 
 use homeostasis::core::Secret;
@@ -47,7 +48,11 @@ pub(crate) fn run(args: &[String]) -> Answer {
 
 fn token() -> Result<String, String> {
     let bytes = chance::<32>()?;
-    let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let token = bytes.iter().fold(String::new(), |mut token, byte| {
+        // Writing into a string does not fail.
+        let _ = write!(token, "{byte:02x}");
+        token
+    });
     let hash = hash(&Secret::new(token.as_str()))?;
     Ok(format!("token: {token}\nhash: {hash}\n"))
 }
