@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn strangers_are_audited_sixty_times_a_minute_and_counted_beyond() {
         let strangers = Strangers::default();
-        let at = |secs| Timestamp::from_secs(1_000 + secs);
+        let at = |secs: i64| Timestamp::from_secs(1_000 + secs);
         for _ in 0..60 {
             assert_eq!(strangers.note(at(0)), Some(0));
         }
