@@ -149,7 +149,7 @@ async fn stop(healer: &Homeostasis, way: Way, file: PathBuf) {
         Way::Command => {
             let ada = healer.operator_as(Principal::new("ada", [Role::Operator]));
             // With a dead store it waits for the record; what it stops is stopped before.
-            tokio::spawn(async move { ada.engage_kill_switch("fire").await });
+            healer.spawn(async move { drop(ada.engage_kill_switch("fire").await) });
         }
     }
 }

@@ -340,6 +340,9 @@ async fn the_healer_acts_only_where_its_own_role_lets_it() {
     healer.shutdown().await;
 }
 
+/// What differs from the healer of every test.
+type Change = Box<dyn FnOnce(Builder) -> Builder>;
+
 #[derive(Debug)]
 struct Directory(Option<TenantPolicy>);
 
@@ -383,7 +386,6 @@ async fn tenants_votes_and_the_remediator_itself_are_asked_before_anything_is_do
             builder.policy(policy).electorate(Arc::new(Council(tally)))
         }
     };
-    type Change = Box<dyn FnOnce(Builder) -> Builder>;
     let cases: [(Change, GateDecision, &str); 4] = [
         (Box::new(of(None)), GateDecision::Escalated, "is unknown"),
         (
