@@ -1,25 +1,29 @@
 //! The builder: what a healer is made of.
 
-use std::sync::{Arc, RwLock};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use homeostasis_core::policy::Policy;
 use homeostasis_core::port::{
-    Approvals, Archive, Coordinator, Enricher, LocalCoordinator, MemoryStore, NoApprovals,
-    NoNotifier, Notifier, Redactor, Retention, Store,
+    Approvals, Archive, AuditSink, Authenticator, Authorizer, Coordinator, Electorate, Enricher,
+    LocalCoordinator, MemoryApprovals, MemoryStore, NoApprovals, NoNotifier, Notifier, Redactor,
+    Retention, SingleTenant, SoleMember, Store, TenantDirectory, TenantPolicy,
 };
 use homeostasis_core::record::{Diagnosis, EventKind};
 use homeostasis_core::signal::{SeriesCatalog, SeriesLimits};
 use homeostasis_core::stage::{Analyzer, Detector, Fuser, Remediator, StrongestFinding, Verifier};
 use homeostasis_core::{
     Clock, ConfigError, Context, Flags, KillSwitch, ManualClock, Mode, NodeId, ServiceFacts,
-    Topology,
+    TenantId, Topology,
 };
 
+use crate::audit::StoreAudit;
 use crate::clock::SystemClock;
+use crate::config::AccessConfig;
 use crate::engine::{
     Controls, EngineSettings, Flood, GuardedRedactor, Homeostasis, IncidentEvidence, Intake,
-    JournalPorts, Keeping, Look, Panel, Shared, Stages, Tasks, Window, WindowLimits, describe,
-    event_channel,
+    JournalPorts, Keeping, Look, Panel, Shared, Stages, Strangers, Tasks, Watchmen, Window,
+    WindowLimits, describe, event_channel, stop_while_there,
 };
 use crate::furnished::Parts;
 
@@ -54,9 +58,17 @@ pub struct Builder {
     pub(crate) seed: u64,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) kill_switch: KillSwitch,
+    pub(crate) kill_switch_files: Vec<PathBuf>,
+    pub(crate) environment: String,
+    pub(crate) access: Option<AccessConfig>,
+    pub(crate) authenticator: Option<Arc<dyn Authenticator>>,
+    pub(crate) authorizer: Option<Arc<dyn Authorizer>>,
+    pub(crate) tenants: Option<Arc<dyn TenantDirectory>>,
+    pub(crate) electorate: Arc<dyn Electorate>,
+    pub(crate) audit: Option<Arc<dyn AuditSink>>,
     pub(crate) store: Option<Arc<dyn Store>>,
     pub(crate) coordinator: Option<Arc<dyn Coordinator>>,
-    pub(crate) approvals: Arc<dyn Approvals>,
+    pub(crate) approvals: Option<Arc<dyn Approvals>>,
     pub(crate) notifier: Arc<dyn Notifier>,
     pub(crate) redactor: Option<Arc<dyn Redactor>>,
     pub(crate) enrichers: Vec<Arc<dyn Enricher>>,
@@ -82,9 +94,17 @@ impl Homeostasis {
             seed: 0,
             clock: Arc::new(SystemClock),
             kill_switch: KillSwitch::default(),
+            kill_switch_files: Vec::new(),
+            environment: String::new(),
+            access: None,
+            authenticator: None,
+            authorizer: None,
+            tenants: None,
+            electorate: Arc::new(SoleMember),
+            audit: None,
             store: None,
             coordinator: None,
-            approvals: Arc::new(NoApprovals),
+            approvals: None,
             notifier: Arc::new(NoNotifier),
             redactor: None,
             enrichers: Vec::new(),
@@ -160,6 +180,56 @@ impl Builder {
         self
     }
 
+    /// Nothing is done while something is at `path`: a file, a folder, a link; what cannot be looked
+    /// at counts as there. It is looked at before every step, and works with a dead store.
+    pub fn kill_switch_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.kill_switch_files.push(path.into());
+        self
+    }
+
+    /// Which environment this is, for flags, rules and grants.
+    pub fn environment(mut self, environment: impl Into<String>) -> Self {
+        self.environment = environment.into();
+        self
+    }
+
+    /// Who is who and who may what; unless told otherwise nobody is known, and the healer itself may
+    /// do everything its policy allows.
+    pub fn access(mut self, access: AccessConfig) -> Self {
+        self.access = Some(access);
+        self
+    }
+
+    /// Who is who, instead of what [`access`](Self::access) says.
+    pub fn authenticator(mut self, authenticator: Arc<dyn Authenticator>) -> Self {
+        self.authenticator = Some(authenticator);
+        self
+    }
+
+    /// Who may what, instead of what [`access`](Self::access) says.
+    pub fn authorizer(mut self, authorizer: Arc<dyn Authorizer>) -> Self {
+        self.authorizer = Some(authorizer);
+        self
+    }
+
+    /// What applies to tenants; unless told otherwise there is one, without a quota.
+    pub fn tenants(mut self, tenants: Arc<dyn TenantDirectory>) -> Self {
+        self.tenants = Some(tenants);
+        self
+    }
+
+    /// Who votes on risky plans; this healer alone unless told otherwise.
+    pub fn electorate(mut self, electorate: Arc<dyn Electorate>) -> Self {
+        self.electorate = electorate;
+        self
+    }
+
+    /// Where records go of what was commanded and done; to the journal's store unless told otherwise.
+    pub fn audit(mut self, audit: Arc<dyn AuditSink>) -> Self {
+        self.audit = Some(audit);
+        self
+    }
+
     /// The journal; in memory unless told otherwise, which survives no restart.
     ///
     /// What detectors and enrichers have learned is stored in it too, under the name of the
@@ -194,9 +264,10 @@ impl Builder {
         self
     }
 
-    /// Where people are asked; nobody unless told otherwise, so that what needs approval is refused.
+    /// Where people are asked. Unless told otherwise plans wait for those who
+    /// [show a token](Homeostasis::operator), and if nobody can, what needs approval is refused.
     pub fn approvals(mut self, approvals: Arc<dyn Approvals>) -> Self {
-        self.approvals = approvals;
+        self.approvals = Some(approvals);
         self
     }
 
@@ -340,7 +411,52 @@ impl Builder {
         }
     }
 
-    async fn launch(self) -> Result<Homeostasis, StartError> {
+    /// Who stands around the gate, and who is asked to approve.
+    fn take_watchmen(&mut self, store: &Arc<dyn Store>) -> (Watchmen, Arc<dyn Approvals>) {
+        let tenant = TenantId::default();
+        let access = self.access.take().unwrap_or_default();
+        let has_operators = self.authenticator.is_some() || !access.tokens.is_empty();
+        let approvals = self.approvals.take().unwrap_or_else(|| {
+            if has_operators {
+                Arc::new(MemoryApprovals::default())
+            } else {
+                Arc::new(NoApprovals)
+            }
+        });
+        let audit = self
+            .audit
+            .take()
+            .unwrap_or_else(|| Arc::new(StoreAudit::new(Arc::clone(store), &tenant, &self.node)));
+        let guard = Watchmen {
+            authenticator: self
+                .authenticator
+                .take()
+                .unwrap_or_else(|| Arc::new(access.tokens)),
+            authorizer: self
+                .authorizer
+                .take()
+                .unwrap_or_else(|| Arc::new(access.roles)),
+            healer: access.healer,
+            tenants: self.tenants.take().unwrap_or_else(|| {
+                let without_quota = TenantPolicy {
+                    mode: None,
+                    max_concurrent_heals: u32::MAX,
+                    max_runs_per_hour: u32::MAX,
+                };
+                Arc::new(SingleTenant::new(tenant, without_quota))
+            }),
+            electorate: Arc::clone(&self.electorate),
+            audit,
+            strangers: Strangers::default(),
+        };
+        (guard, approvals)
+    }
+
+    async fn launch(mut self) -> Result<Homeostasis, StartError> {
+        let is_durable = self.store.is_some();
+        let store = self.store.take();
+        let store = store.unwrap_or_else(|| Arc::new(MemoryStore::default()));
+        let (guard, approvals) = self.take_watchmen(&store);
         let settings = self.settings;
         let redactor: Arc<dyn Redactor> = Arc::new(GuardedRedactor(
             self.redactor.unwrap_or_else(shipped_redactor),
@@ -364,11 +480,7 @@ impl Builder {
             records: settings.window_records,
         };
         let window = Window::new(catalog, limits);
-        let is_durable = self.store.is_some();
         let keeping = self.keeping.for_store(is_durable);
-        let store = self
-            .store
-            .unwrap_or_else(|| Arc::new(MemoryStore::default()));
         let coordinator = self.coordinator.unwrap_or_else(|| {
             Arc::new(LocalCoordinator::new(
                 Arc::clone(&store),
@@ -382,11 +494,10 @@ impl Builder {
             events: event_channel(),
             redactor,
         };
-        let controls = Controls {
-            mode: RwLock::new(self.mode),
-            flags: RwLock::new(self.flags),
-            kill_switch: self.kill_switch,
-        };
+        for path in &self.kill_switch_files {
+            stop_while_there(&self.kill_switch, path);
+        }
+        let controls = Controls::new(self.mode, self.flags, self.kill_switch);
         let stages = Stages {
             analyzers: self.analyzers,
             fuser: self.fuser,
@@ -399,7 +510,8 @@ impl Builder {
             controls,
             self.topology,
             journal,
-            (coordinator, self.approvals, self.notifier),
+            (self.environment, guard),
+            (coordinator, approvals, self.notifier),
             stages,
             (Arc::new(intake), Arc::new(window), self.enrichers),
             self.seed,

@@ -26,6 +26,8 @@ pub(crate) fn check(builder: &Builder) -> Result<(), ConfigError> {
     policy(&builder.policy, &mut violations);
     look_back(&builder.settings, &builder.policy, &mut violations);
     retention(&builder.keeping.retention, &mut violations);
+    names(builder, &mut violations);
+    kill_switch_files(builder, &mut violations);
     unique(
         &mut violations,
         "detectors",
@@ -47,6 +49,44 @@ pub(crate) fn check(builder: &Builder) -> Result<(), ConfigError> {
         builder.verifiers.iter().map(|plugin| plugin.name()),
     );
     violations.into_result(())
+}
+
+/// What the policy names must be somewhere: a maintenance window or a rule for a playbook that nobody
+/// has guards nothing. Where a remediator cannot tell what it has, nothing is known.
+fn names(builder: &Builder, violations: &mut Violations) {
+    let remediators = builder.remediators.iter();
+    let known: Option<Vec<_>> = remediators.map(|it| it.known_names()).collect();
+    let Some(known) = known.filter(|known| !known.is_empty()) else {
+        return;
+    };
+    let known: BTreeSet<_> = known.into_iter().flatten().collect();
+    let policy = &builder.policy;
+    let only = policy.maintenance.only.iter();
+    let only = only.map(|name| ("policy.maintenance.only".to_owned(), name));
+    let rules = policy.rules.iter().enumerate().flat_map(|(idx, rule)| {
+        let path = format!("policy.rules[{idx}].actions");
+        rule.actions.iter().map(move |name| (path.clone(), name))
+    });
+    for (path, name) in only.chain(rules) {
+        if !known.contains(name) {
+            let expected = "a playbook or an action that is loaded";
+            violations.push(Violation::new(path, name.as_str(), expected));
+        }
+    }
+}
+
+/// A folder that is not there is a slip of the pen: nobody could stop anything.
+fn kill_switch_files(builder: &Builder, violations: &mut Violations) {
+    for path in &builder.kill_switch_files {
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        if !folder.is_none_or(std::path::Path::is_dir) {
+            let expected = "a path in a folder that is there";
+            let path = path.display().to_string();
+            violations.push(Violation::new("kill_switch_file", path, expected));
+        }
+    }
 }
 
 pub(crate) fn settings(settings: &EngineSettings, violations: &mut Violations) {
@@ -176,6 +216,9 @@ pub(crate) fn policy(policy: &Policy, violations: &mut Violations) {
     for (name, value, range) in durations {
         within(violations, "policy", name, value, &range);
     }
+    let cool_down = policy.patches.cool_down;
+    let range = Duration::ZERO..=30 * DAY;
+    within(violations, "policy.patches", "cool_down", cool_down, &range);
     if !(1..=1000).contains(&policy.breaker.window) {
         let value = policy.breaker.window.to_string();
         violations.push(Violation::new("policy.breaker.window", value, "1 to 1000"));

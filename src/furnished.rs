@@ -97,6 +97,9 @@ impl Builder {
         self.mode = config.mode;
         self.flags = config.flags;
         self.node = config.node;
+        self.environment = config.environment;
+        self.access = config.access;
+        self.kill_switch_files.extend(config.kill_switch_file);
         for (name, facts) in config.topology.services() {
             self.topology.insert(name, facts.clone());
         }

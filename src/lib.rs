@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod audit;
 mod builder;
 mod check;
 mod clock;
@@ -12,14 +13,16 @@ mod telemetry;
 #[cfg(feature = "detect")]
 mod watch_series;
 
+pub use audit::{StoreAudit, VerifyError};
 pub use builder::{Builder, StartError};
 pub use clock::{SimulatedClock, SystemClock};
+pub use config::{AccessConfig, ConditionRule, Config, ConfigSource};
 #[cfg(feature = "detect")]
 pub use config::{ComponentWatch, DetectionConfig, OperationWatch, RowModel, SeriesWatch};
-pub use config::{ConditionRule, Config, ConfigSource};
 pub use engine::{
-    Blame, EngineError, EngineHealth, EngineSettings, Events, EvidenceError, FloodSettings,
-    Homeostasis, IncidentEvidence, LeftOut, ModelHealth, Recorder, Recovered, Series,
+    Blame, CommandError, EngineError, EngineHealth, EngineSettings, Events, EvidenceError,
+    FloodSettings, Homeostasis, IncidentEvidence, LeftOut, ModelHealth, Operator, Recorder,
+    Recovered, Series,
 };
 
 pub use homeostasis_core as core;

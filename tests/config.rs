@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use homeostasis::core::policy::{CostBenefitPolicy, Weekday};
-use homeostasis::core::port::Retention;
-use homeostasis::core::record::{RiskLevel, Severity};
+use homeostasis::core::policy::{CostBenefitPolicy, LimitScope, Requirement, Weekday};
+use homeostasis::core::port::{Retention, Role};
+use homeostasis::core::record::{RadiusLevel, RiskLevel, Severity};
 use homeostasis::core::{ConfigError, Mode};
 use homeostasis::{Config, ConfigSource};
 
@@ -506,5 +506,70 @@ detect:
     assert!(fields.len() > 100, "{} fields", fields.len());
     for field in fields {
         assert!(page.contains(field), "{field} is not on the page");
+    }
+}
+
+/// The blocks of YAML of the guide, each a configuration by itself.
+#[test]
+fn the_guide_to_the_policy_is_a_configuration() {
+    let guide = include_str!("../docs/how-to/set-the-policy.md");
+    let blocks = guide.split("```yaml\n").skip(1);
+    let texts: Vec<_> = blocks
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect();
+    assert_eq!(texts.len(), 3);
+    let configs: Vec<_> = texts
+        .iter()
+        .map(|text| Config::parse(text).unwrap())
+        .collect();
+    let policy = &configs[0].policy;
+    let cell = policy
+        .matrix
+        .ask(Severity::Sev3, RadiusLevel::SingleService);
+    assert_eq!(cell, Requirement::Approvals(2));
+    let rule = &policy.rules[0];
+    assert_eq!(
+        (rule.require, rule.severities.len()),
+        (Requirement::People, 2)
+    );
+    assert!(policy.patches.is_critical("auth/keys.toml"));
+    let asked: Vec<_> = policy.sign_off.roles(RadiusLevel::MultiRegion).collect();
+    assert_eq!(asked, [&Role::named("team_lead")]);
+    assert_eq!(policy.limits[2].scope, LimitScope::Service);
+    let access = configs[1].access.as_ref().unwrap();
+    assert_eq!(access.tokens.principals().next().unwrap().name, "ada");
+    assert!(access.roles.knows(&Role::named("orders_team")));
+    let file = configs[1].kill_switch_file.as_ref().unwrap();
+    assert_eq!(file, std::path::Path::new("var/stop"));
+}
+
+#[test]
+fn what_is_wrong_with_access_and_the_matrix_is_named_with_its_line_and_without_the_token() {
+    let found = violations(
+        "\
+policy:
+  matrix: { sev2: { single_service: maybe }, sev9: {} }
+  rules: [{ name: freeze }]
+access:
+  roles: { admin: [{ may: [view] }] }
+  healer: [medic]
+  principals:
+    - { name: ada, roles: [captain], tokens: [hunter2hunter2hunter2] }
+    - { name: ada, roles: [viewer], tokens: [] }
+",
+    );
+    let tells = |line: &String| line.contains("hunter2");
+    assert!(!found.iter().any(tells), "{found:#?}");
+    let expected = [
+        "policy.matrix.sev2.single_service",
+        "policy.matrix.sev9",
+        "policy.rules[0].require",
+        "access.principals[0].tokens[0]",
+    ];
+    for path in expected {
+        assert!(
+            found.iter().any(|line| line.contains(path)),
+            "{path}: {found:#?}"
+        );
     }
 }

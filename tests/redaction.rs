@@ -396,6 +396,7 @@ impl Approvals for Ann {
             granted: true,
             by: "ann".to_owned(),
             reason: all_texts(),
+            at: homeostasis::core::Timestamp::EPOCH,
         };
         self.asked.decide(plan_hash, yes);
     }

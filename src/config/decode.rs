@@ -148,6 +148,8 @@ fn config(d: &mut Fields<'_>) -> Option<Config> {
     let engine = d.default("engine", nested(engine_settings), EngineSettings::default());
     let policy = d.default("policy", nested(policy_fields), Policy::default());
     let flags = d.default("flags", map_of(boolean()), Vec::new().into_iter().collect());
+    let access = d.optional("access", nested(super::access::access));
+    let kill_switch_file = d.optional("kill_switch_file", non_empty_string());
     let services = d.default(
         "services",
         map_of(nested(service)),
@@ -191,6 +193,8 @@ fn config(d: &mut Fields<'_>) -> Option<Config> {
         engine: engine?,
         policy: policy?,
         flags: flags?.into_iter().collect::<Flags>(),
+        access: access?,
+        kill_switch_file: kill_switch_file?.map(PathBuf::from),
         topology,
         conditions,
         #[cfg(feature = "detect")]

@@ -1,5 +1,6 @@
 //! Configuration: one YAML tree, read so that every violation is named at once with its line.
 
+mod access;
 mod decode;
 #[cfg(feature = "detect")]
 mod detection;
@@ -17,6 +18,7 @@ use homeostasis_core::{ConfigError, Flags, Mode, NodeId, Topology};
 
 use crate::engine::EngineSettings;
 
+pub use access::AccessConfig;
 #[cfg(feature = "detect")]
 pub(crate) use detection::n_shards;
 #[cfg(feature = "detect")]
@@ -84,6 +86,10 @@ pub struct Config {
     pub policy: Policy,
     /// Feature flags.
     pub flags: Flags,
+    /// Who is who and who may what; `None` if the file does not say.
+    pub access: Option<AccessConfig>,
+    /// Nothing is done while something is there.
+    pub kill_switch_file: Option<PathBuf>,
     /// Who depends on whom.
     pub topology: Topology,
     /// Conditions that are anomalies.

@@ -9,9 +9,13 @@ use homeostasis_core::document::{
 };
 use homeostasis_core::policy::{
     BreakerPolicy, CostBenefitPolicy, Limit, LimitScope, MaintenancePolicy, MaintenanceWindow,
-    Policy, SafeModePolicy, StormPolicy, Weekday,
+    PatchPolicy, Policy, PolicyMatrix, PolicyRule, QuorumPolicy, Requirement, SafeModePolicy,
+    SignOff, StormPolicy, Weekday,
 };
-use homeostasis_core::record::{RadiusLevel, RiskLevel};
+use homeostasis_core::port::Role;
+use homeostasis_core::record::{PatchKind, RadiusLevel, RiskLevel};
+
+use super::decode::SEVERITIES;
 
 const RISKS: &[(&str, RiskLevel)] = &[
     ("low", RiskLevel::Low),
@@ -33,6 +37,22 @@ const SCOPES: &[(&str, LimitScope)] = &[
     ("target", LimitScope::Target),
     ("action", LimitScope::Action),
     ("action_on_target", LimitScope::ActionOnTarget),
+    ("service", LimitScope::Service),
+    ("tenant", LimitScope::Tenant),
+];
+
+const REQUIREMENTS: &[(&str, Requirement)] = &[
+    ("auto", Requirement::Auto),
+    ("approval", Requirement::Approvals(1)),
+    ("two_approvals", Requirement::Approvals(2)),
+    ("three_approvals", Requirement::Approvals(3)),
+    ("refused", Requirement::Refused),
+    ("people", Requirement::People),
+];
+
+const KINDS: &[(&str, PatchKind)] = &[
+    ("configuration", PatchKind::Configuration),
+    ("code", PatchKind::Code),
 ];
 
 const DAYS: &[(&str, Weekday)] = &[
@@ -48,6 +68,11 @@ const DAYS: &[(&str, Weekday)] = &[
 pub(super) fn policy_fields(d: &mut Fields<'_>) -> Option<Policy> {
     let base = Policy::default();
     let pre_approved = d.default("pre_approved", list(non_empty_string()), Vec::new());
+    let matrix = d.default("matrix", nested(matrix), base.matrix);
+    let rules = d.default("rules", list(nested(rule)), base.rules);
+    let patches = d.default("patches", nested(patches), base.patches);
+    let quorum = d.default("quorum", nested(quorum), base.quorum);
+    let sign_off = d.default("sign_off", nested(sign_off), base.sign_off);
     let max_risk = d.default("max_risk", one_of(RISKS), base.max_risk);
     let max_radius = d.default("max_radius", one_of(RADII), base.max_radius);
     let max_instances = d.default("max_instances", integer(0..=u64::MAX), base.max_instances);
@@ -67,6 +92,11 @@ pub(super) fn policy_fields(d: &mut Fields<'_>) -> Option<Policy> {
     let permit_ttl = d.default("permit_ttl", any_duration(), base.permit_ttl);
     Some(Policy {
         pre_approved: pre_approved?.into_iter().collect(),
+        matrix: matrix?,
+        rules: rules?,
+        patches: patches?,
+        quorum: quorum?,
+        sign_off: sign_off?,
         max_risk: max_risk?,
         max_radius: max_radius?,
         max_instances: max_instances?,
@@ -81,6 +111,111 @@ pub(super) fn policy_fields(d: &mut Fields<'_>) -> Option<Policy> {
         approval_ttl: approval_ttl?,
         permit_ttl: permit_ttl?,
     })
+}
+
+/// One field for each severity, and in it one for each radius.
+fn matrix(d: &mut Fields<'_>) -> Option<PolicyMatrix> {
+    let mut matrix = PolicyMatrix::default();
+    let mut is_sound = true;
+    for (name, severity) in SEVERITIES {
+        match d.optional(name, nested(row)) {
+            Some(cells) => {
+                for (radius, requirement) in cells.into_iter().flatten() {
+                    matrix = matrix.with(*severity, radius, requirement);
+                }
+            }
+            None => is_sound = false,
+        }
+    }
+    is_sound.then_some(matrix)
+}
+
+fn row(d: &mut Fields<'_>) -> Option<Vec<(RadiusLevel, Requirement)>> {
+    let cells = RADII
+        .iter()
+        .map(|(name, radius)| (*radius, d.optional(name, one_of(REQUIREMENTS))));
+    let cells: Vec<_> = cells.collect();
+    let cells = cells
+        .into_iter()
+        .map(|(radius, cell)| Some((radius, cell?)));
+    let cells: Option<Vec<_>> = cells.collect();
+    let given = cells?.into_iter();
+    Some(
+        given
+            .filter_map(|(radius, cell)| Some((radius, cell?)))
+            .collect(),
+    )
+}
+
+fn rule(d: &mut Fields<'_>) -> Option<PolicyRule> {
+    let name = d.required("name", non_empty_string());
+    let names = || list(non_empty_string());
+    let services = d.default("services", names(), Vec::new());
+    let actions = d.default("actions", names(), Vec::new());
+    let severities = d.default("severities", list(one_of(SEVERITIES)), Vec::new());
+    let environments = d.default("environments", names(), Vec::new());
+    let require = d.required("require", one_of(REQUIREMENTS));
+    Some(PolicyRule {
+        name: name?,
+        services: services?.into_iter().collect(),
+        actions: actions?.into_iter().collect(),
+        severities: severities?.into_iter().collect(),
+        environments: environments?.into_iter().collect(),
+        require: require?,
+    })
+}
+
+fn patches(d: &mut Fields<'_>) -> Option<PatchPolicy> {
+    let base = PatchPolicy::default();
+    let kinds = d.default(
+        "kinds",
+        list(one_of(KINDS)),
+        base.kinds.iter().copied().collect(),
+    );
+    let max_risk = d.default("max_risk", one_of(RISKS), base.max_risk);
+    let per_day = d.default("per_day", integer(0..=u64::MAX), base.per_day);
+    let per_file_per_day = d.default(
+        "per_file_per_day",
+        integer(0..=u64::MAX),
+        base.per_file_per_day,
+    );
+    let cool_down = d.default("cool_down", any_duration(), base.cool_down);
+    let critical_files = d.default("critical_files", list(non_empty_string()), Vec::new());
+    Some(PatchPolicy {
+        kinds: kinds?.into_iter().collect(),
+        max_risk: max_risk?,
+        per_day: per_day?,
+        per_file_per_day: per_file_per_day?,
+        cool_down: cool_down?,
+        critical_files: critical_files?.into_iter().collect(),
+    })
+}
+
+fn quorum(d: &mut Fields<'_>) -> Option<QuorumPolicy> {
+    let base = QuorumPolicy::default();
+    let from_risk = d.default("from_risk", one_of(RISKS), base.from_risk);
+    let share = d.default("share", ratio(0.0..=1.0), base.share.get());
+    Some(QuorumPolicy {
+        from_risk: from_risk?,
+        share: Ratio::saturating(share?),
+    })
+}
+
+/// One field for each radius: the roles that must be among those who agree.
+fn sign_off(d: &mut Fields<'_>) -> Option<SignOff> {
+    let mut sign_off = SignOff::default();
+    let mut is_sound = true;
+    for (name, radius) in RADII {
+        match d.optional(name, list(non_empty_string())) {
+            Some(Some(roles)) => {
+                let roles = roles.iter().map(|role| Role::named(role)).collect();
+                sign_off.0.insert(*radius, roles);
+            }
+            Some(None) => {}
+            None => is_sound = false,
+        }
+    }
+    is_sound.then_some(sign_off)
 }
 
 fn limit(d: &mut Fields<'_>) -> Option<Limit> {

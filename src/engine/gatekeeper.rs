@@ -5,13 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use homeostasis_core::policy::{
-    BreakerState, Clearance, Gate, GateFacts, GateRecord, Limit, LimitScope, LimitUse, PeerHealth,
-    Permit, Purpose,
+    BreakerState, Clearance, FileUse, Gate, GateDecision, GateFacts, GateRecord, Limit, LimitScope,
+    LimitUse, PatchUse, PeerHealth, Permit, Purpose, TenantUse, Testimony,
 };
-use homeostasis_core::port::{Commit, CoordinateError, StoreError, Version};
+use homeostasis_core::port::{
+    AccessRequest, Ballot, Commit, CoordinateError, Permission, StoreError, Tally, TenantPolicy,
+    Version, tenant_key,
+};
 use homeostasis_core::record::{EventKind, Fingerprint, Plan};
-use homeostasis_core::{Digest, Incident, Observations as _, Ratio, RunId, Target, Timestamp};
+use homeostasis_core::stage::Remediator;
+use homeostasis_core::{
+    Digest, ErrorReport, Incident, Mode, Observations as _, Ratio, RunId, Target, Timestamp,
+};
+use serde_json::{Value, json};
 
+use crate::engine::calls;
 use crate::engine::journal::{IncidentJournal, JournalError, describe};
 use crate::engine::lease::HeldLease;
 use crate::engine::shared::Shared;
@@ -21,6 +29,15 @@ const PROGRESS_WINDOW: Duration = Duration::from_secs(24 * 3600);
 
 /// An incident whose like was not opened for so long is new.
 pub(crate) const NEW_KIND_WINDOW: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// The window of a tenant's quota.
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Under which name the audit log knows what the healer does by itself.
+const HEALER: &str = "homeostasis";
+
+/// Another incident may write a breaker in between: how often it is read again.
+const SETTLE_ATTEMPTS: usize = 5;
 
 /// How soon a lease that somebody else holds is asked for again.
 const LEASE_RETRY: Duration = Duration::from_secs(1);
@@ -54,6 +71,7 @@ pub(crate) async fn admit(
     plan: &Plan,
 ) -> Result<Admission, JournalError> {
     let (record, clearance) = ask(shared, incident, plan, Purpose::Execute).await;
+    audit_refusal(shared, plan, &record).await;
     let gated = |record| EventKind::Gated {
         plan: plan.id,
         record,
@@ -77,13 +95,29 @@ pub(crate) async fn admit(
         }
     };
     let (now, first) = (shared.now(), lease.first().clone());
+    // What cannot be audited is not done.
+    let detail = json!({"plan_hash": plan.hash(), "run": run, "target": plan.target});
+    let about = subject(plan);
+    let audited = shared.audit(HEALER, "execute", &about, true, detail);
+    if let Err(error) = audited.await {
+        lease.release(shared).await;
+        return Err(JournalError::Store(StoreError::Io {
+            what: "auditing a run".to_owned(),
+            source: Box::new(error),
+        }));
+    }
     let opened = EventKind::RunOpened {
         run,
         plan: plan.id,
         plan_hash: plan.hash(),
         token: first.token,
     };
-    let counters = Limit::counters(plan);
+    let mut counters = Limit::counters(plan).to_vec();
+    counters.push(counter(shared, LimitScope::Tenant, plan));
+    for patch in &plan.patches {
+        counters.push(PatchUse::COUNTER.to_owned());
+        counters.push(PatchUse::counter(patch));
+    }
     let progress = progress_counter(incident, plan);
     let committed = journal
         .append_with(vec![gated(record), opened], |commit| {
@@ -114,6 +148,7 @@ pub(crate) async fn readmit(
     held: Option<HeldLease>,
 ) -> Result<Readmission, JournalError> {
     let (record, clearance) = ask(shared, incident, plan, purpose).await;
+    audit_refusal(shared, plan, &record).await;
     let Some(clearance) = clearance else {
         return Ok(Readmission::Refused(record, held));
     };
@@ -144,7 +179,7 @@ pub(crate) async fn readmit(
 }
 
 async fn ask(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     incident: &Incident,
     plan: &Plan,
     purpose: Purpose,
@@ -152,6 +187,23 @@ async fn ask(
     let now = shared.now();
     let facts = Facts::gather(shared, incident, plan, now).await;
     let (mode, flags) = (shared.mode(), shared.flags());
+    let outside = Outside::ask(shared, incident, plan, purpose).await;
+    let mode = match outside
+        .tenant
+        .as_ref()
+        .and_then(|tenant| tenant.mode.as_ref())
+    {
+        Some(own) => stricter(mode, own),
+        None => mode,
+    };
+    let tenant_use = outside.tenant.zip(facts.runs_last_hour);
+    let tenant_use = tenant_use.map(|(policy, runs_last_hour)| TenantUse {
+        policy,
+        // This heal has a slot too.
+        heals: (shared.slots.n_taken() as u64).saturating_sub(1),
+        runs_last_hour,
+    });
+    let diagnosis = incident.diagnosis.as_ref();
     let critical = shared
         .topology
         .service(plan.target.service_name())
@@ -164,6 +216,16 @@ async fn ask(
             kill_switch: shared.controls.kill_switch.is_engaged(),
             mode: &mode,
             flags: &flags,
+            environment: &shared.environment,
+            tenant: &shared.tenant,
+            category: diagnosis
+                .and_then(|diagnosis| diagnosis.root_cause())
+                .map(|cause| cause.category),
+            authorization: outside.authorization,
+            tenant_use,
+            preconditions: outside.preconditions,
+            patch_use: facts.patch_use,
+            tally: outside.tally,
             policy: &shared.policy,
             needs_people: incident.needs_people(),
             severity: incident.severity,
@@ -191,6 +253,172 @@ struct Facts {
     last_run: Option<Timestamp>,
     same_action_runs: u64,
     seen_before: Option<u64>,
+    runs_last_hour: Option<u64>,
+    patch_use: Option<PatchUse>,
+}
+
+/// What those say who are asked beside the store.
+#[derive(Debug)]
+struct Outside {
+    authorization: Testimony,
+    tenant: Option<TenantPolicy>,
+    preconditions: Testimony,
+    tally: Option<Tally>,
+}
+
+impl Outside {
+    async fn ask(shared: &Arc<Shared>, incident: &Incident, plan: &Plan, purpose: Purpose) -> Self {
+        if purpose == Purpose::Undo {
+            // What was done may be taken back, whatever anybody says: nobody is waited for.
+            return Self {
+                authorization: Testimony::Yes,
+                tenant: None,
+                preconditions: Testimony::Yes,
+                tally: None,
+            };
+        }
+        let is_new = purpose == Purpose::Execute;
+        Self {
+            authorization: authorization(shared, plan).await,
+            tenant: tenant_policy(shared).await,
+            preconditions: if is_new {
+                preconditions(shared, incident, plan).await
+            } else {
+                Testimony::Yes
+            },
+            tally: if is_new && plan.risk() >= shared.policy.quorum.from_risk {
+                tally(shared, plan).await
+            } else {
+                None
+            },
+        }
+    }
+}
+
+/// Calls somebody outside of the engine, within the deadline of a stage; failures are blamed.
+async fn consult<T: Send + 'static>(
+    shared: &Arc<Shared>,
+    (stage, plugin): (&str, &str),
+    call: impl Future<Output = Result<T, ErrorReport>> + Send + 'static,
+) -> Result<T, ErrorReport> {
+    let limit = shared.settings.stage_deadline;
+    let answer = calls::call(&shared.tasks, shared.clock(), limit, call).await;
+    if let Err(report) = &answer {
+        shared.blame(stage, plugin, report);
+    }
+    answer
+}
+
+/// Whether the healer may execute on every service the plan names.
+async fn authorization(shared: &Arc<Shared>, plan: &Plan) -> Testimony {
+    let steps = plan.steps.iter().map(|step| &step.target);
+    let services = steps.chain([&plan.target]).map(Target::service_name);
+    let services: BTreeSet<String> = services.map(str::to_owned).collect();
+    let asked = Arc::clone(shared);
+    let answer = consult(shared, ("authorizer", "authorize"), async move {
+        let guard = &asked.guard;
+        let request = AccessRequest::new(&guard.healer, Permission::Execute, &asked.tenant)
+            .within(&asked.environment);
+        for service in &services {
+            if let Err(refusal) = guard.authorizer.authorize(request.about(service)).await {
+                return Ok(Some(refusal.to_string()));
+            }
+        }
+        Ok(None)
+    });
+    testimony(answer.await)
+}
+
+async fn tenant_policy(shared: &Arc<Shared>) -> Option<TenantPolicy> {
+    let asked = Arc::clone(shared);
+    let answer = consult(shared, ("tenants", "policy"), async move {
+        let policy = asked.guard.tenants.policy(&asked.tenant).await;
+        policy.map_err(|error| error.report())
+    });
+    answer.await.ok().flatten()
+}
+
+/// Whether the remediator that made the plan still stands by it.
+async fn preconditions(shared: &Arc<Shared>, incident: &Incident, plan: &Plan) -> Testimony {
+    let made_by = |remediator: &&Arc<dyn Remediator>| remediator.name() == plan.remediator;
+    let Some(remediator) = shared.stages.remediators.iter().find(made_by) else {
+        return Testimony::Unknown(format!("there is no remediator {:?}", plan.remediator));
+    };
+    let (remediator, plan) = (Arc::clone(remediator), plan.clone());
+    let name = plan.remediator.clone();
+    let cx = shared.context(Some(incident), shared.settings.stage_deadline);
+    let answer = consult(shared, ("remediator", &name), async move {
+        let objection = remediator.objection(&cx, &plan).await;
+        objection.map_err(|error| error.report())
+    });
+    testimony(answer.await)
+}
+
+async fn tally(shared: &Arc<Shared>, plan: &Plan) -> Option<Tally> {
+    let asked = Arc::clone(shared);
+    let ballot = Ballot {
+        incident: plan.incident,
+        plan_hash: plan.hash(),
+        summary: shared.redacted(&plan.to_string()),
+    };
+    let answer = consult(shared, ("electorate", "poll"), async move {
+        let tally = asked.guard.electorate.poll(&ballot).await;
+        tally.map_err(|error| error.report())
+    });
+    answer.await.ok()
+}
+
+fn testimony(answer: Result<Option<String>, ErrorReport>) -> Testimony {
+    match answer {
+        Ok(None) => Testimony::Yes,
+        Ok(Some(objection)) => Testimony::No(objection),
+        Err(report) => Testimony::Unknown(report.to_string()),
+    }
+}
+
+/// Of the healer's mode and its tenant's the one that lets it do less.
+fn stricter(mode: Mode, own: &Mode) -> Mode {
+    let freedom = |mode: &Mode| match mode {
+        Mode::Observe => 0,
+        Mode::Paused { .. } => 1,
+        Mode::Approve => 2,
+        Mode::Auto => 3,
+    };
+    if freedom(own) < freedom(&mode) {
+        own.clone()
+    } else {
+        mode
+    }
+}
+
+/// The counter of a limit; that of a tenant is told apart from those of others.
+fn counter(shared: &Shared, scope: LimitScope, plan: &Plan) -> String {
+    let key = Limit::counter(scope, plan);
+    match scope {
+        LimitScope::Tenant => tenant_key(&shared.tenant, &key),
+        _ => key,
+    }
+}
+
+/// What the audit log says of a plan.
+fn subject(plan: &Plan) -> String {
+    format!("{} {}", plan.incident, plan.action_key())
+}
+
+/// Plans that do not run leave a record; those that wait are asked about again.
+async fn audit_refusal(shared: &Shared, plan: &Plan, record: &GateRecord) {
+    if !matches!(
+        record.decision,
+        GateDecision::Refused | GateDecision::Escalated
+    ) {
+        return;
+    }
+    let detail = json!({"plan_hash": plan.hash(), "reason": record.reason()});
+    let about = subject(plan);
+    let audited = shared.audit(HEALER, "execute", &about, false, detail);
+    if let Err(error) = audited.await {
+        tracing::error!(%error, "a refusal of the gate could not be audited");
+    }
 }
 
 /// Whether the diagnosis names a cause, or a detector the playbook.
@@ -288,7 +516,7 @@ impl Facts {
         let mut limits = Vec::new();
         for limit in &shared.policy.limits {
             let used = store
-                .hits(&Limit::counter(limit.scope, plan), now - limit.window)
+                .hits(&counter(shared, limit.scope, plan), now - limit.window)
                 .await?;
             limits.push(LimitUse {
                 limit: *limit,
@@ -296,6 +524,18 @@ impl Facts {
             });
         }
         let progress = progress_counter(incident, plan);
+        let of_tenant = counter(shared, LimitScope::Tenant, plan);
+        let mut patch_use = PatchUse::default();
+        if !plan.patches.is_empty() {
+            let day_ago = now - PROGRESS_WINDOW;
+            patch_use.today = store.hits(PatchUse::COUNTER, day_ago).await?;
+            for patch in &plan.patches {
+                patch_use.files.push(FileUse {
+                    today: store.hits(&PatchUse::counter(patch), day_ago).await?,
+                    failed_at: store.last_hit(&PatchUse::failures(patch)).await?,
+                });
+            }
+        }
         let seen = seen_counter(incident.fingerprint());
         Ok(Self {
             breaker: Some(breaker),
@@ -303,6 +543,8 @@ impl Facts {
             last_run: store
                 .last_hit(&Limit::counter(LimitScope::Target, plan))
                 .await?,
+            runs_last_hour: Some(store.hits(&of_tenant, now - HOUR).await?),
+            patch_use: Some(patch_use),
             same_action_runs: store.hits(&progress, now - PROGRESS_WINDOW).await?,
             // Its own opening is among them.
             seen_before: Some(
@@ -329,16 +571,54 @@ fn breaker_key(plan: &Plan) -> String {
 }
 
 async fn read_breaker(shared: &Shared, plan: &Plan) -> Result<(Version, BreakerState), StoreError> {
-    let key = breaker_key(plan);
-    let Some(document) = shared.journal.store.document(&key).await? else {
-        return Ok((Version::NONE, BreakerState::default()));
+    let known = known_breaker(shared, &breaker_key(plan)).await?;
+    Ok(known.unwrap_or((Version::NONE, BreakerState::default())))
+}
+
+async fn known_breaker(
+    shared: &Shared,
+    key: &str,
+) -> Result<Option<(Version, BreakerState)>, StoreError> {
+    let Some(document) = shared.journal.store.document(key).await? else {
+        return Ok(None);
     };
     let state = serde_json::from_value(document.value).map_err(|source| StoreError::Corrupt {
-        path: key,
+        path: key.to_owned(),
         place: document.version.to_string(),
         source: Some(Box::new(source)),
     })?;
-    Ok((document.version, state))
+    Ok(Some((document.version, state)))
+}
+
+/// Closes the breaker of an action and forgets its failures; `None` if nothing is known of it.
+/// Returns what it knew.
+pub(crate) async fn reset_breaker(
+    shared: &Shared,
+    action_key: &str,
+) -> Result<Option<BreakerState>, StoreError> {
+    let key = format!("breaker/{action_key}");
+    let mut attempts = 0;
+    loop {
+        let Some((version, before)) = known_breaker(shared, &key).await? else {
+            return Ok(None);
+        };
+        let mut breaker = before.clone();
+        breaker.reset();
+        let value = breaker_value(action_key, &breaker)?;
+        let commit = Commit::default().put(key.clone(), version, value);
+        match shared.journal.store.commit(commit).await {
+            Ok(_) => return Ok(Some(before)),
+            // A run that ended in between wrote it.
+            Err(StoreError::Conflict { .. }) if attempts < SETTLE_ATTEMPTS => attempts += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn breaker_value(action_key: &str, breaker: &BreakerState) -> Result<Value, StoreError> {
+    serde_json::to_value(breaker).map_err(|source| StoreError::Invalid {
+        reason: format!("breaker {}: {source}", Digest::of(action_key).short()),
+    })
 }
 
 /// Appends `kinds` and, in the same commit, notes in the plan's breaker how the attempt ended.
@@ -351,8 +631,7 @@ pub(crate) async fn settle(
     success: bool,
     kinds: Vec<EventKind>,
 ) -> Result<Arc<Incident>, JournalError> {
-    const ATTEMPTS: usize = 5;
-    for _ in 1..ATTEMPTS {
+    for _ in 1..SETTLE_ATTEMPTS {
         match settle_once(shared, journal, plan, success, kinds.clone()).await {
             Err(JournalError::Store(StoreError::Conflict { what, .. }))
                 if what == breaker_key(plan) => {}
@@ -371,12 +650,14 @@ async fn settle_once(
 ) -> Result<Arc<Incident>, JournalError> {
     let (version, mut breaker) = read_breaker(shared, plan).await?;
     breaker.record(success, shared.now(), &shared.policy.breaker);
-    let value = serde_json::to_value(&breaker).map_err(|source| StoreError::Invalid {
-        reason: format!(
-            "breaker {}: {source}",
-            Digest::of(&plan.action_key()).short()
-        ),
-    })?;
-    let write = |commit: Commit| commit.put(breaker_key(plan), version, value);
+    let value = breaker_value(&plan.action_key(), &breaker)?;
+    let now = shared.now();
+    let write = |commit: Commit| {
+        let failed = plan.patches.iter().filter(|_| !success);
+        failed
+            .map(PatchUse::failures)
+            .fold(commit, |commit, key| commit.hit(key, now))
+            .put(breaker_key(plan), version, value)
+    };
     journal.append_with(kinds, write).await
 }

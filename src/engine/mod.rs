@@ -21,6 +21,7 @@ mod intake;
 mod journal;
 mod lease;
 mod models;
+mod operator;
 mod recorder;
 mod recover;
 mod refine;
@@ -31,9 +32,10 @@ mod shared;
 mod slots;
 mod tasks;
 mod triage;
+mod watchman;
 mod window;
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use homeostasis_core::cycle::replay;
 use homeostasis_core::record::{EventKind, HealEvent, Resolution};
@@ -50,6 +52,7 @@ pub use evidence::{EvidenceError, IncidentEvidence, LeftOut};
 pub use flood::FloodSettings;
 pub use health::{Blame, EngineHealth};
 pub use models::ModelHealth;
+pub use operator::{CommandError, Operator};
 pub use recorder::{Recorder, Series};
 pub use recover::Recovered;
 pub use settings::EngineSettings;
@@ -65,6 +68,7 @@ pub(crate) use refine::GuardedRedactor;
 pub(crate) use retain::Keeping;
 pub(crate) use shared::{Controls, Shared, Stages};
 pub(crate) use tasks::Tasks;
+pub(crate) use watchman::{Strangers, Watchmen, stop_while_there};
 pub(crate) use window::{Window, WindowLimits};
 
 /// Why the engine could not do what a caller asked.
@@ -213,25 +217,16 @@ impl Homeostasis {
         self.shared.mode()
     }
 
-    /// Changes how far it may go by itself. Steps in flight are not stopped: that is what
+    /// Changes how far it may go by itself, on behalf of the host: what people command goes through
+    /// [`operator`](Homeostasis::operator), which asks who they are and keeps a record. Steps in flight are not stopped: that is what
     /// [`kill_switch`](Homeostasis::kill_switch) is for.
     pub fn set_mode(&self, mode: Mode) {
-        *self
-            .shared
-            .controls
-            .mode
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = mode;
+        self.shared.set_mode(mode);
     }
 
     /// Replaces the feature flags.
     pub fn set_flags(&self, flags: Flags) {
-        *self
-            .shared
-            .controls
-            .flags
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = flags;
+        self.shared.set_flags(flags);
     }
 
     /// Stops every effect at once, with or without a store.
@@ -276,13 +271,7 @@ impl Homeostasis {
     /// # Errors
     /// If it is unknown, its journal cannot be understood, or the store fails.
     pub async fn incident(&self, id: IncidentId) -> Result<Incident, EngineError> {
-        let events = self.events_of(id).await?;
-        replay(&events)
-            .map_err(|error| EngineError::Refused {
-                id,
-                reason: error.to_string(),
-            })?
-            .ok_or(EngineError::UnknownIncident(id))
+        incident_of(&self.shared, id).await
     }
 
     /// The events of any incident the store knows; empty if it is unknown.
@@ -337,7 +326,8 @@ impl Homeostasis {
         Ok(IncidentEvidence::new(story, &look.frozen))
     }
 
-    /// Closes an incident on behalf of a person.
+    /// Closes an incident on behalf of a person the host vouches for; see also
+    /// [`Operator::close_incident`].
     ///
     /// # Errors
     /// If it is unknown or closed, or effects are in flight.
@@ -347,26 +337,7 @@ impl Homeostasis {
         by: impl Into<String>,
         note: impl Into<String>,
     ) -> Result<(), EngineError> {
-        let Some(journal) = self.shared.journal_of(id) else {
-            let known = !self.events_of(id).await?.is_empty();
-            return Err(if known {
-                EngineError::Closed(id)
-            } else {
-                EngineError::UnknownIncident(id)
-            });
-        };
-        let resolution = Resolution::Manual {
-            by: by.into(),
-            note: note.into(),
-        };
-        match journal.append(vec![EventKind::Closed { resolution }]).await {
-            Ok(_) => Ok(()),
-            Err(JournalError::Store(error)) => Err(EngineError::Store(error)),
-            Err(error) => Err(EngineError::Refused {
-                id,
-                reason: describe(&error),
-            }),
-        }
+        close(&self.shared, id, by.into(), note.into()).await
     }
 
     /// Stops: no new work begins, steps in flight get the configured grace, then everything ends.
@@ -383,6 +354,38 @@ impl Homeostasis {
             .await;
         self.shared.stopped.cancel();
         ended
+    }
+}
+
+/// The present state of any incident the store knows.
+async fn incident_of(shared: &Shared, id: IncidentId) -> Result<Incident, EngineError> {
+    let events = shared.journal.store.read(id).await;
+    replay(&events.map_err(EngineError::Store)?)
+        .map_err(|error| EngineError::Refused {
+            id,
+            reason: error.to_string(),
+        })?
+        .ok_or(EngineError::UnknownIncident(id))
+}
+
+async fn close(
+    shared: &Shared,
+    id: IncidentId,
+    by: String,
+    note: String,
+) -> Result<(), EngineError> {
+    let Some(journal) = shared.journal_of(id) else {
+        incident_of(shared, id).await?;
+        return Err(EngineError::Closed(id));
+    };
+    let resolution = Resolution::Manual { by, note };
+    match journal.append(vec![EventKind::Closed { resolution }]).await {
+        Ok(_) => Ok(()),
+        Err(JournalError::Store(error)) => Err(EngineError::Store(error)),
+        Err(error) => Err(EngineError::Refused {
+            id,
+            reason: describe(&error),
+        }),
     }
 }
 

@@ -20,6 +20,7 @@ use crate::engine::models::Ask;
 use crate::engine::refine::refine;
 use crate::engine::shared::Shared;
 use crate::engine::triage::triage;
+use crate::engine::watchman::SwitchWatch;
 
 /// A detector that misbehaved rests at first this long, then twice as long each time.
 const FIRST_REST: Duration = Duration::from_secs(1);
@@ -67,7 +68,9 @@ pub(crate) async fn run(
         .into_iter()
         .map(|detector| Worker::start(&shared, detector, asked.next()))
         .collect();
+    let mut switch = SwitchWatch::default();
     loop {
+        switch.look(&shared);
         let now = shared.now();
         let mut batch = shared.intake.take(now);
         refine(&shared, &mut batch).await;

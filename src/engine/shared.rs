@@ -21,6 +21,7 @@ use crate::engine::journal::{IncidentJournal, JournalPorts};
 use crate::engine::settings::EngineSettings;
 use crate::engine::slots::Slots;
 use crate::engine::tasks::Tasks;
+use crate::engine::watchman::Watchmen;
 use crate::engine::window::Window;
 
 /// The stages behind the detectors.
@@ -36,8 +37,26 @@ pub(crate) struct Stages {
 #[derive(Debug)]
 pub(crate) struct Controls {
     pub(crate) mode: RwLock<Mode>,
+    /// What holds when a pause is over.
+    pub(crate) unpaused: RwLock<Mode>,
     pub(crate) flags: RwLock<Flags>,
     pub(crate) kill_switch: KillSwitch,
+}
+
+impl Controls {
+    /// A healer that begins with a pause observes after it: nobody said anything else.
+    pub(crate) fn new(mode: Mode, flags: Flags, kill_switch: KillSwitch) -> Self {
+        let unpaused = match &mode {
+            Mode::Paused { .. } => Mode::default(),
+            other => other.clone(),
+        };
+        Self {
+            mode: RwLock::new(mode),
+            unpaused: RwLock::new(unpaused),
+            flags: RwLock::new(flags),
+            kill_switch,
+        }
+    }
 }
 
 /// Everything the engine's tasks share.
@@ -49,6 +68,8 @@ pub(crate) struct Shared {
     pub(crate) topology: Arc<Topology>,
     pub(crate) tenant: TenantId,
     pub(crate) journal: JournalPorts,
+    pub(crate) environment: String,
+    pub(crate) guard: Watchmen,
     pub(crate) coordinator: Arc<dyn Coordinator>,
     pub(crate) approvals: Arc<dyn Approvals>,
     pub(crate) notifier: Arc<dyn Notifier>,
@@ -88,6 +109,7 @@ impl Shared {
         controls: Controls,
         topology: Topology,
         journal: JournalPorts,
+        (environment, guard): (String, Watchmen),
         (coordinator, approvals, notifier): (
             Arc<dyn Coordinator>,
             Arc<dyn Approvals>,
@@ -110,6 +132,8 @@ impl Shared {
             topology: Arc::new(topology),
             tenant: TenantId::default(),
             journal,
+            environment,
+            guard,
             coordinator,
             approvals,
             notifier,
@@ -190,12 +214,43 @@ impl Shared {
         }
     }
 
+    /// How far it may go; after a pause, what held before it.
     pub(crate) fn mode(&self) -> Mode {
-        self.controls
+        let read = |mode: &RwLock<Mode>| {
+            let mode = mode.read();
+            mode.unwrap_or_else(PoisonError::into_inner).clone()
+        };
+        match read(&self.controls.mode) {
+            Mode::Paused { until, .. } if until <= self.now() => read(&self.controls.unpaused),
+            mode => mode,
+        }
+    }
+
+    pub(crate) fn set_mode(&self, mode: Mode) {
+        let controls = &self.controls;
+        if !matches!(mode, Mode::Paused { .. }) {
+            let unpaused = controls.unpaused.write();
+            unpaused
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone_from(&mode);
+        }
+        *controls
             .mode
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = mode;
+    }
+
+    /// What held before a pause holds again.
+    pub(crate) fn end_pause(&self) {
+        let unpaused = self.controls.unpaused.read();
+        let mode = unpaused.unwrap_or_else(PoisonError::into_inner).clone();
+        let present = self.controls.mode.write();
+        *present.unwrap_or_else(PoisonError::into_inner) = mode;
+    }
+
+    pub(crate) fn set_flags(&self, flags: Flags) {
+        let present = self.controls.flags.write();
+        *present.unwrap_or_else(PoisonError::into_inner) = flags;
     }
 
     pub(crate) fn flags(&self) -> Flags {

@@ -18,6 +18,7 @@ pub(crate) struct Slots {
 
 #[derive(Debug)]
 struct State {
+    max: usize,
     free: usize,
     waiting: BTreeMap<Rank, oneshot::Sender<Slot>>,
 }
@@ -32,6 +33,7 @@ impl Slots {
     pub(crate) fn new(max: usize) -> Self {
         Self {
             state: Arc::new(Mutex::new(State {
+                max: max.max(1),
                 free: max.max(1),
                 waiting: BTreeMap::new(),
             })),
@@ -63,6 +65,12 @@ impl Slots {
             // only when this one's task is gone.
             Err(_) => std::future::pending().await,
         }
+    }
+
+    /// How many are taken.
+    pub(crate) fn n_taken(&self) -> usize {
+        let state = self.lock();
+        state.max - state.free
     }
 
     /// How many wait.

@@ -62,6 +62,7 @@ async fn a_close_while_people_are_asked_frees_the_board_and_voids_a_late_consent
         granted: true,
         by: "bob".to_owned(),
         reason: "go".to_owned(),
+        at: homeostasis::core::Timestamp::EPOCH,
     };
     assert!(approvals.decide(request.plan_hash, late));
     pass(&healer, 10).await;

@@ -89,6 +89,7 @@ async fn one_refusal_outweighs_a_consent_given_before_it() {
             granted,
             by: by.to_owned(),
             reason: String::new(),
+            at: homeostasis::core::Timestamp::EPOCH,
         };
         assert!(approvals.decide(request.plan_hash, decision));
     }

@@ -137,6 +137,7 @@ async fn a_plan_waits_for_approval_and_silence_is_a_refusal() {
         granted: true,
         by: "ann".to_owned(),
         reason: "go".to_owned(),
+        at: Timestamp::EPOCH,
     };
     assert!(approvals.decide(request.plan_hash, yes));
     until(&healer, &mut events, is("closed")).await;

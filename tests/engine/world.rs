@@ -12,8 +12,8 @@ use homeostasis::core::policy::{Permit, Policy};
 use homeostasis::core::port::{MemoryNotifier, Store};
 use homeostasis::core::record::{
     Anomaly, BlastRadius, Category, EffectClass, EventKind, Finding, HealEvent, Inverse, Outcome,
-    Plan, PlanStep, Proof, RadiusLevel, RiskLevel, Role, StepIntent, StepOutcome, StepPhase,
-    StepState, Subject, Verdict, VerdictKind,
+    Plan, PlanPatch, PlanStep, Proof, RadiusLevel, RiskLevel, Role, StepIntent, StepOutcome,
+    StepPhase, StepState, Subject, Verdict, VerdictKind,
 };
 use homeostasis::core::signal::{SeriesKey, SignalBatch};
 use homeostasis::core::stage::{
@@ -38,6 +38,11 @@ pub(crate) struct World {
     running: AtomicU32,
     pub(crate) most_running: AtomicU32,
     pub(crate) notifier: Arc<MemoryNotifier>,
+    /// What the plans say beside what they always say.
+    pub(crate) author: Mutex<Option<String>>,
+    pub(crate) patches: Mutex<Vec<PlanPatch>>,
+    /// Why the doctor no longer stands by its plans.
+    pub(crate) objection: Mutex<Option<String>>,
 }
 
 impl World {
@@ -262,7 +267,13 @@ impl Remediator for Doctor {
         step.risk = RiskLevel::Low;
         step.inverse = Inverse::Nothing;
         plan.steps.push(step);
+        plan.author.clone_from(&self.0.author.lock().unwrap());
+        plan.patches.clone_from(&self.0.patches.lock().unwrap());
         Ok(vec![plan])
+    }
+
+    async fn objection(&self, _: &Context, _: &Plan) -> Result<Option<String>, PlanError> {
+        Ok(self.0.objection.lock().unwrap().clone())
     }
 
     async fn execute(

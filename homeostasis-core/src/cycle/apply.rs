@@ -178,6 +178,7 @@ impl Incident {
                     plan_hash,
                     granted,
                     by,
+                    roles,
                     reason,
                 },
                 Phase::AwaitingApproval { plan_idx, .. },
@@ -188,10 +189,9 @@ impl Incident {
                     return Err(self.illegal(event, "the decision is on another plan"));
                 }
                 if *granted {
-                    self.approvals.push(Approval {
-                        plan_hash: *plan_hash,
-                        by: by.clone(),
-                    });
+                    let approval = Approval::new(*plan_hash, by.clone(), event.at);
+                    self.approvals
+                        .push(approval.with_roles(roles.iter().cloned()));
                     Phase::Gating { plan_idx }
                 } else {
                     self.try_plan(plan_idx + 1, &format!("denied by {by}: {reason}"))
@@ -224,6 +224,9 @@ impl Incident {
                     return Err(self.illegal(event, "the run exists"));
                 }
                 self.permitted = None;
+                for approval in &mut self.approvals {
+                    approval.is_consumed |= approval.plan_hash == *plan_hash;
+                }
                 self.runs.push(RunState::new(
                     *run,
                     *plan,

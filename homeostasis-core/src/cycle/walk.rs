@@ -275,6 +275,7 @@ pub(super) fn answer(tape: &mut Tape, state: &Incident) -> Vec<EventKind> {
             plan_hash: state.plans[*plan_idx].hash(),
             granted: tape.chance(),
             by: "ann".to_owned(),
+            roles: std::collections::BTreeSet::new(),
             reason: "because".to_owned(),
         },
         Effect::WakeAt { plan_idx, .. } => EventKind::Woken {
@@ -433,6 +434,7 @@ fn plan_events(plan: &Plan, state: &Incident, kinds: &mut Vec<EventKind>) {
                 plan_hash,
                 granted,
                 by: "bob".to_owned(),
+                roles: std::collections::BTreeSet::new(),
                 reason: "because".to_owned(),
             });
         }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::policy::{
-    BreakerPolicy, CostBenefitPolicy, MaintenancePolicy, SafeModePolicy, StormPolicy,
+    BreakerPolicy, CostBenefitPolicy, MaintenancePolicy, PatchPolicy, PolicyMatrix, PolicyRule,
+    QuorumPolicy, SafeModePolicy, SignOff, StormPolicy,
 };
 use crate::record::{Plan, RadiusLevel, RiskLevel};
 
@@ -24,6 +25,10 @@ pub enum LimitScope {
     Action,
     /// One playbook or action on one target.
     ActionOnTarget,
+    /// One service, with all its instances.
+    Service,
+    /// One tenant.
+    Tenant,
 }
 
 /// At most `max` runs within `window`, over a scope.
@@ -40,6 +45,9 @@ pub struct Limit {
 
 impl Limit {
     /// The durable counter a run of `plan` hits for this scope.
+    ///
+    /// That of a tenant is within the tenant: where tenants share a store it is found under
+    /// [`tenant_key`](crate::port::tenant_key).
     pub fn counter(scope: LimitScope, plan: &Plan) -> String {
         match scope {
             LimitScope::Global => "runs".to_owned(),
@@ -48,16 +56,19 @@ impl Limit {
             LimitScope::ActionOnTarget => {
                 format!("runs/action/{}/{}", plan.action_key(), plan.target)
             }
+            LimitScope::Service => format!("runs/service/{}", plan.target.service_name()),
+            LimitScope::Tenant => "runs/tenant".to_owned(),
         }
     }
 
-    /// The counters a run of `plan` hits: one for each scope.
-    pub fn counters(plan: &Plan) -> [String; 4] {
+    /// The counters a run of `plan` hits: one for each scope but the tenant.
+    pub fn counters(plan: &Plan) -> [String; 5] {
         [
             LimitScope::Global,
             LimitScope::Target,
             LimitScope::Action,
             LimitScope::ActionOnTarget,
+            LimitScope::Service,
         ]
         .map(|scope| Self::counter(scope, plan))
     }
@@ -70,6 +81,8 @@ impl fmt::Display for Limit {
             LimitScope::Target => "per target",
             LimitScope::Action => "per action",
             LimitScope::ActionOnTarget => "per action and target",
+            LimitScope::Service => "per service",
+            LimitScope::Tenant => "per tenant",
         };
         write!(f, "{} in {:?} {scope}", self.max, self.window)
     }
@@ -82,12 +95,22 @@ pub struct Policy {
     /// Playbooks and actions an operator approved beforehand: they may run in a SEV0 and may be
     /// irreversible without a person being asked. Default none.
     pub pre_approved: BTreeSet<String>,
+    /// What severity and reach ask for. Default see [`PolicyMatrix`].
+    pub matrix: PolicyMatrix,
+    /// What asks for more. Default none.
+    pub rules: Vec<PolicyRule>,
     /// Plans of higher risk need approval. Default medium.
     pub max_risk: RiskLevel,
     /// Plans that reach further need approval. Default a single service.
     pub max_radius: RadiusLevel,
     /// More instances than this need approval although it is one service. Default 10.
     pub max_instances: u64,
+    /// What plans that change files may do.
+    pub patches: PatchPolicy,
+    /// Which plans other healers vote on.
+    pub quorum: QuorumPolicy,
+    /// Whose consent is needed, by reach.
+    pub sign_off: SignOff,
     /// How often plans may run. Default 10 per minute in all and 3 per hour per action and target.
     pub limits: Vec<Limit>,
     /// The time between two runs on one target. Default 10 s.
@@ -105,7 +128,8 @@ pub struct Policy {
     pub maintenance: MaintenancePolicy,
     /// How a plan's worth is added up: one that costs more than it saves needs approval. `None` does not ask.
     pub cost_benefit: Option<CostBenefitPolicy>,
-    /// How long people have to decide; silence is a refusal. Default 60 min.
+    /// How long people have to decide, silence is a refusal; and how long their consent is good for.
+    /// Default 60 min.
     pub approval_ttl: Duration,
     /// How long a permit is good for; it bounds the run. Default 15 min.
     pub permit_ttl: Duration,
@@ -116,9 +140,14 @@ impl Default for Policy {
         let minute = Duration::from_secs(60);
         Self {
             pre_approved: BTreeSet::new(),
+            matrix: PolicyMatrix::default(),
+            rules: Vec::new(),
             max_risk: RiskLevel::Medium,
             max_radius: RadiusLevel::SingleService,
             max_instances: 10,
+            patches: PatchPolicy::default(),
+            quorum: QuorumPolicy::default(),
+            sign_off: SignOff::default(),
             limits: vec![
                 Limit {
                     scope: LimitScope::Global,

@@ -55,12 +55,18 @@ pub struct ApprovalDecision {
     pub by: String,
     /// What they said.
     pub reason: String,
+    /// When, as far as the host knows. A decision that is not newer than one of the same person that
+    /// the journal has already is that one.
+    pub at: Timestamp,
 }
 
 /// Where people are asked. An answer is bound to the plan's hash: a plan that changed has none.
+///
+/// Whoever implements it vouches for the names it gives: they have no roles, so that where a
+/// [sign-off](crate::policy::SignOff) asks for roles only people who showed a token can give it.
 #[async_trait]
 pub trait Approvals: fmt::Debug + Send + Sync {
-    /// Asks; asking again about the same hash changes nothing.
+    /// Asks; asking again about the same hash changes at most until when.
     async fn request(&self, request: ApprovalRequest);
 
     /// The answers on this hash so far, oldest first; each person counts once.
@@ -80,6 +86,7 @@ impl Approvals for NoApprovals {
             granted: false,
             by: "homeostasis".to_owned(),
             reason: "nobody is configured to approve plans".to_owned(),
+            at: Timestamp::EPOCH,
         }]
     }
 }
@@ -124,7 +131,8 @@ impl MemoryApprovals {
 
     /// Decides on the plan with this hash.
     ///
-    /// Returns false, and changes nothing, if nobody asked about it or this person has decided.
+    /// A newer decision of the same person takes the place of the earlier one. Returns false, and
+    /// changes nothing, if nobody asked about it or this person has decided and this is no newer.
     pub fn decide(&self, plan_hash: Digest, decision: ApprovalDecision) -> bool {
         let mut state = self.state();
         let asked = state
@@ -132,10 +140,13 @@ impl MemoryApprovals {
             .iter()
             .any(|request| request.plan_hash == plan_hash);
         let answers = state.decisions.entry(plan_hash).or_default();
-        if !asked || answers.iter().any(|present| present.by == decision.by) {
-            return false;
+        let is_newer = |present: &ApprovalDecision| present.at < decision.at;
+        match answers.iter().position(|present| present.by == decision.by) {
+            _ if !asked => return false,
+            Some(idx) if is_newer(&answers[idx]) => answers[idx] = decision,
+            Some(_) => return false,
+            None => answers.push(decision),
         }
-        answers.push(decision);
         true
     }
 }
@@ -144,11 +155,10 @@ impl MemoryApprovals {
 impl Approvals for MemoryApprovals {
     async fn request(&self, request: ApprovalRequest) {
         let mut state = self.state();
-        if state
-            .requests
-            .iter()
-            .any(|present| present.plan_hash == request.plan_hash)
-        {
+        let mut known = state.requests.iter_mut();
+        if let Some(present) = known.find(|present| present.plan_hash == request.plan_hash) {
+            // Asked anew, it is pending for longer; what was said stays.
+            present.expires = present.expires.max(request.expires);
             return;
         }
         if state.requests.len() == Self::LIMIT {

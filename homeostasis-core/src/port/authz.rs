@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::ErrorKind;
 use crate::id::TenantId;
 
-/// What somebody may be allowed to do.
+/// What somebody may be allowed to do: a verb and what it is done to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -20,7 +20,7 @@ pub enum Permission {
     Respond,
     /// Decide on plans that wait for approval.
     Approve,
-    /// Ask for a plan to be executed or undone.
+    /// Execute or undo a plan, and close a breaker.
     Execute,
     /// Pause healing and engage the kill switch.
     Stop,
@@ -44,7 +44,31 @@ pub enum Role {
     Custom(String),
 }
 
-/// Somebody whose identity the host has proven.
+impl Role {
+    /// The role with this name; one that is not standard is custom.
+    pub fn named(name: &str) -> Self {
+        match name {
+            "viewer" => Self::Viewer,
+            "operator" => Self::Operator,
+            "admin" => Self::Admin,
+            other => Self::Custom(other.to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+            Self::Custom(name) => name,
+        })
+    }
+}
+
+/// Somebody whose identity was proven: by a token ([`Authenticator`](super::Authenticator)), or by
+/// the host in its own way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Principal {
     /// The name under which it is audited.
@@ -53,6 +77,67 @@ pub struct Principal {
     pub tenant: Option<TenantId>,
     /// What it is.
     pub roles: BTreeSet<Role>,
+}
+
+impl Principal {
+    /// A principal of all tenants.
+    pub fn new(name: impl Into<String>, roles: impl IntoIterator<Item = Role>) -> Self {
+        Self {
+            name: name.into(),
+            tenant: None,
+            roles: roles.into_iter().collect(),
+        }
+    }
+}
+
+/// What is asked: whether `principal` has `permission` on something.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct AccessRequest<'a> {
+    /// Who asks.
+    pub principal: &'a Principal,
+    /// For what.
+    pub permission: Permission,
+    /// Whose data it concerns.
+    pub tenant: &'a TenantId,
+    /// In which environment; empty if the host does not say.
+    pub environment: &'a str,
+    /// Which service it is about; `None` is all of them.
+    pub service: Option<&'a str>,
+}
+
+impl<'a> AccessRequest<'a> {
+    /// A request about everything of `tenant`, in an environment that is not named.
+    pub fn new(principal: &'a Principal, permission: Permission, tenant: &'a TenantId) -> Self {
+        Self {
+            principal,
+            permission,
+            tenant,
+            environment: "",
+            service: None,
+        }
+    }
+
+    /// The same in `environment`.
+    pub fn within(mut self, environment: &'a str) -> Self {
+        self.environment = environment;
+        self
+    }
+
+    /// The same about one service only.
+    pub fn about(mut self, service: &'a str) -> Self {
+        self.service = Some(service);
+        self
+    }
+
+    fn refused(&self, reason: String) -> NotAuthorized {
+        NotAuthorized {
+            principal: self.principal.name.clone(),
+            permission: self.permission,
+            tenant: self.tenant.clone(),
+            reason,
+        }
+    }
 }
 
 /// The answer no.
@@ -79,39 +164,95 @@ impl NotAuthorized {
 /// Decides who may do what. Whatever it cannot tell is a no.
 #[async_trait]
 pub trait Authorizer: fmt::Debug + Send + Sync {
-    /// Whether `principal` has `permission` on what belongs to `tenant`.
-    async fn authorize(
-        &self,
-        principal: &Principal,
-        permission: Permission,
-        tenant: &TenantId,
-    ) -> Result<(), NotAuthorized>;
+    /// Whether what is asked is allowed.
+    async fn authorize(&self, request: AccessRequest<'_>) -> Result<(), NotAuthorized>;
 }
 
 const _: fn(&dyn Authorizer) = |_| {};
 
+/// Permissions, and what they are limited to.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AccessGrant {
+    /// What is allowed.
+    pub may: BTreeSet<Permission>,
+    /// On these services only; empty is no limit. What is about all services needs no limit.
+    pub services: BTreeSet<String>,
+    /// In these environments only; empty is no limit.
+    pub environments: BTreeSet<String>,
+}
+
+impl AccessGrant {
+    /// These permissions, without limits.
+    pub fn of(may: impl IntoIterator<Item = Permission>) -> Self {
+        Self {
+            may: may.into_iter().collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Whether it allows what is asked.
+    pub fn covers(&self, request: &AccessRequest<'_>) -> bool {
+        let service_fits = self.services.is_empty()
+            || request
+                .service
+                .is_some_and(|service| self.services.contains(service));
+        let environment_fits =
+            self.environments.is_empty() || self.environments.contains(request.environment);
+        self.may.contains(&request.permission) && service_fits && environment_fits
+    }
+}
+
 /// Roles as a table: the three standard roles, and those the host adds. A role that is not in it
 /// allows nothing.
-#[derive(Debug, Clone, Default)]
+///
+/// ```
+/// use homeostasis::core::TenantId;
+/// use homeostasis::core::port::{
+///     AccessGrant, AccessRequest, Authorizer, Permission, Principal, Role, RoleTable,
+/// };
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// let mut grant = AccessGrant::of([Permission::View, Permission::Approve]);
+/// grant.services.insert("orders".to_owned());
+/// let table = RoleTable::default().with_role("orders-team", [grant]);
+/// let ada = Principal::new("ada", [Role::named("orders-team")]);
+/// let tenant = TenantId::default();
+/// let approve = AccessRequest::new(&ada, Permission::Approve, &tenant);
+/// assert!(table.authorize(approve.about("orders")).await.is_ok());
+/// assert!(table.authorize(approve.about("payments")).await.is_err());
+/// # });
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RoleTable {
-    custom: BTreeMap<String, BTreeSet<Permission>>,
+    custom: BTreeMap<String, Vec<AccessGrant>>,
 }
 
 impl RoleTable {
-    /// The same with the role `name`, or with its permissions replaced.
+    /// The same with the role `name`, or with its grants replaced. The standard roles stay what
+    /// they are, whatever is added under their names.
     pub fn with_role(
         mut self,
         name: impl Into<String>,
-        permissions: impl IntoIterator<Item = Permission>,
+        grants: impl IntoIterator<Item = AccessGrant>,
     ) -> Self {
-        let permissions = permissions.into_iter().collect();
-        self.custom.insert(name.into(), permissions);
+        let grants = grants.into_iter().collect();
+        self.custom.insert(name.into(), grants);
         self
     }
 
-    /// Whether `role` holds `permission`.
-    pub fn allows(&self, role: &Role, permission: Permission) -> bool {
+    /// Whether it has the role.
+    pub fn knows(&self, role: &Role) -> bool {
+        match role {
+            Role::Custom(name) => self.custom.contains_key(name),
+            _ => true,
+        }
+    }
+
+    /// Whether `role` allows what is asked.
+    pub fn allows(&self, role: &Role, request: &AccessRequest<'_>) -> bool {
         use Permission::{Approve, Execute, Respond, Stop, View};
+        let permission = request.permission;
         match role {
             Role::Viewer => permission == View,
             Role::Operator => [View, Respond, Approve, Execute, Stop].contains(&permission),
@@ -119,37 +260,35 @@ impl RoleTable {
             Role::Custom(name) => self
                 .custom
                 .get(name)
-                .is_some_and(|permissions| permissions.contains(&permission)),
+                .is_some_and(|grants| grants.iter().any(|grant| grant.covers(request))),
         }
     }
 }
 
 #[async_trait]
 impl Authorizer for RoleTable {
-    async fn authorize(
-        &self,
-        principal: &Principal,
-        permission: Permission,
-        tenant: &TenantId,
-    ) -> Result<(), NotAuthorized> {
+    async fn authorize(&self, request: AccessRequest<'_>) -> Result<(), NotAuthorized> {
+        let principal = request.principal;
         let own = principal.tenant.as_ref();
-        let reason = if let Some(own) = own.filter(|own| *own != tenant) {
-            format!("it belongs to tenant {own}")
-        } else if principal
+        if let Some(own) = own.filter(|own| *own != request.tenant) {
+            return Err(request.refused(format!("it belongs to tenant {own}")));
+        }
+        if principal
             .roles
             .iter()
-            .any(|role| self.allows(role, permission))
+            .any(|role| self.allows(role, &request))
         {
             return Ok(());
-        } else {
-            format!("none of its roles {:?} allows it", principal.roles)
+        }
+        let roles: Vec<_> = principal.roles.iter().map(Role::to_string).collect();
+        let what = match request.service {
+            Some(service) => format!("{service:?}"),
+            None => "all services".to_owned(),
         };
-        Err(NotAuthorized {
-            principal: principal.name.clone(),
-            permission,
-            tenant: tenant.clone(),
-            reason,
-        })
+        Err(request.refused(format!(
+            "none of its roles ({}) allows it on {what}",
+            roles.join(", ")
+        )))
     }
 }
 
@@ -160,7 +299,7 @@ mod tests {
     #[tokio::test]
     async fn roles_allow_what_they_hold_in_their_own_tenant_only() {
         use Permission::{Approve, Audit, Configure, View};
-        let table = RoleTable::default().with_role("auditor", [View, Audit]);
+        let table = RoleTable::default().with_role("auditor", [AccessGrant::of([View, Audit])]);
         let acme = TenantId::new("acme").unwrap();
         let other = TenantId::new("other").unwrap();
         let custom = |name: &str| Role::Custom(name.to_owned());
@@ -189,7 +328,8 @@ mod tests {
                 tenant: tenant.cloned(),
                 roles: roles.into_iter().collect(),
             };
-            let answer = table.authorize(&principal, permission, asked).await;
+            let request = AccessRequest::new(&principal, permission, asked);
+            let answer = table.authorize(request).await;
             assert_eq!(
                 answer.is_ok(),
                 allowed,
@@ -200,5 +340,38 @@ mod tests {
                 assert!(error.to_string().contains("ada"), "{error}");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_limited_grant_covers_its_services_and_environments_and_never_everything() {
+        let grant = AccessGrant {
+            may: [Permission::Approve].into(),
+            services: ["orders".to_owned()].into(),
+            environments: ["staging".to_owned()].into(),
+        };
+        let table = RoleTable::default().with_role("team", [grant]);
+        let ada = Principal::new("ada", [Role::named("team")]);
+        let tenant = TenantId::default();
+        let request = AccessRequest::new(&ada, Permission::Approve, &tenant);
+        for (request, allowed) in [
+            (request.within("staging").about("orders"), true),
+            (request.within("staging").about("payments"), false),
+            (request.within("production").about("orders"), false),
+            (request.within("staging"), false),
+            (request.about("orders"), false),
+        ] {
+            let answer = table.authorize(request).await;
+            assert_eq!(answer.is_ok(), allowed, "{request:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_standard_role_cannot_be_widened_by_a_custom_one_of_its_name() {
+        let everything = AccessGrant::of([Permission::Configure]);
+        let table = RoleTable::default().with_role("viewer", [everything]);
+        let eve = Principal::new("eve", [Role::named("viewer")]);
+        let tenant = TenantId::default();
+        let request = AccessRequest::new(&eve, Permission::Configure, &tenant);
+        assert!(table.authorize(request).await.is_err());
     }
 }

@@ -6,6 +6,7 @@ mod authz;
 mod coordinator;
 mod enrich;
 mod http;
+mod identity;
 mod knowledge;
 mod memory_store;
 mod notify;
@@ -15,16 +16,20 @@ mod store;
 mod strategy;
 mod tenant;
 mod traffic;
+mod votes;
 
 pub use approvals::{ApprovalDecision, ApprovalRequest, Approvals, MemoryApprovals, NoApprovals};
 pub use audit::{
     AuditEntry, AuditError, AuditRecord, AuditSink, ChainBreak, ChainHead, MemoryAudit,
     verify_chain,
 };
-pub use authz::{Authorizer, NotAuthorized, Permission, Principal, Role, RoleTable};
+pub use authz::{
+    AccessGrant, AccessRequest, Authorizer, NotAuthorized, Permission, Principal, Role, RoleTable,
+};
 pub use coordinator::{CoordinateError, Coordinator, FencingToken, Lease, LocalCoordinator};
 pub use enrich::Enricher;
 pub use http::{HttpClient, HttpError, HttpRequest, HttpResponse, NoHttp};
+pub use identity::{Authenticator, NotAuthenticated, TokenError, TokenHash, TokenTable};
 pub use knowledge::{Effectiveness, KnowledgeBase, KnowledgeError, MemoryKnowledge, PastIncident};
 pub use memory_store::MemoryStore;
 pub use notify::{MemoryNotifier, NoNotifier, Notification, Notifier, NotifyError};
@@ -34,3 +39,4 @@ pub use store::{Commit, Document, Fence, Store, StoreError, Version};
 pub use strategy::{ByFitness, StrategyError, StrategySelector, reorder};
 pub use tenant::{SingleTenant, TenantDirectory, TenantError, TenantPolicy, tenant_key};
 pub use traffic::{MemoryRouter, TrafficError, TrafficRouter, Weights};
+pub use votes::{Ballot, Electorate, SoleMember, Tally, VoteError};

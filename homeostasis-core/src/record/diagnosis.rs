@@ -35,6 +35,23 @@ pub enum Category {
     Unknown,
 }
 
+impl Category {
+    /// Its name in configurations and flags: `resource_exhaustion`.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::ResourceExhaustion => "resource_exhaustion",
+            Self::Network => "network",
+            Self::ApplicationError => "application_error",
+            Self::Configuration => "configuration",
+            Self::DependencyFailure => "dependency_failure",
+            Self::DataValidation => "data_validation",
+            Self::Concurrency => "concurrency",
+            Self::Security => "security",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 impl fmt::Display for Category {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -1,5 +1,6 @@
 //! Events: what is appended to the journal, and the only way an incident changes.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,7 @@ use crate::digest::Digest;
 use crate::error::{BoxError, ErrorKind, ErrorReport};
 use crate::id::{IncidentId, NodeId, PlanId, RunId, TenantId};
 use crate::policy::{GateRecord, SeverityScore};
-use crate::port::FencingToken;
+use crate::port::{FencingToken, Role};
 use crate::record::{
     Anomaly, BlastRadius, Diagnosis, Outcome, Plan, Severity, StepIntent, StepOutcome, StepPhase,
     Verdict,
@@ -145,6 +146,9 @@ pub enum EventKind {
         granted: bool,
         /// Who decided.
         by: String,
+        /// What they are, if they proved it with a token.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        roles: BTreeSet<Role>,
         /// What they said.
         reason: String,
     },

@@ -20,7 +20,7 @@ pub use criterion::{Comparison, Criterion, VerificationSpec};
 pub use diagnosis::{Category, Diagnosis, Finding, Hypothesis, Proof, Role};
 pub use event::{EventError, EventKind, HealEvent, Resolution, SCHEMA_VERSION};
 pub use patch::{PatchCandidate, PatchKind};
-pub use plan::{EffectClass, Inverse, Plan, PlanStep, PlaybookRef, Retry, RiskLevel};
+pub use plan::{EffectClass, Inverse, Plan, PlanPatch, PlanStep, PlaybookRef, Retry, RiskLevel};
 pub use run::{Outcome, RunState, StepIntent, StepOutcome, StepPhase, StepState, UndoPolicy};
 pub use severity::{BlastRadius, RadiusLevel, Severity};
 pub use verdict::{CheckOutcome, CheckResult, Recommendation, Verdict, VerdictKind};

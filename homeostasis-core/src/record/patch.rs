@@ -1,5 +1,7 @@
 //! Patch candidates: a change of text that would fix it, not yet applied anywhere.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
@@ -7,7 +9,7 @@ use crate::record::RiskLevel;
 use crate::unit::Confidence;
 
 /// What a patch changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum PatchKind {
@@ -15,6 +17,20 @@ pub enum PatchKind {
     Configuration,
     /// Source code.
     Code,
+}
+
+impl fmt::Display for PatchKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Configuration => "configuration",
+            Self::Code => "code",
+        })
+    }
+}
+
+/// Whether a path is not one inside the project.
+pub(super) fn leaves_project(path: &str) -> bool {
+    path.is_empty() || path.starts_with('/') || path.split('/').any(|part| part == "..")
 }
 
 /// One proposed change, as a unified diff bound to the text it was made for.
@@ -70,7 +86,7 @@ impl PatchCandidate {
         if self.diff.trim().is_empty() {
             return Some(format!("a patch of {:?} that changes nothing", self.path));
         }
-        let escapes = self.path.starts_with('/') || self.path.split('/').any(|part| part == "..");
-        escapes.then(|| format!("path {:?}, expected one inside the project", self.path))
+        leaves_project(&self.path)
+            .then(|| format!("path {:?}, expected one inside the project", self.path))
     }
 }

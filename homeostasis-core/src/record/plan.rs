@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 use crate::digest::Digest;
 use crate::id::{IncidentId, PlanId};
 use crate::record::bounds::{DAY, HOUR, MILLISECOND, at_most, within};
-use crate::record::{BlastRadius, VerificationSpec};
+use crate::record::patch::leaves_project;
+use crate::record::{BlastRadius, PatchKind, VerificationSpec};
 use crate::target::Target;
 
 /// What is known about doing a step twice. It decides what recovery may do after a crash.
@@ -180,6 +181,17 @@ pub struct PlaybookRef {
     pub hash: Digest,
 }
 
+/// A file that a plan changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanPatch {
+    /// The file, relative to the project.
+    pub path: String,
+    /// What kind of text it is.
+    pub kind: PatchKind,
+    /// How dangerous the change is.
+    pub risk: RiskLevel,
+}
+
 /// What would be done about an incident.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -192,12 +204,18 @@ pub struct Plan {
     pub remediator: String,
     /// From which playbook, if any.
     pub playbook: Option<PlaybookRef>,
+    /// Who wrote what it was made from, if it says so: they may not approve it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
     /// For people.
     pub title: String,
     /// What the heal lock is taken on.
     pub target: Target,
     /// The steps, in order.
     pub steps: Vec<PlanStep>,
+    /// The files it changes; most plans change none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub patches: Vec<PlanPatch>,
     /// How far the plan itself reaches.
     pub radius: BlastRadius,
     /// Whether its author asks for approval whatever the policy says.
@@ -222,9 +240,11 @@ impl Plan {
             incident,
             remediator: remediator.into(),
             playbook: None,
+            author: None,
             title: title.into(),
             target,
             steps: Vec::new(),
+            patches: Vec::new(),
             radius: BlastRadius::UNKNOWN,
             require_approval: false,
             verification: VerificationSpec::default(),
@@ -265,7 +285,8 @@ impl Plan {
 
     /// The post-conditions the engine checks of what a remediator returns, as a sentence if broken.
     ///
-    /// A plan has 1 to [`MAX_STEPS`](Self::MAX_STEPS) steps, each with a time of 1 ms to 24 h, 1 to
+    /// A plan has 1 to [`MAX_STEPS`](Self::MAX_STEPS) steps, and at most as many patches, of files
+    /// inside the project; each step with a time of 1 ms to 24 h, 1 to
     /// 100 attempts and waits of at most 1 h between them; a bounded
     /// [verification](VerificationSpec::violation); a fitness of `0..=1` and a risk score of
     /// `0..=100`.
@@ -273,7 +294,15 @@ impl Plan {
         if self.steps.is_empty() {
             return Some(format!("plan {:?} without steps", self.title));
         }
+        let outside = |patch: &&PlanPatch| leaves_project(&patch.path);
+        if let Some(patch) = self.patches.iter().find(outside) {
+            return Some(format!(
+                "path {:?}, expected one inside the project",
+                patch.path
+            ));
+        }
         at_most("steps", self.steps.len(), Self::MAX_STEPS)
+            .or_else(|| at_most("patches", self.patches.len(), Self::MAX_STEPS))
             .or_else(|| within("fitness", &self.fitness, &(0.0..=1.0)))
             .or_else(|| within("risk score", &self.radius.risk_score, &(0.0..=100.0)))
             .or_else(|| self.steps.iter().find_map(PlanStep::violation))

@@ -235,9 +235,12 @@ impl Plan {
             incident: _,
             remediator: _,
             playbook: _,
+            // A name: told apart from those of people who approve.
+            author: _,
             title,
             target: _,
             steps,
+            patches: _,
             radius: _,
             require_approval: _,
             verification: _,

@@ -1,5 +1,6 @@
 //! Remediators: from a diagnosis to plans, and from a permitted plan to effects.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -71,6 +72,18 @@ pub trait Remediator: fmt::Debug + Send + Sync {
     /// What could be done, best first; nothing if nothing fits.
     async fn plan(&self, cx: &Context, request: PlanRequest<'_>) -> Result<Vec<Plan>, PlanError>;
 
+    /// What of that which `plan` was made under holds no longer, in words. Asked right before the
+    /// gate, which may be long after the plan was made; it has no effects.
+    async fn objection(&self, _cx: &Context, _plan: &Plan) -> Result<Option<String>, PlanError> {
+        Ok(None)
+    }
+
+    /// The names of all playbooks and actions its plans may have, if it can tell: what a policy
+    /// names and nobody has is told at the start.
+    fn known_names(&self) -> Option<BTreeSet<String>> {
+        None
+    }
+
     /// Does it.
     ///
     /// # Errors
@@ -104,6 +117,14 @@ impl<T: Remediator + ?Sized> Remediator for Arc<T> {
 
     async fn plan(&self, cx: &Context, request: PlanRequest<'_>) -> Result<Vec<Plan>, PlanError> {
         (**self).plan(cx, request).await
+    }
+
+    async fn objection(&self, cx: &Context, plan: &Plan) -> Result<Option<String>, PlanError> {
+        (**self).objection(cx, plan).await
+    }
+
+    fn known_names(&self) -> Option<BTreeSet<String>> {
+        (**self).known_names()
     }
 
     async fn execute(

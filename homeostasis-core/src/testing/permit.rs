@@ -1,9 +1,11 @@
 //! Permits for tests of executors, from the real gate.
 
 use crate::flags::{Flags, Mode};
-use crate::id::RunId;
-use crate::policy::{Approval, BreakerState, Gate, GateFacts, Permit, Policy, Purpose};
-use crate::port::Lease;
+use crate::id::{RunId, TenantId};
+use crate::policy::{
+    Approval, BreakerState, Gate, GateFacts, Permit, Policy, Purpose, TenantUse, Testimony,
+};
+use crate::port::{Lease, Tally, TenantPolicy};
 use crate::record::{BlastRadius, Plan, RadiusLevel, Severity};
 use crate::time::Timestamp;
 
@@ -41,15 +43,30 @@ pub fn permit_to_undo(plan: &Plan, run: RunId, lease: Lease, now: Timestamp) -> 
 }
 
 fn ask(plan: &Plan, run: RunId, lease: Lease, now: Timestamp, purpose: Purpose) -> Permit {
-    let approvals = ["ann", "bob", "cleo"].map(|by| Approval {
-        plan_hash: plan.hash(),
-        by: by.to_owned(),
-    });
+    let approvals = ["ann", "bob", "cleo"].map(|by| Approval::new(plan.hash(), by, now));
     let policy = Policy {
         cost_benefit: None,
         ..Policy::default()
     };
+    let tenant = TenantId::default();
+    let tally = Tally {
+        members: 1,
+        ayes: 1,
+        noes: 0,
+    };
     let facts = GateFacts {
+        environment: "",
+        tenant: &tenant,
+        category: None,
+        authorization: Testimony::Yes,
+        tenant_use: Some(TenantUse {
+            policy: TenantPolicy::default(),
+            heals: 0,
+            runs_last_hour: 0,
+        }),
+        preconditions: Testimony::Yes,
+        patch_use: None,
+        tally: Some(tally),
         now,
         purpose,
         kill_switch: false,

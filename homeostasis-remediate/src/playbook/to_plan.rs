@@ -64,6 +64,8 @@ impl Playbook {
         targets.push(binding.target.clone());
         plan.radius = blast_radius(&targets, binding.topology, Reach::default());
         plan.playbook = Some(self.reference());
+        let author = self.metadata().get("author");
+        plan.author = author.and_then(|author| author.as_str()).map(str::to_owned);
         plan.require_approval =
             self.safety().require_approval || self.reaches_too_far(plan.radius.level);
         plan.verification = self.verification_for(binding.target);

@@ -1,5 +1,6 @@
 //! The remediator that plans from playbooks.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -116,6 +117,28 @@ impl Remediator for PlaybookRemediator {
                 .then_with(|| a.risk().cmp(&b.risk()))
         });
         Ok(plans)
+    }
+
+    async fn objection(&self, cx: &Context, plan: &Plan) -> Result<Option<String>, PlanError> {
+        let made_from = plan.playbook.as_ref();
+        let book = made_from.and_then(|book| self.playbooks.iter().find(|it| it.id() == book.id));
+        let Some(playbook) = book else {
+            return Ok(Some("the playbook it was made from is gone".to_owned()));
+        };
+        Ok(unmet(cx, playbook, &self.checks, &plan.target).await)
+    }
+
+    fn known_names(&self) -> Option<BTreeSet<String>> {
+        let actions = self.actions.names();
+        let mut known: BTreeSet<_> = actions
+            .flat_map(|name| [name.to_owned(), format!("{NAME}.{name}")])
+            .collect();
+        known.extend(
+            self.playbooks
+                .iter()
+                .map(|playbook| playbook.id().to_owned()),
+        );
+        Some(known)
     }
 
     async fn execute(

@@ -3,7 +3,9 @@
 //! Exit codes: 0 when all is well, 1 when something was found (a rule that does not load, a doubt, a
 //! text that no rule matches), 2 when the command itself is wrong or a file cannot be read.
 
+mod access;
 mod args;
+mod audit;
 #[cfg(feature = "classifier")]
 mod classifier;
 mod diagnose;
@@ -32,6 +34,11 @@ fn main() -> ExitCode {
 fn answer(args: impl Iterator<Item: Into<OsString>>) -> Answer {
     let args: Result<Vec<String>, OsString> = args.map(|arg| arg.into().into_string()).collect();
     let args = args.map_err(|arg| format!("argument {}, expected UTF-8", arg.display()));
+    match args.as_deref() {
+        Ok([first, rest @ ..]) if first == "audit" => return audit::run(rest),
+        Ok([first, rest @ ..]) if first == "access" => return access::run(rest),
+        _ => {}
+    }
     #[cfg(feature = "classifier")]
     if let Ok([first, rest @ ..]) = args.as_deref()
         && first == "classifier"
@@ -61,6 +68,8 @@ fn answer(args: impl Iterator<Item: Into<OsString>>) -> Answer {
 fn help() -> String {
     let parts = [
         args::HELP,
+        audit::HELP,
+        access::HELP,
         #[cfg(feature = "classifier")]
         classifier::HELP,
     ];

@@ -1,5 +1,6 @@
 //! Admission: a slot, the gate, people, and waiting for a better time.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use homeostasis_core::cycle::Phase;
@@ -103,6 +104,7 @@ impl Heal {
             plan_hash,
             granted,
             by: by.to_owned(),
+            roles: BTreeSet::new(),
             reason: reason.to_owned(),
         };
         let mut told = false;
@@ -118,10 +120,9 @@ impl Heal {
                 .await
                 .unwrap_or_default();
             let known = |by: &str| {
-                let same = |given: &homeostasis_core::policy::Approval| {
-                    given.plan_hash == plan_hash && given.by == by
-                };
-                incident.approvals.iter().any(same)
+                let given = incident.approvals.iter();
+                let same = given.filter(|given| given.plan_hash == plan_hash && given.by == by);
+                same.map(|given| given.at).max()
             };
             let journaled = |by: &str| self.shared.redacted(by);
             if let Some(answer) = next_decision(&answers, known, journaled) {
@@ -171,17 +172,19 @@ impl Heal {
     }
 }
 
-/// The decision to journal next: a refusal, which outweighs every consent, or a consent of somebody
-/// new. People are told apart by their names in the journal, so a consent does not count whose name
+/// The decision to journal next: a refusal, which outweighs every consent, or a consent that is newer
+/// than what the journal has of that person: one that was used or is too old is not used again. People are told apart by their names in the journal, so a consent does not count whose name
 /// is journaled as another.
 fn next_decision(
     answers: &[ApprovalDecision],
-    known: impl Fn(&str) -> bool,
+    known: impl Fn(&str) -> Option<Timestamp>,
     journaled: impl Fn(&str) -> String,
 ) -> Option<&ApprovalDecision> {
     let refusal = answers.iter().find(|answer| !answer.granted);
-    let is_new = |by: &str| !known(by) && journaled(by) == by;
-    refusal.or_else(|| answers.iter().find(|answer| is_new(&answer.by)))
+    let is_new = |answer: &&ApprovalDecision| {
+        known(&answer.by).is_none_or(|at| at < answer.at) && journaled(&answer.by) == answer.by
+    };
+    refusal.or_else(|| answers.iter().find(is_new))
 }
 
 #[cfg(test)]
@@ -193,19 +196,23 @@ mod tests {
             granted,
             by: by.to_owned(),
             reason: String::new(),
+            at: Timestamp::from_secs(5),
         }
     }
 
     #[test]
     fn a_consent_counts_once_and_not_if_its_name_is_journaled_as_another() {
         let redacted = |by: &str| by.replace("hunter2", "[redacted:password]");
-        let known = |by: &str| by == "ann";
+        let known = |by: &str| (by == "ann").then(|| Timestamp::from_secs(5));
         let next = |answers: &[ApprovalDecision]| {
             next_decision(answers, known, redacted).map(|answer| answer.by.clone())
         };
         let (ann, bob) = (answer(true, "ann"), answer(true, "bob"));
         let secret = answer(true, "carl:hunter2");
         assert_eq!(next(&[ann.clone(), secret.clone()]), None);
+        let mut again = ann.clone();
+        again.at = Timestamp::from_secs(6);
+        assert_eq!(next(&[again]).as_deref(), Some("ann"));
         assert_eq!(next(&[ann.clone(), secret, bob]).as_deref(), Some("bob"));
         let refusal = answer(false, "carl:hunter2");
         assert_eq!(next(&[ann, refusal]).as_deref(), Some("carl:hunter2"));

@@ -4,10 +4,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::digest::Digest;
 use crate::flags::{Flags, Mode};
-use crate::policy::{BreakerState, Limit, Policy};
-use crate::record::{BlastRadius, Severity, StepPhase};
+use crate::id::TenantId;
+use crate::policy::{Approval, BreakerState, Limit, PatchUse, Policy};
+use crate::port::{Tally, TenantPolicy};
+use crate::record::{BlastRadius, Category, Severity, StepPhase};
 use crate::time::Timestamp;
 
 /// What the effects are for.
@@ -43,13 +44,26 @@ impl fmt::Display for Purpose {
     }
 }
 
-/// A granted approval.
+/// What somebody outside of the gate said about a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Approval {
-    /// What was approved.
-    pub plan_hash: Digest,
-    /// By whom.
-    pub by: String,
+pub enum Testimony {
+    /// Nothing against it.
+    Yes,
+    /// Something against it, and what.
+    No(String),
+    /// They could not be asked, and why: the worst case.
+    Unknown(String),
+}
+
+/// How much of what applies to a tenant is used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TenantUse {
+    /// What applies to it.
+    pub policy: TenantPolicy,
+    /// How many heals of it run at this moment, without this one.
+    pub heals: u64,
+    /// How many runs began for it within the last hour.
+    pub runs_last_hour: u64,
 }
 
 /// How much of a limit is used.
@@ -81,8 +95,27 @@ pub struct GateFacts<'a> {
     pub kill_switch: bool,
     /// How far the healer may go by itself.
     pub mode: &'a Mode,
-    /// Feature flags; `heal` and `heal.<playbook>` turn acting off.
+    /// Feature flags; `heal`, `heal.<playbook>`, `heal.environment.<name>`,
+    /// `heal.cause.<category>` and `heal.tenant.<name>` turn acting off.
     pub flags: &'a Flags,
+    /// Which environment this is; empty if nobody said.
+    pub environment: &'a str,
+    /// Whose incident it is.
+    pub tenant: &'a TenantId,
+    /// The kind of the root cause, if one is known.
+    pub category: Option<Category>,
+    /// Whether the healer may execute this on all its targets, by the access control.
+    pub authorization: Testimony,
+    /// What the tenant uses; `None` means that it is unknown or could not be read.
+    pub tenant_use: Option<TenantUse>,
+    /// Whether what the plan was made under still holds, as its remediator says.
+    pub preconditions: Testimony,
+    /// How much was patched lately; `None` means it could not be read. Looked at only if the plan
+    /// changes files.
+    pub patch_use: Option<PatchUse>,
+    /// How others voted on this plan; `None` means that the votes could not be counted. Looked at
+    /// only if the plan needs votes.
+    pub tally: Option<Tally>,
     /// The operator's policy.
     pub policy: &'a Policy,
     /// Why only people may act on the incident, if a detector said so.

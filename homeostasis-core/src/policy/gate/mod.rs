@@ -1,14 +1,16 @@
 //! The gate: ordered checks between a plan and the world, each a pure function over facts.
 
+mod access;
 mod consent;
 mod facts;
 mod pace;
+mod patch;
 mod reach;
 mod record;
 mod switches;
 mod worth;
 
-pub use facts::{Approval, GateFacts, LimitUse, PeerHealth, Purpose};
+pub use facts::{GateFacts, LimitUse, PeerHealth, Purpose, TenantUse, Testimony};
 pub use record::{Answer, Check, GateAnswer, GateDecision, GateRecord};
 
 use crate::digest::Digest;
@@ -65,7 +67,7 @@ impl Gate {
                 }
                 Answer::NeedsApproval(approvals) => GateDecision::NeedsApproval {
                     approvals,
-                    expires: facts.now + facts.policy.approval_ttl,
+                    expires: consent::deadline(plan, facts),
                 },
                 Answer::Defer(until) => GateDecision::Deferred { until },
                 Answer::Recommend => GateDecision::Recommended,
@@ -97,8 +99,12 @@ const CHECKS: &[(Check, Ask)] = &[
     (Check::People, switches::people),
     (Check::FeatureFlag, switches::feature_flag),
     (Check::Mode, switches::mode),
+    (Check::Authorization, access::authorization),
+    (Check::TenantQuota, access::tenant_quota),
     (Check::Policy, reach::severity_and_radius),
+    (Check::PatchRisk, patch::patch_risk),
     (Check::Risk, reach::risk),
+    (Check::Preconditions, reach::preconditions),
     (Check::Reversible, reach::reversible),
     (Check::SafeMode, reach::safe_mode),
     (Check::CircuitBreaker, pace::circuit_breaker),
@@ -108,6 +114,7 @@ const CHECKS: &[(Check, Ask)] = &[
     (Check::Storm, pace::storm),
     (Check::MaintenanceWindow, pace::maintenance_window),
     (Check::CostBenefit, worth::cost_benefit),
+    (Check::Quorum, consent::quorum),
     (Check::Approval, consent::approval),
 ];
 
@@ -126,7 +133,11 @@ impl Check {
             Purpose::Execute => true,
             Purpose::Resume => matches!(
                 self,
-                Self::KillSwitch | Self::FeatureFlag | Self::Mode | Self::MaintenanceWindow
+                Self::KillSwitch
+                    | Self::FeatureFlag
+                    | Self::Mode
+                    | Self::Authorization
+                    | Self::MaintenanceWindow
             ),
             Purpose::Undo => self == Self::KillSwitch,
         }

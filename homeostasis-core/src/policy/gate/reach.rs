@@ -1,42 +1,81 @@
 //! How bad, how far, how dangerous, and whether it can be taken back.
 
-use super::{Answer, GateFacts};
+use super::{Answer, GateFacts, Testimony};
+use crate::policy::Requirement;
+use crate::policy::matrix::PlanNames;
 use crate::record::{Plan, RadiusLevel, Severity};
 
 pub(super) fn severity_and_radius(plan: &Plan, facts: &GateFacts<'_>, _: u32) -> (Answer, String) {
-    let pre_approved = facts.policy.is_pre_approved(plan);
+    let (severity, level) = (facts.severity, plan.radius.level);
     let detail = format!(
-        "{} with a plan of radius {} in an incident of radius {}",
-        facts.severity, plan.radius, facts.incident_radius
+        "{severity} with a plan of radius {} in an incident of radius {}",
+        plan.radius, facts.incident_radius
     );
-    if facts.severity == Severity::Sev0 && facts.incident_radius.level == RadiusLevel::MultiRegion {
+    if severity == Severity::Sev0 && facts.incident_radius.level == RadiusLevel::MultiRegion {
         return (Answer::Escalate, format!("{detail}: always for people"));
     }
-    let critical = !pre_approved && facts.critical_service;
-    let by_radius = match plan.radius.level {
-        RadiusLevel::ClusterWide | RadiusLevel::MultiRegion => 2,
-        own if own > facts.policy.max_radius => 1,
-        RadiusLevel::SingleService if plan.radius.instances > facts.policy.max_instances => 1,
-        RadiusLevel::SingleService
-            if critical || (!pre_approved && facts.severity > Severity::Sev1) =>
-        {
-            1
-        }
-        // A grave incident of a critical service does not wait for its smallest remedy.
-        RadiusLevel::SingleInstance if critical && facts.severity > Severity::Sev1 => 1,
-        _ => 0,
-    };
-    if facts.severity == Severity::Sev0 && !pre_approved {
-        // Gravity adds to what the radius asks for, it never takes from it.
-        return (
-            Answer::NeedsApproval(by_radius.max(1)),
-            format!("{detail}: only pre-approved actions run by themselves"),
-        );
+    let pre_approved = facts.policy.is_pre_approved(plan);
+    let mut required = facts.policy.matrix.ask(severity, level);
+    let mut by = "the matrix asks for it".to_owned();
+    let is_far = level > facts.policy.max_radius
+        || (level == RadiusLevel::SingleService
+            && plan.radius.instances > facts.policy.max_instances);
+    let one = Requirement::Approvals(1);
+    if pre_approved && !is_far && required == one {
+        required = Requirement::Auto;
     }
-    if by_radius == 0 {
-        (Answer::Pass, detail)
-    } else {
-        (Answer::NeedsApproval(by_radius), detail)
+    // A grave incident of a critical service does not wait for its smallest remedy.
+    let is_critical = match level {
+        RadiusLevel::SingleInstance => facts.critical_service && severity > Severity::Sev1,
+        RadiusLevel::SingleService => facts.critical_service,
+        _ => false,
+    };
+    for (holds, words) in [
+        (is_far, "it reaches further than allowed"),
+        (is_critical && !pre_approved, "the service is critical"),
+        (
+            severity == Severity::Sev0 && !pre_approved,
+            "only pre-approved actions run by themselves",
+        ),
+    ] {
+        if holds && one > required {
+            required = one;
+            words.clone_into(&mut by);
+        }
+    }
+    let names = PlanNames::of(plan);
+    for rule in &facts.policy.rules {
+        // The cheap question first: there may be many.
+        if rule.require > required && rule.fits_names(&names, severity, facts.environment) {
+            required = rule.require;
+            by = format!("rule {:?} asks for it", rule.name);
+        }
+    }
+    match required {
+        Requirement::Auto | Requirement::Approvals(0) => (Answer::Pass, detail),
+        Requirement::Approvals(approvals) => {
+            (Answer::NeedsApproval(approvals), format!("{detail}: {by}"))
+        }
+        Requirement::Refused => (Answer::Refuse, format!("{detail}: refused, {by}")),
+        Requirement::People => (Answer::Escalate, format!("{detail}: for people, {by}")),
+    }
+}
+
+/// What a remediator cannot tell does not hold: another plan may be tried.
+pub(super) fn preconditions(_: &Plan, facts: &GateFacts<'_>, _: u32) -> (Answer, String) {
+    match &facts.preconditions {
+        Testimony::Yes => (
+            Answer::Pass,
+            "what it was made under still holds".to_owned(),
+        ),
+        Testimony::No(reason) => (
+            Answer::Refuse,
+            format!("a pre-condition is not met: {reason}"),
+        ),
+        Testimony::Unknown(reason) => (
+            Answer::Refuse,
+            format!("its pre-conditions could not be asked about: {reason}"),
+        ),
     }
 }
 

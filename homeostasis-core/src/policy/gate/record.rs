@@ -19,10 +19,18 @@ pub enum Check {
     FeatureFlag,
     /// Observe, approve, auto, paused.
     Mode,
-    /// Severity against blast radius.
+    /// Whether the healer may do it, by the access control.
+    Authorization,
+    /// Whether its tenant has room.
+    TenantQuota,
+    /// Severity against blast radius, and the operator's rules.
     Policy,
+    /// Whether this kind of patch may be made here, now.
+    PatchRisk,
     /// The risk of the steps.
     Risk,
+    /// Whether what it was made under still holds.
+    Preconditions,
     /// Whether it can be taken back.
     Reversible,
     /// Whether so much is unknown that it may do little.
@@ -41,6 +49,8 @@ pub enum Check {
     MaintenanceWindow,
     /// Whether it is worth it.
     CostBenefit,
+    /// Whether enough other healers agree.
+    Quorum,
     /// Whether people agreed.
     Approval,
 }

@@ -20,13 +20,17 @@ pub(super) fn people(_: &Plan, facts: &GateFacts<'_>, _: u32) -> (Answer, String
 }
 
 pub(super) fn feature_flag(plan: &Plan, facts: &GateFacts<'_>, _: u32) -> (Answer, String) {
-    let own = format!("heal.{}", plan.action_key());
-    let off = ["heal", own.as_str()]
-        .into_iter()
-        .find(|flag| !facts.flags.is_on(flag, true));
-    match off {
+    let mut asked = vec!["heal".to_owned(), format!("heal.{}", plan.action_key())];
+    if !facts.environment.is_empty() {
+        asked.push(format!("heal.environment.{}", facts.environment));
+    }
+    if let Some(category) = facts.category {
+        asked.push(format!("heal.cause.{}", category.key()));
+    }
+    asked.push(format!("heal.tenant.{}", facts.tenant));
+    match asked.iter().find(|flag| !facts.flags.is_on(flag, true)) {
         Some(flag) => (Answer::Recommend, format!("flag {flag:?} is off")),
-        None => (Answer::Pass, format!("flags \"heal\" and {own:?} are on")),
+        None => (Answer::Pass, format!("flags {asked:?} are on")),
     }
 }
 
@@ -37,6 +41,10 @@ pub(super) fn mode(_: &Plan, facts: &GateFacts<'_>, _: u32) -> (Answer, String) 
         Mode::Approve if facts.purpose == Purpose::Execute => (Answer::NeedsApproval(1), detail),
         Mode::Approve | Mode::Auto => (Answer::Pass, detail),
         Mode::Paused { until, .. } if *until > facts.now => (Answer::Defer(*until), detail),
+        // What it was before the pause is not known here; the engine knows, and asks with that.
+        Mode::Paused { .. } if facts.purpose == Purpose::Execute => {
+            (Answer::NeedsApproval(1), "the pause is over".to_owned())
+        }
         Mode::Paused { .. } => (Answer::Pass, "the pause is over".to_owned()),
     }
 }

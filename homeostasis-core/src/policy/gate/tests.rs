@@ -2,10 +2,16 @@ use std::time::Duration;
 
 use super::*;
 use crate::flags::{Flags, Mode};
-use crate::id::{IncidentId, PlanId};
-use crate::policy::{BreakerState, Limit, LimitScope, PermitError, Policy};
-use crate::port::FencingToken;
-use crate::record::{BlastRadius, Inverse, PlanStep, RadiusLevel, RiskLevel, Severity};
+use crate::id::{IncidentId, PlanId, TenantId};
+use crate::policy::{
+    Approval, BreakerState, FileUse, Limit, LimitScope, PatchUse, PermitError, Policy, PolicyRule,
+    Requirement,
+};
+use crate::port::{FencingToken, Role, Tally, TenantPolicy};
+use crate::record::{
+    BlastRadius, Category, Inverse, PatchKind, PlanPatch, PlanStep, RadiusLevel, RiskLevel,
+    Severity,
+};
 use crate::target::Target;
 
 const NOW: Timestamp = Timestamp::from_secs(1_000_000);
@@ -37,6 +43,7 @@ struct Case {
     flags: Flags,
     policy: Policy,
     breaker: BreakerState,
+    tenant: TenantId,
 }
 
 impl Default for Case {
@@ -46,6 +53,7 @@ impl Default for Case {
             flags: Flags::default(),
             policy: Policy::default(),
             breaker: BreakerState::default(),
+            tenant: TenantId::default(),
         }
     }
 }
@@ -58,6 +66,22 @@ impl Case {
             kill_switch: false,
             mode: &self.mode,
             flags: &self.flags,
+            environment: "production",
+            tenant: &self.tenant,
+            category: Some(Category::ResourceExhaustion),
+            authorization: Testimony::Yes,
+            tenant_use: Some(TenantUse {
+                policy: TenantPolicy::default(),
+                heals: 0,
+                runs_last_hour: 0,
+            }),
+            preconditions: Testimony::Yes,
+            patch_use: Some(PatchUse::default()),
+            tally: Some(Tally {
+                members: 1,
+                ayes: 1,
+                noes: 0,
+            }),
             policy: &self.policy,
             needs_people: None,
             severity: Severity::Sev2,
@@ -109,10 +133,7 @@ fn the_kill_switch_stops_every_purpose() {
 
 #[test]
 fn what_needs_people_goes_to_people_in_every_mode_and_with_every_consent() {
-    let consents = ["ann", "bob", "cleo"].map(|by| Approval {
-        plan_hash: plan().hash(),
-        by: by.to_owned(),
-    });
+    let consents = ["ann", "bob", "cleo"].map(|by| Approval::new(plan().hash(), by, NOW));
     for mode in [Mode::Observe, Mode::Approve, Mode::Auto] {
         let case = Case {
             mode,
@@ -425,10 +446,7 @@ fn an_approval_counts_for_the_plan_it_was_given_for_and_each_person_once() {
         radius: BlastRadius::UNKNOWN,
         ..plan()
     };
-    let by = |name: &str, plan: &Plan| Approval {
-        plan_hash: plan.hash(),
-        by: name.to_owned(),
-    };
+    let by = |name: &str, plan: &Plan| Approval::new(plan.hash(), name, NOW);
     let ask = |approvals: &[Approval]| {
         decide(
             &wide,
@@ -486,13 +504,17 @@ fn a_permit_covers_only_its_plan_run_and_time() {
     ));
 }
 
-const ORDER: [Check; 16] = [
+const ORDER: [Check; 21] = [
     Check::KillSwitch,
     Check::People,
     Check::FeatureFlag,
     Check::Mode,
+    Check::Authorization,
+    Check::TenantQuota,
     Check::Policy,
+    Check::PatchRisk,
     Check::Risk,
+    Check::Preconditions,
     Check::Reversible,
     Check::SafeMode,
     Check::CircuitBreaker,
@@ -502,6 +524,7 @@ const ORDER: [Check; 16] = [
     Check::Storm,
     Check::MaintenanceWindow,
     Check::CostBenefit,
+    Check::Quorum,
     Check::Approval,
 ];
 
@@ -527,12 +550,21 @@ fn each_check_objects_alone_and_is_missed_if_it_is_gone() {
                 case.policy.maintenance.only = ["restart_process".to_owned()].into();
             }
             Check::CostBenefit => plan.steps[0].timeout = Duration::from_secs(36_000),
+            Check::PatchRisk => plan.patches = vec![patch("app.toml")],
+            Check::Quorum => case.policy.quorum.from_risk = RiskLevel::Low,
             _ => {}
         }
         let mut facts = case.facts();
         match check {
             Check::KillSwitch => facts.kill_switch = true,
             Check::People => facts.needs_people = Some("the backup is gone"),
+            Check::Authorization => facts.authorization = Testimony::No("it may not".to_owned()),
+            Check::TenantQuota => facts.tenant_use = None,
+            Check::PatchRisk => facts.patch_use = None,
+            Check::Preconditions => {
+                facts.preconditions = Testimony::No("disk_free > 10% is false".to_owned());
+            }
+            Check::Quorum => facts.tally = None,
             Check::Policy => facts.critical_service = true,
             Check::SafeMode => facts.is_cause_known = false,
             Check::CircuitBreaker => facts.breaker = None,
@@ -713,4 +745,310 @@ fn what_an_operator_vouches_for_is_not_asked_what_it_is_worth() {
     let (decision, trusted) = ask(&case);
     assert_eq!(decision, GateDecision::Permitted);
     assert_eq!(trusted, format!("{said}; but it is pre-approved"));
+}
+
+fn patch(path: &str) -> PlanPatch {
+    PlanPatch {
+        path: path.to_owned(),
+        kind: PatchKind::Configuration,
+        risk: RiskLevel::Low,
+    }
+}
+
+fn answer_of(check: Check, plan: &Plan, facts: &GateFacts<'_>) -> (Answer, String) {
+    let (record, _) = Gate::ask(plan, facts);
+    let mut answers = record.answers.into_iter();
+    let found = answers.find(|answer| answer.check == check).unwrap();
+    (found.answer, found.detail)
+}
+
+#[test]
+fn flags_turn_healing_off_by_environment_cause_and_tenant() {
+    for (flag, off) in [
+        ("heal.environment.production", true),
+        ("heal.environment.staging", false),
+        ("heal.cause.resource_exhaustion", true),
+        ("heal.cause.network", false),
+        ("heal.tenant.default", true),
+        ("heal.tenant.other", false),
+    ] {
+        let flags = Flags::from_iter([(flag.to_owned(), false)]);
+        let case = Case {
+            flags,
+            ..Case::default()
+        };
+        let expected = if off {
+            GateDecision::Recommended
+        } else {
+            GateDecision::Permitted
+        };
+        assert_eq!(decide(&plan(), &case.facts()), expected, "{flag}");
+    }
+}
+
+#[test]
+fn what_the_healer_may_not_do_is_refused_and_what_nobody_can_tell_goes_to_people() {
+    let case = Case::default();
+    let ask = |authorization| {
+        let facts = GateFacts {
+            authorization,
+            ..case.facts()
+        };
+        decide(&plan(), &facts)
+    };
+    let no = Testimony::No("none of its roles allows it".to_owned());
+    assert_eq!(ask(no), GateDecision::Refused);
+    let unknown = Testimony::Unknown("no answer within 5s".to_owned());
+    assert_eq!(ask(unknown), GateDecision::Escalated);
+}
+
+#[test]
+fn a_tenant_waits_for_room_and_one_that_is_stopped_is_only_told() {
+    let case = Case::default();
+    let ask = |policy: TenantPolicy, heals, runs_last_hour| {
+        let facts = GateFacts {
+            tenant_use: Some(TenantUse {
+                policy,
+                heals,
+                runs_last_hour,
+            }),
+            ..case.facts()
+        };
+        decide(&plan(), &facts)
+    };
+    let policy = TenantPolicy::default;
+    assert_eq!(ask(policy(), 3, 59), GateDecision::Permitted);
+    let deferred = |secs| GateDecision::Deferred {
+        until: NOW + Duration::from_secs(secs),
+    };
+    assert_eq!(ask(policy(), 4, 0), deferred(10));
+    assert_eq!(ask(policy(), 0, 60), deferred(60));
+    for stopped in [
+        TenantPolicy {
+            max_concurrent_heals: 0,
+            ..policy()
+        },
+        TenantPolicy {
+            max_runs_per_hour: 0,
+            ..policy()
+        },
+    ] {
+        assert_eq!(ask(stopped, 0, 0), GateDecision::Recommended);
+    }
+}
+
+#[test]
+fn a_cell_of_the_matrix_and_a_rule_decide_and_a_rule_never_makes_it_milder() {
+    let mut case = Case::default();
+    let ask = |case: &Case| decide(&plan(), &case.facts());
+    let cell = |requirement| {
+        let matrix = crate::policy::PolicyMatrix::default();
+        matrix.with(Severity::Sev2, RadiusLevel::SingleInstance, requirement)
+    };
+    case.policy.matrix = cell(Requirement::Refused);
+    assert_eq!(ask(&case), GateDecision::Refused);
+    case.policy.matrix = cell(Requirement::Approvals(3));
+    assert!(matches!(
+        ask(&case),
+        GateDecision::NeedsApproval { approvals: 3, .. }
+    ));
+    let rule = |require, service: &str| PolicyRule {
+        name: "freeze".to_owned(),
+        services: [service.to_owned()].into(),
+        actions: ["playbooks.restart_process".to_owned()].into(),
+        severities: [Severity::Sev2].into(),
+        environments: ["production".to_owned()].into(),
+        require,
+    };
+    case.policy.rules = vec![
+        rule(Requirement::Auto, "orders"),
+        rule(Requirement::People, "payments"),
+    ];
+    assert!(matches!(
+        ask(&case),
+        GateDecision::NeedsApproval { approvals: 3, .. }
+    ));
+    case.policy.rules.push(rule(Requirement::People, "orders"));
+    let (answer, detail) = answer_of(Check::Policy, &plan(), &case.facts());
+    assert_eq!(answer, Answer::Escalate);
+    assert!(detail.ends_with("rule \"freeze\" asks for it"), "{detail}");
+    let elsewhere = GateFacts {
+        environment: "staging",
+        ..case.facts()
+    };
+    assert!(matches!(
+        decide(&plan(), &elsewhere),
+        GateDecision::NeedsApproval { approvals: 3, .. }
+    ));
+}
+
+#[test]
+fn patches_are_bounded_by_kind_file_day_failure_and_risk() {
+    let mut case = Case::default();
+    case.policy.patches.critical_files = ["auth/".to_owned()].into();
+    let ask = |change: &dyn Fn(&mut Plan, &mut PatchUse)| {
+        let mut plan = plan();
+        plan.patches = vec![patch("app.toml"), patch("log.toml")];
+        let mut used = PatchUse {
+            today: 0,
+            files: vec![FileUse::default(); 2],
+        };
+        change(&mut plan, &mut used);
+        let facts = GateFacts {
+            patch_use: Some(used),
+            ..case.facts()
+        };
+        answer_of(Check::PatchRisk, &plan, &facts).0
+    };
+    assert_eq!(ask(&|_, _| {}), Answer::Pass);
+    assert_eq!(ask(&|_, used| used.today = 8), Answer::Pass);
+    assert_eq!(ask(&|_, used| used.today = 9), Answer::Refuse);
+    assert_eq!(ask(&|_, used| used.files[1].today = 1), Answer::Pass);
+    assert_eq!(ask(&|_, used| used.files[1].today = 2), Answer::Refuse);
+    let failed =
+        |ago| move |_: &mut Plan, used: &mut PatchUse| used.files[1].failed_at = Some(NOW - ago);
+    let day = Duration::from_secs(24 * 3600);
+    assert_eq!(ask(&failed(day - Duration::from_secs(1))), Answer::Refuse);
+    assert_eq!(ask(&failed(day)), Answer::Pass);
+    assert_eq!(
+        ask(&|plan, _| plan.patches[1].kind = PatchKind::Code),
+        Answer::Refuse
+    );
+    assert_eq!(
+        ask(&|plan, _| plan.patches[1].risk = RiskLevel::Medium),
+        Answer::NeedsApproval(1)
+    );
+    let critical =
+        |plan: &mut Plan, _: &mut PatchUse| plan.patches[1].path = "auth/k.toml".to_owned();
+    assert_eq!(ask(&critical), Answer::NeedsApproval(2));
+    // What is known of another plan's files says nothing.
+    assert_eq!(ask(&|_, used| used.files.truncate(1)), Answer::Escalate);
+}
+
+#[test]
+fn votes_are_asked_of_risky_plans_only_and_silence_is_no_vote() {
+    let case = Case::default();
+    let mut risky = plan();
+    risky.steps[0].risk = RiskLevel::Critical;
+    let ask = |plan: &Plan, ayes, noes| {
+        let facts = GateFacts {
+            tally: Some(Tally {
+                members: 5,
+                ayes,
+                noes,
+            }),
+            ..case.facts()
+        };
+        answer_of(Check::Quorum, plan, &facts).0
+    };
+    assert_eq!(ask(&plan(), 0, 5), Answer::Pass);
+    assert_eq!(ask(&risky, 3, 2), Answer::Pass);
+    let later = NOW + Duration::from_secs(5);
+    assert_eq!(ask(&risky, 2, 2), Answer::Defer(later));
+    assert_eq!(ask(&risky, 2, 3), Answer::Refuse);
+}
+
+/// An old consent, one that was used, and the author's own counted like any other.
+#[test]
+fn a_consent_counts_while_it_is_fresh_unused_and_not_the_authors_own() {
+    let case = Case::default();
+    let mut wide = Plan {
+        radius: BlastRadius::UNKNOWN,
+        ..plan()
+    };
+    wide.author = Some("ann".to_owned());
+    let by = |name: &str, ago: u64| {
+        let at = NOW - Duration::from_secs(ago);
+        Approval::new(wide.hash(), name, at)
+    };
+    let mut used = by("bob", 10);
+    used.is_consumed = true;
+    for (second, counts, said) in [
+        (by("bob", 3599), true, "2 of 2"),
+        (
+            by("bob", 3600),
+            false,
+            "that of bob does not count: it is of",
+        ),
+        (
+            by("ann", 10),
+            false,
+            "that of ann does not count: the plan is their own",
+        ),
+        (
+            used,
+            false,
+            "that of bob does not count: a run was opened with it",
+        ),
+        (by("cleo", 10), false, "1 of 2"),
+    ] {
+        let approvals = [by("cleo", 20), second];
+        let facts = GateFacts {
+            approvals: &approvals,
+            ..case.facts()
+        };
+        assert_eq!(
+            decide(&wide, &facts) == GateDecision::Permitted,
+            counts,
+            "{said}"
+        );
+        let (_, detail) = answer_of(Check::Approval, &wide, &facts);
+        assert!(detail.contains(said), "{detail}");
+    }
+}
+
+#[test]
+fn asking_for_the_second_consent_does_not_prolong_the_time() {
+    let case = Case::default();
+    let wide = Plan {
+        radius: BlastRadius::UNKNOWN,
+        ..plan()
+    };
+    let approvals = [Approval::new(
+        wide.hash(),
+        "bob",
+        NOW - Duration::from_secs(1000),
+    )];
+    let facts = GateFacts {
+        approvals: &approvals,
+        ..case.facts()
+    };
+    let expires = NOW + Duration::from_secs(2600);
+    let expected = GateDecision::NeedsApproval {
+        approvals: 2,
+        expires,
+    };
+    assert_eq!(decide(&wide, &facts), expected);
+}
+
+#[test]
+fn a_sign_off_asks_for_a_role_among_those_who_agree() {
+    let mut case = Case::default();
+    let wide = Plan {
+        radius: BlastRadius::UNKNOWN,
+        ..plan()
+    };
+    let lead = Role::named("team_lead");
+    case.policy
+        .sign_off
+        .0
+        .insert(RadiusLevel::ClusterWide, [lead.clone()].into());
+    let by = |name: &str| Approval::new(wide.hash(), name, NOW);
+    let ask = |approvals: &[Approval]| {
+        let facts = GateFacts {
+            approvals,
+            ..case.facts()
+        };
+        decide(&wide, &facts)
+    };
+    assert!(matches!(
+        ask(&[by("ann"), by("bob").with_roles([Role::Admin])]),
+        GateDecision::NeedsApproval { .. }
+    ));
+    assert_eq!(
+        ask(&[by("ann"), by("bob").with_roles([lead])]),
+        GateDecision::Permitted
+    );
+    // Nobody is asked for what needs no approval.
+    assert_eq!(decide(&plan(), &case.facts()), GateDecision::Permitted);
 }

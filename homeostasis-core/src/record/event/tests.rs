@@ -322,6 +322,7 @@ fn kinds() -> Vec<EventKind> {
             plan_hash: Digest::of_bytes(b"plan"),
             granted: true,
             by: "ann".to_owned(),
+            roles: std::collections::BTreeSet::new(),
             reason: "looks right".to_owned(),
         },
         EventKind::Woken { plan: plan().id },
