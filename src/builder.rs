@@ -1,8 +1,9 @@
 //! The builder: what a healer is made of.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
 
-use homeostasis_core::policy::Policy;
+use homeostasis_core::policy::{EscalationRules, Policy};
 use homeostasis_core::port::{
     Approvals, Archive, Coordinator, Enricher, LocalCoordinator, MemoryStore, NoApprovals,
     NoNotifier, Notifier, Redactor, Retention, Store,
@@ -18,8 +19,8 @@ use homeostasis_core::{
 use crate::clock::SystemClock;
 use crate::engine::{
     Controls, EngineSettings, Flood, GuardedRedactor, Homeostasis, IncidentEvidence, Intake,
-    JournalPorts, Keeping, Look, Panel, Shared, Stages, Tasks, Window, WindowLimits, describe,
-    event_channel,
+    JournalPorts, Keeping, Look, NOTIFIER, Outbox, Panel, Shared, Stages, Tasks, Window,
+    WindowLimits, describe, event_channel,
 };
 use crate::furnished::Parts;
 
@@ -47,6 +48,7 @@ pub enum StartError {
 pub struct Builder {
     pub(crate) settings: EngineSettings,
     pub(crate) policy: Policy,
+    pub(crate) escalation: EscalationRules,
     pub(crate) mode: Mode,
     pub(crate) flags: Flags,
     pub(crate) topology: Topology,
@@ -57,7 +59,7 @@ pub struct Builder {
     pub(crate) store: Option<Arc<dyn Store>>,
     pub(crate) coordinator: Option<Arc<dyn Coordinator>>,
     pub(crate) approvals: Arc<dyn Approvals>,
-    pub(crate) notifier: Arc<dyn Notifier>,
+    pub(crate) channels: BTreeMap<String, Arc<dyn Notifier>>,
     pub(crate) redactor: Option<Arc<dyn Redactor>>,
     pub(crate) enrichers: Vec<Arc<dyn Enricher>>,
     pub(crate) detectors: Vec<Box<dyn Detector>>,
@@ -75,6 +77,7 @@ impl Homeostasis {
         Builder {
             settings: EngineSettings::default(),
             policy: Policy::default(),
+            escalation: EscalationRules::default(),
             mode: Mode::default(),
             flags: Flags::default(),
             topology: Topology::default(),
@@ -85,7 +88,7 @@ impl Homeostasis {
             store: None,
             coordinator: None,
             approvals: Arc::new(NoApprovals),
-            notifier: Arc::new(NoNotifier),
+            channels: BTreeMap::new(),
             redactor: None,
             enrichers: Vec::new(),
             detectors: Vec::new(),
@@ -201,8 +204,22 @@ impl Builder {
     }
 
     /// How people are called; nobody unless told otherwise, which each escalation reports.
-    pub fn notifier(mut self, notifier: Arc<dyn Notifier>) -> Self {
-        self.notifier = notifier;
+    ///
+    /// It is the [`channel`](Self::channel) `notifier`.
+    pub fn notifier(self, notifier: Arc<dyn Notifier>) -> Self {
+        self.channel(NOTIFIER, notifier)
+    }
+
+    /// One way more to reach people, under the name by which the levels of an escalation policy use
+    /// it; of two with one name the later counts. Without a policy every channel is told once.
+    pub fn channel(mut self, name: impl Into<String>, notifier: Arc<dyn Notifier>) -> Self {
+        self.channels.insert(name.into(), notifier);
+        self
+    }
+
+    /// Who is called about which incident, when, and what makes an incident graver.
+    pub fn escalation(mut self, rules: EscalationRules) -> Self {
+        self.escalation = rules;
         self
     }
 
@@ -375,12 +392,19 @@ impl Builder {
                 Arc::clone(&self.clock),
             ))
         });
+        let mut channels = self.channels;
+        if channels.is_empty() {
+            channels.insert(NOTIFIER.to_owned(), Arc::new(NoNotifier));
+        }
+        let names = channels.keys().cloned().collect();
+        let escalation = self.escalation.falling_back_on(names);
         let journal = JournalPorts {
             store,
             clock: self.clock,
             node: self.node,
             events: event_channel(),
             redactor,
+            outbox: Arc::new(Outbox::new(channels)),
         };
         let controls = Controls {
             mode: RwLock::new(self.mode),
@@ -395,11 +419,11 @@ impl Builder {
         };
         let shared = Shared::new(
             settings,
-            self.policy,
+            (self.policy, escalation),
             controls,
             self.topology,
             journal,
-            (coordinator, self.approvals, self.notifier),
+            (coordinator, self.approvals),
             stages,
             (Arc::new(intake), Arc::new(window), self.enrichers),
             self.seed,

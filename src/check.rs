@@ -26,6 +26,11 @@ pub(crate) fn check(builder: &Builder) -> Result<(), ConfigError> {
     policy(&builder.policy, &mut violations);
     look_back(&builder.settings, &builder.policy, &mut violations);
     retention(&builder.keeping.retention, &mut violations);
+    builder.escalation.check(&mut violations);
+    let channels: Vec<_> = builder.channels.keys().map(String::as_str).collect();
+    builder
+        .escalation
+        .unknown_channels(&channels, &mut violations);
     unique(
         &mut violations,
         "detectors",

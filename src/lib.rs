@@ -18,8 +18,9 @@ pub use clock::{SimulatedClock, SystemClock};
 pub use config::{ComponentWatch, DetectionConfig, OperationWatch, RowModel, SeriesWatch};
 pub use config::{ConditionRule, Config, ConfigSource};
 pub use engine::{
-    Blame, EngineError, EngineHealth, EngineSettings, Events, EvidenceError, FloodSettings,
-    Homeostasis, IncidentEvidence, LeftOut, ModelHealth, Recorder, Recovered, Series,
+    Blame, ChannelHealth, EngineError, EngineHealth, EngineSettings, Events, EvidenceError,
+    FloodSettings, Homeostasis, IncidentEvidence, LeftOut, ModelHealth, Recorder, Recovered,
+    Series,
 };
 
 pub use homeostasis_core as core;

@@ -21,6 +21,8 @@ mod intake;
 mod journal;
 mod lease;
 mod models;
+mod outbox;
+mod pager;
 mod recorder;
 mod recover;
 mod refine;
@@ -33,9 +35,11 @@ mod tasks;
 mod triage;
 mod window;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use homeostasis_core::cycle::replay;
+use homeostasis_core::port::{Authorizer as _, Permission, Principal, RoleTable};
 use homeostasis_core::record::{EventKind, HealEvent, Resolution};
 use homeostasis_core::signal::SignalSink;
 use homeostasis_core::stage::Detector;
@@ -50,6 +54,7 @@ pub use evidence::{EvidenceError, IncidentEvidence, LeftOut};
 pub use flood::FloodSettings;
 pub use health::{Blame, EngineHealth};
 pub use models::ModelHealth;
+pub use outbox::ChannelHealth;
 pub use recorder::{Recorder, Series};
 pub use recover::Recovered;
 pub use settings::EngineSettings;
@@ -59,6 +64,7 @@ pub(crate) use evidence::Look;
 pub(crate) use flood::Flood;
 pub(crate) use intake::Intake;
 use models::Models;
+pub(crate) use outbox::{NOTIFIER, Outbox};
 
 pub(crate) use journal::{JournalError, JournalPorts, describe};
 pub(crate) use refine::GuardedRedactor;
@@ -85,6 +91,9 @@ pub enum EngineError {
         /// Why.
         reason: String,
     },
+    /// Whoever asked may not.
+    #[error(transparent)]
+    NotAuthorized(#[from] homeostasis_core::port::NotAuthorized),
     /// The store failed.
     #[error("the store failed")]
     Store(#[source] homeostasis_core::port::StoreError),
@@ -109,6 +118,7 @@ impl Homeostasis {
         mut detectors: Vec<Box<dyn Detector>>,
         (keeping, keeps_models): (Keeping, bool),
     ) -> Result<Self, JournalError> {
+        shared.journal.outbox.restore(&shared).await?;
         let recovered = recover::recover(&shared).await?;
         for (id, reason) in &recovered.unreadable {
             tracing::error!(incident = %id, reason, "the journal of an incident cannot be understood");
@@ -132,6 +142,8 @@ impl Homeostasis {
         shared
             .tasks
             .spawn(sense::run(Arc::clone(&shared), detectors, asked));
+        shared.tasks.spawn(pager::run(Arc::clone(&shared)));
+        Outbox::start(&shared);
         shared
             .tasks
             .spawn(retain::run(Arc::clone(&shared), keeping));
@@ -337,6 +349,53 @@ impl Homeostasis {
         Ok(IncidentEvidence::new(story, &look.frozen))
     }
 
+    /// Takes an incident on: levels of its escalation that wait for that are not called any more.
+    ///
+    /// `who` needs [`Permission::Respond`](homeostasis_core::port::Permission::Respond), as the
+    /// standard roles have it, in the incident's tenant. It is shown on the
+    /// [incident](Incident::escalation) and told through the channels that want to know.
+    ///
+    /// # Errors
+    /// If `who` may not, the incident is unknown or closed, or somebody took it on before.
+    pub async fn acknowledge(
+        &self,
+        id: IncidentId,
+        who: &Principal,
+        note: impl Into<String>,
+    ) -> Result<(), EngineError> {
+        let tenant = &self.shared.tenant;
+        RoleTable::default()
+            .authorize(who, Permission::Respond, tenant)
+            .await?;
+        let journal = self.open_journal(id).await?;
+        if let Some(taken) = &journal.incident().await.escalation.acknowledged {
+            let reason = format!("{} has acknowledged it at {}", taken.by, taken.at);
+            return Err(EngineError::Refused { id, reason });
+        }
+        let kind = EventKind::Acknowledged {
+            by: who.name.clone(),
+            note: note.into(),
+        };
+        appended(id, journal.append(vec![kind]).await)
+    }
+
+    /// How the channels do through which people are told, by name.
+    pub fn channels(&self) -> BTreeMap<String, ChannelHealth> {
+        self.shared.journal.outbox.health()
+    }
+
+    /// The journal of an open incident, or why there is none.
+    async fn open_journal(
+        &self,
+        id: IncidentId,
+    ) -> Result<Arc<journal::IncidentJournal>, EngineError> {
+        match self.shared.journal_of(id) {
+            Some(journal) => Ok(journal),
+            None if self.events_of(id).await?.is_empty() => Err(EngineError::UnknownIncident(id)),
+            None => Err(EngineError::Closed(id)),
+        }
+    }
+
     /// Closes an incident on behalf of a person.
     ///
     /// # Errors
@@ -347,26 +406,15 @@ impl Homeostasis {
         by: impl Into<String>,
         note: impl Into<String>,
     ) -> Result<(), EngineError> {
-        let Some(journal) = self.shared.journal_of(id) else {
-            let known = !self.events_of(id).await?.is_empty();
-            return Err(if known {
-                EngineError::Closed(id)
-            } else {
-                EngineError::UnknownIncident(id)
-            });
-        };
+        let journal = self.open_journal(id).await?;
         let resolution = Resolution::Manual {
             by: by.into(),
             note: note.into(),
         };
-        match journal.append(vec![EventKind::Closed { resolution }]).await {
-            Ok(_) => Ok(()),
-            Err(JournalError::Store(error)) => Err(EngineError::Store(error)),
-            Err(error) => Err(EngineError::Refused {
-                id,
-                reason: describe(&error),
-            }),
-        }
+        appended(
+            id,
+            journal.append(vec![EventKind::Closed { resolution }]).await,
+        )
     }
 
     /// Stops: no new work begins, steps in flight get the configured grace, then everything ends.
@@ -383,6 +431,18 @@ impl Homeostasis {
             .await;
         self.shared.stopped.cancel();
         ended
+    }
+}
+
+/// What a caller is told of an append.
+fn appended<T>(id: IncidentId, appended: Result<T, JournalError>) -> Result<(), EngineError> {
+    match appended {
+        Ok(_) => Ok(()),
+        Err(JournalError::Store(error)) => Err(EngineError::Store(error)),
+        Err(error) => Err(EngineError::Refused {
+            id,
+            reason: describe(&error),
+        }),
     }
 }
 

@@ -27,7 +27,9 @@ pub use enrich::Enricher;
 pub use http::{HttpClient, HttpError, HttpRequest, HttpResponse, NoHttp};
 pub use knowledge::{Effectiveness, KnowledgeBase, KnowledgeError, MemoryKnowledge, PastIncident};
 pub use memory_store::MemoryStore;
-pub use notify::{MemoryNotifier, NoNotifier, Notification, Notifier, NotifyError};
+pub use notify::{
+    MemoryNotifier, NoNotifier, Notification, NotificationKind, Notifier, NotifierFn, NotifyError,
+};
 pub use redact::{NoRedaction, Redactor};
 pub use retention::{Archive, ClosedIncident, Retention};
 pub use store::{Commit, Document, Fence, Store, StoreError, Version};
