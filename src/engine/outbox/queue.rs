@@ -136,7 +136,7 @@ impl Queue {
                 .into_iter()
                 .partition(is_old);
             self.entries = kept;
-            let old: Vec<Entry> = old;
+            let old = Vec::from(old);
             self.health.given_up += old.len() as u64;
             return Next::GiveUp(old);
         }

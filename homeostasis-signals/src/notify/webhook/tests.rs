@@ -120,6 +120,7 @@ async fn slack_gets_a_text_and_no_signature() {
 
 #[tokio::test]
 async fn pager_duty_gets_events_of_one_alert_in_the_documented_shape() {
+    use NotificationKind::{Acknowledged, Call, Digest, Resolved};
     const ROUTING: &str = "R0123456789abcdefR0123456789abcd";
     let seen = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&seen);
@@ -153,7 +154,6 @@ async fn pager_duty_gets_events_of_one_alert_in_the_documented_shape() {
     config.format = WebhookFormat::PagerDuty;
     config.secrets.push(ROUTING.into());
     let webhook = webhook(config);
-    use NotificationKind::{Acknowledged, Call, Digest, Resolved};
     let mut said = message();
     for kind in [Call, Acknowledged, Resolved] {
         assert!(webhook.takes(kind));
