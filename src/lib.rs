@@ -55,7 +55,6 @@ pub mod _documentation {
     pub mod configure_detection {}
     #[doc = include_str!("../docs/how-to/embed-in-a-service.md")]
     pub mod embed_in_a_service {}
-    #[cfg(feature = "default")]
     #[doc = include_str!("../docs/how-to/escalate.md")]
     pub mod escalate {}
     #[doc = include_str!("../docs/how-to/probes.md")]

@@ -263,7 +263,8 @@ async fn live(
     });
     let mut settings = homeostasis::EngineSettings::default();
     settings.shutdown_grace = Duration::ZERO;
-    let builder = lines.of(world.healer()).settings(settings);
+    settings.tick = Duration::from_secs(1);
+    let builder = hasty(lines.of(world.healer())).settings(settings);
     let builder = builder.store(Arc::clone(&crashing) as Arc<_>);
     let life = async {
         let healer = builder.start().await.unwrap();
@@ -273,6 +274,15 @@ async fn live(
     };
     let _ = tokio::time::timeout(Duration::from_secs(secs + 60), life).await;
     crashing.n_writes()
+}
+
+/// The same with delays of 0, 30 and 90 seconds.
+fn hasty(builder: Builder) -> Builder {
+    let mut rules = rules();
+    for level in &mut rules.policies[0].levels {
+        level.delay /= 10;
+    }
+    builder.escalation(rules)
 }
 
 /// The healers of this test live one after another: their clocks must, too.
@@ -288,13 +298,13 @@ async fn dying_at_every_write_of_a_chain_loses_no_level_and_repeats_only_under_o
         world.incurable.store(true, Ordering::SeqCst);
         world.fall_ill("a");
         let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
-        let n_writes = live(&world, &lines, &store, point, 1100).await;
+        let n_writes = live(&world, &lines, &store, point, 130).await;
         if point.is_some() {
-            let later = crate::world::START + Duration::from_secs(1200);
-            let builder = clocked(lines.of(world.healer()), later);
+            let later = crate::world::START + Duration::from_secs(140);
+            let builder = clocked(hasty(lines.of(world.healer())), later);
             let healer = builder.store(Arc::clone(&store)).start().await.unwrap();
             world.watch(&healer, &["a"]);
-            pass(&healer, 1100).await;
+            pass(&healer, 130).await;
             healer.shutdown().await;
         }
         (lines, store, n_writes)

@@ -150,7 +150,16 @@ async fn a_plan_waits_for_approval_and_silence_is_a_refusal() {
         "{escalated}"
     );
     assert_eq!(world.cures("b"), 0);
-    assert_eq!(world.notifier.sent().len(), 1);
+    // After an hour without a remedy people are called in any case; the refusal is told besides.
+    pass(&healer, 1).await;
+    let sent = world.notifier.sent();
+    let told = |what: &str| sent.iter().filter(|it| it.title.contains(what)).count();
+    assert_eq!(
+        (told("nobody decided in time"), sent.len()),
+        (1, 2),
+        "{sent:?}"
+    );
+    assert_eq!(told("not resolved after 1h"), 1);
     healer.shutdown().await;
 }
 

@@ -17,7 +17,7 @@ pub use containment::{SafeModePolicy, StormPolicy};
 pub use cost_benefit::{CostBenefit, CostBenefitPolicy};
 pub use escalation::{
     EscalationCondition, EscalationLevel, EscalationPolicy, EscalationRepeat, EscalationRules,
-    EscalationTrigger, TriggerCondition, messages,
+    EscalationTrigger, TriggerCondition, escalation_messages,
 };
 pub use gate::{
     Answer, Approval, Check, Clearance, Gate, GateAnswer, GateDecision, GateFacts, GateRecord,

@@ -10,8 +10,9 @@ mod queue;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use homeostasis_core::policy::messages;
+use homeostasis_core::policy::escalation_messages;
 use homeostasis_core::port::{
     Commit, Notification, NotificationKind, Notifier, Redactor, Store, StoreError, Version,
 };
@@ -32,6 +33,9 @@ const PREFIX: &str = "outbox/";
 
 /// The channel of [`Builder::notifier`](crate::Builder::notifier).
 pub(crate) const NOTIFIER: &str = "notifier";
+
+/// How soon it is tried again to delete what was told.
+const DELETE_RETRY: Duration = Duration::from_secs(5);
 
 /// A message and its channel, as stored.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -104,7 +108,7 @@ impl Outbox {
         redactor: &dyn Redactor,
     ) -> Vec<Letter> {
         let mut letters = Vec::new();
-        for (channel, notification) in messages(event, after, redactor) {
+        for (channel, notification) in escalation_messages(event, after, redactor) {
             let known = self.channels.get(&channel);
             if known.is_none() {
                 tracing::warn!(channel, incident = %after.id, "the channel is gone, nobody is told");
@@ -220,7 +224,7 @@ async fn run(shared: Arc<Shared>, name: String) {
         return;
     };
     let digests = channel.takes.contains(&NotificationKind::Digest);
-    let mut rng = shared.context(None, std::time::Duration::ZERO).rng(
+    let mut rng = shared.context(None, Duration::ZERO).rng(
         homeostasis_core::Digest::of(&name).as_bytes()[..8]
             .iter()
             .fold(0, |seed, byte| seed << 8 | u64::from(*byte)),
@@ -228,7 +232,14 @@ async fn run(shared: Arc<Shared>, name: String) {
     while !shared.cancellation.is_cancelled() {
         clear(&shared, channel).await;
         let now = shared.now();
-        let next = channel.state().queue.next(now, digests);
+        let next = {
+            let mut state = channel.state();
+            match state.queue.next(now, digests) {
+                // What could not be deleted is tried again.
+                Next::Idle if !state.done.is_empty() => Next::Wait(now + DELETE_RETRY),
+                next => next,
+            }
+        };
         match next {
             Next::Send(message, documents) => {
                 send(&shared, &name, channel, *message, documents, &mut rng).await;
@@ -252,6 +263,8 @@ async fn run(shared: Arc<Shared>, name: String) {
             }
         }
     }
+    // What was told just now is not told again by the next life.
+    clear(&shared, channel).await;
 }
 
 async fn send(

@@ -8,7 +8,7 @@ use crate::record::{EventKind, HealEvent, Resolution};
 ///
 /// `after` is the incident with the event. Keys follow from what happened, so that the same event
 /// makes the same messages in every life. Texts pass `redactor`.
-pub fn messages(
+pub fn escalation_messages(
     event: &HealEvent,
     after: &Incident,
     redactor: &dyn Redactor,

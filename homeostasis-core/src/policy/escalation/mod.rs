@@ -10,7 +10,7 @@ mod properties;
 mod rules;
 mod trigger;
 
-pub use message::messages;
+pub use message::escalation_messages;
 pub use rules::{
     EscalationCondition, EscalationLevel, EscalationPolicy, EscalationRepeat, EscalationRules,
 };

@@ -378,8 +378,11 @@ fn who_was_called_hears_of_the_end_and_the_keys_are_the_same_in_every_life() {
     });
     for kind in kinds {
         let event = apply(&mut incident, minute(0), kind);
-        let told = super::messages(&event, &incident, &NoRedaction);
-        assert_eq!(told, super::messages(&event, &incident, &NoRedaction));
+        let told = super::escalation_messages(&event, &incident, &NoRedaction);
+        assert_eq!(
+            told,
+            super::escalation_messages(&event, &incident, &NoRedaction)
+        );
         sent.extend(
             told.into_iter()
                 .map(|(channel, it)| (channel, it.key, it.kind)),
