@@ -498,6 +498,15 @@ async fn incident(redactor: Option<Arc<dyn Redactor>>) -> Outputs {
     let told = tokio::time::timeout(Duration::from_secs(120), called)
         .await
         .expect("people are called");
+    let sent = async {
+        // One of the webhooks refuses everything: then all have been asked.
+        while healer.channels()["notifier"].failed == 0 {
+            healer.clock().sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(120), sent)
+        .await
+        .expect("the message is sent");
     let taken_in = async {
         while !window(&healer).contains(PLANTED) {
             healer.clock().sleep(Duration::from_millis(20)).await;

@@ -9,7 +9,7 @@ use homeostasis::core::record::{EventKind, Resolution};
 use homeostasis::core::{Clock, Mode, Timestamp};
 use homeostasis::{EngineSettings, StartError};
 
-use crate::world::{World, is, names, until};
+use crate::world::{World, is, names, pass, until};
 
 #[tokio::test(start_paused = true)]
 async fn an_illness_is_found_named_cured_and_verified() {
