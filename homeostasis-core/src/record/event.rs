@@ -398,41 +398,52 @@ impl fmt::Display for HealEvent {
             EventKind::Verified { verdict, .. } => write!(f, "verdict {verdict}"),
             EventKind::UndoEnded { outcome, .. } => write!(f, "undo {outcome}"),
             EventKind::Escalated { reason } => write!(f, "escalated: {reason}"),
-            EventKind::EscalationBegun { policy } => write!(f, "escalation by policy {policy}"),
-            EventKind::Notified {
-                level,
-                round,
-                channels,
-                to,
-                reason,
-            } => {
-                write!(f, "level {level}")?;
-                if *round > 0 {
-                    write!(f, ", round {}", round + 1)?;
-                }
-                if !to.is_empty() {
-                    write!(f, ": {}", to.join(", "))?;
-                }
-                write!(f, " called through {}: {reason}", channels.join(", "))
-            }
-            EventKind::TriggerFired {
-                trigger,
-                reason,
-                raise_to,
-            } => match raise_to {
-                Some(severity) => write!(f, "{trigger} makes it {severity}: {reason}"),
-                None => write!(f, "{trigger} calls the next level: {reason}"),
-            },
-            EventKind::Acknowledged { by, note } if note.is_empty() => {
-                write!(f, "acknowledged by {by}")
-            }
-            EventKind::Acknowledged { by, note } => write!(f, "acknowledged by {by}: {note}"),
+            EventKind::EscalationBegun { .. }
+            | EventKind::Notified { .. }
+            | EventKind::TriggerFired { .. }
+            | EventKind::Acknowledged { .. } => escalation(&self.kind, f),
             EventKind::Closed { resolution } => match resolution {
                 Resolution::Healed { run } => write!(f, "closed, healed by {run}"),
                 Resolution::Recovered => f.write_str("closed, recovered by itself"),
                 Resolution::Manual { by, note } => write!(f, "closed by {by}: {note}"),
             },
         }
+    }
+}
+
+/// One line about who was called and why.
+fn escalation(kind: &EventKind, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match kind {
+        EventKind::EscalationBegun { policy } => write!(f, "escalation by policy {policy}"),
+        EventKind::Notified {
+            level,
+            round,
+            channels,
+            to,
+            reason,
+        } => {
+            write!(f, "level {level}")?;
+            if *round > 0 {
+                write!(f, ", round {}", round + 1)?;
+            }
+            if !to.is_empty() {
+                write!(f, ": {}", to.join(", "))?;
+            }
+            write!(f, " called through {}: {reason}", channels.join(", "))
+        }
+        EventKind::TriggerFired {
+            trigger,
+            reason,
+            raise_to,
+        } => match raise_to {
+            Some(severity) => write!(f, "{trigger} makes it {severity}: {reason}"),
+            None => write!(f, "{trigger} calls the next level: {reason}"),
+        },
+        EventKind::Acknowledged { by, note } if note.is_empty() => {
+            write!(f, "acknowledged by {by}")
+        }
+        EventKind::Acknowledged { by, note } => write!(f, "acknowledged by {by}: {note}"),
+        other => f.write_str(other.name()),
     }
 }
 
