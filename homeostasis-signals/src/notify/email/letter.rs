@@ -14,8 +14,9 @@ use super::config::EmailConfig;
 const MAX_SUBJECT: usize = 500;
 const MAX_BODY: usize = 32 << 10;
 
-/// How many bytes of text one encoded word of a header holds: 75 characters in all (RFC 2047).
-const WORD: usize = 45;
+/// How many bytes of text one encoded word of a header holds: 60 characters in all, so that the line
+/// with the header's name keeps below 76 (RFC 2047 section 2).
+const WORD: usize = 36;
 
 /// A mail and whom it is for.
 #[derive(Debug)]
