@@ -248,6 +248,24 @@ async fn a_trigger_raises_the_severity_and_calls_people_before_the_healer_gives_
     healer.shutdown().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn whom_a_tried_plan_names_is_called_beside_the_chain() {
+    let (world, lines) = (Arc::new(World::default()), Lines::new());
+    world.incurable.store(true, Ordering::SeqCst);
+    *world.named.lock().unwrap() = vec!["mail".to_owned(), "cto".to_owned()];
+    let healer = lines.of(world.healer()).start().await.unwrap();
+    let mut events = healer.subscribe();
+    world.watch(&healer, &["a"]);
+    world.fall_ill("a");
+    until(&healer, &mut events, is("escalated")).await;
+    pass(&healer, 2).await;
+    // The channel by its name, and the person through the channels of the chain.
+    assert_eq!(lines.mail.what(), ["level0.0"]);
+    assert_eq!(lines.pager.what(), ["level1.0", "level0.0"]);
+    assert_eq!(lines.pager.got.lock().unwrap()[1].to, ["cto"]);
+    healer.shutdown().await;
+}
+
 /// One life with a store that freezes at `point`; says how many writes it began.
 async fn live(
     world: &Arc<World>,

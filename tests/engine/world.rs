@@ -38,6 +38,8 @@ pub(crate) struct World {
     running: AtomicU32,
     pub(crate) most_running: AtomicU32,
     pub(crate) notifier: Arc<MemoryNotifier>,
+    /// Whom the plans of its doctor name.
+    pub(crate) named: Mutex<Vec<String>>,
 }
 
 impl World {
@@ -251,6 +253,7 @@ impl Remediator for Doctor {
         let target = cause.target.clone();
         let mut plan = Plan::new(id, request.incident.id, "doctor", "cure", target.clone());
         plan.fitness = 1.0;
+        plan.notify.clone_from(&self.0.named.lock().unwrap());
         plan.radius = BlastRadius {
             level: RadiusLevel::SingleInstance,
             instances: 1,
