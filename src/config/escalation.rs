@@ -104,13 +104,11 @@ fn when(d: &mut Fields<'_>) -> Option<TriggerCondition> {
         detected?.map(|names| TriggerCondition::Detected(names.into_iter().collect())),
     ];
     let mut found = found.into_iter().flatten();
-    match (found.next(), found.next()) {
-        (Some(condition), None) => Some(condition),
-        _ => {
-            d.reject_all("exactly one condition, such as attempts: 3");
-            None
-        }
+    if let (Some(condition), None) = (found.next(), found.next()) {
+        return Some(condition);
     }
+    d.reject_all("exactly one condition, such as attempts: 3");
+    None
 }
 
 #[cfg(test)]

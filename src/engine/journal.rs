@@ -254,12 +254,15 @@ pub(crate) fn describe(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// The state after some events, the events, and what they ask to tell.
+type Advanced = (Option<Incident>, Vec<HealEvent>, Vec<Letter>);
+
 fn advance(
     ports: &JournalPorts,
     id: IncidentId,
     mut state: Option<Incident>,
     kinds: Vec<EventKind>,
-) -> Result<(Option<Incident>, Vec<HealEvent>, Vec<Letter>), JournalError> {
+) -> Result<Advanced, JournalError> {
     let at = ports.clock.now();
     let mut letters = Vec::new();
     let mut events = Vec::with_capacity(kinds.len());

@@ -24,10 +24,8 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Calls who is due until the engine shuts down.
 pub(crate) async fn run(shared: Arc<Shared>) {
     let triggers = shared.escalation.triggers.values();
-    let asks = triggers.map(|it| &it.when);
-    let asks = asks.fold(false, |asks, it| {
-        asks || matches!(it, TriggerCondition::Recurred(_))
-    });
+    let mut asked = triggers.map(|it| &it.when);
+    let asks = asked.any(|it| matches!(it, TriggerCondition::Recurred(_)));
     let mut recurred = BTreeMap::new();
     while shared.pause(POLL).await {
         let open: Vec<_> = shared.journals().values().map(Arc::clone).collect();

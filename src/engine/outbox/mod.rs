@@ -169,7 +169,7 @@ impl Outbox {
         for (document, kept) in shared.journal.store.documents(PREFIX, most).await? {
             match serde_json::from_value::<Letter>(kept.value) {
                 Ok(letter) if self.has(&letter.channel) => {
-                    self.queue(vec![Letter { document, ..letter }])
+                    self.queue(vec![Letter { document, ..letter }]);
                 }
                 Ok(letter) => {
                     let what = format!("the channel of {document} is gone; it stays");

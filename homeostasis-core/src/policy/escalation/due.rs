@@ -58,7 +58,7 @@ impl EscalationRules {
             _ => "nobody has solved it yet".to_owned(),
         };
         if let Some(policy) = self.policy_for(&after) {
-            events.extend(self.levels_due(policy, &after, &reason, now));
+            events.extend(Self::levels_due(policy, &after, &reason, now));
         }
         events
     }
@@ -73,7 +73,7 @@ impl EscalationRules {
             return Vec::new();
         };
         let mut events: Vec<_> = self.begin(incident).into_iter().collect();
-        events.extend(self.levels_due(policy, incident, reason, now));
+        events.extend(Self::levels_due(policy, incident, reason, now));
         events
     }
 
@@ -83,7 +83,6 @@ impl EscalationRules {
     }
 
     fn levels_due(
-        &self,
         policy: &EscalationPolicy,
         incident: &Incident,
         reason: &str,

@@ -80,8 +80,17 @@ impl Letter {
     }
 }
 
+/// The last place of at most `most` bytes between two characters.
+fn boundary(text: &str, most: usize) -> usize {
+    let most = most.min(text.len());
+    (0..=most)
+        .rev()
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or(0)
+}
+
 fn cut(text: &str, most: usize) -> &str {
-    &text[..text.floor_char_boundary(most)]
+    &text[..boundary(text, most)]
 }
 
 /// A text as words of a header, whatever it holds: what is not plain is encoded, and what would end
@@ -98,7 +107,7 @@ fn encoded(text: &str) -> String {
     let mut words = Vec::new();
     let mut rest = text.as_str();
     while !rest.is_empty() {
-        let (word, after) = rest.split_at(rest.floor_char_boundary(WORD));
+        let (word, after) = rest.split_at(boundary(rest, WORD));
         words.push(format!("=?utf-8?B?{}?=", STANDARD.encode(word)));
         rest = after;
     }
