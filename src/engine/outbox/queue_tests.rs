@@ -77,7 +77,7 @@ fn a_few_calls_go_one_by_one_and_a_storm_becomes_one_digest_that_names_them_all(
 
 #[test]
 fn calls_that_trickle_in_wait_for_the_window_and_then_go_together() {
-    let mut queue = queue((1..=5).map(|n| entry(n, Severity::Sev2, n as u64)));
+    let mut queue = queue((1..=5_u64).map(|n| entry(u128::from(n), Severity::Sev2, n)));
     for n in 1..=5_u64 {
         assert_eq!(send(&mut queue, at(n)), format!("call {n}"));
     }
