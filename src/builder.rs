@@ -1,9 +1,10 @@
 //! The builder: what a healer is made of.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use homeostasis_core::policy::Policy;
+use homeostasis_core::policy::{EscalationRules, Policy};
 use homeostasis_core::port::{
     Approvals, Archive, AuditSink, Authenticator, Authorizer, Coordinator, Electorate, Enricher,
     LocalCoordinator, MemoryApprovals, MemoryStore, NoApprovals, NoNotifier, Notifier, Redactor,
@@ -22,8 +23,8 @@ use crate::clock::SystemClock;
 use crate::config::AccessConfig;
 use crate::engine::{
     Controls, EngineSettings, Flood, GuardedRedactor, Homeostasis, IncidentEvidence, Intake,
-    JournalPorts, Keeping, Look, Panel, Shared, Stages, Strangers, Tasks, Watchmen, Window,
-    WindowLimits, describe, event_channel, stop_while_there,
+    JournalPorts, Keeping, Look, NOTIFIER, Outbox, Panel, Shared, Stages, Strangers, Tasks,
+    Watchmen, Window, WindowLimits, describe, event_channel, stop_while_there,
 };
 use crate::furnished::Parts;
 
@@ -51,6 +52,7 @@ pub enum StartError {
 pub struct Builder {
     pub(crate) settings: EngineSettings,
     pub(crate) policy: Policy,
+    pub(crate) escalation: EscalationRules,
     pub(crate) mode: Mode,
     pub(crate) flags: Flags,
     pub(crate) topology: Topology,
@@ -69,7 +71,7 @@ pub struct Builder {
     pub(crate) store: Option<Arc<dyn Store>>,
     pub(crate) coordinator: Option<Arc<dyn Coordinator>>,
     pub(crate) approvals: Option<Arc<dyn Approvals>>,
-    pub(crate) notifier: Arc<dyn Notifier>,
+    pub(crate) channels: BTreeMap<String, Arc<dyn Notifier>>,
     pub(crate) redactor: Option<Arc<dyn Redactor>>,
     pub(crate) enrichers: Vec<Arc<dyn Enricher>>,
     pub(crate) detectors: Vec<Box<dyn Detector>>,
@@ -87,6 +89,7 @@ impl Homeostasis {
         Builder {
             settings: EngineSettings::default(),
             policy: Policy::default(),
+            escalation: EscalationRules::default(),
             mode: Mode::default(),
             flags: Flags::default(),
             topology: Topology::default(),
@@ -105,7 +108,7 @@ impl Homeostasis {
             store: None,
             coordinator: None,
             approvals: None,
-            notifier: Arc::new(NoNotifier),
+            channels: BTreeMap::new(),
             redactor: None,
             enrichers: Vec::new(),
             detectors: Vec::new(),
@@ -272,8 +275,22 @@ impl Builder {
     }
 
     /// How people are called; nobody unless told otherwise, which each escalation reports.
-    pub fn notifier(mut self, notifier: Arc<dyn Notifier>) -> Self {
-        self.notifier = notifier;
+    ///
+    /// It is the [`channel`](Self::channel) `notifier`.
+    pub fn notifier(self, notifier: Arc<dyn Notifier>) -> Self {
+        self.channel(NOTIFIER, notifier)
+    }
+
+    /// One way more to reach people, under the name by which the levels of an escalation policy use
+    /// it; of two with one name the later counts. Without a policy every channel is told once.
+    pub fn channel(mut self, name: impl Into<String>, notifier: Arc<dyn Notifier>) -> Self {
+        self.channels.insert(name.into(), notifier);
+        self
+    }
+
+    /// Who is called about which incident, when, and what makes an incident graver.
+    pub fn escalation(mut self, rules: EscalationRules) -> Self {
+        self.escalation = rules;
         self
     }
 
@@ -487,12 +504,19 @@ impl Builder {
                 Arc::clone(&self.clock),
             ))
         });
+        let mut channels = self.channels;
+        if channels.is_empty() {
+            channels.insert(NOTIFIER.to_owned(), Arc::new(NoNotifier));
+        }
+        let names = channels.keys().cloned().collect();
+        let escalation = self.escalation.falling_back_on(names);
         let journal = JournalPorts {
             store,
             clock: self.clock,
             node: self.node,
             events: event_channel(),
             redactor,
+            outbox: Arc::new(Outbox::new(channels)),
         };
         for path in &self.kill_switch_files {
             stop_while_there(&self.kill_switch, path);
@@ -506,12 +530,12 @@ impl Builder {
         };
         let shared = Shared::new(
             settings,
-            self.policy,
+            (self.policy, escalation),
             controls,
             self.topology,
             journal,
             (self.environment, guard),
-            (coordinator, approvals, self.notifier),
+            (coordinator, approvals),
             stages,
             (Arc::new(intake), Arc::new(window), self.enrichers),
             self.seed,

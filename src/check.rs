@@ -28,6 +28,11 @@ pub(crate) fn check(builder: &Builder) -> Result<(), ConfigError> {
     retention(&builder.keeping.retention, &mut violations);
     names(builder, &mut violations);
     kill_switch_files(builder, &mut violations);
+    builder.escalation.check(&mut violations);
+    let channels: Vec<_> = builder.channels.keys().map(String::as_str).collect();
+    builder
+        .escalation
+        .unknown_channels(&channels, &mut violations);
     unique(
         &mut violations,
         "detectors",

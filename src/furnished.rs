@@ -94,6 +94,7 @@ impl Builder {
     pub fn config(mut self, config: Config) -> Self {
         self.settings = config.engine;
         self.policy = config.policy;
+        self.escalation = config.escalation;
         self.mode = config.mode;
         self.flags = config.flags;
         self.node = config.node;

@@ -20,9 +20,9 @@ pub use config::{AccessConfig, ConditionRule, Config, ConfigSource};
 #[cfg(feature = "detect")]
 pub use config::{ComponentWatch, DetectionConfig, OperationWatch, RowModel, SeriesWatch};
 pub use engine::{
-    Blame, CommandError, EngineError, EngineHealth, EngineSettings, Events, EvidenceError,
-    FloodSettings, Homeostasis, IncidentEvidence, LeftOut, ModelHealth, Operator, Recorder,
-    Recovered, Series,
+    Blame, ChannelHealth, CommandError, EngineError, EngineHealth, EngineSettings, Events,
+    EvidenceError, FloodSettings, Homeostasis, IncidentEvidence, LeftOut, ModelHealth, Operator,
+    Recorder, Recovered, Series,
 };
 
 pub use homeostasis_core as core;
@@ -57,6 +57,8 @@ pub mod _documentation {
     pub mod configure_detection {}
     #[doc = include_str!("../docs/how-to/embed-in-a-service.md")]
     pub mod embed_in_a_service {}
+    #[doc = include_str!("../docs/how-to/escalate.md")]
+    pub mod escalate {}
     #[doc = include_str!("../docs/how-to/probes.md")]
     pub mod probes {}
     #[doc = include_str!("../docs/how-to/otlp.md")]

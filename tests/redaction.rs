@@ -499,6 +499,7 @@ async fn incident(redactor: Option<Arc<dyn Redactor>>) -> Outputs {
     let told = tokio::time::timeout(Duration::from_secs(120), called)
         .await
         .expect("people are called");
+    until_all_channels_were_asked(&healer).await;
     let taken_in = async {
         while !window(&healer).contains(PLANTED) {
             healer.clock().sleep(Duration::from_millis(20)).await;
@@ -549,6 +550,18 @@ async fn incident(redactor: Option<Arc<dyn Redactor>>) -> Outputs {
         ),
         ("report", report.replace('\\', "")),
     ])
+}
+
+/// One of the webhooks refuses everything: once that is told, all have been asked.
+async fn until_all_channels_were_asked(healer: &Homeostasis) {
+    let asked = async {
+        while healer.channels()["notifier"].failed == 0 {
+            healer.clock().sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(120), asked)
+        .await
+        .expect("the message is sent");
 }
 
 /// What nothing but the request it belongs to may show, redaction or not.

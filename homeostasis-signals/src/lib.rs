@@ -11,7 +11,7 @@ mod intake;
 #[cfg(feature = "net")]
 mod look_up;
 mod measurement;
-#[cfg(feature = "http")]
+#[cfg(any(feature = "http", feature = "email"))]
 mod notify;
 mod probe;
 mod redact;
@@ -58,6 +58,9 @@ pub use intake::{
     OtlpRequest, OtlpStats,
 };
 pub use measurement::Measurement;
+#[cfg(feature = "email")]
+#[cfg_attr(docsrs, doc(cfg(feature = "email")))]
+pub use notify::{Email, EmailConfig, EmailLogin, EmailSecurity};
 #[cfg(feature = "http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 pub use notify::{Webhook, WebhookConfig, WebhookFormat};

@@ -148,12 +148,33 @@ impl Snapshot {
         let Some(found) = self.txn.open_table(DOCUMENTS)?.get(key)? else {
             return Ok(None);
         };
-        let (version, json) = found.value();
+        self.read_document(key, found.value()).map(Some)
+    }
+
+    /// Those whose keys begin with `prefix`, by key.
+    pub(crate) fn documents(
+        &self,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, Document)>, Failure> {
+        let mut documents = Vec::new();
+        for entry in self.txn.open_table(DOCUMENTS)?.range(prefix..)?.take(limit) {
+            let (key, found) = entry?;
+            let key = key.value();
+            if !key.starts_with(prefix) {
+                break;
+            }
+            documents.push((key.to_owned(), self.read_document(key, found.value())?));
+        }
+        Ok(documents)
+    }
+
+    fn read_document(&self, key: &str, (version, json): (u64, &[u8])) -> Result<Document, Failure> {
         match serde_json::from_slice(json) {
-            Ok(value) => Ok(Some(Document {
+            Ok(value) => Ok(Document {
                 version: Version(version),
                 value,
-            })),
+            }),
             Err(error) => Err(self.corrupt(format!("document {key:?}"), Some(error))),
         }
     }

@@ -242,6 +242,18 @@ impl Store for RedbStore {
         .await
     }
 
+    async fn documents(
+        &self,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, Document)>, StoreError> {
+        let prefix = prefix.to_owned();
+        self.read("listing documents", move |snapshot| {
+            snapshot.documents(&prefix, limit)
+        })
+        .await
+    }
+
     async fn next_token(&self, resource: &str) -> Result<FencingToken, StoreError> {
         let resource = resource.to_owned();
         self.write(true, move |tables| apply::next_token(tables, &resource))

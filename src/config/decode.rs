@@ -10,7 +10,7 @@ use homeostasis_core::document::{
     Fields, Node, Parsed, any_duration, boolean, integer, list, map_of, nested, non_empty_string,
     one_of, parsed, raw,
 };
-use homeostasis_core::policy::Policy;
+use homeostasis_core::policy::{EscalationRules, Policy};
 use homeostasis_core::port::Retention;
 use homeostasis_core::record::Severity;
 use homeostasis_core::{
@@ -20,6 +20,7 @@ use homeostasis_core::{
 #[cfg(feature = "signals")]
 use homeostasis_signals::{RedactionConfig, RedactionPattern, SecretRedactor};
 
+use super::escalation::escalation_fields;
 use super::policy::policy_fields;
 use crate::check;
 use crate::config::{ConditionRule, Config};
@@ -48,6 +49,7 @@ pub(super) fn decode(tree: &Node) -> Result<Config, ConfigError> {
     let mut ranges = Violations::new();
     check::settings(&config.engine, &mut ranges);
     check::policy(&config.policy, &mut ranges);
+    config.escalation.check(&mut ranges);
     check::look_back(&config.engine, &config.policy, &mut ranges);
     check::retention(&config.retention, &mut ranges);
     check::topology(&config.topology, &mut ranges);
@@ -72,6 +74,11 @@ fn with_ranges(tree: &Node, mut violations: Violations) -> ConfigError {
         && let Some(policy) = lenient(policy, policy_fields)
     {
         check::policy(&policy, &mut ranges);
+    }
+    if let Some(escalation) = section("escalation")
+        && let Some(rules) = lenient(escalation, escalation_fields)
+    {
+        rules.check(&mut ranges);
     }
     if let Some(store) = section("store").and_then(Node::as_mapping)
         && let Some(kept) = store
@@ -147,6 +154,11 @@ fn config(d: &mut Fields<'_>) -> Option<Config> {
     };
     let engine = d.default("engine", nested(engine_settings), EngineSettings::default());
     let policy = d.default("policy", nested(policy_fields), Policy::default());
+    let escalation = d.default(
+        "escalation",
+        nested(escalation_fields),
+        EscalationRules::default(),
+    );
     let flags = d.default("flags", map_of(boolean()), Vec::new().into_iter().collect());
     let access = d.optional("access", nested(super::access::access));
     let kill_switch_file = d.optional("kill_switch_file", non_empty_string());
@@ -192,6 +204,7 @@ fn config(d: &mut Fields<'_>) -> Option<Config> {
         archive: archive.map(PathBuf::from),
         engine: engine?,
         policy: policy?,
+        escalation: escalation?,
         flags: flags?.into_iter().collect::<Flags>(),
         access: access?,
         kill_switch_file: kill_switch_file?.map(PathBuf::from),

@@ -4,6 +4,7 @@ mod access;
 mod decode;
 #[cfg(feature = "detect")]
 mod detection;
+mod escalation;
 mod policy;
 mod source;
 
@@ -11,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use homeostasis_core::condition::Condition;
-use homeostasis_core::policy::Policy;
+use homeostasis_core::policy::{EscalationRules, Policy};
 use homeostasis_core::port::Retention;
 use homeostasis_core::record::Severity;
 use homeostasis_core::{ConfigError, Flags, Mode, NodeId, Topology};
@@ -84,6 +85,8 @@ pub struct Config {
     pub engine: EngineSettings,
     /// What the healer may do by itself.
     pub policy: Policy,
+    /// Who is called about which incident, when; channels come from the [`Builder`](crate::Builder::channel).
+    pub escalation: EscalationRules,
     /// Feature flags.
     pub flags: Flags,
     /// Who is who and who may what; `None` if the file does not say.

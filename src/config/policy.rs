@@ -24,7 +24,7 @@ const RISKS: &[(&str, RiskLevel)] = &[
     ("critical", RiskLevel::Critical),
 ];
 
-const RADII: &[(&str, RadiusLevel)] = &[
+pub(super) const RADII: &[(&str, RadiusLevel)] = &[
     ("single_instance", RadiusLevel::SingleInstance),
     ("single_service", RadiusLevel::SingleService),
     ("multiple_services", RadiusLevel::MultipleServices),
@@ -281,7 +281,7 @@ fn maintenance(d: &mut Fields<'_>) -> Option<MaintenancePolicy> {
     })
 }
 
-fn window(d: &mut Fields<'_>) -> Option<MaintenanceWindow> {
+pub(super) fn window(d: &mut Fields<'_>) -> Option<MaintenanceWindow> {
     let days = d.default("days", list(one_of(DAYS)), Vec::new());
     let opens = d.required(
         "opens",

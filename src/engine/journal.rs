@@ -10,6 +10,8 @@ use homeostasis_core::stage::RunJournal;
 use homeostasis_core::{Clock, ErrorKind, IncidentId, NodeId, async_trait};
 use tokio::sync::{Mutex, broadcast};
 
+use crate::engine::outbox::{self, Letter, Outbox};
+
 /// Why an event was not appended.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum JournalError {
@@ -48,6 +50,8 @@ pub(crate) struct JournalPorts {
     pub(crate) events: broadcast::Sender<Arc<HealEvent>>,
     /// Every event passes it before it is committed, published or acted on.
     pub(crate) redactor: Arc<dyn Redactor>,
+    /// What events ask to tell is durable with them.
+    pub(crate) outbox: Arc<Outbox>,
 }
 
 /// The journal of one incident, with its present state.
@@ -83,13 +87,15 @@ impl IncidentJournal {
         kinds: Vec<EventKind>,
         counter: Option<String>,
     ) -> Result<Self, JournalError> {
-        let (incident, events) = advance(&ports, id, None, kinds)?;
+        let (incident, events, letters) = advance(&ports, id, None, kinds)?;
         let incident = incident.ok_or(JournalError::Unknown(id))?;
-        let mut commit = Commit::append(Version::NONE, events.clone());
+        let commit = Commit::append(Version::NONE, events.clone());
+        let mut commit = outbox::keeping(commit, &letters);
         if let Some(counter) = counter {
             commit = commit.hit(counter, incident.opened_at);
         }
         ports.store.commit(commit).await?;
+        ports.outbox.queue(letters);
         publish(&ports, events);
         Ok(Self {
             id,
@@ -126,8 +132,18 @@ impl IncidentJournal {
     async fn reload(&self, held: &mut Held) -> Result<(), JournalError> {
         let events = self.ports.store.read(self.id).await?;
         let known = held.incident.n_events;
-        held.incident = Arc::new(replay(&events)?.ok_or(JournalError::Unknown(self.id))?);
+        let (mut state, mut letters) = (None, Vec::new());
+        for event in &events {
+            let after = transition(state, event)?.0;
+            if event.seq >= known {
+                let redactor = &*self.ports.redactor;
+                letters.extend(self.ports.outbox.letters(event, &after, redactor));
+            }
+            state = Some(after);
+        }
+        held.incident = Arc::new(state.ok_or(JournalError::Unknown(self.id))?);
         held.stale = false;
+        self.ports.outbox.queue(letters);
         // What turned out to be durable has not been told yet.
         publish(
             &self.ports,
@@ -149,18 +165,56 @@ impl IncidentJournal {
         if held.stale {
             self.reload(&mut held).await?;
         }
+        self.write(&mut held, kinds, extend).await
+    }
+
+    async fn write(
+        &self,
+        held: &mut Held,
+        kinds: Vec<EventKind>,
+        extend: impl FnOnce(Commit) -> Commit,
+    ) -> Result<Arc<Incident>, JournalError> {
         let expected = Version(held.incident.n_events);
         let present = Some((*held.incident).clone());
-        let (next, events) = advance(&self.ports, self.id, present, kinds)?;
+        let (next, events, letters) = advance(&self.ports, self.id, present, kinds)?;
         let next = next.ok_or(JournalError::Unknown(self.id))?;
-        let commit = extend(Commit::append(expected, events.clone()));
-        if let Err(error) = self.ports.store.commit(commit).await {
+        let commit = outbox::keeping(Commit::append(expected, events.clone()), &letters);
+        if let Err(error) = self.ports.store.commit(extend(commit)).await {
             held.stale = true;
             return Err(error.into());
         }
         held.incident = Arc::new(next);
+        self.ports.outbox.queue(letters);
         publish(&self.ports, events);
         Ok(Arc::clone(&held.incident))
+    }
+
+    /// Appends what `kinds` makes of the present state, if it makes anything. If the store fails,
+    /// people are told all the same what they would have been told.
+    pub(crate) async fn call(
+        &self,
+        kinds: impl Fn(&Incident) -> Vec<EventKind>,
+    ) -> Result<(), JournalError> {
+        let mut held = self.held.lock().await;
+        let written = if held.stale {
+            self.reload(&mut held).await
+        } else {
+            Ok(())
+        };
+        let written = match written {
+            Ok(()) => match kinds(&held.incident) {
+                none if none.is_empty() => return Ok(()),
+                some => self.write(&mut held, some, |commit| commit).await.map(drop),
+            },
+            Err(error) => Err(error),
+        };
+        if let Err(JournalError::Store(StoreError::Io { .. })) = &written {
+            let present = Some((*held.incident).clone());
+            let kinds = kinds(&held.incident);
+            let (_, _, letters) = advance(&self.ports, self.id, present, kinds)?;
+            self.ports.outbox.queue_unkept(letters);
+        }
+        written
     }
 
     /// Appends.
@@ -200,13 +254,17 @@ pub(crate) fn describe(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// The state after some events, the events, and what they ask to tell.
+type Advanced = (Option<Incident>, Vec<HealEvent>, Vec<Letter>);
+
 fn advance(
     ports: &JournalPorts,
     id: IncidentId,
     mut state: Option<Incident>,
     kinds: Vec<EventKind>,
-) -> Result<(Option<Incident>, Vec<HealEvent>), JournalError> {
+) -> Result<Advanced, JournalError> {
     let at = ports.clock.now();
+    let mut letters = Vec::new();
     let mut events = Vec::with_capacity(kinds.len());
     for mut kind in kinds {
         kind.redact(&*ports.redactor);
@@ -221,10 +279,12 @@ fn advance(
             node: ports.node.clone(),
             kind,
         };
-        state = Some(transition(state, &event)?.0);
+        let after = transition(state, &event)?.0;
+        letters.extend(ports.outbox.letters(&event, &after, &*ports.redactor));
+        state = Some(after);
         events.push(event);
     }
-    Ok((state, events))
+    Ok((state, events, letters))
 }
 
 fn publish(ports: &JournalPorts, events: Vec<HealEvent>) {

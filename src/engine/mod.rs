@@ -22,6 +22,8 @@ mod journal;
 mod lease;
 mod models;
 mod operator;
+mod outbox;
+mod pager;
 mod recorder;
 mod recover;
 mod refine;
@@ -35,6 +37,7 @@ mod triage;
 mod watchman;
 mod window;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use homeostasis_core::cycle::replay;
@@ -53,6 +56,7 @@ pub use flood::FloodSettings;
 pub use health::{Blame, EngineHealth};
 pub use models::ModelHealth;
 pub use operator::{CommandError, Operator};
+pub use outbox::ChannelHealth;
 pub use recorder::{Recorder, Series};
 pub use recover::Recovered;
 pub use settings::EngineSettings;
@@ -62,6 +66,7 @@ pub(crate) use evidence::Look;
 pub(crate) use flood::Flood;
 pub(crate) use intake::Intake;
 use models::Models;
+pub(crate) use outbox::{NOTIFIER, Outbox};
 
 pub(crate) use journal::{JournalError, JournalPorts, describe};
 pub(crate) use refine::GuardedRedactor;
@@ -113,6 +118,7 @@ impl Homeostasis {
         mut detectors: Vec<Box<dyn Detector>>,
         (keeping, keeps_models): (Keeping, bool),
     ) -> Result<Self, JournalError> {
+        shared.journal.outbox.restore(&shared).await?;
         let recovered = recover::recover(&shared).await?;
         for (id, reason) in &recovered.unreadable {
             tracing::error!(incident = %id, reason, "the journal of an incident cannot be understood");
@@ -136,6 +142,8 @@ impl Homeostasis {
         shared
             .tasks
             .spawn(sense::run(Arc::clone(&shared), detectors, asked));
+        shared.tasks.spawn(pager::run(Arc::clone(&shared)));
+        Outbox::start(&shared);
         shared
             .tasks
             .spawn(retain::run(Arc::clone(&shared), keeping));
@@ -326,6 +334,11 @@ impl Homeostasis {
         Ok(IncidentEvidence::new(story, &look.frozen))
     }
 
+    /// How the channels do through which people are told, by name.
+    pub fn channels(&self) -> BTreeMap<String, ChannelHealth> {
+        self.shared.journal.outbox.health()
+    }
+
     /// Closes an incident on behalf of a person the host vouches for; see also
     /// [`Operator::close_incident`].
     ///
@@ -368,18 +381,48 @@ async fn incident_of(shared: &Shared, id: IncidentId) -> Result<Incident, Engine
         .ok_or(EngineError::UnknownIncident(id))
 }
 
+/// The journal of an open incident, or why there is none.
+async fn open_journal(
+    shared: &Shared,
+    id: IncidentId,
+) -> Result<Arc<journal::IncidentJournal>, EngineError> {
+    if let Some(journal) = shared.journal_of(id) {
+        return Ok(journal);
+    }
+    incident_of(shared, id).await?;
+    Err(EngineError::Closed(id))
+}
+
 async fn close(
     shared: &Shared,
     id: IncidentId,
     by: String,
     note: String,
 ) -> Result<(), EngineError> {
-    let Some(journal) = shared.journal_of(id) else {
-        incident_of(shared, id).await?;
-        return Err(EngineError::Closed(id));
-    };
+    let journal = open_journal(shared, id).await?;
     let resolution = Resolution::Manual { by, note };
-    match journal.append(vec![EventKind::Closed { resolution }]).await {
+    let closed = vec![EventKind::Closed { resolution }];
+    appended(id, journal.append(closed).await)
+}
+
+async fn acknowledge(
+    shared: &Shared,
+    id: IncidentId,
+    by: String,
+    note: String,
+) -> Result<(), EngineError> {
+    let journal = open_journal(shared, id).await?;
+    if let Some(taken) = &journal.incident().await.escalation.acknowledged {
+        let reason = format!("{} has acknowledged it at {}", taken.by, taken.at);
+        return Err(EngineError::Refused { id, reason });
+    }
+    let kind = EventKind::Acknowledged { by, note };
+    appended(id, journal.append(vec![kind]).await)
+}
+
+/// What a caller is told of an append.
+fn appended<T>(id: IncidentId, appended: Result<T, JournalError>) -> Result<(), EngineError> {
+    match appended {
         Ok(_) => Ok(()),
         Err(JournalError::Store(error)) => Err(EngineError::Store(error)),
         Err(error) => Err(EngineError::Refused {

@@ -282,19 +282,43 @@ impl Operator {
             .await?;
         self.grant(action, &subject, json!({"note": note})).await?;
         let by = self.principal.name.clone();
-        match crate::engine::close(&self.shared, id, by, note.to_owned()).await {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                self.noted(
-                    action,
-                    &subject,
-                    false,
-                    json!({"reason": error.to_string()}),
-                )
-                .await;
-                Err(error.into())
-            }
+        let closed = crate::engine::close(&self.shared, id, by, note.to_owned()).await;
+        self.told(action, &subject, closed).await
+    }
+
+    /// What was granted and then refused by the incident itself is audited as refused.
+    async fn told(
+        &self,
+        action: &str,
+        subject: &str,
+        done: Result<(), EngineError>,
+    ) -> Result<(), CommandError> {
+        if let Err(error) = &done {
+            let detail = json!({"reason": error.to_string()});
+            self.noted(action, subject, false, detail).await;
         }
+        Ok(done?)
+    }
+
+    /// Takes an incident on: levels of its escalation that wait for that are not called any more.
+    ///
+    /// It is shown on the [incident](Incident::escalation) and told through the channels that want to
+    /// know.
+    ///
+    /// # Errors
+    /// If they may not, the incident is unknown or closed, or somebody took it on before.
+    pub async fn acknowledge(&self, id: IncidentId, note: &str) -> Result<(), CommandError> {
+        let (action, subject) = ("acknowledge", id.to_string());
+        let services = match self.shared.journal_of(id) {
+            Some(journal) => services_of(&*journal.incident().await),
+            None => Vec::new(),
+        };
+        self.may(Permission::Respond, action, &subject, &services)
+            .await?;
+        self.grant(action, &subject, json!({"note": note})).await?;
+        let by = self.principal.name.clone();
+        let taken = crate::engine::acknowledge(&self.shared, id, by, note.to_owned()).await;
+        self.told(action, &subject, taken).await
     }
 
     /// Pauses healing until then; afterwards it goes on as before.

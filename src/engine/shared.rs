@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use homeostasis_core::policy::Policy;
-use homeostasis_core::port::{Approvals, Coordinator, Enricher, Notifier};
+use homeostasis_core::policy::{EscalationRules, Policy};
+use homeostasis_core::port::{Approvals, Coordinator, Enricher};
 use homeostasis_core::record::Diagnosis;
 use homeostasis_core::stage::{Analyzer, Fuser, Remediator, Verifier};
 use homeostasis_core::{
@@ -64,6 +64,7 @@ impl Controls {
 pub(crate) struct Shared {
     pub(crate) settings: EngineSettings,
     pub(crate) policy: Policy,
+    pub(crate) escalation: EscalationRules,
     pub(crate) controls: Controls,
     pub(crate) topology: Arc<Topology>,
     pub(crate) tenant: TenantId,
@@ -72,7 +73,6 @@ pub(crate) struct Shared {
     pub(crate) guard: Watchmen,
     pub(crate) coordinator: Arc<dyn Coordinator>,
     pub(crate) approvals: Arc<dyn Approvals>,
-    pub(crate) notifier: Arc<dyn Notifier>,
     pub(crate) stages: Stages,
     pub(crate) intake: Arc<Intake>,
     pub(crate) window: Arc<Window>,
@@ -105,16 +105,12 @@ impl Shared {
     )]
     pub(crate) fn new(
         settings: EngineSettings,
-        policy: Policy,
+        (policy, escalation): (Policy, EscalationRules),
         controls: Controls,
         topology: Topology,
         journal: JournalPorts,
         (environment, guard): (String, Watchmen),
-        (coordinator, approvals, notifier): (
-            Arc<dyn Coordinator>,
-            Arc<dyn Approvals>,
-            Arc<dyn Notifier>,
-        ),
+        (coordinator, approvals): (Arc<dyn Coordinator>, Arc<dyn Approvals>),
         stages: Stages,
         (intake, window, enrichers): (Arc<Intake>, Arc<Window>, Vec<Arc<dyn Enricher>>),
         seed: u64,
@@ -128,6 +124,7 @@ impl Shared {
             slots: Slots::new(settings.max_concurrent_heals),
             settings,
             policy,
+            escalation,
             controls,
             topology: Arc::new(topology),
             tenant: TenantId::default(),
@@ -136,7 +133,6 @@ impl Shared {
             guard,
             coordinator,
             approvals,
-            notifier,
             stages,
             intake,
             window,

@@ -9,7 +9,7 @@ use homeostasis::core::record::{EventKind, Resolution};
 use homeostasis::core::{Clock, Mode, Timestamp};
 use homeostasis::{EngineSettings, StartError};
 
-use crate::world::{World, is, names, until};
+use crate::world::{World, is, names, pass, until};
 
 #[tokio::test(start_paused = true)]
 async fn an_illness_is_found_named_cured_and_verified() {
@@ -151,7 +151,16 @@ async fn a_plan_waits_for_approval_and_silence_is_a_refusal() {
         "{escalated}"
     );
     assert_eq!(world.cures("b"), 0);
-    assert_eq!(world.notifier.sent().len(), 1);
+    // After an hour without a remedy people are called in any case; the refusal is told besides.
+    pass(&healer, 1).await;
+    let sent = world.notifier.sent();
+    let told = |what: &str| sent.iter().filter(|it| it.title.contains(what)).count();
+    assert_eq!(
+        (told("nobody decided in time"), sent.len()),
+        (1, 2),
+        "{sent:?}"
+    );
+    assert_eq!(told("not resolved after 1h"), 1);
     healer.shutdown().await;
 }
 

@@ -106,7 +106,7 @@ async fn a_failing_comprehensive_check_calls_people_and_touches_nothing() {
     pass(&healer, 1800).await;
     let story = names(&*store, escalated.incident).await;
     assert!(
-        story.ends_with(&["diagnosed", "planned", "escalated"]),
+        story.ends_with(&["planned", "escalated", "escalation_begun", "notified"]),
         "{story:?}"
     );
     assert_eq!(world.cures("a"), 0);
@@ -140,6 +140,7 @@ async fn people_are_called_even_while_an_incident_waits_for_a_consent() {
     let trigger = healer.probe_trigger();
     assert_eq!(trigger.ask(&service("a"), HealthTier::Comprehensive), 1);
     until(&healer, &mut events, is("escalated")).await;
+    pass(&healer, 1).await;
     assert_eq!((world.notifier.sent().len(), world.cures("a")), (1, 0));
     healer.shutdown().await;
 }
@@ -159,7 +160,11 @@ async fn people_asked_for_during_a_run_are_called_although_it_succeeds() {
     let ended = |event: &_| is("escalated")(event) || is("closed")(event);
     let escalated = until(&healer, &mut events, ended).await;
     let story = names(&*store, escalated.incident).await;
-    assert!(story.ends_with(&["verified", "escalated"]), "{story:?}");
+    assert!(
+        story.ends_with(&["verified", "escalated", "escalation_begun", "notified"]),
+        "{story:?}"
+    );
+    pass(&healer, 1).await;
     assert_eq!((world.notifier.sent().len(), world.cures("a")), (1, 1));
     healer.shutdown().await;
 }

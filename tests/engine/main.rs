@@ -5,6 +5,7 @@
 mod closing;
 mod detection;
 mod distrust;
+mod escalation;
 mod evidence;
 mod gating;
 mod grouping;

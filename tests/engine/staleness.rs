@@ -68,7 +68,7 @@ async fn a_restart_that_hears_nothing_does_not_take_silence_for_recovery() {
     let id = escalated(&world, &store).await;
     let healer = restarted(&world, &store).await;
     pass(&healer, 600).await;
-    assert_eq!(last(&*store, id).await.name(), "escalated");
+    assert_eq!(last(&*store, id).await.name(), "notified");
     assert_eq!(healer.open_incidents(), [id]);
 
     // Once it is heard to be well again, it is over.
@@ -89,7 +89,7 @@ async fn a_restart_watches_for_the_whole_quiet_time_before_it_believes_in_recove
     world.watch(&healer, &["a"]);
     // The quiet time of this world is 30 s.
     pass(&healer, 25).await;
-    assert_eq!(last(&*store, id).await.name(), "escalated");
+    assert_eq!(last(&*store, id).await.name(), "notified");
     pass(&healer, 10).await;
     assert!(recovered(&last(&*store, id).await));
     healer.shutdown().await;

@@ -43,6 +43,8 @@ pub(crate) struct World {
     pub(crate) patches: Mutex<Vec<PlanPatch>>,
     /// Why the doctor no longer stands by its plans.
     pub(crate) objection: Mutex<Option<String>>,
+    /// Whom the plans of its doctor name.
+    pub(crate) named: Mutex<Vec<String>>,
 }
 
 impl World {
@@ -256,6 +258,7 @@ impl Remediator for Doctor {
         let target = cause.target.clone();
         let mut plan = Plan::new(id, request.incident.id, "doctor", "cure", target.clone());
         plan.fitness = 1.0;
+        plan.notify.clone_from(&self.0.named.lock().unwrap());
         plan.radius = BlastRadius {
             level: RadiusLevel::SingleInstance,
             instances: 1,

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::cycle::{
-    IllegalTransition, Incident, MAX_ANOMALIES, MAX_WATCH_EXTENSIONS, Phase, refuse,
+    Acknowledgment, EscalationState, IllegalTransition, Incident, MAX_ANOMALIES,
+    MAX_WATCH_EXTENSIONS, Phase, refuse,
 };
 use crate::id::{PlanId, RunId};
 use crate::policy::{Approval, GateDecision};
@@ -51,6 +52,7 @@ impl Incident {
             verdicts: Vec::new(),
             blamed: Vec::new(),
             escalated: false,
+            escalation: EscalationState::default(),
             n_events: 1,
             permitted: None,
         })
@@ -106,6 +108,16 @@ impl Incident {
                 }
                 // The gate would say so; but it may not be asked for long, or ever.
                 for_people(&anomaly.explanation)
+            }
+            (
+                EventKind::EscalationBegun { .. }
+                | EventKind::Notified { .. }
+                | EventKind::TriggerFired { .. }
+                | EventKind::Acknowledged { .. },
+                _,
+            ) => {
+                self.escalate(event)?;
+                return Ok(None);
             }
             (EventKind::Blamed { stage, plugin, .. }, _) => {
                 let culprit = (stage.clone(), plugin.clone());
@@ -298,8 +310,50 @@ impl Incident {
         Ok(Some(phase))
     }
 
+    /// Nobody is called twice by one level, whoever asked for it.
+    fn escalate(&mut self, event: &HealEvent) -> Result<(), IllegalTransition> {
+        let state = &mut self.escalation;
+        match &event.kind {
+            EventKind::EscalationBegun { policy } if state.begun_at.is_none() => {
+                state.policy = Some(policy.clone());
+                state.begun_at = Some(event.at);
+            }
+            EventKind::Notified {
+                level,
+                round,
+                channels,
+                ..
+            } if state.begun_at.is_some() && !state.is_notified(*level, *round) => {
+                state.notified.insert((*round, *level), event.at);
+                state.channels.extend(channels.iter().cloned());
+            }
+            EventKind::TriggerFired {
+                trigger, raise_to, ..
+            } if !state.triggers.contains_key(trigger) => {
+                state.triggers.insert(trigger.clone(), event.at);
+                match raise_to {
+                    Some(severity) => {
+                        self.severity = self.severity.min(*severity);
+                        state.raised_to = Some(self.severity);
+                    }
+                    None => state.hurry(),
+                }
+            }
+            EventKind::Acknowledged { by, note } if state.acknowledged.is_none() => {
+                state.acknowledged = Some(Acknowledgment {
+                    by: by.clone(),
+                    note: note.clone(),
+                    at: event.at,
+                });
+            }
+            _ => return Err(self.illegal(event, "it has happened, or the chain did not begin")),
+        }
+        Ok(())
+    }
+
     fn join(&mut self, anomaly: &Anomaly, severity: Severity, radius: BlastRadius) {
-        self.severity = severity;
+        let raised_to = self.escalation.raised_to;
+        self.severity = raised_to.map_or(severity, |raised| raised.min(severity));
         self.radius = radius;
         self.since = self.since.min(anomaly.since);
         // What needs people is never dropped: the last place is taken from what does not.

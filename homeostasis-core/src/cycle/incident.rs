@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::cycle::Phase;
+use crate::cycle::{EscalationState, Phase};
 use crate::id::{IncidentId, PlanId, RunId, TenantId};
 use crate::policy::{Approval, SeverityScore};
 use crate::record::{
@@ -54,6 +54,8 @@ pub struct Incident {
     pub blamed: Vec<(String, String)>,
     /// Whether people were called.
     pub escalated: bool,
+    /// Who was called about it and who took it on.
+    pub escalation: EscalationState,
     /// How many events it has.
     pub n_events: u64,
     /// Which plan the gate permitted last, until its run is opened.

@@ -16,6 +16,7 @@
 
 mod apply;
 mod effect;
+mod escalation;
 mod incident;
 #[cfg(test)]
 mod laws;
@@ -28,6 +29,7 @@ use crate::id::IncidentId;
 use crate::record::HealEvent;
 
 pub use effect::Effect;
+pub use escalation::{Acknowledgment, EscalationState};
 pub use incident::{Incident, MAX_ANOMALIES};
 pub use phase::{MAX_WATCH_EXTENSIONS, Phase};
 

@@ -4,6 +4,7 @@ mod blast_radius;
 mod breaker;
 mod containment;
 mod cost_benefit;
+mod escalation;
 mod gate;
 mod maintenance;
 mod matrix;
@@ -18,6 +19,10 @@ pub use blast_radius::{Reach, blast_radius};
 pub use breaker::{BreakerPhase, BreakerPolicy, BreakerState};
 pub use containment::{SafeModePolicy, StormPolicy};
 pub use cost_benefit::{CostBenefit, CostBenefitPolicy};
+pub use escalation::{
+    EscalationCondition, EscalationLevel, EscalationPolicy, EscalationRepeat, EscalationRules,
+    EscalationTrigger, TriggerCondition, escalation_messages,
+};
 pub use gate::{
     Answer, Check, Clearance, Gate, GateAnswer, GateDecision, GateFacts, GateRecord, LimitUse,
     PeerHealth, Purpose, TenantUse, Testimony,

@@ -186,6 +186,20 @@ impl Store for MemoryStore {
         Ok(self.lock().documents.get(key).cloned())
     }
 
+    async fn documents(
+        &self,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, Document)>, StoreError> {
+        let state = self.lock();
+        let from = state.documents.range(prefix.to_owned()..);
+        let named = from.take_while(|(key, _)| key.starts_with(prefix));
+        Ok(named
+            .take(limit)
+            .map(|(key, document)| (key.clone(), document.clone()))
+            .collect())
+    }
+
     async fn next_token(&self, resource: &str) -> Result<FencingToken, StoreError> {
         let mut state = self.lock();
         let token = state.tokens.entry(resource.to_owned()).or_default();

@@ -32,7 +32,9 @@ pub use http::{HttpClient, HttpError, HttpRequest, HttpResponse, NoHttp};
 pub use identity::{Authenticator, NotAuthenticated, TokenError, TokenHash, TokenTable};
 pub use knowledge::{Effectiveness, KnowledgeBase, KnowledgeError, MemoryKnowledge, PastIncident};
 pub use memory_store::MemoryStore;
-pub use notify::{MemoryNotifier, NoNotifier, Notification, Notifier, NotifyError};
+pub use notify::{
+    MemoryNotifier, NoNotifier, Notification, NotificationKind, Notifier, NotifierFn, NotifyError,
+};
 pub use redact::{NoRedaction, Redactor};
 pub use retention::{Archive, ClosedIncident, Retention};
 pub use store::{Commit, Document, Fence, Store, StoreError, Version};

@@ -245,6 +245,13 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// The document `key`.
     async fn document(&self, key: &str) -> Result<Option<Document>, StoreError>;
 
+    /// The documents whose keys begin with `prefix`, by key, at most `limit`.
+    async fn documents(
+        &self,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, Document)>, StoreError>;
+
     /// A new token for `resource`: larger than every one before it, durable when it is returned.
     async fn next_token(&self, resource: &str) -> Result<FencingToken, StoreError>;
 
@@ -301,6 +308,14 @@ impl<T: Store + ?Sized> Store for Arc<T> {
 
     async fn document(&self, key: &str) -> Result<Option<Document>, StoreError> {
         (**self).document(key).await
+    }
+
+    async fn documents(
+        &self,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, Document)>, StoreError> {
+        (**self).documents(prefix, limit).await
     }
 
     async fn next_token(&self, resource: &str) -> Result<FencingToken, StoreError> {

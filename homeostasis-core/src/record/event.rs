@@ -219,6 +219,43 @@ pub enum EventKind {
         /// Why.
         reason: String,
     },
+    /// The chain of a policy began: its delays count from here.
+    EscalationBegun {
+        /// Its name.
+        policy: String,
+    },
+    /// A level of the chain was called; the messages are durable with this event.
+    Notified {
+        /// Which, from 1; 0 is whom a playbook named.
+        level: u32,
+        /// In which round of the chain, from 0.
+        round: u32,
+        /// Through which channels.
+        channels: Vec<String>,
+        /// People or roles.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        to: Vec<String>,
+        /// Why.
+        reason: String,
+    },
+    /// Something made it graver, or calls the next level at once.
+    TriggerFired {
+        /// Its name.
+        trigger: String,
+        /// Why.
+        reason: String,
+        /// How severe it is now at least; `None` calls the next level.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        raise_to: Option<Severity>,
+    },
+    /// A person took it on.
+    Acknowledged {
+        /// Who.
+        by: String,
+        /// What they said.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        note: String,
+    },
     /// It is over.
     Closed {
         /// How it ended.
@@ -283,6 +320,10 @@ impl EventKind {
             Self::Verified { .. } => "verified",
             Self::UndoEnded { .. } => "undo_ended",
             Self::Escalated { .. } => "escalated",
+            Self::EscalationBegun { .. } => "escalation_begun",
+            Self::Notified { .. } => "notified",
+            Self::TriggerFired { .. } => "trigger_fired",
+            Self::Acknowledged { .. } => "acknowledged",
             Self::Closed { .. } => "closed",
         }
     }
@@ -361,12 +402,52 @@ impl fmt::Display for HealEvent {
             EventKind::Verified { verdict, .. } => write!(f, "verdict {verdict}"),
             EventKind::UndoEnded { outcome, .. } => write!(f, "undo {outcome}"),
             EventKind::Escalated { reason } => write!(f, "escalated: {reason}"),
+            EventKind::EscalationBegun { .. }
+            | EventKind::Notified { .. }
+            | EventKind::TriggerFired { .. }
+            | EventKind::Acknowledged { .. } => escalation(&self.kind, f),
             EventKind::Closed { resolution } => match resolution {
                 Resolution::Healed { run } => write!(f, "closed, healed by {run}"),
                 Resolution::Recovered => f.write_str("closed, recovered by itself"),
                 Resolution::Manual { by, note } => write!(f, "closed by {by}: {note}"),
             },
         }
+    }
+}
+
+/// One line about who was called and why.
+fn escalation(kind: &EventKind, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match kind {
+        EventKind::EscalationBegun { policy } => write!(f, "escalation by policy {policy}"),
+        EventKind::Notified {
+            level,
+            round,
+            channels,
+            to,
+            reason,
+        } => {
+            write!(f, "level {level}")?;
+            if *round > 0 {
+                write!(f, ", round {}", round + 1)?;
+            }
+            if !to.is_empty() {
+                write!(f, ": {}", to.join(", "))?;
+            }
+            write!(f, " called through {}: {reason}", channels.join(", "))
+        }
+        EventKind::TriggerFired {
+            trigger,
+            reason,
+            raise_to,
+        } => match raise_to {
+            Some(severity) => write!(f, "{trigger} makes it {severity}: {reason}"),
+            None => write!(f, "{trigger} calls the next level: {reason}"),
+        },
+        EventKind::Acknowledged { by, note } if note.is_empty() => {
+            write!(f, "acknowledged by {by}")
+        }
+        EventKind::Acknowledged { by, note } => write!(f, "acknowledged by {by}: {note}"),
+        other => f.write_str(other.name()),
     }
 }
 

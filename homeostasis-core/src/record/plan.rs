@@ -222,6 +222,9 @@ pub struct Plan {
     pub require_approval: bool,
     /// How the outcome is judged.
     pub verification: VerificationSpec,
+    /// Who else is called if it was tried and people are needed: channels, or people and roles.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notify: Vec<String>,
     /// How well it fits, `0..=1`, as its remediator sees it; plans are tried best first.
     pub fitness: f64,
 }
@@ -248,6 +251,7 @@ impl Plan {
             radius: BlastRadius::UNKNOWN,
             require_approval: false,
             verification: VerificationSpec::default(),
+            notify: Vec::new(),
             fitness: 0.0,
         }
     }

@@ -59,7 +59,13 @@ impl EventKind {
                 outcome.redact(redactor);
             }
             Self::Verified { verdict, .. } => verdict.redact(redactor),
-            Self::Escalated { reason } => redact_text(reason, redactor),
+            Self::Escalated { reason }
+            | Self::Notified { reason, .. }
+            | Self::TriggerFired { reason, .. } => redact_text(reason, redactor),
+            Self::Acknowledged { by, note } => {
+                redact_text(by, redactor);
+                redact_text(note, redactor);
+            }
             Self::Closed { resolution } => match resolution {
                 Resolution::Healed { .. } | Resolution::Recovered => {}
                 Resolution::Manual { by, note } => {
@@ -67,7 +73,8 @@ impl EventKind {
                     redact_text(note, redactor);
                 }
             },
-            Self::Woken { .. }
+            Self::EscalationBegun { .. }
+            | Self::Woken { .. }
             | Self::RunOpened { .. }
             | Self::RunResumed { .. }
             | Self::StepIntended { .. } => {}
@@ -243,6 +250,7 @@ impl Plan {
             patches: _,
             radius: _,
             require_approval: _,
+            notify: _,
             verification: _,
             fitness: _,
         } = self;

@@ -129,11 +129,13 @@ pub struct Rollback {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Escalation {
-    /// Whether to call at all.
+    /// Whether those in `notify` are called if it was tried and people are needed. Others are called
+    /// in any case: an incident without a remedy is never left alone.
     pub on_failure: bool,
-    /// Whom.
+    /// Whom, beside those of the escalation policy: channels by name, or people and roles.
     pub notify: Vec<String>,
-    /// Whether to open an incident in the host's own system.
+    /// Whether to open an incident in the host's own system: what a channel such as `PagerDuty` does
+    /// with each message. Nothing else follows it.
     pub create_incident: bool,
 }
 

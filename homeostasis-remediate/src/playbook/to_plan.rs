@@ -69,6 +69,9 @@ impl Playbook {
         plan.require_approval =
             self.safety().require_approval || self.reaches_too_far(plan.radius.level);
         plan.verification = self.verification_for(binding.target);
+        if self.escalation().on_failure {
+            plan.notify.clone_from(&self.escalation().notify);
+        }
         plan.fitness = binding.fitness;
         Ok(plan)
     }

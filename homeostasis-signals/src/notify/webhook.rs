@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use homeostasis_core::port::{
-    HttpClient, HttpError, HttpRequest, HttpResponse, Notification, Notifier, NotifyError,
+    HttpClient, HttpError, HttpRequest, HttpResponse, Notification, NotificationKind, Notifier,
+    NotifyError,
 };
 use homeostasis_core::{Clock, ConfigError, ErrorKind, Rng, timeout};
 
 use super::message::Message;
 use super::retry_after::retry_after;
 use super::signature::SigningKey;
-use super::webhook_config::WebhookConfig;
+use super::webhook_config::{WebhookConfig, WebhookFormat};
 use crate::probe::refused_by_system;
 
 /// How much of an answer is read.
@@ -46,7 +47,8 @@ const BACKOFF: Duration = Duration::from_millis(500);
 /// | `webhook-signature` | for every key `v1,` and the base64 of HMAC-SHA256 over `id.timestamp.body`, separated by spaces |
 ///
 /// The body is `{"type": "homeostasis.notification", "timestamp": …, "data": …}`, where `data` is
-/// the [`Notification`]: `incident`, `severity` (`sev0` to `sev3`), `at` (RFC 3339), `title`, `body`.
+/// the [`Notification`]: `kind` (`call`, `acknowledged`, `resolved`, `digest`), `key`, `to`, `incident`,
+/// `severity` (`sev0` to `sev3`), `at` (RFC 3339), `title`, `body`.
 ///
 /// # Cancel safety
 /// Dropping a delivery ends it; whether the message arrived is unknown then.
@@ -80,7 +82,7 @@ impl Webhook {
     /// # Errors
     /// - The name is empty, or the URL is not absolute, not `http` or `https`, or has a user name.
     /// - The format is `signed` and there is no key, or a key is not written as it should be.
-    /// - The format is `slack` and there is a key.
+    /// - The format is `slack` and there is a key, or `pager_duty` and there is not one of its form.
     /// - `timeout`, `within`, `attempts` or `max_body` is out of its range.
     pub fn new(
         config: WebhookConfig,
@@ -129,7 +131,12 @@ impl Webhook {
 impl Notifier for Webhook {
     async fn notify(&self, notification: &Notification) -> Result<(), NotifyError> {
         let config = &self.config;
-        let message = Message::of(notification, config.format, config.max_body);
+        let message = Message::of(
+            notification,
+            config.format,
+            config.max_body,
+            config.own_key(),
+        );
         let mut rng = Rng::from_seed(message.seed);
         let begun = self.clock.now();
         let left = || config.within.saturating_sub(self.clock.now().since(begun));
@@ -152,6 +159,16 @@ impl Notifier for Webhook {
                 });
             }
             self.clock.sleep(wait).await;
+        }
+    }
+
+    fn takes(&self, kind: NotificationKind) -> bool {
+        let is_pager = self.config.format == WebhookFormat::PagerDuty;
+        match kind {
+            NotificationKind::Call => true,
+            // An alert is of one incident, and ends when that does.
+            NotificationKind::Digest => !is_pager,
+            _ => is_pager || self.config.updates,
         }
     }
 }

@@ -26,6 +26,10 @@ pub enum WebhookFormat {
     /// `{"text": "…"}`, as incoming webhooks of Slack, Mattermost and Rocket.Chat take it. Nothing
     /// is signed: whoever knows the URL may post.
     Slack,
+    /// The Events API v2 of `PagerDuty` at [`PAGER_DUTY`](WebhookConfig::PAGER_DUTY): each incident is
+    /// one alert, which is triggered, acknowledged and resolved. The one secret is the integration
+    /// key; it is sent in the body.
+    PagerDuty,
 }
 
 /// Where messages are sent, how, and for how long it is tried.
@@ -44,9 +48,13 @@ pub struct WebhookConfig {
     pub format: WebhookFormat,
     /// Keys for the signature, each `whsec_` and the base64 of 24 to 64 random bytes: one, or two
     /// while the receiver changes from one to the other. At least one for `signed`, none for
-    /// `slack`; default none.
+    /// `slack`, one integration key of 32 letters and digits for `pager_duty`; default none.
     #[serde(default)]
     pub secrets: Vec<Secret>,
+    /// Whether it is also told that an incident was acknowledged and that it is over; default yes.
+    /// `pager_duty` always is.
+    #[serde(default = "WebhookConfig::default_updates")]
+    pub updates: bool,
     /// How long one attempt may take; default 5 s, at most `within`.
     #[serde(
         default = "WebhookConfig::default_timeout",
@@ -71,6 +79,9 @@ pub struct WebhookConfig {
 }
 
 impl WebhookConfig {
+    /// Where `PagerDuty` takes events of its service regions but the European one.
+    pub const PAGER_DUTY: &'static str = "https://events.pagerduty.com/v2/enqueue";
+
     /// The defaults for posting to `url`, without a key yet.
     pub fn new(name: impl Into<String>, url: impl Into<Secret>) -> Self {
         Self {
@@ -78,6 +89,7 @@ impl WebhookConfig {
             url: url.into(),
             format: WebhookFormat::Signed,
             secrets: Vec::new(),
+            updates: Self::default_updates(),
             timeout: Self::default_timeout(),
             attempts: Self::default_attempts(),
             within: Self::default_within(),
@@ -98,7 +110,8 @@ impl WebhookConfig {
         let expected = "an absolute http or https URL without user name";
         expect(is_sendable(self.url.expose()), "url", hidden(), expected);
         let mut keys = Vec::new();
-        for (i, secret) in self.secrets.iter().enumerate() {
+        let is_pager = self.format == WebhookFormat::PagerDuty;
+        for (i, secret) in self.secrets.iter().enumerate().filter(|_| !is_pager) {
             let key = SigningKey::read(secret);
             let expected = "`whsec_` and the base64 of 24 to 64 bytes";
             expect(key.is_some(), &format!("secrets[{i}]"), hidden(), expected);
@@ -107,6 +120,12 @@ impl WebhookConfig {
         let (n_secrets, given) = (self.secrets.len(), format!("{} given", self.secrets.len()));
         match self.format {
             WebhookFormat::Signed => expect(n_secrets > 0, "secrets", given, "a key to sign with"),
+            WebhookFormat::PagerDuty => {
+                let key = self.own_key();
+                let is_key = key.len() == 32 && key.bytes().all(|it| it.is_ascii_alphanumeric());
+                let expected = "one integration key of 32 letters and digits";
+                expect(n_secrets == 1 && is_key, "secrets", given, expected);
+            }
             WebhookFormat::Slack => {
                 expect(n_secrets == 0, "secrets", given, "none: Slack checks none");
             }
@@ -125,6 +144,19 @@ impl WebhookConfig {
         let is_known = BODY.contains(&max_body);
         expect(is_known, "max_body", max_body.to_string(), expected);
         wrong.into_result(keys)
+    }
+
+    /// The key that a body holds by itself; empty if there is none.
+    pub(super) fn own_key(&self) -> &str {
+        let key = self
+            .secrets
+            .first()
+            .filter(|_| self.format == WebhookFormat::PagerDuty);
+        key.map_or("", Secret::expose)
+    }
+
+    fn default_updates() -> bool {
+        true
     }
 
     fn default_timeout() -> Duration {
@@ -208,5 +240,16 @@ mod tests {
             config.secrets.push(KEY.into());
             assert_eq!(paths(&config), ["url", "secrets"], "{url}");
         }
+        let mut config = WebhookConfig::new("pager", WebhookConfig::PAGER_DUTY);
+        config.format = WebhookFormat::PagerDuty;
+        assert_eq!(paths(&config), ["secrets"]);
+        config.secrets.push(KEY.into());
+        assert_eq!(paths(&config), ["secrets"]);
+        config.secrets[0] = "R0123456789abcdefR0123456789abcd".into();
+        assert_eq!(paths(&config), [""; 0]);
+        config
+            .secrets
+            .push("R0123456789abcdefR0123456789abcd".into());
+        assert_eq!(paths(&config), ["secrets"]);
     }
 }

@@ -2,65 +2,27 @@
 
 use std::sync::Arc;
 
-use homeostasis_core::port::Notification;
 use homeostasis_core::record::{EventKind, Resolution};
 use homeostasis_core::{Incident, Observations, Timestamp};
 
 use super::calls::join;
 use super::{Heal, POLL};
 use crate::engine::journal::JournalError;
+use crate::engine::pager;
 
 impl Heal {
-    pub(super) async fn escalate(
-        &mut self,
-        incident: &Arc<Incident>,
-        reason: String,
-    ) -> Result<(), JournalError> {
-        let mut kinds = Vec::new();
-        // If the journal failed after people were called, they are not called again.
-        if self.notified.as_deref() != Some(&reason)
-            && let Err(report) = self.call_people(incident, &reason).await
-        {
-            kinds.push(self.blamed("notifier", "notifier", report));
-        }
-        self.notified = Some(reason.clone());
-        kinds.push(EventKind::Escalated { reason });
-        self.journal.append(kinds).await.map(drop)
-    }
-
-    async fn call_people(
-        &self,
-        incident: &Incident,
-        reason: &str,
-    ) -> Result<(), homeostasis_core::ErrorReport> {
-        let diagnosis = incident.diagnosis.as_ref();
-        let cause = diagnosis.map_or_else(|| "not diagnosed".to_owned(), ToString::to_string);
-        let title = format!(
-            "{} {}: {reason}",
-            incident.severity, incident.anomalies[0].target
-        );
-        let tried: Vec<_> = incident
-            .plans
-            .iter()
-            .map(|plan| plan.title.as_str())
-            .collect();
-        let body = format!(
-            "{}\n{cause}\nplans: {}",
-            incident.anomalies[0],
-            tried.join(", ")
-        );
-        // The journal's texts are redacted; what they are put together to is looked at again.
-        let (title, body) = (self.shared.redacted(&title), self.shared.redacted(&body));
-        let at = self.shared.now();
-        let message = Notification::new(incident.id, incident.severity, at, title, body);
-        let notifier = Arc::clone(&self.shared.notifier);
-        self.call(self.shared.settings.stage_deadline, async move {
-            notifier
-                .notify(&message)
-                .await
-                .map_err(|error| error.report())
-        })
-        .await
+    /// Hands the incident to people: the reason and the first calls are one commit.
+    pub(super) async fn escalate(&self, reason: String) -> Result<(), JournalError> {
+        let now = self.shared.now();
+        let called = self.journal.call(|incident| {
+            let chain = self.shared.escalation.hand_over(incident, &reason, now);
+            let named = pager::named_by_plans(&self.shared, incident, &reason, &chain);
+            let escalated = EventKind::Escalated {
+                reason: reason.clone(),
+            };
+            [escalated].into_iter().chain(chain).chain(named).collect()
+        });
+        called.await
     }
 
     /// Analyzers may learn from an incident that is over.

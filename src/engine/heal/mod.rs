@@ -46,8 +46,6 @@ pub(crate) struct Heal {
     lease: Option<HeldLease>,
     /// How often a remediator gave no outcome.
     reentries: u32,
-    /// What people were told although the journal does not say so yet.
-    notified: Option<String>,
     /// Whether analyzers know that the incident is over.
     told: Arc<AtomicBool>,
 }
@@ -66,7 +64,6 @@ impl Heal {
             permit: None,
             lease: None,
             reentries: 0,
-            notified: None,
             told,
         }
     }
@@ -142,7 +139,7 @@ impl Heal {
             Effect::Execute { run } => self.execute(incident, run).await,
             Effect::Verify { run } => self.verify(incident, run).await,
             Effect::Undo { run } => self.undo(incident, run).await,
-            Effect::Escalate { reason } => self.escalate(incident, reason).await,
+            Effect::Escalate { reason } => self.escalate(reason).await,
             Effect::WatchRecovery => self.watch_recovery(incident).await,
             Effect::Close { resolution } => self
                 .journal
@@ -151,7 +148,7 @@ impl Heal {
                 .map(drop),
             other => {
                 let reason = format!("this engine does not know the effect {other:?}");
-                self.escalate(incident, reason).await
+                self.escalate(reason).await
             }
         }
     }

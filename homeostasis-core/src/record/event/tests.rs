@@ -347,6 +347,7 @@ fn kinds() -> Vec<EventKind> {
             .map(|resolution| EventKind::Closed { resolution }),
     );
     kinds.extend(told_with_reasons());
+    kinds.extend(escalation());
     kinds
 }
 
@@ -391,6 +392,34 @@ fn told_with_reasons() -> [EventKind; 2] {
     ]
 }
 
+fn escalation() -> [EventKind; 6] {
+    let trigger = |name: &str, raise_to| EventKind::TriggerFired {
+        trigger: name.to_owned(),
+        reason: "3 attempts did not heal it".to_owned(),
+        raise_to,
+    };
+    let acknowledged = |note: &str| EventKind::Acknowledged {
+        by: "ada".to_owned(),
+        note: note.to_owned(),
+    };
+    [
+        EventKind::EscalationBegun {
+            policy: "critical".to_owned(),
+        },
+        EventKind::Notified {
+            level: 2,
+            round: 1,
+            channels: vec!["pager".to_owned(), "mail".to_owned()],
+            to: vec!["team_lead".to_owned()],
+            reason: "nobody has solved it yet".to_owned(),
+        },
+        trigger("remediation_failed", None),
+        trigger("security_threat", Some(Severity::Sev0)),
+        acknowledged(""),
+        acknowledged("on it"),
+    ]
+}
+
 fn events() -> Vec<HealEvent> {
     (0..)
         .zip(kinds())
@@ -425,6 +454,10 @@ fn number(kind: &EventKind) -> usize {
         EventKind::UndoEnded { .. } => 14,
         EventKind::Escalated { .. } => 15,
         EventKind::Closed { .. } => 16,
+        EventKind::EscalationBegun { .. } => 17,
+        EventKind::Notified { .. } => 18,
+        EventKind::TriggerFired { .. } => 19,
+        EventKind::Acknowledged { .. } => 20,
     }
 }
 
@@ -441,7 +474,7 @@ fn stored_events_mean_what_they_meant_and_are_written_as_they_were() {
 #[test]
 fn every_kind_of_event_is_stored() {
     let numbers: BTreeSet<_> = events().iter().map(|event| number(&event.kind)).collect();
-    assert_eq!(numbers, (0..=16).collect());
+    assert_eq!(numbers, (0..=20).collect());
     for event in events() {
         let value = serde_json::to_value(&event).unwrap();
         assert_eq!(value["event"], event.kind.name());

@@ -11,7 +11,7 @@ const SECRET: &str = "hunter2";
 
 /// Fields that stay as they are: names of parts of the system, and what is executed. For the
 /// latter `secret_parameter` must speak.
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 22] = [
     "schema_version",
     "node",
     "event",
@@ -27,6 +27,10 @@ const NAMES: [&str; 18] = [
     "action",
     "metric",
     "condition",
+    "policy",
+    "trigger",
+    "channels",
+    "to",
     "key",
     "id",
     "version",

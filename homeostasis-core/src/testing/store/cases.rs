@@ -240,6 +240,36 @@ pub(super) async fn documents_are_compared_and_swapped(case: &Case, store: &dyn 
     case.same("a document whose key begins alike", &other, &None);
 }
 
+pub(super) async fn documents_are_listed_by_the_beginning_of_their_keys(
+    case: &Case,
+    store: &dyn Store,
+) {
+    for key in ["box/2", "box/1", "boy", "bo", "box/3"] {
+        let commit = Commit::default().put(key, Version::NONE, json!(key));
+        case.ok(key, store.commit(commit).await);
+    }
+    let mut commit = Commit::default();
+    commit
+        .documents
+        .push(("box/3".to_owned(), Version(1), None));
+    case.ok("deleting one", store.commit(commit).await);
+    let keys = async |prefix: &str, limit| {
+        let listed = case.ok(prefix, store.documents(prefix, limit).await);
+        let is_own = |(key, document): &(String, Document)| document.value == json!(key);
+        case.same("whether each is its own", &listed.iter().all(is_own), &true);
+        listed.into_iter().map(|(key, _)| key).collect::<Vec<_>>()
+    };
+    let owned = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>();
+    case.same(
+        "those below box/",
+        &keys("box/", 9).await,
+        &owned(&["box/1", "box/2"]),
+    );
+    case.same("at most one", &keys("box/", 1).await, &owned(&["box/1"]));
+    case.same("all", &keys("", 9).await.len(), &4);
+    case.same("none", &keys("z", 9).await, &owned(&[]));
+}
+
 pub(super) async fn a_document_conflict_writes_no_events_and_no_hits(
     case: &Case,
     store: &dyn Store,

@@ -45,6 +45,7 @@ pub async fn conformance<S: Store, F: AsyncFnMut() -> S>(mut make: F) {
         cases::a_stale_or_unknown_lease_writes_nothing_at_all,
         cases::tokens_grow_per_resource_and_are_independent,
         cases::documents_are_compared_and_swapped,
+        cases::documents_are_listed_by_the_beginning_of_their_keys,
         cases::a_document_conflict_writes_no_events_and_no_hits,
         cases::a_commit_without_events_returns_the_expected_version,
         cases::of_concurrent_commits_exactly_one_wins,
@@ -261,6 +262,14 @@ mod tests {
 
         async fn document(&self, key: &str) -> Result<Option<Document>, StoreError> {
             self.0.document(key).await
+        }
+
+        async fn documents(
+            &self,
+            prefix: &str,
+            limit: usize,
+        ) -> Result<Vec<(String, Document)>, StoreError> {
+            self.0.documents(prefix, limit).await
         }
 
         async fn next_token(&self, resource: &str) -> Result<FencingToken, StoreError> {

@@ -137,6 +137,14 @@ impl<S: Store, H: WriteHook> Store for HookedStore<S, H> {
         self.hook.document(&self.inner, key).await
     }
 
+    async fn documents(
+        &self,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, Document)>, StoreError> {
+        self.inner.documents(prefix, limit).await
+    }
+
     async fn next_token(&self, resource: &str) -> Result<FencingToken, StoreError> {
         self.hook.next_token(&self.inner, resource).await
     }

@@ -119,6 +119,53 @@ async fn slack_gets_a_text_and_no_signature() {
 }
 
 #[tokio::test]
+async fn pager_duty_gets_events_of_one_alert_in_the_documented_shape() {
+    use NotificationKind::{Acknowledged, Call, Digest, Resolved};
+    const ROUTING: &str = "R0123456789abcdefR0123456789abcd";
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&seen);
+    let server = Server::start(move |request| {
+        let (head, body) = request.split_once("\r\n\r\n").unwrap();
+        let event: Value = serde_json::from_str(body).unwrap_or_default();
+        // What the service asks of each event, and of one that triggers.
+        let has = |name: &str| {
+            event["payload"][name]
+                .as_str()
+                .is_some_and(|it| !it.is_empty())
+        };
+        let is_event = event["routing_key"] == ROUTING
+            && event["dedup_key"]
+                .as_str()
+                .is_some_and(|key| key.len() <= 255)
+            && !head.contains("webhook-");
+        let is_complete = match event["event_action"].as_str() {
+            Some("trigger") => has("summary") && has("source") && has("severity"),
+            Some("acknowledge" | "resolve") => event["payload"].is_null(),
+            _ => false,
+        };
+        sink.lock().unwrap().push(event["event_action"].clone());
+        Reply::status(
+            if is_event && is_complete { 202 } else { 400 },
+            r#"{"status":"success"}"#,
+        )
+    })
+    .await;
+    let mut config = WebhookConfig::new("pager", server.url("/v2/enqueue"));
+    config.format = WebhookFormat::PagerDuty;
+    config.secrets.push(ROUTING.into());
+    let webhook = webhook(config);
+    let mut said = message();
+    for kind in [Call, Acknowledged, Resolved] {
+        assert!(webhook.takes(kind));
+        said.kind = kind;
+        webhook.notify(&said).await.unwrap();
+    }
+    assert!(!webhook.takes(Digest));
+    assert_eq!(*seen.lock().unwrap(), ["trigger", "acknowledge", "resolve"]);
+    assert!(!format!("{webhook:?}").contains("R0123"));
+}
+
+#[tokio::test]
 async fn the_answer_decides_between_what_passes_and_what_stays() {
     let echo = "secret-of-receiver".repeat(10);
     for (status, kind) in [

@@ -1,0 +1,374 @@
+//! The outbox: what is to be told is durable with the event that is the reason for it, and is sent
+//! at least once.
+//!
+//! A message is a document beside the journal, written in the commit of its event and deleted once
+//! its channel took it. Each channel has a queue and a task of its own, so that a dead one delays no
+//! other. After a crash the documents are read again; what was sent but not deleted is sent again
+//! under the same key.
+
+mod queue;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use homeostasis_core::policy::escalation_messages;
+use homeostasis_core::port::{
+    Commit, Notification, NotificationKind, Notifier, Redactor, Store, StoreError, Version,
+};
+use homeostasis_core::record::{EventKind, HealEvent};
+use homeostasis_core::{ErrorKind, ErrorReport, Incident};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+
+use crate::engine::calls;
+use crate::engine::journal::describe;
+use crate::engine::shared::Shared;
+use queue::{Entry, MAX_WAITING, Next, Queue};
+
+pub use queue::ChannelHealth;
+
+/// Where the documents are.
+const PREFIX: &str = "outbox/";
+
+/// The channel of [`Builder::notifier`](crate::Builder::notifier).
+pub(crate) const NOTIFIER: &str = "notifier";
+
+/// How soon it is tried again to delete what was told.
+const DELETE_RETRY: Duration = Duration::from_secs(5);
+
+/// A message and its channel, as stored.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Letter {
+    channel: String,
+    notification: Notification,
+    #[serde(skip)]
+    document: String,
+}
+
+/// All channels.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    channels: BTreeMap<String, Channel>,
+}
+
+#[derive(Debug)]
+struct Channel {
+    notifier: Arc<dyn Notifier>,
+    takes: Vec<NotificationKind>,
+    state: Mutex<State>,
+    wake: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    queue: Queue,
+    /// Keys of messages that were queued although the store could not keep them.
+    untold: BTreeSet<String>,
+    /// Documents of what was told, to be deleted.
+    done: Vec<String>,
+}
+
+impl Channel {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Outbox {
+    pub(crate) fn new(channels: BTreeMap<String, Arc<dyn Notifier>>) -> Self {
+        use NotificationKind::{Acknowledged, Call, Digest, Resolved};
+        let channels = channels.into_iter().map(|(name, notifier)| {
+            let kinds = [Call, Acknowledged, Resolved, Digest].into_iter();
+            let takes = kinds.filter(|kind| notifier.takes(*kind)).collect();
+            let (state, wake) = (Mutex::default(), Notify::new());
+            let channel = Channel {
+                notifier,
+                takes,
+                state,
+                wake,
+            };
+            (name, channel)
+        });
+        Self {
+            channels: channels.collect(),
+        }
+    }
+
+    /// Whether there is a channel of this name.
+    pub(crate) fn has(&self, channel: &str) -> bool {
+        self.channels.contains_key(channel)
+    }
+
+    /// What `event` asks to tell, as far as there are channels that take it.
+    pub(crate) fn letters(
+        &self,
+        event: &HealEvent,
+        after: &Incident,
+        redactor: &dyn Redactor,
+    ) -> Vec<Letter> {
+        let mut letters = Vec::new();
+        for (channel, notification) in escalation_messages(event, after, redactor) {
+            let known = self.channels.get(&channel);
+            if known.is_none() {
+                tracing::warn!(channel, incident = %after.id, "the channel is gone, nobody is told");
+            }
+            if known.is_some_and(|it| it.takes.contains(&notification.kind)) {
+                let document = format!("{PREFIX}{}/{:08}/{channel}", event.incident, event.seq);
+                letters.push(Letter {
+                    channel,
+                    notification,
+                    document,
+                });
+            }
+        }
+        letters
+    }
+
+    /// Queues what became durable.
+    pub(crate) fn queue(&self, letters: Vec<Letter>) {
+        for letter in letters {
+            let Some(channel) = self.channels.get(&letter.channel) else {
+                continue;
+            };
+            let mut state = channel.state();
+            if state.untold.remove(&letter.notification.key) {
+                // It was queued before it could be written.
+                state.done.push(letter.document);
+            } else {
+                let entry = Entry::new(letter.document, letter.notification);
+                push(&mut state, &letter.channel, entry);
+            }
+            drop(state);
+            channel.wake.notify_one();
+        }
+    }
+
+    /// Queues what the store could not keep: people are called all the same, once.
+    pub(crate) fn queue_unkept(&self, letters: Vec<Letter>) {
+        for letter in letters {
+            let Some(channel) = self.channels.get(&letter.channel) else {
+                continue;
+            };
+            let mut state = channel.state();
+            if state.untold.insert(letter.notification.key.clone()) {
+                let entry = Entry::new(letter.document, letter.notification);
+                push(&mut state, &letter.channel, entry);
+            }
+            drop(state);
+            channel.wake.notify_one();
+        }
+    }
+
+    /// Takes up what an earlier life did not tell.
+    ///
+    /// # Errors
+    /// If the store cannot say what that is.
+    pub(crate) async fn restore(&self, shared: &Shared) -> Result<(), StoreError> {
+        let most = MAX_WAITING.saturating_mul(self.channels.len().max(1));
+        for (document, kept) in shared.journal.store.documents(PREFIX, most).await? {
+            match serde_json::from_value::<Letter>(kept.value) {
+                Ok(letter) if self.has(&letter.channel) => {
+                    self.queue(vec![Letter { document, ..letter }]);
+                }
+                Ok(letter) => {
+                    let what = format!("the channel of {document} is gone; it stays");
+                    let report = ErrorReport::message(ErrorKind::Permanent, what);
+                    shared.blame("notifier", &letter.channel, &report);
+                }
+                Err(error) => {
+                    let mut report = ErrorReport::new(ErrorKind::Permanent, &error);
+                    report.message = format!("{document} is no message: {}", report.message);
+                    shared.blame("notifier", "outbox", &report);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the task of each channel.
+    pub(crate) fn start(shared: &Arc<Shared>) {
+        for name in shared.journal.outbox.channels.keys() {
+            shared.tasks.spawn(run(Arc::clone(shared), name.clone()));
+        }
+    }
+
+    pub(crate) fn health(&self) -> BTreeMap<String, ChannelHealth> {
+        let channels = self.channels.iter();
+        channels
+            .map(|(name, channel)| (name.clone(), channel.state().queue.health()))
+            .collect()
+    }
+}
+
+/// The same commit, which keeps the letters too.
+pub(crate) fn keeping(commit: Commit, letters: &[Letter]) -> Commit {
+    letters.iter().fold(commit, |commit, letter| {
+        let kept = serde_json::json!(letter);
+        commit.put(&letter.document, Version::NONE, kept)
+    })
+}
+
+fn push(state: &mut State, channel: &str, entry: Entry) {
+    if let Some(gone) = state.queue.push(entry) {
+        let title = gone.notification.title;
+        tracing::error!(channel, title, "too many messages wait: one is not told");
+        state.done.push(gone.document);
+    }
+}
+
+/// Tells what waits for one channel until the engine shuts down.
+async fn run(shared: Arc<Shared>, name: String) {
+    let outbox = Arc::clone(&shared.journal.outbox);
+    let Some(channel) = outbox.channels.get(&name) else {
+        return;
+    };
+    let digests = channel.takes.contains(&NotificationKind::Digest);
+    let mut rng = shared.context(None, Duration::ZERO).rng(
+        homeostasis_core::Digest::of(&name).as_bytes()[..8]
+            .iter()
+            .fold(0, |seed, byte| seed << 8 | u64::from(*byte)),
+    );
+    while !shared.cancellation.is_cancelled() {
+        clear(&shared, channel).await;
+        let now = shared.now();
+        let next = {
+            let mut state = channel.state();
+            match state.queue.next(now, digests) {
+                // What could not be deleted is tried again.
+                Next::Idle if !state.done.is_empty() => Next::Wait(now + DELETE_RETRY),
+                next => next,
+            }
+        };
+        match next {
+            Next::Send(message, documents) => {
+                send(&shared, &name, channel, *message, documents, &mut rng).await;
+            }
+            Next::GiveUp(old) => give_up(&shared, &name, channel, old, "it is too old").await,
+            Next::Idle => {
+                tokio::select! {
+                    biased;
+                    () = shared.cancellation.cancelled() => {}
+                    () = channel.wake.notified() => {}
+                }
+            }
+            Next::Wait(until) => {
+                let mut sleep = shared.clock().sleep(until.since(now));
+                tokio::select! {
+                    biased;
+                    () = shared.cancellation.cancelled() => {}
+                    () = &mut sleep => {}
+                    () = channel.wake.notified() => {}
+                }
+            }
+        }
+    }
+    // What was told just now is not told again by the next life.
+    clear(&shared, channel).await;
+}
+
+async fn send(
+    shared: &Shared,
+    name: &str,
+    channel: &Channel,
+    message: Notification,
+    documents: Vec<String>,
+    rng: &mut homeostasis_core::Rng,
+) {
+    let notifier = Arc::clone(&channel.notifier);
+    let incident = message.incident;
+    let call = async move {
+        let sent = notifier.notify(&message).await;
+        sent.map_err(|error| error.report())
+    };
+    let limit = shared.settings.stage_deadline;
+    let sent = calls::call(&shared.tasks, shared.clock(), limit, call).await;
+    let now = shared.now();
+    let Err(mut report) = sent else {
+        let mut state = channel.state();
+        state.queue.delivered(&documents, now);
+        state.done.extend(documents);
+        return;
+    };
+    if shared.cancellation.is_cancelled() {
+        return;
+    }
+    report.redact(&*shared.journal.redactor);
+    let is_first = channel.state().queue.attempts(&documents[0]) == 0;
+    if is_first {
+        blame(shared, name, incident, &report).await;
+    }
+    let failed = channel.state().queue.failed(&documents, &report, now, rng);
+    give_up(shared, name, channel, failed, &report.message).await;
+}
+
+async fn give_up(shared: &Shared, name: &str, channel: &Channel, entries: Vec<Entry>, why: &str) {
+    for entry in entries {
+        let what = format!("gave up on {:?}: {why}", entry.notification.title);
+        let report = ErrorReport::message(ErrorKind::Permanent, what);
+        blame(shared, name, entry.notification.incident, &report).await;
+        channel.state().done.push(entry.document);
+    }
+}
+
+/// The incident knows who could not be told, as long as it is open.
+async fn blame(
+    shared: &Shared,
+    name: &str,
+    incident: homeostasis_core::IncidentId,
+    report: &ErrorReport,
+) {
+    shared.blame("notifier", name, report);
+    let Some(journal) = shared.journal_of(incident) else {
+        return;
+    };
+    let blamed = EventKind::Blamed {
+        stage: "notifier".to_owned(),
+        plugin: name.to_owned(),
+        report: report.clone(),
+    };
+    if let Err(error) = journal.append(vec![blamed]).await {
+        tracing::debug!(error = describe(&error), "the failure is not noted");
+    }
+}
+
+/// Deletes the documents of what is told. What cannot be deleted now is told again by the next
+/// life if this one ends before.
+async fn clear(shared: &Shared, channel: &Channel) {
+    let done = std::mem::take(&mut channel.state().done);
+    if done.is_empty() {
+        return;
+    }
+    let store = &shared.journal.store;
+    let deleted = delete(&**store, &done).await;
+    let Err(error) = deleted else {
+        return;
+    };
+    let mut kept = Vec::new();
+    if matches!(error, StoreError::Conflict { .. }) {
+        // One of them was never written.
+        for document in done {
+            match delete(&**store, std::slice::from_ref(&document)).await {
+                Ok(()) | Err(StoreError::Conflict { .. }) => {}
+                Err(_) => kept.push(document),
+            }
+        }
+    } else {
+        kept = done;
+    }
+    if !kept.is_empty() {
+        shared.vitals.store_error();
+        let mut state = channel.state();
+        kept.append(&mut state.done);
+        // Beyond this they are told twice rather than remembered.
+        kept.truncate(MAX_WAITING);
+        state.done = kept;
+    }
+}
+
+async fn delete(store: &dyn Store, documents: &[String]) -> Result<(), StoreError> {
+    let mut commit = Commit::default();
+    let each = documents.iter();
+    commit.documents = each.map(|it| (it.clone(), Version(1), None)).collect();
+    store.commit(commit).await.map(drop)
+}
