@@ -16,6 +16,7 @@
 
 mod apply;
 mod effect;
+mod hand_over;
 mod incident;
 #[cfg(test)]
 mod laws;

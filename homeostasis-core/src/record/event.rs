@@ -10,8 +10,8 @@ use crate::id::{IncidentId, NodeId, PlanId, RunId, TenantId};
 use crate::policy::{GateRecord, SeverityScore};
 use crate::port::FencingToken;
 use crate::record::{
-    Anomaly, BlastRadius, Diagnosis, Outcome, Plan, Severity, StepIntent, StepOutcome, StepPhase,
-    Verdict,
+    Anomaly, BlastRadius, Candidate, Diagnosis, HandOverAnswer, Outcome, Plan, Severity,
+    StepIntent, StepOutcome, StepPhase, Verdict,
 };
 use crate::time::Timestamp;
 
@@ -127,6 +127,9 @@ pub enum EventKind {
     Planned {
         /// The plans.
         plans: Vec<Plan>,
+        /// What was weighed, the chosen and the passed over, if the remediators said so.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        considered: Vec<Candidate>,
     },
     /// The gate answered.
     Gated {
@@ -215,6 +218,30 @@ pub enum EventKind {
         /// Why.
         reason: String,
     },
+    /// A person answered about a step of which nobody could tell whether it happened.
+    HandOverAnswered {
+        /// Of which run.
+        run: RunId,
+        /// Which step, from 0.
+        step_idx: usize,
+        /// Which question of this run, from 0: an answer counts for one question only.
+        question: u32,
+        /// What is to be done.
+        answer: HandOverAnswer,
+        /// Who says so.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// A person stopped a run: no step begins any more, and what can be taken back is.
+    RunCancelled {
+        /// Which run.
+        run: RunId,
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
     /// It is over.
     Closed {
         /// How it ended.
@@ -279,6 +306,8 @@ impl EventKind {
             Self::Verified { .. } => "verified",
             Self::UndoEnded { .. } => "undo_ended",
             Self::Escalated { .. } => "escalated",
+            Self::HandOverAnswered { .. } => "hand_over_answered",
+            Self::RunCancelled { .. } => "run_cancelled",
             Self::Closed { .. } => "closed",
         }
     }
@@ -310,8 +339,8 @@ impl fmt::Display for HealEvent {
             EventKind::Diagnosed { diagnosis } => {
                 write!(f, "diagnosed {}", diagnosis.headline())
             }
-            EventKind::Planned { plans } if plans.is_empty() => f.write_str("no plan applies"),
-            EventKind::Planned { plans } => {
+            EventKind::Planned { plans, .. } if plans.is_empty() => f.write_str("no plan applies"),
+            EventKind::Planned { plans, .. } => {
                 let titles: Vec<_> = plans.iter().map(|plan| plan.title.as_str()).collect();
                 write!(f, "planned {}", titles.join(", then "))
             }
@@ -357,6 +386,20 @@ impl fmt::Display for HealEvent {
             EventKind::Verified { verdict, .. } => write!(f, "verdict {verdict}"),
             EventKind::UndoEnded { outcome, .. } => write!(f, "undo {outcome}"),
             EventKind::Escalated { reason } => write!(f, "escalated: {reason}"),
+            EventKind::HandOverAnswered {
+                step_idx,
+                answer,
+                by,
+                reason,
+                ..
+            } => write!(
+                f,
+                "step {} handed back by {by}: {answer}: {reason}",
+                step_idx + 1
+            ),
+            EventKind::RunCancelled { run, by, reason } => {
+                write!(f, "{run} cancelled by {by}: {reason}")
+            }
             EventKind::Closed { resolution } => match resolution {
                 Resolution::Healed { run } => write!(f, "closed, healed by {run}"),
                 Resolution::Recovered => f.write_str("closed, recovered by itself"),

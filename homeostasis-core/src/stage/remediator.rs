@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::cycle::Incident;
 use crate::error::stage_error;
 use crate::policy::Permit;
-use crate::record::{Diagnosis, Outcome, PatchCandidate, Plan};
+use crate::record::{Candidate, Diagnosis, Outcome, PatchCandidate, Plan};
 use crate::stage::RunLog;
 
 stage_error!(
@@ -44,6 +44,23 @@ impl<'a> PlanRequest<'a> {
     }
 }
 
+/// What a remediator would do, and what it weighed.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Selection {
+    /// What could be done, best first.
+    pub plans: Vec<Plan>,
+    /// What was weighed, the plans among it; empty if the remediator does not say.
+    pub considered: Vec<Candidate>,
+}
+
+impl Selection {
+    /// These plans, made of these candidates.
+    pub fn new(plans: Vec<Plan>, considered: Vec<Candidate>) -> Self {
+        Self { plans, considered }
+    }
+}
+
 /// Plans remedies, and carries permitted ones out.
 ///
 /// # Expected flow
@@ -70,6 +87,13 @@ pub trait Remediator: fmt::Debug + Send + Sync {
 
     /// What could be done, best first; nothing if nothing fits.
     async fn plan(&self, cx: &Context, request: PlanRequest<'_>) -> Result<Vec<Plan>, PlanError>;
+
+    /// The same with what was weighed and passed over; the engine asks this, and keeps the answer on
+    /// the incident. A remediator that does not say only plans.
+    async fn select(&self, cx: &Context, request: PlanRequest<'_>) -> Result<Selection, PlanError> {
+        let plans = self.plan(cx, request).await?;
+        Ok(Selection::new(plans, Vec::new()))
+    }
 
     /// Does it.
     ///
@@ -104,6 +128,10 @@ impl<T: Remediator + ?Sized> Remediator for Arc<T> {
 
     async fn plan(&self, cx: &Context, request: PlanRequest<'_>) -> Result<Vec<Plan>, PlanError> {
         (**self).plan(cx, request).await
+    }
+
+    async fn select(&self, cx: &Context, request: PlanRequest<'_>) -> Result<Selection, PlanError> {
+        (**self).select(cx, request).await
     }
 
     async fn execute(

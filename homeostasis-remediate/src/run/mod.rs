@@ -18,9 +18,11 @@ mod capture_tests;
 mod forward;
 #[cfg(test)]
 mod law_tests;
+mod parallel;
 #[cfg(test)]
 mod plan_tests;
 mod remediator;
+mod score;
 mod select;
 
 use homeostasis_core::record::Outcome;

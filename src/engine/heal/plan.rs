@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use homeostasis_core::record::{EventKind, Plan};
-use homeostasis_core::stage::PlanRequest;
+use homeostasis_core::record::{Candidate, EventKind, Plan, Standing};
+use homeostasis_core::stage::{PlanRequest, Selection};
 use homeostasis_core::{ErrorKind, ErrorReport, Incident};
 
 use super::Heal;
@@ -13,11 +13,15 @@ use crate::engine::journal::JournalError;
 /// At most this many plans are kept for one incident.
 const MAX_PLANS: usize = 16;
 
+/// At most this many candidates are kept for one incident, the best of them.
+const MAX_CONSIDERED: usize = 32;
+
 impl Heal {
     pub(super) async fn plan(&mut self, incident: &Arc<Incident>) -> Result<(), JournalError> {
         let limit = self.shared.settings.stage_deadline;
         let mut kinds = Vec::new();
         let mut plans: Vec<Plan> = Vec::new();
+        let mut considered: Vec<Candidate> = Vec::new();
         let mut calls = Vec::new();
         for remediator in &self.shared.stages.remediators {
             let (name, remediator) = (remediator.name().to_owned(), Arc::clone(remediator));
@@ -27,11 +31,11 @@ impl Heal {
                 name,
                 Box::pin(self.call(limit, async move {
                     let Some(diagnosis) = &subject.diagnosis else {
-                        return Ok(Vec::new());
+                        return Ok(Selection::default());
                     };
                     let request = PlanRequest::new(&subject, diagnosis);
                     remediator
-                        .plan(&cx, request)
+                        .select(&cx, request)
                         .await
                         .map_err(|error| error.report())
                 })),
@@ -53,8 +57,17 @@ impl Heal {
                         Some(format!("a secret in {place}, expected the name of one"))
                     })
             };
-            match answer.and_then(|made| check(made, violation)) {
-                Ok(made) => {
+            let checked = answer.and_then(|made| {
+                let plans = check(made.plans, violation)?;
+                Ok(Selection::new(plans, made.considered))
+            });
+            match checked {
+                Ok(Selection {
+                    plans: made,
+                    considered: weighed,
+                    ..
+                }) => {
+                    considered.extend(weighed);
                     for plan in made {
                         // The cycle tells plans apart by their ids and refuses two with one.
                         if plans.iter().any(|known| known.id == plan.id) {
@@ -75,7 +88,26 @@ impl Heal {
                 .then_with(|| a.title.cmp(&b.title))
         });
         plans.truncate(MAX_PLANS);
-        kinds.push(EventKind::Planned { plans });
+        stand(&mut considered, plans.first());
+        kinds.push(EventKind::Planned { plans, considered });
         self.journal.append(kinds).await.map(drop)
     }
+}
+
+/// Says which candidate was chosen, best first, and keeps as many as have room.
+fn stand(considered: &mut Vec<Candidate>, first: Option<&Plan>) {
+    let chosen = first.and_then(|plan| plan.playbook.as_ref().map(|playbook| &playbook.id));
+    for candidate in considered.iter_mut() {
+        if Some(&candidate.name) == chosen && candidate.standing == Standing::AlsoRan {
+            candidate.standing = Standing::Chosen;
+        }
+    }
+    considered.sort_by(|a, b| {
+        let rank = |candidate: &Candidate| candidate.standing == Standing::PassedOver;
+        rank(a)
+            .cmp(&rank(b))
+            .then_with(|| b.score.total_cmp(&a.score))
+            .then_with(|| a.name.cmp(&b.name))
+    });
+    considered.truncate(MAX_CONSIDERED);
 }
