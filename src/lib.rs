@@ -19,7 +19,8 @@ pub use config::{ComponentWatch, DetectionConfig, OperationWatch, RowModel, Seri
 pub use config::{ConditionRule, Config, ConfigSource};
 pub use engine::{
     Blame, EngineError, EngineHealth, EngineSettings, Events, EvidenceError, FloodSettings,
-    Homeostasis, IncidentEvidence, LeftOut, ModelHealth, Recorder, Recovered, Series,
+    Homeostasis, IncidentEvidence, LeftOut, ModelHealth, PlaybookVersion, Recorder, Recovered,
+    Series,
 };
 
 pub use homeostasis_core as core;

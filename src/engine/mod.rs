@@ -15,6 +15,7 @@ mod evidence;
 mod flood;
 mod gatekeeper;
 mod guard;
+mod hand_over;
 mod heal;
 mod health;
 mod intake;
@@ -31,6 +32,7 @@ mod shared;
 mod slots;
 mod tasks;
 mod triage;
+mod versions;
 mod window;
 
 use std::sync::{Arc, PoisonError};
@@ -53,6 +55,7 @@ pub use models::ModelHealth;
 pub use recorder::{Recorder, Series};
 pub use recover::Recovered;
 pub use settings::EngineSettings;
+pub use versions::PlaybookVersion;
 
 pub(crate) use analysis::Panel;
 pub(crate) use evidence::Look;

@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::cycle::Incident;
 use crate::error::stage_error;
 use crate::policy::Permit;
-use crate::record::{Candidate, Diagnosis, Outcome, PatchCandidate, Plan};
+use crate::record::{Candidate, Diagnosis, Outcome, PatchCandidate, Plan, PlaybookRef};
 use crate::stage::RunLog;
 
 stage_error!(
@@ -52,12 +52,25 @@ pub struct Selection {
     pub plans: Vec<Plan>,
     /// What was weighed, the plans among it; empty if the remediator does not say.
     pub considered: Vec<Candidate>,
+    /// The texts that plans were made from. The engine keeps each under its hash, so that a past
+    /// run can be shown with the text it ran.
+    pub sources: Vec<(PlaybookRef, Arc<str>)>,
 }
 
 impl Selection {
     /// These plans, made of these candidates.
     pub fn new(plans: Vec<Plan>, considered: Vec<Candidate>) -> Self {
-        Self { plans, considered }
+        Self {
+            plans,
+            considered,
+            sources: Vec::new(),
+        }
+    }
+
+    /// The same with the texts that the plans were made from.
+    pub fn made_from(mut self, sources: Vec<(PlaybookRef, Arc<str>)>) -> Self {
+        self.sources = sources;
+        self
     }
 }
 

@@ -204,13 +204,16 @@ impl Remediator for PlaybookRemediator {
     }
 
     async fn select(&self, cx: &Context, request: PlanRequest<'_>) -> Result<Selection, PlanError> {
-        let (mut plans, mut considered) = (Vec::new(), Vec::new());
+        let (mut plans, mut considered, mut sources) = (Vec::new(), Vec::new(), Vec::new());
         let similar = self.similar(request).await;
         for playbook in self.playbooks().iter() {
             let weighed = self.weigh(cx, playbook, request, &similar).await;
             if let Some((candidate, plan)) = weighed {
                 considered.push(candidate);
-                plans.extend(plan);
+                if let Some(plan) = plan {
+                    plans.push(plan);
+                    sources.push((playbook.reference(), Arc::clone(playbook.text())));
+                }
             }
         }
         // The sort is stable and the playbooks come by id.
@@ -219,7 +222,7 @@ impl Remediator for PlaybookRemediator {
                 .total_cmp(&a.fitness)
                 .then_with(|| a.risk().cmp(&b.risk()))
         });
-        Ok(Selection::new(plans, considered))
+        Ok(Selection::new(plans, considered).made_from(sources))
     }
 
     async fn execute(
