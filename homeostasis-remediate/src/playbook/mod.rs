@@ -5,6 +5,8 @@ mod definition;
 mod dry_run;
 mod lint;
 mod lint_rules;
+#[cfg(test)]
+mod lint_tests;
 mod read;
 mod read_step;
 #[cfg(feature = "schema")]
