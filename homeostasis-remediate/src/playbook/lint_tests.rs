@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use homeostasis_core::Context;
 use homeostasis_core::record::{EffectClass, Inverse};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::*;
 use crate::action::{

@@ -460,11 +460,11 @@ fn steps_at_once_are_read_placed_and_planned_as_one_group() {
     for (wrong, expected) in [
         (
             "- {action: restart, process: c}",
-            "p.yaml:10:10: remediation_steps[1].parallel[1].step",
+            "p.yaml:10:16: remediation_steps[1].parallel[1].step",
         ),
         (
             "- {parallel: [{action: restart, process: c}]}",
-            "p.yaml:10:10: remediation_steps[1].parallel[1].parallel",
+            "p.yaml:10:20: remediation_steps[1].parallel[1].parallel",
         ),
     ] {
         let wrong = if wrong.contains("parallel") {
