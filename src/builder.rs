@@ -7,8 +7,9 @@ use std::sync::Arc;
 use homeostasis_core::policy::{EscalationRules, Policy};
 use homeostasis_core::port::{
     Approvals, Archive, AuditSink, Authenticator, Authorizer, Coordinator, Electorate, Enricher,
-    LocalCoordinator, MemoryApprovals, MemoryStore, NoApprovals, NoNotifier, Notifier, Redactor,
-    Retention, SingleTenant, SoleMember, Store, TenantDirectory, TenantPolicy,
+    KnowledgeBase, LocalCoordinator, MemoryApprovals, MemoryKnowledge, MemoryStore, NoApprovals,
+    NoNotifier, Notifier, Redactor, Retention, SingleTenant, SoleMember, Store, TenantDirectory,
+    TenantPolicy,
 };
 use homeostasis_core::record::{Diagnosis, EventKind};
 use homeostasis_core::signal::{SeriesCatalog, SeriesLimits};
@@ -72,6 +73,7 @@ pub struct Builder {
     pub(crate) coordinator: Option<Arc<dyn Coordinator>>,
     pub(crate) approvals: Option<Arc<dyn Approvals>>,
     pub(crate) channels: BTreeMap<String, Arc<dyn Notifier>>,
+    pub(crate) knowledge: Arc<dyn KnowledgeBase>,
     pub(crate) redactor: Option<Arc<dyn Redactor>>,
     pub(crate) enrichers: Vec<Arc<dyn Enricher>>,
     pub(crate) detectors: Vec<Box<dyn Detector>>,
@@ -109,6 +111,7 @@ impl Homeostasis {
             coordinator: None,
             approvals: None,
             channels: BTreeMap::new(),
+            knowledge: Arc::new(MemoryKnowledge::default()),
             redactor: None,
             enrichers: Vec::new(),
             detectors: Vec::new(),
@@ -294,6 +297,14 @@ impl Builder {
         self
     }
 
+    /// Where closed incidents are remembered, and what helped in similar ones; in memory unless told
+    /// otherwise, filled from the journal at the start. It decides what is tried first, never what is
+    /// allowed.
+    pub fn knowledge(mut self, knowledge: Arc<dyn KnowledgeBase>) -> Self {
+        self.knowledge = knowledge;
+        self
+    }
+
     /// What takes secrets out of all that is kept or leaves the healer.
     ///
     /// Unless told otherwise it is `SecretRedactor::default()` of the feature `signals`, with what
@@ -358,6 +369,8 @@ impl Builder {
         violations.into_result(())?;
         let parts = std::mem::take(&mut builder.parts);
         let healer = builder.launch().await?;
+        #[cfg(feature = "remediate")]
+        let healer = healer.with_shelf(parts.shelf);
         #[cfg(feature = "signals")]
         let healer = healer.asking(parts.probes);
         #[cfg(not(feature = "signals"))]
@@ -535,7 +548,7 @@ impl Builder {
             self.topology,
             journal,
             (self.environment, guard),
-            (coordinator, approvals),
+            (coordinator, approvals, self.knowledge),
             stages,
             (Arc::new(intake), Arc::new(window), self.enrichers),
             self.seed,

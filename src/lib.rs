@@ -8,8 +8,12 @@ mod clock;
 mod config;
 mod engine;
 mod furnished;
+#[cfg(feature = "remediate")]
+mod playbooks;
 #[cfg(feature = "signals")]
 mod telemetry;
+#[cfg(all(feature = "detect", feature = "remediate"))]
+mod triggers;
 #[cfg(feature = "detect")]
 mod watch_series;
 
@@ -22,8 +26,11 @@ pub use config::{ComponentWatch, DetectionConfig, OperationWatch, RowModel, Seri
 pub use engine::{
     Blame, ChannelHealth, CommandError, EngineError, EngineHealth, EngineSettings, Events,
     EvidenceError, FloodSettings, Homeostasis, IncidentEvidence, LeftOut, ModelHealth, Operator,
-    Recorder, Recovered, Series,
+    PlaybookVersion, Recorder, Recovered, Rehearsal, Series,
 };
+
+#[cfg(feature = "remediate")]
+pub use playbooks::{DryRunReport, Reloaded};
 
 pub use homeostasis_core as core;
 #[cfg(feature = "detect")]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use homeostasis_core::policy::{
-    BreakerState, Clearance, FileUse, Gate, GateDecision, GateFacts, GateRecord, Limit, LimitScope,
-    LimitUse, PatchUse, PeerHealth, Permit, Purpose, TenantUse, Testimony,
+    BreakerPhase, BreakerState, Clearance, FileUse, Gate, GateDecision, GateFacts, GateRecord, Limit,
+    LimitScope, LimitUse, PatchUse, PeerHealth, Permit, Purpose, TenantUse, Testimony,
 };
 use homeostasis_core::port::{
     AccessRequest, Ballot, Commit, CoordinateError, Permission, StoreError, Tally, TenantPolicy,
@@ -176,6 +176,21 @@ pub(crate) async fn readmit(
         clearance.with_lease(run, first),
         lease,
     ))
+}
+
+/// What the gate would answer about a new run of `plan`, from the facts of this moment. Nothing is
+/// opened, counted or kept: the clearance, if there is one, ends here.
+pub(crate) async fn rehearse(shared: &Arc<Shared>, incident: &Incident, plan: &Plan) -> GateRecord {
+    ask(shared, incident, plan, Purpose::Execute).await.0
+}
+
+/// Until when the plan's breaker is open; `None` if it is not, or cannot be read: the gate says so.
+pub(crate) async fn open_until(shared: &Shared, plan: &Plan) -> Option<Timestamp> {
+    let (_, breaker) = read_breaker(shared, plan).await.ok()?;
+    match breaker.phase(shared.now(), &shared.policy.breaker) {
+        BreakerPhase::Open { until } => Some(until),
+        BreakerPhase::Closed | BreakerPhase::HalfOpen => None,
+    }
 }
 
 async fn ask(

@@ -15,6 +15,7 @@ mod evidence;
 mod flood;
 mod gatekeeper;
 mod guard;
+mod hand_over;
 mod heal;
 mod health;
 mod intake;
@@ -27,6 +28,8 @@ mod pager;
 mod recorder;
 mod recover;
 mod refine;
+mod rehearse;
+mod remember;
 mod retain;
 mod sense;
 mod settings;
@@ -34,6 +37,7 @@ mod shared;
 mod slots;
 mod tasks;
 mod triage;
+mod versions;
 mod watchman;
 mod window;
 
@@ -59,7 +63,9 @@ pub use operator::{CommandError, Operator};
 pub use outbox::ChannelHealth;
 pub use recorder::{Recorder, Series};
 pub use recover::Recovered;
+pub use rehearse::Rehearsal;
 pub use settings::EngineSettings;
+pub use versions::PlaybookVersion;
 
 pub(crate) use analysis::Panel;
 pub(crate) use evidence::Look;
@@ -107,6 +113,8 @@ pub enum EngineError {
 pub struct Homeostasis {
     pub(crate) shared: Arc<Shared>,
     recovered: Arc<Recovered>,
+    #[cfg(feature = "remediate")]
+    pub(crate) shelf: Option<Arc<crate::playbooks::Shelf>>,
     #[cfg(feature = "signals")]
     pub(crate) trigger: homeostasis_signals::ProbeTrigger,
 }
@@ -133,6 +141,7 @@ impl Homeostasis {
                 None => gone.report(&settings, now),
             }
         });
+        shared.tasks.spawn(remember::reread(Arc::clone(&shared)));
         let mut asked = Vec::new();
         if keeps_models && shared.settings.model_bytes > 0 {
             let models;
@@ -150,6 +159,8 @@ impl Homeostasis {
         Ok(Self {
             shared,
             recovered: Arc::new(recovered),
+            #[cfg(feature = "remediate")]
+            shelf: None,
             #[cfg(feature = "signals")]
             trigger: homeostasis_signals::ProbeTrigger::default(),
         })

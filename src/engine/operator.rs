@@ -8,13 +8,14 @@ use homeostasis_core::port::{
     AccessRequest, ApprovalRequest, AuditError, AuditRecord, NotAuthenticated, NotAuthorized,
     Permission, Principal,
 };
-use homeostasis_core::record::{EventKind, Plan};
+use homeostasis_core::record::{EventKind, HandOver, HandOverAnswer, Plan};
 use homeostasis_core::{
-    Digest, ErrorKind, Flags, Incident, IncidentId, Mode, Secret, Target, Timestamp,
+    Digest, ErrorKind, Flags, Incident, IncidentId, Mode, RunId, Secret, Target, Timestamp,
 };
 use serde_json::{Value, json};
 
 use crate::engine::gatekeeper;
+use crate::engine::hand_over;
 use crate::engine::shared::Shared;
 use crate::engine::{EngineError, Homeostasis};
 
@@ -274,10 +275,7 @@ impl Operator {
     /// If they may not, it is unknown or closed, or effects are in flight.
     pub async fn close_incident(&self, id: IncidentId, note: &str) -> Result<(), CommandError> {
         let (action, subject) = ("close_incident", id.to_string());
-        let services = match self.shared.journal_of(id) {
-            Some(journal) => services_of(&*journal.incident().await),
-            None => Vec::new(),
-        };
+        let services = self.services(id).await;
         self.may(Permission::Respond, action, &subject, &services)
             .await?;
         self.grant(action, &subject, json!({"note": note})).await?;
@@ -309,16 +307,79 @@ impl Operator {
     /// If they may not, the incident is unknown or closed, or somebody took it on before.
     pub async fn acknowledge(&self, id: IncidentId, note: &str) -> Result<(), CommandError> {
         let (action, subject) = ("acknowledge", id.to_string());
-        let services = match self.shared.journal_of(id) {
-            Some(journal) => services_of(&*journal.incident().await),
-            None => Vec::new(),
-        };
+        let services = self.services(id).await;
         self.may(Permission::Respond, action, &subject, &services)
             .await?;
         self.grant(action, &subject, json!({"note": note})).await?;
         let by = self.principal.name.clone();
         let taken = crate::engine::acknowledge(&self.shared, id, by, note.to_owned()).await;
         self.told(action, &subject, taken).await
+    }
+
+    /// The steps that wait for a person, of the incidents they may see.
+    pub async fn hand_overs(&self) -> Vec<HandOver> {
+        let journals: Vec<_> = self.shared.journals().values().map(Arc::clone).collect();
+        let mut waiting = Vec::new();
+        for journal in journals {
+            let incident = journal.incident().await;
+            let asked = incident.hand_over();
+            let services = services_of(&incident);
+            if asked.is_some() && self.asked(Permission::View, &services).await.is_ok() {
+                waiting.extend(asked);
+            }
+        }
+        waiting
+    }
+
+    /// Answers about a step that was handed over, as [`Homeostasis::answer_hand_over`] does.
+    ///
+    /// # Errors
+    /// If they may not approve for every service of the incident, or the question does not wait.
+    pub async fn answer_hand_over(
+        &self,
+        asked: &HandOver,
+        answer: HandOverAnswer,
+        reason: &str,
+    ) -> Result<(), CommandError> {
+        let action = "answer_hand_over";
+        let subject = format!("{} {} step {}", asked.incident, asked.run, asked.step_idx + 1);
+        let services = self.services(asked.incident).await;
+        self.may(Permission::Approve, action, &subject, &services)
+            .await?;
+        let detail = json!({"answer": answer.to_string(), "reason": reason});
+        self.grant(action, &subject, detail).await?;
+        let by = self.principal.name.as_str();
+        let taken = hand_over::answer(&self.shared, asked, answer, (by, reason)).await;
+        self.told(action, &subject, taken).await
+    }
+
+    /// Stops a run, as [`Homeostasis::cancel_run`] does.
+    ///
+    /// # Errors
+    /// If they may not stop every service of the incident, or the run does not run.
+    pub async fn cancel_run(
+        &self,
+        id: IncidentId,
+        run: RunId,
+        reason: &str,
+    ) -> Result<(), CommandError> {
+        let (action, subject) = ("cancel_run", format!("{id} {run}"));
+        let services = self.services(id).await;
+        self.may(Permission::Stop, action, &subject, &services)
+            .await?;
+        self.grant(action, &subject, json!({"reason": reason}))
+            .await?;
+        let by = self.principal.name.as_str();
+        let cancelled = hand_over::cancel(&self.shared, id, run, (by, reason)).await;
+        self.told(action, &subject, cancelled).await
+    }
+
+    /// The services of an open incident.
+    async fn services(&self, id: IncidentId) -> Vec<String> {
+        match self.shared.journal_of(id) {
+            Some(journal) => services_of(&*journal.incident().await),
+            None => Vec::new(),
+        }
     }
 
     /// Pauses healing until then; afterwards it goes on as before.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use homeostasis_core::policy::{EscalationRules, Policy};
-use homeostasis_core::port::{Approvals, Coordinator, Enricher};
+use homeostasis_core::port::{Approvals, Coordinator, Enricher, KnowledgeBase};
 use homeostasis_core::record::Diagnosis;
 use homeostasis_core::stage::{Analyzer, Fuser, Remediator, Verifier};
 use homeostasis_core::{
@@ -73,6 +73,8 @@ pub(crate) struct Shared {
     pub(crate) guard: Watchmen,
     pub(crate) coordinator: Arc<dyn Coordinator>,
     pub(crate) approvals: Arc<dyn Approvals>,
+    /// What helped before.
+    pub(crate) knowledge: Arc<dyn KnowledgeBase>,
     pub(crate) stages: Stages,
     pub(crate) intake: Arc<Intake>,
     pub(crate) window: Arc<Window>,
@@ -110,7 +112,11 @@ impl Shared {
         topology: Topology,
         journal: JournalPorts,
         (environment, guard): (String, Watchmen),
-        (coordinator, approvals): (Arc<dyn Coordinator>, Arc<dyn Approvals>),
+        (coordinator, approvals, knowledge): (
+            Arc<dyn Coordinator>,
+            Arc<dyn Approvals>,
+            Arc<dyn KnowledgeBase>,
+        ),
         stages: Stages,
         (intake, window, enrichers): (Arc<Intake>, Arc<Window>, Vec<Arc<dyn Enricher>>),
         seed: u64,
@@ -133,6 +139,7 @@ impl Shared {
             guard,
             coordinator,
             approvals,
+            knowledge,
             stages,
             intake,
             window,

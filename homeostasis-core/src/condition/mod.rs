@@ -76,6 +76,7 @@ mod evaluate;
 mod expression;
 mod parse;
 mod quantity;
+mod satisfy;
 mod scope;
 mod token;
 mod truth;

@@ -9,8 +9,8 @@ use crate::cycle::{
 use crate::id::{PlanId, RunId};
 use crate::policy::{Approval, GateDecision};
 use crate::record::{
-    Anomaly, BlastRadius, EventKind, HealEvent, Inverse, Outcome, Resolution, RunState, Severity,
-    StepPhase, Verdict, VerdictKind,
+    Anomaly, AnsweredHandOver, BlastRadius, EventKind, HealEvent, Inverse, Outcome, Resolution,
+    RunCancellation, RunState, Severity, StepPhase, Verdict, VerdictKind,
 };
 use crate::time::Timestamp;
 
@@ -152,7 +152,7 @@ impl Incident {
                 self.diagnosis = Some(diagnosis.clone());
                 Phase::Planning
             }
-            (EventKind::Planned { plans }, Phase::Planning) => {
+            (EventKind::Planned { plans, .. }, Phase::Planning) => {
                 // Which plan comes next, and what is taken back, is found by the plan's id.
                 let mut ids = BTreeSet::new();
                 if let Some(twice) = plans.iter().find(|plan| !ids.insert(plan.id)) {
@@ -272,6 +272,30 @@ impl Incident {
                 self.step(event)?;
                 return Ok(None);
             }
+            (
+                EventKind::HandOverAnswered {
+                    run,
+                    step_idx,
+                    question,
+                    answer,
+                    by,
+                    reason,
+                },
+                Phase::Escalated,
+            ) => {
+                let given = AnsweredHandOver::new(*step_idx, *answer, by, reason);
+                self.take_back(event, *run, *question, given)?
+            }
+            (EventKind::RunCancelled { run, by, reason }, Phase::Running { run: open })
+                if run == open =>
+            {
+                let state = self.run_mut(*run).filter(|state| state.cancelled.is_none());
+                let Some(state) = state else {
+                    return Err(self.illegal(event, "it is cancelled already"));
+                };
+                state.cancelled = Some(RunCancellation::new(by, reason));
+                return Ok(None);
+            }
             (EventKind::RunEnded { run, outcome }, Phase::Running { run: open }) if run == open => {
                 self.expect_settled(event, *run, StepPhase::Do, outcome)?;
                 self.end_run(*run, outcome, event.at)
@@ -295,7 +319,7 @@ impl Incident {
                     state.undo_outcome = Some(outcome.clone());
                 }
                 match outcome {
-                    Outcome::Completed => self.try_next_plan(*run, "every plan was tried"),
+                    Outcome::Completed => self.after(*run, "every plan was tried"),
                     other => Phase::Stuck {
                         reason: format!("taking it back did not work: {other}"),
                     },
@@ -393,7 +417,16 @@ impl Incident {
         )
     }
 
-    fn end_run(&mut self, run: RunId, outcome: &Outcome, at: Timestamp) -> Phase {
+    /// What follows a run that is over and taken back: the next plan, or people if one of them
+    /// stopped it.
+    fn after(&self, run: RunId, otherwise: &str) -> Phase {
+        match self.run(run).and_then(RunState::stopped_by) {
+            Some(stopped) => Phase::Stuck { reason: stopped },
+            None => self.try_next_plan(run, otherwise),
+        }
+    }
+
+    pub(super) fn end_run(&mut self, run: RunId, outcome: &Outcome, at: Timestamp) -> Phase {
         if let Some(state) = self.run_mut(run) {
             state.outcome = Some(outcome.clone());
             state.ended_at = Some(at);
@@ -401,7 +434,7 @@ impl Incident {
         match outcome {
             Outcome::Completed => Phase::Verifying { run, extensions: 0 },
             Outcome::Failed { .. } if self.can_undo(run) => Phase::Undoing { run },
-            Outcome::Failed { .. } => self.try_next_plan(run, &outcome.to_string()),
+            Outcome::Failed { .. } => self.after(run, &outcome.to_string()),
             Outcome::Unknown { .. } | Outcome::Halted { .. } => Phase::Stuck {
                 reason: outcome.to_string(),
             },
@@ -415,9 +448,7 @@ impl Incident {
                 .needs_people()
                 .map_or(Phase::Resolved { run }, for_people),
             VerdictKind::Failed if self.can_undo(run) => Phase::Undoing { run },
-            VerdictKind::Failed | VerdictKind::Partial => {
-                self.try_next_plan(run, &verdict.to_string())
-            }
+            VerdictKind::Failed | VerdictKind::Partial => self.after(run, &verdict.to_string()),
             VerdictKind::Uncertain if extensions < MAX_WATCH_EXTENSIONS => Phase::Verifying {
                 run,
                 extensions: extensions + 1,

@@ -15,8 +15,8 @@ use super::*;
 use crate::id::{PlanId, RunId};
 use crate::policy::GateDecision;
 use crate::record::{
-    EffectClass, EventKind, Inverse, Outcome, Plan, Resolution, StepOutcome, StepPhase, StepState,
-    VerdictKind,
+    EffectClass, EventKind, HandOverAnswer, Inverse, Outcome, Plan, Resolution, StepOutcome,
+    StepPhase, StepState, VerdictKind,
 };
 use crate::rng::Rng;
 
@@ -94,6 +94,14 @@ impl Walk {
                 assert_eq!(last, Some(VerdictKind::Success), "healed without a proof");
             }
             EventKind::Closed { .. } => assert!(!before.is_in_flight(), "closed in flight"),
+            EventKind::RunEnded { run, .. }
+            | EventKind::UndoEnded { run, .. }
+            | EventKind::HandOverAnswered { run, .. }
+                if after.run(*run).unwrap().stopped_by().is_some() =>
+            {
+                let tries = matches!(after.phase, Phase::Gating { .. });
+                assert!(!tries, "another plan after a person stopped one");
+            }
             EventKind::RunEnded {
                 run,
                 outcome: Outcome::Completed,
@@ -203,6 +211,11 @@ impl Walk {
             EventKind::StepIntended { run, intent } => {
                 let known = &before.run(*run).unwrap().phase(intent.phase)[intent.step_idx];
                 assert!(intent.attempt > known.attempts());
+                let cancelled = &before.run(*run).unwrap().cancelled;
+                assert!(
+                    intent.phase == StepPhase::Undo || cancelled.is_none(),
+                    "a step of a cancelled run began"
+                );
                 match known {
                     StepState::NotStarted => {}
                     StepState::InFlight(last) => assert!(
@@ -231,6 +244,25 @@ impl Walk {
                 phase,
                 ..
             } => Some((*run, *phase, *step_idx)),
+            EventKind::HandOverAnswered {
+                run,
+                step_idx,
+                answer,
+                ..
+            } => {
+                let known = &before.run(*run).unwrap().steps[*step_idx];
+                assert!(
+                    matches!(
+                        known,
+                        StepState::Ended {
+                            outcome: StepOutcome::Unknown { .. },
+                            ..
+                        }
+                    ),
+                    "an answer about {known:?}"
+                );
+                (*answer != HandOverAnswer::Abort).then_some((*run, StepPhase::Do, *step_idx))
+            }
             _ => None,
         };
         for (old, new) in before.runs.iter().zip(&after.runs) {
@@ -264,6 +296,15 @@ impl Walk {
                     happened |= begun && !matches!(outcome, StepOutcome::Skipped { .. });
                     begun = false;
                 }
+                EventKind::HandOverAnswered {
+                    run,
+                    step_idx,
+                    answer: HandOverAnswer::Resume | HandOverAnswer::Skip,
+                    ..
+                } if *run == of && *step_idx == idx => {
+                    // A person says that it did not.
+                    (begun, happened) = (false, false);
+                }
                 _ => {}
             }
         }
@@ -291,6 +332,15 @@ impl Walk {
                     outcome,
                     StepOutcome::Done { .. } | StepOutcome::Skipped { .. }
                 )),
+                EventKind::HandOverAnswered {
+                    run,
+                    step_idx,
+                    answer,
+                    ..
+                } if (*run, *step_idx, StepPhase::Do) == (of, idx, wanted) => Some(matches!(
+                    answer,
+                    HandOverAnswer::Skip | HandOverAnswer::MarkDone
+                )),
                 _ => None,
             });
         last == Some(true)
@@ -308,8 +358,11 @@ impl Walk {
         let mut tape = Tape::new(Vec::new());
         let diagnosed = answer(&mut tape, &self.state).remove(0);
         self.take(&self.next_event(diagnosed)).unwrap();
-        self.take(&self.next_event(EventKind::Planned { plans }))
-            .unwrap();
+        self.take(&self.next_event(EventKind::Planned {
+            plans,
+            considered: Vec::new(),
+        }))
+        .unwrap();
         for kind in answer(&mut tape, &self.state) {
             self.take(&self.next_event(kind)).unwrap();
         }
@@ -431,7 +484,7 @@ fn the_walks_reach_every_phase_and_every_event() {
         }
     }
     assert_eq!(phases.len(), 13, "{phases:?}");
-    assert_eq!(events.len(), 17, "{events:?}");
+    assert_eq!(events.len(), 19, "{events:?}");
 }
 
 #[test]
@@ -464,7 +517,10 @@ fn two_plans_with_one_id_are_refused() {
     let mut twins = plans(&mut Tape::new(vec![1]));
     twins.push(twins[0].clone());
     let illegal = walk
-        .take(&walk.next_event(EventKind::Planned { plans: twins }))
+        .take(&walk.next_event(EventKind::Planned {
+            plans: twins,
+            considered: Vec::new(),
+        }))
         .unwrap_err();
     assert!(illegal.reason.ends_with("comes twice"), "{illegal}");
 }

@@ -17,6 +17,7 @@
 mod apply;
 mod effect;
 mod escalation;
+mod hand_over;
 mod incident;
 #[cfg(test)]
 mod laws;

@@ -9,9 +9,9 @@ use crate::id::{IdempotencyKey, IncidentId, NodeId, PlanId, RunId, TenantId};
 use crate::policy::{GateDecision, GateRecord};
 use crate::port::FencingToken;
 use crate::record::{
-    Anomaly, BlastRadius, Diagnosis, EffectClass, EventKind, HealEvent, Inverse, Outcome, Plan,
-    PlanStep, Resolution, RunState, SCHEMA_VERSION, Severity, StepIntent, StepOutcome, StepPhase,
-    StepState, Subject, Verdict, VerdictKind,
+    Anomaly, BlastRadius, Diagnosis, EffectClass, EventKind, HandOverAnswer, HealEvent, Inverse,
+    Outcome, Plan, PlanStep, Resolution, RunState, SCHEMA_VERSION, Severity, StepIntent,
+    StepOutcome, StepPhase, StepState, Subject, Verdict, VerdictKind,
 };
 use crate::target::Target;
 use crate::time::Timestamp;
@@ -253,7 +253,10 @@ pub(super) fn answer(tape: &mut Tape, state: &Incident) -> Vec<EventKind> {
         Effect::Diagnose => EventKind::Diagnosed {
             diagnosis: Diagnosis::abstain("a test"),
         },
-        Effect::Plan => EventKind::Planned { plans: plans(tape) },
+        Effect::Plan => EventKind::Planned {
+            plans: plans(tape),
+            considered: Vec::new(),
+        },
         Effect::AskGate { plan_idx } => {
             let plan = &state.plans[*plan_idx];
             let gated = gated(tape, plan.id, at + std::time::Duration::from_secs(9));
@@ -290,14 +293,43 @@ pub(super) fn answer(tape: &mut Tape, state: &Incident) -> Vec<EventKind> {
         Effect::Escalate { reason } => EventKind::Escalated {
             reason: reason.clone(),
         },
-        Effect::WatchRecovery => EventKind::Closed {
-            resolution: Resolution::Recovered,
+        Effect::WatchRecovery => match state.hand_over() {
+            Some(asked) if tape.chance() => answered(asked.run, asked.step_idx, asked.question, {
+                [
+                    HandOverAnswer::Resume,
+                    HandOverAnswer::Skip,
+                    HandOverAnswer::MarkDone,
+                    HandOverAnswer::Abort,
+                ][tape.below(4)]
+            }),
+            _ => EventKind::Closed {
+                resolution: Resolution::Recovered,
+            },
         },
         Effect::Close { resolution } => EventKind::Closed {
             resolution: resolution.clone(),
         },
     };
     vec![kind]
+}
+
+fn answered(run: RunId, step_idx: usize, question: u32, answer: HandOverAnswer) -> EventKind {
+    EventKind::HandOverAnswered {
+        run,
+        step_idx,
+        question,
+        answer,
+        by: "ann".to_owned(),
+        reason: "I looked".to_owned(),
+    }
+}
+
+fn cancelled(run: RunId) -> EventKind {
+    EventKind::RunCancelled {
+        run,
+        by: "ann".to_owned(),
+        reason: "not now".to_owned(),
+    }
 }
 
 fn unused(state: &Incident) -> RunId {
@@ -309,9 +341,16 @@ fn unused(state: &Incident) -> RunId {
 fn work(tape: &mut Tape, state: &Incident, run: RunId, phase: StepPhase) -> EventKind {
     let known = state.run(run).unwrap();
     let plan = state.plan(known.plan).unwrap();
+    let is_cancelled = phase == StepPhase::Do && known.cancelled.is_some();
+    let may_follow =
+        |event: &EventKind| !(is_cancelled && matches!(event, EventKind::StepIntended { .. }));
+    if phase == StepPhase::Do && !is_cancelled && tape.below(16) == 15 {
+        return cancelled(run);
+    }
     let step_idx = tape.below(MAX_STEPS + 1);
     if let Some(step) = known.phase(phase).get(step_idx)
         && let Some(event) = step_event(tape, known, step, step_idx, phase, plan)
+        && may_follow(&event)
     {
         return event;
     }
@@ -326,7 +365,9 @@ fn work(tape: &mut Tape, state: &Incident, run: RunId, phase: StepPhase) -> Even
         && let Some(step_idx) = known.unsettled(plan, phase)
     {
         let step = &known.phase(phase)[step_idx];
-        if let Some(event) = step_event(tape, known, step, step_idx, phase, plan) {
+        if let Some(event) = step_event(tape, known, step, step_idx, phase, plan)
+            && may_follow(&event)
+        {
             return event;
         }
         outcome = Outcome::Failed {
@@ -403,8 +444,12 @@ pub(super) fn candidates(walk: &Walk) -> Vec<HealEvent> {
         let plans = plans(&mut Tape::new(choices));
         kinds.push(EventKind::Planned {
             plans: plans.iter().chain(plans.first()).cloned().collect(),
+            considered: Vec::new(),
         });
-        kinds.push(EventKind::Planned { plans });
+        kinds.push(EventKind::Planned {
+            plans,
+            considered: Vec::new(),
+        });
     }
     for plan in &state.plans {
         plan_events(plan, state, &mut kinds);
@@ -472,6 +517,12 @@ fn run_events(run: RunId, state: &Incident, kinds: &mut Vec<EventKind>) {
     kinds.push(EventKind::Closed {
         resolution: Resolution::Healed { run },
     });
+    kinds.push(cancelled(run));
+    for (step_idx, question) in [(0, 0), (0, 1), (1, 0)] {
+        for answer in [HandOverAnswer::Resume, HandOverAnswer::Abort] {
+            kinds.push(answered(run, step_idx, question, answer));
+        }
+    }
     let plan = known.and_then(|known| state.plan(known.plan));
     let (Some(known), Some(plan)) = (known, plan) else {
         return;

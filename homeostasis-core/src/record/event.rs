@@ -11,8 +11,8 @@ use crate::id::{IncidentId, NodeId, PlanId, RunId, TenantId};
 use crate::policy::{GateRecord, SeverityScore};
 use crate::port::{FencingToken, Role};
 use crate::record::{
-    Anomaly, BlastRadius, Diagnosis, Outcome, Plan, Severity, StepIntent, StepOutcome, StepPhase,
-    Verdict,
+    Anomaly, BlastRadius, Candidate, Diagnosis, HandOverAnswer, Outcome, Plan, Severity,
+    StepIntent, StepOutcome, StepPhase, Verdict,
 };
 use crate::time::Timestamp;
 
@@ -128,6 +128,9 @@ pub enum EventKind {
     Planned {
         /// The plans.
         plans: Vec<Plan>,
+        /// What was weighed, the chosen and the passed over, if the remediators said so.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        considered: Vec<Candidate>,
     },
     /// The gate answered.
     Gated {
@@ -256,6 +259,30 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         note: String,
     },
+    /// A person answered about a step of which nobody could tell whether it happened.
+    HandOverAnswered {
+        /// Of which run.
+        run: RunId,
+        /// Which step, from 0.
+        step_idx: usize,
+        /// Which question of this run, from 0: an answer counts for one question only.
+        question: u32,
+        /// What is to be done.
+        answer: HandOverAnswer,
+        /// Who says so.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// A person stopped a run: no step begins any more, and what can be taken back is.
+    RunCancelled {
+        /// Which run.
+        run: RunId,
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
     /// It is over.
     Closed {
         /// How it ended.
@@ -324,6 +351,8 @@ impl EventKind {
             Self::Notified { .. } => "notified",
             Self::TriggerFired { .. } => "trigger_fired",
             Self::Acknowledged { .. } => "acknowledged",
+            Self::HandOverAnswered { .. } => "hand_over_answered",
+            Self::RunCancelled { .. } => "run_cancelled",
             Self::Closed { .. } => "closed",
         }
     }
@@ -355,8 +384,8 @@ impl fmt::Display for HealEvent {
             EventKind::Diagnosed { diagnosis } => {
                 write!(f, "diagnosed {}", diagnosis.headline())
             }
-            EventKind::Planned { plans } if plans.is_empty() => f.write_str("no plan applies"),
-            EventKind::Planned { plans } => {
+            EventKind::Planned { plans, .. } if plans.is_empty() => f.write_str("no plan applies"),
+            EventKind::Planned { plans, .. } => {
                 let titles: Vec<_> = plans.iter().map(|plan| plan.title.as_str()).collect();
                 write!(f, "planned {}", titles.join(", then "))
             }
@@ -406,6 +435,20 @@ impl fmt::Display for HealEvent {
             | EventKind::Notified { .. }
             | EventKind::TriggerFired { .. }
             | EventKind::Acknowledged { .. } => escalation(&self.kind, f),
+            EventKind::HandOverAnswered {
+                step_idx,
+                answer,
+                by,
+                reason,
+                ..
+            } => write!(
+                f,
+                "step {} handed back by {by}: {answer}: {reason}",
+                step_idx + 1
+            ),
+            EventKind::RunCancelled { run, by, reason } => {
+                write!(f, "{run} cancelled by {by}: {reason}")
+            }
             EventKind::Closed { resolution } => match resolution {
                 Resolution::Healed { run } => write!(f, "closed, healed by {run}"),
                 Resolution::Recovered => f.write_str("closed, recovered by itself"),

@@ -2,11 +2,13 @@
 
 mod anomaly;
 mod bounds;
+mod candidate;
 mod capture;
 mod chain;
 mod criterion;
 mod diagnosis;
 mod event;
+mod hand_over;
 mod patch;
 mod plan;
 mod redact;
@@ -15,10 +17,12 @@ mod severity;
 mod verdict;
 
 pub use anomaly::{Anomaly, Contribution, Direction, Expectation, Fingerprint, Subject};
+pub use candidate::{Candidate, Standing};
 pub use chain::{CausalChain, ChainPlace, ChainStep};
 pub use criterion::{Comparison, Criterion, VerificationSpec};
 pub use diagnosis::{Category, Diagnosis, Finding, Hypothesis, Proof, Role};
 pub use event::{EventError, EventKind, HealEvent, Resolution, SCHEMA_VERSION};
+pub use hand_over::{AnsweredHandOver, HandOver, HandOverAnswer, RunCancellation};
 pub use patch::{PatchCandidate, PatchKind};
 pub use plan::{EffectClass, Inverse, Plan, PlanPatch, PlanStep, PlaybookRef, Retry, RiskLevel};
 pub use run::{Outcome, RunState, StepIntent, StepOutcome, StepPhase, StepState, UndoPolicy};

@@ -137,6 +137,9 @@ pub struct PlanStep {
     pub timeout: Duration,
     /// When it is tried again.
     pub retry: Retry,
+    /// Whether it begins together with the step before it, instead of after it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub with_previous: bool,
 }
 
 impl PlanStep {
@@ -152,6 +155,7 @@ impl PlanStep {
             inverse: Inverse::Irreversible("nobody said how".to_owned()),
             timeout: Duration::from_secs(30),
             retry: Retry::default(),
+            with_previous: false,
         }
     }
 
@@ -270,6 +274,18 @@ impl Plan {
             .unwrap_or(RiskLevel::Low)
     }
 
+    /// The steps that begin together, in order: runs of positions, each of at least one step.
+    pub fn groups(&self) -> Vec<std::ops::Range<usize>> {
+        let mut groups: Vec<std::ops::Range<usize>> = Vec::new();
+        for (step_idx, step) in self.steps.iter().enumerate() {
+            match groups.last_mut() {
+                Some(group) if step.with_previous => group.end = step_idx + 1,
+                _ => groups.push(step_idx..step_idx + 1),
+            }
+        }
+        groups
+    }
+
     /// Whether every step can be taken back.
     pub fn is_reversible(&self) -> bool {
         self.steps.iter().all(|step| step.inverse.is_reversible())
@@ -327,8 +343,13 @@ impl fmt::Display for Plan {
             let args = Value::Object(step.args.clone());
             writeln!(
                 f,
-                "  {}. {}: {} on {} {args} [{}, risk {}, {}]",
+                "  {}. {}{}: {} on {} {args} [{}, risk {}, {}]",
                 i + 1,
+                if step.with_previous {
+                    "at the same time "
+                } else {
+                    ""
+                },
                 step.name,
                 step.action,
                 step.target,

@@ -30,9 +30,12 @@ impl EventKind {
             }
             Self::Blamed { report, .. } => report.redact(redactor),
             Self::Diagnosed { diagnosis } => diagnosis.redact(redactor),
-            Self::Planned { plans } => {
+            Self::Planned { plans, considered } => {
                 for plan in plans {
                     plan.redact(redactor);
+                }
+                for candidate in considered {
+                    redact_text(&mut candidate.why, redactor);
                 }
             }
             Self::Gated { record, .. } => {
@@ -73,6 +76,10 @@ impl EventKind {
                     redact_text(note, redactor);
                 }
             },
+            Self::HandOverAnswered { by, reason, .. } | Self::RunCancelled { by, reason, .. } => {
+                redact_text(by, redactor);
+                redact_text(reason, redactor);
+            }
             Self::EscalationBegun { .. }
             | Self::Woken { .. }
             | Self::RunOpened { .. }
@@ -85,7 +92,7 @@ impl EventKind {
     /// state of a step.
     pub fn secret_parameter(&self, redactor: &dyn Redactor) -> Option<String> {
         match self {
-            Self::Planned { plans } => plans.iter().find_map(|plan| {
+            Self::Planned { plans, .. } => plans.iter().find_map(|plan| {
                 let place = plan.secret_parameter(redactor)?;
                 Some(format!("{}, {place}", plan.id))
             }),
@@ -265,6 +272,7 @@ impl Plan {
             inverse,
             timeout: _,
             retry: _,
+            with_previous: _,
         } in steps
         {
             redact_text(name, redactor);

@@ -9,7 +9,9 @@ use crate::digest::Digest;
 use crate::error::ErrorReport;
 use crate::id::{IdempotencyKey, PlanId, RunId};
 use crate::port::FencingToken;
-use crate::record::{EffectClass, Inverse, Plan};
+use crate::record::{
+    AnsweredHandOver, EffectClass, HandOverAnswer, Inverse, Plan, RunCancellation,
+};
 use crate::time::Timestamp;
 
 /// Forward or back.
@@ -239,6 +241,12 @@ pub struct RunState {
     pub outcome: Option<Outcome>,
     /// How its undo ended, if there was one and it ended.
     pub undo_outcome: Option<Outcome>,
+    /// What people answered about steps that were handed over to them, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<AnsweredHandOver>,
+    /// Who stopped it, if somebody did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancelled: Option<RunCancellation>,
 }
 
 impl RunState {
@@ -263,6 +271,8 @@ impl RunState {
             resumed: 0,
             outcome: None,
             undo_outcome: None,
+            answers: Vec::new(),
+            cancelled: None,
         }
     }
 
@@ -272,6 +282,16 @@ impl RunState {
             StepPhase::Do => &self.steps,
             StepPhase::Undo => &self.undo,
         }
+    }
+
+    /// In words who stopped it: a cancellation, or an abort as the last answer.
+    pub fn stopped_by(&self) -> Option<String> {
+        if let Some(RunCancellation { by, reason }) = &self.cancelled {
+            return Some(format!("cancelled by {by}: {reason}"));
+        }
+        let last = self.answers.last()?;
+        (last.answer == HandOverAnswer::Abort)
+            .then(|| format!("aborted by {}: {}", last.by, last.reason))
     }
 
     /// The first step because of which `phase` of this run of `plan` is not
@@ -300,6 +320,9 @@ impl RunState {
     /// attempts count up, a step that must not be repeated is not, and only what may have happened
     /// is taken back.
     pub(crate) fn objection(&self, plan: &Plan, intent: &StepIntent) -> Option<String> {
+        if let (StepPhase::Do, Some(cancelled)) = (intent.phase, &self.cancelled) {
+            return Some(format!("the run was cancelled by {}", cancelled.by));
+        }
         let known = self.phase(intent.phase).get(intent.step_idx);
         let (Some(known), Some(step)) = (known, plan.steps.get(intent.step_idx)) else {
             return Some(format!(

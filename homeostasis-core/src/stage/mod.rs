@@ -15,7 +15,7 @@ pub use detector::{DetectError, Detector, ModelPart, ModelRest, ModelSnapshot};
 pub use fuser::{Fuser, StrongestFinding};
 pub use kernel::{KernelScore, SeriesDetector};
 pub use patcher::{PatchError, PatchRequest, Patcher};
-pub use remediator::{ExecuteError, PlanError, PlanRequest, Remediator};
+pub use remediator::{ExecuteError, PlanError, PlanRequest, Remediator, Selection};
 pub use row::{RowDetector, RowScore, Rows};
 pub use run_log::{RunJournal, RunLog, RunLogError};
 pub use verifier::{Verifier, VerifyError, VerifyRequest};

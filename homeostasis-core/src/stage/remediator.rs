@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::cycle::Incident;
 use crate::error::stage_error;
 use crate::policy::Permit;
-use crate::record::{Diagnosis, Outcome, PatchCandidate, Plan};
+use crate::record::{Candidate, Diagnosis, Outcome, PatchCandidate, Plan, PlaybookRef};
 use crate::stage::RunLog;
 
 stage_error!(
@@ -42,6 +42,36 @@ impl<'a> PlanRequest<'a> {
             diagnosis,
             patches: &[],
         }
+    }
+}
+
+/// What a remediator would do, and what it weighed.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Selection {
+    /// What could be done, best first.
+    pub plans: Vec<Plan>,
+    /// What was weighed, the plans among it; empty if the remediator does not say.
+    pub considered: Vec<Candidate>,
+    /// The texts that plans were made from. The engine keeps each under its hash, so that a past
+    /// run can be shown with the text it ran.
+    pub sources: Vec<(PlaybookRef, Arc<str>)>,
+}
+
+impl Selection {
+    /// These plans, made of these candidates.
+    pub fn new(plans: Vec<Plan>, considered: Vec<Candidate>) -> Self {
+        Self {
+            plans,
+            considered,
+            sources: Vec::new(),
+        }
+    }
+
+    /// The same with the texts that the plans were made from.
+    pub fn made_from(mut self, sources: Vec<(PlaybookRef, Arc<str>)>) -> Self {
+        self.sources = sources;
+        self
     }
 }
 
@@ -82,6 +112,13 @@ pub trait Remediator: fmt::Debug + Send + Sync {
     /// names and nobody has is told at the start.
     fn known_names(&self) -> Option<BTreeSet<String>> {
         None
+    }
+
+    /// The same with what was weighed and passed over; the engine asks this, and keeps the answer on
+    /// the incident. A remediator that does not say only plans.
+    async fn select(&self, cx: &Context, request: PlanRequest<'_>) -> Result<Selection, PlanError> {
+        let plans = self.plan(cx, request).await?;
+        Ok(Selection::new(plans, Vec::new()))
     }
 
     /// Does it.
@@ -125,6 +162,10 @@ impl<T: Remediator + ?Sized> Remediator for Arc<T> {
 
     fn known_names(&self) -> Option<BTreeSet<String>> {
         (**self).known_names()
+    }
+
+    async fn select(&self, cx: &Context, request: PlanRequest<'_>) -> Result<Selection, PlanError> {
+        (**self).select(cx, request).await
     }
 
     async fn execute(

@@ -179,7 +179,13 @@ impl RunHarness {
         let diagnosis = Diagnosis::abstain("a test");
         state.store(EventKind::Diagnosed { diagnosis }, now);
         let plans = vec![plan.clone()];
-        state.store(EventKind::Planned { plans }, now);
+        state.store(
+            EventKind::Planned {
+                plans,
+                considered: Vec::new(),
+            },
+            now,
+        );
         let record = GateRecord {
             decision: GateDecision::Permitted,
             answers: Vec::new(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use homeostasis_core::record::{EffectClass, Inverse, RiskLevel};
-use homeostasis_core::{Clock, ConfigError, Context, ErrorKind, timeout};
+use homeostasis_core::{Clock, ConfigError, Context, ErrorKind, Target, timeout};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -230,6 +230,20 @@ impl Action for RunProgram {
         }
     }
 
+    fn commands(&self, _: &Target, args: &Map<String, Value>) -> Vec<Vec<String>> {
+        let name = args.get("program").and_then(Value::as_str);
+        let Some(program) = name.and_then(|name| self.programs.get(name)) else {
+            return Vec::new();
+        };
+        let given = args.get("args").and_then(Value::as_array);
+        let given = given.into_iter().flatten().filter_map(Value::as_str);
+        let argv = [program.path.display().to_string()]
+            .into_iter()
+            .chain(program.fixed_args.iter().cloned())
+            .chain(given.map(str::to_owned));
+        vec![argv.collect()]
+    }
+
     fn check(&self, args: &Map<String, Value>) -> Vec<ArgumentProblem> {
         unknown_name(args, "program", self.programs.keys())
     }
@@ -301,7 +315,7 @@ mod tests {
         let action = action(script);
         let args = json!({"program": "script", "args": args, "expected_exit": 0});
         let args = args.as_object().unwrap().clone();
-        let target = homeostasis_core::Target::service("orders").unwrap();
+        let target = Target::service("orders").unwrap();
         let key = laws::key(2);
         let call = ActionCall::new(&target, &args, &key);
         action.perform(&laws::context(), &call).await

@@ -1,11 +1,14 @@
 //! A playbook as it was read and checked.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use homeostasis_core::condition::Condition;
 use homeostasis_core::record::{Category, Comparison, PlaybookRef, RadiusLevel, Retry, Severity};
 use homeostasis_core::{Digest, Target};
 use serde_json::{Map, Value};
+
+use super::lint::LintRule;
 
 /// A checked playbook. It is immutable and known by the hash of its text: a changed text is
 /// another playbook, and a run that began under the old one stays with it.
@@ -23,7 +26,9 @@ pub struct Playbook {
     pub(super) rollback: Option<Rollback>,
     pub(super) escalation: Escalation,
     pub(super) safety: Safety,
+    pub(super) allowed: Vec<LintRule>,
     pub(super) metadata: Map<String, Value>,
+    pub(super) text: Arc<str>,
     pub(super) source: String,
     pub(super) hash: Digest,
 }
@@ -63,6 +68,10 @@ pub enum PreCondition {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct PlaybookStep {
+    /// Where it stands in the playbook: `remediation_steps[1].parallel[0]`.
+    pub path: String,
+    /// Whether it begins together with the step before it, instead of after it.
+    pub with_previous: bool,
     /// For people.
     pub name: String,
     /// Which action.
@@ -226,6 +235,16 @@ impl Playbook {
     /// Whatever else its author noted.
     pub fn metadata(&self) -> &Map<String, Value> {
         &self.metadata
+    }
+
+    /// The lint rules it is knowingly against.
+    pub fn allowed(&self) -> &[LintRule] {
+        &self.allowed
+    }
+
+    /// What was read.
+    pub fn text(&self) -> &Arc<str> {
+        &self.text
     }
 
     /// The file it was read from.

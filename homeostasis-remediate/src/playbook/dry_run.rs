@@ -33,6 +33,8 @@ pub struct DryStep {
     pub description: String,
     /// What its author expects of it.
     pub expected_recovery: Option<String>,
+    /// The argument vectors of the programs it would start, in order.
+    pub commands: Vec<Vec<String>>,
 }
 
 impl Playbook {
@@ -61,7 +63,12 @@ impl Playbook {
         let steps = self
             .steps()
             .iter()
-            .map(|step| DryStep {
+            .zip(&plan.steps)
+            .map(|(step, planned)| DryStep {
+                commands: actions
+                    .get(&step.action)
+                    .map(|action| action.commands(&planned.target, &planned.args))
+                    .unwrap_or_default(),
                 description: actions
                     .get(&step.action)
                     .map(|action| action.spec().description.clone())
@@ -98,10 +105,23 @@ impl fmt::Display for DryRun {
             writeln!(f, "  only if {pre_condition}")?;
         }
         for (idx, (step, dry)) in plan.steps.iter().zip(&self.steps).enumerate() {
-            writeln!(f, "  {}. {} ({})", idx + 1, step.name, dry.description)?;
+            let together = if step.with_previous {
+                ", at the same time"
+            } else {
+                ""
+            };
+            let number = idx + 1;
+            writeln!(
+                f,
+                "  {number}. {} ({}){together}",
+                step.name, dry.description
+            )?;
             writeln!(f, "     action   {} on {}", step.action, step.target)?;
             for (name, value) in &step.args {
                 writeln!(f, "     argument {name} = {value}")?;
+            }
+            for argv in &dry.commands {
+                writeln!(f, "     argv     {argv:?}")?;
             }
             writeln!(
                 f,

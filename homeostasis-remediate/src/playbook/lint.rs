@@ -1,46 +1,94 @@
 //! What is allowed but probably not meant.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use homeostasis_core::record::{EffectClass, Inverse};
+use homeostasis_core::document::Parser;
 
 use super::definition::Playbook;
+use super::lint_rules;
 use crate::action::ActionRegistry;
 
-/// Which rule found something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum LintRule {
-    /// A step cannot be taken back and nobody is asked.
-    IrreversibleWithoutApproval,
-    /// Nothing says how success is recognized.
-    MissingVerification,
-    /// It may apply to, or reach, more than its author may think.
-    UnboundedTarget,
-    /// A step starts after the permit has ended in the worst case.
-    UnreachableStep,
-    /// `rollback.available` promises what a step cannot do.
-    RollbackPromised,
-    /// Retries of an opaque step never happen once it may have begun.
-    RetriedOpaqueStep,
-    /// The watch ends before the condition can have held as often as asked.
-    WatchTooShort,
+macro_rules! lint_rules {
+    ($($(#[$doc:meta])* $rule:ident = $name:literal, $mend:literal;)+) => {
+        /// Which rule found something.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
+        pub enum LintRule {
+            $($(#[$doc])* $rule,)+
+        }
+
+        impl LintRule {
+            /// Every rule.
+            pub const ALL: &'static [Self] = &[$(Self::$rule),+];
+
+            /// The rule's name, in reports and in `lint.allow`.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$rule => $name,)+
+                }
+            }
+
+            /// How to mend what it finds.
+            pub fn mend(self) -> &'static str {
+                match self {
+                    $(Self::$rule => $mend,)+
+                }
+            }
+        }
+    };
 }
 
-impl LintRule {
-    /// The rule's name in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::IrreversibleWithoutApproval => "irreversible-without-approval",
-            Self::MissingVerification => "missing-verification",
-            Self::UnboundedTarget => "unbounded-target",
-            Self::UnreachableStep => "unreachable-step",
-            Self::RollbackPromised => "rollback-promised",
-            Self::RetriedOpaqueStep => "retried-opaque-step",
-            Self::WatchTooShort => "watch-too-short",
-        }
-    }
+lint_rules! {
+    /// A step cannot be taken back and nobody is asked.
+    IrreversibleWithoutApproval = "irreversible-without-approval",
+        "set `safety.require_approval`, or pre-approve it knowingly in the policy";
+    /// Nothing says how success is recognized.
+    MissingVerification = "missing-verification",
+        "say in `verification` what must hold afterwards";
+    /// It may apply to, or reach, more than its author may think.
+    UnboundedTarget = "unbounded-target",
+        "name the service, the path or the thing that is meant, or say in `safety.blast_radius` how far it may reach";
+    /// A step starts after the permit has ended in the worst case.
+    UnreachableStep = "unreachable-step",
+        "shorten `timeout` and `retry` of the steps before it, or make it a playbook of its own";
+    /// All steps together may take longer than a run may.
+    TimeoutsBeyondPermit = "timeouts-beyond-permit",
+        "shorten `timeout` and `retry`, or run steps that do not need each other in `parallel`";
+    /// `rollback.available` promises what a step cannot do.
+    RollbackPromised = "rollback-promised",
+        "set `rollback.available: false` with a reason, or use an action that can be taken back";
+    /// `rollback.available` promises an undo that does nothing.
+    EmptyRollback = "empty-rollback",
+        "leave `rollback` out: no step captures anything that could be put back";
+    /// Retries of an opaque step never happen once it may have begun.
+    RetriedOpaqueStep = "retried-opaque-step",
+        "leave `retry` out, or use an action that is idempotent, keyed or probeable";
+    /// The watch ends before the condition can have held as often as asked.
+    WatchTooShort = "watch-too-short",
+        "make `verification.watch` longer, or ask for fewer looks in `consecutive`";
+    /// A condition contradicts itself.
+    ImpossibleCondition = "impossible-condition",
+        "correct the bounds: no value fulfils it";
+    /// Success may be declared while the trigger still holds.
+    VerifiedWhileIll = "verified-while-ill",
+        "let `verification.check` exclude what `trigger.condition` says";
+    /// A parameter takes a capture that no rule of this cause gives.
+    UnknownCapture = "unknown-capture",
+        "use a group that a rule of this cause has, or add one to the rule";
+    /// The trigger waits for a cause that nothing names.
+    UnknownCause = "unknown-cause",
+        "use a cause that a rule or an analyzer names";
+    /// The registry has no such action, or the host no such check.
+    UnregisteredName = "unregistered-name",
+        "register it with the host, or correct the name";
+    /// Steps that begin at once touch the same target.
+    ParallelSameTarget = "parallel-same-target",
+        "put them one after another, or name different targets";
+    /// `lint.allow` names a rule that finds nothing here.
+    NeedlessAllow = "needless-allow",
+        "remove the name from `lint.allow`";
 }
 
 /// One finding.
@@ -51,149 +99,108 @@ pub struct Lint {
     pub rule: LintRule,
     /// Where in the playbook.
     pub path: String,
-    /// What is suspicious, and what to do about it.
+    /// The line and the column of that place, from 1; of what it is missing from, if it is missing.
+    pub place: (u32, u32),
+    /// What is suspicious, and why; [`LintRule::mend`] says what to do about it.
     pub message: String,
 }
 
 impl fmt::Display for Lint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} [{}]", self.path, self.message, self.rule.name())
+        let (line, column) = self.place;
+        write!(
+            f,
+            "{line}:{column}: {}: {}; {} [{}]",
+            self.path,
+            self.message,
+            self.rule.mend(),
+            self.rule.name()
+        )
+    }
+}
+
+/// What a linter knows beside the playbook.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct LintFacts<'a> {
+    /// The actions of the host.
+    pub actions: &'a ActionRegistry,
+    /// How long a run may take, as the gate's policy says.
+    pub permit_ttl: Duration,
+    /// What each cause that rules and analyzers name captures from logs; `None` if that is not known.
+    pub causes: Option<&'a BTreeMap<String, BTreeSet<String>>>,
+}
+
+impl<'a> LintFacts<'a> {
+    /// The actions of the host and the time its policy gives a run; nothing is known of causes.
+    pub fn new(actions: &'a ActionRegistry, permit_ttl: Duration) -> Self {
+        Self {
+            actions,
+            permit_ttl,
+            causes: None,
+        }
+    }
+
+    /// The same with the causes that are named, each with the groups that rules capture of it.
+    pub fn knowing_causes(mut self, causes: &'a BTreeMap<String, BTreeSet<String>>) -> Self {
+        self.causes = Some(causes);
+        self
     }
 }
 
 impl Playbook {
-    /// What is allowed but probably not meant. `permit_ttl` is how long a run may take, as the
-    /// gate's policy says.
+    /// What is allowed but probably not meant, in the order of the text; rules that the playbook
+    /// allows in `lint.allow` are left out. `permit_ttl` is how long a run may take, as the gate's
+    /// policy says.
     pub fn lint(&self, actions: &ActionRegistry, permit_ttl: Duration) -> Vec<Lint> {
-        let mut found = Vec::new();
-        self.lint_steps(actions, permit_ttl, &mut found);
-        let mut find = |rule, path: &str, message: &str| {
-            found.push(Lint {
-                rule,
-                path: path.to_owned(),
-                message: message.to_owned(),
-            });
-        };
-        let trigger = self.trigger();
-        let named = trigger.service.is_some()
-            || trigger.condition.as_ref().is_some_and(|condition| {
-                condition
-                    .variables()
-                    .any(|variable| variable.label("service").is_some())
-            });
-        if !named && self.safety().blast_radius.is_none() {
-            find(
-                LintRule::UnboundedTarget,
-                "safety.blast_radius",
-                "it applies to every service; name one in `trigger.service`, or say how far it may reach",
-            );
-        }
-        match self.verification() {
-            None => find(
-                LintRule::MissingVerification,
-                "verification",
-                "success is only that the anomalies are gone; say what must hold afterwards",
-            ),
-            Some(check) => {
-                let needed = check
-                    .interval
-                    .saturating_mul(check.consecutive.saturating_sub(1));
-                if needed > check.watch {
-                    find(
-                        LintRule::WatchTooShort,
-                        "verification.watch",
-                        "it ends before `consecutive` looks are made; every verdict will be uncertain",
-                    );
-                }
-            }
-        }
-        found
+        self.lint_knowing(&LintFacts::new(actions, permit_ttl))
     }
 
-    fn lint_steps(&self, actions: &ActionRegistry, permit_ttl: Duration, found: &mut Vec<Lint>) {
-        let mut starts_at = Duration::ZERO;
-        for (idx, step) in self.steps().iter().enumerate() {
-            let path = format!("remediation_steps[{idx}]");
-            let mut find = |rule, message: String| {
-                found.push(Lint {
-                    rule,
-                    path: path.clone(),
-                    message,
-                });
-            };
-            if starts_at >= permit_ttl {
-                find(
-                    LintRule::UnreachableStep,
-                    format!(
-                        "in the worst case it is due after {starts_at:?}, when the permit of {permit_ttl:?} has ended"
-                    ),
-                );
+    /// The same with more that is known.
+    pub fn lint_knowing(&self, facts: &LintFacts<'_>) -> Vec<Lint> {
+        let mut found = lint_rules::Found::default();
+        lint_rules::all(self, facts, &mut found);
+        let mut needed = BTreeSet::new();
+        found.0.retain(|(rule, ..)| {
+            let is_allowed = self.allowed().contains(rule);
+            if is_allowed {
+                needed.insert(*rule);
             }
-            let waits = (1..step.retry.attempts).fold(Duration::ZERO, |sum, number| {
-                let doubled = step
-                    .retry
-                    .backoff
-                    .saturating_mul(1 << number.saturating_sub(1).min(31));
-                sum.saturating_add(doubled.min(step.retry.max_backoff))
-            });
-            starts_at = starts_at
-                .saturating_add(step.timeout.saturating_mul(step.retry.attempts))
-                .saturating_add(waits);
-            let Some(action) = actions.get(&step.action) else {
-                continue;
-            };
-            let inverse = action.inverse(&step.args);
-            let says_irreversible = self.rollback().is_some_and(|rollback| !rollback.available);
-            let irreversible = !inverse.is_reversible()
-                || (says_irreversible && matches!(inverse, Inverse::Captured(_)));
-            if irreversible && !self.safety().require_approval {
-                find(
-                    LintRule::IrreversibleWithoutApproval,
-                    format!(
-                        "`{}` cannot be taken back here; set `safety.require_approval`, or pre-approve it knowingly",
-                        step.action
-                    ),
-                );
-            }
-            if let Inverse::Irreversible(why) = &inverse
-                && self.rollback().is_some_and(|rollback| rollback.available)
-            {
-                find(
-                    LintRule::RollbackPromised,
-                    format!(
-                        "`rollback.available` is true, but `{}` cannot be taken back: {why}",
-                        step.action
-                    ),
-                );
-            }
-            if action.effect(&step.args) == EffectClass::Opaque && step.retry.attempts > 1 {
-                find(
-                    LintRule::RetriedOpaqueStep,
-                    format!(
-                        "`{}` is opaque: it is tried again only if it certainly did not begin",
-                        step.action
-                    ),
-                );
-            }
-            if step.args.values().any(has_wildcard) {
-                find(
-                    LintRule::UnboundedTarget,
-                    "an argument holds a wildcard or `..`; name what is meant".to_owned(),
-                );
-            }
+            !is_allowed
+        });
+        for rule in self.allowed().iter().filter(|rule| !needed.contains(rule)) {
+            let message = format!("`{}` finds nothing here", rule.name());
+            found.add(LintRule::NeedlessAllow, "lint.allow", message);
         }
+        let node = Parser::new().parse(self.text()).ok();
+        let mut lints: Vec<_> = found
+            .0
+            .into_iter()
+            .map(|(rule, path, message)| Lint {
+                rule,
+                place: node.as_ref().map_or((1, 1), |node| place(node, &path)),
+                path,
+                message,
+            })
+            .collect();
+        lints.sort_by_key(|lint| lint.place);
+        lints
     }
 }
 
-fn has_wildcard(value: &serde_json::Value) -> bool {
-    use serde_json::Value;
-    match value {
-        Value::String(text) => {
-            !text.contains("://")
-                && (text.contains('*') || text.split('/').any(|part| part == ".."))
-        }
-        Value::Array(items) => items.iter().any(has_wildcard),
-        Value::Object(fields) => fields.values().any(has_wildcard),
-        _ => false,
+/// The place of the deepest part of `path` that was written.
+fn place(node: &homeostasis_core::document::Node, path: &str) -> (u32, u32) {
+    let mut node = node;
+    for token in path
+        .split(['.', '['])
+        .map(|token| token.trim_end_matches(']'))
+    {
+        let next = match token.parse::<usize>() {
+            Ok(idx) => node.as_sequence().and_then(|items| items.get(idx)),
+            Err(_) => node.as_mapping().and_then(|fields| fields.get(token)),
+        };
+        let Some(next) = next else { break };
+        node = next;
     }
+    (node.span().line, node.span().column)
 }

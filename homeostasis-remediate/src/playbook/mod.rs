@@ -4,7 +4,13 @@ mod check;
 mod definition;
 mod dry_run;
 mod lint;
+mod lint_rules;
+#[cfg(test)]
+mod lint_tests;
 mod read;
+mod read_step;
+#[cfg(feature = "schema")]
+mod schema;
 mod set;
 #[cfg(test)]
 mod tests;
@@ -17,6 +23,8 @@ pub use definition::{
     VerificationCheck,
 };
 pub use dry_run::{DryRun, DryStep};
-pub use lint::{Lint, LintRule};
+pub use lint::{Lint, LintFacts, LintRule};
+#[cfg(feature = "schema")]
+pub use schema::playbook_schema;
 pub use set::PlaybookSet;
 pub use to_plan::PlanBinding;

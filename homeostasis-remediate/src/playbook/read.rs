@@ -1,5 +1,6 @@
 //! Reading playbooks: every mistake is found at once and named with its line and column.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use homeostasis_core::condition::Condition;
@@ -7,22 +8,23 @@ use homeostasis_core::document::{
     self, Fields, Parser, Shape, boolean, duration, float, integer, list, nested, non_empty_string,
     one_of, parsed, ratio, raw, string,
 };
-use homeostasis_core::record::{Category, Comparison, RadiusLevel, Retry, Severity};
-use homeostasis_core::{ConfigError, Digest, Target, Violation, Violations};
+use homeostasis_core::record::{Category, Comparison, RadiusLevel, Severity};
+use homeostasis_core::{ConfigError, Digest, Target, Violations};
 use serde_json::{Map, Value};
 
 use super::check::CheckRegistry;
 use super::definition::{
-    ComparisonCheck, Escalation, Playbook, PlaybookStep, PreCondition, Rollback, Safety, Trigger,
+    ComparisonCheck, Escalation, Playbook, PreCondition, Rollback, Safety, Trigger,
     VerificationCheck,
 };
-use crate::action::{ActionRegistry, captures_in, is_name};
+use super::lint::LintRule;
+use crate::action::{ActionRegistry, is_name};
 
-const SECOND: Duration = Duration::from_secs(1);
-const DAY: Duration = Duration::from_secs(24 * 3600);
-const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
 
-const SEVERITIES: &[(&str, Severity)] = &[
+pub(super) const SEVERITIES: &[(&str, Severity)] = &[
     ("critical", Severity::Sev0),
     ("high", Severity::Sev1),
     ("medium", Severity::Sev2),
@@ -33,7 +35,7 @@ const SEVERITIES: &[(&str, Severity)] = &[
     ("sev3", Severity::Sev3),
 ];
 
-const CATEGORIES: &[(&str, Category)] = &[
+pub(super) const CATEGORIES: &[(&str, Category)] = &[
     ("resource_exhaustion", Category::ResourceExhaustion),
     ("network", Category::Network),
     ("application_error", Category::ApplicationError),
@@ -44,7 +46,7 @@ const CATEGORIES: &[(&str, Category)] = &[
     ("security", Category::Security),
 ];
 
-const RADII: &[(&str, RadiusLevel)] = &[
+pub(super) const RADII: &[(&str, RadiusLevel)] = &[
     ("single_instance", RadiusLevel::SingleInstance),
     ("single_host", RadiusLevel::SingleInstance),
     ("single_container", RadiusLevel::SingleInstance),
@@ -52,17 +54,6 @@ const RADII: &[(&str, RadiusLevel)] = &[
     ("multiple_services", RadiusLevel::MultipleServices),
     ("cluster_wide", RadiusLevel::ClusterWide),
     ("multi_region", RadiusLevel::MultiRegion),
-];
-
-/// Fields of a step that are ours; every other one is an argument of its action.
-const STEP_FIELDS: [&str; 7] = [
-    "step",
-    "name",
-    "action",
-    "target",
-    "timeout",
-    "retry",
-    "expected_recovery",
 ];
 
 impl Playbook {
@@ -81,6 +72,7 @@ impl Playbook {
         let node = Parser::new().source(source).parse(text)?;
         let mut playbook = document::decode(&node, nested(|d| playbook(d, actions, checks)))?;
         source.clone_into(&mut playbook.source);
+        playbook.text = Arc::from(text);
         playbook.hash = Digest::of_bytes(text.as_bytes());
         Ok(playbook)
     }
@@ -107,15 +99,14 @@ fn playbook(
     );
     let safety = d.default("safety", nested(safety), Safety::default());
     let max_retries = safety.as_ref().and_then(|safety| safety.max_retries);
-    let steps = d.required(
-        "remediation_steps",
-        list(nested(|d| step(d, actions, max_retries)))
-            .at_least(1)
-            .at_most(64),
-    );
+    let has_cause = trigger
+        .as_ref()
+        .is_none_or(|trigger| trigger.cause.is_some());
+    let steps = super::read_step::steps(d, actions, max_retries, has_cause);
     let verification = d.optional("verification", nested(verification));
     let rollback = d.optional("rollback", nested(rollback));
     let escalation = d.default("escalation", nested(escalation), Escalation::default());
+    let allowed = d.default("lint", nested(lint), Vec::new());
     let metadata = d.optional("metadata", raw());
     let metadata = metadata.and_then(|metadata| match metadata.map(|raw| raw.to_json()) {
         None => Some(Map::new()),
@@ -125,15 +116,6 @@ fn playbook(
             None
         }
     });
-    if let Some(steps) = &steps {
-        check_numbers(d, steps);
-        if trigger
-            .as_ref()
-            .is_some_and(|trigger| trigger.cause.is_none())
-        {
-            check_captures(d, steps);
-        }
-    }
     Some(Playbook {
         id: id?,
         name: name?,
@@ -142,65 +124,24 @@ fn playbook(
         severity: severity?,
         trigger: trigger?,
         pre_conditions: pre_conditions?,
-        steps: steps?.into_iter().map(|(_, step)| step).collect(),
+        steps: steps?,
         verification: verification?,
         rollback: rollback?,
         escalation: escalation?,
         safety: safety?,
+        allowed: allowed?,
         metadata: metadata?,
+        text: Arc::from(""),
         source: String::new(),
         hash: Digest::of_bytes(b""),
     })
-}
-
-/// The numbers of the steps must count from 1: a gap is usually a step that got lost.
-fn check_numbers(d: &mut Fields<'_>, steps: &[(Option<u64>, PlaybookStep)]) {
-    let wrong: Vec<_> = steps
-        .iter()
-        .enumerate()
-        .filter(|(idx, (number, _))| number.is_some_and(|number| number != *idx as u64 + 1))
-        .map(|(idx, _)| idx)
-        .collect();
-    let Some(items) = d
-        .peek("remediation_steps")
-        .and_then(|node| node.as_sequence())
-    else {
-        return;
-    };
-    let violations: Vec<_> = wrong
-        .into_iter()
-        .filter_map(|idx| {
-            let number = items.get(idx)?.as_mapping()?.get("step")?;
-            let path = format!("remediation_steps[{idx}].step");
-            Some(number.violation(
-                path,
-                format!("{}, as steps run in the order they are written", idx + 1),
-            ))
-        })
-        .collect();
-    d.merge(violations);
-}
-
-/// What was captured of one cause means nothing for another: who uses it says which cause it waits for.
-fn check_captures(d: &mut Fields<'_>, steps: &[(Option<u64>, PlaybookStep)]) {
-    let used = steps.iter().enumerate().find_map(|(idx, (_, step))| {
-        let args = Value::Object(step.args.clone());
-        let (name, _) = captures_in(&args, "").into_iter().next()?;
-        Some((idx, name))
-    });
-    if let Some((idx, name)) = used {
-        let expected = format!(
-            "a `cause` in it, as remediation_steps[{idx}] takes `${{cause.capture.{name}}}`"
-        );
-        d.reject("trigger", expected);
-    }
 }
 
 fn condition() -> document::Parsed<Condition> {
     parsed("a condition such as disk_usage_percent > 85")
 }
 
-fn target() -> document::Parsed<Target> {
+pub(super) fn target() -> document::Parsed<Target> {
     parsed("a service, or service/instance")
 }
 
@@ -294,141 +235,6 @@ impl PreConditionShape<'_> {
             }
         }
     }
-}
-
-fn step(
-    d: &mut Fields<'_>,
-    actions: &ActionRegistry,
-    max_retries: Option<u32>,
-) -> Option<(Option<u64>, PlaybookStep)> {
-    let number = d.optional("step", integer(1..=64_u64));
-    let action = d.required("action", non_empty_string());
-    let name = d.optional("name", non_empty_string());
-    let target = d.optional("target", target());
-    let is_template = |target: &Target| target.to_string().contains("${");
-    if target.iter().flatten().any(is_template) {
-        d.reject(
-            "target",
-            "a service by its name; placeholders stand in parameters only",
-        );
-    }
-    let known = action.as_deref().and_then(|action| actions.get(action));
-    if action.is_some() && known.is_none() {
-        let names: Vec<_> = actions.names().map(|name| format!("`{name}`")).collect();
-        d.reject(
-            "action",
-            if names.is_empty() {
-                "a registered action; none is registered".to_owned()
-            } else {
-                format!("one of {}", names.join(", "))
-            },
-        );
-    }
-    let spec = known.map(|action| action.spec());
-    let (default_timeout, max_timeout) = spec.map_or((30 * SECOND, DAY), |spec| {
-        (spec.default_timeout, spec.max_timeout.min(DAY))
-    });
-    let timeout = d.default(
-        "timeout",
-        duration(Duration::from_millis(1)..=max_timeout),
-        default_timeout,
-    );
-    let default_retry = Retry {
-        attempts: max_retries.map_or(1, |retries| retries + 1),
-        ..Retry::default()
-    };
-    let retry = d.default("retry", nested(retry), default_retry);
-    if let (Some(retry), Some(max_retries)) = (&retry, max_retries)
-        && retry.attempts > max_retries + 1
-    {
-        let expected = format!(
-            "at most {} attempts, as `safety.max_retries` says",
-            max_retries + 1
-        );
-        d.reject("retry", expected);
-    }
-    let expected_recovery = d.optional("expected_recovery", raw());
-    let args = arguments(d);
-    if let Some(action) = known {
-        let mut problems = action.spec().problems(&args, true);
-        if problems.is_empty() {
-            problems = action.check(&args);
-        }
-        let violations: Vec<_> = problems
-            .into_iter()
-            .map(|problem| place(d, &problem.pointer, problem.expected))
-            .collect();
-        d.merge(violations);
-    }
-    let action = action?;
-    let step = PlaybookStep {
-        name: name?.unwrap_or_else(|| action.replace('_', " ")),
-        action,
-        target: target?,
-        args,
-        timeout: timeout?,
-        retry: retry?,
-        expected_recovery: expected_recovery?.map(|raw| match raw.to_json() {
-            Value::String(text) => text,
-            other => other.to_string(),
-        }),
-    };
-    Some((number?, step))
-}
-
-/// The fields that are not ours, as the action's arguments.
-fn arguments(d: &mut Fields<'_>) -> Map<String, Value> {
-    d.ignore_rest();
-    let fields = d.node().as_mapping();
-    fields
-        .into_iter()
-        .flatten()
-        .filter(|entry| !STEP_FIELDS.contains(&entry.key.as_str()))
-        .map(|entry| (entry.key.clone(), entry.value.to_json()))
-        .collect()
-}
-
-/// A violation at a JSON pointer below the step.
-fn place(d: &Fields<'_>, pointer: &str, expected: String) -> Violation {
-    let mut path = d.path().to_owned();
-    for token in pointer.split('/').skip(1) {
-        let token = token.replace("~1", "/").replace("~0", "~");
-        path = if token.chars().all(|c| c.is_ascii_digit()) && !token.is_empty() {
-            format!("{path}[{token}]")
-        } else {
-            format!("{path}.{token}")
-        };
-    }
-    if let Some(node) = d.node().pointer(pointer) {
-        return node.violation(path, expected);
-    }
-    let span = d.node().span();
-    let missing = Violation::new(path, "", expected).at(span.line, span.column);
-    match d.node().source() {
-        Some(source) => missing.in_source(source),
-        None => missing,
-    }
-}
-
-fn retry(d: &mut Fields<'_>) -> Option<Retry> {
-    let default = Retry::default();
-    let attempts = d.default("attempts", integer(1..=20_u32), 3);
-    let backoff = d.default("backoff", duration(Duration::ZERO..=HOUR), default.backoff);
-    let max_backoff = d.default(
-        "max_backoff",
-        duration(Duration::ZERO..=HOUR),
-        default.max_backoff,
-    );
-    if let (Some(backoff), Some(max_backoff)) = (backoff, max_backoff)
-        && backoff > max_backoff
-    {
-        d.reject("backoff", "at most `max_backoff`");
-    }
-    Some(Retry {
-        attempts: attempts?,
-        backoff: backoff?,
-        max_backoff: max_backoff?,
-    })
 }
 
 fn verification(d: &mut Fields<'_>) -> Option<VerificationCheck> {
@@ -526,6 +332,15 @@ fn escalation(d: &mut Fields<'_>) -> Option<Escalation> {
         notify: notify?,
         create_incident: create_incident?,
     })
+}
+
+/// `lint: {allow: [rule, …]}`.
+fn lint(d: &mut Fields<'_>) -> Option<Vec<LintRule>> {
+    let names: Vec<_> = LintRule::ALL
+        .iter()
+        .map(|rule| (rule.name(), *rule))
+        .collect();
+    d.required("allow", list(one_of(&names)).at_least(1))
 }
 
 fn safety(d: &mut Fields<'_>) -> Option<Safety> {

@@ -50,9 +50,9 @@ impl Playbook {
             binding.target.clone(),
         );
         let mut violations = Violations::new();
-        for (step_idx, step) in self.steps().iter().enumerate() {
+        for step in self.steps() {
             let bound = self.bind(step, actions, &binding);
-            let path = format!("{}.remediation_steps[{step_idx}]", self.id());
+            let path = format!("{}.{}", self.id(), step.path);
             if let Some(step) = violations.absorb(bound.map_err(|error| error.under(&path))) {
                 plan.steps.push(step);
             }
@@ -121,6 +121,7 @@ impl Playbook {
         bound.inverse = self.inverse(action.inverse(&args));
         bound.timeout = step.timeout;
         bound.retry = step.retry;
+        bound.with_previous = step.with_previous;
         bound.args = args;
         violations.into_result(bound)
     }

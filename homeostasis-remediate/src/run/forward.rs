@@ -1,4 +1,4 @@
-//! Doing the steps of a permitted plan, in order; again after a crash from where the log ends.
+//! Doing the steps of a permitted plan, in order or at once; again after a crash from where the log ends.
 
 use homeostasis_core::policy::Permit;
 use homeostasis_core::record::{EffectClass, Outcome, PlanStep, StepOutcome, StepPhase, StepState};
@@ -7,10 +7,12 @@ use homeostasis_core::{Context, ErrorKind, ErrorReport, IdempotencyKey};
 use serde_json::Value;
 
 use super::attempt::{Attempt, backoff, pause, stop_requested};
+use super::parallel::{SharedLog, together};
 use super::{MAX_RESUMES, refused, unwritten};
 use crate::action::{Action, ActionRegistry, ProbeAnswer, bounded};
 
-/// Executes the plan of `run`, or resumes it: steps that ended are not done again.
+/// Executes the plan of `run`, or resumes it: steps that ended are not done again. Steps that
+/// begin together are in flight at the same time, each between its own intent and outcome.
 ///
 /// The permit is redeemed before anything else. A step that fails ends the run with
 /// [`Outcome::Failed`], a step of which nobody can tell whether it happened with
@@ -35,20 +37,49 @@ pub async fn execute(
     if let Err(error) = run.redeem(permit) {
         return refused(error);
     }
-    let plan = run.plan();
-    for (step_idx, step) in plan.steps.iter().enumerate() {
-        let key = IdempotencyKey::new(run.state().run, step_idx);
-        let step = Forward {
-            cx,
-            step,
-            step_idx,
-            key,
-        };
-        if let Some(outcome) = step.advance(actions, run).await? {
+    let (plan, run_id) = (run.plan(), run.state().run);
+    let log = SharedLog::new(run);
+    for group in plan.groups() {
+        let steps: Vec<_> = group
+            .map(|step_idx| Forward {
+                cx,
+                step: &plan.steps[step_idx],
+                step_idx,
+                key: IdempotencyKey::new(run_id, step_idx),
+            })
+            .collect();
+        let ends = together(steps.iter().map(|step| step.advance(actions, &log))).await;
+        if let Some(outcome) = worst(ends)? {
             return Ok(outcome);
         }
     }
     Ok(Outcome::Completed)
+}
+
+/// How steps that began together ended the run, if they did: what people must look at comes before
+/// what was stopped, and that before what failed.
+///
+/// Each of them came to its own end before: a step in flight is never left because another failed.
+fn worst(
+    ends: Vec<Result<Option<Outcome>, ExecuteError>>,
+) -> Result<Option<Outcome>, ExecuteError> {
+    let mut worst: Option<Outcome> = None;
+    let rank = |outcome: &Outcome| match outcome {
+        Outcome::Unknown { .. } => 3,
+        Outcome::Halted { .. } => 2,
+        Outcome::Failed { .. } => 1,
+        _ => 0,
+    };
+    for end in ends {
+        if let Some(outcome) = end?
+            && worst
+                .as_ref()
+                .is_none_or(|known| rank(known) < rank(&outcome))
+        {
+            worst = Some(outcome);
+        }
+    }
+    Ok(worst)
 }
 
 struct Forward<'a> {
@@ -71,9 +102,9 @@ impl Forward<'_> {
     async fn advance(
         &self,
         actions: &ActionRegistry,
-        run: &mut RunLog<'_>,
+        run: &SharedLog<'_, '_>,
     ) -> Result<Option<Outcome>, ExecuteError> {
-        let known = run.step(StepPhase::Do, self.step_idx).clone();
+        let known = run.step(self.step_idx).await;
         if let StepState::Ended { intent, outcome } = &known {
             match outcome {
                 StepOutcome::Skipped { reason } if intent.is_some() => {
@@ -115,7 +146,7 @@ impl Forward<'_> {
         &self,
         action: &dyn Action,
         known: StepState,
-        run: &mut RunLog<'_>,
+        run: &SharedLog<'_, '_>,
     ) -> Result<Option<Outcome>, ExecuteError> {
         let mut number = known.attempts();
         let mut captured = known.captured().cloned();
@@ -168,11 +199,11 @@ impl Forward<'_> {
                     Err(report) => return Ok(Some(self.failed(report))),
                 },
             }
-            last_report = match run.step(StepPhase::Do, self.step_idx) {
+            last_report = match run.step(self.step_idx).await {
                 StepState::Ended {
                     outcome: StepOutcome::Failed { report },
                     ..
-                } => Some(report.clone()),
+                } => Some(report),
                 _ => None,
             };
             captured = Some(before);
@@ -187,7 +218,7 @@ impl Forward<'_> {
         number: u32,
         captured: &Value,
         in_flight: bool,
-        run: &mut RunLog<'_>,
+        run: &SharedLog<'_, '_>,
     ) -> Result<Option<Option<Outcome>>, ExecuteError> {
         // What was intended counts, not what the present version of the action says of itself.
         match self.step.effect {
@@ -246,7 +277,7 @@ impl Forward<'_> {
         &self,
         action: &dyn Action,
         attempt: &Attempt<'_>,
-        run: &mut RunLog<'_>,
+        run: &SharedLog<'_, '_>,
     ) -> Result<After, ExecuteError> {
         let limit = attempt.limit(self.cx);
         let (report, may_have_begun, in_time) = match attempt.perform(self.cx, action).await {
@@ -312,7 +343,7 @@ impl Forward<'_> {
         &self,
         number: u32,
         report: ErrorReport,
-        run: &RunLog<'_>,
+        run: &SharedLog<'_, '_>,
     ) -> Result<(), ErrorReport> {
         if !report.kind.is_retryable() || number >= self.step.retry.attempts.max(1) {
             return Err(report);
@@ -345,7 +376,7 @@ impl Forward<'_> {
         }
     }
 
-    async fn end(&self, run: &mut RunLog<'_>, outcome: StepOutcome) -> Result<(), ExecuteError> {
+    async fn end(&self, run: &SharedLog<'_, '_>, outcome: StepOutcome) -> Result<(), ExecuteError> {
         run.end(StepPhase::Do, self.step_idx, outcome)
             .await
             .map_err(unwritten)
@@ -353,7 +384,7 @@ impl Forward<'_> {
 
     async fn end_unknown(
         &self,
-        run: &mut RunLog<'_>,
+        run: &SharedLog<'_, '_>,
         reason: String,
     ) -> Result<Outcome, ExecuteError> {
         let outcome = self.unknown(reason.clone());

@@ -18,9 +18,13 @@ mod capture_tests;
 mod forward;
 #[cfg(test)]
 mod law_tests;
+mod parallel;
+#[cfg(test)]
+mod parallel_tests;
 #[cfg(test)]
 mod plan_tests;
 mod remediator;
+mod score;
 mod select;
 
 use homeostasis_core::record::Outcome;

@@ -9,15 +9,57 @@ use crate::playbook::{CheckRegistry, Playbook, PreCondition, Trigger};
 /// How far back a value may lie to count for a trigger's condition.
 const TRIGGER_WINDOW: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// How well `trigger` fits: 1.0 asked for by name, or cause and service; 0.8 cause; 0.5 family or
-/// condition; 0.3 service alone; `None` if anything it names does not hold. Unknown does not hold.
-pub(super) fn fitness(
+/// How closely a trigger meets an incident; the closer one is tried first, whatever the history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Fit {
+    /// Only the service is named, and nothing speaks for it yet.
+    Service,
+    /// Only the service is named, and it helped in similar incidents.
+    History,
+    /// The family of the cause, or a condition.
+    Category,
+    /// The cause.
+    Cause,
+    /// Asked for by name, or the cause at this service.
+    Exact,
+}
+
+impl Fit {
+    /// What a fitness of this kind begins at; the score fills the fifth above it.
+    fn base(self) -> f64 {
+        match self {
+            Self::Service => 0.0,
+            Self::History => 0.2,
+            Self::Category => 0.4,
+            Self::Cause => 0.6,
+            Self::Exact => 0.8,
+        }
+    }
+
+    /// The fitness of a plan that fits so and has this score of `0..=1`.
+    pub(super) fn fitness(self, score: f64) -> f64 {
+        self.base() + score.clamp(0.0, 1.0) / 5.0
+    }
+
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::Service => "it is for this service",
+            Self::History => "it helped in similar incidents",
+            Self::Category => "its category or condition fits",
+            Self::Cause => "its cause fits",
+            Self::Exact => "it was asked for, or is for this cause at this service",
+        }
+    }
+}
+
+/// How closely `trigger` fits; `None` if anything it names does not hold. Unknown does not hold.
+pub(super) fn fit(
     cx: &Context,
     trigger: &Trigger,
     hinted: bool,
     cause: Option<&Hypothesis>,
     target: &Target,
-) -> Option<f64> {
+) -> Option<Fit> {
     if let Some(service) = &trigger.service
         && !service.contains(target)
     {
@@ -43,13 +85,15 @@ pub(super) fn fitness(
         }
     }
     if hinted {
-        return Some(1.0);
+        return Some(Fit::Exact);
     }
     match (&trigger.cause, &trigger.service) {
-        (Some(_), Some(_)) => Some(1.0),
-        (Some(_), None) => Some(0.8),
-        (None, _) if trigger.category.is_some() || trigger.condition.is_some() => Some(0.5),
-        (None, Some(_)) if cause.is_some() => Some(0.3),
+        (Some(_), Some(_)) => Some(Fit::Exact),
+        (Some(_), None) => Some(Fit::Cause),
+        (None, _) if trigger.category.is_some() || trigger.condition.is_some() => {
+            Some(Fit::Category)
+        }
+        (None, Some(_)) if cause.is_some() => Some(Fit::Service),
         (None, _) => None,
     }
 }

@@ -29,9 +29,9 @@ exit codes: 0 all is well; 1 something was found, nothing matches, or no cause i
 2 the command is wrong";
 
 const COMMANDS: &str = if cfg!(feature = "classifier") {
-    "rules, diagnose, audit, access or classifier"
+    "rules, diagnose, playbook, audit, access or classifier"
 } else {
-    "rules, diagnose, audit or access"
+    "rules, diagnose, playbook, audit or access"
 };
 
 /// What to do.

@@ -2,22 +2,30 @@
 
 use std::sync::Arc;
 
-use homeostasis_core::record::{EventKind, Plan};
-use homeostasis_core::stage::PlanRequest;
+use homeostasis_core::port::{Commit, Version};
+use homeostasis_core::record::{Candidate, EventKind, Plan, Standing};
+use homeostasis_core::stage::{PlanRequest, Selection};
 use homeostasis_core::{ErrorKind, ErrorReport, Incident};
 
 use super::Heal;
 use crate::engine::calls::{check, join};
+use crate::engine::gatekeeper;
 use crate::engine::journal::JournalError;
+use crate::engine::versions;
 
 /// At most this many plans are kept for one incident.
 const MAX_PLANS: usize = 16;
+
+/// At most this many candidates are kept for one incident, the best of them.
+const MAX_CONSIDERED: usize = 32;
 
 impl Heal {
     pub(super) async fn plan(&mut self, incident: &Arc<Incident>) -> Result<(), JournalError> {
         let limit = self.shared.settings.stage_deadline;
         let mut kinds = Vec::new();
         let mut plans: Vec<Plan> = Vec::new();
+        let mut considered: Vec<Candidate> = Vec::new();
+        let mut sources = Vec::new();
         let mut calls = Vec::new();
         for remediator in &self.shared.stages.remediators {
             let (name, remediator) = (remediator.name().to_owned(), Arc::clone(remediator));
@@ -27,11 +35,11 @@ impl Heal {
                 name,
                 Box::pin(self.call(limit, async move {
                     let Some(diagnosis) = &subject.diagnosis else {
-                        return Ok(Vec::new());
+                        return Ok(Selection::default());
                     };
                     let request = PlanRequest::new(&subject, diagnosis);
                     remediator
-                        .plan(&cx, request)
+                        .select(&cx, request)
                         .await
                         .map_err(|error| error.report())
                 })),
@@ -53,8 +61,19 @@ impl Heal {
                         Some(format!("a secret in {place}, expected the name of one"))
                     })
             };
-            match answer.and_then(|made| check(made, violation)) {
-                Ok(made) => {
+            let checked = answer.and_then(|made| {
+                let plans = check(made.plans, violation)?;
+                Ok(Selection::new(plans, made.considered).made_from(made.sources))
+            });
+            match checked {
+                Ok(Selection {
+                    plans: made,
+                    considered: weighed,
+                    sources: texts,
+                    ..
+                }) => {
+                    considered.extend(weighed);
+                    sources.extend(texts);
                     for plan in made {
                         // The cycle tells plans apart by their ids and refuses two with one.
                         if plans.iter().any(|known| known.id == plan.id) {
@@ -75,7 +94,61 @@ impl Heal {
                 .then_with(|| a.title.cmp(&b.title))
         });
         plans.truncate(MAX_PLANS);
-        kinds.push(EventKind::Planned { plans });
-        self.journal.append(kinds).await.map(drop)
+        self.leave_out_broken(&mut plans, &mut considered).await;
+        stand(&mut considered, plans.first());
+        sources.retain(|(reference, _)| {
+            let mut refs = plans.iter().filter_map(|plan| plan.playbook.as_ref());
+            refs.any(|known| known.hash == reference.hash)
+        });
+        let texts = versions::unknown(&self.shared, sources).await?;
+        kinds.push(EventKind::Planned { plans, considered });
+        let keep = |commit: Commit| {
+            texts.into_iter().fold(commit, |commit, (key, text)| {
+                commit.put(key, Version::NONE, text)
+            })
+        };
+        self.journal.append_with(kinds, keep).await.map(drop)
     }
+}
+
+impl Heal {
+    /// Passes over plans whose circuit breaker is open while others are left. If none is, the plans
+    /// stay: the gate refuses them with its numbers.
+    async fn leave_out_broken(&self, plans: &mut Vec<Plan>, considered: &mut [Candidate]) {
+        let mut open = Vec::new();
+        for plan in plans.iter() {
+            if let Some(until) = gatekeeper::open_until(&self.shared, plan).await {
+                open.push((plan.id, plan.action_key(), until));
+            }
+        }
+        if open.is_empty() || open.len() == plans.len() {
+            return;
+        }
+        plans.retain(|plan| open.iter().all(|(id, ..)| *id != plan.id));
+        for (_, name, until) in open {
+            let of_it = considered.iter_mut().find(|it| it.name == name);
+            if let Some(candidate) = of_it {
+                let why = format!("its circuit breaker is open until {until}");
+                *candidate = Candidate::passed_over(name, why);
+            }
+        }
+    }
+}
+
+/// Says which candidate was chosen, best first, and keeps as many as have room.
+fn stand(considered: &mut Vec<Candidate>, first: Option<&Plan>) {
+    let chosen = first.and_then(|plan| plan.playbook.as_ref().map(|playbook| &playbook.id));
+    for candidate in considered.iter_mut() {
+        if Some(&candidate.name) == chosen && candidate.standing == Standing::AlsoRan {
+            candidate.standing = Standing::Chosen;
+        }
+    }
+    considered.sort_by(|a, b| {
+        let rank = |candidate: &Candidate| candidate.standing == Standing::PassedOver;
+        rank(a)
+            .cmp(&rank(b))
+            .then_with(|| b.score.total_cmp(&a.score))
+            .then_with(|| a.name.cmp(&b.name))
+    });
+    considered.truncate(MAX_CONSIDERED);
 }

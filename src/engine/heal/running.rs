@@ -1,14 +1,16 @@
 //! Running: executing a permitted plan, going on with it after a crash, taking it back.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use homeostasis_core::policy::{GateDecision, Permit, Purpose};
 use homeostasis_core::record::{EventKind, Outcome, Plan};
 use homeostasis_core::stage::RunLog;
-use homeostasis_core::{ErrorKind, ErrorReport, Incident, RunId};
+use homeostasis_core::{Cancellation, ErrorKind, ErrorReport, Incident, RunId};
 
 use super::{Heal, POLL, plan_of};
 use crate::engine::gatekeeper::{self, Readmission};
+use crate::engine::hand_over;
 use crate::engine::journal::JournalError;
 use crate::engine::lease::HeldLease;
 
@@ -30,10 +32,19 @@ impl Heal {
         incident: &Arc<Incident>,
         run: RunId,
     ) -> Result<(), JournalError> {
-        let Some(outcome) = self.carry_out(incident, run, Purpose::Resume).await? else {
+        // Nothing is begun, resumed or probed of a run that a person stopped.
+        let stopped = hand_over::cancelled(&*self.journal.incident().await, run);
+        let carried = match stopped {
+            Some(outcome) => Some(outcome),
+            None => self.carry_out(incident, run, Purpose::Resume).await?,
+        };
+        let Some(outcome) = carried else {
             return Ok(());
         };
-        let failed = matches!(outcome, Outcome::Failed { .. } | Outcome::Unknown { .. });
+        // That a person stopped it says nothing of the playbook.
+        let stopped = hand_over::is_cancelled(&*self.journal.incident().await, run);
+        let failed =
+            !stopped && matches!(outcome, Outcome::Failed { .. } | Outcome::Unknown { .. });
         let kinds = vec![EventKind::RunEnded { run, outcome }];
         match plan_of(incident, run).filter(|_| failed) {
             Some(plan) => gatekeeper::settle(&self.shared, &self.journal, plan, false, kinds)
@@ -97,7 +108,11 @@ impl Heal {
             return halted(format!("{run} has no lease"));
         };
         let limit = self.shared.policy.permit_ttl;
-        let cx = self.shared.context(Some(&incident), limit);
+        let stop = Cancellation::default();
+        let cx = self
+            .shared
+            .context(Some(&incident), limit)
+            .cancelled_by(stop.clone());
         let name = plan.remediator.clone();
         let (shared, journal, plan) = (
             Arc::clone(&self.shared),
@@ -119,6 +134,7 @@ impl Heal {
             () = lost.cancelled() => {
                 Err(ErrorReport::message(ErrorKind::Conflict, "the lease on the target was lost"))
             }
+            never = self.pass_on_stop(run, &stop) => match never {},
         };
         let answer = match answer {
             // A claim of completion is held against what the journal knows of the steps.
@@ -134,6 +150,13 @@ impl Heal {
         match answer {
             Ok(outcome) => Ok(Some(outcome)),
             Err(_) if self.shared.cancellation.is_cancelled() => Ok(None),
+            // It gave up because it was told to.
+            Err(_)
+                if purpose != Purpose::Undo
+                    && hand_over::is_cancelled(&*self.journal.incident().await, run) =>
+            {
+                Ok(None)
+            }
             Err(report) => {
                 self.reentries += 1;
                 let reason = report.to_string();
@@ -146,6 +169,15 @@ impl Heal {
                 }
             }
         }
+    }
+
+    /// Asks the remediator to stop when the engine does or a person stops the run; waits for ever.
+    async fn pass_on_stop(&self, run: RunId, stop: &Cancellation) -> Infallible {
+        while self.shared.pause(POLL).await
+            && !hand_over::is_cancelled(&*self.journal.incident().await, run)
+        {}
+        stop.cancel();
+        std::future::pending().await
     }
 
     /// The first step that a completed run or undo would have settled and this one has not.

@@ -11,8 +11,8 @@ use crate::id::IdempotencyKey;
 use crate::policy::{Answer, Check, GateAnswer, GateDecision, SeverityInputs, Trend};
 use crate::record::{
     Category, CausalChain, ChainPlace, ChainStep, CheckOutcome, CheckResult, Comparison, Criterion,
-    Direction, EffectClass, Expectation, Finding, Hypothesis, Inverse, PlanStep, PlaybookRef,
-    Proof, RadiusLevel, Retry, RiskLevel, Role, Subject, VerdictKind,
+    Direction, EffectClass, Expectation, Finding, HandOverAnswer, Hypothesis, Inverse, PlanStep,
+    PlaybookRef, Proof, RadiusLevel, Retry, RiskLevel, Role, Subject, VerdictKind,
 };
 use crate::signal::SeriesKey;
 use crate::target::Target;
@@ -315,8 +315,12 @@ fn kinds() -> Vec<EventKind> {
         },
         EventKind::Planned {
             plans: vec![plan()],
+            considered: Vec::new(),
         },
-        EventKind::Planned { plans: Vec::new() },
+        EventKind::Planned {
+            plans: Vec::new(),
+            considered: Vec::new(),
+        },
         EventKind::ApprovalDecided {
             plan: plan().id,
             plan_hash: Digest::of_bytes(b"plan"),
@@ -348,6 +352,7 @@ fn kinds() -> Vec<EventKind> {
     );
     kinds.extend(told_with_reasons());
     kinds.extend(escalation());
+    kinds.extend(said_by_people());
     kinds
 }
 
@@ -420,6 +425,32 @@ fn escalation() -> [EventKind; 6] {
     ]
 }
 
+/// What people say of runs, and what was weighed before there was one.
+fn said_by_people() -> [EventKind; 3] {
+    [
+        EventKind::HandOverAnswered {
+            run: RUN,
+            step_idx: 1,
+            question: 0,
+            answer: HandOverAnswer::MarkDone,
+            by: "ann".to_owned(),
+            reason: "the row is there".to_owned(),
+        },
+        EventKind::RunCancelled {
+            run: RUN,
+            by: "ann".to_owned(),
+            reason: "the sale begins".to_owned(),
+        },
+        EventKind::Planned {
+            plans: Vec::new(),
+            considered: vec![
+                Candidate::weighed("restart", 0.5, "its category fits").made_of([("time", 0.5)]),
+                Candidate::passed_over("scale", "the check quota is false"),
+            ],
+        },
+    ]
+}
+
 fn events() -> Vec<HealEvent> {
     (0..)
         .zip(kinds())
@@ -458,6 +489,8 @@ fn number(kind: &EventKind) -> usize {
         EventKind::Notified { .. } => 18,
         EventKind::TriggerFired { .. } => 19,
         EventKind::Acknowledged { .. } => 20,
+        EventKind::HandOverAnswered { .. } => 21,
+        EventKind::RunCancelled { .. } => 22,
     }
 }
 
@@ -474,7 +507,7 @@ fn stored_events_mean_what_they_meant_and_are_written_as_they_were() {
 #[test]
 fn every_kind_of_event_is_stored() {
     let numbers: BTreeSet<_> = events().iter().map(|event| number(&event.kind)).collect();
-    assert_eq!(numbers, (0..=20).collect());
+    assert_eq!(numbers, (0..=22).collect());
     for event in events() {
         let value = serde_json::to_value(&event).unwrap();
         assert_eq!(value["event"], event.kind.name());
