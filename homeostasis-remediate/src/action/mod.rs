@@ -5,8 +5,12 @@ mod call;
 mod capture;
 mod credential;
 mod deployment_slot;
+#[cfg(all(feature = "files", target_os = "linux"))]
+mod files;
 mod flag;
 mod function;
+#[cfg(all(any(feature = "files", feature = "process"), target_os = "linux"))]
+mod glob;
 mod http;
 mod intensity;
 #[cfg(test)]
@@ -36,6 +40,10 @@ pub use call::{ActionCall, ActionError, MAX_OUTPUT_BYTES, ProbeAnswer};
 pub use capture::Capture;
 pub use credential::{Credential, SecretSource};
 pub use deployment_slot::{DeploymentSlots, RollbackDeployment};
+#[cfg(all(feature = "files", target_os = "linux"))]
+pub use files::{
+    CleanFiles, CompressFiles, FileRoots, LogWriter, RelocateFiles, ReopenSignal, RotateLog,
+};
 pub use flag::SetFlag;
 pub use function::{CallFunction, FunctionCall};
 pub use http::HttpRequestAction;
