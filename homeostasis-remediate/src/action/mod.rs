@@ -12,6 +12,8 @@ mod function;
 #[cfg(all(any(feature = "files", feature = "process"), target_os = "linux"))]
 mod glob;
 mod http;
+#[cfg(all(test, feature = "files", feature = "process", target_os = "linux"))]
+mod injection_tests;
 mod intensity;
 #[cfg(test)]
 pub(crate) mod laws;
@@ -55,7 +57,10 @@ pub use process::{
     StopProcess,
 };
 #[cfg(all(feature = "process", target_os = "linux"))]
-pub use program::{Program, RunProgram};
+pub use program::{
+    Firewall, Kubectl, NetworkInterfaces, PackageCache, Program, RunProgram, SetResourceLimit,
+    Systemctl, Tool, ToolAction, flush_dns_cache,
+};
 pub use registry::ActionRegistry;
 #[cfg(feature = "resilience")]
 pub use reset_breaker::ResetBreaker;

@@ -15,7 +15,7 @@ mod roots;
 mod rotate;
 mod selection;
 #[cfg(test)]
-mod testing;
+pub(super) mod testing;
 
 pub use clean::CleanFiles;
 pub use compress::CompressFiles;

@@ -394,7 +394,11 @@ impl Action for RotateLog {
         let Some(log) = Log::captured(root, call)? else {
             return Ok(json!({ "rotated": null, "bytes": call.captured["size"] }));
         };
-        let copies = call.text("how")? == "copy_truncate";
+        let copies = match call.text("how")? {
+            "rename" => false,
+            "copy_truncate" => true,
+            _ => return Err(ActionError::argument("how", "`rename` or `copy_truncate`")),
+        };
         let size = call.captured["size"].clone();
         let work = move |stop: &Stop| {
             if copies {
