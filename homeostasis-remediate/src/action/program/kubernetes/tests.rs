@@ -48,7 +48,7 @@ fn cluster() -> (Fake, Kubectl) {
     (fake, kubectl.nodes(["worker-*"]).unwrap())
 }
 
-fn shop(more: &serde_json::Value) -> serde_json::Value {
+fn shop(more: &Value) -> Value {
     let mut args = json!({"namespace": "shop"});
     args.as_object_mut()
         .unwrap()
