@@ -209,11 +209,12 @@ impl ToolAction {
 
     /// Placeholders are filled in by now: what is wrong is an error, and nothing has run.
     fn checked(&self, call: &ActionCall<'_>) -> Result<(), ActionError> {
-        let problem = self.verb.problems(call.args).into_iter().next();
-        problem.map_or(Ok(()), |problem| {
+        if let Some(problem) = self.verb.problems(call.args).into_iter().next() {
             let name = problem.pointer.trim_start_matches('/');
-            Err(ActionError::argument(name, &problem.expected))
-        })
+            return Err(ActionError::argument(name, &problem.expected));
+        }
+        // Also what only the doing looks at, before anything is even asked.
+        self.verb.doing(call).map(drop)
     }
 
     /// Without looking before and after.
