@@ -114,6 +114,13 @@ pub trait Action: fmt::Debug + Send + Sync {
         target.clone()
     }
 
+    /// The argument vectors of the programs it would start with these arguments, in order, for a dry
+    /// run to show; none if it starts none. It changes nothing.
+    fn commands(&self, target: &Target, args: &Map<String, Value>) -> Vec<Vec<String>> {
+        let _ = (target, args);
+        Vec::new()
+    }
+
     /// What is wrong with arguments beyond their types, such as a name nobody registered.
     ///
     /// Arguments with placeholders are checked when they are filled in.
@@ -168,6 +175,10 @@ impl<T: Action + ?Sized> Action for Arc<T> {
 
     fn touches(&self, target: &Target, args: &Map<String, Value>) -> Target {
         (**self).touches(target, args)
+    }
+
+    fn commands(&self, target: &Target, args: &Map<String, Value>) -> Vec<Vec<String>> {
+        (**self).commands(target, args)
     }
 
     fn check(&self, args: &Map<String, Value>) -> Vec<ArgumentProblem> {

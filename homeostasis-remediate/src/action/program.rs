@@ -18,7 +18,7 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 use homeostasis_core::record::{EffectClass, Inverse, RiskLevel};
-use homeostasis_core::{ConfigError, Context};
+use homeostasis_core::{ConfigError, Context, Target};
 use serde_json::{Map, Value, json};
 use tokio::process::Command;
 
@@ -188,6 +188,20 @@ impl Action for RunProgram {
             EffectClass::Read => Inverse::Nothing,
             _ => self.spec.inverse.clone(),
         }
+    }
+
+    fn commands(&self, _: &Target, args: &Map<String, Value>) -> Vec<Vec<String>> {
+        let name = args.get("program").and_then(Value::as_str);
+        let Some(program) = name.and_then(|name| self.programs.get(name)) else {
+            return Vec::new();
+        };
+        let given = args.get("args").and_then(Value::as_array);
+        let given = given.into_iter().flatten().filter_map(Value::as_str);
+        let argv = [program.path.display().to_string()]
+            .into_iter()
+            .chain(program.fixed_args.iter().cloned())
+            .chain(given.map(str::to_owned));
+        vec![argv.collect()]
     }
 
     fn check(&self, args: &Map<String, Value>) -> Vec<ArgumentProblem> {
