@@ -12,7 +12,8 @@ mod function;
 #[cfg(all(any(feature = "files", feature = "process"), target_os = "linux"))]
 mod glob;
 mod http;
-#[cfg(all(test, feature = "files", feature = "process", target_os = "linux"))]
+#[cfg(test)]
+#[cfg(all(feature = "files", feature = "process", target_os = "linux"))]
 mod injection_tests;
 mod intensity;
 #[cfg(test)]

@@ -160,14 +160,12 @@ fn answer(mut stream: &TcpStream, objects: &Mutex<Objects>) -> std::io::Result<(
     let body = serde_json::from_slice(&body).unwrap_or_default();
     let path = path.split('?').next().unwrap_or_default();
     let found = respond(method, path, &body, &mut objects.lock().unwrap());
-    let (status, body) = match found {
-        Some(body) => ("200 OK", body),
-        None => {
-            let status = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure",
-                                 "reason": "NotFound", "code": 404, "message": "not found" });
-            ("404 Not Found", status)
-        }
+    let not_found = || {
+        let status = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure",
+                             "reason": "NotFound", "code": 404, "message": "not found" });
+        ("404 Not Found", status)
     };
+    let (status, body) = found.map_or_else(not_found, |body| ("200 OK", body));
     let body = body.to_string();
     let length = body.len();
     write!(
