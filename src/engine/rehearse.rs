@@ -1,8 +1,7 @@
 //! Rehearsing: what the gate would answer about a plan that nobody has made yet.
 
-use std::sync::Arc;
-
 use std::fmt;
+use std::sync::Arc;
 
 use homeostasis_core::cycle::transition;
 use homeostasis_core::policy::GateRecord;
