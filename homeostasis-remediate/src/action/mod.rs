@@ -1,5 +1,7 @@
 //! Actions: the verbs of playbooks. Each declares what it may do before it does it.
 
+#[cfg(any(feature = "postgres", feature = "redis-actions", feature = "haproxy"))]
+mod address;
 mod cache;
 mod call;
 mod capture;
@@ -12,6 +14,8 @@ mod intensity;
 #[cfg(test)]
 pub(crate) mod laws;
 mod pool;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(all(feature = "process", target_os = "linux"))]
 mod process;
 #[cfg(all(feature = "process", target_os = "linux"))]
@@ -41,6 +45,10 @@ pub use function::{CallFunction, FunctionCall};
 pub use http::HttpRequestAction;
 pub use intensity::RestartIntensity;
 pub use pool::ResizePool;
+#[cfg(feature = "postgres")]
+pub use postgres::{
+    PgPromoteReplica, PgReindex, PgSessions, PgVacuum, PostgresServerConfig, PostgresServers,
+};
 #[cfg(all(feature = "process", target_os = "linux"))]
 pub use process::{
     PidFileWriter, ProcessError, ProcessId, ProcessSpec, ProcessSupervisor, RestartProcess,
