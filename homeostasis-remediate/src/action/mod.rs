@@ -21,9 +21,12 @@ mod process;
 #[cfg(all(feature = "process", target_os = "linux"))]
 mod program;
 mod registry;
+mod reload_config;
 #[cfg(feature = "resilience")]
 mod reset_breaker;
+mod shed_load;
 mod spec;
+mod supervisor;
 mod task;
 
 use std::fmt;
@@ -57,10 +60,13 @@ pub use process::{
 #[cfg(all(feature = "process", target_os = "linux"))]
 pub use program::{Program, RunProgram};
 pub use registry::ActionRegistry;
+pub use reload_config::ReloadConfig;
 #[cfg(feature = "resilience")]
 pub use reset_breaker::ResetBreaker;
+pub use shed_load::{LoadShedder, Permit, Priority, ShedLoad, Shedding};
 pub use spec::{ActionSpec, ArgumentProblem, Param, ParamKind};
 pub(crate) use spec::{captures_in, is_name};
+pub use supervisor::{Child, GaveUp, Restart, Strategy, Supervisor};
 pub use task::{RestartTask, TaskError, TaskSupervisor};
 
 /// Something a step of a playbook can do.
