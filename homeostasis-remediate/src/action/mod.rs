@@ -20,6 +20,8 @@ mod postgres;
 mod process;
 #[cfg(all(feature = "process", target_os = "linux"))]
 mod program;
+#[cfg(feature = "redis-actions")]
+mod redis;
 mod registry;
 mod reload_config;
 #[cfg(feature = "resilience")]
@@ -59,6 +61,11 @@ pub use process::{
 };
 #[cfg(all(feature = "process", target_os = "linux"))]
 pub use program::{Program, RunProgram};
+#[cfg(feature = "redis-actions")]
+pub use redis::{
+    RedisDeleteKeys, RedisKillClients, RedisMemoryPurge, RedisPromoteReplica, RedisServerConfig,
+    RedisServers, RedisSetConfig,
+};
 pub use registry::ActionRegistry;
 pub use reload_config::ReloadConfig;
 #[cfg(feature = "resilience")]
