@@ -9,6 +9,8 @@ mod credential;
 mod deployment_slot;
 mod flag;
 mod function;
+#[cfg(all(feature = "haproxy", unix))]
+mod haproxy;
 mod http;
 mod intensity;
 #[cfg(test)]
@@ -47,6 +49,8 @@ pub use credential::{Credential, SecretSource};
 pub use deployment_slot::{DeploymentSlots, RollbackDeployment};
 pub use flag::SetFlag;
 pub use function::{CallFunction, FunctionCall};
+#[cfg(all(feature = "haproxy", unix))]
+pub use haproxy::{HaproxyConfig, HaproxyInstances, HaproxyServer};
 pub use http::HttpRequestAction;
 pub use intensity::RestartIntensity;
 pub use pool::ResizePool;
