@@ -1,6 +1,11 @@
 //! Actions: the verbs of playbooks. Each declares what it may do before it does it.
 
-#[cfg(any(feature = "postgres", feature = "redis-actions", feature = "haproxy"))]
+#[cfg(any(
+    feature = "postgres",
+    feature = "redis-actions",
+    all(feature = "haproxy", unix),
+    all(feature = "process", target_os = "linux")
+))]
 mod address;
 mod cache;
 mod call;
@@ -15,6 +20,8 @@ mod http;
 mod intensity;
 #[cfg(test)]
 pub(crate) mod laws;
+#[cfg(all(feature = "process", target_os = "linux"))]
+mod nginx;
 mod pool;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -53,6 +60,8 @@ pub use function::{CallFunction, FunctionCall};
 pub use haproxy::{HaproxyConfig, HaproxyInstances, HaproxyServer};
 pub use http::HttpRequestAction;
 pub use intensity::RestartIntensity;
+#[cfg(all(feature = "process", target_os = "linux"))]
+pub use nginx::{NginxConfig, NginxReload};
 pub use pool::ResizePool;
 #[cfg(feature = "postgres")]
 pub use postgres::{
