@@ -1,4 +1,4 @@
-//! Actions on HAProxy through its Runtime API: a server's state and weight.
+//! Actions on `HAProxy` through its Runtime API: a server's state and weight.
 
 mod runtime;
 mod server;

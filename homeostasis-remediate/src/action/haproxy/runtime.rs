@@ -1,4 +1,4 @@
-//! The HAProxy instances that actions may talk to, and their Runtime API.
+//! The `HAProxy` instances that actions may talk to, and their Runtime API.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -26,7 +26,7 @@ const MAX_ANSWER: u64 = 4 * 1024 * 1024;
 pub struct HaproxyConfig {
     /// Whom an action on it affects: what the blast radius is computed from.
     pub target: Target,
-    /// The absolute path of a Unix socket, or `host:port`; the socket's level is `admin` in HAProxy's
+    /// The absolute path of a Unix socket, or `host:port`; the socket's level is `admin` in `HAProxy`'s
     /// configuration. Over TCP it has no password and no TLS: keep it on the loopback.
     pub socket: String,
     /// How long connecting and one answer may take; default 5 s.
@@ -64,7 +64,7 @@ impl HaproxyConfig {
     }
 }
 
-/// The HAProxy instances that playbooks may name. Cheap to clone, so that all actions share them.
+/// The `HAProxy` instances that playbooks may name. Cheap to clone, so that all actions share them.
 ///
 /// ```
 /// use homeostasis::core::Target;
@@ -189,7 +189,7 @@ async fn converse(socket: &str, command: &str, said: &mut bool) -> io::Result<St
     }
 }
 
-/// One line, and all that is answered: HAProxy then closes the connection.
+/// One line, and all that is answered: `HAProxy` then closes the connection.
 async fn exchange(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     command: &str,

@@ -31,7 +31,7 @@ enum Verb {
 /// looked at when the state before is captured, and again right before it is done; it is not asked of
 /// what gives a server to the backend.
 ///
-/// Nothing is written to HAProxy's file: a restart forgets it. It is verified by reading it back; state,
+/// Nothing is written to `HAProxy`'s file: a restart forgets it. It is verified by reading it back; state,
 /// weight and present sessions are told. Probeable.
 #[derive(Debug)]
 pub struct HaproxyServer {
@@ -154,9 +154,11 @@ impl HaproxyServer {
     fn refuse(&self, call: &ActionCall<'_>, n_others: usize) -> Result<(), ActionError> {
         let (_, value) = self.wanted(call)?;
         let min_left = call.unsigned("min_left")?;
-        let takes_away = !matches!((self.verb, value.as_str()), (Verb::State, "ready"))
-            && !(self.verb == Verb::Weight && value != "0");
-        if takes_away && (n_others as u64) < min_left {
+        let gives = match self.verb {
+            Verb::State => value == "ready",
+            Verb::Weight => value != "0",
+        };
+        if !gives && (n_others as u64) < min_left {
             let detail = format!(
                 "{n_others} others take requests, expected at least {min_left} (`min_left`)"
             );

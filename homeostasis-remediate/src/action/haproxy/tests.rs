@@ -1,4 +1,4 @@
-//! Against a real HAProxy.
+//! Against a real `HAProxy`.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;

@@ -176,8 +176,10 @@ impl NginxConfig {
             let expected = "nothing: the host lets no upstream of this nginx be set";
             return Err(ArgumentProblem::new("/servers", expected));
         };
-        let mut text = "# Written by homeostasis; what is changed here is lost.\n".to_owned();
-        text.push_str(&format!("upstream {name} {{\n"));
+        let mut lines = vec![
+            "# Written by homeostasis; what is changed here is lost.".to_owned(),
+            format!("upstream {name} {{"),
+        ];
         for (address, weight) in servers {
             // It stands in a configuration: nothing but what a host and a port need.
             let is_plain = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);
@@ -185,12 +187,12 @@ impl NginxConfig {
                 let pointer = format!("/servers/{}", address.replace('~', "~0").replace('/', "~1"));
                 return Err(ArgumentProblem::new(pointer, "host:port"));
             }
-            match weight.as_u64().unwrap_or(0) {
-                0 => text.push_str(&format!("    server {address} down;\n")),
-                weight => text.push_str(&format!("    server {address} weight={weight};\n")),
-            }
+            lines.push(match weight.as_u64().unwrap_or(0) {
+                0 => format!("    server {address} down;"),
+                weight => format!("    server {address} weight={weight};"),
+            });
         }
-        text.push_str("}\n");
+        lines.push("}\n".to_owned());
         if servers
             .values()
             .all(|weight| weight.as_u64().unwrap_or(0) == 0)
@@ -198,7 +200,7 @@ impl NginxConfig {
             let expected = "at least one server with a weight above 0";
             return Err(ArgumentProblem::new("/servers", expected));
         }
-        Ok(text)
+        Ok(lines.join("\n"))
     }
 
     /// Runs the program with these arguments.

@@ -82,8 +82,8 @@ impl Nginx {
         answer.rsplit("\r\n\r\n").next().unwrap().to_owned()
     }
 
-    fn workers(&self) -> super::workers::Workers {
-        super::workers::Workers::of(&self.scratch.path().join("pid")).unwrap()
+    fn workers(&self) -> workers::Workers {
+        workers::Workers::of(&self.scratch.path().join("pid")).unwrap()
     }
 
     fn action(&self) -> NginxReload {
