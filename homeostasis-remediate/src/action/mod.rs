@@ -1,5 +1,12 @@
 //! Actions: the verbs of playbooks. Each declares what it may do before it does it.
 
+#[cfg(any(
+    feature = "postgres",
+    feature = "redis-actions",
+    all(feature = "haproxy", unix),
+    all(feature = "process", target_os = "linux")
+))]
+mod address;
 mod cache;
 mod call;
 mod capture;
@@ -11,6 +18,8 @@ mod flag;
 mod function;
 #[cfg(all(any(feature = "files", feature = "process"), target_os = "linux"))]
 mod glob;
+#[cfg(all(feature = "haproxy", unix))]
+mod haproxy;
 mod http;
 #[cfg(test)]
 #[cfg(all(feature = "files", feature = "process", target_os = "linux"))]
@@ -18,15 +27,24 @@ mod injection_tests;
 mod intensity;
 #[cfg(test)]
 pub(crate) mod laws;
+#[cfg(all(feature = "process", target_os = "linux"))]
+mod nginx;
 mod pool;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(all(feature = "process", target_os = "linux"))]
 mod process;
 #[cfg(all(feature = "process", target_os = "linux"))]
 mod program;
+#[cfg(feature = "redis-actions")]
+mod redis;
 mod registry;
+mod reload_config;
 #[cfg(feature = "resilience")]
 mod reset_breaker;
+mod shed_load;
 mod spec;
+mod supervisor;
 mod task;
 
 use std::fmt;
@@ -49,9 +67,17 @@ pub use files::{
 };
 pub use flag::SetFlag;
 pub use function::{CallFunction, FunctionCall};
+#[cfg(all(feature = "haproxy", unix))]
+pub use haproxy::{HaproxyConfig, HaproxyInstances, HaproxyServer};
 pub use http::HttpRequestAction;
 pub use intensity::RestartIntensity;
+#[cfg(all(feature = "process", target_os = "linux"))]
+pub use nginx::{NginxConfig, NginxReload};
 pub use pool::ResizePool;
+#[cfg(feature = "postgres")]
+pub use postgres::{
+    PgPromoteReplica, PgReindex, PgSessions, PgVacuum, PostgresServerConfig, PostgresServers,
+};
 #[cfg(all(feature = "process", target_os = "linux"))]
 pub use process::{
     PidFileWriter, ProcessError, ProcessId, ProcessSpec, ProcessSupervisor, RestartProcess,
@@ -62,11 +88,19 @@ pub use program::{
     Firewall, Kubectl, NetworkInterfaces, PackageCache, Program, RunProgram, SetResourceLimit,
     Systemctl, Tool, ToolAction, flush_dns_cache,
 };
+#[cfg(feature = "redis-actions")]
+pub use redis::{
+    RedisDeleteKeys, RedisKillClients, RedisMemoryPurge, RedisPromoteReplica, RedisServerConfig,
+    RedisServers, RedisSetConfig,
+};
 pub use registry::ActionRegistry;
+pub use reload_config::ReloadConfig;
 #[cfg(feature = "resilience")]
 pub use reset_breaker::ResetBreaker;
+pub use shed_load::{LoadShedder, Permit, Priority, ShedLoad, Shedding};
 pub use spec::{ActionSpec, ArgumentProblem, Param, ParamKind};
 pub(crate) use spec::{captures_in, is_name};
+pub use supervisor::{Child, GaveUp, Restart, Strategy, Supervisor};
 pub use task::{RestartTask, TaskError, TaskSupervisor};
 
 /// Something a step of a playbook can do.
