@@ -1,12 +1,13 @@
 //! Doing the steps of a permitted plan, in order; again after a crash from where the log ends.
 
 use homeostasis_core::policy::Permit;
+use homeostasis_core::port::FencingToken;
 use homeostasis_core::record::{EffectClass, Outcome, PlanStep, StepOutcome, StepPhase, StepState};
 use homeostasis_core::stage::{ExecuteError, RunLog, RunLogError};
 use homeostasis_core::{Context, ErrorKind, ErrorReport, IdempotencyKey};
 use serde_json::Value;
 
-use super::attempt::{Attempt, backoff, pause, stop_requested};
+use super::attempt::{Attempt, backoff, pause, stop_requested, token_for};
 use super::{MAX_RESUMES, refused, unwritten};
 use crate::action::{Action, ActionRegistry, ProbeAnswer, bounded};
 
@@ -43,6 +44,7 @@ pub async fn execute(
             step,
             step_idx,
             key,
+            token: token_for(step, run),
         };
         if let Some(outcome) = step.advance(actions, run).await? {
             return Ok(outcome);
@@ -56,6 +58,7 @@ struct Forward<'a> {
     step: &'a PlanStep,
     step_idx: usize,
     key: IdempotencyKey,
+    token: Option<FencingToken>,
 }
 
 /// What a failed attempt allows.
@@ -342,6 +345,7 @@ impl Forward<'_> {
             number,
             key: &self.key,
             captured,
+            token: self.token,
         }
     }
 

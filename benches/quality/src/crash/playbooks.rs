@@ -9,8 +9,8 @@ use homeostasis::remediate::playbook::{CheckRegistry, PlaybookSet};
 pub(crate) struct Illness(u8);
 
 /// Each ends in another way: healed by steps of each class, healed by the second plan after the
-/// first was taken back, not healed and taken back, or beyond every playbook.
-const NAMES: [&str; 8] = [
+/// first was taken back, not healed and taken back, not to be taken back, or beyond every playbook.
+const NAMES: [&str; 9] = [
     "drained",
     "hung",
     "jammed",
@@ -19,6 +19,7 @@ const NAMES: [&str; 8] = [
     "baffling",
     "flaky",
     "botched",
+    "rusted",
 ];
 
 impl Illness {
@@ -51,7 +52,20 @@ impl Illness {
     }
 }
 
-const TEXTS: [(&str, &str); 8] = [
+/// What the playbooks are called.
+pub(crate) const PLAYBOOKS: [&str; 9] = [
+    "refill",
+    "restart",
+    "kick",
+    "reroute",
+    "reset_route",
+    "hope",
+    "insist",
+    "botch",
+    "bend",
+];
+
+const TEXTS: [(&str, &str); 9] = [
     (
         "drained.yaml",
         "
@@ -98,7 +112,7 @@ version: '1'
 trigger: { cause: misrouted }
 remediation_steps:
   - { action: set, value: detour }
-  - { action: order }
+  - { action: order, fails: first_undo, retry: { attempts: 1, backoff: 500ms, max_backoff: 1s } }
   - { action: restart, fails: before }
 ",
     ),
@@ -134,9 +148,9 @@ name: insist
 version: '1'
 trigger: { cause: flaky }
 remediation_steps:
-  - { action: set, value: again, fails: first_before, retry: { attempts: 3, backoff: 100ms, max_backoff: 500ms } }
-  - { action: order, fails: first_after, retry: { attempts: 3, backoff: 100ms, max_backoff: 500ms } }
-  - { action: restart, cures: true, fails: first_after, retry: { attempts: 3, backoff: 100ms, max_backoff: 500ms } }
+  - { action: set, value: again, fails: first_before, retry: { attempts: 3, backoff: 500ms, max_backoff: 1s } }
+  - { action: order, fails: first_after, retry: { attempts: 3, backoff: 500ms, max_backoff: 1s } }
+  - { action: restart, cures: true, fails: first_after, retry: { attempts: 3, backoff: 500ms, max_backoff: 1s } }
 ",
     ),
     (
@@ -149,6 +163,19 @@ trigger: { cause: botched }
 remediation_steps:
   - { action: set, value: odd }
   - { action: kick, fails: after }
+",
+    ),
+    (
+        "rusted.yaml",
+        "
+playbook_id: bend
+name: bend
+version: '1'
+trigger: { cause: rusted }
+remediation_steps:
+  - { action: set, value: bent }
+  - { action: order, fails: undo }
+  - { action: restart, fails: before }
 ",
     ),
 ];
