@@ -53,6 +53,7 @@ pub(crate) async fn admit(
     incident: &Incident,
     plan: &Plan,
 ) -> Result<Admission, JournalError> {
+    let _one_at_a_time = shared.admissions.lock().await;
     let (record, clearance) = ask(shared, incident, plan, Purpose::Execute).await;
     let gated = |record| EventKind::Gated {
         plan: plan.id,

@@ -14,7 +14,8 @@ suites
     --kills N         how often, 1 to 100000 (default 300)
     --stops N         how often one is stopped past its leases while another takes over (default: a kill in 20)
     --seed S          where chance comes from (default 20261122)
-  overhead          what recording costs the host: nanoseconds and allocations per event, memory under a flood
+  overhead          what recording costs the host: nanoseconds and allocations per event, memory under a flood;
+                    step records a second of the journal, and the memory of ten thousand open incidents
   redaction         lines of logs without secrets that are redacted all the same, and megabytes a second
     --data DIR        logs in the layout of loghub: DIR/System/System_2k.log
   forecast          coverage of the intervals of forecasts, and the time to a breach of leaks added to real series
@@ -56,6 +57,9 @@ const LATER: &[(&str, &str)] = &[
 
 /// The first argument of the process that `crash` kills. It is not for people.
 pub(crate) const CRASH_CHILD: &str = "__crash-child";
+
+/// The first argument of the process whose memory `overhead` measures. It is not for people.
+pub(crate) const OVERHEAD_CHILD: &str = "__overhead-child";
 
 const DEFAULT_KILLS: u32 = 300;
 const KILLS_PER_STOP: u32 = 20;
@@ -99,6 +103,8 @@ pub(crate) enum Command {
     Suite(Suite),
     /// Be the process that `crash` kills.
     CrashChild(crash::ChildOptions),
+    /// Be the process that takes up this journal and says how much memory that takes.
+    OverheadChild(PathBuf),
 }
 
 /// Reads the arguments, or says what is wrong with them.
@@ -109,6 +115,10 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, S
     let suite = match suite.as_str() {
         "help" | "--help" | "-h" => return Flags::read(args, &[], &[]).map(|_| Command::Help),
         CRASH_CHILD => return crash_child(args).map(Command::CrashChild),
+        OVERHEAD_CHILD => {
+            let journal = args.next().ok_or("which journal?")?;
+            return Ok(Command::OverheadChild(journal.into()));
+        }
         "crash" => Suite::Crash(crash(args)?),
         "overhead" => {
             Flags::read(args, &[], &[])?;

@@ -146,7 +146,11 @@ const PROVEN: &[(&str, &str, &str)] = &[
 /// The types that implement `Action` in `text`.
 fn implemented(text: &str) -> Vec<String> {
     text.lines()
-        .filter_map(|line| line.strip_prefix("impl Action for ")?.split([' ', '<']).next())
+        .filter_map(|line| {
+            line.strip_prefix("impl Action for ")?
+                .split([' ', '<'])
+                .next()
+        })
         .map(str::to_owned)
         .collect()
 }
@@ -173,9 +177,15 @@ fn every_action_is_held_to_the_laws() {
         .flat_map(|file| implemented(&std::fs::read_to_string(file).unwrap()))
         .collect();
     shipped.sort();
-    let mut listed: Vec<_> = PROVEN.iter().map(|(action, ..)| (*action).to_owned()).collect();
+    let mut listed: Vec<_> = PROVEN
+        .iter()
+        .map(|(action, ..)| (*action).to_owned())
+        .collect();
     listed.sort();
-    assert_eq!(shipped, listed, "every action, and nothing else, is in PROVEN");
+    assert_eq!(
+        shipped, listed,
+        "every action, and nothing else, is in PROVEN"
+    );
     for (action, file, test) in PROVEN {
         let text = std::fs::read_to_string(src.join(file)).unwrap();
         let body = text

@@ -27,6 +27,7 @@ const FAILURES: &[&str] = &[
     "first_after",
     "first_undo",
     "undo",
+    "silent",
 ];
 
 /// The actions the playbooks call.
@@ -186,6 +187,7 @@ impl Action for Deed {
         pause(cx).await;
         match call.text("fails")? {
             "after" => Err(ActionError::permanent(self.name, "it broke on the way")),
+            "silent" => std::future::pending().await,
             "first_after" if first => Err(ActionError::transient(self.name, "no answer came")),
             _ => Ok(Value::Null),
         }

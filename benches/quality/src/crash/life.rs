@@ -17,7 +17,7 @@ use super::protocol::Line;
 use super::stage::{Class, Stage};
 
 /// A life in which the chosen moment does not come is killed after this long all the same.
-const LONGEST_LIFE: Duration = Duration::from_millis(1500);
+const LONGEST_LIFE: Duration = Duration::from_millis(700);
 
 /// How long a process may take to end after its last line.
 const LAST_BREATH: Duration = Duration::from_secs(5);

@@ -10,7 +10,7 @@ pub(crate) struct Illness(u8);
 
 /// Each ends in another way: healed by steps of each class, healed by the second plan after the
 /// first was taken back, not healed and taken back, not to be taken back, or beyond every playbook.
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 10] = [
     "drained",
     "hung",
     "jammed",
@@ -20,6 +20,7 @@ const NAMES: [&str; 9] = [
     "flaky",
     "botched",
     "rusted",
+    "mute",
 ];
 
 impl Illness {
@@ -53,7 +54,7 @@ impl Illness {
 }
 
 /// What the playbooks are called.
-pub(crate) const PLAYBOOKS: [&str; 9] = [
+pub(crate) const PLAYBOOKS: [&str; 10] = [
     "refill",
     "restart",
     "kick",
@@ -63,9 +64,10 @@ pub(crate) const PLAYBOOKS: [&str; 9] = [
     "insist",
     "botch",
     "bend",
+    "wait",
 ];
 
-const TEXTS: [(&str, &str); 9] = [
+const TEXTS: [(&str, &str); 10] = [
     (
         "drained.yaml",
         "
@@ -176,6 +178,18 @@ remediation_steps:
   - { action: set, value: bent }
   - { action: order, fails: undo }
   - { action: restart, fails: before }
+",
+    ),
+    (
+        "mute.yaml",
+        "
+playbook_id: wait
+name: wait
+version: '1'
+trigger: { cause: mute }
+remediation_steps:
+  - { action: look }
+  - { action: kick, fails: silent, timeout: 500ms }
 ",
     ),
 ];
