@@ -10,7 +10,6 @@ use homeostasis_core::{ErrorKind, ErrorReport, Incident, RunId};
 use super::{Heal, POLL, plan_of};
 use crate::engine::gatekeeper::{self, Readmission};
 use crate::engine::journal::JournalError;
-use crate::engine::lease::HeldLease;
 
 /// How often a remediator that gave no outcome is asked to go on before people are.
 const MAX_REENTRIES: u32 = 2;
