@@ -38,7 +38,7 @@ const TOGETHER: Duration = Duration::from_millis(400);
 /// What came of the stops.
 #[derive(Debug, Default)]
 pub(super) struct Stops {
-    stops: u32,
+    made: u32,
     /// How often a run of a healer that was stopped was gone on with by another.
     pub(super) takeovers: u32,
     refused: Arc<Refused>,
@@ -48,7 +48,7 @@ impl Stops {
     pub(super) fn report(&self, late: u64) -> Value {
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         json!({
-            "stops": self.stops,
+            "stops": self.made,
             "takeovers": self.takeovers,
             "late_effects_refused": late,
             "late_writes_fenced": count(&self.refused.fenced),
@@ -96,8 +96,8 @@ fn play(
     chance: &mut Rng,
     stops: &mut Stops,
 ) -> Result<Vec<Line>, Box<dyn Error>> {
-    let place = PLACES[usize::try_from(stops.stops)? % PLACES.len()];
-    stops.stops += 1;
+    let place = PLACES[usize::try_from(stops.made)? % PLACES.len()];
+    stops.made += 1;
     let mut first = Life::start(options)?;
     alive(first.until(Moment::Reached(place))?)?;
     std::thread::sleep(chance.jitter(Duration::from_micros(1_500)));

@@ -292,7 +292,7 @@ pub(super) async fn take_up(path: &Path) -> Result<Value, AnyError> {
     let before = resident_bytes()?;
     let began = SystemClock.now();
     let mut settings = EngineSettings::default();
-    settings.max_open_incidents = usize::try_from(OPEN)? + 1;
+    settings.max_open_incidents = usize::try_from(OPEN)?;
     let healer = Homeostasis::empty()
         .settings(settings)
         .store(Arc::new(RedbStore::open(path)?))

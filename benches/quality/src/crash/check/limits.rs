@@ -132,10 +132,10 @@ fn breakers(
     let mut ends = ends.iter().peekable();
     for opening in openings {
         while let Some((at, plan, success)) = ends.next_if(|(at, ..)| *at + MOMENT <= opening.at) {
-            let breaker = breakers.entry(plan.action_key().to_string()).or_default();
+            let breaker = breakers.entry(plan.action_key().clone()).or_default();
             breaker.record(*success, *at, policy);
         }
-        let key = opening.plan.action_key().to_string();
+        let key = opening.plan.action_key().clone();
         let phase = breakers.entry(key).or_default().phase(opening.at, policy);
         if let BreakerPhase::Open { until } = phase {
             found.add(
