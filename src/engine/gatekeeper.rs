@@ -70,6 +70,7 @@ pub(crate) async fn admit(
     incident: &Incident,
     plan: &Plan,
 ) -> Result<Admission, JournalError> {
+    let _one_at_a_time = shared.admissions.lock().await;
     let (record, clearance) = ask(shared, incident, plan, Purpose::Execute).await;
     audit_refusal(shared, plan, &record).await;
     let gated = |record| EventKind::Gated {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use homeostasis::core::cycle::replay;
 use homeostasis::core::policy::Permit;
 use homeostasis::core::port::{
     CoordinateError, Coordinator, Lease, LocalCoordinator, MemoryStore, Store,
@@ -141,6 +142,55 @@ async fn waiting_for_the_lease_of_another_holder_writes_little_and_ends_in_a_cur
     until(&healer, &mut events, is("closed")).await;
     assert_eq!(world.cures("a"), 1);
     healer.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_healers_on_one_journal_never_act_on_a_service_at_once() {
+    let world = Arc::new(World::default());
+    // Nobody is cured, so that both go on trying for as long as they may.
+    world.incurable.store(true, Ordering::SeqCst);
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+    let clock: Arc<dyn Clock> = Arc::new(SimulatedClock::starting_at(START));
+    let keeper = LocalCoordinator::new(Arc::clone(&store), Arc::clone(&clock));
+    let keeper: Arc<dyn Coordinator> = Arc::new(keeper);
+    let mut healers = Vec::new();
+    for seed in 1..=2 {
+        let healer = world
+            .healer()
+            .seed(seed)
+            .clock(Arc::clone(&clock))
+            .coordinator(Arc::clone(&keeper))
+            .store(Arc::clone(&store))
+            .start()
+            .await
+            .unwrap();
+        world.watch(&healer, &["a"]);
+        healers.push(healer);
+    }
+    world.fall_ill("a");
+    pass(&healers[0], 300).await;
+    assert!(world.cures("a") >= 2, "each of them acted");
+    assert_eq!(world.most_running.load(Ordering::SeqCst), 1);
+    let mut runs = Vec::new();
+    for id in store.incidents(100).await.unwrap() {
+        let events = store.read(id).await.unwrap();
+        let incident = replay(&events).unwrap().unwrap();
+        runs.extend(
+            incident
+                .runs
+                .iter()
+                .map(|run| (run.opened_at, run.ended_at, run.token)),
+        );
+    }
+    runs.sort();
+    for pair in runs.windows(2) {
+        let ((_, ended, before), (opened, _, after)) = (pair[0], pair[1]);
+        assert!(ended.is_some_and(|ended| ended <= opened), "{pair:?}");
+        assert!(before < after, "{pair:?}");
+    }
+    for healer in healers {
+        healer.shutdown().await;
+    }
 }
 
 /// A remedy of two minutes, counted while it is at work.

@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use homeostasis::core::cycle::MAX_ANOMALIES;
-use homeostasis::core::port::{MemoryStore, Store};
+use homeostasis::core::policy::{Limit, LimitScope, Policy};
+use homeostasis::core::port::{Commit, MemoryStore, Store, StoreError, Version};
 use homeostasis::core::record::{Anomaly, Subject};
 use homeostasis::core::signal::SignalBatch;
 use homeostasis::core::stage::{DetectError, Detector};
+use homeostasis::core::testing::store::{HookedStore, WriteHook};
 use homeostasis::core::{BoxFuture, Clock, Context, Mode, Timestamp, async_trait};
 use homeostasis::{EngineSettings, SimulatedClock};
 
@@ -168,5 +170,52 @@ async fn trouble_after_the_clock_was_set_back_is_no_echo_of_the_past() {
         "the second illness is an incident of its own"
     );
     assert_eq!(world.cures("a"), 2, "and nothing rests for an hour");
+    healer.shutdown().await;
+}
+
+/// Commits take a moment, as they do on a disk.
+#[derive(Debug)]
+struct Disk;
+
+#[async_trait]
+impl WriteHook for Disk {
+    async fn commit(&self, inner: &dyn Store, commit: Commit) -> Result<Version, StoreError> {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        inner.commit(commit).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_plans_that_are_asked_about_at_once_do_not_both_take_the_last_place_of_a_limit() {
+    let world = Arc::new(World::default());
+    let mut policy = Policy {
+        limits: vec![Limit {
+            scope: LimitScope::Global,
+            max: 1,
+            window: Duration::from_secs(3600),
+        }],
+        ..Policy::default()
+    };
+    policy.pre_approved.insert("cure".to_owned());
+    let store = HookedStore::new(MemoryStore::default(), Disk);
+    let healer = world
+        .healer()
+        .policy(policy)
+        .store(Arc::new(store))
+        .start()
+        .await
+        .unwrap();
+    let mut events = healer.subscribe();
+    world.watch(&healer, &["a", "b", "c"]);
+    for service in ["a", "b", "c"] {
+        world.fall_ill(service);
+    }
+    until(&healer, &mut events, is("run_opened")).await;
+    pass(&healer, 60).await;
+    let cures: u32 = ["a", "b", "c"]
+        .map(|service| world.cures(service))
+        .iter()
+        .sum();
+    assert_eq!(cures, 1);
     healer.shutdown().await;
 }

@@ -12,8 +12,10 @@ homeostasis-quality SUITE [options]: runs one suite; the last line on standard o
 suites
   crash             kills a real healer again and again, also while it recovers: what is lost, repeated, stuck
     --kills N         how often, 1 to 100000 (default 300)
+    --stops N         how often one is stopped past its leases while another takes over (default: a kill in 20)
     --seed S          where chance comes from (default 20261122)
-  overhead          what recording costs the host: nanoseconds and allocations per event, memory under a flood
+  overhead          what recording costs the host: nanoseconds and allocations per event, memory under a flood;
+                    step records a second of the journal, and the memory of ten thousand open incidents
   redaction         lines of logs without secrets that are redacted all the same, and megabytes a second
     --data DIR        logs in the layout of loghub: DIR/System/System_2k.log
   forecast          coverage of the intervals of forecasts, and the time to a breach of leaks added to real series
@@ -56,7 +58,11 @@ const LATER: &[(&str, &str)] = &[
 /// The first argument of the process that `crash` kills. It is not for people.
 pub(crate) const CRASH_CHILD: &str = "__crash-child";
 
+/// The first argument of the process whose memory `overhead` measures. It is not for people.
+pub(crate) const OVERHEAD_CHILD: &str = "__overhead-child";
+
 const DEFAULT_KILLS: u32 = 300;
+const KILLS_PER_STOP: u32 = 20;
 const MOST_KILLS: u32 = 100_000;
 const MOST_LINES: u64 = 1_000_000_000;
 const DEFAULT_SEED: u64 = 20_261_122;
@@ -97,6 +103,8 @@ pub(crate) enum Command {
     Suite(Suite),
     /// Be the process that `crash` kills.
     CrashChild(crash::ChildOptions),
+    /// Be the process that takes up this journal and says how much memory that takes.
+    OverheadChild(PathBuf),
 }
 
 /// Reads the arguments, or says what is wrong with them.
@@ -107,6 +115,10 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, S
     let suite = match suite.as_str() {
         "help" | "--help" | "-h" => return Flags::read(args, &[], &[]).map(|_| Command::Help),
         CRASH_CHILD => return crash_child(args).map(Command::CrashChild),
+        OVERHEAD_CHILD => {
+            let journal = args.next().ok_or("which journal?")?;
+            return Ok(Command::OverheadChild(journal.into()));
+        }
         "crash" => Suite::Crash(crash(args)?),
         "overhead" => {
             Flags::read(args, &[], &[])?;
@@ -188,12 +200,16 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, S
 }
 
 fn crash(args: impl Iterator<Item = String>) -> Result<crash::Options, String> {
-    let flags = Flags::read(args, &["--kills", "--seed"], &[])?;
+    let flags = Flags::read(args, &["--kills", "--stops", "--seed"], &[])?;
     let expected = format!("a whole number, 1 to {MOST_KILLS}");
     let kills = flags.value("--kills", &expected, |n| (1..=MOST_KILLS).contains(n))?;
+    let kills = kills.unwrap_or(DEFAULT_KILLS);
+    let expected = format!("a whole number, 0 to {MOST_KILLS}");
+    let stops = flags.value("--stops", &expected, |n| *n <= MOST_KILLS)?;
     let seed = flags.value("--seed", "a whole number, 0 to 2^64 - 1", |_| true)?;
     Ok(crash::Options {
-        kills: kills.unwrap_or(DEFAULT_KILLS),
+        kills,
+        stops: stops.unwrap_or(kills / KILLS_PER_STOP),
         seed: seed.unwrap_or(DEFAULT_SEED),
     })
 }
@@ -201,7 +217,7 @@ fn crash(args: impl Iterator<Item = String>) -> Result<crash::Options, String> {
 fn crash_child(args: impl Iterator<Item = String>) -> Result<crash::ChildOptions, String> {
     let args: Vec<_> = args.collect();
     let read = || {
-        let [folder, seed, base, mode] = &args[..] else {
+        let [folder, seed, base, mode, journal] = &args[..] else {
             return None;
         };
         Some(crash::ChildOptions {
@@ -209,9 +225,15 @@ fn crash_child(args: impl Iterator<Item = String>) -> Result<crash::ChildOptions
             seed: seed.parse().ok()?,
             base: base.parse().ok()?,
             mode: crash::Mode::named(mode)?,
+            shared: match journal.as_str() {
+                "own" => false,
+                "shared" => true,
+                _ => return None,
+            },
         })
     };
-    read().ok_or_else(|| format!("{CRASH_CHILD} {args:?}, expected FOLDER SEED BASE MODE"))
+    read()
+        .ok_or_else(|| format!("{CRASH_CHILD} {args:?}, expected FOLDER SEED BASE MODE own|shared"))
 }
 
 #[cfg(test)]
@@ -353,17 +375,25 @@ mod tests {
 
     #[test]
     fn crash_has_defaults_and_refuses_what_is_out_of_range() {
-        let crash = |kills, seed| Ok(Command::Suite(Suite::Crash(crash::Options { kills, seed })));
-        assert_eq!(read(&["crash"]), crash(DEFAULT_KILLS, DEFAULT_SEED));
+        let crash = |kills, stops, seed| {
+            let options = crash::Options { kills, seed, stops };
+            Ok(Command::Suite(Suite::Crash(options)))
+        };
+        assert_eq!(read(&["crash"]), crash(DEFAULT_KILLS, 15, DEFAULT_SEED));
         assert_eq!(
             read(&["crash", "--seed", "7", "--kills", "30"]),
-            crash(30, 7)
+            crash(30, 1, 7)
+        );
+        assert_eq!(
+            read(&["crash", "--kills", "30", "--stops", "0"]),
+            crash(30, 0, DEFAULT_SEED)
         );
         for (wrong, named) in [
             (&["crash", "--kills", "0"][..], "\"0\""),
             (&["crash", "--kills", "many"], "\"many\""),
             (&["crash", "--kills"], "without a value"),
             (&["crash", "--seed", "-1"], "\"-1\""),
+            (&["crash", "--stops", "-1"], "\"-1\""),
             (&["crash", "--seed", "1", "--seed", "2"], "already"),
             (&["crash", "--fast"], "--fast"),
         ] {
@@ -374,14 +404,16 @@ mod tests {
 
     #[test]
     fn the_child_reads_back_what_its_parent_passes() {
-        let child = read(&[CRASH_CHILD, "somewhere", "7", "12", "calm"]);
+        let child = read(&[CRASH_CHILD, "somewhere", "7", "12", "calm", "shared"]);
         let expected = crash::ChildOptions {
             folder: "somewhere".into(),
             seed: 7,
             base: 12,
             mode: crash::Mode::Calm,
+            shared: true,
         };
         assert_eq!(child, Ok(Command::CrashChild(expected)));
-        assert!(read(&[CRASH_CHILD, "somewhere", "7", "12", "wild"]).is_err());
+        assert!(read(&[CRASH_CHILD, "somewhere", "7", "12", "wild", "own"]).is_err());
+        assert!(read(&[CRASH_CHILD, "somewhere", "7", "12", "calm", "ours"]).is_err());
     }
 }

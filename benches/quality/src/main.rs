@@ -48,8 +48,13 @@ fn main() -> ExitCode {
                 }
             };
         }
+        Ok(Command::OverheadChild(journal)) => overhead::take_up(&journal)
+            .map(|report| (report, true))
+            .map_err(|error| -> Box<dyn std::error::Error> { error }),
         Ok(Command::Suite(Suite::Crash(options))) => crash::run(options),
-        Ok(Command::Suite(Suite::Overhead)) => overhead::run().map(|report| (report, true)),
+        Ok(Command::Suite(Suite::Overhead)) => overhead::run()
+            .map(|report| (report, true))
+            .map_err(|error| -> Box<dyn std::error::Error> { error }),
         Ok(Command::Suite(Suite::Multivariate(options))) => {
             multivariate::run(&options).map(|report| (report, true))
         }

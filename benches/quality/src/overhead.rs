@@ -1,12 +1,17 @@
-//! What recording costs the host, measured on a running engine.
+//! What recording costs the host, measured on a running engine; what the journal takes.
 
-use std::error::Error;
+mod journal;
+
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use homeostasis::core::Timestamp;
 use homeostasis::core::signal::{Level, LogRecord, SeriesKey, SpanRecord};
 use homeostasis::{Homeostasis, Series};
 use serde_json::{Value, json};
+
+/// Of any part; it crosses threads.
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Events of each kind that are measured.
 const EVENTS: usize = 200_000;
@@ -18,7 +23,7 @@ const BURST: usize = 2_000;
 const FLOOD: u64 = 10_000_000;
 
 /// Measures, and gives the report.
-pub(crate) fn run() -> Result<Value, Box<dyn Error>> {
+pub(crate) fn run() -> Result<Value, AnyError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -32,6 +37,8 @@ pub(crate) fn run() -> Result<Value, Box<dyn Error>> {
     let spans = measure(&healer, span, |record| recorder.span(record));
     let flood = flood(&healer, &series)?;
     runtime.block_on(healer.shutdown());
+    let open = runtime.block_on(journal::open_incidents())?;
+    let journal = runtime.block_on(journal::group_commit())?;
 
     let kinds = [&samples, &logs, &spans];
     let worst = |of: fn(&Cost) -> f64| kinds.iter().map(|cost| of(cost)).fold(0.0, f64::max);
@@ -45,7 +52,18 @@ pub(crate) fn run() -> Result<Value, Box<dyn Error>> {
         "log": logs.report(),
         "span": spans.report(),
         "flood": flood,
+        "open_incidents": open,
+        "journal": journal,
     }))
+}
+
+/// The process whose memory with ten thousand open incidents is measured.
+pub(crate) fn take_up(path: &Path) -> Result<Value, AnyError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    runtime.block_on(journal::take_up(path))
 }
 
 /// What one kind of event costs.
@@ -98,7 +116,7 @@ fn measure<T>(healer: &Homeostasis, make: impl Fn() -> T, record: impl Fn(T)) ->
 }
 
 /// Ten million samples as fast as one thread can: memory stays where it was.
-fn flood(healer: &Homeostasis, series: &Series) -> Result<Value, Box<dyn Error>> {
+fn flood(healer: &Homeostasis, series: &Series) -> Result<Value, AnyError> {
     let before = resident_bytes()?;
     let mut highest = before;
     let began = now();
@@ -128,7 +146,7 @@ fn wait_until_empty(healer: &Homeostasis) {
     }
 }
 
-fn resident_bytes() -> Result<u64, Box<dyn Error>> {
+fn resident_bytes() -> Result<u64, AnyError> {
     let statm = std::fs::read_to_string("/proc/self/statm")?;
     let pages: u64 = statm
         .split_whitespace()

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use homeostasis_core::document::parse_duration;
+use homeostasis_core::port::FencingToken;
 use homeostasis_core::{BoxError, ErrorKind, ErrorReport, IdempotencyKey, Target, Timestamp};
 use serde_json::{Map, Value};
 
@@ -25,10 +26,16 @@ pub struct ActionCall<'a> {
     pub captured: &'a Value,
     /// When it must be done; the future is dropped then.
     pub deadline: Timestamp,
+    /// The token of the lease on the target's service; it grows with every lease. `None` if the
+    /// step is on another service than its plan: tokens of two services cannot be compared.
+    ///
+    /// A target that remembers the newest it has seen, and refuses older ones, is safe from a
+    /// process that was stopped in the middle of an effect and wakes after another took over.
+    pub token: Option<FencingToken>,
 }
 
 impl<'a> ActionCall<'a> {
-    /// A first attempt without captured state and without a deadline.
+    /// A first attempt without captured state, without a deadline and without a lease.
     pub fn new(target: &'a Target, args: &'a Map<String, Value>, key: &'a IdempotencyKey) -> Self {
         Self {
             target,
@@ -37,6 +44,7 @@ impl<'a> ActionCall<'a> {
             attempt: 1,
             captured: &Value::Null,
             deadline: Timestamp::MAX,
+            token: None,
         }
     }
 
@@ -55,6 +63,12 @@ impl<'a> ActionCall<'a> {
     /// The same as this attempt.
     pub fn with_attempt(mut self, attempt: u32) -> Self {
         self.attempt = attempt;
+        self
+    }
+
+    /// The same under the lease with this token.
+    pub fn with_token(mut self, token: Option<FencingToken>) -> Self {
+        self.token = token;
         self
     }
 

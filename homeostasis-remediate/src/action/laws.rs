@@ -1,4 +1,6 @@
 //! The laws of one action, for the tests beside each.
+//!
+//! A new action needs a test that calls [`repeat_and_undo`], and a line in [`PROVEN`].
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -86,5 +88,123 @@ pub(crate) async fn repeat_and_undo_in<S: PartialEq + Debug>(
             action.undo(cx, &call).await.unwrap();
             assert_eq!(observe(), before, "undo did not put back what was captured");
         }
+    }
+}
+
+/// Every action of this crate: its type, and the test that holds it to the laws with the file it is
+/// in. Failure after any step, and dying at any write, are tried in `run/law_tests.rs` for every
+/// effect class.
+const PROVEN: &[(&str, &str, &str)] = &[
+    (
+        "CallFunction",
+        "action/function.rs",
+        "a_function_with_an_inverse_obeys_the_laws",
+    ),
+    (
+        "ClearCache",
+        "action/cache.rs",
+        "clearing_twice_is_as_good_as_once",
+    ),
+    (
+        "HttpRequestAction",
+        "action/http.rs",
+        "a_restorable_put_obeys_the_laws",
+    ),
+    (
+        "ResetBreaker",
+        "action/reset_breaker.rs",
+        "a_breaker_that_was_opened_lets_calls_pass_and_a_second_reset_is_harmless",
+    ),
+    (
+        "ResizePool",
+        "action/pool.rs",
+        "repeating_do_and_undo_is_harmless",
+    ),
+    (
+        "RestartProcess",
+        "action/process/actions.rs",
+        "a_restart_obeys_the_laws_whether_it_ran_before_or_not",
+    ),
+    (
+        "RestartTask",
+        "action/task.rs",
+        "a_restart_obeys_the_laws_and_leaves_the_others_alone",
+    ),
+    (
+        "RollbackDeployment",
+        "action/deployment_slot.rs",
+        "repeating_do_and_undo_is_harmless",
+    ),
+    (
+        "RunProgram",
+        "action/program.rs",
+        "a_program_the_host_vouches_for_obeys_the_laws",
+    ),
+    (
+        "SetFlag",
+        "action/flag.rs",
+        "repeating_do_and_undo_is_harmless",
+    ),
+    (
+        "StopProcess",
+        "action/process/actions.rs",
+        "stopping_obeys_the_laws_and_undo_starts_it_again",
+    ),
+];
+
+/// The types that implement `Action` in `text`.
+fn implemented(text: &str) -> Vec<String> {
+    text.lines()
+        .filter_map(|line| {
+            line.strip_prefix("impl Action for ")?
+                .split([' ', '<'])
+                .next()
+        })
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The source files below `folder`.
+fn sources(folder: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|kind| kind == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn every_action_is_held_to_the_laws() {
+    let src = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&src.join("action"), &mut files);
+    let mut shipped: Vec<_> = files
+        .iter()
+        .flat_map(|file| implemented(&std::fs::read_to_string(file).unwrap()))
+        .collect();
+    shipped.sort();
+    let mut listed: Vec<_> = PROVEN
+        .iter()
+        .map(|(action, ..)| (*action).to_owned())
+        .collect();
+    listed.sort();
+    assert_eq!(
+        shipped, listed,
+        "every action, and nothing else, is in PROVEN"
+    );
+    for (action, file, test) in PROVEN {
+        let text = std::fs::read_to_string(src.join(file)).unwrap();
+        let body = text
+            .split_once(&format!("async fn {test}() {{"))
+            .unwrap_or_else(|| panic!("{action}: {file} has no test {test}"))
+            .1;
+        let body = body.split("\n    #[").next().unwrap_or_default();
+        assert!(
+            body.contains("laws::repeat_and_undo(") && text.contains("#[tokio::test"),
+            "{action}: {test} does not call laws::repeat_and_undo"
+        );
     }
 }

@@ -266,6 +266,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_program_the_host_vouches_for_obeys_the_laws() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("state");
+        let mut copy = Program::new("/bin/sh").idempotent();
+        let script = "printf %s \"$2\" > \"$1\"";
+        copy.fixed_args = ["-c", script, "sh"].map(str::to_owned).to_vec();
+        let action = RunProgram::default().allow("write", copy).unwrap();
+        let args = json!({"program": "write", "args": [file.to_str().unwrap(), "$(id)"]});
+        laws::repeat_and_undo(&action, &args, || std::fs::read_to_string(&file).ok()).await;
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "$(id)");
+    }
+
+    #[tokio::test]
     async fn endless_output_is_bounded() {
         let output = run("head -c 300000 /dev/zero | tr '\\0' x; echo end >&2", &[])
             .await

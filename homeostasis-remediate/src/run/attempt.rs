@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use homeostasis_core::port::FencingToken;
 use homeostasis_core::record::{PlanStep, Retry, StepIntent, StepPhase};
-use homeostasis_core::stage::ExecuteError;
+use homeostasis_core::stage::{ExecuteError, RunLog};
 use homeostasis_core::{
     Clock, Context, Elapsed, ErrorKind, ErrorReport, IdempotencyKey, Timestamp, timeout,
 };
@@ -20,6 +21,13 @@ pub(super) struct Attempt<'a> {
     pub(super) number: u32,
     pub(super) key: &'a IdempotencyKey,
     pub(super) captured: &'a Value,
+    pub(super) token: Option<FencingToken>,
+}
+
+/// The token that fences a step: that of the run, if both are on the same service.
+pub(super) fn token_for(step: &PlanStep, run: &RunLog<'_>) -> Option<FencingToken> {
+    let same = step.target.service_name() == run.plan().target.service_name();
+    same.then_some(run.state().token)
 }
 
 impl Attempt<'_> {
@@ -46,6 +54,7 @@ impl Attempt<'_> {
             .with_captured(self.captured)
             .with_attempt(self.number)
             .with_deadline(deadline)
+            .with_token(self.token)
     }
 
     /// Calls the action in the attempt's phase.

@@ -5,7 +5,7 @@ use homeostasis_core::record::{Inverse, Outcome, PlanStep, StepOutcome, StepPhas
 use homeostasis_core::stage::{ExecuteError, RunLog};
 use homeostasis_core::{Context, ErrorKind, ErrorReport, IdempotencyKey};
 
-use super::attempt::{Attempt, backoff, pause, stop_requested};
+use super::attempt::{Attempt, backoff, pause, stop_requested, token_for};
 use super::{MAX_RESUMES, MIN_UNDO_ATTEMPTS, refused, unwritten};
 use crate::action::{Action, ActionRegistry, bounded};
 
@@ -150,6 +150,7 @@ impl Back<'_> {
                 number,
                 key: &self.key,
                 captured: &captured,
+                token: token_for(self.step, run),
             };
             if let Err(error) = run.intend(attempt.intent(self.cx)).await {
                 return refused(error).map(Some);

@@ -1,12 +1,13 @@
 //! Doing the steps of a permitted plan, in order or at once; again after a crash from where the log ends.
 
 use homeostasis_core::policy::Permit;
+use homeostasis_core::port::FencingToken;
 use homeostasis_core::record::{EffectClass, Outcome, PlanStep, StepOutcome, StepPhase, StepState};
 use homeostasis_core::stage::{ExecuteError, RunLog, RunLogError};
 use homeostasis_core::{Context, ErrorKind, ErrorReport, IdempotencyKey};
 use serde_json::Value;
 
-use super::attempt::{Attempt, backoff, pause, stop_requested};
+use super::attempt::{Attempt, backoff, pause, stop_requested, token_for};
 use super::parallel::{SharedLog, together};
 use super::{MAX_RESUMES, refused, unwritten};
 use crate::action::{Action, ActionRegistry, ProbeAnswer, bounded};
@@ -38,6 +39,7 @@ pub async fn execute(
         return refused(error);
     }
     let (plan, run_id) = (run.plan(), run.state().run);
+    let tokens: Vec<_> = plan.steps.iter().map(|step| token_for(step, run)).collect();
     let log = SharedLog::new(run);
     for group in plan.groups() {
         let steps: Vec<_> = group
@@ -46,6 +48,7 @@ pub async fn execute(
                 step: &plan.steps[step_idx],
                 step_idx,
                 key: IdempotencyKey::new(run_id, step_idx),
+                token: tokens[step_idx],
             })
             .collect();
         let ends = together(steps.iter().map(|step| step.advance(actions, &log))).await;
@@ -87,6 +90,7 @@ struct Forward<'a> {
     step: &'a PlanStep,
     step_idx: usize,
     key: IdempotencyKey,
+    token: Option<FencingToken>,
 }
 
 /// What a failed attempt allows.
@@ -373,6 +377,7 @@ impl Forward<'_> {
             number,
             key: &self.key,
             captured,
+            token: self.token,
         }
     }
 

@@ -12,7 +12,6 @@ use super::{Heal, POLL, plan_of};
 use crate::engine::gatekeeper::{self, Readmission};
 use crate::engine::hand_over;
 use crate::engine::journal::JournalError;
-use crate::engine::lease::HeldLease;
 
 /// How often a remediator that gave no outcome is asked to go on before people are.
 const MAX_REENTRIES: u32 = 2;
@@ -104,7 +103,8 @@ impl Heal {
         let Some(state) = incident.run(run).cloned() else {
             return halted(format!("{run} is unknown"));
         };
-        let Some(lost) = self.lease.as_ref().map(HeldLease::lost) else {
+        let leases = self.lease.as_ref();
+        let Some((lost, held_until)) = leases.map(|held| (held.lost(), held.held_until())) else {
             return halted(format!("{run} has no lease"));
         };
         let limit = self.shared.policy.permit_ttl;
@@ -120,7 +120,8 @@ impl Heal {
             plan.clone(),
         );
         let clock = Arc::clone(self.shared.clock());
-        let effects = self.call(limit, async move {
+        let its_clock = Arc::clone(&clock);
+        let effects = async move {
             let kill_switch = shared.controls.kill_switch.clone();
             let mut log = RunLog::new(&plan, state, &*journal, &*clock, kill_switch);
             let outcome = match purpose {
@@ -128,7 +129,8 @@ impl Heal {
                 _ => remediator.execute(&cx, permit, &mut log).await,
             };
             outcome.map_err(|error| error.report())
-        });
+        };
+        let effects = self.call(limit, held_until.while_held(its_clock, effects));
         let answer = tokio::select! {
             answer = effects => answer,
             () = lost.cancelled() => {

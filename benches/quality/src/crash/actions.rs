@@ -13,10 +13,22 @@ use serde_json::Value;
 
 use super::clock::SPEED;
 use super::protocol::{Line, say};
-use super::world::{EffectRecord, World};
+use super::world::{EffectRecord, Fate, World};
 
 /// How long an action thinks before its effect, and rests after it: room for kills.
 const PAUSE: Duration = Duration::from_millis(2);
+
+/// When an action may be told to fail.
+const FAILURES: &[&str] = &[
+    "never",
+    "before",
+    "after",
+    "first_before",
+    "first_after",
+    "first_undo",
+    "undo",
+    "silent",
+];
 
 /// The actions the playbooks call.
 pub(crate) fn actions(world: &Arc<World>) -> Result<ActionRegistry, ConfigError> {
@@ -45,7 +57,7 @@ struct Deed {
 
 impl Deed {
     fn new(name: &'static str, nature: EffectClass, inverse: Inverse, world: Arc<World>) -> Self {
-        let fails = ParamKind::OneOf(&["never", "before", "after", "first_before", "first_after"]);
+        let fails = ParamKind::OneOf(FAILURES);
         let spec = ActionSpec::new(format!("an effect that is {nature}"))
             .with_effect(nature)
             .with_risk(RiskLevel::Low)
@@ -70,43 +82,63 @@ impl Deed {
         }
     }
 
-    fn record(&self, call: &ActionCall<'_>, phase: StepPhase) -> io::Result<()> {
-        let record = EffectRecord {
+    fn record(&self, call: &ActionCall<'_>, phase: StepPhase) -> EffectRecord {
+        EffectRecord {
             service: call.target.service_name().to_owned(),
             action: self.name.to_owned(),
             key: call.key.as_str().to_owned(),
             nature: self.nature,
             phase,
             attempt: call.attempt,
-            applied: true,
+            token: call.token.unwrap_or_default(),
+            fate: Fate::Applied,
             pid: std::process::id(),
-        };
-        match self.nature {
-            EffectClass::Keyed => self.world.append_keyed(record),
-            _ => self.world.append(&record),
         }
     }
 
-    /// The effect itself; it is in the world when this returns.
-    fn act(&self, call: &ActionCall<'_>) -> io::Result<()> {
+    /// The effect itself, in one direction; it is in the world when this returns. The service is
+    /// alone with it from the look at the lease to the last change.
+    fn act(&self, call: &ActionCall<'_>, phase: StepPhase) -> Result<(), ActionError> {
         let service = call.target.service_name();
-        self.record(call, StepPhase::Do)?;
-        if self.nature == EffectClass::Idempotent {
-            let value = call.args.get("value").and_then(Value::as_str);
-            self.world.set(service, value.unwrap_or_default())?;
+        let change = || -> io::Result<Fate> {
+            let visit = self.world.visit(service)?;
+            let fate = visit.note(self.record(call, phase))?;
+            if fate == Fate::Late {
+                return Ok(fate);
+            }
+            let value = match phase {
+                StepPhase::Do => call.args.get("value"),
+                StepPhase::Undo => Some(call.captured),
+            };
+            if self.nature == EffectClass::Idempotent {
+                visit.set(value.and_then(Value::as_str).unwrap_or_default())?;
+            }
+            if phase == StepPhase::Do && call.args.get("cures") == Some(&Value::Bool(true)) {
+                self.world.cure(service)?;
+            }
+            Ok(fate)
+        };
+        match tokio::task::block_in_place(change) {
+            Ok(Fate::Late) => {
+                let kind = ErrorKind::Conflict;
+                Err(ActionError::not_begun(
+                    self.name,
+                    kind,
+                    "a newer lease is known here",
+                ))
+            }
+            Ok(Fate::Applied | Fate::Known) => Ok(()),
+            Err(error) => Err(self.failed(error)),
         }
-        if call.args.get("cures") == Some(&Value::Bool(true)) {
-            self.world.cure(service)?;
-        }
-        Ok(())
     }
 
-    fn take_back(&self, call: &ActionCall<'_>) -> io::Result<()> {
-        self.record(call, StepPhase::Undo)?;
-        if let Some(before) = call.captured.as_str() {
-            self.world.set(call.target.service_name(), before)?;
+    /// Whether it happened. Asking shows the lease: whoever held an older one comes too late.
+    fn happened(&self, call: &ActionCall<'_>) -> io::Result<bool> {
+        let visit = self.world.visit(call.target.service_name())?;
+        if !visit.is_newest(call.token.unwrap_or_default())? {
+            return Err(io::Error::other("a newer lease is known here"));
         }
-        Ok(())
+        visit.has(call.key.as_str())
     }
 
     fn failed(&self, source: io::Error) -> ActionError {
@@ -150,23 +182,19 @@ impl Action for Deed {
             }
             _ => {}
         }
-        tokio::task::block_in_place(|| self.act(call)).map_err(|error| self.failed(error))?;
-        say(&[Line::Effect {
-            key: call.key.to_string(),
-        }]);
+        self.act(call, StepPhase::Do)?;
+        say(&[Line::effect(call.key, StepPhase::Do)]);
         pause(cx).await;
         match call.text("fails")? {
             "after" => Err(ActionError::permanent(self.name, "it broke on the way")),
+            "silent" => std::future::pending().await,
             "first_after" if first => Err(ActionError::transient(self.name, "no answer came")),
             _ => Ok(Value::Null),
         }
     }
 
     async fn probe(&self, _: &Context, call: &ActionCall<'_>) -> ProbeAnswer {
-        match self
-            .world
-            .has(call.target.service_name(), call.key.as_str())
-        {
+        match tokio::task::block_in_place(|| self.happened(call)) {
             Ok(true) => ProbeAnswer::Happened(Value::Null),
             Ok(false) => ProbeAnswer::DidNot,
             Err(error) => ProbeAnswer::CannotTell(error.to_string()),
@@ -175,8 +203,16 @@ impl Action for Deed {
 
     async fn undo(&self, cx: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
         pause(cx).await;
-        tokio::task::block_in_place(|| self.take_back(call)).map_err(|error| self.failed(error))?;
+        let fails = call.text("fails")?;
+        if fails == "undo" {
+            return Err(ActionError::permanent(self.name, "it is rusted in place"));
+        }
+        self.act(call, StepPhase::Undo)?;
+        say(&[Line::effect(call.key, StepPhase::Undo)]);
         pause(cx).await;
+        if fails == "first_undo" && call.attempt == 1 {
+            return Err(ActionError::transient(self.name, "no answer came"));
+        }
         Ok(Value::Null)
     }
 }

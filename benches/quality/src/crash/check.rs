@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+mod limits;
+
 use homeostasis::core::cycle::{Phase, replay};
+use homeostasis::core::policy::Policy;
 use homeostasis::core::port::FencingToken;
 use homeostasis::core::record::{
     EffectClass, EventKind, HealEvent, Inverse, Resolution, StepOutcome, StepPhase, StepState,
@@ -11,7 +14,7 @@ use homeostasis::core::record::{
 use homeostasis::core::{Digest, IdempotencyKey, Incident, IncidentId, RunId, Timestamp};
 
 use super::protocol::Ack;
-use super::world::EffectRecord;
+use super::world::{EffectRecord, Fate};
 
 /// The events of all incidents.
 pub(crate) type Journal = Vec<(IncidentId, Vec<HealEvent>)>;
@@ -22,6 +25,10 @@ pub(crate) struct Evidence<'a> {
     pub(crate) journal: &'a [(IncidentId, Vec<HealEvent>)],
     pub(crate) world: &'a [EffectRecord],
     pub(crate) acks: &'a [Ack],
+    /// What every life was allowed.
+    pub(crate) policy: &'a Policy,
+    /// The durable counters of runs, as the store has them at the end.
+    pub(crate) counters: &'a BTreeMap<String, u64>,
 }
 
 /// What may be wrong.
@@ -33,6 +40,10 @@ pub(crate) enum Fault {
     Repeated,
     /// A run without an outcome, an incident that nobody works on.
     Stuck,
+    /// Two runs acted on one service at the same time.
+    Doubled,
+    /// A run that a limit, a cool-down or an open breaker should have held back.
+    Forgotten,
     /// A journal that could not have come about.
     Illegal,
 }
@@ -50,6 +61,8 @@ impl fmt::Display for Violation {
             Fault::Lost => "lost",
             Fault::Repeated => "repeated",
             Fault::Stuck => "stuck",
+            Fault::Doubled => "doubled",
+            Fault::Forgotten => "forgotten",
             Fault::Illegal => "illegal",
         };
         write!(f, "{fault}: {}", self.what)
@@ -62,6 +75,8 @@ pub(crate) struct Findings {
     pub(crate) violations: Vec<Violation>,
     /// Effects that came more than once where that does no harm.
     pub(crate) repeated_harmless: u64,
+    /// Effects of somebody who had lost the lease: the target refused them.
+    pub(crate) late: u64,
     pub(crate) runs: usize,
     /// Incidents that a verified run closed.
     pub(crate) healed: usize,
@@ -90,6 +105,8 @@ pub(crate) fn examine(evidence: &Evidence<'_>) -> Findings {
     acknowledged(evidence, &mut found);
     effects_and_journal(evidence, &mut found);
     repetitions(evidence, &mut found);
+    one_run_at_a_time(evidence.world, &mut found);
+    let mut incidents = Vec::new();
     let mut spans: BTreeMap<String, BTreeMap<RunId, Span>> = BTreeMap::new();
     for (id, events) in evidence.journal {
         match replay(events) {
@@ -106,6 +123,7 @@ pub(crate) fn examine(evidence: &Evidence<'_>) -> Findings {
                 unfinished(&incident, &mut found);
                 order_of_steps(events, &mut found);
                 note_spans(&incident, events, &mut spans);
+                incidents.push((incident, events));
             }
             Ok(None) => found.add(Fault::Lost, format!("{id} is known and has no events")),
             Err(error) => found.add(Fault::Illegal, error.to_string()),
@@ -114,6 +132,7 @@ pub(crate) fn examine(evidence: &Evidence<'_>) -> Findings {
     for (service, runs) in spans {
         one_at_a_time(&service, &runs, &mut found);
     }
+    limits::remembered(evidence, &incidents, &mut found);
     found
 }
 
@@ -178,7 +197,12 @@ fn effects_and_journal(evidence: &Evidence<'_>, found: &mut Findings) {
             );
         }
     }
-    let happened: BTreeSet<_> = evidence.world.iter().map(|effect| &effect.key).collect();
+    let happened: BTreeSet<_> = evidence
+        .world
+        .iter()
+        .filter(|effect| effect.fate != Fate::Late)
+        .map(|effect| &effect.key)
+        .collect();
     for (key, incident) in done.iter().filter(|(key, _)| !happened.contains(key)) {
         found.add(
             Fault::Lost,
@@ -207,12 +231,18 @@ fn repetitions(evidence: &Evidence<'_>, found: &mut Findings) {
         .collect();
     let mut by_key: BTreeMap<&str, Vec<&EffectRecord>> = BTreeMap::new();
     for effect in evidence.world {
-        by_key.entry(&effect.key).or_default().push(effect);
+        if effect.fate == Fate::Late {
+            found.late += 1;
+        } else {
+            by_key.entry(&effect.key).or_default().push(effect);
+        }
     }
     for (key, effects) in by_key {
         let harmful = match effects[0].nature {
-            EffectClass::Opaque | EffectClass::Probeable => effects.len(),
-            EffectClass::Keyed => effects.iter().filter(|effect| effect.applied).count(),
+            EffectClass::Opaque | EffectClass::Probeable | EffectClass::Keyed => {
+                let applied = |effect: &&&EffectRecord| effect.fate == Fate::Applied;
+                effects.iter().filter(applied).count()
+            }
             EffectClass::Read | EffectClass::Idempotent => 1,
         };
         if harmful > 1 {
@@ -236,6 +266,30 @@ fn repetitions(evidence: &Evidence<'_>, found: &mut Findings) {
             );
         } else {
             found.repeated_harmless += effects.len() as u64 - 1;
+        }
+    }
+}
+
+/// What runs did to a service does not interleave, as its own log has it.
+fn one_run_at_a_time(world: &[EffectRecord], found: &mut Findings) {
+    let mut last: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut over: BTreeSet<(&str, &str)> = BTreeSet::new();
+    for effect in world.iter().filter(|effect| effect.fate != Fate::Late) {
+        let service = effect.service.as_str();
+        let run = effect.key.split('/').next().unwrap_or_default();
+        if let Some(before) = last.insert(service, run)
+            && before != run
+        {
+            over.insert((service, before));
+        }
+        if over.contains(&(service, run)) {
+            found.add(
+                Fault::Doubled,
+                format!(
+                    "{run} acted on {service} again after another run had: {}",
+                    effect.key
+                ),
+            );
         }
     }
 }
@@ -360,7 +414,7 @@ fn one_at_a_time(service: &str, runs: &BTreeMap<RunId, Span>, found: &mut Findin
             && span.from < earlier.to
         {
             found.add(
-                Fault::Illegal,
+                Fault::Doubled,
                 format!(
                     "{run} of {} and {other} of {} ran on {service} at once",
                     span.incident, earlier.incident

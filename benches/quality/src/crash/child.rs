@@ -2,12 +2,13 @@
 
 use std::error::Error;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use homeostasis::core::cycle::Phase;
-use homeostasis::core::policy::{BreakerPolicy, Policy};
+use homeostasis::core::policy::{BreakerPolicy, Limit, LimitScope, Policy};
+use homeostasis::core::port::Store;
 use homeostasis::core::record::RiskLevel;
 use homeostasis::core::signal::SeriesKey;
 use homeostasis::core::testing::store::HookedStore;
@@ -19,11 +20,12 @@ use homeostasis::{EngineSettings, Homeostasis};
 
 use super::actions::actions;
 use super::clock::{FastClock, SPEED};
-use super::playbooks::{Illness, playbooks};
+use super::playbooks::{Illness, PLAYBOOKS, playbooks};
 use super::protocol::{Line, say};
+use super::remote::Remote;
 use super::stages::{CureVerifier, GAUGE, IllnessAnalyzer, IllnessDetector, People};
 use super::witness::Witness;
-use super::world::{SERVICES, World};
+use super::world::{SERVICES, World, give_up};
 
 /// How a child lives. Written and read as its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +36,15 @@ pub(crate) struct ChildOptions {
     /// When the drill began, in nanoseconds since the epoch: where the fast clock starts.
     pub(crate) base: i64,
     pub(crate) mode: Mode,
+    /// Whether journal and leases are the parent's, shared with another life.
+    pub(crate) shared: bool,
+}
+
+impl ChildOptions {
+    /// Where the parent answers if they are.
+    pub(crate) fn socket(folder: &Path) -> PathBuf {
+        folder.join("shared.sock")
+    }
 }
 
 /// What a life is for.
@@ -88,18 +99,28 @@ fn end_with_the_parent() {
 
 async fn live(options: &ChildOptions) -> Result<(), Box<dyn Error>> {
     let world = Arc::new(World::open(&options.folder)?);
-    let journal = RedbStore::open(options.folder.join("journal.redb"))?;
+    let remote = Remote::new(ChildOptions::socket(&options.folder));
+    let journal: Arc<dyn Store> = if options.shared {
+        Arc::new(remote.clone())
+    } else {
+        Arc::new(RedbStore::open(options.folder.join("journal.redb"))?)
+    };
     let store = HookedStore::new(journal, Witness::default());
     say(&[Line::Opened]);
     let actions = actions(&world)?;
     let playbooks = playbooks(&actions)?;
-    let policy = policy(playbooks.iter().map(|playbook| playbook.id().to_owned()));
     let clock = FastClock {
         base: Timestamp::from_nanos(options.base),
     };
-    let builder = Homeostasis::empty()
-        .settings(settings())
-        .policy(policy)
+    let mut settings = settings();
+    let mut builder = Homeostasis::empty();
+    if options.shared {
+        settings.lease_ttl = SHARED_TTL;
+        builder = builder.coordinator(Arc::new(remote));
+    }
+    let builder = builder
+        .settings(settings)
+        .policy(policy())
         .mode(Reach::Auto)
         .seed(options.seed)
         .clock(Arc::new(clock))
@@ -145,9 +166,12 @@ async fn live(options: &ChildOptions) -> Result<(), Box<dyn Error>> {
 }
 
 /// On the fast clock: `millis` of the wall.
-fn wall(millis: u64) -> Duration {
+pub(crate) fn wall(millis: u64) -> Duration {
     Duration::from_millis(millis) * SPEED
 }
+
+/// How long a shared lease lives without its holder.
+pub(crate) const SHARED_TTL: Duration = Duration::from_millis(150 * SPEED as u64);
 
 fn settings() -> EngineSettings {
     let mut settings = EngineSettings::default();
@@ -164,16 +188,22 @@ fn settings() -> EngineSettings {
     settings
 }
 
-/// Nothing but the steps themselves decides how a heal ends.
-fn policy(playbooks: impl Iterator<Item = String>) -> Policy {
+/// Limits, cool-downs and breakers bite, and the drill knows what they allow; everything else is
+/// approved beforehand.
+pub(crate) fn policy() -> Policy {
+    let limit = |scope, max, window| Limit { scope, max, window };
     Policy {
-        pre_approved: playbooks.collect(),
+        pre_approved: PLAYBOOKS.map(str::to_owned).into(),
         max_risk: RiskLevel::High,
-        limits: Vec::new(),
-        min_interval: Duration::ZERO,
+        limits: vec![
+            limit(LimitScope::Global, 8, wall(300)),
+            limit(LimitScope::Target, 3, wall(300)),
+        ],
+        min_interval: wall(20),
         breaker: BreakerPolicy {
-            consecutive_failures: 0,
+            consecutive_failures: 4,
             failure_ratio: Ratio::ONE,
+            cool_down: wall(200),
             ..BreakerPolicy::default()
         },
         no_progress: 0,
@@ -191,7 +221,7 @@ async fn sample(healer: Homeostasis, world: Arc<World>) {
     });
     loop {
         for (service, gauge) in &gauges {
-            gauge.record(world.illness(service).map_or(0.0, Illness::gauge));
+            gauge.record(ill(&world, service).map_or(0.0, Illness::gauge));
         }
         clock.sleep(wall(3)).await;
     }
@@ -203,12 +233,12 @@ async fn fall_ill(healer: Homeostasis, world: Arc<World>, service: &'static str,
     loop {
         clock.sleep(wall(chance.below(100))).await;
         let illness = Illness::nth(chance.below(Illness::COUNT));
-        if world.illness(service).is_none()
+        if ill(&world, service).is_none()
             && let Err(error) = world.fall_ill(service, illness)
         {
             give_up(&error);
         }
-        while world.illness(service).is_some() {
+        while ill(&world, service).is_some() {
             clock.sleep(wall(5)).await;
         }
     }
@@ -238,13 +268,14 @@ async fn until_idle(healer: &Homeostasis, world: &World) {
     let mut quiet = 0;
     while quiet < 5 {
         healer.clock().sleep(wall(10)).await;
-        let idle = world.is_healthy() && healer.open_incidents().is_empty();
+        let healthy = world.is_healthy().unwrap_or_else(|error| give_up(&error));
+        let idle = healthy && healer.open_incidents().is_empty();
         quiet = if idle { quiet + 1 } else { 0 };
     }
 }
 
-/// A world that cannot be written to proves nothing: the parent sees a life that ended by itself.
-fn give_up(error: &std::io::Error) -> ! {
-    eprintln!("the world: {error}");
-    std::process::exit(5);
+fn ill(world: &World, service: &str) -> Option<Illness> {
+    world
+        .illness(service)
+        .unwrap_or_else(|error| give_up(&error))
 }

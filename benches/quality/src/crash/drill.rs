@@ -2,14 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use homeostasis::SystemClock;
 use homeostasis::core::cycle::{Phase, replay};
+use homeostasis::core::policy::Limit;
 use homeostasis::core::port::Store;
 use homeostasis::core::record::{EventKind, HealEvent};
 use homeostasis::core::{Clock, IncidentId, Rng, Timestamp};
@@ -17,28 +15,29 @@ use homeostasis::store::RedbStore;
 use serde_json::{Map, Value, json};
 
 use super::check::{self, Evidence, Fault, Journal};
-use super::child::{ChildOptions, Mode};
+use super::child::{self, ChildOptions, Mode};
+use super::life::{Life, Lived, Moment};
 use super::protocol::{Ack, Line};
-use super::stage::Stage;
+use super::stage::{Class, Stage};
+use super::stops::{Stops, stop_and_take_over};
 use super::world::World;
-
-/// A life in which the chosen moment does not come is killed after this long all the same.
-const LONGEST_LIFE: Duration = Duration::from_millis(1500);
 
 /// How long the last life may take to finish what is open.
 const LAST_LIFE: Duration = Duration::from_secs(60);
 
-/// How long a process may take to end after its last line.
-const LAST_BREATH: Duration = Duration::from_secs(5);
-
 /// From this many kills on, each stage must have been hit.
 const ENOUGH_KILLS: u32 = 300;
+
+/// From this many kills on, each class of stages must have been hit.
+const ENOUGH_FOR_CLASSES: u32 = 50;
 
 /// What was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Options {
     pub(crate) kills: u32,
     pub(crate) seed: u64,
+    /// How often a healer is stopped while another takes over, and wakes again.
+    pub(crate) stops: u32,
 }
 
 /// Kills as often as asked, and checks. Says the report and whether everything held.
@@ -61,33 +60,46 @@ fn run_in(folder: &Path, options: Options) -> Result<(Value, bool), Box<dyn Erro
             eprintln!("{kill} kills in {seconds:.1} s");
         }
     }
+    let mut stops = Stops::default();
+    for stop in 1..=options.stops {
+        drill.one_stop(&mut stops)?;
+        if stop % 20 == 0 {
+            let seconds = SystemClock.now().since(began).as_secs_f64();
+            eprintln!("{stop} stops in {seconds:.1} s");
+        }
+    }
     let finished = drill.finish()?;
-    let events = drill.whole_journal()?;
+    let (events, counters) = drill.whole_journal()?;
     let world = World::open(folder)?.effects()?;
     let found = check::examine(&Evidence {
         journal: &events,
         world: &world,
         acks: &drill.acks,
+        policy: &child::policy(),
+        counters: &counters,
     });
     for violation in &found.violations {
         eprintln!("{violation}");
     }
-    let missed: Vec<_> = Stage::ALL
-        .into_iter()
-        .filter(|stage| drill.hits(*stage) == 0)
-        .map(Stage::name)
-        .collect();
-    let hit_everything = missed.is_empty() || options.kills < ENOUGH_KILLS;
-    if !hit_everything {
+    let missed = drill.missed(options.kills);
+    if !missed.is_empty() {
         eprintln!("never hit: {}", missed.join(", "));
     }
     if !finished {
         eprintln!("the last life had not finished after {LAST_LIFE:?}");
     }
-    let sound = found.violations.is_empty() && finished && hit_everything;
-    let phases: Map<String, Value> = Stage::ALL
+    if options.stops > 0 && stops.takeovers == 0 {
+        eprintln!("nobody took over from a healer that was stopped");
+    }
+    let took_over = options.stops == 0 || stops.takeovers > 0;
+    let sound = found.violations.is_empty() && finished && missed.is_empty() && took_over;
+    let stages: Map<String, Value> = Stage::ALL
         .into_iter()
         .map(|stage| (stage.name().to_owned(), drill.hits(stage).into()))
+        .collect();
+    let classes: Map<String, Value> = Class::ALL
+        .into_iter()
+        .map(|class| (class.name().to_owned(), drill.class_hits(class).into()))
         .collect();
     let report = json!({
         "suite": "crash",
@@ -98,6 +110,8 @@ fn run_in(folder: &Path, options: Options) -> Result<(Value, bool), Box<dyn Erro
         "repeated": found.count(Fault::Repeated),
         "repeated_harmless": found.repeated_harmless,
         "stuck": found.count(Fault::Stuck),
+        "double_heals": found.count(Fault::Doubled),
+        "limits_forgotten": found.count(Fault::Forgotten),
         "illegal_states": found.count(Fault::Illegal),
         "incidents": events.len(),
         "healed": found.healed,
@@ -106,30 +120,12 @@ fn run_in(folder: &Path, options: Options) -> Result<(Value, bool), Box<dyn Erro
         "runs": found.runs,
         "effects": world.len(),
         "acknowledged": drill.acks.len(),
-        "phases": phases,
-        "kills_during_recovery": drill.hits(Stage::Recovering),
+        "kills_by_class": classes,
+        "kills_by_stage": stages,
+        "stops": stops.report(found.late),
         "seconds": SystemClock.now().since(began).as_secs_f64(),
     });
     Ok((report, sound))
-}
-
-/// When a life is to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Moment {
-    /// This long after its start, whatever it does then.
-    At(Duration),
-    /// When the journal of some incident reaches the stage.
-    Reached(Stage),
-    /// When the journal of some incident is in the stage, and the commit that ends it is under way.
-    Leaving(Stage),
-    /// When the process runs, and nothing else.
-    Starting,
-    /// When the journal is open.
-    Opened,
-    /// When it has taken a run up again.
-    Resumed,
-    /// When it has nothing to do.
-    Idle,
 }
 
 struct Drill<'a> {
@@ -142,6 +138,8 @@ struct Drill<'a> {
     hits: BTreeMap<Stage, u64>,
     /// Incidents whose run the last life left open, with the number of their events.
     left_open: BTreeMap<IncidentId, usize>,
+    /// Whether one of them is being taken back.
+    left_undo: bool,
 }
 
 impl<'a> Drill<'a> {
@@ -155,11 +153,34 @@ impl<'a> Drill<'a> {
             acks: Vec::new(),
             hits: BTreeMap::new(),
             left_open: BTreeMap::new(),
+            left_undo: false,
         })
     }
 
     fn hits(&self, stage: Stage) -> u64 {
         self.hits.get(&stage).copied().unwrap_or(0)
+    }
+
+    fn class_hits(&self, class: Class) -> u64 {
+        let of_it = Stage::ALL
+            .into_iter()
+            .filter(|stage| stage.class() == class);
+        of_it.map(|stage| self.hits(stage)).sum()
+    }
+
+    /// What should have been hit by so many kills and was not.
+    fn missed(&self, kills: u32) -> Vec<&'static str> {
+        let stages = Stage::ALL
+            .into_iter()
+            .filter(|stage| self.hits(*stage) == 0);
+        let classes = Class::ALL
+            .into_iter()
+            .filter(|class| self.class_hits(*class) == 0);
+        match kills {
+            ENOUGH_KILLS.. => stages.map(Stage::name).collect(),
+            ENOUGH_FOR_CLASSES.. => classes.map(Class::name).collect(),
+            _ => Vec::new(),
+        }
     }
 
     /// Three of ten lives end at any time, two while they recover, the rest where the fewest did.
@@ -178,8 +199,11 @@ impl<'a> Drill<'a> {
         match stage {
             _ if roll < 5 => self.during_recovery(),
             Stage::Recovering => self.during_recovery(),
+            // Only a life that left an undo behind can be followed by one that takes it up.
+            Stage::RecoveringUndo if self.left_undo => Moment::ResumedUndo,
+            Stage::RecoveringUndo => Moment::Reached(Stage::UndoIntent),
             Stage::Idle => Moment::Idle,
-            Stage::Effect => Moment::Reached(stage),
+            Stage::Effect | Stage::UndoEffect => Moment::Reached(stage),
             _ if self.chance.below(3) == 0 => Moment::Leaving(stage),
             _ => Moment::Reached(stage),
         }
@@ -199,7 +223,8 @@ impl<'a> Drill<'a> {
         let longest = match moment {
             Moment::At(_) => 0,
             Moment::Leaving(_) => 5_000,
-            Moment::Starting | Moment::Opened | Moment::Resumed => 4_000,
+            Moment::Starting | Moment::Opened => 4_000,
+            Moment::Resumed | Moment::ResumedUndo => 2_000,
             Moment::Reached(_) | Moment::Idle => 800,
         };
         self.chance.jitter(Duration::from_micros(longest))
@@ -212,7 +237,22 @@ impl<'a> Drill<'a> {
             seed: self.chance.next_u64(),
             base: self.base.as_nanos(),
             mode,
+            shared: false,
         })
+    }
+
+    fn one_stop(&mut self, stops: &mut Stops) -> Result<(), Box<dyn Error>> {
+        let options = ChildOptions {
+            folder: self.folder.to_owned(),
+            seed: self.chance.next_u64(),
+            base: self.base.as_nanos(),
+            mode: Mode::Busy,
+            shared: true,
+        };
+        self.lives += 2;
+        let lines = stop_and_take_over(&options, &mut self.chance, stops)?;
+        self.note_acks(lines);
+        Ok(())
     }
 
     fn one_kill(&mut self) -> Result<(), Box<dyn Error>> {
@@ -247,7 +287,9 @@ impl<'a> Drill<'a> {
         let open = self.open_incidents()?;
         let mut hit = BTreeSet::new();
         let mut resuming = !recovered;
+        let mut resuming_undo = false;
         let mut left_open = BTreeMap::new();
+        let left_undo = std::mem::take(&mut self.left_undo);
         for events in &open {
             // A journal that is not legal stays so: the check at the end names it.
             let Ok(Some(incident)) = replay(events) else {
@@ -262,21 +304,28 @@ impl<'a> Drill<'a> {
             }));
             if let Some(before) = self.left_open.get(&incident.id) {
                 let news = events.get(*before..).unwrap_or_default();
-                resuming |= news.iter().all(|event| {
+                let still = news.iter().all(|event| {
                     matches!(
                         event.kind,
                         EventKind::RunResumed { .. } | EventKind::AnomalyJoined { .. }
                     )
                 });
+                resuming |= still;
+                let back = matches!(incident.phase, Phase::Undoing { .. });
+                resuming_undo |= (still || !recovered) && left_undo && back;
             }
             if matches!(
                 incident.phase,
                 Phase::Running { .. } | Phase::Undoing { .. }
             ) {
                 left_open.insert(incident.id, events.len());
+                self.left_undo |= matches!(incident.phase, Phase::Undoing { .. });
             }
         }
         self.left_open = left_open;
+        if resuming_undo {
+            hit.insert(Stage::RecoveringUndo);
+        }
         if resuming {
             hit.insert(Stage::Recovering);
         } else if hit.is_empty() {
@@ -326,154 +375,26 @@ impl<'a> Drill<'a> {
         }
     }
 
-    fn whole_journal(&self) -> Result<Journal, Box<dyn Error>> {
+    /// All events, and the counters of the runs in them.
+    fn whole_journal(&self) -> Result<(Journal, BTreeMap<String, u64>), Box<dyn Error>> {
         let store = RedbStore::open(self.folder.join("journal.redb"))?;
         self.runtime.block_on(async {
             let mut all = Vec::new();
+            let mut counters = BTreeMap::new();
             for id in store.incidents(usize::MAX).await? {
-                all.push((id, store.read(id).await?));
-            }
-            Ok(all)
-        })
-    }
-}
-
-/// How waiting for a moment ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lived {
-    ToTheMoment,
-    /// The process said its last line: it ended, or is about to.
-    ToItsEnd,
-}
-
-/// A child process, and what it said. Dropping it kills it.
-struct Life {
-    child: Child,
-    /// The child ends when this closes: it does not survive a parent that is killed.
-    _tie: Option<ChildStdin>,
-    said: Receiver<Result<Line, String>>,
-    lines: Vec<Line>,
-    started: Timestamp,
-}
-
-impl Life {
-    fn start(options: &ChildOptions) -> Result<Self, Box<dyn Error>> {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the drill is about a real process, and no part of the healer"
-        )]
-        let mut command = std::process::Command::new(std::env::current_exe()?);
-        let mut child = command
-            .arg(crate::args::CRASH_CHILD)
-            .arg(&options.folder)
-            .args([options.seed.to_string(), options.base.to_string()])
-            .arg(options.mode.name())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let (tie, out) = (child.stdin.take(), child.stdout.take());
-        let (sender, said) = mpsc::channel();
-        let life = Self {
-            child,
-            _tie: tie,
-            said,
-            lines: Vec::new(),
-            started: SystemClock.now(),
-        };
-        let out = out.ok_or("a child without an output")?;
-        std::thread::spawn(move || {
-            for line in BufReader::new(out).lines() {
-                let line = line.map_err(|error| error.to_string()).and_then(|text| {
-                    serde_json::from_str(&text).map_err(|error| format!("{text:?}: {error}"))
-                });
-                if sender.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        Ok(life)
-    }
-
-    /// Listens until the moment has come or the life is over.
-    ///
-    /// # Errors
-    /// If it says something that cannot be understood.
-    fn until(&mut self, moment: Moment) -> Result<Lived, String> {
-        let limit = match moment {
-            Moment::At(limit) => limit,
-            _ => LONGEST_LIFE,
-        };
-        let mut stages = BTreeMap::new();
-        loop {
-            let left = limit.saturating_sub(SystemClock.now().since(self.started));
-            match self.said.recv_timeout(left) {
-                Ok(line) => {
-                    let line = line?;
-                    let come = has_come(moment, &line, &mut stages);
-                    self.lines.push(line);
-                    if come {
-                        return Ok(Lived::ToTheMoment);
+                let events = store.read(id).await?;
+                for event in &events {
+                    let EventKind::Planned { plans } = &event.kind else {
+                        continue;
+                    };
+                    for counter in plans.iter().flat_map(Limit::counters) {
+                        let hits = store.hits(&counter, Timestamp::EPOCH).await?;
+                        counters.insert(counter, hits);
                     }
                 }
-                Err(RecvTimeoutError::Disconnected) => return Ok(Lived::ToItsEnd),
-                Err(RecvTimeoutError::Timeout) => return Ok(Lived::ToTheMoment),
+                all.push((id, events));
             }
-        }
-    }
-
-    /// Kills it now; everything it said, to the last line.
-    fn kill(mut self) -> Result<Vec<Line>, Box<dyn Error>> {
-        self.child.kill()?;
-        let status = self.child.wait()?;
-        if status.code().is_some() {
-            return Err(format!("a child ended by itself: {status}").into());
-        }
-        for line in &self.said {
-            self.lines.push(line?);
-        }
-        Ok(std::mem::take(&mut self.lines))
-    }
-
-    /// How it ended, when it said its last line by itself.
-    fn end(&mut self) -> Result<ExitStatus, Box<dyn Error>> {
-        for _ in 0..LAST_BREATH.as_millis() {
-            if let Some(status) = self.child.try_wait()? {
-                return Ok(status);
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        Err(format!("a child said its last line and did not end within {LAST_BREATH:?}").into())
-    }
-}
-
-impl Drop for Life {
-    fn drop(&mut self) {
-        // It may be dead already; then both calls say so, and nothing is left behind.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Whether `line` is what `moment` waits for; `stages` remembers where the incidents stand.
-fn has_come(moment: Moment, line: &Line, stages: &mut BTreeMap<IncidentId, Stage>) -> bool {
-    let leaving = match line {
-        Line::Trying { incident } => stages.get(incident).copied(),
-        _ => None,
-    };
-    if let Line::Durable(ack) = line {
-        match ack.stage {
-            Some(stage) => stages.insert(ack.incident, stage),
-            None => stages.remove(&ack.incident),
-        };
-    }
-    match (moment, line) {
-        (Moment::Starting, Line::Starting)
-        | (Moment::Opened, Line::Opened)
-        | (Moment::Idle, Line::Idle)
-        | (Moment::Reached(Stage::Effect), Line::Effect { .. }) => true,
-        (Moment::Resumed, Line::Durable(ack)) => ack.event == "run_resumed",
-        (Moment::Reached(stage), Line::Durable(ack)) => ack.stage == Some(stage),
-        (Moment::Leaving(stage), Line::Trying { .. }) => leaving == Some(stage),
-        _ => false,
+            Ok((all, counters))
+        })
     }
 }

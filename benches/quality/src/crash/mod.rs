@@ -13,10 +13,13 @@ mod check;
 mod child;
 mod clock;
 mod drill;
+mod life;
 mod playbooks;
 mod protocol;
+mod remote;
 mod stage;
 mod stages;
+mod stops;
 mod witness;
 mod world;
 

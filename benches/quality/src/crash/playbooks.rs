@@ -9,8 +9,8 @@ use homeostasis::remediate::playbook::{CheckRegistry, PlaybookSet};
 pub(crate) struct Illness(u8);
 
 /// Each ends in another way: healed by steps of each class, healed by the second plan after the
-/// first was taken back, not healed and taken back, or beyond every playbook.
-const NAMES: [&str; 8] = [
+/// first was taken back, not healed and taken back, not to be taken back, or beyond every playbook.
+const NAMES: [&str; 10] = [
     "drained",
     "hung",
     "jammed",
@@ -19,6 +19,8 @@ const NAMES: [&str; 8] = [
     "baffling",
     "flaky",
     "botched",
+    "rusted",
+    "mute",
 ];
 
 impl Illness {
@@ -51,7 +53,21 @@ impl Illness {
     }
 }
 
-const TEXTS: [(&str, &str); 8] = [
+/// What the playbooks are called.
+pub(crate) const PLAYBOOKS: [&str; 10] = [
+    "refill",
+    "restart",
+    "kick",
+    "reroute",
+    "reset_route",
+    "hope",
+    "insist",
+    "botch",
+    "bend",
+    "wait",
+];
+
+const TEXTS: [(&str, &str); 10] = [
     (
         "drained.yaml",
         "
@@ -98,7 +114,7 @@ version: '1'
 trigger: { cause: misrouted }
 remediation_steps:
   - { action: set, value: detour }
-  - { action: order }
+  - { action: order, fails: first_undo, retry: { attempts: 1, backoff: 500ms, max_backoff: 1s } }
   - { action: restart, fails: before }
 ",
     ),
@@ -134,9 +150,9 @@ name: insist
 version: '1'
 trigger: { cause: flaky }
 remediation_steps:
-  - { action: set, value: again, fails: first_before, retry: { attempts: 3, backoff: 100ms, max_backoff: 500ms } }
-  - { action: order, fails: first_after, retry: { attempts: 3, backoff: 100ms, max_backoff: 500ms } }
-  - { action: restart, cures: true, fails: first_after, retry: { attempts: 3, backoff: 100ms, max_backoff: 500ms } }
+  - { action: set, value: again, fails: first_before, retry: { attempts: 3, backoff: 500ms, max_backoff: 1s } }
+  - { action: order, fails: first_after, retry: { attempts: 3, backoff: 500ms, max_backoff: 1s } }
+  - { action: restart, cures: true, fails: first_after, retry: { attempts: 3, backoff: 500ms, max_backoff: 1s } }
 ",
     ),
     (
@@ -149,6 +165,31 @@ trigger: { cause: botched }
 remediation_steps:
   - { action: set, value: odd }
   - { action: kick, fails: after }
+",
+    ),
+    (
+        "rusted.yaml",
+        "
+playbook_id: bend
+name: bend
+version: '1'
+trigger: { cause: rusted }
+remediation_steps:
+  - { action: set, value: bent }
+  - { action: order, fails: undo }
+  - { action: restart, fails: before }
+",
+    ),
+    (
+        "mute.yaml",
+        "
+playbook_id: wait
+name: wait
+version: '1'
+trigger: { cause: mute }
+remediation_steps:
+  - { action: look }
+  - { action: kick, fails: silent, timeout: 500ms }
 ",
     ),
 ];

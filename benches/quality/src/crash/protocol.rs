@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
-use homeostasis::core::record::HealEvent;
-use homeostasis::core::{Digest, IncidentId};
+use homeostasis::core::record::{HealEvent, StepPhase};
+use homeostasis::core::{Digest, IdempotencyKey, IncidentId};
 use serde::{Deserialize, Serialize};
 
 use super::stage::Stage;
@@ -23,9 +23,18 @@ pub(crate) enum Line {
     /// The store acknowledged an event.
     Durable(Ack),
     /// An effect is in the world; its outcome is not in the journal.
-    Effect { key: String },
+    Effect { key: String, phase: StepPhase },
     /// Nobody is ill and nothing is open.
     Idle,
+}
+
+impl Line {
+    pub(crate) fn effect(key: &IdempotencyKey, phase: StepPhase) -> Self {
+        Self::Effect {
+            key: key.to_string(),
+            phase,
+        }
+    }
 }
 
 /// An event the store said is durable.

@@ -2,7 +2,10 @@
 
 use homeostasis::core::Incident;
 use homeostasis::core::cycle::Phase;
-use homeostasis::core::record::{RunState, StepIntent, StepPhase, StepState};
+use homeostasis::core::record::{
+    Outcome, Plan, RunState, StepIntent, StepOutcome, StepPhase, StepState,
+};
+use homeostasis::remediate::run::MIN_UNDO_ATTEMPTS;
 use serde::{Deserialize, Serialize};
 
 /// What a healer was doing.
@@ -11,6 +14,8 @@ pub(crate) enum Stage {
     Diagnosing,
     Planning,
     Gating,
+    /// A plan waits until a limit or a cool-down allows it.
+    Deferred,
     /// A run is open, no step has begun.
     Opened,
     /// A step's intent is durable, its effect is not in the world.
@@ -19,31 +24,91 @@ pub(crate) enum Stage {
     Effect,
     /// A step's outcome is durable, what follows is not.
     Outcome,
+    /// A step failed and waits for another attempt.
+    Backoff,
     Verifying,
-    Undoing,
+    /// A run is to be taken back, no inverse has begun.
+    UndoOpened,
+    UndoIntent,
+    UndoEffect,
+    UndoOutcome,
+    /// An inverse failed and waits for another attempt.
+    UndoBackoff,
+    /// A step that must not be repeated goes to people.
+    HandingOver,
+    /// Whatever else goes to people.
     Escalating,
     /// Proven, not closed.
     Closing,
     /// The healer starts, or has not yet gone on with a run that an earlier life left open.
     Recovering,
+    /// The same, of a run that was being taken back.
+    RecoveringUndo,
     /// Nothing is being worked on.
     Idle,
 }
 
+/// What a stage belongs to; the drill fails if one of them got no kill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Class {
+    Gate,
+    Timers,
+    Forward,
+    Verify,
+    Undo,
+    People,
+    Recovery,
+    Rest,
+}
+
+impl Class {
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Gate,
+        Self::Timers,
+        Self::Forward,
+        Self::Verify,
+        Self::Undo,
+        Self::People,
+        Self::Recovery,
+        Self::Rest,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Gate => "gate",
+            Self::Timers => "timers",
+            Self::Forward => "forward",
+            Self::Verify => "verify",
+            Self::Undo => "undo",
+            Self::People => "people",
+            Self::Recovery => "recovery",
+            Self::Rest => "rest",
+        }
+    }
+}
+
 impl Stage {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::Diagnosing,
         Self::Planning,
         Self::Gating,
+        Self::Deferred,
         Self::Opened,
         Self::Intent,
         Self::Effect,
         Self::Outcome,
+        Self::Backoff,
         Self::Verifying,
-        Self::Undoing,
+        Self::UndoOpened,
+        Self::UndoIntent,
+        Self::UndoEffect,
+        Self::UndoOutcome,
+        Self::UndoBackoff,
+        Self::HandingOver,
         Self::Escalating,
         Self::Closing,
         Self::Recovering,
+        Self::RecoveringUndo,
         Self::Idle,
     ];
 
@@ -52,48 +117,123 @@ impl Stage {
             Self::Diagnosing => "diagnosing",
             Self::Planning => "planning",
             Self::Gating => "gating",
+            Self::Deferred => "deferred",
             Self::Opened => "running.opened",
             Self::Intent => "running.intent",
             Self::Effect => "running.effect",
             Self::Outcome => "running.outcome",
+            Self::Backoff => "running.backoff",
             Self::Verifying => "verifying",
-            Self::Undoing => "undoing",
+            Self::UndoOpened => "undoing.opened",
+            Self::UndoIntent => "undoing.intent",
+            Self::UndoEffect => "undoing.effect",
+            Self::UndoOutcome => "undoing.outcome",
+            Self::UndoBackoff => "undoing.backoff",
+            Self::HandingOver => "handing over",
             Self::Escalating => "escalating",
             Self::Closing => "closing",
             Self::Recovering => "recovering",
+            Self::RecoveringUndo => "recovering.undo",
             Self::Idle => "idle",
+        }
+    }
+
+    pub(crate) fn class(self) -> Class {
+        match self {
+            Self::Gating => Class::Gate,
+            Self::Deferred | Self::Backoff | Self::UndoBackoff => Class::Timers,
+            Self::Opened | Self::Intent | Self::Effect | Self::Outcome => Class::Forward,
+            Self::Verifying => Class::Verify,
+            Self::UndoOpened | Self::UndoIntent | Self::UndoEffect | Self::UndoOutcome => {
+                Class::Undo
+            }
+            Self::HandingOver | Self::Escalating => Class::People,
+            Self::Recovering | Self::RecoveringUndo => Class::Recovery,
+            Self::Diagnosing | Self::Planning | Self::Closing | Self::Idle => Class::Rest,
         }
     }
 
     /// The stage `incident` is in; `None` if it is closed or with people. `happened` says whether
     /// the world has the effect of an attempt.
     pub(crate) fn of(incident: &Incident, happened: impl Fn(&StepIntent) -> bool) -> Option<Self> {
+        let state_of = |run| {
+            let state = incident.run(run)?;
+            Some((state, incident.plan(state.plan)?))
+        };
         Some(match &incident.phase {
             Phase::Diagnosing => Self::Diagnosing,
             Phase::Planning => Self::Planning,
-            Phase::Gating { .. } | Phase::Deferred { .. } => Self::Gating,
-            Phase::Running { run } => incident
-                .run(*run)
-                .map_or(Self::Opened, |state| running(state, happened)),
+            Phase::Gating { .. } => Self::Gating,
+            Phase::Deferred { .. } => Self::Deferred,
+            Phase::Running { run } => match Step::of(state_of(*run)?, StepPhase::Do, happened) {
+                Step::None => Self::Opened,
+                Step::Intent => Self::Intent,
+                Step::Effect => Self::Effect,
+                Step::Outcome => Self::Outcome,
+                Step::Backoff => Self::Backoff,
+            },
             Phase::Verifying { .. } => Self::Verifying,
-            Phase::Undoing { .. } => Self::Undoing,
-            Phase::Stuck { .. } => Self::Escalating,
+            Phase::Undoing { run } => match Step::of(state_of(*run)?, StepPhase::Undo, happened) {
+                Step::None => Self::UndoOpened,
+                Step::Intent => Self::UndoIntent,
+                Step::Effect => Self::UndoEffect,
+                Step::Outcome => Self::UndoOutcome,
+                Step::Backoff => Self::UndoBackoff,
+            },
+            Phase::Stuck { .. } => match incident.runs.last().map(|run| &run.outcome) {
+                Some(Some(Outcome::Unknown { .. })) => Self::HandingOver,
+                _ => Self::Escalating,
+            },
             Phase::Resolved { .. } => Self::Closing,
             _ => return None,
         })
     }
 }
 
-fn running(state: &RunState, happened: impl Fn(&StepIntent) -> bool) -> Stage {
-    let steps = state.phase(StepPhase::Do);
-    let in_flight = steps.iter().find_map(|step| match step {
-        StepState::InFlight(intent) => Some(intent),
-        _ => None,
-    });
-    match in_flight {
-        Some(intent) if happened(intent) => Stage::Effect,
-        Some(_) => Stage::Intent,
-        None if steps.iter().all(|step| *step == StepState::NotStarted) => Stage::Opened,
-        None => Stage::Outcome,
+/// How far the steps of a run are, forward or back.
+enum Step {
+    None,
+    Intent,
+    Effect,
+    Outcome,
+    Backoff,
+}
+
+impl Step {
+    fn of(
+        (state, plan): (&RunState, &Plan),
+        phase: StepPhase,
+        happened: impl Fn(&StepIntent) -> bool,
+    ) -> Self {
+        let steps = state.phase(phase);
+        let in_flight = steps.iter().find_map(|step| match step {
+            StepState::InFlight(intent) => Some(intent),
+            _ => None,
+        });
+        if let Some(intent) = in_flight {
+            return if happened(intent) {
+                Self::Effect
+            } else {
+                Self::Intent
+            };
+        }
+        let mut waiting = steps.iter().zip(&plan.steps).filter(|(known, step)| {
+            let allowed = match phase {
+                StepPhase::Do => step.retry.attempts.max(1),
+                StepPhase::Undo => step.retry.attempts.max(MIN_UNDO_ATTEMPTS),
+            };
+            let failed = matches!(known, StepState::Ended {
+                outcome: StepOutcome::Failed { report },
+                ..
+            } if report.kind.is_retryable());
+            failed && known.attempts() < allowed
+        });
+        if waiting.next().is_some() {
+            Self::Backoff
+        } else if steps.iter().all(|step| *step == StepState::NotStarted) {
+            Self::None
+        } else {
+            Self::Outcome
+        }
     }
 }

@@ -15,7 +15,7 @@ use homeostasis::core::{Context, async_trait};
 
 use super::clock::SPEED;
 use super::playbooks::Illness;
-use super::world::World;
+use super::world::{World, give_up};
 
 /// What the gauge is called.
 pub(crate) const GAUGE: &str = "ill";
@@ -109,7 +109,8 @@ impl Verifier for CureVerifier {
     ) -> Result<Verdict, VerifyError> {
         cx.clock().sleep(WATCH * SPEED).await;
         let service = request.plan.target.service_name();
-        let (kind, reason) = match self.0.illness(service) {
+        let illness = self.0.illness(service);
+        let (kind, reason) = match illness.unwrap_or_else(|error| give_up(&error)) {
             Some(_) => (VerdictKind::Failed, "still ill"),
             None => (VerdictKind::Success, "cured"),
         };

@@ -1,11 +1,14 @@
 //! The world outside of the healer: services on disk that fall ill, and everything done to them.
+//!
+//! Several processes may act on it at once. Each service is a target as good ones are: it does one
+//! thing at a time, knows the keys of requests it has served, and refuses a lease that is older than
+//! the newest it has seen.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use homeostasis::core::port::FencingToken;
 use homeostasis::core::record::{EffectClass, StepPhase};
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +19,7 @@ pub(crate) const SERVICES: [&str; 6] = ["auth", "cart", "mail", "media", "orders
 
 /// The length of one line of an effects log. It divides the page size: a line never crosses a page,
 /// so the kernel takes it whole or not at all, whenever the writer is killed.
-const RECORD: usize = 256;
+const RECORD: usize = 512;
 
 /// One effect, as the world knows it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,41 +31,46 @@ pub(crate) struct EffectRecord {
     pub(crate) nature: EffectClass,
     pub(crate) phase: StepPhase,
     pub(crate) attempt: u32,
-    /// `false` if the target dropped the request because it knew the key.
-    pub(crate) applied: bool,
+    /// The lease it was done under.
+    pub(crate) token: FencingToken,
+    pub(crate) fate: Fate,
     pub(crate) pid: u32,
+}
+
+/// What the target made of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Fate {
+    /// It was done.
+    Applied,
+    /// It was dropped: the target knew the key.
+    Known,
+    /// It was refused: the target had seen a newer lease.
+    Late,
 }
 
 /// The world in a folder.
 #[derive(Debug)]
 pub(crate) struct World {
     folder: PathBuf,
-    ill: Mutex<BTreeMap<String, Illness>>,
-    /// Held while a target looks for a key and writes it.
-    targets: Mutex<()>,
+}
+
+/// A service for as long as nobody else may touch it.
+#[derive(Debug)]
+pub(crate) struct Visit<'a> {
+    world: &'a World,
+    service: &'a str,
+    _lock: File,
 }
 
 impl World {
     /// The world in `folder`; what is missing is made.
     pub(crate) fn open(folder: &Path) -> io::Result<Self> {
-        let mut ill = BTreeMap::new();
         for service in SERVICES {
-            let home = folder.join("world").join(service);
-            fs::create_dir_all(&home)?;
-            match fs::read_to_string(home.join("ill")) {
-                Ok(text) => {
-                    let illness = Illness::named(text.trim())
-                        .ok_or_else(|| io::Error::other(format!("{service} has {text:?}")))?;
-                    ill.insert(service.to_owned(), illness);
-                }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
+            fs::create_dir_all(folder.join("world").join(service))?;
         }
         Ok(Self {
             folder: folder.to_owned(),
-            ill: Mutex::new(ill),
-            targets: Mutex::default(),
         })
     }
 
@@ -70,43 +78,12 @@ impl World {
         self.folder.join("world").join(service).join(name)
     }
 
-    fn ill(&self) -> MutexGuard<'_, BTreeMap<String, Illness>> {
-        self.ill.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn illness(&self, service: &str) -> Option<Illness> {
-        self.ill().get(service).copied()
-    }
-
-    pub(crate) fn is_healthy(&self) -> bool {
-        self.ill().is_empty()
-    }
-
-    pub(crate) fn fall_ill(&self, service: &str, illness: Illness) -> io::Result<()> {
-        let mut ill = self.ill();
-        self.replace(service, "ill", illness.name())?;
-        ill.insert(service.to_owned(), illness);
-        Ok(())
-    }
-
-    pub(crate) fn cure(&self, service: &str) -> io::Result<()> {
-        let mut ill = self.ill();
-        if ill.remove(service).is_some() {
-            fs::remove_file(self.path(service, "ill"))?;
+    /// A file of a service; `None` if it was never written.
+    fn text(&self, service: &str, name: &str) -> io::Result<Option<String>> {
+        match fs::read_to_string(self.path(service, name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            other => other.map(Some),
         }
-        Ok(())
-    }
-
-    /// The setting that the idempotent action writes; empty if it was never written.
-    pub(crate) fn setting(&self, service: &str) -> io::Result<String> {
-        match fs::read_to_string(self.path(service, "setting")) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-            other => other,
-        }
-    }
-
-    pub(crate) fn set(&self, service: &str, value: &str) -> io::Result<()> {
-        self.replace(service, "setting", value)
     }
 
     /// The whole file or the former one, never a part.
@@ -116,62 +93,71 @@ impl World {
         fs::rename(draft, self.path(service, name))
     }
 
-    /// Notes an effect; it is on disk when this returns.
-    pub(crate) fn append(&self, record: &EffectRecord) -> io::Result<()> {
-        let mut line = serde_json::to_string(record)?;
-        if line.len() >= RECORD {
-            return Err(io::Error::other(format!(
-                "a record of {} bytes",
-                line.len()
-            )));
+    pub(crate) fn illness(&self, service: &str) -> io::Result<Option<Illness>> {
+        let Some(text) = self.text(service, "ill")? else {
+            return Ok(None);
+        };
+        match Illness::named(text.trim()) {
+            None => Err(io::Error::other(format!("{service} has {text:?}"))),
+            known => Ok(known),
         }
-        line.extend(std::iter::repeat_n(' ', RECORD - 1 - line.len()));
-        line.push('\n');
-        let mut file: File = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(self.path(&record.service, "effects.log"))?;
-        file.write_all(line.as_bytes())?;
-        file.sync_data()
     }
 
-    /// A request to a target that knows its keys: applied the first time, dropped after that.
-    pub(crate) fn append_keyed(&self, mut record: EffectRecord) -> io::Result<()> {
-        let _one_at_a_time = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
-        record.applied = !self.has(&record.service, &record.key)?;
-        self.append(&record)
+    pub(crate) fn is_healthy(&self) -> io::Result<bool> {
+        for service in SERVICES {
+            if self.illness(service)?.is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
-    /// Whether `service` has an effect with this key.
-    pub(crate) fn has(&self, service: &str, key: &str) -> io::Result<bool> {
-        Ok(self
-            .effects_on(service)?
-            .iter()
-            .any(|known| known.key == key))
+    pub(crate) fn fall_ill(&self, service: &str, illness: Illness) -> io::Result<()> {
+        self.replace(service, "ill", illness.name())
     }
 
-    /// Everything that was done to `service`, oldest first.
+    pub(crate) fn cure(&self, service: &str) -> io::Result<()> {
+        match fs::remove_file(self.path(service, "ill")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    /// The setting that the idempotent action writes; empty if it was never written.
+    pub(crate) fn setting(&self, service: &str) -> io::Result<String> {
+        Ok(self.text(service, "setting")?.unwrap_or_default())
+    }
+
+    /// Waits until nobody else, in no process, touches `service`.
+    pub(crate) fn visit<'a>(&'a self, service: &'a str) -> io::Result<Visit<'a>> {
+        let mut open = OpenOptions::new();
+        open.create(true).truncate(false).write(true);
+        let lock = open.open(self.path(service, "lock"))?;
+        lock.lock()?;
+        Ok(Visit {
+            world: self,
+            service,
+            _lock: lock,
+        })
+    }
+
+    /// Everything that was asked of `service`, oldest first.
     ///
     /// # Errors
     /// If the log cannot be read or a line of it was torn.
     pub(crate) fn effects_on(&self, service: &str) -> io::Result<Vec<EffectRecord>> {
-        let path = self.path(service, "effects.log");
-        let text = match fs::read_to_string(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            other => other?,
-        };
+        let text = self.text(service, "effects.log")?.unwrap_or_default();
         if text.len() % RECORD != 0 {
-            return Err(io::Error::other(format!(
-                "a torn line in {}",
-                path.display()
-            )));
+            let path = self.path(service, "effects.log");
+            let torn = format!("a torn line in {}", path.display());
+            return Err(io::Error::other(torn));
         }
         text.lines()
             .map(|line| serde_json::from_str(line).map_err(io::Error::other))
             .collect()
     }
 
-    /// Everything that was done.
+    /// Everything that was asked, service by service.
     pub(crate) fn effects(&self) -> io::Result<Vec<EffectRecord>> {
         let mut all = Vec::new();
         for service in SERVICES {
@@ -181,39 +167,121 @@ impl World {
     }
 }
 
+impl Visit<'_> {
+    /// Whether this lease is not older than any the service has seen; from now on older ones are
+    /// refused.
+    pub(crate) fn is_newest(&self, token: FencingToken) -> io::Result<bool> {
+        let seen = self.world.text(self.service, "lease")?;
+        let newest: u64 = match seen {
+            Some(text) => text.trim().parse().map_err(io::Error::other)?,
+            None => 0,
+        };
+        if token.get() > newest {
+            let text = token.get().to_string();
+            self.world.replace(self.service, "lease", &text)?;
+        }
+        Ok(token.get() >= newest)
+    }
+
+    /// Whether the service has served this key.
+    pub(crate) fn has(&self, key: &str) -> io::Result<bool> {
+        let effects = self.world.effects_on(self.service)?;
+        Ok(effects
+            .iter()
+            .any(|known| known.key == key && known.fate != Fate::Late))
+    }
+
+    /// Notes a request, with what became of it; it is on disk when this returns.
+    pub(crate) fn note(&self, mut record: EffectRecord) -> io::Result<Fate> {
+        record.fate = if !self.is_newest(record.token)? {
+            Fate::Late
+        } else if record.nature == EffectClass::Keyed && self.has(&record.key)? {
+            Fate::Known
+        } else {
+            Fate::Applied
+        };
+        let mut line = serde_json::to_string(&record)?;
+        if line.len() >= RECORD {
+            let long = format!("a record of {} bytes", line.len());
+            return Err(io::Error::other(long));
+        }
+        line.extend(std::iter::repeat_n(' ', RECORD - 1 - line.len()));
+        line.push('\n');
+        let mut log = OpenOptions::new();
+        log.create(true).append(true);
+        let mut file = log.open(self.world.path(self.service, "effects.log"))?;
+        file.write_all(line.as_bytes())?;
+        file.sync_data()?;
+        Ok(record.fate)
+    }
+
+    pub(crate) fn set(&self, value: &str) -> io::Result<()> {
+        self.world.replace(self.service, "setting", value)
+    }
+}
+
+/// A world that cannot be read or written proves nothing: the parent sees a life that ended by itself.
+pub(crate) fn give_up(error: &io::Error) -> ! {
+    eprintln!("the world: {error}");
+    std::process::exit(5);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_world_outlives_who_acts_on_it_and_drops_a_known_key() {
-        let folder = tempfile::tempdir().unwrap();
-        let record = EffectRecord {
+    fn order(key: &str, token: u64) -> EffectRecord {
+        EffectRecord {
             service: "cart".to_owned(),
             action: "order".to_owned(),
-            key: "run-0/0".to_owned(),
+            key: key.to_owned(),
             nature: EffectClass::Keyed,
             phase: StepPhase::Do,
             attempt: 1,
-            applied: true,
+            token: FencingToken::new(token),
+            fate: Fate::Applied,
             pid: 7,
-        };
+        }
+    }
+
+    #[test]
+    fn the_world_outlives_who_acts_on_it_and_drops_a_known_key() {
+        let folder = tempfile::tempdir().unwrap();
         let world = World::open(folder.path()).unwrap();
         world
             .fall_ill("cart", Illness::named("hung").unwrap())
             .unwrap();
-        world.append_keyed(record.clone()).unwrap();
-        world.append_keyed(record).unwrap();
+        world
+            .visit("cart")
+            .unwrap()
+            .note(order("run-0/0", 1))
+            .unwrap();
+        world
+            .visit("cart")
+            .unwrap()
+            .note(order("run-0/0", 1))
+            .unwrap();
         let again = World::open(folder.path()).unwrap();
-        assert_eq!(again.illness("cart"), Illness::named("hung"));
-        let applied: Vec<_> = again
+        assert_eq!(again.illness("cart").unwrap(), Illness::named("hung"));
+        let fates: Vec<_> = again
             .effects()
             .unwrap()
             .iter()
-            .map(|effect| effect.applied)
+            .map(|effect| effect.fate)
             .collect();
-        assert_eq!(applied, [true, false]);
+        assert_eq!(fates, [Fate::Applied, Fate::Known]);
         again.cure("cart").unwrap();
-        assert!(World::open(folder.path()).unwrap().is_healthy());
+        assert!(World::open(folder.path()).unwrap().is_healthy().unwrap());
+    }
+
+    #[test]
+    fn a_lease_older_than_one_the_service_has_seen_is_refused_and_has_not_happened() {
+        let folder = tempfile::tempdir().unwrap();
+        let world = World::open(folder.path()).unwrap();
+        let visit = world.visit("cart").unwrap();
+        assert!(visit.is_newest(FencingToken::new(5)).unwrap());
+        assert_eq!(visit.note(order("run-1/0", 4)).unwrap(), Fate::Late);
+        assert!(!visit.has("run-1/0").unwrap());
+        assert_eq!(visit.note(order("run-1/0", 5)).unwrap(), Fate::Applied);
     }
 }

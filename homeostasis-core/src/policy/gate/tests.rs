@@ -504,7 +504,7 @@ fn a_permit_covers_only_its_plan_run_and_time() {
     ));
 }
 
-const ORDER: [Check; 21] = [
+pub(super) const ORDER: [Check; 21] = [
     Check::KillSwitch,
     Check::People,
     Check::FeatureFlag,

@@ -1,6 +1,8 @@
 //! The checker on hand-made journals and worlds: each kind of harm is found and named.
 
-use homeostasis::core::policy::{GateDecision, GateRecord};
+use std::time::Duration;
+
+use homeostasis::core::policy::{GateDecision, GateRecord, Limit, LimitScope};
 use homeostasis::core::record::{
     Anomaly, BlastRadius, Diagnosis, Outcome, Plan, PlanStep, SCHEMA_VERSION, Severity, StepIntent,
     Subject, Verdict, VerdictKind,
@@ -109,7 +111,7 @@ impl Case {
 
     fn push(&mut self, kind: EventKind) {
         let (id, at) = (self.events[0].incident, self.at());
-        self.push_at(id, at + std::time::Duration::from_millis(1), kind);
+        self.push_at(id, at + Duration::from_millis(1), kind);
     }
 
     fn push_at(&mut self, incident: IncidentId, at: Timestamp, kind: EventKind) {
@@ -147,13 +149,27 @@ impl Case {
             nature: [EffectClass::Keyed, EffectClass::Opaque][step_idx],
             phase: StepPhase::Do,
             attempt,
-            applied: true,
+            token: FencingToken::new(1),
+            fate: Fate::Applied,
             pid: 1,
         });
     }
 
     fn examine(self) -> Findings {
         examine_all(vec![self])
+    }
+}
+
+/// Two runs on one service within a minute, a second apart, and three failures of an action.
+fn policy() -> Policy {
+    Policy {
+        limits: vec![Limit {
+            scope: LimitScope::Target,
+            max: 2,
+            window: Duration::from_secs(60),
+        }],
+        min_interval: Duration::from_secs(1),
+        ..Policy::default()
     }
 }
 
@@ -170,6 +186,8 @@ fn examine_all(cases: Vec<Case>) -> Findings {
         journal: &journal,
         world: &world,
         acks: &acks,
+        policy: &policy(),
+        counters: &BTreeMap::new(),
     })
 }
 
@@ -262,16 +280,16 @@ fn a_probeable_effect_that_came_twice_is_repeated() {
 
 #[test]
 fn a_keyed_request_may_come_twice_but_is_applied_once() {
-    let twice = |applied| {
+    let twice = |fate| {
         let mut case = healed();
         case.happen(the_run(), 0, 1);
-        case.world[2].applied = applied;
+        case.world[2].fate = fate;
         case.examine()
     };
-    let dropped = twice(false);
+    let dropped = twice(Fate::Known);
     assert_eq!(dropped.violations, []);
     assert_eq!(dropped.repeated_harmless, 1);
-    assert_found(&twice(true), &[Fault::Repeated], "keyed");
+    assert_found(&twice(Fate::Applied), &[Fault::Repeated], "keyed");
 }
 
 #[test]
@@ -356,11 +374,30 @@ fn two_runs_on_one_service_at_once_are_illegal() {
     // The second begins a millisecond after the first opened its run, and ends after it.
     let mut second = Case::healed(2, RunId::from_u128(8), 2, 100);
     for event in &mut second.events {
-        event.at = event.at + std::time::Duration::from_millis(1);
+        event.at = event.at + Duration::from_millis(1);
     }
     second.acks.clear();
     let found = examine_all(vec![healed(), second]);
-    assert_found(&found, &[Fault::Illegal], "on cart at once");
+    // Its own cool-down was not kept either.
+    let faults = [Fault::Doubled, Fault::Forgotten];
+    assert_found(&found, &faults, "on cart at once");
+}
+
+#[test]
+fn a_run_that_acts_on_after_another_has_begun_is_doubled_whatever_the_journal_says() {
+    let (mut case, next) = (healed(), Case::healed(2, RunId::from_u128(8), 2, 200));
+    case.world.insert(1, next.world[0].clone());
+    case.world.insert(2, next.world[1].clone());
+    case.acks.extend(next.acks);
+    let journal = [case.events, next.events].map(|events| (events[0].incident, events));
+    let found = examine(&Evidence {
+        journal: &journal,
+        world: &case.world,
+        acks: &case.acks,
+        policy: &policy(),
+        counters: &BTreeMap::new(),
+    });
+    assert_found(&found, &[Fault::Doubled], "again after another run");
 }
 
 #[test]
@@ -368,4 +405,83 @@ fn a_lease_that_is_not_newer_than_the_one_before_is_illegal() {
     let next = Case::healed(2, RunId::from_u128(8), 1, 200);
     let found = examine_all(vec![healed(), next]);
     assert_found(&found, &[Fault::Illegal], "got lease #1");
+}
+
+#[test]
+fn a_late_effect_that_was_refused_is_counted_and_has_not_happened() {
+    let mut case = healed();
+    case.happen(the_run(), 1, 1);
+    case.world[2].fate = Fate::Late;
+    let found = case.examine();
+    assert_eq!(found.violations, []);
+    assert_eq!(found.late, 1);
+    let mut case = healed();
+    case.world[1].fate = Fate::Late;
+    assert_found(&case.examine(), &[Fault::Lost], "nothing happened");
+}
+
+#[test]
+fn a_limit_and_a_cool_down_that_did_not_hold_are_forgotten() {
+    let heals = |seconds: [i64; 3]| {
+        let healed = |(number, second): (u64, i64)| {
+            let run = RunId::from_u128(u128::from(number));
+            Case::healed(u128::from(number), run, number, second)
+        };
+        examine_all((1..).zip(seconds).map(healed).collect())
+    };
+    assert_eq!(heals([100, 130, 161]).violations, []);
+    let found = heals([100, 130, 159]);
+    assert_found(&found, &[Fault::Forgotten], "2 in 60s per target");
+    let mut soon = Case::healed(2, RunId::from_u128(8), 2, 100);
+    for event in &mut soon.events {
+        event.at = event.at + Duration::from_millis(900);
+    }
+    soon.acks.clear();
+    let found = examine_all(vec![healed(), soon]);
+    assert_found(&found, &[Fault::Forgotten], "rests");
+}
+
+#[test]
+fn an_open_breaker_that_let_a_run_through_is_forgotten() {
+    let failed = |number: u64, second| {
+        let run = RunId::from_u128(u128::from(number));
+        let mut case = Case::opened(u128::from(number), run, number, second);
+        let outcome = Outcome::Failed {
+            step_idx: 0,
+            report: homeostasis::core::ErrorReport::message(
+                homeostasis::core::ErrorKind::Permanent,
+                "it broke",
+            ),
+        };
+        case.push(EventKind::RunEnded { run, outcome });
+        let reason = "every plan was tried".to_owned();
+        case.push(EventKind::Escalated { reason });
+        case
+    };
+    let attempts = |n: i64| {
+        (1..)
+            .zip(0..n)
+            .map(|(number, at)| failed(number, 100 + at * 100))
+    };
+    assert_eq!(examine_all(attempts(3).collect()).violations, []);
+    let found = examine_all(attempts(4).collect());
+    assert_found(&found, &[Fault::Forgotten], "breaker");
+}
+
+#[test]
+fn a_counter_that_missed_a_run_is_forgotten() {
+    let case = healed();
+    let counters = |hits| BTreeMap::from([("runs/target/cart".to_owned(), hits)]);
+    let journal = [(case.events[0].incident, case.events)];
+    let examine = |hits| {
+        examine(&Evidence {
+            journal: &journal,
+            world: &case.world,
+            acks: &case.acks,
+            policy: &policy(),
+            counters: &counters(hits),
+        })
+    };
+    assert_eq!(examine(1).violations, []);
+    assert_found(&examine(0), &[Fault::Forgotten], "runs/target/cart");
 }
