@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use homeostasis_core::policy::{
-    BreakerPhase, BreakerState, Clearance, FileUse, Gate, GateDecision, GateFacts, GateRecord, Limit,
-    LimitScope, LimitUse, PatchUse, PeerHealth, Permit, Purpose, TenantUse, Testimony,
+    BreakerPhase, BreakerState, Clearance, FileUse, Gate, GateDecision, GateFacts, GateRecord,
+    Limit, LimitScope, LimitUse, PatchUse, PeerHealth, Permit, Purpose, TenantUse, Testimony,
 };
 use homeostasis_core::port::{
     AccessRequest, Ballot, Commit, CoordinateError, Permission, StoreError, Tally, TenantPolicy,

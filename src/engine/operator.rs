@@ -342,7 +342,12 @@ impl Operator {
         reason: &str,
     ) -> Result<(), CommandError> {
         let action = "answer_hand_over";
-        let subject = format!("{} {} step {}", asked.incident, asked.run, asked.step_idx + 1);
+        let subject = format!(
+            "{} {} step {}",
+            asked.incident,
+            asked.run,
+            asked.step_idx + 1
+        );
         let services = self.services(asked.incident).await;
         self.may(Permission::Approve, action, &subject, &services)
             .await?;

@@ -153,7 +153,10 @@ async fn who_takes_it_on_spares_the_others_and_only_who_may_respond_does() {
     let lines = Lines::new();
     let (_, healer, id) = stuck(&lines).await;
     pass(&healer, 60).await;
-    let refused = healer.operator_as(ada(Role::Viewer)).acknowledge(id, "").await;
+    let refused = healer
+        .operator_as(ada(Role::Viewer))
+        .acknowledge(id, "")
+        .await;
     assert!(
         matches!(refused, Err(CommandError::NotAuthorized(_))),
         "{refused:?}"
@@ -163,7 +166,10 @@ async fn who_takes_it_on_spares_the_others_and_only_who_may_respond_does() {
         .acknowledge(id, "on it")
         .await
         .unwrap();
-    let again = healer.operator_as(ada(Role::Admin)).acknowledge(id, "").await;
+    let again = healer
+        .operator_as(ada(Role::Admin))
+        .acknowledge(id, "")
+        .await;
     assert!(
         again
             .unwrap_err()

@@ -47,7 +47,9 @@ impl EventKind {
                     redact_text(&mut answer.detail, redactor);
                 }
             }
-            Self::ApprovalDecided { by, reason, .. } => {
+            Self::ApprovalDecided { by, reason, .. }
+            | Self::HandOverAnswered { by, reason, .. }
+            | Self::RunCancelled { by, reason, .. } => {
                 redact_text(by, redactor);
                 redact_text(reason, redactor);
             }
@@ -76,10 +78,6 @@ impl EventKind {
                     redact_text(note, redactor);
                 }
             },
-            Self::HandOverAnswered { by, reason, .. } | Self::RunCancelled { by, reason, .. } => {
-                redact_text(by, redactor);
-                redact_text(reason, redactor);
-            }
             Self::EscalationBegun { .. }
             | Self::Woken { .. }
             | Self::RunOpened { .. }

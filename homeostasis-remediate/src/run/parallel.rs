@@ -78,16 +78,14 @@ impl<'a, 'log> SharedLog<'a, 'log> {
     async fn turn(&self) -> Turn<'_, 'a, 'log> {
         std::future::poll_fn(|task| {
             let mut held = self.held();
-            match held.log.take() {
-                Some(log) => Poll::Ready(Turn {
+            if let Some(log) = held.log.take() {
+                return Poll::Ready(Turn {
                     log: Some(log),
                     of: self,
-                }),
-                None => {
-                    held.waiting.push(task.waker().clone());
-                    Poll::Pending
-                }
+                });
             }
+            held.waiting.push(task.waker().clone());
+            Poll::Pending
         })
         .await
     }

@@ -19,11 +19,15 @@ use super::*;
 use crate::cycle::{Incident, transition};
 use crate::flags::{Flags, KillSwitch, Mode};
 use crate::id::{IdempotencyKey, IncidentId, NodeId, PlanId, TenantId};
-use crate::policy::{Approval, BreakerPhase, BreakerState, CostBenefit, FileUse, MaintenanceWindow, PatchUse, Policy, Weekday};
+use crate::policy::{
+    Approval, BreakerPhase, BreakerState, CostBenefit, FileUse, MaintenanceWindow, PatchUse,
+    Policy, Weekday,
+};
 use crate::port::{Fence, FencingToken, StoreError, Tally, TenantPolicy};
 use crate::record::{
-    Anomaly, BlastRadius, Diagnosis, EffectClass, EventKind, HealEvent, Inverse, PlanStep,
-    PatchKind, PlanPatch, RadiusLevel, RiskLevel, RunState, SCHEMA_VERSION, Severity, StepIntent, StepPhase, Subject,
+    Anomaly, BlastRadius, Diagnosis, EffectClass, EventKind, HealEvent, Inverse, PatchKind,
+    PlanPatch, PlanStep, RadiusLevel, RiskLevel, RunState, SCHEMA_VERSION, Severity, StepIntent,
+    StepPhase, Subject,
 };
 use crate::rng::Rng;
 use crate::stage::{RunJournal, RunLog};
@@ -224,7 +228,11 @@ impl Case {
         let approvals = (0..rng.below(4))
             .map(|_| {
                 let by = pick(rng, &["ann", "bob", "cleo"]);
-                Approval::new(pick(rng, &hashes), by, NOW - Duration::from_secs(rng.below(4_000)))
+                Approval::new(
+                    pick(rng, &hashes),
+                    by,
+                    NOW - Duration::from_secs(rng.below(4_000)),
+                )
             })
             .collect();
         Self {
@@ -357,9 +365,14 @@ impl Case {
             (self.needs_people, "people are needed"),
             (self.authorization != Testimony::Yes, "authorization"),
             (self.preconditions != Testimony::Yes, "the pre-conditions"),
-            (self.tenant_use.as_ref().is_none_or(taken), "the tenant's quota"),
             (
-                plan.patches.iter().any(|patch| !policy.patches.kinds.contains(&patch.kind))
+                self.tenant_use.as_ref().is_none_or(taken),
+                "the tenant's quota",
+            ),
+            (
+                plan.patches
+                    .iter()
+                    .any(|patch| !policy.patches.kinds.contains(&patch.kind))
                     || (!plan.patches.is_empty() && self.patch_use.is_none()),
                 "patches",
             ),
