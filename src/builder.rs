@@ -363,6 +363,11 @@ impl Builder {
     /// If a setting is out of range, two plug-ins of a stage have one name, there is no runtime, or
     /// the journal cannot be read. Nothing runs then.
     pub async fn start(self) -> Result<Homeostasis, StartError> {
+        // What is made of it is large, and would make the future of every caller as large.
+        Box::pin(self.start_all()).await
+    }
+
+    async fn start_all(self) -> Result<Homeostasis, StartError> {
         tokio::runtime::Handle::try_current().map_err(|_| StartError::NoRuntime)?;
         let (mut builder, mut violations) = self.assemble();
         violations.absorb(crate::check::check(&builder));

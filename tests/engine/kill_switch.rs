@@ -137,7 +137,7 @@ enum Way {
     Signal,
 }
 
-async fn stop(healer: &Homeostasis, way: Way, file: PathBuf) {
+fn stop(healer: &Homeostasis, way: Way, file: PathBuf) {
     match way {
         Way::File => std::fs::write(file, "").unwrap(),
         Way::Handler => healer.kill_switch().engage(),
@@ -195,7 +195,7 @@ async fn check(way: Way, store_is: u8) {
     assert!(began.is_ok(), "{way:?}: the march never began");
     health.0.store(store_is, Ordering::SeqCst);
     let stopped_at = now();
-    stop(&healer, way, file).await;
+    stop(&healer, way, file);
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(healer.kill_switch().is_engaged(), "{way:?} {store_is}");
     // A store that comes back brings back no step.
