@@ -7,7 +7,7 @@ mod chain;
 mod criterion;
 mod diagnosis;
 mod event;
-mod patch;
+pub(crate) mod patch;
 mod plan;
 mod redact;
 mod run;
