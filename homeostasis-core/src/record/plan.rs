@@ -377,7 +377,7 @@ mod tests {
             broken(&|plan| plan.steps[0].timeout = DAY + ns),
             "step \"s\": timeout = 86400.000000001s, expected 1ms..=86400s"
         );
-        let cases: [(&str, Breaks<'_>); 15] = [
+        let cases: [(&str, Breaks<'_>); 16] = [
             ("without steps", &|plan| plan.steps.clear()),
             ("257 steps", &|plan| {
                 plan.steps = vec![plan.steps[0].clone(); 257];
