@@ -23,7 +23,8 @@ const ATTEMPTS: usize = 16;
 ///
 /// # What the chain shows
 /// Editing, removing or reordering a record breaks it where that happened. Cutting off its end is
-/// found too, since the store keeps the end beside the records. Whoever can write to the file can
+/// found too, since the store keeps the end beside the records. A chain whose name was removed from
+/// the list of chains is not looked at until the healer writes to it again. Whoever can write to the file can
 /// rewrite the whole chain with its end: that only an end kept elsewhere shows. Note what
 /// [`head`](AuditSink::head) says now and then where the healer cannot write, and give it to
 /// [`verify`](Self::verify).
@@ -179,7 +180,7 @@ impl StoreAudit {
         format!("audit/{}/{seq:020}", self.chain)
     }
 
-    /// The commit that begins a chain also names it.
+    /// The first commit of a life also names the chain: a name that was removed comes back.
     async fn named(&self, commit: Commit) -> Result<Commit, StoreError> {
         let document = self.store.document(CHAINS).await?;
         let version = document.as_ref().map_or(Version::NONE, |it| it.version);
@@ -197,6 +198,7 @@ impl StoreAudit {
     async fn try_append(
         &self,
         (version, head): (Version, ChainHead),
+        is_first: bool,
         entry: AuditEntry,
     ) -> Result<(AuditRecord, (Version, ChainHead)), StoreError> {
         let (record, next) = head.append(entry);
@@ -207,7 +209,7 @@ impl StoreAudit {
                 Version::NONE,
                 written(&record)?,
             );
-        if version == Version::NONE {
+        if is_first {
             commit = self.named(commit).await?;
         }
         self.store.commit(commit).await?;
@@ -222,11 +224,11 @@ impl AuditSink for StoreAudit {
         let mut attempt = 0;
         loop {
             // After a failure nobody knows where the end is but the store.
-            let known = match end.take() {
-                Some(known) => known,
-                None => self.load().await.map_err(failed)?,
+            let (known, is_first) = match end.take() {
+                Some(known) => (known, false),
+                None => (self.load().await.map_err(failed)?, true),
             };
-            match self.try_append(known, entry.clone()).await {
+            match self.try_append(known, is_first, entry.clone()).await {
                 Ok((record, next)) => {
                     *end = Some(next);
                     return Ok(record);
@@ -336,6 +338,11 @@ mod tests {
             .append(entry("b"))
             .await
             .unwrap();
+        assert_eq!(StoreAudit::chains(&*store).await.unwrap(), ["b", "c"]);
+        // A name that somebody removed comes back with the next life.
+        tamper(&*store, CHAINS, Some(serde_json::json!(["b"]))).await;
+        let next = StoreAudit::of_chain(Arc::clone(&store), "c");
+        next.append(entry("next")).await.unwrap();
         assert_eq!(StoreAudit::chains(&*store).await.unwrap(), ["b", "c"]);
     }
 

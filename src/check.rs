@@ -224,6 +224,11 @@ pub(crate) fn policy(policy: &Policy, violations: &mut Violations) {
     let cool_down = policy.patches.cool_down;
     let range = Duration::ZERO..=30 * DAY;
     within(violations, "policy.patches", "cool_down", cool_down, &range);
+    for path in policy.patches.misspelled() {
+        let expected = "a path inside the project, plainly written: a/b.toml, or a/ for all below";
+        let place = "policy.patches.critical_files";
+        violations.push(Violation::new(place, path, expected));
+    }
     if !(1..=1000).contains(&policy.breaker.window) {
         let value = policy.breaker.window.to_string();
         violations.push(Violation::new("policy.breaker.window", value, "1 to 1000"));

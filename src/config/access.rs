@@ -76,6 +76,13 @@ pub(super) fn access(d: &mut Fields<'_>) -> Option<AccessConfig> {
     let mut tokens = TokenTable::default();
     for (idx, person) in principals.iter().enumerate() {
         known(d, "principals", &person.roles);
+        if ["homeostasis", "unknown"].contains(&person.name.as_str()) {
+            let expected = format!(
+                "names of people; {:?} is one of the audit log's",
+                person.name
+            );
+            d.reject("principals", expected);
+        }
         let earlier = &principals[..idx];
         if earlier.iter().any(|other| other.name == person.name) {
             let expected = format!("names that differ; {:?} stands twice", person.name);

@@ -9,13 +9,13 @@ use homeostasis_core::policy::{
     Limit, LimitScope, LimitUse, PatchUse, PeerHealth, Permit, Purpose, TenantUse, Testimony,
 };
 use homeostasis_core::port::{
-    AccessRequest, Ballot, Commit, CoordinateError, Permission, StoreError, Tally, TenantPolicy,
-    Version, tenant_key,
+    AccessRequest, AuditError, Ballot, Commit, CoordinateError, Permission, StoreError, Tally,
+    TenantPolicy, Version, tenant_key,
 };
 use homeostasis_core::record::{EventKind, Fingerprint, Plan};
 use homeostasis_core::stage::Remediator;
 use homeostasis_core::{
-    Digest, ErrorReport, Incident, Mode, Observations as _, Ratio, RunId, Target, Timestamp,
+    Digest, ErrorReport, Flags, Incident, Mode, Observations as _, Ratio, RunId, Target, Timestamp,
 };
 use serde_json::{Value, json};
 
@@ -58,7 +58,7 @@ pub(crate) enum Readmission {
     Granted(Permit, HeldLease),
     /// The gate says no; the lease that was held is given back.
     Refused(GateRecord, Option<HeldLease>),
-    /// Somebody else holds the target.
+    /// Somebody else holds the target, or it could not be audited.
     NoLease(String),
 }
 
@@ -71,8 +71,15 @@ pub(crate) async fn admit(
     plan: &Plan,
 ) -> Result<Admission, JournalError> {
     let _one_at_a_time = shared.admissions.lock().await;
-    let (record, clearance) = ask(shared, incident, plan, Purpose::Execute).await;
-    audit_refusal(shared, plan, &record).await;
+    let (record, clearance, switches) = ask(shared, incident, plan, Purpose::Execute).await;
+    let is_no = matches!(
+        record.decision,
+        GateDecision::Refused | GateDecision::Escalated
+    );
+    if is_no {
+        // Plans that do not run leave a record; those that wait are asked about again.
+        audit_refusal(shared, plan, Purpose::Execute, &record.reason()).await;
+    }
     let gated = |record| EventKind::Gated {
         plan: plan.id,
         record,
@@ -97,15 +104,21 @@ pub(crate) async fn admit(
     };
     let (now, first) = (shared.now(), lease.first().clone());
     // What cannot be audited is not done.
-    let detail = json!({"plan_hash": plan.hash(), "run": run, "target": plan.target});
-    let about = subject(plan);
-    let audited = shared.audit(HEALER, "execute", &about, true, detail);
-    if let Err(error) = audited.await {
+    if let Err(error) = audit_grant(shared, plan, Purpose::Execute, run).await {
         lease.release(shared).await;
         return Err(JournalError::Store(StoreError::Io {
             what: "auditing a run".to_owned(),
             source: Box::new(error),
         }));
+    }
+    if Switches::of(shared) != switches {
+        // Somebody threw one while the lease and the audit log were waited for.
+        let reason = "mode, flags or the kill switch changed meanwhile";
+        audit_refusal(shared, plan, Purpose::Execute, reason).await;
+        lease.release(shared).await;
+        let until = shared.now() + LEASE_RETRY;
+        journal.append(vec![gated(record.deferred(until))]).await?;
+        return Ok(Admission::Withheld);
     }
     let opened = EventKind::RunOpened {
         run,
@@ -131,6 +144,8 @@ pub(crate) async fn admit(
     match committed {
         Ok(_) => Ok(Admission::Granted(clearance.with_lease(run, first), lease)),
         Err(error) => {
+            // The record says that it was granted: it did not begin.
+            audit_refusal(shared, plan, Purpose::Execute, &describe(&error)).await;
             lease.release(shared).await;
             Err(error)
         }
@@ -148,8 +163,7 @@ pub(crate) async fn readmit(
     purpose: Purpose,
     held: Option<HeldLease>,
 ) -> Result<Readmission, JournalError> {
-    let (record, clearance) = ask(shared, incident, plan, purpose).await;
-    audit_refusal(shared, plan, &record).await;
+    let (record, clearance, _) = ask(shared, incident, plan, purpose).await;
     let Some(clearance) = clearance else {
         return Ok(Readmission::Refused(record, held));
     };
@@ -172,6 +186,14 @@ pub(crate) async fn readmit(
         }
         lease
     };
+    if let Err(error) = audit_grant(shared, plan, purpose, run).await {
+        if purpose != Purpose::Undo {
+            lease.release(shared).await;
+            return Ok(Readmission::NoLease(describe(&error)));
+        }
+        // What was done may be taken back all the same.
+        tracing::error!(%run, %error, "an undo could not be audited");
+    }
     let first = lease.first().clone();
     Ok(Readmission::Granted(
         clearance.with_lease(run, first),
@@ -194,16 +216,35 @@ pub(crate) async fn open_until(shared: &Shared, plan: &Plan) -> Option<Timestamp
     }
 }
 
+/// What people may throw while others are waited for.
+#[derive(Debug, PartialEq)]
+struct Switches {
+    mode: Mode,
+    flags: Flags,
+    kill_switch: bool,
+}
+
+impl Switches {
+    fn of(shared: &Shared) -> Self {
+        Self {
+            mode: shared.mode(),
+            flags: shared.flags(),
+            kill_switch: shared.controls.kill_switch.is_engaged(),
+        }
+    }
+}
+
 async fn ask(
     shared: &Arc<Shared>,
     incident: &Incident,
     plan: &Plan,
     purpose: Purpose,
-) -> (GateRecord, Option<Clearance>) {
-    let now = shared.now();
-    let facts = Facts::gather(shared, incident, plan, now).await;
-    let (mode, flags) = (shared.mode(), shared.flags());
+) -> (GateRecord, Option<Clearance>, Switches) {
     let outside = Outside::ask(shared, incident, plan, purpose).await;
+    let facts = Facts::gather(shared, incident, plan, shared.now()).await;
+    // Only now: nobody is waited for any more.
+    let (now, switches) = (shared.now(), Switches::of(shared));
+    let mode = switches.mode.clone();
     let mode = match outside
         .tenant
         .as_ref()
@@ -212,11 +253,17 @@ async fn ask(
         Some(own) => stricter(mode, own),
         None => mode,
     };
+    let quota = outside.tenant.as_ref();
+    let outside_quota = quota.map(|policy| u64::from(policy.max_concurrent_heals));
     let tenant_use = outside.tenant.zip(facts.runs_last_hour);
+    let heals = match &outside_quota {
+        Some(quota) if purpose == Purpose::Execute => *quota,
+        _ => u64::MAX,
+    };
+    let heals = shared.slots.claim(incident.id, heals);
     let tenant_use = tenant_use.map(|(policy, runs_last_hour)| TenantUse {
         policy,
-        // This heal has a slot too.
-        heals: (shared.slots.n_taken() as u64).saturating_sub(1),
+        heals,
         runs_last_hour,
     });
     let diagnosis = incident.diagnosis.as_ref();
@@ -224,14 +271,14 @@ async fn ask(
         .topology
         .service(plan.target.service_name())
         .is_none_or(|service| service.critical);
-    Gate::ask(
+    let (record, clearance) = Gate::ask(
         plan,
         &GateFacts {
             now,
             purpose,
-            kill_switch: shared.controls.kill_switch.is_engaged(),
+            kill_switch: switches.kill_switch,
             mode: &mode,
-            flags: &flags,
+            flags: &switches.flags,
             environment: &shared.environment,
             tenant: &shared.tenant,
             category: diagnosis
@@ -258,7 +305,8 @@ async fn ask(
             same_action_runs: facts.same_action_runs,
             approvals: &incident.approvals,
         },
-    )
+    );
+    (record, clearance, switches)
 }
 
 /// What the store says. What could not be read is absent, and absence is the worst case.
@@ -393,7 +441,7 @@ fn testimony(answer: Result<Option<String>, ErrorReport>) -> Testimony {
 }
 
 /// Of the healer's mode and its tenant's the one that lets it do less.
-fn stricter(mode: Mode, own: &Mode) -> Mode {
+pub(crate) fn stricter(mode: Mode, own: &Mode) -> Mode {
     let freedom = |mode: &Mode| match mode {
         Mode::Observe => 0,
         Mode::Paused { .. } => 1,
@@ -421,17 +469,22 @@ fn subject(plan: &Plan) -> String {
     format!("{} {}", plan.incident, plan.action_key())
 }
 
-/// Plans that do not run leave a record; those that wait are asked about again.
-async fn audit_refusal(shared: &Shared, plan: &Plan, record: &GateRecord) {
-    if !matches!(
-        record.decision,
-        GateDecision::Refused | GateDecision::Escalated
-    ) {
-        return;
-    }
-    let detail = json!({"plan_hash": plan.hash(), "reason": record.reason()});
-    let about = subject(plan);
-    let audited = shared.audit(HEALER, "execute", &about, false, detail);
+async fn audit_grant(
+    shared: &Shared,
+    plan: &Plan,
+    purpose: Purpose,
+    run: RunId,
+) -> Result<(), AuditError> {
+    let detail = json!({"plan_hash": plan.hash(), "run": run, "target": plan.target});
+    let (action, about) = (purpose.to_string(), subject(plan));
+    shared.audit(HEALER, &action, &about, true, detail).await
+}
+
+/// Notes in the audit log that the healer does not do it, and why.
+pub(crate) async fn audit_refusal(shared: &Shared, plan: &Plan, purpose: Purpose, reason: &str) {
+    let detail = json!({"plan_hash": plan.hash(), "reason": reason});
+    let (action, about) = (purpose.to_string(), subject(plan));
+    let audited = shared.audit(HEALER, &action, &about, false, detail);
     if let Err(error) = audited.await {
         tracing::error!(%error, "a refusal of the gate could not be audited");
     }

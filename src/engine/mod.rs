@@ -10,6 +10,7 @@
 mod analysis;
 mod board;
 mod calls;
+mod commanded;
 mod events;
 mod evidence;
 mod flood;
@@ -126,6 +127,8 @@ impl Homeostasis {
         mut detectors: Vec<Box<dyn Detector>>,
         (keeping, keeps_models): (Keeping, bool),
     ) -> Result<Self, JournalError> {
+        // Before anything is taken up again.
+        shared.recall().await?;
         shared.journal.outbox.restore(&shared).await?;
         let recovered = recover::recover(&shared).await?;
         for (id, reason) in &recovered.unreadable {
@@ -237,7 +240,8 @@ impl Homeostasis {
     }
 
     /// Changes how far it may go by itself, on behalf of the host: what people command goes through
-    /// [`operator`](Homeostasis::operator), which asks who they are and keeps a record. Steps in flight are not stopped: that is what
+    /// [`operator`](Homeostasis::operator), which asks who they are, keeps a record and survives a
+    /// restart, as this does not. Steps in flight are not stopped: that is what
     /// [`kill_switch`](Homeostasis::kill_switch) is for.
     pub fn set_mode(&self, mode: Mode) {
         self.shared.set_mode(mode);

@@ -1,23 +1,31 @@
 //! What people command: each command asks the access control and leaves a record.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use homeostasis_core::cycle::Phase;
 use homeostasis_core::policy::{BreakerState, is_own_author};
 use homeostasis_core::port::{
     AccessRequest, ApprovalRequest, AuditError, AuditRecord, NotAuthenticated, NotAuthorized,
-    Permission, Principal,
+    Permission, Principal, StoreError,
 };
 use homeostasis_core::record::{EventKind, HandOver, HandOverAnswer, Plan};
 use homeostasis_core::{
-    Digest, ErrorKind, Flags, Incident, IncidentId, Mode, RunId, Secret, Target, Timestamp,
+    Digest, ErrorKind, ErrorReport, Flags, Incident, IncidentId, Mode, RunId, Secret, Target,
+    Timestamp,
 };
 use serde_json::{Value, json};
 
+use crate::engine::calls;
+use crate::engine::commanded::Command;
 use crate::engine::gatekeeper;
+use crate::engine::guard::call as call_guarded;
 use crate::engine::hand_over;
 use crate::engine::shared::Shared;
 use crate::engine::{EngineError, Homeostasis};
+
+/// How long a stop waits for the access control.
+const IN_DOUBT: Duration = Duration::from_millis(50);
 
 /// Why a command was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +83,15 @@ impl Homeostasis {
     /// If nobody known has it.
     pub async fn operator(&self, token: &Secret) -> Result<Operator, CommandError> {
         let guard = &self.shared.guard;
-        match guard.authenticator.authenticate(token).await {
+        let asked = async { Ok(guard.authenticator.authenticate(token).await) };
+        let limit = self.shared.settings.stage_deadline;
+        let answer = call_guarded(&**self.shared.clock(), limit, asked).await;
+        let answer = answer.unwrap_or_else(|report| {
+            Err(NotAuthenticated {
+                reason: format!("nobody can tell whose token it is: {report}"),
+            })
+        });
+        match answer {
             Ok(principal) => Ok(self.operator_as(principal)),
             Err(error) => {
                 if let Some(unseen) = guard.strangers.note(self.shared.now()) {
@@ -209,6 +225,7 @@ impl Operator {
             by: name.to_owned(),
             roles: self.principal.roles.clone(),
             reason: reason.to_owned(),
+            given_at: None,
         };
         match journal.append(vec![kind]).await {
             Ok(_) => Ok(()),
@@ -387,18 +404,25 @@ impl Operator {
         }
     }
 
-    /// Pauses healing until then; afterwards it goes on as before.
+    /// Pauses healing until then; afterwards it goes on as before. It survives a restart if the store
+    /// could write it down; the audit log says whether it could.
     ///
     /// # Errors
-    /// If they may not stop it.
+    /// If they may not stop it, that time is over, or a pause that lasts as long is there: who may
+    /// stop the healer prolongs a pause and does not shorten it.
     pub async fn pause(&self, why: &str, until: Timestamp) -> Result<(), CommandError> {
         self.may(Permission::Stop, "pause", "healer", &[]).await?;
-        self.shared.set_mode(Mode::Paused {
-            by: self.principal.name.clone(),
-            why: why.to_owned(),
-            until,
-        });
-        let detail = json!({"why": why, "until": until});
+        if until <= self.shared.now() {
+            let reason = format!("{until} is over");
+            return self.refuse("pause", "healer", reason).await;
+        }
+        let by = self.principal.name.clone();
+        if let Err(present) = self.shared.begin_pause(by, why.to_owned(), until) {
+            let reason = format!("it is paused until {present}: `resume` ends that");
+            return self.refuse("pause", "healer", reason).await;
+        }
+        let survives = self.kept(Command::Mode).await;
+        let detail = json!({"why": why, "until": until, "survives_restart": survives});
         self.noted("pause", "healer", true, detail).await;
         Ok(())
     }
@@ -406,29 +430,30 @@ impl Operator {
     /// Ends a pause: healing goes on as before it.
     ///
     /// # Errors
-    /// If they may not configure it.
+    /// If they may not configure it, or it could not be written down: then it holds until a restart.
     pub async fn resume(&self, why: &str) -> Result<(), CommandError> {
         self.may(Permission::Configure, "resume", "healer", &[])
             .await?;
         self.grant("resume", "healer", json!({"why": why})).await?;
         self.shared.end_pause();
-        Ok(())
+        self.shared.keep(Command::Mode).await.map_err(store_failed)
     }
 
-    /// Changes how far the healer may go by itself.
+    /// Changes how far the healer may go by itself. It survives a restart; if the configuration says
+    /// something else since, the stricter of both holds.
     ///
     /// # Errors
-    /// If they may not configure it.
+    /// If they may not configure it, or it could not be written down: then it holds until a restart.
     pub async fn set_mode(&self, mode: Mode) -> Result<(), CommandError> {
         self.may(Permission::Configure, "set_mode", "healer", &[])
             .await?;
         let detail = json!({"mode": mode, "before": self.shared.mode()});
         self.grant("set_mode", "healer", detail).await?;
         self.shared.set_mode(mode);
-        Ok(())
+        self.shared.keep(Command::Mode).await.map_err(store_failed)
     }
 
-    /// Replaces the feature flags.
+    /// Replaces the feature flags. **It does not survive a restart**: then the configuration's hold.
     ///
     /// # Errors
     /// If they may not configure it.
@@ -445,30 +470,45 @@ impl Operator {
         Ok(())
     }
 
-    /// Engages the kill switch: no further step begins. It does not wait for the store.
+    /// Engages the kill switch: no further step begins. It does not wait for the store. It survives
+    /// a restart if the store could write it down; the audit log says whether it could.
+    ///
+    /// An access control that gives no answer within 50 ms does not hold it up: in doubt everything
+    /// stops, and the audit log says so.
     ///
     /// # Errors
     /// If they may not stop it.
     pub async fn engage_kill_switch(&self, why: &str) -> Result<(), CommandError> {
         let action = "engage_kill_switch";
-        self.may(Permission::Stop, action, "healer", &[]).await?;
+        let asked = self.asked_within(IN_DOUBT, Permission::Stop, &[]);
+        let doubt = match call_guarded(&**self.shared.clock(), IN_DOUBT, asked).await {
+            Ok(Ok(())) => None,
+            Ok(Err(refusal)) => {
+                let detail = json!({"reason": refusal.to_string()});
+                self.noted(action, "healer", false, detail).await;
+                return Err(refusal.into());
+            }
+            Err(report) => Some(report.to_string()),
+        };
         self.shared.controls.kill_switch.engage();
-        self.noted(action, "healer", true, json!({"why": why}))
-            .await;
+        let survives = self.kept(Command::KillSwitch(true)).await;
+        let detail = json!({"why": why, "unanswered": doubt, "survives_restart": survives});
+        self.noted(action, "healer", true, detail).await;
         Ok(())
     }
 
     /// Releases the kill switch; a file that stops the healer stops it all the same.
     ///
     /// # Errors
-    /// If they may not configure it.
+    /// If they may not configure it, or it could not be written down: then it holds until a restart.
     pub async fn release_kill_switch(&self, why: &str) -> Result<(), CommandError> {
         let action = "release_kill_switch";
         self.may(Permission::Configure, action, "healer", &[])
             .await?;
         self.grant(action, "healer", json!({"why": why})).await?;
         self.shared.controls.kill_switch.release();
-        Ok(())
+        let kept = self.shared.keep(Command::KillSwitch(false)).await;
+        kept.map_err(store_failed)
     }
 
     /// Closes the breaker of a playbook or of `remediator.action`, and forgets its failures: what a
@@ -520,17 +560,50 @@ impl Operator {
         permission: Permission,
         services: &[String],
     ) -> Result<(), NotAuthorized> {
-        let shared = &self.shared;
-        let request = AccessRequest::new(&self.principal, permission, &shared.tenant)
-            .within(&shared.environment);
-        if services.is_empty() {
-            return shared.guard.authorizer.authorize(request).await;
-        }
-        for service in services {
+        let limit = self.shared.settings.stage_deadline;
+        let answer = self.asked_within(limit, permission, services).await;
+        answer.unwrap_or_else(|report| {
+            Err(NotAuthorized {
+                principal: self.principal.name.clone(),
+                permission,
+                tenant: self.shared.tenant.clone(),
+                reason: format!("the access control gave no answer: {report}"),
+            })
+        })
+    }
+
+    async fn asked_within(
+        &self,
+        limit: Duration,
+        permission: Permission,
+        services: &[String],
+    ) -> Result<Result<(), NotAuthorized>, ErrorReport> {
+        let (shared, principal) = (Arc::clone(&self.shared), Arc::clone(&self.principal));
+        let services = services.to_vec();
+        calls::call(&self.shared.tasks, self.shared.clock(), limit, async move {
             let authorizer = &shared.guard.authorizer;
-            authorizer.authorize(request.about(service)).await?;
+            let request = AccessRequest::new(&principal, permission, &shared.tenant)
+                .within(&shared.environment);
+            if services.is_empty() {
+                return Ok(authorizer.authorize(request).await);
+            }
+            for service in &services {
+                if let Err(refusal) = authorizer.authorize(request.about(service)).await {
+                    return Ok(Err(refusal));
+                }
+            }
+            Ok(Ok(()))
+        })
+        .await
+    }
+
+    /// Whether what stopped it could be written down.
+    async fn kept(&self, command: Command) -> bool {
+        let kept = self.shared.keep(command).await;
+        if let Err(error) = &kept {
+            tracing::error!(%error, ?command, "it holds, but not beyond a restart");
         }
-        Ok(())
+        kept.is_ok()
     }
 
     /// The same, with a record of the refusal.
@@ -574,6 +647,10 @@ impl Operator {
             .await;
         Err(CommandError::Refused { reason })
     }
+}
+
+fn store_failed(error: StoreError) -> CommandError {
+    EngineError::Store(error).into()
 }
 
 /// The plan of `incident` that waits for approval, if it is the one with this hash.

@@ -194,6 +194,7 @@ fn hits_since(shared: &Shared, retention: &Retention, now: Timestamp) -> Timesta
         .chain([
             policy.min_interval,
             policy.breaker.cool_down,
+            policy.patches.cool_down,
             HISTORY_WINDOW,
         ])
         .chain(policy.safe_mode.new_kind.then_some(NEW_KIND_WINDOW))

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use homeostasis_core::policy::{EscalationRules, Policy};
-use homeostasis_core::port::{Approvals, Coordinator, Enricher, KnowledgeBase};
+use homeostasis_core::port::{Approvals, Coordinator, Enricher, KnowledgeBase, Version};
 use homeostasis_core::record::Diagnosis;
 use homeostasis_core::stage::{Analyzer, Fuser, Remediator, Verifier};
 use homeostasis_core::{
@@ -14,6 +14,7 @@ use homeostasis_core::{
 };
 
 use crate::engine::board::{Board, Grouping};
+use crate::engine::commanded::Commanded;
 use crate::engine::evidence::{DiagnosisCache, DiagnosisKey, KeptEvidence};
 use crate::engine::health::Vitals;
 use crate::engine::intake::Intake;
@@ -41,6 +42,10 @@ pub(crate) struct Controls {
     pub(crate) unpaused: RwLock<Mode>,
     pub(crate) flags: RwLock<Flags>,
     pub(crate) kill_switch: KillSwitch,
+    /// The mode it was started with.
+    pub(crate) configured: Mode,
+    /// What the store has of what was commanded.
+    pub(crate) kept: tokio::sync::Mutex<(Version, Commanded)>,
 }
 
 impl Controls {
@@ -51,6 +56,8 @@ impl Controls {
             other => other.clone(),
         };
         Self {
+            configured: mode.clone(),
+            kept: tokio::sync::Mutex::default(),
             mode: RwLock::new(mode),
             unpaused: RwLock::new(unpaused),
             flags: RwLock::new(flags),
@@ -245,6 +252,44 @@ impl Shared {
             .mode
             .write()
             .unwrap_or_else(PoisonError::into_inner) = mode;
+    }
+
+    /// Begins a pause, or prolongs the present one.
+    ///
+    /// # Errors
+    /// The end of the present one if that lasts as long or longer.
+    pub(crate) fn begin_pause(
+        &self,
+        by: String,
+        why: String,
+        until: Timestamp,
+    ) -> Result<(), Timestamp> {
+        let mode = self.controls.mode.write();
+        let mut mode = mode.unwrap_or_else(PoisonError::into_inner);
+        match &*mode {
+            Mode::Paused { until: present, .. } if *present >= until => Err(*present),
+            _ => {
+                *mode = Mode::Paused { by, why, until };
+                Ok(())
+            }
+        }
+    }
+
+    /// The mode as it was set, and what holds after a pause.
+    pub(crate) fn modes(&self) -> (Mode, Mode) {
+        let read = |mode: &RwLock<Mode>| {
+            let mode = mode.read();
+            mode.unwrap_or_else(PoisonError::into_inner).clone()
+        };
+        (read(&self.controls.mode), read(&self.controls.unpaused))
+    }
+
+    pub(crate) fn set_modes(&self, present: Mode, unpaused: Mode) {
+        let set = |place: &RwLock<Mode>, mode| {
+            *place.write().unwrap_or_else(PoisonError::into_inner) = mode;
+        };
+        set(&self.controls.mode, present);
+        set(&self.controls.unpaused, unpaused);
     }
 
     /// What held before a pause holds again.

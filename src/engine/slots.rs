@@ -1,6 +1,6 @@
 //! Slots: how many heals run at once, the most severe first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use homeostasis_core::record::Severity;
@@ -18,8 +18,9 @@ pub(crate) struct Slots {
 
 #[derive(Debug)]
 struct State {
-    max: usize,
     free: usize,
+    /// Those who hold a slot and count against what a tenant may do at once.
+    claims: BTreeSet<IncidentId>,
     waiting: BTreeMap<Rank, oneshot::Sender<Slot>>,
 }
 
@@ -27,14 +28,15 @@ struct State {
 #[derive(Debug)]
 pub(crate) struct Slot {
     slots: Option<Slots>,
+    id: IncidentId,
 }
 
 impl Slots {
     pub(crate) fn new(max: usize) -> Self {
         Self {
             state: Arc::new(Mutex::new(State {
-                max: max.max(1),
                 free: max.max(1),
+                claims: BTreeSet::new(),
                 waiting: BTreeMap::new(),
             })),
         }
@@ -53,6 +55,7 @@ impl Slots {
                 state.free -= 1;
                 return Slot {
                     slots: Some(self.clone()),
+                    id,
                 };
             }
             let (sender, receiver) = oneshot::channel();
@@ -67,10 +70,15 @@ impl Slots {
         }
     }
 
-    /// How many are taken.
-    pub(crate) fn n_taken(&self) -> usize {
-        let state = self.lock();
-        state.max - state.free
+    /// How many others count, and, if they are fewer than `max`, that this one does too until it
+    /// gives back its slot: of several that ask at once the first goes on.
+    pub(crate) fn claim(&self, id: IncidentId, max: u64) -> u64 {
+        let mut state = self.lock();
+        let others = state.claims.iter().filter(|other| **other != id).count() as u64;
+        if others < max {
+            state.claims.insert(id);
+        }
+        others
     }
 
     /// How many wait.
@@ -86,14 +94,16 @@ impl Slots {
         loop {
             let next = {
                 let mut state = self.lock();
-                let Some((_, sender)) = state.waiting.pop_first() else {
+                let Some(((_, _, id), sender)) = state.waiting.pop_first() else {
                     state.free += 1;
                     return;
                 };
-                sender
+                (id, sender)
             };
-            match next.send(Slot {
+            let (id, sender) = next;
+            match sender.send(Slot {
                 slots: Some(self.clone()),
+                id,
             }) {
                 Ok(()) => return,
                 // Whoever waited is gone: disarm the slot and look for the next.
@@ -106,6 +116,7 @@ impl Slots {
 impl Drop for Slot {
     fn drop(&mut self) {
         if let Some(slots) = self.slots.take() {
+            slots.lock().claims.remove(&self.id);
             slots.give_back();
         }
     }
@@ -114,6 +125,18 @@ impl Drop for Slot {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn of_two_that_ask_at_once_the_first_goes_on_until_it_gives_back_its_slot() {
+        let slots = Slots::new(2);
+        let (at, id) = (Timestamp::EPOCH, IncidentId::from_u128);
+        let first = slots.acquire(Severity::Sev3, at, id(1)).await;
+        let _second = slots.acquire(Severity::Sev3, at, id(2)).await;
+        assert_eq!((slots.claim(id(1), 1), slots.claim(id(2), 1)), (0, 1));
+        assert_eq!(slots.claim(id(1), 1), 0, "it asks again");
+        drop(first);
+        assert_eq!(slots.claim(id(2), 1), 0);
+    }
 
     #[tokio::test]
     async fn the_most_severe_goes_first_and_a_dropped_waiter_loses_nothing() {

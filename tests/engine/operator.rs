@@ -8,7 +8,8 @@ use homeostasis::core::policy::{
     BreakerPolicy, BreakerState, GateDecision, Policy, PolicyMatrix, Requirement,
 };
 use homeostasis::core::port::{
-    AccessGrant, AuditRecord, Ballot, Commit, Electorate, MemoryStore, Permission, Principal, Role,
+    AccessGrant, AccessRequest, ApprovalDecision, AuditRecord, Authorizer, Ballot, Commit,
+    Electorate, MemoryApprovals, MemoryStore, NotAuthorized, Permission, Principal, Role,
     RoleTable, Store, Tally, TenantDirectory, TenantError, TenantPolicy, TokenHash, TokenTable,
     Version, VoteError,
 };
@@ -261,11 +262,22 @@ async fn who_stops_it_need_not_be_who_starts_it_and_a_pause_leaves_the_mode_as_i
     root.release_kill_switch("over").await.unwrap();
     assert!(!healer.kill_switch().is_engaged());
 
-    let until = healer.clock().now() + Duration::from_secs(10);
+    let now = healer.clock().now();
+    let until = now + Duration::from_secs(10);
+    assert!(ada.pause("too late", now).await.is_err());
     assert!(vera.pause("release", until).await.is_err());
     ada.pause("release", until).await.unwrap();
     assert!(matches!(healer.mode(), Mode::Paused { .. }));
     assert!(ada.resume("done").await.is_err());
+    let error = ada.pause("shorter", now + Duration::from_secs(1)).await;
+    assert!(
+        error
+            .unwrap_err()
+            .to_string()
+            .contains("it is paused until")
+    );
+    pass(&healer, 2).await;
+    assert!(matches!(healer.mode(), Mode::Paused { .. }));
     root.resume("done").await.unwrap();
     assert_eq!(healer.mode(), Mode::Approve);
     // It was automatic after a pause, whatever it was before.
@@ -276,6 +288,133 @@ async fn who_stops_it_need_not_be_who_starts_it_and_a_pause_leaves_the_mode_as_i
     assert_eq!(healer.mode(), Mode::Approve);
     assert!(ada.audit_records(0, 9).await.is_err());
     assert!(root.audit_records(0, 99).await.unwrap().len() > 9);
+    healer.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_people_commanded_holds_after_a_restart() {
+    let world = Arc::new(World::default());
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+    let start = async |mode| {
+        let builder = world.healer().mode(mode).access(access());
+        builder.store(Arc::clone(&store)).start().await.unwrap()
+    };
+    let healer = start(Mode::Auto).await;
+    let ada = person(&healer, "ada").await;
+    let until = healer.clock().now() + Duration::from_secs(600);
+    ada.engage_kill_switch("fire").await.unwrap();
+    ada.pause("release", until).await.unwrap();
+    healer.shutdown().await;
+
+    let healer = start(Mode::Auto).await;
+    assert!(healer.kill_switch().is_engaged());
+    assert!(matches!(healer.mode(), Mode::Paused { .. }));
+    let root = person(&healer, "root").await;
+    root.release_kill_switch("over").await.unwrap();
+    root.resume("over").await.unwrap();
+    assert_eq!(healer.mode(), Mode::Auto);
+    root.set_mode(Mode::Approve).await.unwrap();
+    healer.shutdown().await;
+
+    // A configuration that was changed since is listened to where it is stricter.
+    for (configured, holds) in [(Mode::Auto, Mode::Approve), (Mode::Observe, Mode::Observe)] {
+        let healer = start(configured).await;
+        assert!(!healer.kill_switch().is_engaged());
+        assert_eq!(healer.mode(), holds);
+        healer.shutdown().await;
+    }
+
+    let version = store.document("controls").await.unwrap().unwrap().version;
+    let commit = Commit::default().put("controls", version, serde_json::json!({"kil_switch": 0}));
+    store.commit(commit).await.unwrap();
+    let healer = start(Mode::Auto).await;
+    assert!(
+        healer.kill_switch().is_engaged(),
+        "what nobody understands stops"
+    );
+    healer.shutdown().await;
+}
+
+/// Never answers, or panics.
+#[derive(Debug)]
+struct Dead(bool);
+
+#[async_trait]
+impl Authorizer for Dead {
+    async fn authorize(&self, _: AccessRequest<'_>) -> Result<(), NotAuthorized> {
+        assert!(self.0, "the directory is gone");
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_access_control_that_gives_no_answer_holds_up_no_stop_and_allows_nothing_else() {
+    for hangs in [true, false] {
+        let world = Arc::new(World::default());
+        let builder = world.healer().authorizer(Arc::new(Dead(hangs)));
+        let healer = builder.start().await.unwrap();
+        let ada = healer.operator_as(Principal::new("ada", [Role::Admin]));
+        let error = ada.set_mode(Mode::Approve).await.unwrap_err();
+        assert!(error.to_string().contains("gave no answer"), "{error}");
+        assert_eq!(healer.mode(), Mode::Auto);
+        let began = healer.clock().now();
+        ada.engage_kill_switch("fire").await.unwrap();
+        assert!(healer.kill_switch().is_engaged());
+        assert!(healer.clock().now() - began < Duration::from_millis(100));
+        healer.shutdown().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consent_from_a_clock_that_is_ahead_is_journaled_once_and_audited() {
+    let world = Arc::new(World::default());
+    *world.author.lock().unwrap() = Some("Bob".to_owned());
+    let approvals = Arc::new(MemoryApprovals::default());
+    let mut policy = Policy::default();
+    let two = Requirement::Approvals(2);
+    for severity in [Severity::Sev1, Severity::Sev2, Severity::Sev3] {
+        policy.matrix = policy
+            .matrix
+            .with(severity, RadiusLevel::SingleInstance, two);
+    }
+    let builder = world.healer().policy(policy);
+    let builder = builder.approvals(Arc::clone(&approvals) as Arc<_>);
+    let (healer, id, hash) = asked(&world, builder).await;
+    for by in ["ann", "bob"] {
+        let decision = ApprovalDecision {
+            granted: true,
+            by: by.to_owned(),
+            reason: String::new(),
+            at: healer.clock().now() + Duration::from_secs(3600),
+        };
+        assert!(approvals.decide(hash, decision));
+    }
+    pass(&healer, 600).await;
+    let events = healer.events_of(id).await.unwrap();
+    let n = |name: &str| {
+        events
+            .iter()
+            .filter(|event| event.kind.name() == name)
+            .count()
+    };
+    assert_eq!((n("approval_decided"), n("gated")), (1, 2));
+    pass(&healer, 3600).await;
+    assert_eq!(world.cures("a"), 0);
+    let said: Vec<_> = records(&healer)
+        .await
+        .into_iter()
+        .map(|it| it.entry)
+        .collect();
+    let said: Vec<_> = said
+        .iter()
+        .map(|it| (it.principal.as_str(), it.action.as_str(), it.allowed))
+        .collect();
+    assert_eq!(said[0], ("ann", "approve", true));
+    assert!(said.contains(&("bob", "approve", false)), "{said:?}");
+    assert!(
+        said.contains(&("homeostasis", "approve", false)),
+        "{said:?}"
+    );
     healer.shutdown().await;
 }
 

@@ -192,6 +192,7 @@ impl Incident {
                     by,
                     roles,
                     reason,
+                    given_at,
                 },
                 Phase::AwaitingApproval { plan_idx, .. },
             ) => {
@@ -201,7 +202,8 @@ impl Incident {
                     return Err(self.illegal(event, "the decision is on another plan"));
                 }
                 if *granted {
-                    let approval = Approval::new(*plan_hash, by.clone(), event.at);
+                    let approval = Approval::new(*plan_hash, by.clone(), event.at)
+                        .given_at(given_at.unwrap_or(event.at));
                     self.approvals
                         .push(approval.with_roles(roles.iter().cloned()));
                     Phase::Gating { plan_idx }

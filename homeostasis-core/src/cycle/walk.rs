@@ -280,6 +280,7 @@ pub(super) fn answer(tape: &mut Tape, state: &Incident) -> Vec<EventKind> {
             by: "ann".to_owned(),
             roles: std::collections::BTreeSet::new(),
             reason: "because".to_owned(),
+            given_at: None,
         },
         Effect::WakeAt { plan_idx, .. } => EventKind::Woken {
             plan: state.plans[*plan_idx].id,
@@ -481,6 +482,7 @@ fn plan_events(plan: &Plan, state: &Incident, kinds: &mut Vec<EventKind>) {
                 by: "bob".to_owned(),
                 roles: std::collections::BTreeSet::new(),
                 reason: "because".to_owned(),
+                given_at: None,
             });
         }
         let newest = state.runs.last().map(|run| run.run);

@@ -109,7 +109,7 @@ pub struct PolicyRule {
     pub actions: BTreeSet<String>,
     /// Severities; empty is every one.
     pub severities: BTreeSet<Severity>,
-    /// Environments; empty is every one.
+    /// Environments; empty is every one. Where nobody said which environment it is, all fit.
     pub environments: BTreeSet<String>,
     /// What it asks for. Default one approval.
     pub require: Requirement,
@@ -154,7 +154,9 @@ impl PolicyRule {
         let services = &self.services;
         let actions = &self.actions;
         (self.severities.is_empty() || self.severities.contains(&severity))
-            && (self.environments.is_empty() || self.environments.contains(environment))
+            && (self.environments.is_empty()
+                || environment.is_empty()
+                || self.environments.contains(environment))
             && (services.is_empty() || plan.services.iter().any(|name| services.contains(*name)))
             && (actions.is_empty() || plan.actions.iter().any(|name| actions.contains(name)))
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::record::patch::leaves_project;
 use crate::record::{PatchKind, PlanPatch, RiskLevel};
 use crate::time::Timestamp;
 
@@ -41,6 +42,12 @@ impl Default for PatchPolicy {
 }
 
 impl PatchPolicy {
+    /// Critical files that no patch can name: not written as paths inside the project are.
+    pub fn misspelled(&self) -> impl Iterator<Item = &str> {
+        let files = self.critical_files.iter().map(String::as_str);
+        files.filter(|path| leaves_project(path.strip_suffix('/').unwrap_or(path)))
+    }
+
     /// Whether `path` is one of the critical files or below one of the folders.
     pub fn is_critical(&self, path: &str) -> bool {
         self.critical_files
@@ -90,6 +97,19 @@ impl PatchUse {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_has_one_spelling() {
+        let critical_files = [
+            "auth/", "a/b.toml", "./c", "/d", "e//f", "g\\h", "../i", "/",
+        ];
+        let policy = PatchPolicy {
+            critical_files: critical_files.map(str::to_owned).into(),
+            ..PatchPolicy::default()
+        };
+        let odd: Vec<_> = policy.misspelled().collect();
+        assert_eq!(odd, ["../i", "./c", "/", "/d", "e//f", "g\\h"]);
+    }
 
     #[test]
     fn a_critical_folder_covers_what_is_below_it_and_nothing_beside_it() {

@@ -1,6 +1,7 @@
 //! Sign-off: whose consent a plan needs, by how far it reaches.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,8 @@ pub struct Approval {
     pub roles: BTreeSet<Role>,
     /// When it was journaled.
     pub at: Timestamp,
+    /// When it was given, by the clock of who passed it on: compared with others of that clock only.
+    pub given_at: Timestamp,
     /// Whether a run was opened with it: it counts for no other.
     pub is_consumed: bool,
 }
@@ -33,8 +36,20 @@ impl Approval {
             by: by.into(),
             roles: BTreeSet::new(),
             at,
+            given_at: at,
             is_consumed: false,
         }
+    }
+
+    /// The same, given at that time by another clock.
+    pub fn given_at(mut self, at: Timestamp) -> Self {
+        self.given_at = at;
+        self
+    }
+
+    /// Whether it counts at `now`: no run was opened with it, and it is younger than `ttl`.
+    pub fn counts(&self, now: Timestamp, ttl: Duration) -> bool {
+        !self.is_consumed && now - self.at < ttl
     }
 
     /// The same by somebody with `roles`.
@@ -62,7 +77,28 @@ impl SignOff {
 
 /// Why a person's word does not count for `plan`, whoever they are.
 ///
-/// The two-person rule: whoever wrote what the plan was made from does not approve it.
+/// The two-person rule: whoever wrote what the plan was made from does not approve it. Names are
+/// compared without regard to case and to space around them.
 pub fn is_own_author(plan: &Plan, name: &str) -> bool {
-    plan.author.as_deref() == Some(name)
+    let plain = |name: &str| name.trim().to_lowercase();
+    plan.author
+        .as_deref()
+        .is_some_and(|author| plain(author) == plain(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{IncidentId, PlanId};
+    use crate::target::Target;
+
+    #[test]
+    fn an_author_is_known_however_the_name_is_written() {
+        let target = Target::service("orders").unwrap();
+        let (id, incident) = (PlanId::from_u128(1), IncidentId::from_u128(1));
+        let mut plan = Plan::new(id, incident, "doctor", "cure", target);
+        assert!(!is_own_author(&plan, ""));
+        plan.author = Some(" Ada ".to_owned());
+        assert!(is_own_author(&plan, "ada") && !is_own_author(&plan, "adam"));
+    }
 }

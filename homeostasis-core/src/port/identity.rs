@@ -208,17 +208,24 @@ impl TokenTable {
 impl Authenticator for TokenTable {
     /// Tries every hash, whichever fits: the time does not say where one was found.
     async fn authenticate(&self, token: &Secret) -> Result<Principal, NotAuthenticated> {
-        let mut found = None;
+        let (mut found, mut is_shared) = (None, false);
         for (principal, hashes) in &self.principals {
             for hash in hashes {
                 if hash.matches(token) {
+                    is_shared |= found.is_some_and(|other: &Principal| other != principal);
                     found = Some(principal);
                 }
             }
         }
-        found.cloned().ok_or_else(|| NotAuthenticated {
-            reason: "nobody has this token".to_owned(),
-        })
+        let refused = |reason: &str| NotAuthenticated {
+            reason: reason.to_owned(),
+        };
+        if is_shared {
+            return Err(refused("several people have this token"));
+        }
+        found
+            .cloned()
+            .ok_or_else(|| refused("nobody has this token"))
     }
 }
 
@@ -251,6 +258,10 @@ mod tests {
                 "not authenticated: nobody has this token"
             );
         }
+        let both = table.with_principal(Principal::new("eve", [Role::Admin]), [hash("a", 4)]);
+        let error = both.authenticate(&token("a")).await.unwrap_err();
+        assert_eq!(error.reason, "several people have this token");
+        assert_eq!(both.authenticate(&token("b")).await.unwrap().name, "bob");
         let nobody = TokenTable::default();
         assert!(nobody.authenticate(&token("a")).await.is_err());
     }

@@ -154,6 +154,9 @@ pub enum EventKind {
         roles: BTreeSet<Role>,
         /// What they said.
         reason: String,
+        /// When they said it, by the clock of who passed it on; none if that was the engine itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        given_at: Option<Timestamp>,
     },
     /// The time of a deferred plan has come.
     Woken {

@@ -9,7 +9,7 @@ mod criterion;
 mod diagnosis;
 mod event;
 mod hand_over;
-mod patch;
+pub(crate) mod patch;
 mod plan;
 mod redact;
 mod run;

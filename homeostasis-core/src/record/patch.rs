@@ -28,9 +28,11 @@ impl fmt::Display for PatchKind {
     }
 }
 
-/// Whether a path is not one inside the project.
-pub(super) fn leaves_project(path: &str) -> bool {
-    path.is_empty() || path.starts_with('/') || path.split('/').any(|part| part == "..")
+/// Whether a path is not one inside the project, or not its plainest spelling: two spellings of one
+/// file would be counted apart.
+pub(crate) fn leaves_project(path: &str) -> bool {
+    let is_odd = |part: &str| matches!(part, "" | "." | "..");
+    path.contains('\\') || path.split('/').any(is_odd)
 }
 
 /// One proposed change, as a unified diff bound to the text it was made for.

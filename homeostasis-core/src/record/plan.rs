@@ -1,5 +1,6 @@
 //! Plans: what would be done, as data that can be shown, approved, hashed and simulated.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -321,6 +322,10 @@ impl Plan {
                 patch.path
             ));
         }
+        let mut paths = BTreeSet::new();
+        if let Some(twice) = self.patches.iter().find(|it| !paths.insert(&it.path)) {
+            return Some(format!("path {:?} twice, expected once", twice.path));
+        }
         at_most("steps", self.steps.len(), Self::MAX_STEPS)
             .or_else(|| at_most("patches", self.patches.len(), Self::MAX_STEPS))
             .or_else(|| within("fitness", &self.fitness, &(0.0..=1.0)))
@@ -397,7 +402,7 @@ mod tests {
             broken(&|plan| plan.steps[0].timeout = DAY + ns),
             "step \"s\": timeout = 86400.000000001s, expected 1ms..=86400s"
         );
-        let cases: [(&str, Breaks<'_>); 15] = [
+        let cases: [(&str, Breaks<'_>); 16] = [
             ("without steps", &|plan| plan.steps.clear()),
             ("257 steps", &|plan| {
                 plan.steps = vec![plan.steps[0].clone(); 257];
@@ -419,6 +424,14 @@ mod tests {
                 plan.verification.interval = Duration::ZERO;
             }),
             ("interval", &|plan| plan.verification.interval = HOUR + ns),
+            ("path \"a\" twice", &|plan| {
+                let patch = PlanPatch {
+                    path: "a".to_owned(),
+                    kind: PatchKind::Configuration,
+                    risk: RiskLevel::Low,
+                };
+                plan.patches = vec![patch.clone(), patch];
+            }),
             ("window", &|plan| {
                 plan.verification.criteria.push(criterion(1.0, DAY + ns));
             }),

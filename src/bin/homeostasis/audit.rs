@@ -23,7 +23,7 @@ commands of audit
   --store FILE        the journal; the healer must not have it open
   --chain NAME        only this chain; there is one for each tenant and node
 
-exit codes: 0 all is well; 1 a chain is broken; 2 the command is wrong or the file cannot be read";
+exit codes: 0 all is well; 1 a chain is broken, or there is none; 2 the command is wrong or the file cannot be read";
 
 /// So many records are read at a time.
 const PAGE: usize = 1000;
@@ -92,6 +92,14 @@ async fn answer(command: &Command) -> Result<Answer, String> {
         // A chain whose end was noted and that is gone is cut off as a whole.
         return Ok(Answer {
             err: format!("chain {stranger:?}, expected one of {known:?}\n"),
+            code: 1,
+            ..Answer::default()
+        });
+    }
+    if known.is_empty() && matches!(command.verb, Verb::Verify { .. }) {
+        let message = "no chain, expected one: nothing was ever recorded, or the list was removed";
+        return Ok(Answer {
+            err: format!("{message}\n"),
             code: 1,
             ..Answer::default()
         });
@@ -308,6 +316,22 @@ mod tests {
             assert_eq!((answer.code, answer.out.as_str()), (1, ""));
             assert!(answer.err.contains(expected), "{}", answer.err);
         }
+    }
+
+    #[test]
+    fn a_journal_that_names_no_chain_does_not_verify() {
+        let (_folder, file) = journal(async |store, _| {
+            let (version, _) = read(store, "audit/chains").await;
+            let commit = Commit::default().put("audit/chains", version, serde_json::json!([]));
+            store.commit(commit).await.unwrap();
+        });
+        let answer = audit(&["verify", "--store", &file]);
+        assert_eq!((answer.code, answer.out.as_str()), (1, ""));
+        assert!(
+            answer.err.starts_with("no chain, expected one"),
+            "{}",
+            answer.err
+        );
     }
 
     #[test]

@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use homeostasis_core::cycle::Phase;
+use homeostasis_core::policy::is_own_author;
 use homeostasis_core::port::{ApprovalDecision, ApprovalRequest};
 use homeostasis_core::record::EventKind;
 use homeostasis_core::{ErrorKind, ErrorReport, Incident, Timestamp};
+use serde_json::json;
 
 use super::{Heal, POLL};
 use crate::engine::gatekeeper::{self, Admission};
@@ -46,7 +48,11 @@ impl Heal {
             Ok(Admission::Withheld) => self.slot = None,
             // Its answer came too late: people were asked for, or one closed it.
             Err(_) if self.journal.incident().await.phase != incident.phase => self.slot = None,
-            Err(error) => return Err(error),
+            Err(error) => {
+                // Others need not wait for a store that fails this one.
+                self.slot = None;
+                return Err(error);
+            }
         }
         Ok(())
     }
@@ -99,18 +105,23 @@ impl Heal {
         if let Err(report) = asked {
             self.shared.blame("approvals", "request", &report);
         }
-        let decided = |granted, by: &str, reason: &str| EventKind::ApprovalDecided {
+        let decided = |granted, by: &str, reason: &str, given_at| EventKind::ApprovalDecided {
             plan: plan.id,
             plan_hash,
             granted,
             by: by.to_owned(),
             roles: BTreeSet::new(),
             reason: reason.to_owned(),
+            given_at,
         };
-        let mut told = false;
+        let subject = format!("{} {plan_hash}", incident.id);
+        let mut told = BTreeSet::new();
         loop {
-            if self.shared.now() >= expires {
-                let kind = decided(false, "homeostasis", "nobody decided in time");
+            let now = self.shared.now();
+            if now >= expires {
+                let (by, reason) = ("homeostasis", "nobody decided in time");
+                self.noted(by, "approve", &subject, reason).await;
+                let kind = decided(false, by, reason, None);
                 return self.journal.append(vec![kind]).await.map(drop);
             }
             let reading = Arc::clone(&self.shared.approvals);
@@ -119,30 +130,69 @@ impl Heal {
                 .call(limit, async move { Ok(reading.decisions(plan_hash).await) })
                 .await
                 .unwrap_or_default();
-            let known = |by: &str| {
+            let ttl = self.shared.policy.approval_ttl;
+            let is_new = |answer: &ApprovalDecision| {
                 let given = incident.approvals.iter();
-                let same = given.filter(|given| given.plan_hash == plan_hash && given.by == by);
-                same.map(|given| given.at).max()
+                let mut same = given.filter(|it| it.plan_hash == plan_hash && it.by == answer.by);
+                // One that counts is not renewed: nobody is asked again and again.
+                same.all(|it| it.given_at < answer.at && !it.counts(now, ttl))
             };
-            let journaled = |by: &str| self.shared.redacted(by);
-            if let Some(answer) = next_decision(&answers, known, journaled) {
-                let kind = decided(answer.granted, &answer.by, &answer.reason);
+            let objection = |answer: &ApprovalDecision| {
+                if self.shared.redacted(&answer.by) != answer.by {
+                    Some("the name looks like a secret and would be journaled as another")
+                } else if is_own_author(plan, &answer.by) {
+                    Some("they wrote the plan: somebody else must approve it")
+                } else {
+                    None
+                }
+            };
+            if let Some(answer) =
+                next_decision(&answers, |it| is_new(it) && objection(it).is_none())
+            {
+                let action = if answer.granted { "approve" } else { "deny" };
+                let detail = json!({"reason": answer.reason, "via": "approvals"});
+                let audited = self
+                    .shared
+                    .audit(&answer.by, action, &subject, true, detail);
+                match audited.await {
+                    Err(error) if answer.granted => {
+                        // What cannot be audited is not done; it is tried again.
+                        tracing::error!(%error, "a consent could not be audited");
+                        if !self.shared.pause(POLL).await || self.has_moved_on(incident).await? {
+                            return Ok(());
+                        }
+                        continue;
+                    }
+                    Err(error) => tracing::error!(%error, "a refusal could not be audited"),
+                    Ok(()) => {}
+                }
+                let (by, reason, at) = (&answer.by, &answer.reason, Some(answer.at));
+                let kind = decided(answer.granted, by, reason, at);
                 return self.journal.append(vec![kind]).await.map(drop);
             }
-            if !told
-                && answers
-                    .iter()
-                    .any(|answer| journaled(&answer.by) != answer.by)
-            {
-                told = true;
-                let message =
-                    "a consent does not count: the name of who gave it looks like a secret";
-                let report = ErrorReport::message(ErrorKind::Permanent, message.to_owned());
-                self.shared.blame("approvals", "decisions", &report);
+            for answer in &answers {
+                let Some(objection) = objection(answer) else {
+                    continue;
+                };
+                if told.insert(answer.by.clone()) {
+                    let message = format!("a consent does not count: {objection}");
+                    let report = ErrorReport::message(ErrorKind::Permanent, message);
+                    self.shared.blame("approvals", "decisions", &report);
+                    self.noted(&answer.by, "approve", &subject, objection).await;
+                }
             }
             if !self.shared.pause(POLL).await || self.has_moved_on(incident).await? {
                 return Ok(());
             }
+        }
+    }
+
+    /// Audits what does not count.
+    async fn noted(&self, by: &str, action: &str, subject: &str, reason: &str) {
+        let detail = json!({"reason": reason, "via": "approvals"});
+        let audited = self.shared.audit(by, action, subject, false, detail);
+        if let Err(error) = audited.await {
+            tracing::error!(by, subject, reason, %error, "this could not be audited");
         }
     }
 
@@ -172,49 +222,36 @@ impl Heal {
     }
 }
 
-/// The decision to journal next: a refusal, which outweighs every consent, or a consent that is newer
-/// than what the journal has of that person: one that was used or is too old is not used again. People are told apart by their names in the journal, so a consent does not count whose name
-/// is journaled as another.
+/// The decision to journal next: a refusal, which outweighs every consent, or a consent that is new
+/// and counts.
 fn next_decision(
     answers: &[ApprovalDecision],
-    known: impl Fn(&str) -> Option<Timestamp>,
-    journaled: impl Fn(&str) -> String,
+    counts: impl Fn(&ApprovalDecision) -> bool,
 ) -> Option<&ApprovalDecision> {
     let refusal = answers.iter().find(|answer| !answer.granted);
-    let is_new = |answer: &&ApprovalDecision| {
-        known(&answer.by).is_none_or(|at| at < answer.at) && journaled(&answer.by) == answer.by
-    };
-    refusal.or_else(|| answers.iter().find(is_new))
+    refusal.or_else(|| answers.iter().find(|answer| counts(answer)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn answer(granted: bool, by: &str) -> ApprovalDecision {
-        ApprovalDecision {
+    #[test]
+    fn a_refusal_outweighs_every_consent_and_a_consent_must_count() {
+        let answer = |granted, by: &str| ApprovalDecision {
             granted,
             by: by.to_owned(),
             reason: String::new(),
             at: Timestamp::from_secs(5),
-        }
-    }
-
-    #[test]
-    fn a_consent_counts_once_and_not_if_its_name_is_journaled_as_another() {
-        let redacted = |by: &str| by.replace("hunter2", "[redacted:password]");
-        let known = |by: &str| (by == "ann").then(|| Timestamp::from_secs(5));
+        };
         let next = |answers: &[ApprovalDecision]| {
-            next_decision(answers, known, redacted).map(|answer| answer.by.clone())
+            let counts = |answer: &ApprovalDecision| answer.by != "ann";
+            next_decision(answers, counts).map(|answer| answer.by.clone())
         };
         let (ann, bob) = (answer(true, "ann"), answer(true, "bob"));
-        let secret = answer(true, "carl:hunter2");
-        assert_eq!(next(&[ann.clone(), secret.clone()]), None);
-        let mut again = ann.clone();
-        again.at = Timestamp::from_secs(6);
-        assert_eq!(next(&[again]).as_deref(), Some("ann"));
-        assert_eq!(next(&[ann.clone(), secret, bob]).as_deref(), Some("bob"));
-        let refusal = answer(false, "carl:hunter2");
-        assert_eq!(next(&[ann, refusal]).as_deref(), Some("carl:hunter2"));
+        assert_eq!(next(std::slice::from_ref(&ann)), None);
+        assert_eq!(next(&[ann.clone(), bob.clone()]).as_deref(), Some("bob"));
+        let refusal = answer(false, "ann");
+        assert_eq!(next(&[bob, refusal]).as_deref(), Some("ann"));
     }
 }

@@ -241,6 +241,8 @@ impl Heal {
                 Readmission::NoLease(reason) => reason,
             };
             if self.shared.now() >= give_up || self.shared.controls.kill_switch.is_engaged() {
+                // Once, not at every turn.
+                gatekeeper::audit_refusal(&self.shared, plan, purpose, &reason).await;
                 return Ok(Entry::Halted(reason));
             }
             if !self.shared.pause(POLL).await {

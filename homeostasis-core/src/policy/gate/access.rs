@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Answer, GateFacts, Testimony};
+use super::{Answer, GateFacts, Purpose, Testimony};
 use crate::record::Plan;
 
 /// How soon a tenant whose heals are all taken is asked about again.
@@ -30,6 +30,10 @@ pub(super) fn tenant_quota(_: &Plan, facts: &GateFacts<'_>, _: u32) -> (Answer, 
             format!("tenant {tenant} is unknown, or what it uses"),
         );
     };
+    if facts.purpose == Purpose::Resume {
+        // It was counted when it began.
+        return (Answer::Pass, format!("tenant {tenant} is known"));
+    }
     let (heals, runs) = (
         used.policy.max_concurrent_heals,
         used.policy.max_runs_per_hour,

@@ -10,7 +10,7 @@ use crate::record::Plan;
 use crate::time::Timestamp;
 
 /// How soon the votes are counted again.
-const RECOUNT: Duration = Duration::from_secs(5);
+const RECOUNT: Duration = Duration::from_secs(30);
 
 pub(super) fn quorum(plan: &Plan, facts: &GateFacts<'_>, _: u32) -> (Answer, String) {
     let policy = &facts.policy.quorum;

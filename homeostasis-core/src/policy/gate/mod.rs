@@ -146,6 +146,7 @@ impl Check {
                     | Self::FeatureFlag
                     | Self::Mode
                     | Self::Authorization
+                    | Self::TenantQuota
                     | Self::MaintenanceWindow
             ),
             Purpose::Undo => self == Self::KillSwitch,

@@ -21,7 +21,12 @@ pub(super) fn people(_: &Plan, facts: &GateFacts<'_>, _: u32) -> (Answer, String
 
 pub(super) fn feature_flag(plan: &Plan, facts: &GateFacts<'_>, _: u32) -> (Answer, String) {
     let mut asked = vec!["heal".to_owned(), format!("heal.{}", plan.action_key())];
-    if !facts.environment.is_empty() {
+    if facts.environment.is_empty() {
+        // Nobody said which it is: it may be any that a flag is about.
+        let flags = facts.flags.iter().map(|(flag, _)| flag);
+        let of_one = flags.filter(|flag| flag.starts_with("heal.environment."));
+        asked.extend(of_one.map(str::to_owned));
+    } else {
         asked.push(format!("heal.environment.{}", facts.environment));
     }
     if let Some(category) = facts.category {

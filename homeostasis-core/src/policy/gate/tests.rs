@@ -783,7 +783,32 @@ fn flags_turn_healing_off_by_environment_cause_and_tenant() {
             GateDecision::Permitted
         };
         assert_eq!(decide(&plan(), &case.facts()), expected, "{flag}");
+        let nowhere = GateFacts {
+            environment: "",
+            ..case.facts()
+        };
+        let off = off || flag.starts_with("heal.environment.");
+        assert_eq!(
+            decide(&plan(), &nowhere) == GateDecision::Recommended,
+            off,
+            "{flag}"
+        );
     }
+}
+
+#[test]
+fn a_run_of_an_unknown_tenant_does_not_go_on_but_is_taken_back() {
+    let case = Case::default();
+    let ask = |purpose| {
+        let facts = GateFacts {
+            tenant_use: None,
+            purpose,
+            ..case.facts()
+        };
+        decide(&plan(), &facts)
+    };
+    assert_eq!(ask(Purpose::Resume), GateDecision::Escalated);
+    assert_eq!(ask(Purpose::Undo), GateDecision::Permitted);
 }
 
 #[test]
@@ -872,6 +897,11 @@ fn a_cell_of_the_matrix_and_a_rule_decide_and_a_rule_never_makes_it_milder() {
     let (answer, detail) = answer_of(Check::Policy, &plan(), &case.facts());
     assert_eq!(answer, Answer::Escalate);
     assert!(detail.ends_with("rule \"freeze\" asks for it"), "{detail}");
+    let nowhere = GateFacts {
+        environment: "",
+        ..case.facts()
+    };
+    assert_eq!(decide(&plan(), &nowhere), GateDecision::Escalated);
     let elsewhere = GateFacts {
         environment: "staging",
         ..case.facts()

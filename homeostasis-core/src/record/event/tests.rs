@@ -328,6 +328,7 @@ fn kinds() -> Vec<EventKind> {
             by: "ann".to_owned(),
             roles: std::collections::BTreeSet::new(),
             reason: "looks right".to_owned(),
+            given_at: None,
         },
         EventKind::Woken { plan: plan().id },
     ];
