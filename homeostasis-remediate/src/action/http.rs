@@ -72,12 +72,7 @@ impl HttpRequestAction {
         let status = ParamKind::Integer { min: 100, max: 599 };
         let spec = ActionSpec::new("send an HTTP request")
             .with_params([
-                Param::optional(
-                    "method",
-                    ParamKind::OneOf(&["GET", "PUT", "DELETE", "POST"]),
-                    "the method",
-                )
-                .or("POST"),
+                Param::optional("method", METHODS, "the method").or("POST"),
                 Param::required("url", ParamKind::Url, "where to")
                     .taking(Capture::Word { max: 128 }),
                 Param::optional("json", ParamKind::Any, "what is sent, as JSON")
@@ -171,6 +166,14 @@ impl HttpRequestAction {
             });
         }
         if let Some(problem) = header_problems(call.args).first() {
+            let name = problem.pointer.trim_start_matches('/');
+            return Err(ActionError::argument(name, &problem.expected));
+        }
+        let is_sent_as_it_is = |problem: &ArgumentProblem| {
+            matches!(problem.pointer.as_str(), "/method" | "/idempotency_header")
+        };
+        let problems = self.spec.problems(call.args, false);
+        if let Some(problem) = problems.into_iter().find(is_sent_as_it_is) {
             let name = problem.pointer.trim_start_matches('/');
             return Err(ActionError::argument(name, &problem.expected));
         }

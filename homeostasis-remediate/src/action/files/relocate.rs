@@ -380,10 +380,7 @@ mod tests {
         let action = RelocateFiles::archive(place.roots());
         let (cx, mut args) = (later(2), args().as_object().unwrap().clone());
         action.spec().fill_defaults(&mut args);
-        let (target, key) = (
-            homeostasis_core::Target::service("x").unwrap(),
-            laws::key(0),
-        );
+        let (target, key) = (Target::service("x").unwrap(), laws::key(0));
         let call = ActionCall::new(&target, &args, &key);
         let captured = action.capture(&cx, &call).await.unwrap();
         let call = call.with_captured(&captured);
@@ -419,15 +416,12 @@ mod tests {
         let action = RelocateFiles::archive(place.roots());
         let (cx, mut args) = (later(2), args().as_object().unwrap().clone());
         action.spec().fill_defaults(&mut args);
-        let (target, key) = (
-            homeostasis_core::Target::service("x").unwrap(),
-            laws::key(0),
-        );
+        let (target, key) = (Target::service("x").unwrap(), laws::key(0));
         let call = ActionCall::new(&target, &args, &key);
         let captured = action.capture(&cx, &call).await.unwrap();
         fs::remove_file(place.path("a.log")).unwrap();
         let call = call.with_captured(&captured);
-        assert_eq!(action.perform(&cx, &call).await.unwrap()["gone"], 1);
+        assert_eq!(action.perform(&cx, &call).await.unwrap()["done"], 0);
         assert_eq!(action.undo(&cx, &call).await.unwrap()["back"], 0);
     }
 

@@ -547,10 +547,7 @@ mod tests {
         );
         let mut args = args("rename").as_object().unwrap().clone();
         action.spec().fill_defaults(&mut args);
-        let (target, key) = (
-            homeostasis_core::Target::service("x").unwrap(),
-            laws::key(0),
-        );
+        let (target, key) = (Target::service("x").unwrap(), laws::key(0));
         let call = ActionCall::new(&target, &args, &key);
         let captured = action.capture(&later(2), &call).await.unwrap();
         fs::rename(place.path("web/a.log"), place.path("web/a.log.1")).unwrap();

@@ -368,8 +368,7 @@ mod tests {
         assert!(refusal(other).contains("`web*.service`"));
         let absent = Systemctl::new(Tool::at("/nowhere/systemctl").unwrap(), ["*"]).unwrap();
         let args = json!({"unit": "web.service"});
-        let problems =
-            crate::action::Action::check(&absent.restart_unit(), args.as_object().unwrap());
+        let problems = Action::check(&absent.restart_unit(), args.as_object().unwrap());
         assert!(
             problems[0].expected.contains("/nowhere/systemctl"),
             "{problems:?}"
