@@ -72,7 +72,12 @@ impl HttpRequestAction {
         let status = ParamKind::Integer { min: 100, max: 599 };
         let spec = ActionSpec::new("send an HTTP request")
             .with_params([
-                Param::optional("method", METHODS, "the method").or("POST"),
+                Param::optional(
+                    "method",
+                    ParamKind::OneOf(&["GET", "PUT", "DELETE", "POST"]),
+                    "the method",
+                )
+                .or("POST"),
                 Param::required("url", ParamKind::Url, "where to")
                     .taking(Capture::Word { max: 128 }),
                 Param::optional("json", ParamKind::Any, "what is sent, as JSON")

@@ -89,7 +89,6 @@ fn limit(call: &ActionCall<'_>) -> Result<(Resource, &'static str), ActionError>
         .ok_or_else(|| ActionError::argument("limit", &ParamKind::OneOf(&NAMES).expected()))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it maps errors")]
 fn malformed(_: serde_json::Error) -> ActionError {
     ActionError::invalid("captured state", "expected a process and its limit")
 }
