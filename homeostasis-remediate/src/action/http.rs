@@ -174,6 +174,14 @@ impl HttpRequestAction {
             let name = problem.pointer.trim_start_matches('/');
             return Err(ActionError::argument(name, &problem.expected));
         }
+        let is_sent_as_it_is = |problem: &ArgumentProblem| {
+            matches!(problem.pointer.as_str(), "/method" | "/idempotency_header")
+        };
+        let problems = self.spec.problems(call.args, false);
+        if let Some(problem) = problems.into_iter().find(is_sent_as_it_is) {
+            let name = problem.pointer.trim_start_matches('/');
+            return Err(ActionError::argument(name, &problem.expected));
+        }
         let grant = self.credentials.grant(cx, call.args, url).await?;
         let mut request = HttpRequest::get(url).within(call.deadline.since(cx.now()));
         method.clone_into(&mut request.method);

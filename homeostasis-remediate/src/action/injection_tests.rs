@@ -131,13 +131,31 @@ async fn attack(
     Ok(output)
 }
 
-#[tokio::test]
-async fn no_string_of_a_file_action_leads_out_of_the_roots() {
+/// Takes back with these arguments what never was done.
+async fn attack_undo(
+    action: &dyn Action,
+    args: &Map<String, Value>,
+    captured: &Value,
+) -> Result<Value, ActionError> {
+    let (cx, target, key) = (later(2), Target::service("orders").unwrap(), laws::key(0));
+    let call = ActionCall::new(&target, args, &key).with_captured(captured);
+    action.undo(&cx, &call).await
+}
+
+/// Two files to act on, links that lead out, and something in the quarantine for long.
+fn furnished() -> Playground {
     let place = Playground::new();
     place.write("sub/old.tmp", "x");
     place.write("a.log", "x");
     symlink(place.outside().path(), place.path("link")).unwrap();
     symlink(place.outside().path().join("canary"), place.path("alias")).unwrap();
+    let store = place.store();
+    fs::create_dir(store.join("aside_2020-01-01_run")).unwrap();
+    fs::write(store.join("aside_2020-01-01_run/file"), "x").unwrap();
+    place
+}
+
+fn file_cases(place: &Playground) -> Vec<Case> {
     let files = json!({"root": "tmp", "pattern": "*.tmp", "older_than": "1h", "recursive": true});
     let mut archived = files.clone();
     archived["to"] = "store".into();
@@ -146,17 +164,36 @@ async fn no_string_of_a_file_action_leads_out_of_the_roots() {
     let mut truncated = log.clone();
     truncated["how"] = "copy_truncate".into();
     let roots = place.roots();
-    let cases = [
+    let aside = RelocateFiles::aside(roots.clone(), "store").unwrap();
+    let emptied = EmptyQuarantine::new(roots.clone(), "store", day).unwrap();
+    vec![
         case(CleanFiles::new(roots.clone()), files.clone()),
         case(CompressFiles::new(roots.clone()), files.clone()),
         case(RelocateFiles::archive(roots.clone()), archived),
-        case(
-            RelocateFiles::aside(roots.clone(), "store", day).unwrap(),
-            files,
-        ),
+        case(aside, files),
+        case(emptied, json!({})),
         case(RotateLog::new(roots.clone()), log),
         case(RotateLog::new(roots), truncated),
-    ];
+    ]
+}
+
+#[tokio::test]
+async fn every_file_action_acts_when_nobody_attacks() {
+    for idx in 0..file_cases(&furnished()).len() {
+        let place = furnished();
+        let case = &file_cases(&place)[idx];
+        let (before, outside) = (place.tree(), place.outside().tree());
+        let result = attack(&*case.action, &filled(case), true).await;
+        let what = format!("{}: {result:?}", case.action.name());
+        assert!(result.is_ok() && place.tree() != before, "{what}");
+        assert_eq!(place.outside().tree(), outside, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn no_string_of_a_file_action_leads_out_of_the_roots() {
+    let place = furnished();
+    let cases = file_cases(&place);
     let outside = place.outside().tree();
     let before = place.tree();
     let mut n_attacks = 0;
@@ -175,15 +212,19 @@ async fn no_string_of_a_file_action_leads_out_of_the_roots() {
                     assert_eq!(place.tree(), before, "{what}");
                     n_attacks += 1;
                 }
+                // Also the name of the batch, as if somebody had written into the journal.
+                for batch in [text.as_str(), "batch"] {
+                    let forged = json!({"batch": batch, "first": [text], "files": 1});
+                    let undone = attack_undo(&*case.action, &args, &forged).await;
+                    let what = format!("undo of {} {param}: {undone:?}", case.action.name());
+                    assert_eq!(place.outside().tree(), outside, "{what}");
+                    assert_eq!(place.tree(), before, "{what}");
+                    n_attacks += 1;
+                }
             }
         }
     }
     assert!(n_attacks > 2000, "{n_attacks}");
-    // They do something when nobody attacks.
-    for case in &cases[..1] {
-        let good = attack(&*case.action, case.args.as_object().unwrap(), true).await;
-        assert!(good.is_err() || place.tree() != before);
-    }
 }
 
 #[tokio::test]
@@ -249,6 +290,13 @@ async fn no_string_of_a_program_s_action_becomes_an_argument_that_was_not_declar
                     assert!(calls.is_empty(), "{what}");
                     n_attacks += 1;
                 }
+                let undone = attack_undo(&*case.action, &args, &json!({})).await;
+                let what = format!("undo of {} {param} {text:?}", case.action.name());
+                assert!(
+                    undone.is_err() && fake.calls().is_empty(),
+                    "{what}: {undone:?}"
+                );
+                n_attacks += 1;
             }
         }
         let good = attack(&*case.action, &filled(case), true).await;
@@ -362,9 +410,12 @@ async fn no_string_of_a_request_leads_to_another_host_or_adds_a_header() {
     let mut n_sent = 0;
     for text in hostile(&place) {
         for (param, args) in attacks(&case, &text) {
-            let result = attack(&*case.action, &args, true).await;
+            let mut results = Vec::new();
+            for is_checked in [true, false] {
+                results.push(attack(&*case.action, &args, is_checked).await);
+            }
             for sent in recorder.0.lock().unwrap().drain(..) {
-                let what = format!("{param} {text:?}: {result:?} {sent:?}");
+                let what = format!("{param} {text:?}: {results:?} {sent:?}");
                 assert!(sent.url.starts_with("http://gateway:80/"), "{what}");
                 assert_eq!(sent.method, "PUT", "{what}");
                 let is_clean = |text: &str| !text.chars().any(char::is_control);
@@ -379,4 +430,6 @@ async fn no_string_of_a_request_leads_to_another_host_or_adds_a_header() {
         }
     }
     assert!(n_sent > 0);
+    let good = attack(&*case.action, &filled(&case), true).await;
+    assert_eq!(recorder.0.lock().unwrap().len(), 1, "{good:?}");
 }

@@ -63,7 +63,8 @@ pub use credential::{Credential, SecretSource};
 pub use deployment_slot::{DeploymentSlots, RollbackDeployment};
 #[cfg(all(feature = "files", target_os = "linux"))]
 pub use files::{
-    CleanFiles, CompressFiles, FileRoots, LogWriter, RelocateFiles, ReopenSignal, RotateLog,
+    CleanFiles, CompressFiles, EmptyQuarantine, FileRoots, LogWriter, RelocateFiles, ReopenSignal,
+    RotateLog,
 };
 pub use flag::SetFlag;
 pub use function::{CallFunction, FunctionCall};

@@ -1,8 +1,8 @@
 //! `clean_files`: delete old files.
 
 use async_trait::async_trait;
-use homeostasis_core::Context;
 use homeostasis_core::record::{EffectClass, Inverse, RiskLevel};
+use homeostasis_core::{Context, Target};
 use serde_json::{Map, Value};
 
 use super::open_files::OpenFiles;
@@ -20,10 +20,12 @@ use crate::action::{
 /// `pattern` (of names; `*` and `?`), `recursive` (default `false`), `older_than` (1 minute to 10
 /// years since content, name or rights last changed), `larger_than` (bytes), `keep_newest`
 /// (default 0), `max_files` (default 1000, at most 10,000), `max_bytes`, `open_files` (default
-/// `false`: what somebody has open for writing stays).
+/// `false`: what somebody has open for writing stays; see
+/// [`FileRoots::all_writers_are_seen`]).
 ///
 /// What is captured before the first attempt says how many files of how many bytes it means, names
-/// the first twenty, and binds every attempt: nothing that was younger then is ever touched.
+/// the first twenty, and binds every attempt: nothing that was younger then is ever touched, and no
+/// more files than that.
 /// Only regular files whose names are UTF-8 go; links, pipes and other mounts stay, and no link is
 /// followed. It cannot be taken back; [`RelocateFiles::aside`](super::RelocateFiles::aside) can.
 #[derive(Debug)]
@@ -65,6 +67,11 @@ impl Action for CleanFiles {
         &self.spec
     }
 
+    fn touches(&self, target: &Target, args: &Map<String, Value>) -> Target {
+        let root = args.get("root").and_then(Value::as_str);
+        self.roots.touched(target, root)
+    }
+
     fn check(&self, args: &Map<String, Value>) -> Vec<ArgumentProblem> {
         problems(&self.roots, args)
     }
@@ -76,15 +83,16 @@ impl Action for CleanFiles {
     async fn perform(&self, _: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
         let (path, selection) = (self.roots.path(call, "root")?, Selection::of(call)?);
         let (last, also_open) = (last(call)?, call.boolean("open_files")?);
+        let roots = self.roots.clone();
         let work = move |stop: &Stop| {
             let root = open(&path)?;
             let choice = still_meant(&selection, (&path, &root), last.as_ref(), stop)?;
-            let written = if also_open {
+            let mut written = if also_open {
                 OpenFiles::default()
             } else {
-                OpenFiles::for_choice(&choice)?
+                OpenFiles::for_choice(&choice, &roots)?
             };
-            let report = each(&root, &choice, &written, stop, |folder, file, _| {
+            let report = each(&root, &choice, &mut written, stop, |folder, file, _| {
                 folder.remove(split(&file.path).1)?;
                 Ok(Fate::Done(file.size))
             });
@@ -102,8 +110,6 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
-
-    use homeostasis_core::Target;
 
     use serde_json::json;
 
@@ -279,7 +285,7 @@ mod tests {
         let report = each(
             &root,
             &choice,
-            &OpenFiles::default(),
+            &mut OpenFiles::default(),
             &stop,
             |folder, file, _| {
                 folder.remove(split(&file.path).1)?;

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use flate2::Compression;
 use flate2::bufread::GzDecoder;
 use flate2::write::GzEncoder;
-use homeostasis_core::Context;
 use homeostasis_core::record::{EffectClass, Inverse, RiskLevel};
+use homeostasis_core::{Context, Target};
 use serde_json::{Map, Value};
 
 use super::copy::{PASSING, copy, is_same, passing_name, remove_unchanged};
@@ -59,6 +59,11 @@ impl Action for CompressFiles {
         &self.spec
     }
 
+    fn touches(&self, target: &Target, args: &Map<String, Value>) -> Target {
+        let root = args.get("root").and_then(Value::as_str);
+        self.roots.touched(target, root)
+    }
+
     fn check(&self, args: &Map<String, Value>) -> Vec<ArgumentProblem> {
         problems(&self.roots, args)
     }
@@ -70,11 +75,12 @@ impl Action for CompressFiles {
     async fn perform(&self, _: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
         let (path, selection) = (self.roots.path(call, "root")?, Selection::of(call)?);
         let last = last(call)?;
+        let roots = self.roots.clone();
         let work = move |stop: &Stop| {
             let root = open(&path)?;
             let choice = still_meant(&selection, (&path, &root), last.as_ref(), stop)?;
-            let written = OpenFiles::for_choice(&choice)?;
-            let report = each(&root, &choice, &written, stop, |folder, file, look| {
+            let mut written = OpenFiles::for_choice(&choice, &roots)?;
+            let report = each(&root, &choice, &mut written, stop, |folder, file, look| {
                 compress(folder, split(&file.path).1, look, stop)
             });
             report
@@ -99,26 +105,24 @@ fn compress(folder: &Folder, name: &str, look: &Look, stop: &Stop) -> io::Result
     let passing = passing_name(look);
     folder.remove(&passing)?;
     let mut packed = folder.create(&passing)?;
+    let mut is_ours = true;
     let placed = pack(&mut source, &mut packed, look, stop).and_then(|()| {
         if folder.look(name)? != Some(*look) {
             return Ok(false);
         }
         match folder.rename(&passing, folder, &compressed_name) {
-            // A crash came between naming the copy and removing the original: then they agree.
+            // A crash came between naming the copy and removing the original, or somebody else
+            // does the same: then they agree.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let there = folder.open_file(&compressed_name, false)?;
                 source.rewind()?;
-                if is_same(
-                    &mut GzDecoder::new(BufReader::new(there)),
-                    &mut source,
-                    stop,
-                )
-                .unwrap_or(false)
-                {
-                    folder.remove(&passing)?;
-                } else {
+                let mut unpacked = GzDecoder::new(BufReader::new(&there));
+                if !is_same(&mut unpacked, &mut source, stop).unwrap_or(false) {
                     return Err(error);
                 }
+                there.sync_all()?;
+                is_ours = false;
+                folder.remove(&passing)?;
             }
             renamed => renamed?,
         }
@@ -130,7 +134,10 @@ fn compress(folder: &Folder, name: &str, look: &Look, stop: &Stop) -> io::Result
         return placed.map(|_| Fate::Changed);
     }
     if !remove_unchanged(folder, name, look)? {
-        folder.remove(&compressed_name)?;
+        // What was there before may be all that is left of the content.
+        if is_ours {
+            folder.remove(&compressed_name)?;
+        }
         return Ok(Fate::Changed);
     }
     let size = folder
@@ -151,7 +158,7 @@ fn pack(source: &mut File, packed: &mut File, look: &Look, stop: &Stop) -> io::R
             "what was packed does not unpack to the original",
         ));
     }
-    dress(packed, look)?;
+    dress(packed, source, look)?;
     packed.sync_all()
 }
 

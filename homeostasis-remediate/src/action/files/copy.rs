@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 
 use super::folder::{Folder, Look, dress, look_at};
+use super::open_files::OpenFiles;
 use super::roots::Stop;
 
 const CHUNK: usize = 64 * 1024;
@@ -103,13 +104,14 @@ fn write_copy(source: &mut File, copied: &mut File, look: &Look, stop: &Stop) ->
     if !is_same(source, copied, stop)? {
         return Err(io::Error::other("the copy differs from what was copied"));
     }
-    dress(copied, look)?;
+    dress(copied, source, look)?;
     copied.sync_all()
 }
 
-/// Removes `name` if it is still what was looked at.
+/// Removes `name`, which was copied, if it is still what was looked at and nobody writes to it.
 pub(super) fn remove_unchanged(folder: &Folder, name: &str, look: &Look) -> io::Result<bool> {
-    if folder.look(name)? != Some(*look) {
+    // What was opened while it was copied would be written to for nobody.
+    if OpenFiles::now()?.has(look.id) || folder.look(name)? != Some(*look) {
         return Ok(false);
     }
     folder.remove(name)?;

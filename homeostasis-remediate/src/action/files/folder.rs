@@ -8,7 +8,8 @@ use std::path::{Component, Path};
 
 use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, Statx, StatxFlags, Timespec,
-    Timestamps, fchmod, fchown, fsync, futimens, mkdirat, openat, renameat_with, statx, unlinkat,
+    Timestamps, XattrFlags, fchmod, fchown, fgetxattr, fsetxattr, fsync, futimens, mkdirat, openat,
+    renameat_with, statx, unlinkat,
 };
 use rustix::fs::{Gid, Uid};
 use rustix::io::Errno;
@@ -97,14 +98,25 @@ pub(super) fn look_at(file: &File) -> io::Result<Look> {
     Ok(stat(file, OsStr::new(""), AtFlags::EMPTY_PATH)?.into())
 }
 
-/// Gives `file` the rights, the owner and the time of last modification of `like`.
+/// Where the access list of a file is kept.
+const ACCESS_LIST: &str = "system.posix_acl_access";
+
+/// Gives `file` the rights, the access list, the owner and the time of last modification of
+/// `source`, which was `like`. Labels of security modules and other attributes are not kept.
 ///
 /// Only root may give files away: an owner that cannot be kept is an error, rights are never widened
 /// to one who had none.
-pub(super) fn dress(file: &File, like: &Look) -> io::Result<()> {
+pub(super) fn dress(file: &File, source: &File, like: &Look) -> io::Result<()> {
     if look_at(file)?.owner != like.owner {
         let (user, group) = like.owner;
         fchown(file, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))?;
+    }
+    // With a list, the rights of the group in the mode are those of the most that is in the list.
+    let mut list = vec![0; 64 * 1024];
+    match fgetxattr(source, ACCESS_LIST, &mut list[..]) {
+        Ok(len) => fsetxattr(file, ACCESS_LIST, &list[..len], XattrFlags::empty())?,
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
+        Err(error) => return Err(error.into()),
     }
     fchmod(file, Mode::from_raw_mode(like.mode.into()))?;
     let (tv_sec, nanos) = like.modified;
@@ -125,13 +137,15 @@ pub(super) fn dress(file: &File, like: &Look) -> io::Result<()> {
 impl Folder {
     /// The folder at an absolute path, opened component by component.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let root = openat(CWD, "/", OFlags::DIRECTORY | SAFELY, Mode::empty())?;
+        // Those on the way need not be listed, only passed.
+        let pass = OFlags::DIRECTORY | OFlags::PATH | SAFELY;
         let below = path.strip_prefix("/").map_err(|_| Errno::INVAL)?;
-        let mut folder = Self::of(root)?;
+        let mut folder = openat(CWD, "/", pass, Mode::empty())?;
         for component in components(below)? {
-            folder = folder.enter(component)?;
+            folder = openat(&folder, component, pass, Mode::empty())?;
         }
-        Ok(folder)
+        let last = openat(&folder, ".", OFlags::DIRECTORY | SAFELY, Mode::empty())?;
+        Self::of(last)
     }
 
     fn of(fd: OwnedFd) -> io::Result<Self> {
@@ -305,6 +319,40 @@ mod tests {
         assert!(a.open_file("b", false).is_err());
         assert!(a.remove("alias").unwrap() && !a.remove("alias").unwrap());
         assert_eq!(fs::read_to_string(base.join("a/b/file")).unwrap(), "x");
+    }
+
+    /// `user:1000:r`, `group::---`, `mask::r`: the mode alone would let the group read.
+    #[test]
+    fn an_access_list_goes_with_the_rights() {
+        let dir = tempfile::tempdir().unwrap();
+        let entries: [(u16, u16, u32); 5] = [
+            (1, 6, u32::MAX),
+            (2, 4, 1000),
+            (4, 0, u32::MAX),
+            (0x10, 4, u32::MAX),
+            (0x20, 0, u32::MAX),
+        ];
+        let mut list = 2_u32.to_le_bytes().to_vec();
+        for (tag, rights, id) in entries {
+            list.extend(tag.to_le_bytes());
+            list.extend(rights.to_le_bytes());
+            list.extend(id.to_le_bytes());
+        }
+        let source = File::create(dir.path().join("source")).unwrap();
+        match fsetxattr(&source, ACCESS_LIST, &list, XattrFlags::empty()) {
+            Err(Errno::OPNOTSUPP) => {
+                return homeostasis_core::testing::engine::missing(
+                    "a file system with access lists",
+                );
+            }
+            set => set.unwrap(),
+        }
+        let copy = File::create(dir.path().join("copy")).unwrap();
+        dress(&copy, &source, &look_at(&source).unwrap()).unwrap();
+        let mut kept = vec![0; 1024];
+        let len = fgetxattr(&copy, ACCESS_LIST, &mut kept[..]).unwrap();
+        assert_eq!(kept[..len], list);
+        assert_eq!(look_at(&copy).unwrap().mode, 0o640);
     }
 
     #[test]

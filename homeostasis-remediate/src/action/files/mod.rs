@@ -9,6 +9,7 @@ mod compress;
 mod copy;
 mod folder;
 mod open_files;
+mod quarantine;
 mod relocate;
 mod report;
 mod roots;
@@ -19,6 +20,7 @@ pub(super) mod testing;
 
 pub use clean::CleanFiles;
 pub use compress::CompressFiles;
+pub use quarantine::EmptyQuarantine;
 pub use relocate::RelocateFiles;
 pub use roots::FileRoots;
 pub use rotate::{LogWriter, ReopenSignal, RotateLog};

@@ -8,33 +8,65 @@ use std::path::Path;
 
 use homeostasis_core::ErrorKind;
 
+use super::roots::FileRoots;
 use super::selection::Choice;
 use crate::action::ActionError;
 
 /// The files that processes had open for writing when `/proc` was read.
 ///
-/// A process of another user shows its files to root only; such processes are counted. What is
-/// only mapped into memory, or open on another machine, is not seen.
+/// A process of another user shows its files to root only; such processes are counted, those that
+/// are hidden altogether as one. What is only mapped into memory, or open in another container or
+/// on another machine, is not seen.
 #[derive(Debug, Default)]
 pub(super) struct OpenFiles {
     written: HashSet<(u64, u64)>,
     pub(super) n_unseen_processes: usize,
+    is_asked: bool,
 }
 
 impl OpenFiles {
     /// Whether anything of `choice` is being written; not asked when there is nothing to ask about.
-    pub(super) fn for_choice(choice: &Choice) -> Result<Self, ActionError> {
+    pub(super) fn for_choice(choice: &Choice, roots: &FileRoots) -> Result<Self, ActionError> {
         if choice.files.is_empty() {
             return Ok(Self::default());
         }
-        Self::now().map_err(|error| {
+        let found = Self::now().map_err(|error| {
             ActionError::not_begun("reading /proc for open files", ErrorKind::Permanent, error)
-        })
+        })?;
+        found.trusted(roots.all_writers_are_seen)
+    }
+
+    fn trusted(self, all_writers_are_seen: bool) -> Result<Self, ActionError> {
+        if self.n_unseen_processes == 0 || all_writers_are_seen {
+            return Ok(self);
+        }
+        let why = format!(
+            "{} processes do not show this user what they have open for writing; \
+             `FileRoots::all_writers_are_seen` says that they do not matter",
+            self.n_unseen_processes
+        );
+        let what = "looking for open files";
+        Err(ActionError::not_begun(what, ErrorKind::Permanent, why))
+    }
+
+    /// Reads `/proc` once more, if it was read.
+    pub(super) fn renew(&mut self) -> io::Result<()> {
+        if self.is_asked {
+            *self = Self::now()?;
+        }
+        Ok(())
     }
 
     /// Reads `/proc`: one step for each open file of the machine.
     pub(super) fn now() -> io::Result<Self> {
-        let mut found = Self::default();
+        let mut found = Self {
+            is_asked: true,
+            ..Self::default()
+        };
+        // Mounted so that processes of others are not even listed.
+        if !Path::new("/proc/1").exists() {
+            found.n_unseen_processes = 1;
+        }
         for entry in fs::read_dir("/proc")? {
             let entry = entry?;
             let is_process = entry
@@ -86,6 +118,18 @@ fn is_for_writing(info: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_does_not_see_all_writers_needs_the_hosts_word() {
+        let seen = |n_unseen_processes| OpenFiles {
+            n_unseen_processes,
+            ..OpenFiles::default()
+        };
+        assert!(seen(0).trusted(false).is_ok() && seen(3).trusted(true).is_ok());
+        let refused = seen(3).trusted(false).unwrap_err();
+        assert!(!refused.may_have_begun());
+        assert!(refused.report().to_string().contains("3 processes"));
+    }
 
     #[test]
     fn what_is_open_for_writing_is_found_and_what_is_read_is_not() {

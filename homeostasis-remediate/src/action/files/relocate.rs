@@ -3,49 +3,46 @@
 use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
-use std::time::Duration;
 
 use async_trait::async_trait;
-use homeostasis_core::document::format_duration;
 use homeostasis_core::record::{EffectClass, Inverse, RiskLevel};
-use homeostasis_core::{ConfigError, Context};
+use homeostasis_core::{ConfigError, Context, Target};
 use serde_json::{Map, Value, json};
 
 use super::copy::{PASSING, move_file};
 use super::folder::Folder;
 use super::open_files::OpenFiles;
+use super::quarantine::{ASIDE, day};
 use super::report::{Fate, each};
 use super::roots::{FileRoots, Stop, kind, open};
 use super::selection::{
-    MAX_LISTED, MAX_LISTED_CHARS, Selection, capture, join, last, params, problems, split,
-    still_meant,
+    MAX_LISTED, MAX_LISTED_CHARS, MAX_PATH_BYTES, Selection, capture, join, last, params, problems,
+    split, still_meant,
 };
 use crate::action::{
     Action, ActionCall, ActionError, ActionSpec, ArgumentProblem, Param, ParamKind, is_name,
 };
 
-/// Between the day and the key in the name of a batch.
-const SEPARATOR: char = '_';
-
 /// Moves old files below a folder the host lends into a folder of their own in another one; undo
 /// moves them back.
 ///
 /// As `archive_files` the parameters are those of [`CleanFiles`](super::CleanFiles) without
-/// `open_files`, and `to` (a registered root). As `move_aside` the host names the quarantine and how
-/// long it keeps what it has.
+/// `open_files`, and `to` (a registered root). As `move_aside` the host names the quarantine, which
+/// [`EmptyQuarantine`](super::EmptyQuarantine) empties.
 ///
-/// A batch is called by its day and its run, such as `2026-11-22_…`, and has the same folders below
-/// as the root. Within a file system a file is renamed, between two it is copied, compared, synced
+/// A batch is called by its day and its run, such as `2026-11-22_…` (`aside_2026-11-22_…` in the
+/// quarantine), and has the same folders below as the root. Within a file system a file is renamed, between two it is copied, compared, synced
 /// and only then removed. Undo never replaces a file that took the place meanwhile: it says so.
 #[derive(Debug)]
 pub struct RelocateFiles {
     spec: ActionSpec,
     roots: FileRoots,
-    quarantine: Option<(String, Duration)>,
+    quarantine: Option<String>,
 }
 
 impl RelocateFiles {
-    /// `archive_files`: playbooks say into which of `roots`.
+    /// `archive_files`: playbooks say into which of `roots`. To keep one from being an archive, such
+    /// as a quarantine, add it to a clone that is handed to the other actions only.
     pub fn archive(roots: FileRoots) -> Self {
         let mut params = params();
         params.push(Param::required(
@@ -65,16 +62,11 @@ impl RelocateFiles {
         }
     }
 
-    /// `move_aside`: into the root `quarantine`, where batches older than `retention`, in whole
-    /// days, are deleted for good when the next one arrives.
+    /// `move_aside`: into the root `quarantine`.
     ///
     /// # Errors
-    /// If no root has that name, or the retention is shorter than a day.
-    pub fn aside(
-        roots: FileRoots,
-        quarantine: &str,
-        retention: Duration,
-    ) -> Result<Self, ConfigError> {
+    /// If no root has that name.
+    pub fn aside(roots: FileRoots, quarantine: &str) -> Result<Self, ConfigError> {
         if !roots.has(quarantine) {
             let found = format!("{quarantine:?}");
             return Err(ConfigError::single(
@@ -83,15 +75,7 @@ impl RelocateFiles {
                 "a registered root",
             ));
         }
-        let day = Duration::from_secs(86_400);
-        if retention < day {
-            let found = format_duration(retention);
-            return Err(ConfigError::single("retention", found, "a day or longer"));
-        }
-        let inverse = format!(
-            "the files where they were, for {}",
-            format_duration(retention)
-        );
+        let inverse = "the files where they were, while the quarantine keeps them".to_owned();
         let spec = ActionSpec::new("move old files aside")
             .with_params(params())
             .with_effect(EffectClass::Idempotent)
@@ -100,13 +84,13 @@ impl RelocateFiles {
         Ok(Self {
             spec,
             roots,
-            quarantine: Some((quarantine.to_owned(), retention)),
+            quarantine: Some(quarantine.to_owned()),
         })
     }
 
     fn destination<'a>(&'a self, args: &'a Map<String, Value>) -> Option<&'a str> {
         match &self.quarantine {
-            Some((name, _)) => Some(name),
+            Some(name) => Some(name),
             None => args.get("to").and_then(Value::as_str),
         }
     }
@@ -166,6 +150,11 @@ impl Action for RelocateFiles {
         &self.spec
     }
 
+    fn touches(&self, target: &Target, args: &Map<String, Value>) -> Target {
+        let root = args.get("root").and_then(Value::as_str);
+        self.roots.touched(target, root)
+    }
+
     fn check(&self, args: &Map<String, Value>) -> Vec<ArgumentProblem> {
         let mut problems = problems(&self.roots, args);
         if self.quarantine.is_none() {
@@ -179,32 +168,26 @@ impl Action for RelocateFiles {
         self.places(call)?;
         let now = cx.clock().now();
         let mut captured = capture(&self.roots, now, call).await?;
-        let day =
-            |at: homeostasis_core::Timestamp| at.to_string().chars().take(10).collect::<String>();
         let key = call.key.as_str().replace('/', "-");
-        captured["batch"] = format!("{}{SEPARATOR}{key}", day(now)).into();
-        if let Some((_, retention)) = &self.quarantine {
-            let age = i64::try_from(retention.as_nanos()).unwrap_or(i64::MAX);
-            let oldest = now.as_nanos().saturating_sub(age);
-            captured["keep_from"] = day(homeostasis_core::Timestamp::from_nanos(oldest)).into();
-        }
+        let aside = if self.quarantine.is_some() { ASIDE } else { "" };
+        captured["batch"] = format!("{aside}{}_{key}", day(now)).into();
         Ok(captured)
     }
 
     async fn perform(&self, _: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
         let ((path, to), selection) = (self.places(call)?, Selection::of(call)?);
         let (last, batch) = (last(call)?, batch(call)?);
-        let keep_from = call.captured["keep_from"].as_str().map(str::to_owned);
+        let roots = self.roots.clone();
         let work = move |stop: &Stop| {
             let (root, to) = (open(&path)?, open(&to)?);
-            let expired = match &keep_from {
-                Some(day) => remove_before(&to, day, stop)
-                    .map_err(|error| ActionError::transient("emptying the quarantine", error))?,
-                None => 0,
-            };
             let choice = still_meant(&selection, (&path, &root), last.as_ref(), stop)?;
-            let written = OpenFiles::for_choice(&choice)?;
-            let report = each(&root, &choice, &written, stop, |folder, file, look| {
+            let mut written = OpenFiles::for_choice(&choice, &roots)?;
+            // Also if nothing is left to be moved: where there is no batch, one was lost.
+            if last.is_some() {
+                to.make(Path::new(&batch))
+                    .map_err(|error| ActionError::transient("making a batch", error))?;
+            }
+            let report = each(&root, &choice, &mut written, stop, |folder, file, look| {
                 let (below, name) = split(&file.path);
                 if name.starts_with(PASSING) {
                     return Ok(Fate::Unfit);
@@ -221,7 +204,6 @@ impl Action for RelocateFiles {
                 .map_err(|error| ActionError::transient("moving", error))?
                 .finish("moving")?;
             output["batch"] = batch.into();
-            output["expired"] = expired.into();
             Ok(output)
         };
         self.roots.run("moving", work).await
@@ -303,6 +285,9 @@ impl Back<'_> {
                 continue;
             };
             let path = join(below, &name);
+            if path.len() > MAX_PATH_BYTES {
+                return Err(io::ErrorKind::InvalidFilename.into());
+            }
             if look.is_folder() {
                 self.folder(&folder.sub(OsStr::new(&name))?, &path)?;
                 folder.remove_empty(&name)?;
@@ -328,47 +313,6 @@ impl Back<'_> {
     }
 }
 
-/// Deletes batches of days before `day`; says how many files went.
-fn remove_before(quarantine: &Folder, day: &str, stop: &Stop) -> io::Result<u64> {
-    let mut expired = Vec::new();
-    quarantine.each(|name| {
-        let of_a_day = name.split_once(SEPARATOR).map(|(day, _)| day);
-        let is_batch =
-            |day: &str| day.len() == 10 && day.bytes().all(|b| b.is_ascii_digit() || b == b'-');
-        if of_a_day.is_some_and(|of| is_batch(of) && of < day) {
-            expired.push(name.to_owned());
-        }
-        Ok(())
-    })?;
-    let mut n_files = 0;
-    for name in expired {
-        if quarantine.look(&name)?.is_some_and(|look| look.is_folder()) {
-            n_files += empty(&quarantine.sub(OsStr::new(&name))?, stop)?;
-            quarantine.remove_empty(&name)?;
-        }
-    }
-    Ok(n_files)
-}
-
-fn empty(folder: &Folder, stop: &Stop) -> io::Result<u64> {
-    let (mut names, mut n_files) = (Vec::new(), 0);
-    folder.each(|name| {
-        names.push(name.to_owned());
-        Ok(())
-    })?;
-    for name in names {
-        stop.check()?;
-        match folder.look(&name)? {
-            Some(look) if look.is_folder() => {
-                n_files += empty(&folder.sub(OsStr::new(&name))?, stop)?;
-                folder.remove_empty(&name)?;
-            }
-            _ => n_files += u64::from(folder.remove(&name)?),
-        }
-    }
-    Ok(n_files)
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -389,8 +333,7 @@ mod tests {
         }
         let archive = RelocateFiles::archive(place.roots());
         laws::repeat_and_undo_in(&later(2), &archive, &args(), || place.tree()).await;
-        let day = Duration::from_secs(86_400);
-        let aside = RelocateFiles::aside(place.roots(), "store", day).unwrap();
+        let aside = RelocateFiles::aside(place.roots(), "store").unwrap();
         let mut args = args();
         args.as_object_mut().unwrap().remove("to");
         laws::repeat_and_undo_in(&later(2), &aside, &args, || place.tree()).await;
@@ -437,10 +380,7 @@ mod tests {
         let action = RelocateFiles::archive(place.roots());
         let (cx, mut args) = (later(2), args().as_object().unwrap().clone());
         action.spec().fill_defaults(&mut args);
-        let (target, key) = (
-            homeostasis_core::Target::service("x").unwrap(),
-            laws::key(0),
-        );
+        let (target, key) = (Target::service("x").unwrap(), laws::key(0));
         let call = ActionCall::new(&target, &args, &key);
         let captured = action.capture(&cx, &call).await.unwrap();
         let call = call.with_captured(&captured);
@@ -468,27 +408,21 @@ mod tests {
         assert!(error.to_string().contains("nor in their batch"), "{error}");
     }
 
+    /// Between capture and attempt the program that made them may delete them itself.
     #[tokio::test]
-    async fn the_quarantine_forgets_what_is_older_than_its_retention() {
+    async fn what_was_gone_before_it_was_moved_is_nothing_to_bring_back() {
         let place = Playground::new();
-        let retention = Duration::from_secs(7 * 86_400);
-        let action = RelocateFiles::aside(place.roots(), "store", retention).unwrap();
-        let mut args = args();
-        args.as_object_mut().unwrap().remove("to");
-        place.write("sub/a.log", "x");
-        let first = perform(&action, &later(2), &args).await.unwrap();
-        place.write("b.log", "x");
-        let second = perform(&action, &later(24 * 6), &args).await.unwrap();
-        assert_eq!(
-            (&first["expired"], &second["expired"]),
-            (&json!(0), &json!(0))
-        );
-        place.write("c.log", "x");
-        let third = perform(&action, &later(24 * 9), &args).await.unwrap();
-        assert_eq!((&third["done"], &third["expired"]), (&json!(1), &json!(1)));
-        let kept = place.tree().1;
-        let kept: Vec<_> = kept.keys().filter(|name| name.contains(".log")).collect();
-        assert_eq!(kept.len(), 2, "{kept:?}");
+        place.write("a.log", "x");
+        let action = RelocateFiles::archive(place.roots());
+        let (cx, mut args) = (later(2), args().as_object().unwrap().clone());
+        action.spec().fill_defaults(&mut args);
+        let (target, key) = (Target::service("x").unwrap(), laws::key(0));
+        let call = ActionCall::new(&target, &args, &key);
+        let captured = action.capture(&cx, &call).await.unwrap();
+        fs::remove_file(place.path("a.log")).unwrap();
+        let call = call.with_captured(&captured);
+        assert_eq!(action.perform(&cx, &call).await.unwrap()["done"], 0);
+        assert_eq!(action.undo(&cx, &call).await.unwrap()["back"], 0);
     }
 
     #[test]
@@ -502,8 +436,6 @@ mod tests {
             let problems = action.check(args.as_object().unwrap());
             assert_eq!(problems[0].pointer, "/to", "{to}");
         }
-        let day = Duration::from_secs(86_400);
-        assert!(RelocateFiles::aside(roots.clone(), "none", day).is_err());
-        assert!(RelocateFiles::aside(roots, "store", day / 2).is_err());
+        assert!(RelocateFiles::aside(roots, "none").is_err());
     }
 }

@@ -11,12 +11,15 @@ use super::roots::{Stop, kind};
 use super::selection::{Choice, Found, MAX_LISTED, listed, split};
 use crate::action::ActionError;
 
+/// After so many files it is looked again which are open.
+const LOOK_AGAIN: usize = 32;
+
 /// What became of one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
     /// It was done; so many bytes less are in its folder.
     Done(u64),
-    /// It is another file by now, or was changed.
+    /// It is another file by now, was changed, or somebody writes to it.
     Changed,
     /// It is none that this is done to.
     Unfit,
@@ -41,7 +44,7 @@ pub(super) struct Report {
 pub(super) fn each(
     root: &Folder,
     choice: &Choice,
-    open: &OpenFiles,
+    open: &mut OpenFiles,
     stop: &Stop,
     mut act: impl FnMut(&Folder, &Found, &Look) -> io::Result<Fate>,
 ) -> io::Result<Report> {
@@ -49,8 +52,12 @@ pub(super) fn each(
         n_unseen_processes: open.n_unseen_processes,
         ..Report::default()
     };
-    for file in &choice.files {
+    for (idx, file) in choice.files.iter().enumerate() {
         stop.check()?;
+        // Somebody may have opened one meanwhile.
+        if idx % LOOK_AGAIN == LOOK_AGAIN - 1 {
+            open.renew()?;
+        }
         let (folder, name) = split(&file.path);
         let mut one = || {
             let folder = match root.at(Path::new(folder)) {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use homeostasis_core::{ConfigError, ErrorKind};
+use homeostasis_core::{ConfigError, ErrorKind, Target};
 use serde_json::{Map, Value};
 
 use super::folder::Folder;
@@ -33,6 +33,8 @@ use crate::action::{ActionCall, ActionError, ArgumentProblem, unknown_name};
 #[derive(Debug, Clone, Default)]
 pub struct FileRoots {
     roots: BTreeMap<String, PathBuf>,
+    targets: BTreeMap<String, Target>,
+    pub(super) all_writers_are_seen: bool,
     busy: Arc<Mutex<()>>,
 }
 
@@ -41,8 +43,8 @@ impl FileRoots {
     /// never again: from here on a link anywhere in it is an error.
     ///
     /// # Errors
-    /// If the name is taken or not a plain word, or the path is not absolute, is no folder, or is
-    /// `/`.
+    /// If the name is taken or not a plain word, or the path is not absolute, is no folder, cannot
+    /// be opened, or is `/`.
     pub fn root(
         mut self,
         name: impl Into<String>,
@@ -65,8 +67,34 @@ impl FileRoots {
         if real == Path::new("/") {
             return Err(refused("a folder below `/`".to_owned()));
         }
+        Folder::open(&real).map_err(|error| refused(format!("a folder it may list: {error}")))?;
         self.roots.insert(name, real);
         Ok(self)
+    }
+
+    /// The same where a step below the root `name` touches `target`, whatever it is planned for: blast
+    /// radius and the limits per target follow that.
+    #[must_use]
+    pub fn touching(mut self, name: impl Into<String>, target: Target) -> Self {
+        self.targets.insert(name.into(), target);
+        self
+    }
+
+    /// What a step touches that is planned for `planned`.
+    pub(super) fn touched(&self, planned: &Target, root: Option<&str>) -> Target {
+        let own = root.and_then(|name| self.targets.get(name));
+        own.unwrap_or(planned).clone()
+    }
+
+    /// The same on the host's word that only processes write below these folders whose open files
+    /// this process sees: its own user's, or all if it is root, in its own container.
+    ///
+    /// Without it, files stay while `/proc` has a process that does not show what it has open.
+    /// Writers in other containers or on other machines that share a folder are never seen.
+    #[must_use]
+    pub fn all_writers_are_seen(mut self) -> Self {
+        self.all_writers_are_seen = true;
+        self
     }
 
     /// What is wrong with the name of a root.
@@ -89,7 +117,7 @@ impl FileRoots {
     }
 
     /// Runs `work` where it may block. When the future is dropped, `work` stops at its next file or
-    /// piece of one; nothing else of this set begins before it has ended.
+    /// piece of one, or never begins; nothing else of this set begins before it has ended.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         what: &str,
@@ -97,8 +125,12 @@ impl FileRoots {
     ) -> Result<T, ActionError> {
         let (busy, stop) = (Arc::clone(&self.busy), Stop::default());
         let _stop_when_dropped = StopWhenDropped(stop.clone());
+        let waiting = format!("waiting to begin {what}");
         let worker = tokio::task::spawn_blocking(move || {
             let _alone = busy.lock().unwrap_or_else(PoisonError::into_inner);
+            // Whoever waited for its turn until nobody waited for it does nothing.
+            stop.check()
+                .map_err(|error| ActionError::not_begun(waiting, ErrorKind::Transient, error))?;
             work(&stop)
         });
         worker
@@ -196,5 +228,41 @@ mod tests {
         let seen = Arc::clone(&ended);
         let after = roots.run("work", move |_| Ok(seen.load(Ordering::SeqCst)));
         assert!(after.await.unwrap());
+    }
+
+    #[test]
+    fn a_root_of_another_service_is_touched_for_it() {
+        let (orders, logs) = (
+            Target::service("orders").unwrap(),
+            Target::service("logs").unwrap(),
+        );
+        let roots = FileRoots::default().touching("logs", logs.clone());
+        assert_eq!(roots.touched(&orders, Some("logs")), logs);
+        assert_eq!(roots.touched(&orders, Some("tmp")), orders);
+        let args = serde_json::json!({"root": "logs"});
+        let action = crate::action::CompressFiles::new(roots);
+        let touched = crate::action::Action::touches(&action, &orders, args.as_object().unwrap());
+        assert_eq!(touched, logs);
+    }
+
+    #[tokio::test]
+    async fn work_given_up_before_its_turn_never_begins() {
+        let roots = FileRoots::default();
+        let turn = roots.busy.lock().unwrap();
+        let began = Arc::new(AtomicBool::new(false));
+        let begins = Arc::clone(&began);
+        let mut queued = Box::pin(roots.run("work", move |_| {
+            begins.store(true, Ordering::SeqCst);
+            Ok(())
+        }));
+        let polled = std::future::poll_fn(|cx| std::task::Poll::Ready(queued.as_mut().poll(cx)));
+        assert!(polled.await.is_pending());
+        drop(queued);
+        drop(turn);
+        // Its thread holds a share of the lock until it has ended.
+        while Arc::strong_count(&roots.busy) > 1 {
+            std::thread::yield_now();
+        }
+        assert!(!began.load(Ordering::SeqCst));
     }
 }

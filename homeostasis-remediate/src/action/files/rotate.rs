@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use homeostasis_core::record::{EffectClass, Inverse, RiskLevel};
-use homeostasis_core::{ConfigError, Context, ErrorKind, Timestamp};
+use homeostasis_core::{ConfigError, Context, ErrorKind, Target, Timestamp};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde_json::{Map, Value, json};
 
@@ -62,7 +63,8 @@ impl LogWriter {
         self
     }
 
-    fn tell(&self) -> io::Result<i32> {
+    /// Its process, before anything is done.
+    fn find(&self) -> io::Result<(i32, OwnedFd)> {
         let refused = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
         let text = read_small(&self.pid_file, 4096)?
             .ok_or_else(|| refused(format!("{} is missing", self.pid_file.display())))?;
@@ -83,13 +85,16 @@ impl LogWriter {
                 "process {number} runs {runs} and not {program}"
             )));
         }
+        Ok((number, process))
+    }
+
+    fn tell(&self, process: &OwnedFd) -> io::Result<()> {
         let signal = match self.signal {
             ReopenSignal::Hup => Signal::HUP,
             ReopenSignal::Usr1 => Signal::USR1,
             ReopenSignal::Usr2 => Signal::USR2,
         };
-        pidfd_send_signal(&process, signal)?;
-        Ok(number)
+        Ok(pidfd_send_signal(process, signal)?)
     }
 }
 
@@ -104,7 +109,9 @@ impl LogWriter {
 ///   opens its log anew.
 /// - `copy_truncate`: for writers that never do. Lines written between the last look at the log's
 ///   end and its truncation **are lost**: it counts as irreversible. A writer that does not open its
-///   log for appending leaves a hole of the old length.
+///   log for appending leaves a hole of the old length. A log with a second hard link is refused.
+///
+/// A writer that cannot be found is an error before anything is done.
 ///
 /// Old files are the business of `compress_files` and `clean_files` (`keep_newest`).
 #[derive(Debug)]
@@ -216,7 +223,7 @@ impl Log {
         Ok((folder.map_err(|error| began_not(&self.path, error))?, name))
     }
 
-    fn rename(&self) -> Result<(), ActionError> {
+    fn rename(&self, stop: &Stop) -> Result<(), ActionError> {
         let (folder, name) = self.open()?;
         let look = |name: &str| folder.look(name).map_err(|error| began_not(name, error));
         let (log, rotated) = (look(name)?, look(&self.rotated)?);
@@ -238,13 +245,15 @@ impl Log {
                 return Err(began_not(&self.rotated, taken));
             }
         }
-        let exchanged = folder
-            .create(&self.rotated)
-            .and_then(|new| {
-                dress(&new, &log)?;
-                new.sync_all()
-            })
-            .and_then(|()| folder.exchange(name, &self.rotated));
+        let create = || {
+            let old = folder.open_file(name, false)?;
+            stop.check()?;
+            let new = folder.create(&self.rotated)?;
+            dress(&new, &old, &log)?;
+            new.sync_all()?;
+            stop.check()
+        };
+        let exchanged = create().and_then(|()| folder.exchange(name, &self.rotated));
         if let Err(error) = exchanged {
             // Still the empty file, or not there; the first error is the one that matters.
             let _ = folder.remove(&self.rotated);
@@ -254,10 +263,18 @@ impl Log {
         folder.sync().map_err(|error| failed(&what, error))?;
         match folder.look(&self.rotated) {
             Ok(Some(rotated)) if rotated.id == self.id => Ok(()),
-            Ok(_) => Err(ActionError::permanent(
-                what,
-                "somebody else renamed it meanwhile",
-            )),
+            Ok(_) => {
+                // As it was: the log that took the place meanwhile goes on under its name.
+                let back = folder.exchange(name, &self.rotated).and_then(|()| {
+                    let ours = folder.look(&self.rotated)?;
+                    if ours.is_some_and(|ours| ours.size == 0) {
+                        folder.remove(&self.rotated)?;
+                    }
+                    Ok(())
+                });
+                back.map_err(|error| failed(&what, error))?;
+                Err(self.replaced())
+            }
             Err(error) => Err(failed(&what, error)),
         }
     }
@@ -272,6 +289,10 @@ impl Log {
         if look.id != self.id {
             return Err(self.replaced());
         }
+        if look.n_links > 1 {
+            let linked = "it has another name, maybe outside the root, that would be emptied too";
+            return Err(began_not(&self.path, io::Error::other(linked)));
+        }
         let mut work = || {
             let mut kept = if folder.look(&self.rotated)?.is_some() {
                 folder.open_file(&self.rotated, true)?
@@ -283,12 +304,17 @@ impl Log {
                 return Ok(());
             }
             log.seek(SeekFrom::Start(n_kept))?;
-            copy(&mut log, &mut kept, stop)?;
-            dress(&kept, &look)?;
+            // No further than it was then: it may grow faster than it is copied.
+            let size = |log: &fs::File| Ok::<_, io::Error>(look_at(log)?.size);
+            let seen = size(&log)?.max(n_kept);
+            copy(&mut (&log).take(seen - n_kept), &mut kept, stop)?;
+            dress(&kept, &log, &look)?;
             kept.sync_all()?;
             folder.sync()?;
             // What was written while that was synced.
-            copy(&mut log, &mut kept, stop)?;
+            let more = size(&log)?.saturating_sub(seen);
+            copy(&mut (&log).take(more), &mut kept, stop)?;
+            stop.check()?;
             log.set_len(0)?;
             kept.sync_all()
         };
@@ -348,6 +374,11 @@ impl Action for RotateLog {
         Inverse::Nothing
     }
 
+    fn touches(&self, target: &Target, args: &Map<String, Value>) -> Target {
+        let root = args.get("root").and_then(Value::as_str);
+        self.roots.touched(target, root)
+    }
+
     fn check(&self, args: &Map<String, Value>) -> Vec<ArgumentProblem> {
         let mut problems = self.roots.problems(args, "root");
         problems.extend(path_problem(args, "file"));
@@ -401,16 +432,22 @@ impl Action for RotateLog {
         };
         let size = call.captured["size"].clone();
         let work = move |stop: &Stop| {
+            // A writer that cannot be told would go on in the old file.
+            let telling = |error| began_not("for a writer to be told", error);
+            let found = writer.as_ref().map(LogWriter::find);
+            let found = found.transpose().map_err(telling)?;
             if copies {
                 log.copy_truncate(stop)?;
             } else {
-                log.rename()?;
+                log.rename(stop)?;
             }
-            let told = writer.map(|writer| {
-                let told = writer.tell();
-                told.map_err(|error| failed("telling the writer to open its log anew", error))
-            });
-            let told = told.transpose()?;
+            let mut told = None;
+            if let (Some(writer), Some((number, process))) = (&writer, found) {
+                stop.check()
+                    .and_then(|()| writer.tell(&process))
+                    .map_err(|error| failed("telling the writer to open its log anew", error))?;
+                told = Some(number);
+            }
             Ok(json!({ "rotated": log.rotated, "bytes": size, "told_process": told }))
         };
         self.roots.run("rotating", work).await
@@ -484,6 +521,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_log_with_a_name_outside_is_not_cut() {
+        let place = Playground::new();
+        place.write("web/a.log", "lines\n");
+        let kept = place.outside().path().join("snapshot");
+        fs::hard_link(place.path("web/a.log"), &kept).unwrap();
+        let action = RotateLog::new(place.roots());
+        let refused = perform(&action, &later(2), &args("copy_truncate")).await;
+        let refused = refused.unwrap_err();
+        assert!(!refused.may_have_begun(), "{refused:?}");
+        assert_eq!(fs::read_to_string(&kept).unwrap(), "lines\n");
+        assert_eq!(place.names(), ["web/a.log"]);
+    }
+
+    #[tokio::test]
     async fn a_small_log_stays_and_a_replaced_one_is_a_conflict() {
         let place = Playground::new();
         place.write("web/a.log", "12345");
@@ -496,10 +547,7 @@ mod tests {
         );
         let mut args = args("rename").as_object().unwrap().clone();
         action.spec().fill_defaults(&mut args);
-        let (target, key) = (
-            homeostasis_core::Target::service("x").unwrap(),
-            laws::key(0),
-        );
+        let (target, key) = (Target::service("x").unwrap(), laws::key(0));
         let call = ActionCall::new(&target, &args, &key);
         let captured = action.capture(&later(2), &call).await.unwrap();
         fs::rename(place.path("web/a.log"), place.path("web/a.log.1")).unwrap();
@@ -542,9 +590,12 @@ mod tests {
         let mut args = args("rename");
         args["reopen"] = "web".into();
         let other = perform(&action(Path::new("/bin/other")), &later(2), &args).await;
-        let report = other.unwrap_err().report().to_string();
+        let other = other.unwrap_err();
+        assert!(!other.may_have_begun());
+        let report = other.report().to_string();
         assert!(report.contains("and not /bin/other"), "{report}");
         assert!(!told.exists());
+        assert_eq!(place.read("web/a.log"), "one\n", "it was not even rotated");
         let output = perform(&action(&shell), &later(3), &args).await.unwrap();
         assert_eq!(output["told_process"], engine.id());
         engine.wait_until("word", patience, || told.exists());

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use homeostasis_core::Timestamp;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::folder::{Folder, Look};
@@ -21,7 +22,7 @@ const MAX_LOOKS: u64 = 1_000_000;
 const MAX_DEPTH: usize = 32;
 
 /// The longest relative path.
-const MAX_PATH_BYTES: usize = 4096;
+pub(super) const MAX_PATH_BYTES: usize = 4096;
 
 /// Most names that an answer or a captured state lists.
 pub(super) const MAX_LISTED: usize = 20;
@@ -40,6 +41,7 @@ pub(super) struct Selection {
     keep_newest: usize,
     max_files: usize,
     max_bytes: u64,
+    max_looks: u64,
 }
 
 /// One file that is meant, as it was when it was looked at. They are ordered from the one that has
@@ -58,6 +60,16 @@ pub(super) struct Choice {
     pub(super) files: Vec<Found>,
     n_matched: usize,
     n_unreadable: usize,
+    is_cut: bool,
+}
+
+/// What was captured before the first attempt: what every attempt stays within.
+#[derive(Debug, Deserialize)]
+pub(super) struct Captured {
+    /// The last file, in the order of all.
+    last: (i64, String),
+    files: usize,
+    bytes: u64,
 }
 
 /// The parameters of a selection.
@@ -147,6 +159,7 @@ impl Selection {
             keep_newest: count("keep_newest")?,
             max_files: count("max_files")?,
             max_bytes: call.unsigned("max_bytes")?,
+            max_looks: MAX_LOOKS,
         })
     }
 
@@ -166,6 +179,7 @@ impl Selection {
             n_looks: 0,
             n_matched: 0,
             n_unreadable: 0,
+            is_cut: false,
             oldest: BinaryHeap::new(),
         };
         match root.at(Path::new(&self.folder)) {
@@ -193,6 +207,7 @@ impl Selection {
             files,
             n_matched: walk.n_matched,
             n_unreadable: walk.n_unreadable,
+            is_cut: walk.is_cut,
         })
     }
 
@@ -211,6 +226,7 @@ struct Walk<'a> {
     n_looks: u64,
     n_matched: usize,
     n_unreadable: usize,
+    is_cut: bool,
     /// The oldest of those that match, as many as one run may touch.
     oldest: BinaryHeap<Found>,
 }
@@ -218,13 +234,12 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn folder(&mut self, folder: &Folder, below: &str, depth: usize) -> io::Result<()> {
         let mut folders = Vec::new();
-        folder.each(|name| {
-            self.stop.check()?;
-            self.n_looks += 1;
-            if self.n_looks > MAX_LOOKS {
-                let message = format!("more than {MAX_LOOKS} names below the folder");
-                return Err(io::Error::other(message));
+        let listed = folder.each(|name| {
+            if self.stop.check().is_err() || self.n_looks == self.selection.max_looks {
+                self.is_cut = true;
+                return Err(io::Error::other("cut"));
             }
+            self.n_looks += 1;
             match folder.look(name)? {
                 Some(look) if look.is_file() => self.file(name, below, &look),
                 Some(look) if look.is_folder() && self.selection.recursive => {
@@ -233,8 +248,26 @@ impl Walk<'_> {
                 _ => {}
             }
             Ok(())
-        })?;
+        });
+        self.stop.check()?;
+        if self.is_cut {
+            // Which files are the newest nobody knows without all.
+            if self.selection.keep_newest > 0 {
+                let max = self.selection.max_looks;
+                let why = format!("more than {max} names below the folder, and `keep_newest`");
+                return Err(io::Error::other(why));
+            }
+            return Ok(());
+        }
+        match listed {
+            // One odd folder does not keep the others from being cleaned.
+            Err(_) if depth > 0 => self.n_unreadable += 1,
+            listed => listed?,
+        }
         for name in folders {
+            if self.is_cut {
+                break;
+            }
             // What cannot be entered is counted: another mount, somebody else's, or a link by now.
             match folder.sub(OsStr::new(&name)) {
                 Ok(sub) if depth < MAX_DEPTH => {
@@ -321,6 +354,7 @@ impl Choice {
             "bytes": self.bytes(),
             "matched": self.n_matched,
             "unreadable_folders": self.n_unreadable,
+            "walk_was_cut": self.is_cut,
             "first": listed(self.files.iter().map(|file| &*file.path)),
         })
     }
@@ -355,32 +389,84 @@ fn walked(path: &Path, error: io::Error) -> ActionError {
     ActionError::not_begun(what, kind(&error), error)
 }
 
-/// The last file that was captured, in the order of all; `None` if there was nothing to do.
-pub(super) fn last(call: &ActionCall<'_>) -> Result<Option<(i64, String)>, ActionError> {
-    serde_json::from_value(call.captured["last"].clone())
+/// What was captured; `None` if there was nothing to do.
+pub(super) fn last(call: &ActionCall<'_>) -> Result<Option<Captured>, ActionError> {
+    if call.captured["last"].is_null() {
+        return Ok(None);
+    }
+    Captured::deserialize(call.captured)
+        .map(Some)
         .map_err(|error| ActionError::invalid("captured state", error.to_string()))
 }
 
-/// Those of the captured files that are still as they were: what an attempt touches, at most.
+/// What an attempt touches, at most: files that nothing changed since the last captured one was
+/// left alone, and no more of them than were captured. They are the captured ones, unless somebody
+/// moved a folder of files as old into the place meanwhile.
 pub(super) fn still_meant(
     selection: &Selection,
     (path, root): (&Path, &Folder),
-    last: Option<&(i64, String)>,
+    captured: Option<&Captured>,
     stop: &Stop,
 ) -> Result<Choice, ActionError> {
-    let Some(last) = last else {
+    let Some(captured) = captured else {
         return Ok(Choice::default());
     };
+    let mut selection = selection.clone();
+    selection.max_files = selection.max_files.min(captured.files);
+    selection.max_bytes = selection.max_bytes.min(captured.bytes);
     // Everything up to the last one was old enough when it was captured.
-    let before = last.0.saturating_add(1);
+    let before = captured.last.0.saturating_add(1);
     selection
-        .choose(root, before, Some(last), stop)
+        .choose(root, before, Some(&captured.last), stop)
         .map_err(|error| walked(path, error))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::Playground;
     use super::*;
+
+    #[test]
+    fn a_walk_of_too_many_names_means_what_it_found_unless_the_newest_are_kept() {
+        let place = Playground::new();
+        for idx in 0..5 {
+            place.write(&format!("{idx}.tmp"), "x");
+        }
+        let root = open(&place.roots().path_of("tmp").unwrap()).unwrap();
+        let mut selection = Selection {
+            folder: String::new(),
+            pattern: Glob::parse("*").unwrap(),
+            recursive: true,
+            older_than: Duration::ZERO,
+            larger_than: None,
+            keep_newest: 0,
+            max_files: 10,
+            max_bytes: u64::MAX,
+            max_looks: 3,
+        };
+        let choose =
+            |selection: &Selection| selection.choose(&root, i64::MAX, None, &Stop::default());
+        let cut = choose(&selection).unwrap();
+        assert_eq!((cut.files.len(), cut.is_cut), (3, true));
+        // In a second attempt no more than were captured.
+        let captured = Captured {
+            last: (i64::MAX - 1, "~".to_owned()),
+            files: 2,
+            bytes: 100,
+        };
+        selection.max_looks = 5;
+        let path = Path::new("/");
+        let again = still_meant(&selection, (path, &root), Some(&captured), &Stop::default());
+        assert_eq!(again.unwrap().files.len(), 2);
+        selection.max_looks = 3;
+        selection.keep_newest = 1;
+        assert!(
+            choose(&selection)
+                .unwrap_err()
+                .to_string()
+                .contains("3 names")
+        );
+    }
 
     #[test]
     fn paths_lead_down_only() {

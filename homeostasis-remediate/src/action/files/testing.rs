@@ -72,13 +72,17 @@ impl Playground {
 
     /// `tmp` is the root, `store` another one beside it.
     pub(crate) fn roots(&self) -> FileRoots {
-        let roots = FileRoots::default();
+        let roots = FileRoots::default().all_writers_are_seen();
         let roots = roots.root("tmp", self.dir.path().join("root")).unwrap();
         roots.root("store", self.dir.path().join("store")).unwrap()
     }
 
     pub(crate) fn outside(&self) -> &Outside {
         &self.outside
+    }
+
+    pub(crate) fn store(&self) -> PathBuf {
+        self.dir.path().join("store")
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

@@ -1,6 +1,6 @@
 //! `add_firewall_rule`: traffic of one source is dropped or rejected by nftables.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use homeostasis_core::ConfigError;
 use homeostasis_core::record::{EffectClass, Inverse, RiskLevel};
@@ -13,7 +13,15 @@ use crate::action::{ActionCall, ActionError, ActionSpec, ArgumentProblem, Param,
 /// The fewest bits a source must fix, so that a slip does not cut off the world.
 const MIN_PREFIX: (u8, u8) = (8, 16);
 
-const SOURCE: &str = "an IP address, or a network such as `192.0.2.0/24` of at least 8 bits (IPv6: 16), not of this machine";
+const SOURCE: &str = "an IP address, or a network such as `192.0.2.0/24` of at least 8 bits (IPv6: 16) and none set after them, which holds no loopback or unspecified address and nothing the host keeps open";
+
+/// The loopback and the unspecified addresses: blocking them cuts a machine off from itself.
+const OURS: [Network; 4] = [
+    Network::V4([127, 0, 0, 0], 8),
+    Network::V4([0, 0, 0, 0], 8),
+    Network::V6(0, 128),
+    Network::V6(1, 128),
+];
 
 /// Makes the action on chains of nftables that a host allows, through `nft`.
 ///
@@ -30,6 +38,7 @@ const SOURCE: &str = "an IP address, or a network such as `192.0.2.0/24` of at l
 pub struct Firewall {
     tool: Tool,
     chains: Vec<[String; 3]>,
+    kept_open: Vec<Network>,
 }
 
 impl Firewall {
@@ -58,7 +67,30 @@ impl Firewall {
         };
         let chains = chains.into_iter().map(|text| parse(text.into()));
         let chains = chains.collect::<Result<_, _>>()?;
-        Ok(Self { tool, chains })
+        Ok(Self {
+            tool,
+            chains,
+            kept_open: OURS.to_vec(),
+        })
+    }
+
+    /// The same with sources that no rule may touch, such as the network it is managed from. The
+    /// loopback is one already; the machine's other addresses are not unless they are named.
+    ///
+    /// # Errors
+    /// If one is no address and no network; it is named.
+    pub fn keep_open<I: Into<String>>(
+        mut self,
+        sources: impl IntoIterator<Item = I>,
+    ) -> Result<Self, ConfigError> {
+        for text in sources.into_iter().map(Into::into) {
+            let network = Network::parse(&text).ok_or_else(|| {
+                let expected = "an IP address, or a network such as `192.0.2.0/24`";
+                ConfigError::single("firewall.keep_open", format!("{text:?}"), expected)
+            })?;
+            self.kept_open.push(network);
+        }
+        Ok(self)
     }
 
     /// `add_firewall_rule`: a first rule of a chain for what comes from one address or network.
@@ -94,35 +126,91 @@ impl Firewall {
             .with_effect(EffectClass::Probeable)
             .with_risk(RiskLevel::High)
             .with_inverse(Inverse::Captured("the chain without the rule".to_owned()));
-        let chains = self.chains.clone();
-        ToolAction::new("add_firewall_rule", spec, &self.tool, AddRule { chains })
+        let verb = AddRule {
+            chains: self.chains.clone(),
+            kept_open: self.kept_open.clone(),
+        };
+        ToolAction::new("add_firewall_rule", spec, &self.tool, verb)
     }
+}
+
+/// Addresses that have their first bits in common; an address has all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Network {
+    V4([u8; 4], u8),
+    V6(u128, u8),
+}
+
+impl Network {
+    fn parse(text: &str) -> Option<Self> {
+        let (address, bits) = text
+            .split_once('/')
+            .map_or((text, None), |(a, b)| (a, Some(b)));
+        let address: IpAddr = address.parse().ok()?;
+        let all = if address.is_ipv4() { 32 } else { 128 };
+        let is_plain =
+            |bits: &str| bits.len() <= 3 && bits.bytes().all(|byte| byte.is_ascii_digit());
+        let bits: u8 = match bits {
+            None => all,
+            Some(bits) if is_plain(bits) => bits.parse().ok().filter(|bits| *bits <= all)?,
+            Some(_) => return None,
+        };
+        Some(match address {
+            IpAddr::V4(address) => Self::V4(address.octets(), bits),
+            IpAddr::V6(address) => Self::V6(address.to_bits(), bits),
+        })
+    }
+
+    /// Whether it is IPv4, its bits from the left of 128, and how many count.
+    fn parts(self) -> (bool, u128, u8) {
+        match self {
+            Self::V4(address, bits) => (true, u128::from(u32::from_be_bytes(address)) << 96, bits),
+            Self::V6(address, bits) => (false, address, bits),
+        }
+    }
+
+    fn overlaps(self, other: Self) -> bool {
+        let ((is_v4, one, bits), (is_other_v4, other, other_bits)) = (self.parts(), other.parts());
+        is_v4 == is_other_v4 && (one ^ other) & first(bits.min(other_bits)) == 0
+    }
+
+    /// Whether a bit is set after those that count: nft would widen it without a word.
+    fn has_host_bits(self) -> bool {
+        let (_, address, bits) = self.parts();
+        address & !first(bits) != 0
+    }
+}
+
+/// A mask of the first bits of 128.
+fn first(bits: u8) -> u128 {
+    u128::MAX
+        .checked_shl(128 - u32::from(bits))
+        .unwrap_or_default()
 }
 
 /// `ip` or `ip6`, and the source as nft takes it; nft reads its arguments as a language, so nothing
 /// but addresses and numbers of ours gets there.
-fn source(text: &str) -> Option<(&'static str, String)> {
-    let (address, bits) = text
-        .split_once('/')
-        .map_or((text, None), |(a, b)| (a, Some(b)));
-    let address: IpAddr = address.parse().ok()?;
-    let (word, all, least) = match address {
-        IpAddr::V4(_) => ("ip", 32, MIN_PREFIX.0),
-        IpAddr::V6(_) => ("ip6", 128, MIN_PREFIX.1),
+fn source(text: &str, kept_open: &[Network]) -> Option<(&'static str, String)> {
+    let network = Network::parse(text)?;
+    let (word, address, bits, least) = match network {
+        Network::V4(address, bits) => ("ip", IpAddr::from(address), bits, MIN_PREFIX.0),
+        Network::V6(address, bits) => (
+            "ip6",
+            Ipv6Addr::from_bits(address).into(),
+            bits,
+            MIN_PREFIX.1,
+        ),
     };
-    let is_plain = |bits: &str| bits.len() <= 3 && bits.bytes().all(|byte| byte.is_ascii_digit());
-    let bits: u8 = match bits {
-        None => all,
-        Some(bits) if is_plain(bits) => bits.parse().ok()?,
-        Some(_) => return None,
-    };
-    let is_ours = address.is_loopback() || address.is_unspecified();
-    ((least..=all).contains(&bits) && !is_ours).then(|| (word, format!("{address}/{bits}")))
+    let is_refused = bits < least
+        || network.has_host_bits()
+        || kept_open.iter().any(|open| open.overlaps(network));
+    (!is_refused).then(|| (word, format!("{address}/{bits}")))
 }
 
 #[derive(Debug)]
 struct AddRule {
     chains: Vec<[String; 3]>,
+    kept_open: Vec<Network>,
 }
 
 impl AddRule {
@@ -154,7 +242,7 @@ impl Verb for AddRule {
             );
             problems.push(ArgumentProblem::new("/chain", expected));
         }
-        if known("source").is_some_and(|text| source(text).is_none()) {
+        if known("source").is_some_and(|text| source(text, &self.kept_open).is_none()) {
             problems.push(ArgumentProblem::new("/source", SOURCE));
         }
         let is_given = |param: &str| args.get(param).is_some_and(|value| !value.is_null());
@@ -186,8 +274,8 @@ impl Verb for AddRule {
 
     fn doing(&self, call: &ActionCall<'_>) -> Result<Vec<Argv>, ActionError> {
         let [family, table, chain] = self.chain(call)?;
-        let (word, source) =
-            source(call.text("source")?).ok_or_else(|| ActionError::argument("source", SOURCE))?;
+        let (word, source) = source(call.text("source")?, &self.kept_open)
+            .ok_or_else(|| ActionError::argument("source", SOURCE))?;
         let mut all = argv([
             "insert", "rule", family, table, chain, word, "saddr", &source,
         ]);
@@ -317,11 +405,40 @@ mod tests {
 
     #[test]
     fn sources_are_written_as_nft_takes_them() {
+        let source = |text| source(text, &OURS);
         assert_eq!(source("192.0.2.7"), Some(("ip", "192.0.2.7/32".to_owned())));
         assert_eq!(
             source("2001:DB8::/32"),
             Some(("ip6", "2001:db8::/32".to_owned()))
         );
-        assert_eq!(source("192.0.2.7/33"), None);
+        for refused in ["192.0.2.7/33", "192.0.2.7/8", "2001:db8::1/32"] {
+            assert_eq!(source(refused), None, "{refused}");
+        }
+    }
+
+    #[test]
+    fn no_network_holds_the_loopback_or_what_the_host_keeps_open() {
+        for text in [
+            "::2/16",
+            "::/16",
+            "::1",
+            "::",
+            "127.1.0.0/16",
+            "0.0.0.0/8",
+            "127.0.0.0/8",
+        ] {
+            assert_eq!(source(text, &OURS), None, "{text}");
+        }
+        let firewall = Firewall::new(Tool::find("nft"), ["inet filter input"]).unwrap();
+        let firewall = firewall
+            .keep_open(["10.1.0.0/16", "2001:db8:1::7"])
+            .unwrap();
+        for text in ["10.0.0.0/8", "10.1.2.3", "2001:db8::/32"] {
+            assert_eq!(source(text, &firewall.kept_open), None, "{text}");
+        }
+        for text in ["10.2.0.0/16", "2001:db9::/32", "2001:db8:1::8"] {
+            assert!(source(text, &firewall.kept_open).is_some(), "{text}");
+        }
+        assert!(firewall.keep_open(["office"]).is_err());
     }
 }

@@ -1,5 +1,7 @@
 //! `restart_interface`: a network interface down and up again.
 
+use std::collections::HashSet;
+
 use homeostasis_core::ConfigError;
 use homeostasis_core::record::{EffectClass, Inverse, RiskLevel};
 use serde_json::{Map, Value, json};
@@ -41,7 +43,8 @@ impl NetworkInterfaces {
     /// `restart_interface`: down and up again, or up if it was down.
     ///
     /// Parameters: `interface`, `default_route` (default `false`: an interface that carries a
-    /// default route stays as it is). Idempotent, high risk: routes through it and IPv6 addresses go
+    /// default route of any table, or a bridge, bond, VLAN or tunnel above it that does, stays as it
+    /// is; so does one with a route for an eighth of all addresses or more). Idempotent, high risk: routes through it and IPv6 addresses go
     /// with the link and come back only if something on the machine sets them. Undo brings it up if
     /// it was up, down if it was down.
     pub fn restart_interface(&self) -> ToolAction {
@@ -96,23 +99,58 @@ fn list(answer: &str) -> Result<Vec<Value>, String> {
     serde_json::from_str(answer).map_err(|error| format!("expected a list from ip -json: {error}"))
 }
 
-/// Whether a route leads through `interface`, by itself or as one of several.
-fn leads_through(route: &Value, interface: &str) -> bool {
+/// Whether a route leads through one of `interfaces`, by itself or as one of several.
+fn leads_through(route: &Value, interfaces: &HashSet<&str>) -> bool {
     let hops = route["nexthops"].as_array().into_iter().flatten();
-    hops.chain([route]).any(|hop| hop["dev"] == interface)
+    let mut devices = hops.chain([route]).filter_map(|hop| hop["dev"].as_str());
+    devices.any(|device| interfaces.contains(device))
+}
+
+/// Whether a route is the default one, or one of the few that take its place, such as `0.0.0.0/1`.
+fn is_wide(route: &Value) -> bool {
+    let to = route["dst"].as_str().unwrap_or_default();
+    let bits = to.split_once('/').and_then(|(_, bits)| bits.parse().ok());
+    to == "default" || bits.is_some_and(|bits: u8| bits <= 3)
+}
+
+/// The interface and all that do not work without it: what it is a port of, and what is above it.
+fn with_those_above<'a>(interface: &'a str, links: &'a [Value]) -> HashSet<&'a str> {
+    let mut found = HashSet::from([interface]);
+    loop {
+        let n_before = found.len();
+        for link in links {
+            let name = link["ifname"].as_str().unwrap_or_default();
+            let is_in = |field: &str| link[field].as_str().is_some_and(|it| found.contains(it));
+            let (is_port, is_above) = (is_in("ifname"), is_in("link"));
+            if is_above {
+                found.insert(name);
+            }
+            if is_port && let Some(master) = link["master"].as_str() {
+                found.insert(master);
+            }
+        }
+        if found.len() == n_before {
+            return found;
+        }
+    }
 }
 
 impl Verb for Restart {
+    fn subject(&self) -> &'static [&'static str] {
+        &["interface"]
+    }
+
     fn problems(&self, args: &Map<String, Value>) -> Vec<ArgumentProblem> {
         self.interface().problem(args).into_iter().collect()
     }
 
     fn questions(&self, call: &ActionCall<'_>) -> Result<Vec<Argv>, ActionError> {
-        let interface = self.interface().of(call)?;
+        // Not even a question about what is no interface.
+        self.interface().of(call)?;
         Ok(vec![
-            argv(["-json", "link", "show", "dev", interface]),
-            argv(["-json", "-4", "route", "show", "default"]),
-            argv(["-json", "-6", "route", "show", "default"]),
+            argv(["-json", "link", "show"]),
+            argv(["-json", "-4", "route", "show", "table", "all"]),
+            argv(["-json", "-6", "route", "show", "table", "all"]),
         ])
     }
 
@@ -129,10 +167,9 @@ impl Verb for Restart {
         let flags = link.and_then(|link| link["flags"].as_array());
         let flags =
             flags.ok_or_else(|| format!("expected an interface {interface:?} with flags"))?;
-        let routes = list(v4)?.into_iter().chain(list(v6)?);
-        let has_default = routes
-            .into_iter()
-            .any(|route| leads_through(&route, interface));
+        let needed = with_those_above(interface, &links);
+        let mut routes = list(v4)?.into_iter().chain(list(v6)?);
+        let has_default = routes.any(|route| is_wide(&route) && leads_through(&route, &needed));
         Ok(json!({ "up": flags.contains(&"UP".into()), "default_route": has_default }))
     }
 
@@ -197,6 +234,63 @@ mod tests {
         assert!(unknown.contains("v9"), "{unknown}");
     }
 
+    /// A port of a bridge, and the interface below a VLAN with a route in another table.
+    #[tokio::test]
+    async fn what_a_default_route_rests_on_is_spared_too() {
+        let Some(net) = Namespace::with("ip") else {
+            return;
+        };
+        for name in ["v0", "w0"] {
+            let peer = name.replace('0', "1");
+            net.ip(&["link", "add", name, "type", "veth", "peer", "name", &peer]);
+        }
+        let action = NetworkInterfaces::new(net.tool("ip"), ["*"]).unwrap();
+        let action = action.restart_interface();
+        let is_spared = async |name: &str| {
+            let said = perform(&action, &json!({ "interface": name })).await;
+            said.is_err_and(|error| error.report().to_string().contains("default route"))
+        };
+        let has_bridges = net.tries("ip", &["link", "add", "br0", "type", "bridge"]);
+        if has_bridges {
+            net.ip(&["link", "set", "dev", "v0", "master", "br0"]);
+            net.ip(&["addr", "add", "10.9.9.1/24", "dev", "br0"]);
+            net.ip(&["link", "set", "dev", "br0", "up"]);
+            assert!(!is_spared("v0").await);
+            net.ip(&["route", "add", "default", "via", "10.9.9.2", "dev", "br0"]);
+            assert!(is_spared("v0").await && is_spared("br0").await);
+        }
+        net.ip(&["addr", "add", "10.8.8.1/24", "dev", "w0"]);
+        net.ip(&["link", "set", "dev", "w0", "up"]);
+        assert!(!is_spared("w0").await);
+        net.ip(&[
+            "route",
+            "add",
+            "0.0.0.0/1",
+            "via",
+            "10.8.8.2",
+            "dev",
+            "w0",
+            "table",
+            "7",
+        ]);
+        assert!(is_spared("w0").await);
+    }
+
+    #[test]
+    fn what_is_above_an_interface_is_found_through_any_number() {
+        let links = json!([
+            {"ifname": "eth0", "master": "bond0"},
+            {"ifname": "bond0"},
+            {"ifname": "bond0.7", "link": "bond0", "master": "br0"},
+            {"ifname": "br0"},
+            {"ifname": "eth1"},
+        ]);
+        let links = links.as_array().unwrap();
+        let all = HashSet::from(["eth0", "bond0", "bond0.7", "br0"]);
+        assert_eq!(with_those_above("eth0", links), all);
+        assert_eq!(with_those_above("br0", links), HashSet::from(["br0"]));
+    }
+
     #[tokio::test]
     async fn the_arguments_are_exactly_these() {
         let script =
@@ -209,7 +303,7 @@ mod tests {
             .await
             .unwrap();
         let calls = fake.calls();
-        let show = "-json link show dev eth1";
+        let show = "-json link show";
         assert_eq!(calls[0].join(" "), show);
         let doing: Vec<_> = calls
             .iter()
@@ -222,7 +316,16 @@ mod tests {
     #[test]
     fn one_of_several_next_hops_counts() {
         let route = json!({"dst": "default", "nexthops": [{"dev": "eth0"}, {"dev": "eth1"}]});
-        assert!(leads_through(&route, "eth1") && !leads_through(&route, "eth2"));
+        let leads = |interface| leads_through(&route, &HashSet::from([interface]));
+        assert!(leads("eth1") && !leads("eth2"));
+        for (to, expected) in [
+            ("default", true),
+            ("128.0.0.0/1", true),
+            ("::/1", true),
+            ("10.0.0.0/8", false),
+        ] {
+            assert_eq!(is_wide(&json!({ "dst": to })), expected, "{to}");
+        }
         assert_eq!(list(" \n").unwrap(), Vec::<Value>::new());
     }
 }

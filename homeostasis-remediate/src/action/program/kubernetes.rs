@@ -37,6 +37,7 @@ pub struct Kubectl {
     tool: Tool,
     namespaces: Allowed,
     nodes: Allowed,
+    min_replicas: u32,
 }
 
 impl Kubectl {
@@ -46,6 +47,7 @@ impl Kubectl {
             tool,
             namespaces: Allowed::default(),
             nodes: Allowed::default(),
+            min_replicas: 1,
         }
     }
 
@@ -74,19 +76,28 @@ impl Kubectl {
         Ok(self)
     }
 
+    /// The same with another least number that `scale_deployment` may be given, instead of 1; with 0
+    /// a playbook may take a service away.
+    #[must_use]
+    pub fn min_replicas(mut self, min_replicas: u32) -> Self {
+        self.min_replicas = min_replicas;
+        self
+    }
+
     /// `delete_pod`: its controller starts another. Parameters: `namespace`, `pod`.
     ///
-    /// A pod without controller is refused: nothing would start it again. Probeable by the pod's
+    /// A pod without controller is refused: nothing would start it again; one that is being deleted
+    /// too. Probeable by the pod's
     /// `uid`: a new pod under the same name is left alone. Medium risk; nothing to take back.
     pub fn delete_pod(&self) -> ToolAction {
         pods::delete(&self.tool, self.namespaces.clone())
     }
 
     /// `scale_deployment`: sets the number of replicas. Parameters: `namespace`, `deployment`,
-    /// `replicas` (0 to 1000). Idempotent, medium risk; undo sets the number before. An autoscaler
+    /// `replicas` ([`min_replicas`](Self::min_replicas) to 1000). Idempotent, medium risk; undo sets the number before. An autoscaler
     /// of the same deployment will set its own number again.
     pub fn scale_deployment(&self) -> ToolAction {
-        deployments::scale(&self.tool, self.namespaces.clone())
+        deployments::scale(&self.tool, self.namespaces.clone(), self.min_replicas)
     }
 
     /// `restart_rollout`: every pod of a deployment is replaced, few at a time. Parameters:
@@ -117,7 +128,7 @@ impl Kubectl {
 
     /// `drain_node`: a node gets no new pods, and its pods are evicted as their budgets allow.
     ///
-    /// Parameters: `node`, `evict_within` (default `2m`), `delete_emptydir_data` (default `false`: a
+    /// Parameters: `node`, `evict_within` (default `2m`, at most `15m`), `delete_emptydir_data` (default `false`: a
     /// pod with such data stops the drain). Pods of daemon sets stay; a pod without controller stops
     /// it. Idempotent, high risk; undo lets the node get pods again, those that left stay away.
     pub fn drain_node(&self) -> ToolAction {

@@ -89,6 +89,14 @@ fn limit(call: &ActionCall<'_>) -> Result<(Resource, &'static str), ActionError>
         .ok_or_else(|| ActionError::argument("limit", &ParamKind::OneOf(&NAMES).expected()))
 }
 
+fn malformed(_: serde_json::Error) -> ActionError {
+    ActionError::invalid("captured state", "expected a process and its limit")
+}
+
+fn captured(call: &ActionCall<'_>) -> Result<ProcessId, ActionError> {
+    serde_json::from_value(call.captured["process"].clone()).map_err(malformed)
+}
+
 /// Soft and hard limit as the kernel shows them; `None` is none.
 fn limits(process: ProcessId, label: &str) -> Result<[Option<u64>; 2], ActionError> {
     let what = || format!("limits of process {}", process.pid);
@@ -173,7 +181,14 @@ impl Action for SetResourceLimit {
 
     async fn perform(&self, _: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
         let (resource, label) = limit(call)?;
-        let (process, value) = (self.running(call)?, call.unsigned("value")?);
+        let (process, value) = (captured(call)?, call.unsigned("value")?);
+        let running = self.running(call)?;
+        if running != process {
+            // Undo would not find it.
+            let why = format!("process {} runs now, not {}", running.pid, process.pid);
+            let what = "setting a limit";
+            return Err(ActionError::not_begun(what, ErrorKind::Conflict, why));
+        }
         let [_, hard] = limits(process, label)?;
         set(process, resource, Some(value), hard)?;
         let [now, _] = limits(process, label)?;
@@ -185,10 +200,7 @@ impl Action for SetResourceLimit {
     }
 
     async fn undo(&self, _: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
-        let malformed =
-            |_| ActionError::invalid("captured state", "expected a process and its limit");
-        let process: ProcessId =
-            serde_json::from_value(call.captured["process"].clone()).map_err(malformed)?;
+        let process = captured(call)?;
         let before: Option<u64> =
             serde_json::from_value(call.captured["soft"].clone()).map_err(malformed)?;
         let (resource, label) = limit(call)?;
@@ -241,6 +253,16 @@ mod tests {
         let call = ActionCall::new(&target, &much, &key);
         let refused = action.capture(&cx, &call).await.unwrap_err().to_string();
         assert!(refused.contains("hard limit"), "{refused}");
+        let call = ActionCall::new(&target, &args, &key);
+        let captured = action.capture(&cx, &call).await.unwrap();
+        supervisor.stop("catalog").await.unwrap();
+        let next = supervisor.start("catalog").await.unwrap();
+        let before = limits(next, LIMITS[0].2).unwrap();
+        let other = action.perform(&cx, &call.with_captured(&captured)).await;
+        let other = other.unwrap_err();
+        assert_eq!(other.kind(), ErrorKind::Conflict);
+        assert!(!other.may_have_begun());
+        assert_eq!(limits(next, LIMITS[0].2).unwrap(), before);
         supervisor.stop("catalog").await.unwrap();
         let captured = json!({"process": process, "soft": 5, "hard": 5});
         let call = ActionCall::new(&target, &args, &key).with_captured(&captured);

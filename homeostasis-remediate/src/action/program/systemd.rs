@@ -49,7 +49,9 @@ impl Systemctl {
     }
 
     /// `restart_unit`: stops and starts it, or starts it if it is down. Probeable: its
-    /// `InvocationID` is another one. Medium risk; there is nothing to take back.
+    /// `InvocationID` is another one; while a job of the unit is under way or it is stopping, nobody
+    /// can tell. Medium risk; there is nothing to take back. Give the step more time than the unit
+    /// takes to stop and start: what systemd has begun goes on when the step is given up.
     pub fn restart_unit(&self) -> ToolAction {
         let spec = ActionSpec::new("restart a unit of systemd, or start it if it is down")
             .with_effect(EffectClass::Probeable)
@@ -147,13 +149,17 @@ impl OnUnit {
 }
 
 impl Verb for OnUnit {
+    fn subject(&self) -> &'static [&'static str] {
+        &["unit"]
+    }
+
     fn problems(&self, args: &Map<String, Value>) -> Vec<ArgumentProblem> {
         unit(&self.units).problem(args).into_iter().collect()
     }
 
     fn questions(&self, call: &ActionCall<'_>) -> Result<Vec<Argv>, ActionError> {
         let unit = unit(&self.units).of(call)?;
-        Ok(vec![show("LoadState,ActiveState,InvocationID", unit)])
+        Ok(vec![show("LoadState,ActiveState,InvocationID,Job", unit)])
     }
 
     fn state(&self, _: &ActionCall<'_>, answers: &[String]) -> Result<Value, String> {
@@ -164,7 +170,9 @@ impl Verb for OnUnit {
         }
         let active = property(&answer, "ActiveState")?;
         let invocation = property(&answer, "InvocationID")?;
-        Ok(json!({ "active": active, "invocation": invocation }))
+        // Without a job the line is empty or missing.
+        let has_job = property(&answer, "Job").is_ok_and(|job| !matches!(job, "" | "0"));
+        Ok(json!({ "active": active, "invocation": invocation, "has_job": has_job }))
     }
 
     fn refusal(&self, _: &ActionCall<'_>, before: &Value) -> Option<String> {
@@ -185,12 +193,23 @@ impl Verb for OnUnit {
     fn is_done(&self, call: &ActionCall<'_>, now: &Value) -> Option<bool> {
         let is_new = call.captured["invocation"] != now["invocation"];
         match self.verb {
+            // It may be our restart that stops it.
+            UnitVerb::Restart
+                if !is_new && (now["has_job"] == true || now["active"] == "deactivating") =>
+            {
+                None
+            }
             UnitVerb::Restart => Some(is_new && now["active"] != "failed"),
             // A unit that does one thing and ends has run, though it does not now.
             UnitVerb::Start => Some(runs(now) || is_new && now["active"] == "inactive"),
             UnitVerb::Stop => Some(!runs(now) && now["active"] != "deactivating"),
             UnitVerb::Reload => None,
         }
+    }
+
+    /// `Restart=` of a unit that fails again and again.
+    fn comes_by_itself(&self) -> bool {
+        self.verb == UnitVerb::Restart
     }
 
     fn undoing(&self, call: &ActionCall<'_>, now: &Value) -> Result<Vec<Argv>, ActionError> {
@@ -204,18 +223,19 @@ impl Verb for OnUnit {
 
 #[cfg(test)]
 mod tests {
+    use homeostasis_core::Target;
     use homeostasis_core::testing::engine;
 
     use super::super::testing::{Fake, perform, refusal};
     use super::*;
-    use crate::action::laws;
+    use crate::action::{Action, ProbeAnswer, laws};
 
     /// A systemd with one service: it has a state and a number that every start changes.
     const SYSTEMD: &str = r#"
         verb=$2 unit=; for unit; do :; done
         [ "$unit" = web.service ] || { echo LoadState=not-found; echo ActiveState=inactive; echo InvocationID=; exit 0; }
         case $verb in
-            show) echo LoadState=loaded; echo ActiveState=$(cat active); echo InvocationID=$(cat starts);;
+            show) echo LoadState=loaded; echo ActiveState=$(cat active); echo InvocationID=$(cat starts); echo Job=$(cat job);;
             start) [ $(cat active) = active ] || { echo active > active; echo $(($(cat starts) + 1)) > starts; };;
             restart) echo active > active; echo $(($(cat starts) + 1)) > starts;;
             stop) echo inactive > active;;
@@ -224,7 +244,7 @@ mod tests {
         esac"#;
 
     fn fake(active: &str) -> (Fake, Systemctl) {
-        let fake = Fake::new(SYSTEMD, &[("active", active), ("starts", "7")]);
+        let fake = Fake::new(SYSTEMD, &[("active", active), ("starts", "7"), ("job", "")]);
         let systemctl = Systemctl::new(fake.tool(), ["web*.service"]).unwrap();
         (fake, systemctl)
     }
@@ -257,7 +277,7 @@ mod tests {
         ] {
             fake.perform(&action, &args).await.unwrap();
             let ran = fake.calls();
-            let question = "--property=LoadState,ActiveState,InvocationID";
+            let question = "--property=LoadState,ActiveState,InvocationID,Job";
             let question = vec!["--no-ask-password", "show", question, "--", "web.service"];
             let doing = vec!["--no-ask-password", verb, "--", "web.service"];
             assert_eq!(
@@ -265,6 +285,69 @@ mod tests {
                 [&question, &question, &doing, &question].map(Clone::clone)
             );
         }
+    }
+
+    #[test]
+    fn a_shared_unit_is_touched_whoever_asks() {
+        let (_, systemctl) = fake("active");
+        let (orders, db) = (
+            Target::service("orders").unwrap(),
+            Target::service("db").unwrap(),
+        );
+        let action = systemctl.restart_unit().touching("db.service", db.clone());
+        let touches = |unit: &str| {
+            let args = json!({ "unit": unit });
+            action.touches(&orders, args.as_object().unwrap())
+        };
+        assert_eq!(
+            (touches("db.service"), touches("web.service")),
+            (db, orders.clone())
+        );
+    }
+
+    /// A restart takes longer than the step had time.
+    #[tokio::test]
+    async fn nobody_says_that_a_restart_under_way_did_not_happen() {
+        let (fake, systemctl) = fake("active");
+        let action = systemctl.restart_unit();
+        let args = json!({"unit": "web.service"}).as_object().unwrap().clone();
+        let (cx, target, key) = (
+            laws::context(),
+            Target::service("orders").unwrap(),
+            laws::key(0),
+        );
+        let call = ActionCall::new(&target, &args, &key);
+        let captured = action.capture(&cx, &call).await.unwrap();
+        let call = call.with_captured(&captured);
+        for (active, job) in [("deactivating", ""), ("active", "812")] {
+            fake.write("active", active);
+            fake.write("job", job);
+            let answer = action.probe(&cx, &call).await;
+            assert!(matches!(answer, ProbeAnswer::CannotTell(_)), "{answer:?}");
+        }
+        fake.write("job", "");
+        assert_eq!(action.probe(&cx, &call).await, ProbeAnswer::DidNot);
+    }
+
+    #[tokio::test]
+    async fn a_start_by_itself_is_not_taken_for_ours() {
+        let (fake, systemctl) = fake("active");
+        let action = systemctl.restart_unit();
+        let args = json!({"unit": "web.service"}).as_object().unwrap().clone();
+        let (cx, target, key) = (
+            laws::context(),
+            Target::service("orders").unwrap(),
+            laws::key(0),
+        );
+        let call = ActionCall::new(&target, &args, &key);
+        let captured = action.capture(&cx, &call).await.unwrap();
+        let call = call.with_captured(&captured);
+        fake.write("starts", "8");
+        let output = action.perform(&cx, &call).await.unwrap();
+        assert_eq!(output["ran"].as_array().unwrap().len(), 1);
+        assert_eq!(fake.read("starts").trim(), "9");
+        let again = action.perform(&cx, &call.with_attempt(2)).await.unwrap();
+        assert_eq!(again["ran"], json!([]));
     }
 
     #[tokio::test]
@@ -285,8 +368,7 @@ mod tests {
         assert!(refusal(other).contains("`web*.service`"));
         let absent = Systemctl::new(Tool::at("/nowhere/systemctl").unwrap(), ["*"]).unwrap();
         let args = json!({"unit": "web.service"});
-        let problems =
-            crate::action::Action::check(&absent.restart_unit(), args.as_object().unwrap());
+        let problems = Action::check(&absent.restart_unit(), args.as_object().unwrap());
         assert!(
             problems[0].expected.contains("/nowhere/systemctl"),
             "{problems:?}"

@@ -168,16 +168,25 @@ impl Namespace {
         self.ask("nft", args)
     }
 
+    /// Whether it succeeds: not every kernel has everything.
+    pub(crate) fn tries(&self, program: &str, args: &[&str]) -> bool {
+        self.output(program, args).status.success()
+    }
+
     fn ask(&self, program: &str, args: &[&str]) -> String {
+        let output = self.output(program, args);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{program} {args:?}: {said}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn output(&self, program: &str, args: &[&str]) -> std::process::Output {
         #[expect(clippy::disallowed_methods, reason = "the test looks at its network")]
-        let output = std::process::Command::new(&self.nsenter)
+        std::process::Command::new(&self.nsenter)
             .arg(format!("--target={}", self.engine.id()))
             .args(["--user", "--net", "--preserve-credentials", "--", program])
             .args(args)
             .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{program} {args:?}: {said}");
-        String::from_utf8(output.stdout).unwrap()
+            .unwrap()
     }
 }

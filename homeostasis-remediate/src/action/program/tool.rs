@@ -1,5 +1,6 @@
 //! Actions through one program each: pure functions build the arguments, one runner runs them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fmt, iter};
@@ -85,6 +86,9 @@ impl Tool {
     }
 
     /// The same with one argument more that comes first, such as `--context=production`.
+    ///
+    /// It is shown: in dry runs, errors and what a step returns. A secret belongs into a file that
+    /// is named here, or into a variable ([`Tool::inherit`]).
     pub fn arg(mut self, arg: impl Into<String>) -> Self {
         self.fixed.push(arg.into());
         self
@@ -159,6 +163,17 @@ pub(super) trait Verb: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Whether the state may become as intended by itself: then what a first attempt finds is none
+    /// of its work.
+    fn comes_by_itself(&self) -> bool {
+        false
+    }
+
+    /// The parameters that together name what it acts on, such as `namespace` and `deployment`.
+    fn subject(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// What is run to put back the captured state; nothing if it is back.
     fn undoing(&self, call: &ActionCall<'_>, now: &Value) -> Result<Vec<Argv>, ActionError> {
         let _ = (call, now);
@@ -180,6 +195,7 @@ pub struct ToolAction {
     spec: ActionSpec,
     tool: Tool,
     verb: Arc<dyn Verb>,
+    targets: BTreeMap<String, Target>,
 }
 
 impl fmt::Debug for ToolAction {
@@ -204,7 +220,18 @@ impl ToolAction {
             spec,
             tool: tool.clone(),
             verb: Arc::new(verb),
+            targets: BTreeMap::new(),
         }
+    }
+
+    /// The same where a step on `subject` touches `target`, whatever it is planned for: blast radius
+    /// and the limits per target follow that. A subject is a unit, a node, an interface, or namespace
+    /// and name such as `shop/web`. One that is not named here counts as what the step is planned for,
+    /// so name those that several services share.
+    #[must_use]
+    pub fn touching(mut self, subject: impl Into<String>, target: Target) -> Self {
+        self.targets.insert(subject.into(), target);
+        self
     }
 
     /// Placeholders are filled in by now: what is wrong is an error, and nothing has run.
@@ -295,6 +322,13 @@ impl Action for ToolAction {
         doing.iter().map(|argv| self.tool.shown(argv)).collect()
     }
 
+    fn touches(&self, target: &Target, args: &Map<String, Value>) -> Target {
+        let names = self.verb.subject().iter();
+        let names: Option<Vec<_>> = names.map(|param| args.get(*param)?.as_str()).collect();
+        let subject = names.unwrap_or_default().join("/");
+        self.targets.get(&subject).unwrap_or(target).clone()
+    }
+
     fn check(&self, args: &Map<String, Value>) -> Vec<ArgumentProblem> {
         let mut problems = self.verb.problems(args);
         if !self.tool.is_there() {
@@ -319,7 +353,8 @@ impl Action for ToolAction {
     async fn perform(&self, cx: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
         self.checked(call)?;
         let before = self.ask(cx, call).await?;
-        if self.verb.is_done(call, &before) == Some(true) {
+        let may_be_ours = call.attempt > 1 || !self.verb.comes_by_itself();
+        if may_be_ours && self.verb.is_done(call, &before) == Some(true) {
             return Ok(json!({ "ran": [], "was": call.captured, "now": before }));
         }
         if let Some(reason) = self.verb.refusal(call, &before) {

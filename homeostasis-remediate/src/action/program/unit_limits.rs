@@ -124,6 +124,10 @@ fn micros(text: &str) -> Option<u64> {
 }
 
 impl Verb for SetLimits {
+    fn subject(&self) -> &'static [&'static str] {
+        &["unit"]
+    }
+
     fn problems(&self, args: &Map<String, Value>) -> Vec<ArgumentProblem> {
         let mut problems: Vec<_> = unit(&self.units).problem(args).into_iter().collect();
         let is_given = |limit: &(&str, &str, &str)| args.get(limit.0).is_some_and(|v| !v.is_null());

@@ -23,7 +23,7 @@ fn action(
     ToolAction::new(name, spec, tool, verb)
 }
 
-pub(super) fn scale(tool: &Tool, namespaces: Allowed) -> ToolAction {
+pub(super) fn scale(tool: &Tool, namespaces: Allowed, min_replicas: u32) -> ToolAction {
     let spec = ActionSpec::new("set how many replicas a deployment has")
         .with_effect(EffectClass::Idempotent)
         .with_risk(RiskLevel::Medium)
@@ -31,7 +31,7 @@ pub(super) fn scale(tool: &Tool, namespaces: Allowed) -> ToolAction {
             "the number of replicas before".to_owned(),
         ));
     let count = ParamKind::Integer {
-        min: 0,
+        min: min_replicas.into(),
         max: MAX_REPLICAS,
     };
     let replicas = Param::required("replicas", count, "how many");
@@ -41,7 +41,10 @@ pub(super) fn scale(tool: &Tool, namespaces: Allowed) -> ToolAction {
         spec,
         Some(replicas),
         tool,
-        OnDeployment { verb, namespaces },
+        OnDeployment {
+            min_replicas,
+            ..OnDeployment::new(verb, namespaces)
+        },
     )
 }
 
@@ -56,7 +59,7 @@ pub(super) fn restart(tool: &Tool, namespaces: Allowed) -> ToolAction {
         spec,
         None,
         tool,
-        OnDeployment { verb, namespaces },
+        OnDeployment::new(verb, namespaces),
     )
 }
 
@@ -76,7 +79,7 @@ pub(super) fn undo(tool: &Tool, namespaces: Allowed) -> ToolAction {
         spec,
         Some(revision),
         tool,
-        OnDeployment { verb, namespaces },
+        OnDeployment::new(verb, namespaces),
     )
 }
 
@@ -91,9 +94,18 @@ enum DeploymentVerb {
 struct OnDeployment {
     verb: DeploymentVerb,
     namespaces: Allowed,
+    min_replicas: u32,
 }
 
 impl OnDeployment {
+    fn new(verb: DeploymentVerb, namespaces: Allowed) -> Self {
+        Self {
+            verb,
+            namespaces,
+            min_replicas: 0,
+        }
+    }
+
     fn on(
         &self,
         call: &ActionCall<'_>,
@@ -121,6 +133,10 @@ impl OnDeployment {
 }
 
 impl Verb for OnDeployment {
+    fn subject(&self) -> &'static [&'static str] {
+        &["namespace", "deployment"]
+    }
+
     fn problems(&self, args: &Map<String, Value>) -> Vec<ArgumentProblem> {
         let names = [namespace(&self.namespaces), named("deployment")];
         names.iter().filter_map(|name| name.problem(args)).collect()
@@ -160,7 +176,14 @@ impl Verb for OnDeployment {
 
     fn doing(&self, call: &ActionCall<'_>) -> Result<Vec<Argv>, ActionError> {
         match self.verb {
-            DeploymentVerb::Scale => self.scale_to(call, call.unsigned("replicas")?),
+            DeploymentVerb::Scale => {
+                let replicas = call.unsigned("replicas")?;
+                if replicas < self.min_replicas.into() {
+                    let expected = format!("{} or more, as the host says", self.min_replicas);
+                    return Err(ActionError::argument("replicas", &expected));
+                }
+                self.scale_to(call, replicas)
+            }
             DeploymentVerb::Restart => self.on(call, &["rollout", "restart", "deployment"], &[]),
             DeploymentVerb::Undo => self.go_to(call, call.unsigned("to_revision")?),
         }

@@ -12,6 +12,8 @@ use crate::action::{ActionCall, ActionError, ActionSpec, ArgumentProblem, Param,
 
 const SECOND: Duration = Duration::from_secs(1);
 
+const MAX_EVICTION: Duration = Duration::from_secs(900);
+
 fn spec(description: &str, risk: RiskLevel, inverse: &str) -> ActionSpec {
     ActionSpec::new(description)
         .with_params([Param::required("node", ParamKind::Text, "which node")])
@@ -39,7 +41,7 @@ pub(super) fn drain(tool: &Tool, nodes: Allowed) -> ToolAction {
     let mut spec = spec("evict the pods of a node", RiskLevel::High, inverse);
     let within = ParamKind::Duration {
         min: SECOND,
-        max: 3600 * SECOND,
+        max: MAX_EVICTION,
     };
     spec.params.extend([
         Param::optional("evict_within", within, "how long evictions may take").or("2m"),
@@ -50,7 +52,8 @@ pub(super) fn drain(tool: &Tool, nodes: Allowed) -> ToolAction {
         )
         .or(false),
     ]);
-    let spec = spec.with_timeout(180 * SECOND);
+    // `evict_within` bounds it; a drain that is killed half-way says less.
+    let spec = spec.with_timeout(MAX_EVICTION + 60 * SECOND);
     let verb = NodeVerb::Drain;
     ToolAction::new("drain_node", spec, tool, OnNode { verb, nodes })
 }
@@ -83,6 +86,10 @@ impl OnNode {
 }
 
 impl Verb for OnNode {
+    fn subject(&self) -> &'static [&'static str] {
+        &["node"]
+    }
+
     fn problems(&self, args: &Map<String, Value>) -> Vec<ArgumentProblem> {
         self.node().problem(args).into_iter().collect()
     }

@@ -43,6 +43,10 @@ impl DeletePod {
 }
 
 impl Verb for DeletePod {
+    fn subject(&self) -> &'static [&'static str] {
+        &["namespace", "pod"]
+    }
+
     fn problems(&self, args: &Map<String, Value>) -> Vec<ArgumentProblem> {
         let names = [namespace(&self.namespaces), named("pod")];
         names.iter().filter_map(|name| name.problem(args)).collect()
@@ -74,6 +78,9 @@ impl Verb for DeletePod {
     fn refusal(&self, _: &ActionCall<'_>, before: &Value) -> Option<String> {
         if before["uid"].is_null() {
             return Some("there is no pod of that name".to_owned());
+        }
+        if before["is_leaving"] == true {
+            return Some("the pod is being deleted already".to_owned());
         }
         (before["has_controller"] != true)
             .then(|| "the pod has no controller: nothing would start it again".to_owned())

@@ -161,6 +161,8 @@ async fn a_bare_pod_a_missing_one_and_a_foreign_namespace_are_left_alone() {
     assert!(refusal(fake.perform(&kubectl.delete_pod(), &pod).await).contains("no controller"));
     fake.write("uid", "");
     assert!(refusal(fake.perform(&kubectl.delete_pod(), &pod).await).contains("no pod"));
+    let none = shop(&json!({"deployment": "web", "replicas": 0}));
+    refusal(fake.perform(&kubectl.scale_deployment(), &none).await);
     assert!(fake.calls().iter().all(|args| args[0] == "get"));
     for (action, args, expected) in [
         (
