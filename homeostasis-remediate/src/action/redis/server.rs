@@ -107,7 +107,7 @@ impl RedisServerConfig {
 /// The Redis servers that playbooks may name. Cheap to clone, so that all actions share them.
 ///
 /// Each call has a connection of its own, which tokio runs until the call ends. In a cluster, each node
-/// is a server.
+/// is a server, and its keys are those that it holds.
 ///
 /// ```
 /// use homeostasis::core::Target;
