@@ -19,12 +19,12 @@ const POLL: Duration = Duration::from_millis(100);
 /// Who may not read all statistics sees a receiver without its state, as if there were none.
 const FIND: &str = r"
 SELECT pg_is_in_recovery(),
-  EXISTS (SELECT 1 FROM pg_stat_wal_receiver WHERE status = 'streaming'),
+  CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE')
+    THEN EXISTS (SELECT 1 FROM pg_stat_wal_receiver WHERE status = 'streaming') END,
   has_function_privilege('pg_promote(boolean,integer)', 'execute'),
   CASE WHEN pg_is_in_recovery()
     THEN (pg_last_wal_receive_lsn() - pg_last_wal_replay_lsn())::int8 END,
-  CASE WHEN NOT pg_is_in_recovery() THEN substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END,
-  pg_has_role('pg_read_all_stats', 'USAGE')";
+  CASE WHEN NOT pg_is_in_recovery() THEN substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END";
 
 /// Makes a standby the primary (`pg_promote`, server 12 or later).
 ///
@@ -52,10 +52,9 @@ pub struct PgPromoteReplica {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Part {
     is_standby: bool,
-    is_streaming: bool,
+    /// None if the role does not see it.
+    is_streaming: Option<bool>,
     may_promote: bool,
-    /// Whether it sees the state of the receiver.
-    sees_receiver: bool,
     /// How much it received and has not replayed; none if it never asked a primary for anything.
     bytes_to_replay: Option<i64>,
     /// In hexadecimal digits.
@@ -98,7 +97,6 @@ async fn look(session: &mut Session) -> Result<Part, ActionError> {
         may_promote: row.get(2),
         bytes_to_replay: row.get(3),
         timeline: row.get(4),
-        sees_receiver: row.get(5),
     })
 }
 
@@ -124,10 +122,10 @@ fn refuse_a_living_primary(part: &Part, call: &ActionCall<'_>) -> Result<(), Act
     if call.boolean("while_primary_streams")? {
         return Ok(());
     }
-    let (what, detail) = if part.is_streaming {
+    let (what, detail) = if part.is_streaming == Some(true) {
         let detail = "it still receives from its primary, expected one that is gone";
         ("the standby", detail)
-    } else if !part.sees_receiver {
+    } else if part.is_streaming.is_none() {
         let detail =
             "it does not see whether the primary lives, expected a member of pg_read_all_stats";
         ("the role", detail)

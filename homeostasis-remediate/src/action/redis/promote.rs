@@ -51,9 +51,8 @@ impl RedisPromoteReplica {
 struct Part {
     is_primary: bool,
     is_linked: bool,
-    is_copying: bool,
-    /// Not linked, and never was.
-    is_strange: bool,
+    /// Why its data may not be whole.
+    lacks: Option<&'static str>,
     primary: Option<String>,
     offset: Option<u64>,
 }
@@ -66,21 +65,25 @@ async fn look(link: &mut Link) -> Result<Part, ActionError> {
         .get("slave_repl_offset")
         .or_else(|| info.get("master_repl_offset"));
     let is_linked = is("master_link_status", "up");
+    let lacks = if is("master_sync_in_progress", "1") {
+        Some("it still receives a copy, expected whole data")
+    } else if !is_linked && is("master_link_down_since_seconds", "-1") {
+        Some("it was never linked to its primary, expected whole data")
+    } else {
+        None
+    };
     Ok(Part {
         is_primary: is("role", "master"),
         is_linked,
-        is_copying: is("master_sync_in_progress", "1"),
-        is_strange: !is_linked && is("master_link_down_since_seconds", "-1"),
+        lacks,
         primary: primary.map(|(host, port)| format!("{host}:{port}")),
         offset: offset.and_then(|offset| offset.parse().ok()),
     })
 }
 
 fn refuse(part: &Part, call: &ActionCall<'_>) -> Result<(), ActionError> {
-    let detail = if part.is_copying {
-        "it still receives a copy, expected whole data"
-    } else if part.is_strange {
-        "it was never linked to its primary, expected whole data"
+    let detail = if let Some(lacks) = part.lacks {
+        lacks
     } else if part.is_linked && !call.boolean("while_primary_lives")? {
         "it is connected to its primary, expected one that is gone"
     } else {
