@@ -5,13 +5,15 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 /// Replaces `path` by `bytes`: written beside it, synced, renamed over it, and the folder synced.
+/// The file beside is a hidden one, so that what reads all files of a folder (`*`) does not take it up.
 ///
 /// A reader sees the old content or the new one. A link at `path` is replaced, not followed.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path
         .parent()
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a path without a folder"))?;
-    let mut name = path.file_name().unwrap_or_default().to_owned();
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
     name.push(format!(".{}.new", std::process::id()));
     let beside = folder.join(name);
     // What a process with this id left behind when it was killed.

@@ -229,6 +229,16 @@ impl ActionError {
         }
     }
 
+    /// The same as of a step that had begun: for what fails after the effect, such as reading it back.
+    #[must_use]
+    pub fn begun(self) -> Self {
+        match self {
+            Self::NotBegun { what, kind, source } => Self::Failed { what, kind, source },
+            Self::Invalid { what, detail } => Self::permanent(what, detail),
+            other => other,
+        }
+    }
+
     /// The form that is stored.
     pub fn report(&self) -> ErrorReport {
         ErrorReport::new(self.kind(), self)
@@ -265,6 +275,10 @@ mod tests {
     fn only_a_failure_on_the_way_may_have_touched_something() {
         assert!(ActionError::transient("x", "y").may_have_begun());
         assert!(!ActionError::argument("x", "y").may_have_begun());
-        assert!(!ActionError::not_begun("x", ErrorKind::Transient, "y").may_have_begun());
+        let early = ActionError::not_begun("x", ErrorKind::Transient, "y");
+        assert!(!early.may_have_begun());
+        let late = early.begun();
+        assert!(late.may_have_begun() && late.kind() == ErrorKind::Transient);
+        assert!(ActionError::argument("x", "y").begun().may_have_begun());
     }
 }

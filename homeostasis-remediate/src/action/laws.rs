@@ -67,7 +67,8 @@ pub(crate) async fn repeat_and_undo_in<S: PartialEq + Debug>(
     assert_eq!(observe(), before, "capture changed something");
     let call = call.with_captured(&captured);
     if action.effect(&args) == EffectClass::Probeable {
-        assert_eq!(action.probe(cx, &call).await, ProbeAnswer::DidNot);
+        let answer = action.probe(cx, &call).await;
+        assert!(!matches!(answer, ProbeAnswer::Happened(_)), "{answer:?}");
     }
     action.perform(cx, &call).await.unwrap();
     let after = observe();

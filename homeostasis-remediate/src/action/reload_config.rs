@@ -89,7 +89,8 @@ impl Default for ReloadConfig {
 impl ReloadConfig {
     /// The same with a configuration of `target`. `version` tells which one is in force, at once;
     /// `load` brings a version into force, the newest if none is asked for, or fails and leaves the
-    /// one before in force. An earlier version must stay loadable for undo.
+    /// one before in force. An earlier version must stay loadable for undo. A failure counts as one
+    /// that stays, unless it is an [`ActionError`], which says so itself.
     ///
     /// # Errors
     /// If the name is taken or not a plain word.
@@ -126,7 +127,10 @@ impl Config {
         let what = format!("loading version {}", wanted.unwrap_or("(the newest)"));
         (self.load)(wanted.map(str::to_owned))
             .await
-            .map_err(|cause| ActionError::transient(what.as_str(), cause))?;
+            .map_err(|cause| match cause.downcast::<ActionError>() {
+                Ok(error) => *error,
+                Err(cause) => ActionError::permanent(what.as_str(), cause),
+            })?;
         let now = (self.version)();
         if wanted.is_some_and(|wanted| wanted != now) {
             let detail = format!("version {now:?} is in force");
@@ -189,7 +193,7 @@ mod tests {
     use super::*;
     use crate::action::laws;
 
-    /// A host with the versions v1 to v3; it refuses v2 and takes v4 for v3.
+    /// A host with the versions v1 to v3; it refuses v2, cannot read v5, and takes v4 for v3.
     fn action(version: &Arc<Mutex<String>>) -> ReloadConfig {
         let (read, write) = (Arc::clone(version), Arc::clone(version));
         ReloadConfig::default()
@@ -203,6 +207,10 @@ mod tests {
                         let wanted = wanted.unwrap_or_else(|| "v3".to_owned());
                         if wanted == "v2" {
                             return Err("line 7 is no limit".into());
+                        }
+                        if wanted == "v5" {
+                            let error = ActionError::transient("reading", "the store is away");
+                            return Err(error.into());
                         }
                         *write.lock().unwrap() = wanted.replace("v4", "v3");
                         Ok(())
@@ -230,7 +238,8 @@ mod tests {
         let version = Arc::new(Mutex::new("v1".to_owned()));
         let action = action(&version);
         for (wanted, kind, said) in [
-            ("v2", ErrorKind::Transient, "line 7"),
+            ("v2", ErrorKind::Permanent, "line 7"),
+            ("v5", ErrorKind::Transient, "the store is away"),
             ("v4", ErrorKind::Permanent, "\"v3\" is in force"),
         ] {
             let args = json!({"config": "limits", "version": wanted});

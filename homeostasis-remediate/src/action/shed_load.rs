@@ -61,7 +61,8 @@ pub struct Shedding {
 
 /// Decides for each request whether it is served, without a lock and without allocation.
 ///
-/// While nothing is shed that is one load of an atomic. What is shed is spread evenly by a counter
+/// While nothing is shed that is one load of an atomic, and one addition to the number in flight when a
+/// request begins and one when it ends. What is shed is spread evenly by a counter
 /// (Weyl's sequence of the golden ratio), so of any `n` requests the shed part is off by a few at most and
 /// follows no period of the traffic. Shedding ends by itself: a healer that dies leaves nothing shed.
 ///
@@ -86,11 +87,16 @@ pub struct Shedding {
 pub struct LoadShedder {
     clock: Arc<dyn Clock>,
     /// Percent (8 bits), class (8 bits), milliseconds since the epoch (48 bits); 0 sheds nothing.
-    state: AtomicU64,
-    turn: AtomicU64,
-    n_shed: AtomicU64,
-    n_in_flight: AtomicU64,
+    state: Apart,
+    turn: Apart,
+    n_shed: Apart,
+    n_in_flight: Apart,
 }
+
+/// A number in a line of the cache of its own: counting here must not slow the reading of the state.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Apart(AtomicU64);
 
 /// A request that is served until this is dropped.
 #[derive(Debug)]
@@ -99,7 +105,7 @@ pub struct Permit<'a>(&'a LoadShedder);
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        self.0.n_in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.0.n_in_flight.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -112,31 +118,40 @@ impl LoadShedder {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             clock,
-            state: AtomicU64::new(0),
-            turn: AtomicU64::new(0),
-            n_shed: AtomicU64::new(0),
-            n_in_flight: AtomicU64::new(0),
+            state: Apart(AtomicU64::new(0)),
+            turn: Apart(AtomicU64::new(0)),
+            n_shed: Apart(AtomicU64::new(0)),
+            n_in_flight: Apart(AtomicU64::new(0)),
         }
     }
 
     /// Whether a request is served: if so, keep what it gives until it was.
     pub fn try_admit(&self, priority: Priority) -> Option<Permit<'_>> {
-        let state = self.state.load(Ordering::Relaxed);
+        let state = self.state.0.load(Ordering::Relaxed);
         if state != 0 && self.sheds(state, priority) {
-            self.n_shed.fetch_add(1, Ordering::Relaxed);
+            self.n_shed.0.fetch_add(1, Ordering::Relaxed);
             return None;
         }
-        self.n_in_flight.fetch_add(1, Ordering::Relaxed);
+        self.n_in_flight.0.fetch_add(1, Ordering::Relaxed);
         Some(Permit(self))
     }
 
     fn sheds(&self, state: u64, priority: Priority) -> bool {
         let now = unpack(state);
-        if priority > now.up_to || priority == Priority::Critical || self.clock.now() >= now.until {
+        if priority > now.up_to || priority == Priority::Critical {
+            return false;
+        }
+        if self.clock.now() >= now.until {
+            // So that nobody asks the clock again; unless it was set anew meanwhile.
+            let _ = self
+                .state
+                .0
+                .compare_exchange(state, 0, Ordering::Relaxed, Ordering::Relaxed);
             return false;
         }
         let turn = self
             .turn
+            .0
             .fetch_add(1, Ordering::Relaxed)
             .wrapping_mul(GOLDEN);
         u128::from(turn) * 100 < u128::from(now.percent) << 64
@@ -144,24 +159,24 @@ impl LoadShedder {
 
     /// Sheds this from now on, instead of what was shed.
     pub fn set(&self, shedding: Shedding) {
-        self.state.store(pack(shedding), Ordering::Relaxed);
+        self.state.0.store(pack(shedding), Ordering::Relaxed);
     }
 
     /// What is shed now; `None` if nothing is, or no longer.
     pub fn shedding(&self) -> Option<Shedding> {
-        let state = self.state.load(Ordering::Relaxed);
+        let state = self.state.0.load(Ordering::Relaxed);
         let shedding = (state != 0).then(|| unpack(state))?;
         (self.clock.now() < shedding.until).then_some(shedding)
     }
 
     /// How many requests were ever shed.
     pub fn n_shed(&self) -> u64 {
-        self.n_shed.load(Ordering::Relaxed)
+        self.n_shed.0.load(Ordering::Relaxed)
     }
 
     /// How many requests are being served.
     pub fn n_in_flight(&self) -> u64 {
-        self.n_in_flight.load(Ordering::Relaxed)
+        self.n_in_flight.0.load(Ordering::Relaxed)
     }
 }
 
@@ -400,7 +415,7 @@ mod tests {
             percent in 0_u8..=100, start in any::<u64>(), n in 1_u32..5000,
         ) {
             let shedder = LoadShedder::new(Arc::new(ManualClock::new(Timestamp::EPOCH)));
-            shedder.turn.store(start, Ordering::Relaxed);
+            shedder.turn.0.store(start, Ordering::Relaxed);
             shedder.set(shedding(percent, Priority::High, 1));
             let n_shed = (0..n).filter(|_| shedder.try_admit(Priority::Normal).is_none()).count();
             let expected = f64::from(percent) * f64::from(n) / 100.0;

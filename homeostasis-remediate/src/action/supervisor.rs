@@ -51,7 +51,7 @@ pub struct Child {
 }
 
 impl Child {
-    /// A child that `factory` makes anew for each start; it should end when its cancellation asks
+    /// A child that `factory` makes anew for each start, within its task; it should end when its cancellation asks
     /// for it, and is dropped at its next await if it does not within 5 s.
     pub fn new(
         name: impl Into<String>,
@@ -209,15 +209,23 @@ impl Supervisor {
 
     /// This supervisor as a child of another. It has the time its own children need to end.
     pub fn into_child(self) -> Child {
+        let (name, factory) = self.into_factory();
         Child {
-            name: self.name.clone(),
+            name,
             restart: Restart::Transient,
             grace: None,
-            factory: Arc::new(move |stop| {
-                let supervisor = self.clone();
-                Box::pin(async move { Ok(supervisor.run(&stop).await?) })
-            }),
+            factory,
         }
+    }
+
+    /// Its name, and what runs it anew.
+    pub(super) fn into_factory(self) -> (String, Factory) {
+        let name = self.name.clone();
+        let factory: Factory = Arc::new(move |stop| {
+            let supervisor = self.clone();
+            Box::pin(async move { Ok(supervisor.run(&stop).await?) })
+        });
+        (name, factory)
     }
 
     /// Runs the children until `stop` asks for the end or none is left.
@@ -283,9 +291,9 @@ impl Supervisor {
     fn start(&self, running: &mut [Option<Running>], which: impl Iterator<Item = usize>) {
         for idx in which {
             let stop = Cancellation::default();
-            let task = self
-                .runtime
-                .spawn((self.children[idx].factory)(stop.clone()));
+            let (factory, asked) = (Arc::clone(&self.children[idx].factory), stop.clone());
+            // Called within the task: its own panic is one of the child as well.
+            let task = self.runtime.spawn(async move { factory(asked).await });
             running[idx] = Some(Running {
                 stop,
                 task: AbortOnDrop(task),
@@ -521,6 +529,19 @@ mod tests {
         );
         // Three starts each, one of the first time and three of the restarts.
         assert_eq!(starts.load(Ordering::SeqCst), 12);
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_the_factory_is_one_of_the_child() {
+        let world = World::new(1);
+        let two = supervisor(Strategy::OneForAll)
+            .child(world.child(0))
+            .unwrap()
+            .child(Child::new("bad", |_| panic!("it cannot be made")))
+            .unwrap();
+        let error = two.run(&Cancellation::default()).await.unwrap_err();
+        assert_eq!(error.child, "bad");
+        assert!(error.source.to_string().contains("it cannot be made"));
     }
 
     #[tokio::test]

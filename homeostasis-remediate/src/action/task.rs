@@ -14,12 +14,12 @@ use homeostasis_core::{
 use serde_json::{Map, Value, json};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use super::flag::new_name;
 use crate::action::{
     Action, ActionCall, ActionError, ActionSpec, ArgumentProblem, Param, ParamKind, ProbeAnswer,
-    RestartIntensity, unknown_name,
+    RestartIntensity, Supervisor, unknown_name,
 };
 
 /// How long a task has to end after it was asked to, before it is dropped at its next await.
@@ -52,7 +52,8 @@ pub(super) type Factory =
 
 /// Keeps tasks of the host running, one for one: a task that fails or panics is started again and
 /// the others are left alone; a task that ends well has ended. Tasks that belong together are one task
-/// here: a [`Supervisor`](super::Supervisor), which its factory clones and runs. Cheap to clone.
+/// here: a [`Supervisor`](super::Supervisor) ([`supervise_group`](Self::supervise_group)). Cheap to
+/// clone.
 ///
 /// ```
 /// use homeostasis::core::{ManualClock, Target, Timestamp};
@@ -88,8 +89,11 @@ struct Supervised {
     target: Target,
     intensity: RestartIntensity,
     factory: Factory,
-    /// Held while the task is replaced by request.
-    busy: tokio::sync::Mutex<()>,
+    /// How long it has to end after it was asked to; none waits for as long as it takes.
+    grace: Option<Duration>,
+    /// The task that runs and restarts it; ends when it ended well or restarted too often. Held while
+    /// it is replaced by request, and left here until it has ended.
+    keeper: tokio::sync::Mutex<Option<JoinHandle<()>>>,
     state: Mutex<State>,
     /// How often it was started.
     generation: watch::Sender<u64>,
@@ -99,8 +103,9 @@ struct Supervised {
 struct State {
     starts: VecDeque<Timestamp>,
     stop: Cancellation,
-    /// The task that runs and restarts it; ends when it ended well or restarted too often.
-    keeper: Option<JoinHandle<()>>,
+    /// Asks the keeper to drop what it runs.
+    cut: Cancellation,
+    keeper: Option<AbortHandle>,
     gave_up: bool,
 }
 
@@ -140,20 +145,56 @@ impl TaskSupervisor {
         + Sync
         + 'static,
     ) -> Result<(), ConfigError> {
+        self.add(
+            name.into(),
+            target,
+            intensity,
+            Some(GRACE),
+            Arc::new(factory),
+        )
+    }
+
+    /// Starts the children of a supervisor, under its name, and keeps them running; when it gives up it
+    /// is started again, as often as `intensity` allows. It has the time its own children need to end,
+    /// and none of them is started anew before all have ended.
+    ///
+    /// # Errors
+    /// If the name is taken or not a plain word.
+    pub fn supervise_group(
+        &self,
+        group: Supervisor,
+        target: Target,
+        intensity: RestartIntensity,
+    ) -> Result<(), ConfigError> {
+        let (name, factory) = group.into_factory();
+        self.add(name, target, intensity, None, factory)
+    }
+
+    fn add(
+        &self,
+        name: String,
+        target: Target,
+        intensity: RestartIntensity,
+        grace: Option<Duration>,
+        factory: Factory,
+    ) -> Result<(), ConfigError> {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = new_name("tasks", name.into(), &tasks)?;
+        let name = new_name("tasks", name, &tasks)?;
         let task = Arc::new(Supervised {
             name: name.clone(),
             target,
             intensity,
-            factory: Arc::new(factory),
-            busy: tokio::sync::Mutex::default(),
+            factory,
+            grace,
+            keeper: tokio::sync::Mutex::default(),
             state: Mutex::default(),
             generation: watch::Sender::new(0),
         });
-        tasks.insert(name, Arc::clone(&task));
-        drop(tasks);
-        self.start(&task);
+        // Nobody else has it yet.
+        if let Ok(mut keeper) = task.keeper.try_lock() {
+            *keeper = Some(self.start(&task));
+        }
+        tasks.insert(name, task);
         Ok(())
     }
 
@@ -173,28 +214,36 @@ impl TaskSupervisor {
             .is_some_and(|keeper| !keeper.is_finished()))
     }
 
-    /// Asks the task to end, drops it if it does not within 5 s, and starts it anew.
+    /// Asks the task to end, drops it if it does not within 5 s (a group has the time its children
+    /// need), and starts it anew when it has ended: what never yields is waited for, so that there are
+    /// never two. Dropping this leaves it to the next restart.
     ///
     /// # Errors
     /// If it is not registered, or was restarted too often; it is then down.
     pub async fn restart(&self, name: &str) -> Result<(), TaskError> {
         let task = self.task(name)?;
-        let _busy = task.busy.lock().await;
-        let (keeper, stop) = {
-            let mut state = task.lock();
-            (state.keeper.take(), state.stop.clone())
+        let mut held = task.keeper.lock().await;
+        let (stop, cut) = {
+            let state = task.lock();
+            (state.stop.clone(), state.cut.clone())
         };
         stop.cancel();
-        if let Some(mut keeper) = keeper
-            && timeout(&*self.clock, GRACE, &mut keeper).await.is_err()
-        {
-            keeper.abort();
-            // What it ended with does not matter; that it ended does.
-            let _ = keeper.await;
+        if let Some(keeper) = held.as_mut() {
+            let is_late = match task.grace {
+                Some(grace) => timeout(&*self.clock, grace, &mut *keeper).await.is_err(),
+                None => true,
+            };
+            if is_late {
+                if task.grace.is_some() {
+                    cut.cancel();
+                }
+                // What it ended with does not matter; that it ended does.
+                let _ = keeper.await;
+            }
         }
         let before = *task.generation.borrow();
         let mut generation = task.generation.subscribe();
-        self.start(&task);
+        *held = Some(self.start(&task));
         // The keeper starts it, or gives up; both are told.
         let _ = generation.wait_for(|now| *now > before).await;
         if task.lock().gave_up {
@@ -227,18 +276,21 @@ impl TaskSupervisor {
         tasks.keys().cloned().collect()
     }
 
-    fn start(&self, task: &Arc<Supervised>) {
-        let stop = Cancellation::default();
+    fn start(&self, task: &Arc<Supervised>) -> JoinHandle<()> {
+        let (stop, cut) = (Cancellation::default(), Cancellation::default());
         let keeper = keep(
             Arc::clone(task),
             Arc::clone(&self.clock),
             self.runtime.clone(),
-            stop.clone(),
+            (stop.clone(), cut.clone()),
         );
         let mut state = task.lock();
+        let keeper = self.runtime.spawn(keeper);
         state.stop = stop;
+        state.cut = cut;
         state.gave_up = false;
-        state.keeper = Some(self.runtime.spawn(keeper));
+        state.keeper = Some(keeper.abort_handle());
+        keeper
     }
 }
 
@@ -265,8 +317,13 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// Runs the task until it ends well, is asked to stop, or failed too often.
-async fn keep(task: Arc<Supervised>, clock: Arc<dyn Clock>, runtime: Handle, stop: Cancellation) {
+/// Runs the task until it ends well, is asked to stop, or failed too often; ends when the task has.
+async fn keep(
+    task: Arc<Supervised>,
+    clock: Arc<dyn Clock>,
+    runtime: Handle,
+    (stop, cut): (Cancellation, Cancellation),
+) {
     while !stop.is_cancelled() {
         let admitted = {
             let mut state = task.lock();
@@ -279,10 +336,19 @@ async fn keep(task: Arc<Supervised>, clock: Arc<dyn Clock>, runtime: Handle, sto
             task.generation.send_modify(|generation| *generation += 1);
             return;
         }
-        // A task of its own: a panic ends it and not its keeper.
-        let mut running = AbortOnDrop(runtime.spawn((task.factory)(stop.clone())));
+        // A task of its own: a panic ends it, also one of the factory, and not its keeper.
+        let (factory, asked) = (Arc::clone(&task.factory), stop.clone());
+        let mut running = AbortOnDrop(runtime.spawn(async move { factory(asked).await }));
         task.generation.send_modify(|generation| *generation += 1);
-        match (&mut running.0).await {
+        let ended = tokio::select! {
+            biased;
+            ended = &mut running.0 => ended,
+            () = cut.cancelled() => {
+                running.0.abort();
+                (&mut running.0).await
+            }
+        };
+        match ended {
             Ok(Ok(())) => return,
             Ok(Err(error)) => tracing::warn!(task = task.name, %error, "a supervised task failed"),
             Err(error) => tracing::warn!(task = task.name, %error, "a supervised task ended"),
@@ -411,6 +477,64 @@ mod tests {
             .unwrap();
         until(|| tasks.is_running("t") == Ok(false)).await;
         assert_eq!(starts.load(Ordering::SeqCst), 3);
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_the_factory_is_one_of_the_task() {
+        let tasks = supervisor();
+        let intensity = RestartIntensity {
+            max: 3,
+            ..RestartIntensity::default()
+        };
+        tasks
+            .supervise("t", orders(), intensity, |_| panic!("it cannot be made"))
+            .unwrap();
+        until(|| tasks.is_running("t").is_err()).await;
+        let restarted = tasks.restart("t").await;
+        assert!(
+            matches!(restarted, Err(TaskError::TooOften { .. })),
+            "{restarted:?}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_group_has_the_time_of_its_children_and_never_runs_twice() {
+        let tasks = supervisor();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let mut group = Supervisor::new(
+            "group",
+            crate::action::Strategy::OneForAll,
+            Arc::new(RealClock),
+            Handle::current(),
+        );
+        for name in ["a", "b"] {
+            let log = Arc::clone(&log);
+            let child = crate::action::Child::new(name, move |stop| {
+                let log = Arc::clone(&log);
+                Box::pin(async move {
+                    log.lock().unwrap().push(format!("+{name}"));
+                    stop.cancelled().await;
+                    tokio::time::sleep(Duration::from_secs(4)).await;
+                    log.lock().unwrap().push(format!("-{name}"));
+                    Ok(())
+                })
+            });
+            group = group.child(child).unwrap();
+        }
+        tasks
+            .supervise_group(group, orders(), RestartIntensity::default())
+            .unwrap();
+        until(|| log.lock().unwrap().len() == 2).await;
+        // Who asked goes away, and asks again.
+        let restart = tasks.restart("group");
+        assert!(
+            timeout(&RealClock, Duration::from_secs(1), restart)
+                .await
+                .is_err()
+        );
+        tasks.restart("group").await.unwrap();
+        until(|| log.lock().unwrap().len() == 6).await;
+        assert_eq!(log.lock().unwrap().join(" "), "+a +b -b -a +a +b");
     }
 
     #[tokio::test]

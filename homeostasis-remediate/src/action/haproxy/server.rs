@@ -13,8 +13,8 @@ use crate::action::{
 /// `SRV_ADMF_FMAINT` and `SRV_ADMF_FDRAIN` of `srv_admin_state`: what was asked for at run time.
 const MAINT: u32 = 0x01;
 const DRAIN: u32 = 0x08;
-/// `srv_op_state`: 0 is down; 1 (starting), 2 (up) and 3 (stopping) take requests.
-const DOWN: u32 = 0;
+/// `srv_op_state`: 1 (starting) and 2 (up) are given requests; 0 (down) and 3 (stopping) none.
+const TAKING: [u32; 2] = [1, 2];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verb {
@@ -28,8 +28,9 @@ enum Verb {
 /// Parameters: `haproxy` (a registered name), `backend`, `server`; `state` for `haproxy_set_server_state`
 /// and `weight` (0 to 256, absolute) for `haproxy_set_weight`; `min_left` (default 1, at most 1000): how
 /// many other servers of the backend must take requests, so that the last one is not taken away. That is
-/// looked at when the state before is captured, and again right before it is done; it is not asked of
-/// what gives a server to the backend.
+/// looked at when the state before is captured, and again right before it is done or taken back (so undo
+/// may fail when the others are gone by then); it is not asked of what gives a server to the backend. What is stopping is not counted, backup servers are: `HAProxy` does not
+/// say here which they are.
 ///
 /// Nothing is written to `HAProxy`'s file: a restart forgets it. It is verified by reading it back; state,
 /// weight and present sessions are told. Probeable.
@@ -44,7 +45,7 @@ pub struct HaproxyServer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Found {
     name: String,
-    is_down: bool,
+    is_taking: bool,
     admin: u32,
     weight: u64,
 }
@@ -60,7 +61,7 @@ impl Found {
 
     /// Whether it is given new requests: nothing of what may keep them off, and not by its weight.
     fn takes_requests(&self) -> bool {
-        !self.is_down && self.admin == 0 && self.weight > 0
+        self.is_taking && self.admin == 0 && self.weight > 0
     }
 
     fn report(&self, n_sessions: Option<u64>) -> Value {
@@ -151,8 +152,12 @@ impl HaproxyServer {
     }
 
     /// Refuses to take away what the backend cannot do without.
-    fn refuse(&self, call: &ActionCall<'_>, n_others: usize) -> Result<(), ActionError> {
-        let (_, value) = self.wanted(call)?;
+    fn refuse(
+        &self,
+        call: &ActionCall<'_>,
+        value: &str,
+        n_others: usize,
+    ) -> Result<(), ActionError> {
         let min_left = call.unsigned("min_left")?;
         let gives = match self.verb {
             Verb::State => value == "ready",
@@ -191,14 +196,15 @@ impl HaproxyServer {
         let command = format!("set server {backend}/{server} {field} {value}");
         let answer = self.instances.say(cx, call, &command).await;
         let answer = answer.map_err(|error| error.into_error(&what, false))?;
-        let (now, _) = self.look(cx, call).await?;
+        let (now, _) = self.look(cx, call).await.map_err(ActionError::begun)?;
         let is = if field == "state" {
             now.state().to_owned()
         } else {
             now.weight.to_string()
         };
         if is == value {
-            return Ok(now.report(self.sessions(cx, call).await?));
+            let sessions = self.sessions(cx, call).await;
+            return Ok(now.report(sessions.map_err(ActionError::begun)?));
         }
         let said: String = answer.trim().chars().take(200).collect();
         let detail = format!("it is {is:?}, expected {value:?}; HAProxy says {said:?}");
@@ -228,7 +234,7 @@ fn servers(answer: &str) -> Option<Vec<Found>> {
             let cells: Vec<_> = line.split(' ').collect();
             Some(Found {
                 name: (*cells.get(name)?).to_owned(),
-                is_down: cells.get(op)?.parse::<u32>().ok()? == DOWN,
+                is_taking: TAKING.contains(&cells.get(op)?.parse().ok()?),
                 admin: cells.get(admin)?.parse().ok()?,
                 weight: cells.get(weight)?.parse().ok()?,
             })
@@ -270,15 +276,16 @@ impl Action for HaproxyServer {
     }
 
     async fn capture(&self, cx: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
+        let (_, value) = self.wanted(call)?;
         let (one, n_others) = self.look(cx, call).await?;
-        self.refuse(call, n_others)?;
+        self.refuse(call, &value, n_others)?;
         Ok(one.report(None))
     }
 
     async fn perform(&self, cx: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
         let (field, value) = self.wanted(call)?;
         let (_, n_others) = self.look(cx, call).await?;
-        self.refuse(call, n_others)?;
+        self.refuse(call, &value, n_others)?;
         self.set(cx, call, (field, &value)).await
     }
 
@@ -305,9 +312,14 @@ impl Action for HaproxyServer {
             let detail = "expected its state and weight";
             return Err(ActionError::invalid("captured state", detail));
         };
-        match self.verb {
-            Verb::State => self.set(cx, call, ("state", state)).await,
-            Verb::Weight => self.set(cx, call, ("weight", &weight.to_string())).await,
+        let (field, value) = match self.verb {
+            Verb::State => ("state", state.to_owned()),
+            Verb::Weight => ("weight", weight.to_string()),
+        };
+        let (one, n_others) = self.look(cx, call).await?;
+        if one.takes_requests() {
+            self.refuse(call, &value, n_others)?;
         }
+        self.set(cx, call, (field, &value)).await
     }
 }

@@ -1,6 +1,6 @@
 //! Against a real `HAProxy`.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
@@ -173,6 +173,74 @@ async fn the_last_server_is_not_taken_away_unless_told() {
     // What gives a server back is never refused.
     let back = json!({"haproxy": "edge", "backend": "one", "server": "only", "state": "ready"});
     assert_eq!(once(&state, &back).await.unwrap()["state"], "ready");
+}
+
+#[tokio::test]
+async fn undo_does_not_take_the_last_server_away() {
+    let Some(proxy) = Proxy::start() else { return };
+    let state = HaproxyServer::set_state(proxy.instances(false));
+    proxy.say("set server app/a state drain");
+    let args = json!({"haproxy": "edge", "backend": "app", "server": "a", "state": "ready"});
+    let (args, target) = (filled(&state, &args), Target::service("edge").unwrap());
+    let key = laws::key(1);
+    let call = ActionCall::new(&target, &args, &key);
+    let captured = state.capture(&laws::context(), &call).await.unwrap();
+    let call = call.with_captured(&captured);
+    state.perform(&laws::context(), &call).await.unwrap();
+    proxy.say("set server app/b state maint");
+    let error = state.undo(&laws::context(), &call).await.unwrap_err();
+    assert!(
+        error.to_string().contains("0 others take requests"),
+        "{error}"
+    );
+    assert_eq!(proxy.status("app", "a").1, "no check");
+    proxy.say("set server app/b state ready");
+    state.undo(&laws::context(), &call).await.unwrap();
+    assert_eq!(proxy.status("app", "a").1, "DRAIN");
+}
+
+#[tokio::test]
+async fn a_server_that_is_stopping_is_not_counted_and_what_cannot_be_read_back_has_begun() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let socket = listener.local_addr().unwrap().to_string();
+    // Looks, in capture and in perform, the command, and then nobody.
+    let stub = std::thread::spawn(move || {
+        for _ in 0..3 {
+            let (stream, _) = listener.accept().unwrap();
+            let mut command = String::new();
+            BufReader::new(&stream).read_line(&mut command).unwrap();
+            let answer = if command.starts_with("show servers state app") {
+                "1\n# srv_name srv_op_state srv_admin_state srv_uweight\na 2 0 1\nb 3 0 1\nc 0 0 1\nd 2 0 1\n"
+            } else {
+                "\n"
+            };
+            (&stream).write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    let config = HaproxyConfig::new(Target::service("edge").unwrap(), socket);
+    let instances = HaproxyInstances::default().instance("edge", config);
+    let state = HaproxyServer::set_state(instances.unwrap());
+    let mut args = json!({"haproxy": "edge", "backend": "app", "server": "a", "state": "drain",
+        "min_left": 2});
+    let error = {
+        let filled = filled(&state, &args);
+        let (target, key) = (Target::service("edge").unwrap(), laws::key(1));
+        let call = ActionCall::new(&target, &filled, &key);
+        state.perform(&laws::context(), &call).await.unwrap_err()
+    };
+    assert!(
+        error.to_string().contains("1 others take requests"),
+        "{error}"
+    );
+    args["min_left"] = 1.into();
+    let error = {
+        let filled = filled(&state, &args);
+        let (target, key) = (Target::service("edge").unwrap(), laws::key(1));
+        let call = ActionCall::new(&target, &filled, &key);
+        state.perform(&laws::context(), &call).await.unwrap_err()
+    };
+    stub.join().unwrap();
+    assert!(error.may_have_begun(), "{}", error.report());
 }
 
 #[tokio::test]

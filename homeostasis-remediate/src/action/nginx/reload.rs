@@ -235,18 +235,17 @@ impl NginxConfig {
         file: &Path,
         content: &str,
     ) -> Result<(), ActionError> {
-        let mut beside = file.as_os_str().to_owned();
-        // Not `.conf`: what the configuration includes by a pattern must not take it up.
-        beside.push(format!(".{}.try", std::process::id()));
-        let alone = PathBuf::from(beside);
+        // A configuration that includes all files of the folder by `*` does not take up a hidden one.
+        let mut name = std::ffi::OsString::from(".");
+        name.push(file.file_name().unwrap_or_default());
+        name.push(".try");
+        let alone = Removed(file.with_file_name(name));
         // Trying makes the file of the id.
         let whole = format!(
             "error_log stderr;\npid /dev/null;\nevents {{}}\nhttp {{\naccess_log off;\n{content}}}\n"
         );
-        write_atomically(&alone, whole.as_bytes()).map_err(|error| unwritten(&alone, error))?;
-        let tried = self.run(cx, call, &alone, &["-t"]).await;
-        // What is left is harmless, and replaced by the next try.
-        let _ = std::fs::remove_file(&alone);
+        write_atomically(&alone.0, whole.as_bytes()).map_err(|error| unwritten(&alone.0, error))?;
+        let tried = self.run(cx, call, &alone.0, &["-t"]).await;
         tried.map(|_| ()).map_err(|error| refused(&error))
     }
 
@@ -290,6 +289,16 @@ impl NginxConfig {
             }
             cx.clock().sleep(POLL).await;
         }
+    }
+}
+
+/// A file that goes when this does, also when the call is dropped.
+struct Removed(PathBuf);
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        // What is left is harmless, and replaced by the next try.
+        let _ = std::fs::remove_file(&self.0);
     }
 }
 

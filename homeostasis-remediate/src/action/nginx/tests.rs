@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -39,7 +40,7 @@ impl Nginx {
             .concat();
         let config = format!(
             "daemon off;\npid {0}/pid;\nerror_log {0}/error.log;\nworker_processes 2;\nevents {{}}\n\
-            http {{\naccess_log off;\n{temp}include {0}/app.upstream;\n\
+            http {{\naccess_log off;\n{temp}include {0}/up/*;\n\
             server {{ listen 127.0.0.1:{front}; location / {{ proxy_pass http://app; }} }}\n\
             server {{ listen 127.0.0.1:{one}; return 200 one; }}\n\
             server {{ listen 127.0.0.1:{two}; return 200 two; }}\n}}\n",
@@ -47,8 +48,9 @@ impl Nginx {
         );
         fs::write(folder.join("nginx.conf"), config).unwrap();
         let servers = [one, two].map(|port| format!("127.0.0.1:{port}"));
+        fs::create_dir(folder.join("up")).unwrap();
         fs::write(
-            folder.join("app.upstream"),
+            folder.join("up/app.upstream"),
             format!("upstream app {{ server {}; }}\n", servers[0]),
         )
         .unwrap();
@@ -73,7 +75,7 @@ impl Nginx {
     }
 
     fn file(&self) -> PathBuf {
-        self.scratch.path().join("app.upstream")
+        self.scratch.path().join("up/app.upstream")
     }
 
     /// Who answers at the front.
@@ -121,7 +123,7 @@ async fn once(action: &dyn Action, args: &Value) -> Result<Value, ActionError> {
 fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names.filter(|name| name.contains("upstream")).collect()
+    names.collect()
 }
 
 #[tokio::test]
@@ -147,7 +149,40 @@ async fn an_upstream_is_replaced_put_back_and_new_workers_serve_it() {
     .await;
     assert!(nginx.workers().took_over_from(&before));
     assert_eq!(fs::read_to_string(nginx.file()).unwrap(), file);
-    assert_eq!(names(nginx.scratch.path()), ["app.upstream"]);
+    assert_eq!(names(&nginx.scratch.path().join("up")), ["app.upstream"]);
+}
+
+#[tokio::test]
+async fn what_is_tried_is_not_included_and_goes_with_the_call() {
+    let Some(mut nginx) = Nginx::start() else {
+        return;
+    };
+    let args = nginx.args([0, 3]);
+    // What a process that was killed left behind does no harm.
+    let folder = nginx.scratch.path().join("up");
+    let tried = folder.join(".app.upstream.try");
+    for left in [&tried, &folder.join(".app.upstream.1.new")] {
+        fs::write(left, "pid /dev/null;").unwrap();
+    }
+    once(&nginx.action(), &args).await.unwrap();
+    assert_eq!(nginx.answer(), "two");
+    assert!(!tried.exists());
+    // It takes long, and the call is dropped.
+    let slow = nginx.scratch.path().join("slow");
+    fs::write(&slow, "#!/bin/sh\nexec sleep 600\n").unwrap();
+    fs::set_permissions(&slow, fs::Permissions::from_mode(0o755)).unwrap();
+    nginx.program = slow;
+    let action = nginx.action();
+    let is_there = async {
+        while !tried.exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        ended = once(&action, &args) => panic!("{ended:?}"),
+        () = is_there => {}
+    }
+    assert!(!tried.exists());
 }
 
 #[tokio::test]
@@ -172,7 +207,7 @@ async fn what_nginx_refuses_leaves_the_file_and_the_workers_alone() {
     let error = once(&action, &nginx.args([0, 3])).await.unwrap_err();
     assert!(error.to_string().contains("what"), "{error}");
     assert_eq!(now(), before);
-    assert_eq!(names(nginx.scratch.path()), ["app.upstream"]);
+    assert_eq!(names(&nginx.scratch.path().join("up")), ["app.upstream"]);
     fs::write(&config, good).unwrap();
     // What stands in a configuration is a host and a port, and nothing more.
     for evil in [

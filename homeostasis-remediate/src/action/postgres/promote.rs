@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use homeostasis_core::record::{EffectClass, Inverse, RiskLevel};
-use homeostasis_core::{Context, Target};
+use homeostasis_core::{Context, ErrorKind, Target};
 use serde_json::{Map, Value, json};
 
 use super::server::{PostgresServers, Session};
@@ -12,9 +12,15 @@ use crate::action::{
     Action, ActionCall, ActionError, ActionSpec, ArgumentProblem, Param, ParamKind, ProbeAnswer,
 };
 
+/// How long a probe waits for a promotion that is under way.
+const PATIENCE: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(100);
+
+/// Who may not read all statistics sees a receiver without its state, as if there were none.
 const FIND: &str = r"
 SELECT pg_is_in_recovery(),
-  EXISTS (SELECT 1 FROM pg_stat_wal_receiver WHERE status = 'streaming'),
+  CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE')
+    THEN EXISTS (SELECT 1 FROM pg_stat_wal_receiver WHERE status = 'streaming') END,
   has_function_privilege('pg_promote(boolean,integer)', 'execute'),
   CASE WHEN pg_is_in_recovery()
     THEN (pg_last_wal_receive_lsn() - pg_last_wal_replay_lsn())::int8 END,
@@ -25,9 +31,17 @@ SELECT pg_is_in_recovery(),
 /// Parameters: `server` (a registered name, of the standby), `while_primary_streams` (default false).
 ///
 /// It is refused before anything is touched while the standby still receives from its primary: that one
-/// lives, and two primaries would part; unless `while_primary_streams` says that somebody sees to that.
-/// It waits until the standby takes writes, and tells the new timeline. Probeable: a primary is not in
-/// recovery. Irreversible, so it needs approval: the old primary follows only after `pg_rewind`.
+/// lives, and two primaries would part; also when that cannot be seen, because the role is no member of
+/// `pg_read_all_stats`, or because the standby never asked a primary for anything and is fed by
+/// `restore_command`; unless `while_primary_streams` says that somebody sees to that. That nothing is
+/// received does not show that the primary is gone: the network between the two may be.
+///
+/// It waits until the standby takes writes, and tells the new timeline. Nothing takes a promotion back
+/// once it was asked for, so one that is not done in time goes on. Probeable: a primary is not in
+/// recovery; of a standby nobody can tell whether it is about to become one. Irreversible, so it needs
+/// approval: the old primary follows only after `pg_rewind`.
+///
+/// The role needs `EXECUTE` on `pg_promote(boolean, integer)` and `pg_read_all_stats`.
 #[derive(Debug)]
 pub struct PgPromoteReplica {
     spec: ActionSpec,
@@ -38,9 +52,10 @@ pub struct PgPromoteReplica {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Part {
     is_standby: bool,
-    is_streaming: bool,
+    /// None if the role does not see it.
+    is_streaming: Option<bool>,
     may_promote: bool,
-    /// How much it received and has not replayed.
+    /// How much it received and has not replayed; none if it never asked a primary for anything.
     bytes_to_replay: Option<i64>,
     /// In hexadecimal digits.
     timeline: Option<String>,
@@ -85,13 +100,42 @@ async fn look(session: &mut Session) -> Result<Part, ActionError> {
     })
 }
 
+/// Its part when it is a primary, or when that took too long.
+async fn settled(
+    cx: &Context,
+    session: &mut Session,
+    patience: Duration,
+) -> Result<Part, ActionError> {
+    let started = cx.now();
+    loop {
+        let part = look(session).await?;
+        let is_over = cx.now().since(started) >= patience || session.left() <= POLL;
+        if !part.is_standby || is_over {
+            return Ok(part);
+        }
+        cx.clock().sleep(POLL).await;
+    }
+}
+
 /// Refuses what would part two primaries.
 fn refuse_a_living_primary(part: &Part, call: &ActionCall<'_>) -> Result<(), ActionError> {
-    if part.is_streaming && !call.boolean("while_primary_streams")? {
-        let detail = "it still receives from its primary, expected one that is gone";
-        return Err(ActionError::invalid("the standby", detail));
+    if call.boolean("while_primary_streams")? {
+        return Ok(());
     }
-    Ok(())
+    let (what, detail) = if part.is_streaming == Some(true) {
+        let detail = "it still receives from its primary, expected one that is gone";
+        ("the standby", detail)
+    } else if part.is_streaming.is_none() {
+        let detail =
+            "it does not see whether the primary lives, expected a member of pg_read_all_stats";
+        ("the role", detail)
+    } else if part.bytes_to_replay.is_none() {
+        let detail = "it never received from a primary, so nobody sees whether that one lives";
+        ("the standby", detail)
+    } else {
+        return Ok(());
+    };
+    Err(ActionError::invalid(what, detail))
 }
 
 fn report(part: &Part) -> Value {
@@ -144,25 +188,37 @@ impl Action for PgPromoteReplica {
         // The primary may have come back since.
         refuse_a_living_primary(&part, call)?;
         let what = "promoting the standby";
-        // The limit of the statement is shorter than this.
-        let rows = session.rows("SELECT pg_promote(true, 86400)", &[]).await;
+        // Asked to wait, the server would only give the waiting up at its limit, not the promotion.
+        let rows = session.rows("SELECT pg_promote(false)", &[]).await;
         let rows = rows.map_err(|error| session.failed(what, &error))?;
-        let part = look(&mut session).await?;
-        if rows.first().is_some_and(|row| row.get(0)) && !part.is_standby {
+        if !rows.first().is_some_and(|row| row.get(0)) {
+            let detail = "the server could not tell its startup process";
+            return Err(ActionError::transient(what, detail));
+        }
+        let part = settled(cx, &mut session, Duration::MAX).await;
+        let part = part.map_err(ActionError::begun)?;
+        if !part.is_standby {
             return Ok(report(&part));
         }
-        Err(ActionError::transient(what, "it is still in recovery"))
+        Err(ActionError::Failed {
+            what: what.to_owned(),
+            kind: ErrorKind::Timeout,
+            source: Some("it is still in recovery, and goes on".into()),
+        })
     }
 
     async fn probe(&self, cx: &Context, call: &ActionCall<'_>) -> ProbeAnswer {
         let asked = async {
             let mut session = self.servers.open(cx, call).await?;
-            look(&mut session).await
+            settled(cx, &mut session, PATIENCE).await
         };
         match asked.await {
             Err(error) => ProbeAnswer::CannotTell(error.report().to_string()),
             Ok(part) if !part.is_standby => ProbeAnswer::Happened(report(&part)),
-            Ok(_) => ProbeAnswer::DidNot,
+            Ok(_) => {
+                let reason = "it is in recovery; a promotion may be under way";
+                ProbeAnswer::CannotTell(reason.to_owned())
+            }
         }
     }
 }

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(200);
 
 const FIND: &str = r"
-SELECT c.oid::int8, i.indisvalid AND i.indisready, pg_relation_size(c.oid),
+SELECT c.oid::int8, i.indisvalid AND i.indisready, coalesce(pg_relation_size(c.oid), 0),
   EXISTS (SELECT 1 FROM pg_stat_progress_create_index p WHERE p.relid = i.indrelid)
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -45,7 +45,8 @@ ORDER BY 1";
 /// Parameters: `server` (a registered name), `index` (`schema.name` as stored, a part with a dot in
 /// double quotes).
 ///
-/// Readers and writers go on; it waits for every transaction that is older. A try that fails leaves an
+/// Readers and writers go on; it waits for every transaction that is older, as long as there is time: the
+/// server's limit for locks does not hold here, because nobody queues up behind it. A try that fails leaves an
 /// invalid index `…_ccnew` or `…_ccold` behind that costs every write: it is dropped at once if that can
 /// be, and otherwise by the next try; one that another session is building is left alone, because its lock is
 /// waited for and not had. Probeable: the rebuilt index is another object with the same name. It is
@@ -167,12 +168,14 @@ impl Action for PgReindex {
         }
         let what = format!("rebuilding {}", name.quoted());
         let statement = format!("REINDEX INDEX CONCURRENTLY {}", name.quoted());
-        if let Err(error) = session.act(&what, &statement).await {
+        let waits = Duration::ZERO;
+        if let Err(error) = session.act_waiting(&what, &statement, waits).await {
             // What cannot be dropped now is dropped by the next try.
             let _ = Self::clean(&mut session, &name).await;
             return Err(error);
         }
-        let now = look(&mut session, &name).await?;
+        let now = look(&mut session, &name).await;
+        let now = now.map_err(ActionError::begun)?;
         if now.oid == before || !now.is_valid {
             let detail = format!("the server said it did; valid: {}", now.is_valid);
             return Err(ActionError::permanent(what, detail));

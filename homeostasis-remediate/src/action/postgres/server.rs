@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use homeostasis_core::document::duration_text;
 use homeostasis_core::{
-    ConfigError, Context, ErrorKind, Secret, Target, Violation, Violations, timeout,
+    Clock, ConfigError, Context, ErrorKind, Secret, Target, Timestamp, Violation, Violations,
+    timeout,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -107,8 +108,9 @@ impl PostgresServerConfig {
 /// The `PostgreSQL` servers that playbooks may name. Cheap to clone, so that all actions share them.
 ///
 /// Each call has a session of its own, with a limit of time for every statement (what is left until
-/// the deadline) and for every lock, and with `search_path` set to `pg_catalog`. What the server still
-/// does when a call is dropped ends by that limit.
+/// the deadline, taken anew before each that changes something) and for every lock, and with
+/// `search_path` set to `pg_catalog`. What the server still does when a call is dropped ends by that
+/// limit.
 ///
 /// ```
 /// use homeostasis::core::Target;
@@ -171,7 +173,8 @@ impl PostgresServers {
             .get(call.text("server")?)
             .ok_or_else(|| ActionError::argument("server", "a registered server"))?;
         let what = format!("logging in at {}", server.address);
-        let login = login(server, left(cx, call), &what);
+        let deadline = call.deadline.min(cx.now() + LONGEST);
+        let login = login(server, Arc::clone(cx.clock()), deadline, &what);
         match timeout(&**cx.clock(), server.connect_timeout, login).await {
             Ok(session) => session,
             Err(_) => Err(ActionError::not_begun(
@@ -183,15 +186,10 @@ impl PostgresServers {
     }
 }
 
-/// How long a statement may take: it ends a little before the call is dropped, so that its end is heard.
-fn left(cx: &Context, call: &ActionCall<'_>) -> Duration {
-    let left = call.deadline.since(cx.now()).min(LONGEST);
-    left.saturating_sub((left / 10).min(Duration::from_secs(2)))
-}
-
 async fn login(
     server: &Arc<PostgresServerConfig>,
-    limit: Duration,
+    clock: Arc<dyn Clock>,
+    deadline: Timestamp,
     what: &str,
 ) -> Result<Session, ActionError> {
     let stream = TcpStream::connect(&server.address)
@@ -216,11 +214,12 @@ async fn login(
         client,
         connection,
         server: Arc::clone(server),
+        clock,
+        deadline,
     };
-    let (limit, locks) = (millis(limit), millis(server.lock_timeout));
+    let limits = session.limits(server.lock_timeout);
     let settings = format!(
-        "SET statement_timeout = {limit}; SET lock_timeout = {locks}; \
-        SET search_path = pg_catalog; SET TimeZone = 'UTC'; SET DateStyle = 'ISO'"
+        "{limits}; SET search_path = pg_catalog; SET TimeZone = 'UTC'; SET DateStyle = 'ISO'"
     );
     let set = session.run(&settings).await;
     set.map_err(|error| not_begun(server, what, &error))?;
@@ -237,9 +236,24 @@ pub(super) struct Session {
     client: Client,
     connection: Connection<TcpStream, NoTlsStream>,
     server: Arc<PostgresServerConfig>,
+    clock: Arc<dyn Clock>,
+    deadline: Timestamp,
 }
 
 impl Session {
+    /// How long a statement may take: it ends a little before the call is dropped, so that its end is
+    /// heard.
+    pub(super) fn left(&self) -> Duration {
+        let left = self.deadline.since(self.clock.now());
+        left.saturating_sub((left / 10).min(Duration::from_secs(2)))
+    }
+
+    /// The settings that limit the next statement.
+    fn limits(&self, locks: Duration) -> String {
+        let (left, locks) = (millis(self.left()), locks.as_millis());
+        format!("SET statement_timeout = {left}; SET lock_timeout = {locks}")
+    }
+
     /// Asks something that changes nothing.
     pub(super) async fn ask(
         &mut self,
@@ -274,8 +288,26 @@ impl Session {
         }
     }
 
-    /// Runs one statement that changes something.
+    /// Runs one statement that changes something, within what is left of the time.
     pub(super) async fn act(&mut self, what: &str, statement: &str) -> Result<(), ActionError> {
+        self.act_waiting(what, statement, self.server.lock_timeout)
+            .await
+    }
+
+    /// The same, waiting so long for each lock; with zero for as long as the statement may take.
+    pub(super) async fn act_waiting(
+        &mut self,
+        what: &str,
+        statement: &str,
+        locks: Duration,
+    ) -> Result<(), ActionError> {
+        if self.left().is_zero() {
+            let detail = "no time is left until the deadline";
+            return Err(ActionError::not_begun(what, ErrorKind::Timeout, detail));
+        }
+        let limits = self.limits(locks);
+        let set = self.run(&limits).await;
+        set.map_err(|error| not_begun(&self.server, what, &error))?;
         let done = self.run(statement).await;
         done.map_err(|error| self.failed(what, &error))
     }

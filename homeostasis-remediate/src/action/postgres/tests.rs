@@ -56,8 +56,8 @@ impl Server {
         Some(server)
     }
 
-    /// One that follows this one.
-    fn standby(&self) -> Self {
+    /// One that follows this one, with these settings more.
+    fn standby(&self, more: &str) -> Self {
         let mut standby = Self::prepare().unwrap();
         let mut backup = unprivileged(&self.bin.join("pg_basebackup"));
         backup
@@ -66,6 +66,9 @@ impl Server {
             .arg(&standby.data);
         let url = format!("host=127.0.0.1 port={} user=postgres", self.port);
         run(backup.args(["-R", "-c", "fast", "-d", &url]));
+        let settings = standby.data.join("postgresql.auto.conf");
+        let written = std::fs::read_to_string(&settings).unwrap();
+        std::fs::write(&settings, format!("{written}\n{more}\n")).unwrap();
         standby.launch();
         standby
     }
@@ -184,12 +187,17 @@ impl Server {
     }
 
     fn servers(&self, user: &str) -> PostgresServers {
+        self.servers_with(user, Duration::from_secs(5))
+    }
+
+    fn servers_with(&self, user: &str, lock_timeout: Duration) -> PostgresServers {
         let target = Target::service("orders").unwrap();
         let mut config =
             PostgresServerConfig::new(target, format!("127.0.0.1:{}", self.port), user);
         config.password = Some(PASSWORD.into());
         config.database = Some("shop".to_owned());
         config.connect_timeout = START;
+        config.lock_timeout = lock_timeout;
         PostgresServers::default().server("db", config).unwrap()
     }
 }
@@ -428,13 +436,7 @@ async fn a_table_is_vacuumed_and_a_server_that_skips_it_is_found_out() {
         .batch_execute(r#"BEGIN; LOCK "odd "".name""#)
         .await
         .unwrap();
-    let target = Target::service("orders").unwrap();
-    let mut config =
-        PostgresServerConfig::new(target, format!("127.0.0.1:{}", server.port), "postgres");
-    config.password = Some(PASSWORD.into());
-    config.database = Some("shop".to_owned());
-    config.lock_timeout = Duration::from_millis(100);
-    let servers = PostgresServers::default().server("db", config).unwrap();
+    let servers = server.servers_with("postgres", Duration::from_millis(100));
     let error = once(&PgVacuum::new(servers), &args).await.1.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Transient);
     assert!(
@@ -442,6 +444,12 @@ async fn a_table_is_vacuumed_and_a_server_that_skips_it_is_found_out() {
         "{}",
         error.report()
     );
+    holder.batch_execute("COMMIT").await.unwrap();
+    // Nothing would show that it was done.
+    server.sql("ALTER ROLE postgres SET track_counts = off");
+    let action = PgVacuum::new(server.servers("postgres"));
+    let error = once(&action, &args).await.1.unwrap_err();
+    assert!(error.to_string().contains("track_counts"), "{error}");
 }
 
 #[tokio::test]
@@ -500,11 +508,103 @@ async fn an_index_is_rebuilt_and_what_a_failed_try_left_is_dropped() {
 }
 
 #[tokio::test]
+async fn a_rebuild_waits_for_older_transactions_longer_than_others_wait_for_locks() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    server.sql("CREATE TABLE t AS SELECT generate_series(1, 5000) AS n");
+    server.sql("CREATE INDEX t_n ON t (n)");
+    let old = server.session("postgres", "old").await;
+    old.batch_execute("BEGIN; LOCK TABLE t IN ROW EXCLUSIVE MODE")
+        .await
+        .unwrap();
+    let action = PgReindex::new(server.servers_with("postgres", Duration::from_millis(300)));
+    let args = json!({"server": "db", "index": "public.t_n"});
+    let commit = async {
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        old.batch_execute("COMMIT").await.unwrap();
+    };
+    let ((_, output), ()) = tokio::join!(once(&action, &args), commit);
+    assert_eq!(output.unwrap()["valid"], true);
+}
+
+#[tokio::test]
+async fn each_statement_ends_before_the_deadline_whatever_went_before() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let (args, target) = (json!({"server": "db"}), Target::service("orders").unwrap());
+    let (args, key) = (args.as_object().unwrap(), laws::key(1));
+    let began = RealClock.now();
+    let call = ActionCall::new(&target, args, &key);
+    let call = call.with_deadline(began + Duration::from_secs(3));
+    let servers = server.servers("postgres");
+    let mut session = servers.open(&laws::context(), &call).await.unwrap();
+    session
+        .act("sleeping", "SELECT pg_sleep(1.5)")
+        .await
+        .unwrap();
+    let error = session.act("sleeping", "SELECT pg_sleep(60)").await;
+    let error = error.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{}", error.report());
+    assert!(RealClock.now() < call.deadline, "{}", error.report());
+    tokio::time::sleep(call.deadline.since(RealClock.now())).await;
+    let error = session.act("sleeping", "SELECT 1").await.unwrap_err();
+    assert!(!error.may_have_begun(), "{}", error.report());
+}
+
+#[tokio::test]
+async fn a_promotion_that_takes_long_goes_on_and_nobody_says_that_it_did_not_happen() {
+    let Some(mut server) = Server::start() else {
+        return;
+    };
+    let standby = server.standby("");
+    standby
+        .wait_until("SELECT EXISTS (SELECT 1 FROM pg_stat_wal_receiver WHERE status = 'streaming')")
+        .await;
+    server.engine = None;
+    standby
+        .wait_until("SELECT count(*) = 0 FROM pg_stat_wal_receiver")
+        .await;
+    let action = PgPromoteReplica::new(standby.servers("postgres"));
+    let args = filled(&action, &json!({"server": "db"}));
+    let (target, key) = (Target::service("orders").unwrap(), laws::key(1));
+    let call = ActionCall::new(&target, &args, &key);
+    let captured = action.capture(&laws::context(), &call).await.unwrap();
+    let call = call.with_captured(&captured);
+    // As with much to replay.
+    let startup = standby.sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'startup'");
+    signal("-STOP", &startup);
+    let late = call.with_deadline(RealClock.now() + Duration::from_secs(3));
+    let done = action.perform(&laws::context(), &late).await;
+    let answer = action.probe(&laws::context(), &call).await;
+    signal("-CONT", &startup);
+    let error = done.unwrap_err();
+    assert!(
+        error.may_have_begun() && error.kind() == ErrorKind::Timeout,
+        "{}",
+        error.report()
+    );
+    assert!(matches!(answer, ProbeAnswer::CannotTell(_)), "{answer:?}");
+    standby.wait_until("SELECT NOT pg_is_in_recovery()").await;
+    let answer = action.probe(&laws::context(), &call).await;
+    assert!(matches!(answer, ProbeAnswer::Happened(_)), "{answer:?}");
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test runs a real program")]
+fn signal(which: &str, pid: &str) {
+    run(Command::new("kill").args([which, pid]));
+}
+
+#[tokio::test]
 async fn a_standby_is_promoted_once_and_not_while_its_primary_lives() {
     let Some(mut server) = Server::start() else {
         return;
     };
-    let standby = server.standby();
+    server.sql(&format!(
+        "CREATE ROLE promoter LOGIN PASSWORD '{PASSWORD}'; GRANT EXECUTE ON FUNCTION pg_promote TO promoter"
+    ));
+    let standby = server.standby("");
     standby
         .wait_until("SELECT EXISTS (SELECT 1 FROM pg_stat_wal_receiver WHERE status = 'streaming')")
         .await;
@@ -517,6 +617,29 @@ async fn a_standby_is_promoted_once_and_not_while_its_primary_lives() {
         .1
         .unwrap_err();
     assert!(error.to_string().contains("pg_promote"), "{error}");
+    // One that may, and does not see what the receiver does.
+    let blind = PgPromoteReplica::new(standby.servers("promoter"));
+    let error = once(&blind, &args).await.1.unwrap_err();
+    assert!(error.to_string().contains("pg_read_all_stats"), "{error}");
+    // One that gets everything from elsewhere.
+    let fed = server.standby("primary_conninfo = ''");
+    let error = once(&PgPromoteReplica::new(fed.servers("postgres")), &args).await;
+    let error = error.1.unwrap_err();
+    assert!(error.to_string().contains("never received"), "{error}");
+    drop(fed);
+    // What serves the standby is no client's session.
+    let sender = || server.sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'walsender'");
+    let before = sender();
+    assert_ne!(before, "");
+    let everybody = json!({"server": "db", "older_than": "100ms", "state": "any",
+        "include_superusers": true});
+    let visitor = server.session("postgres", "visitor").await;
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    let terminate = PgSessions::terminate(server.servers("postgres"));
+    let output = once(&terminate, &everybody).await.1.unwrap();
+    assert_eq!(output["ended"], 1, "{output}");
+    assert!(visitor.batch_execute("SELECT 1").await.is_err());
+    assert_eq!(sender(), before);
     server.engine = None;
     standby
         .wait_until(

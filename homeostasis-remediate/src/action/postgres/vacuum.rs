@@ -19,7 +19,8 @@ const POLL: Duration = Duration::from_millis(50);
 
 const FIND: &str = r"
 SELECT c.relkind::text, coalesce(s.n_dead_tup, 0), coalesce(s.vacuum_count, 0), c.relfilenode::int8,
-  pg_total_relation_size(c.oid), age(c.relfrozenxid)::int8
+  coalesce(pg_total_relation_size(c.oid), 0), age(c.relfrozenxid)::int8,
+  current_setting('track_counts')::bool
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_stat_all_tables s ON s.relid = c.oid
@@ -50,6 +51,8 @@ struct Table {
     file: i64,
     bytes: i64,
     age: i64,
+    /// Whether the server keeps statistics.
+    is_counted: bool,
 }
 
 impl PgVacuum {
@@ -108,6 +111,7 @@ async fn look(session: &mut Session, name: &QualifiedName) -> Result<Table, Acti
         file: row.get(3),
         bytes: row.get(4),
         age: row.get(5),
+        is_counted: row.get(6),
     })
 }
 
@@ -165,12 +169,17 @@ impl Action for PgVacuum {
         }
         let mut session = self.servers.open(cx, call).await?;
         let before = look(&mut session, &name).await?;
+        if !full && !before.is_counted {
+            let detail = "track_counts is off, expected on: it shows that a vacuum was done";
+            return Err(ActionError::invalid("the server", detail));
+        }
         let what = format!("vacuuming {}", name.quoted());
         let statement = format!("VACUUM ({}) {}", options.join(", "), name.quoted());
         session.act(&what, &statement).await?;
         let started = cx.now();
         loop {
-            let now = look(&mut session, &name).await?;
+            let now = look(&mut session, &name).await;
+            let now = now.map_err(ActionError::begun)?;
             // Statistics do not count a rewrite.
             let done = if full {
                 now.file != before.file
@@ -184,7 +193,14 @@ impl Action for PgVacuum {
                 }));
             }
             if full || cx.now().since(started) >= SETTLE {
-                let detail = "the server skipped it: the role may not vacuum this table";
+                let detail = if full {
+                    "the table is in the same file: the role may not vacuum it".to_owned()
+                } else {
+                    format!(
+                        "the server counted none within {SETTLE:?}: \
+                        the role may not vacuum this table, or the statistics are late"
+                    )
+                };
                 return Err(ActionError::permanent(what, detail));
             }
             cx.clock().sleep(POLL).await;

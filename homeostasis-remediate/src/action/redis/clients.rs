@@ -24,9 +24,11 @@ const MOST: usize = 1000;
 /// that waits in `BLPOP` or the like is at work, however idle it looks).
 ///
 /// Never closed are our own connections, replicas, the primary and subscribers. The connections are
-/// chosen when the state before is captured, and closed by the server's own number, which it never gives
-/// twice: a repeated step closes nobody else. It is verified that none is left. Idempotent; nothing to
-/// take back, because clients connect anew.
+/// chosen when the state before is captured. Each is looked at again and closed only if the same server
+/// process still has it, by number and address, and all of the above still holds: one that went to work
+/// since is not closed, and a repeated step closes nobody else. (What it begins in the moment between is
+/// not seen.) It is verified that none is left. Idempotent; nothing to take back, because clients
+/// connect anew.
 #[derive(Debug)]
 pub struct RedisKillClients {
     spec: ActionSpec,
@@ -44,6 +46,48 @@ struct Found {
     idle_seconds: u64,
     #[serde(skip)]
     is_blocked: bool,
+}
+
+/// What was chosen, and of which process of the server: a new one counts its clients anew.
+#[derive(Debug, Serialize, Deserialize)]
+struct Chosen {
+    run_id: String,
+    clients: Vec<Found>,
+}
+
+/// What the arguments ask for.
+struct Wanted<'a> {
+    idle_seconds: u64,
+    age_seconds: u64,
+    name: Option<&'a str>,
+    user: Option<&'a str>,
+    blocked: bool,
+}
+
+impl<'a> Wanted<'a> {
+    fn of(call: &ActionCall<'a>) -> Result<Self, ActionError> {
+        let text = |name| call.args.get(name).and_then(Value::as_str);
+        let seconds = |name| match text(name) {
+            Some(_) => call.duration(name).map(|duration| duration.as_secs()),
+            None => Ok(0),
+        };
+        Ok(Self {
+            idle_seconds: seconds("idle_over")?,
+            age_seconds: seconds("age_over")?,
+            name: text("name"),
+            user: text("user"),
+            blocked: call.boolean("include_blocked")?,
+        })
+    }
+
+    fn fits(&self, one: &Found) -> bool {
+        one.name != NAME
+            && one.idle_seconds >= self.idle_seconds
+            && one.age_seconds >= self.age_seconds
+            && (self.blocked || !one.is_blocked)
+            && self.name.is_none_or(|pattern| fits(pattern, &one.name))
+            && self.user.is_none_or(|user| user == one.user)
+    }
 }
 
 impl RedisKillClients {
@@ -100,6 +144,11 @@ impl Found {
     }
 }
 
+async fn run_id(link: &mut Link) -> Result<String, ActionError> {
+    let id = link.info("server").await?.remove("run_id");
+    id.ok_or_else(|| ActionError::invalid("the server", "expected a run_id"))
+}
+
 async fn list(link: &mut Link) -> Result<Vec<Found>, ActionError> {
     let command = ::redis::cmd("CLIENT").arg("LIST").clone();
     let text: String = link.ask("looking for clients", &command).await?;
@@ -154,52 +203,51 @@ impl Action for RedisKillClients {
         if let Some(problem) = self.check(call.args).pop() {
             return Err(ActionError::argument(&problem.pointer, &problem.expected));
         }
-        let text = |name| call.args.get(name).and_then(Value::as_str);
-        let seconds = |name| match text(name) {
-            Some(_) => call.duration(name).map(|duration| duration.as_secs()),
-            None => Ok(0),
-        };
-        let (idle, age) = (seconds("idle_over")?, seconds("age_over")?);
-        let blocked = call.boolean("include_blocked")?;
+        let wanted = Wanted::of(call)?;
         let max = usize::try_from(call.unsigned("max")?).map_or(MOST, |max| max.min(MOST));
         let mut link = self.servers.open(cx, call).await?;
         let mut found = list(&mut link).await?;
-        found.retain(|one| {
-            one.name != NAME
-                && one.idle_seconds >= idle
-                && one.age_seconds >= age
-                && (blocked || !one.is_blocked)
-                && text("name").is_none_or(|pattern| fits(pattern, &one.name))
-                && text("user").is_none_or(|user| user == one.user)
-        });
+        found.retain(|one| wanted.fits(one));
         found.sort_by_key(|one| (std::cmp::Reverse(one.idle_seconds), one.id));
         found.truncate(max);
-        Ok(json!(found))
+        Ok(json!(Chosen {
+            run_id: run_id(&mut link).await?,
+            clients: found,
+        }))
     }
 
     async fn perform(&self, cx: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
-        let found: Vec<Found> = serde_json::from_value(call.captured.clone())
+        let chosen: Chosen = serde_json::from_value(call.captured.clone())
             .map_err(|_| ActionError::invalid("captured state", "expected the clients found"))?;
+        let n_found = chosen.clients.len();
+        let wanted = Wanted::of(call)?;
         let mut link = self.servers.open(cx, call).await?;
+        let mut present = list(&mut link).await?;
+        if run_id(&mut link).await? != chosen.run_id {
+            present.clear();
+        }
+        present.retain(|one| {
+            let is_same = |other: &Found| other.id == one.id && other.address == one.address;
+            chosen.clients.iter().any(is_same) && wanted.fits(one)
+        });
         let mut n_closed = 0;
-        for one in &found {
-            let kill = ::redis::cmd("CLIENT")
-                .arg("KILL")
-                .arg("ID")
-                .arg(one.id)
-                .clone();
+        for one in &present {
+            let mut kill = ::redis::cmd("CLIENT");
+            kill.arg("KILL").arg("ID").arg(one.id);
+            kill.arg("ADDR").arg(&one.address);
             let n: usize = link.act("closing a connection", &kill).await?;
             n_closed += n;
         }
-        let left = list(&mut link).await?;
+        let left = list(&mut link).await.map_err(ActionError::begun)?;
         let is_left = |one: &&Found| left.iter().any(|other| other.id == one.id);
-        let n_left = found.iter().filter(is_left).count();
+        let n_left = present.iter().filter(is_left).count();
         if n_left > 0 {
-            let detail = format!("{n_left} of {} are still there", found.len());
+            let detail = format!("{n_left} of {n_found} are still there");
             return Err(ActionError::transient("closing connections", detail));
         }
-        let n_gone = found.len() - n_closed;
-        Ok(json!({ "found": found.len(), "closed": n_closed, "gone_before": n_gone }))
+        // Gone, or at work again.
+        let n_spared = n_found - n_closed;
+        Ok(json!({ "found": n_found, "closed": n_closed, "gone_before": n_spared }))
     }
 }
 

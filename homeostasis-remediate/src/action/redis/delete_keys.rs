@@ -21,9 +21,12 @@ const BATCH: usize = 500;
 /// `*`, `?`, `[` or `\` must begin with a prefix that the host lets be
 /// [deleted](RedisServerConfig::deletable)), `max` (default 1000, at most 100,000).
 ///
-/// All matching keys are found first: if they are more than `max`, nothing is deleted. It tells how many
-/// matched and how many were deleted; keys that are written meanwhile may stay. Looking through a
-/// database takes time in the number of all its keys. Idempotent, irreversible.
+/// All matching keys are found first, when the state before is captured and again for each attempt: if
+/// they are more than `max`, nothing is deleted. It tells how many matched and how many were deleted;
+/// keys that are written meanwhile may stay. What an attempt deletes is what matches then: repeated after
+/// a crash, that is also what was written in between, at most `max` again. Looking through a database
+/// takes time in the number of all its keys. In a cluster only the keys of that node are found. Idempotent
+/// in this sense, irreversible.
 #[derive(Debug)]
 pub struct RedisDeleteKeys {
     spec: ActionSpec,
@@ -48,6 +51,23 @@ impl RedisDeleteKeys {
             .with_inverse(Inverse::Irreversible("deleted keys are gone".to_owned()))
             .with_timeout(Duration::from_secs(120));
         Self { spec, servers }
+    }
+
+    /// The keys to delete.
+    async fn find(
+        &self,
+        cx: &Context,
+        call: &ActionCall<'_>,
+    ) -> Result<(Link, Vec<Vec<u8>>), ActionError> {
+        let pattern = self.pattern(call)?;
+        let max = usize::try_from(call.unsigned("max")?).unwrap_or(usize::MAX);
+        let mut link = self.servers.open(cx, call).await?;
+        let keys = matching(&mut link, pattern, max).await?;
+        if keys.len() > max {
+            let detail = format!("more than {max} keys match {pattern:?}, expected at most that");
+            return Err(ActionError::invalid("the keys", detail));
+        }
+        Ok((link, keys))
     }
 
     /// The pattern, if its keys may be deleted.
@@ -134,21 +154,27 @@ impl Action for RedisDeleteKeys {
         problems
     }
 
+    async fn capture(&self, cx: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
+        let (_, keys) = self.find(cx, call).await?;
+        Ok(json!({ "matched": keys.len() }))
+    }
+
     async fn perform(&self, cx: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
-        let pattern = self.pattern(call)?;
-        let max = usize::try_from(call.unsigned("max")?).unwrap_or(usize::MAX);
-        let mut link = self.servers.open(cx, call).await?;
-        let keys = matching(&mut link, pattern, max).await?;
-        if keys.len() > max {
-            let detail = format!("more than {max} keys match {pattern:?}, expected at most that");
-            return Err(ActionError::invalid("the keys", detail));
-        }
+        let found = self.find(cx, call).await;
+        let (mut link, keys) = found.map_err(|error| match call.attempt {
+            1 => error,
+            // The one before may have deleted some.
+            _ => error.begun(),
+        })?;
         let mut n_deleted = 0;
         for batch in keys.chunks(BATCH) {
-            let n: u64 = link
-                .act("deleting keys", ::redis::cmd("UNLINK").arg(batch))
-                .await?;
-            n_deleted += n;
+            // One by one: in a cluster, keys of one command must be of one slot.
+            let mut unlink = ::redis::pipe();
+            for key in batch {
+                unlink.cmd("UNLINK").arg(key);
+            }
+            let gone: Vec<u64> = link.act_all("deleting keys", &unlink).await?;
+            n_deleted += gone.iter().sum::<u64>();
         }
         Ok(json!({ "matched": keys.len(), "deleted": n_deleted }))
     }

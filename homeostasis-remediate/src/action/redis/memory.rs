@@ -62,6 +62,7 @@ impl Action for RedisMemoryPurge {
         let before = measure(&mut link).await?;
         let purge = ::redis::cmd("MEMORY").arg("PURGE").clone();
         link.act::<()>("purging memory", &purge).await?;
-        Ok(json!({ "before": before, "after": measure(&mut link).await? }))
+        let after = measure(&mut link).await.map_err(ActionError::begun)?;
+        Ok(json!({ "before": before, "after": after }))
     }
 }

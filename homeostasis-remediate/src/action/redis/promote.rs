@@ -16,7 +16,10 @@ use crate::action::{
 ///
 /// It is refused before anything is touched while the replica is connected to its primary (two primaries
 /// would part; `while_primary_lives` says that somebody sees to that), and always while it still receives
-/// its first copy: its data are not whole. Probeable: a primary says so. Irreversible, so it needs
+/// a copy, or was never linked to that primary since it began to follow it or was started: its data are
+/// not whole, or nobody knows (a replica that was restarted after its primary had died is for a person
+/// to look at). That they are not connected does not show that the primary is gone: the network between
+/// the two may be. Probeable: a primary says so. Irreversible, so it needs
 /// approval: following again would throw away what was written since. Other replicas and clients are not
 /// told; under Sentinel or in a cluster, have those fail over instead.
 #[derive(Debug)]
@@ -48,7 +51,8 @@ impl RedisPromoteReplica {
 struct Part {
     is_primary: bool,
     is_linked: bool,
-    is_copying: bool,
+    /// Why its data may not be whole.
+    lacks: Option<&'static str>,
     primary: Option<String>,
     offset: Option<u64>,
 }
@@ -60,18 +64,26 @@ async fn look(link: &mut Link) -> Result<Part, ActionError> {
     let offset = info
         .get("slave_repl_offset")
         .or_else(|| info.get("master_repl_offset"));
+    let is_linked = is("master_link_status", "up");
+    let lacks = if is("master_sync_in_progress", "1") {
+        Some("it still receives a copy, expected whole data")
+    } else if !is_linked && is("master_link_down_since_seconds", "-1") {
+        Some("it was never linked to its primary, expected whole data")
+    } else {
+        None
+    };
     Ok(Part {
         is_primary: is("role", "master"),
-        is_linked: is("master_link_status", "up"),
-        is_copying: is("master_sync_in_progress", "1"),
+        is_linked,
+        lacks,
         primary: primary.map(|(host, port)| format!("{host}:{port}")),
         offset: offset.and_then(|offset| offset.parse().ok()),
     })
 }
 
 fn refuse(part: &Part, call: &ActionCall<'_>) -> Result<(), ActionError> {
-    let detail = if part.is_copying {
-        "it still receives its first copy, expected whole data"
+    let detail = if let Some(lacks) = part.lacks {
+        lacks
     } else if part.is_linked && !call.boolean("while_primary_lives")? {
         "it is connected to its primary, expected one that is gone"
     } else {
@@ -130,7 +142,7 @@ impl Action for RedisPromoteReplica {
         let what = "promoting the replica";
         let promote = ::redis::cmd("REPLICAOF").arg("NO").arg("ONE").clone();
         link.act::<()>(what, &promote).await?;
-        let part = look(&mut link).await?;
+        let part = look(&mut link).await.map_err(ActionError::begun)?;
         if part.is_primary {
             return Ok(report(&part));
         }

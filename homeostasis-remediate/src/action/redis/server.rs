@@ -7,7 +7,7 @@ use std::time::Duration;
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, FromRedisValue, IntoConnectionInfo,
-    RedisConnectionInfo, RedisError,
+    Pipeline, RedisConnectionInfo, RedisError,
 };
 use homeostasis_core::document::duration_text;
 use homeostasis_core::{
@@ -107,7 +107,7 @@ impl RedisServerConfig {
 /// The Redis servers that playbooks may name. Cheap to clone, so that all actions share them.
 ///
 /// Each call has a connection of its own, which tokio runs until the call ends. In a cluster, each node
-/// is a server.
+/// is a server, and its keys are those that it holds.
 ///
 /// ```
 /// use homeostasis::core::Target;
@@ -234,11 +234,25 @@ impl Link {
         command: &Cmd,
     ) -> Result<T, ActionError> {
         let answer = self.say(command).await;
-        answer.map_err(|error| ActionError::Failed {
+        answer.map_err(|error| self.failed(what, &error))
+    }
+
+    /// Commands that change something, sent together.
+    pub(super) async fn act_all<T: FromRedisValue>(
+        &mut self,
+        what: &str,
+        commands: &Pipeline,
+    ) -> Result<T, ActionError> {
+        let answers = commands.query_async(&mut self.connection).await;
+        answers.map_err(|error| self.failed(what, &error))
+    }
+
+    fn failed(&self, what: &str, error: &RedisError) -> ActionError {
+        ActionError::Failed {
             what: what.to_owned(),
-            kind: kind(&error),
-            source: Some(told(&self.server, &error).into()),
-        })
+            kind: kind(error),
+            source: Some(told(&self.server, error).into()),
+        }
     }
 
     /// The fields of a section of `INFO`.

@@ -41,6 +41,10 @@ const SETTINGS: &[&str] = &[
 /// Parameters: `server` (a registered name), `setting` (one about load, memory or clients, such as
 /// `maxmemory` or `maxmemory-policy`; none that names a file, a program or a secret), `value`.
 ///
+/// A value that would have the server evict keys at once is refused, also by undo: a `maxmemory` below
+/// what is used while the policy evicts, and a policy that evicts (more) while `maxmemory` is exceeded.
+/// What it evicts later, as the data grow, is gone; a lower `maxmemory-clients` closes connections.
+///
 /// It is verified by reading it back: sizes such as `100mb` are compared as bytes. Nothing is written to
 /// the server's file, so a restart forgets it. Idempotent.
 #[derive(Debug)]
@@ -72,8 +76,42 @@ async fn get(link: &mut Link, setting: &str) -> Result<String, ActionError> {
     value.ok_or_else(|| ActionError::argument("setting", "one that this server has"))
 }
 
+/// Refuses what would cost keys at once.
+async fn refuse_eviction(link: &mut Link, setting: &str, value: &str) -> Result<(), ActionError> {
+    const NONE: &str = "noeviction";
+    if !["maxmemory", "maxmemory-policy"].contains(&setting) {
+        return Ok(());
+    }
+    let policy = get(link, "maxmemory-policy").await?;
+    let limit = get(link, "maxmemory").await?;
+    let info = link.info("memory").await?;
+    let used = info.get("used_memory").and_then(|text| bytes(text));
+    let (Some(used), Some(limit)) = (used, bytes(&limit)) else {
+        let detail = "expected used_memory and maxmemory in bytes";
+        return Err(ActionError::invalid("the server", detail));
+    };
+    let is_over = |limit: u64| limit > 0 && used > limit;
+    let lost = if setting == "maxmemory" {
+        // What is no size is the server's to refuse.
+        policy != NONE && bytes(value).is_some_and(is_over)
+    } else {
+        let value = value.to_ascii_lowercase();
+        let widens =
+            policy == NONE || value.starts_with("allkeys") && policy.starts_with("volatile");
+        value != NONE && widens && is_over(limit)
+    };
+    if !lost {
+        return Ok(());
+    }
+    let detail = format!(
+        "{value:?} would evict keys at once: {used} bytes are used, maxmemory is {limit}, the policy {policy}"
+    );
+    Err(ActionError::invalid(setting, detail))
+}
+
 /// Sets it, and reads it back.
 async fn set(link: &mut Link, setting: &str, value: &str) -> Result<String, ActionError> {
+    refuse_eviction(link, setting, value).await?;
     let what = format!("setting {setting}");
     let command = ::redis::cmd("CONFIG")
         .arg("SET")
@@ -81,8 +119,9 @@ async fn set(link: &mut Link, setting: &str, value: &str) -> Result<String, Acti
         .arg(value)
         .clone();
     link.act::<()>(&what, &command).await?;
-    let now = get(link, setting).await?;
-    let same = now == value || bytes(&now).is_some_and(|n| bytes(value) == Some(n));
+    let now = get(link, setting).await.map_err(ActionError::begun)?;
+    let same =
+        now.eq_ignore_ascii_case(value) || bytes(&now).is_some_and(|n| bytes(value) == Some(n));
     if same {
         return Ok(now);
     }
@@ -127,7 +166,10 @@ impl Action for RedisSetConfig {
 
     async fn capture(&self, cx: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
         let mut link = self.servers.open(cx, call).await?;
-        Ok(json!({ "value": get(&mut link, call.text("setting")?).await? }))
+        let setting = call.text("setting")?;
+        let now = get(&mut link, setting).await?;
+        refuse_eviction(&mut link, setting, call.text("value")?).await?;
+        Ok(json!({ "value": now }))
     }
 
     async fn perform(&self, cx: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {

@@ -1,5 +1,6 @@
 //! Against a real server.
 
+use std::io::{BufRead, BufReader, Write};
 use std::process::Command;
 use std::time::Duration;
 
@@ -212,6 +213,66 @@ async fn a_setting_is_set_read_back_and_put_back() {
 }
 
 #[tokio::test]
+async fn a_setting_that_would_cost_keys_is_refused_and_other_letters_are_the_same_value() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let fill = "for i = 1, 200 do redis.call('SET', 'k' .. i, string.rep('x', 1000)) end return 1";
+    server.run::<u32>(&["EVAL", fill, "0"]);
+    let action = RedisSetConfig::new(server.servers());
+    let set =
+        |setting: &str, value: &str| json!({"server": "cache", "setting": setting, "value": value});
+    let policy = set("maxmemory-policy", "ALLKEYS-LRU");
+    assert_eq!(
+        once(&action, &policy).await.unwrap()["value"],
+        "allkeys-lru"
+    );
+    let tight = set("maxmemory", "1mb");
+    let error = once(&action, &tight).await.unwrap_err();
+    assert!(
+        error.to_string().contains("would evict keys") && !error.may_have_begun(),
+        "{error}"
+    );
+    // Without eviction it only ends writing, and then no policy that evicts may come.
+    server.run::<()>(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
+    once(&action, &tight).await.unwrap();
+    for evicting in ["allkeys-lru", "volatile-ttl"] {
+        let error = once(&action, &set("maxmemory-policy", evicting)).await;
+        assert!(
+            matches!(error, Err(ActionError::Invalid { .. })),
+            "{error:?}"
+        );
+    }
+    assert_eq!(server.run::<u64>(&["DBSIZE"]), 200);
+}
+
+#[tokio::test]
+async fn keys_of_all_slots_of_a_cluster_are_deleted() {
+    let Some(server) = Server::start(&["--cluster-enabled", "yes"]) else {
+        return;
+    };
+    server.run::<()>(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
+    let began = RealClock.now();
+    while !server
+        .run::<String>(&["CLUSTER", "INFO"])
+        .contains("cluster_state:ok")
+    {
+        assert!(RealClock.now().since(began) < START, "no cluster in time");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for n in 0..10 {
+        server.run::<()>(&["SET", &format!("prices:{n}"), "1"]);
+    }
+    let action = RedisDeleteKeys::new(server.servers());
+    let all = json!({"server": "cache", "pattern": "prices:*"});
+    assert_eq!(
+        once(&action, &all).await.unwrap(),
+        json!({"matched": 10, "deleted": 10})
+    );
+    assert_eq!(server.run::<u64>(&["DBSIZE"]), 0);
+}
+
+#[tokio::test]
 async fn unused_memory_is_given_back_and_measured() {
     let Some(server) = Server::start(&[]) else {
         return;
@@ -289,6 +350,96 @@ async fn idle_clients_are_closed_within_bounds_and_those_at_work_are_not() {
     assert_eq!(ours.unwrap(), "PONG");
     server.run::<u32>(&["LPUSH", "queue", "message"]);
     assert_eq!(waiting.join().unwrap().unwrap().1, "message");
+}
+
+#[tokio::test]
+async fn a_client_that_is_another_or_at_work_by_now_is_not_closed() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let mut client = server.client("web").await;
+    let action = RedisKillClients::new(server.servers());
+    let args = json!({"server": "cache", "name": "web", "idle_over": "1s"});
+    let (args, target) = (filled(&action, &args), Target::service("shop").unwrap());
+    let key = laws::key(1);
+    let call = ActionCall::new(&target, &args, &key);
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    let captured = action.capture(&laws::context(), &call).await.unwrap();
+    assert_eq!(captured["clients"].as_array().unwrap().len(), 1);
+    let mut restarted = captured.clone();
+    restarted["run_id"] = "0".repeat(40).into();
+    let mut elsewhere = captured.clone();
+    elsewhere["clients"][0]["address"] = "127.0.0.1:1".into();
+    let ping = ::redis::cmd("PING");
+    for (captured, at_work) in [(restarted, false), (elsewhere, false), (captured, true)] {
+        if at_work {
+            ping.query_async::<()>(&mut client).await.unwrap();
+        }
+        let call = call.with_captured(&captured);
+        let output = action.perform(&laws::context(), &call).await.unwrap();
+        assert_eq!(
+            output,
+            json!({"found": 1, "closed": 0, "gone_before": 1}),
+            "{captured}"
+        );
+    }
+    ping.query_async::<()>(&mut client).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_replica_that_was_never_linked_is_not_promoted() {
+    let nobody = free_port().to_string();
+    let Some(replica) = Server::start(&["--replicaof", "127.0.0.1", &nobody]) else {
+        return;
+    };
+    let action = RedisPromoteReplica::new(replica.servers());
+    for lives in [false, true] {
+        let args = json!({"server": "cache", "while_primary_lives": lives});
+        let error = once(&action, &args).await.unwrap_err();
+        assert!(error.to_string().contains("never linked"), "{error}");
+    }
+}
+
+/// Answers as a replica does, and goes away after `REPLICAOF`.
+fn cut_off(listener: &std::net::TcpListener) {
+    let (stream, _) = listener.accept().unwrap();
+    let mut answers = stream.try_clone().unwrap();
+    let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
+    let info = "role:slave\r\nmaster_host:h\r\nmaster_port:1\r\nmaster_link_status:down\r\n\
+        master_sync_in_progress:0\r\nmaster_link_down_since_seconds:9\r\n";
+    // `*n`, and for each word its length and itself.
+    while let Some(head) = lines.next() {
+        let n: usize = head[1..].parse().unwrap();
+        let words: Vec<_> = lines.by_ref().take(2 * n).skip(1).step_by(2).collect();
+        let answer = match words[0].as_str() {
+            "INFO" => format!("${}\r\n{info}\r\n", info.len()),
+            _ => "+OK\r\n".to_owned(),
+        };
+        answers.write_all(answer.as_bytes()).unwrap();
+        if words[0] == "REPLICAOF" {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_back_has_begun() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let stub = std::thread::spawn(move || {
+        // Once to capture, once to perform.
+        cut_off(&listener);
+        cut_off(&listener);
+    });
+    let config = RedisServerConfig::new(Target::service("shop").unwrap(), address);
+    let servers = RedisServers::default().server("cache", config).unwrap();
+    let action = RedisPromoteReplica::new(servers);
+    let error = once(&action, &json!({"server": "cache"}))
+        .await
+        .unwrap_err();
+    stub.join().unwrap();
+    assert!(error.may_have_begun(), "{}", error.report());
+    assert_eq!(error.kind(), ErrorKind::Transient, "{}", error.report());
 }
 
 #[tokio::test]
