@@ -973,7 +973,7 @@ fn votes_are_asked_of_risky_plans_only_and_silence_is_no_vote() {
     };
     assert_eq!(ask(&plan(), 0, 5), Answer::Pass);
     assert_eq!(ask(&risky, 3, 2), Answer::Pass);
-    let later = NOW + Duration::from_secs(5);
+    let later = NOW + Duration::from_secs(30);
     assert_eq!(ask(&risky, 2, 2), Answer::Defer(later));
     assert_eq!(ask(&risky, 2, 3), Answer::Refuse);
 }
