@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 use crate::engine::calls;
 use crate::engine::journal::describe;
 use crate::engine::shared::Shared;
-use queue::{Entry, MAX_WAITING, Next, Queue};
+use queue::{Entry, MAX_AGE, MAX_WAITING, Next, Queue};
 
 pub use queue::ChannelHealth;
 
