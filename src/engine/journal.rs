@@ -208,7 +208,14 @@ impl IncidentJournal {
             },
             Err(error) => Err(error),
         };
-        if let Err(JournalError::Store(StoreError::Io { .. })) = &written {
+        // Another writer calls people itself; in every other case there are only people left.
+        let is_dead = |error: &StoreError| {
+            !matches!(
+                error,
+                StoreError::Conflict { .. } | StoreError::Fenced { .. }
+            )
+        };
+        if matches!(&written, Err(JournalError::Store(error)) if is_dead(error)) {
             let present = Some((*held.incident).clone());
             let kinds = kinds(&held.incident);
             let (_, _, letters) = advance(&self.ports, self.id, present, kinds)?;

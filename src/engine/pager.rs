@@ -99,8 +99,17 @@ pub(crate) fn named_by_plans(
         });
         channels.extend(called.flatten().cloned());
         channels.extend(incident.escalation.channels.iter().cloned());
+        if channels.is_empty() {
+            // Nobody was called yet, out of hours: people who are named are called all the same.
+            let policy = shared.escalation.policy_for(incident);
+            let first = policy.and_then(|policy| policy.levels.first());
+            channels.extend(first.into_iter().flat_map(|it| it.channels.iter().cloned()));
+        }
         channels.sort();
         channels.dedup();
+    }
+    if channels.is_empty() {
+        return None;
     }
     Some(EventKind::Notified {
         level: 0,

@@ -11,9 +11,11 @@ use homeostasis::core::policy::{
     TriggerCondition,
 };
 use homeostasis::core::port::{
-    MemoryStore, Notification, NotificationKind, Notifier, NotifyError, Principal, Role, Store,
+    Commit, MemoryStore, Notification, NotificationKind, Notifier, NotifyError, Principal, Role,
+    Store, StoreError, Version,
 };
-use homeostasis::core::testing::store::{CrashPoint, CrashStore};
+use homeostasis::core::record::{EventKind, HealEvent};
+use homeostasis::core::testing::store::{CrashPoint, CrashStore, HookedStore, WriteHook};
 use homeostasis::core::{ErrorKind, Timestamp, async_trait};
 use homeostasis::{Builder, CommandError, Homeostasis};
 
@@ -266,6 +268,110 @@ async fn whom_a_tried_plan_names_is_called_beside_the_chain() {
     assert_eq!(lines.mail.what(), ["level0.0"]);
     assert_eq!(lines.pager.what(), ["level1.0", "level0.0"]);
     assert_eq!(lines.pager.got.lock().unwrap()[1].to, ["cto"]);
+    healer.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whom_a_tried_plan_names_is_called_even_if_the_chain_has_called_nobody_yet() {
+    let (world, lines) = (Arc::new(World::default()), Lines::new());
+    world.incurable.store(true, Ordering::SeqCst);
+    *world.named.lock().unwrap() = vec!["dba".to_owned()];
+    let mut rules = rules();
+    for level in &mut rules.policies[0].levels {
+        level.delay += Duration::from_secs(600);
+    }
+    let builder = lines.of(world.healer()).escalation(rules);
+    let healer = builder.start().await.unwrap();
+    let mut events = healer.subscribe();
+    world.watch(&healer, &["a"]);
+    world.fall_ill("a");
+    until(&healer, &mut events, is("escalated")).await;
+    pass(&healer, 2).await;
+    assert_eq!(lines.pager.what(), ["level0.0"]);
+    assert_eq!(lines.pager.got.lock().unwrap()[0].to, ["dba"]);
+    healer.shutdown().await;
+}
+
+/// A line that does not want to know how it went on.
+#[derive(Debug)]
+struct CallsOnly(Arc<Line>);
+
+#[async_trait]
+impl Notifier for CallsOnly {
+    async fn notify(&self, notification: &Notification) -> Result<(), NotifyError> {
+        self.0.notify(notification).await
+    }
+
+    fn takes(&self, kind: NotificationKind) -> bool {
+        kind == NotificationKind::Call
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_waited_until_it_was_over_is_not_made() {
+    let (world, lines) = (Arc::new(World::default()), Lines::new());
+    world.incurable.store(true, Ordering::SeqCst);
+    lines.pager.is_dead.store(true, Ordering::SeqCst);
+    let pager = Arc::new(CallsOnly(Arc::clone(&lines.pager)));
+    let builder = lines.of(world.healer()).channel("pager", pager as Arc<_>);
+    let healer = builder.start().await.unwrap();
+    let mut events = healer.subscribe();
+    world.watch(&healer, &["a"]);
+    world.fall_ill("a");
+    until(&healer, &mut events, is("escalated")).await;
+    pass(&healer, 60).await;
+    assert_eq!(healer.channels()["pager"].waiting, 1);
+    world.cured_by_hand("a");
+    until(&healer, &mut events, is("closed")).await;
+    lines.pager.is_dead.store(false, Ordering::SeqCst);
+    pass(&healer, 400).await;
+    assert!(lines.pager.what().is_empty(), "{:?}", lines.pager.what());
+    let health = &healer.channels()["pager"];
+    assert_eq!((health.waiting, health.moot), (0, 1));
+    healer.shutdown().await;
+}
+
+/// A store that is damaged where calls for people would be.
+#[derive(Debug)]
+struct Damaged;
+
+#[async_trait]
+impl WriteHook for Damaged {
+    async fn commit(&self, inner: &dyn Store, commit: Commit) -> Result<Version, StoreError> {
+        let is_call = |it: &HealEvent| matches!(it.kind, EventKind::Notified { .. });
+        if commit.events.iter().any(is_call) {
+            return Err(StoreError::Corrupt {
+                path: "journal".to_owned(),
+                place: "page 7".to_owned(),
+                source: None,
+            });
+        }
+        inner.commit(commit).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_store_keeps_nobody_from_being_called_once() {
+    let (world, lines) = (Arc::new(World::default()), Lines::new());
+    world.incurable.store(true, Ordering::SeqCst);
+    let store = HookedStore::new(MemoryStore::default(), Damaged);
+    let builder = lines.of(world.healer()).store(Arc::new(store));
+    let healer = builder.start().await.unwrap();
+    world.watch(&healer, &["a"]);
+    world.fall_ill("a");
+    for _ in 0..600 {
+        pass(&healer, 1).await;
+        if !lines.pager.what().is_empty() {
+            break;
+        }
+    }
+    pass(&healer, 30).await;
+    let told = lines.pager.what();
+    assert_eq!(
+        told.iter().filter(|it| *it == "level1.0").count(),
+        1,
+        "{told:?}"
+    );
     healer.shutdown().await;
 }
 

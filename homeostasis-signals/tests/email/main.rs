@@ -149,7 +149,7 @@ async fn people_are_reached_by_name_and_a_mail_that_comes_twice_has_one_id() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_refused_for_good_is_left_out_and_who_may_be_taken_later_is_tried_later() {
+async fn who_is_refused_keeps_the_mail_from_no_other_and_who_may_be_taken_later_is_tried_later() {
     let Some(server) = Server::start(false) else {
         return;
     };
@@ -167,9 +167,14 @@ async fn who_is_refused_for_good_is_left_out_and_who_may_be_taken_later_is_tried
     let error = to(&["gone"]).notify(&said).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Permanent);
     assert!(error.report().to_string().contains("RCPT was answered 550"));
-    let error = to(&["busy", "ops"]).notify(&said).await.unwrap_err();
+    let error = to(&["busy", "gone"]).notify(&said).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Transient);
     assert_eq!(server.mails().len(), 1);
+    to(&["busy", "ops"]).notify(&said).await.unwrap();
+    assert_eq!(
+        server.mails()[1]["to"],
+        serde_json::json!(["ops@shop.example"])
+    );
 }
 
 #[cfg(feature = "tls")]

@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 use crate::engine::calls;
 use crate::engine::journal::describe;
 use crate::engine::shared::Shared;
-use queue::{Entry, MAX_WAITING, Next, Queue};
+use queue::{Entry, MAX_AGE, MAX_WAITING, Next, Queue};
 
 pub use queue::ChannelHealth;
 
@@ -66,7 +66,7 @@ struct State {
     /// Keys of messages that were queued although the store could not keep them.
     untold: BTreeSet<String>,
     /// Documents of what was told, to be deleted.
-    done: Vec<String>,
+    done: BTreeSet<String>,
 }
 
 impl Channel {
@@ -133,10 +133,12 @@ impl Outbox {
             };
             let mut state = channel.state();
             if state.untold.remove(&letter.notification.key) {
-                // It was queued before it could be written.
-                state.done.push(letter.document);
+                // It was queued before it could be written: it waits still, or is told already.
+                let key = &letter.notification.key;
+                let told = state.queue.adopt(key, letter.document);
+                state.done.extend(told);
             } else {
-                let entry = Entry::new(letter.document, letter.notification);
+                let entry = Entry::new(Some(letter.document), letter.notification);
                 push(&mut state, &letter.channel, entry);
             }
             drop(state);
@@ -152,7 +154,8 @@ impl Outbox {
             };
             let mut state = channel.state();
             if state.untold.insert(letter.notification.key.clone()) {
-                let entry = Entry::new(letter.document, letter.notification);
+                // Its document is not there, and its name may become another's.
+                let entry = Entry::new(None, letter.notification);
                 push(&mut state, &letter.channel, entry);
             }
             drop(state);
@@ -165,16 +168,18 @@ impl Outbox {
     /// # Errors
     /// If the store cannot say what that is.
     pub(crate) async fn restore(&self, shared: &Shared) -> Result<(), StoreError> {
-        let most = MAX_WAITING.saturating_mul(self.channels.len().max(1));
-        for (document, kept) in shared.journal.store.documents(PREFIX, most).await? {
+        let (store, now) = (&shared.journal.store, shared.now());
+        let (mut orphans, mut old) = (BTreeMap::<String, usize>::new(), BTreeSet::new());
+        for (document, kept) in store.documents(PREFIX, usize::MAX).await? {
             match serde_json::from_value::<Letter>(kept.value) {
                 Ok(letter) if self.has(&letter.channel) => {
                     self.queue(vec![Letter { document, ..letter }]);
                 }
                 Ok(letter) => {
-                    let what = format!("the channel of {document} is gone; it stays");
-                    let report = ErrorReport::message(ErrorKind::Permanent, what);
-                    shared.blame("notifier", &letter.channel, &report);
+                    *orphans.entry(letter.channel).or_default() += 1;
+                    if now.since(letter.notification.at) > MAX_AGE {
+                        old.insert(document);
+                    }
                 }
                 Err(error) => {
                     let mut report = ErrorReport::new(ErrorKind::Permanent, &error);
@@ -183,6 +188,13 @@ impl Outbox {
                 }
             }
         }
+        for (channel, n) in orphans {
+            let what = format!("the channel is gone; {n} messages wait for it, each for 24 h");
+            let report = ErrorReport::message(ErrorKind::Permanent, what);
+            shared.blame("notifier", &channel, &report);
+        }
+        // What cannot be deleted now is found by the next life.
+        let _ = delete_all(&**store, old).await;
         Ok(())
     }
 
@@ -213,7 +225,7 @@ fn push(state: &mut State, channel: &str, entry: Entry) {
     if let Some(gone) = state.queue.push(entry) {
         let title = gone.notification.title;
         tracing::error!(channel, title, "too many messages wait: one is not told");
-        state.done.push(gone.document);
+        state.done.extend(gone.document);
     }
 }
 
@@ -241,8 +253,9 @@ async fn run(shared: Arc<Shared>, name: String) {
             }
         };
         match next {
-            Next::Send(message, documents) => {
-                send(&shared, &name, channel, *message, documents, &mut rng).await;
+            Next::Send(_, ids) if drop_moot(&shared, &name, channel, &ids).await => {}
+            Next::Send(message, ids) => {
+                send(&shared, &name, channel, *message, ids, &mut rng).await;
             }
             Next::GiveUp(old) => give_up(&shared, &name, channel, old, "it is too old").await,
             Next::Idle => {
@@ -267,12 +280,46 @@ async fn run(shared: Arc<Shared>, name: String) {
     clear(&shared, channel).await;
 }
 
+/// Drops those of these calls whose incident is over, if the channel would not hear that it is; says
+/// whether there were any.
+async fn drop_moot(shared: &Shared, name: &str, channel: &Channel, ids: &[u64]) -> bool {
+    if channel.takes.contains(&NotificationKind::Resolved) {
+        return false;
+    }
+    let called = channel.state().queue.called(ids);
+    let mut is_any = false;
+    for incident in called {
+        // What is open here has a journal. If the store does not say, people are called.
+        if shared.journal_of(incident).is_some() {
+            continue;
+        }
+        let events = shared
+            .journal
+            .store
+            .read(incident)
+            .await
+            .unwrap_or_default();
+        let is_closed = |it: &HealEvent| matches!(it.kind, EventKind::Closed { .. });
+        if !events.iter().any(is_closed) {
+            continue;
+        }
+        let mut state = channel.state();
+        for entry in state.queue.drop_calls(incident) {
+            let title = entry.notification.title;
+            tracing::info!(channel = name, %incident, title, "it is over, nobody is called");
+            state.done.extend(entry.document);
+            is_any = true;
+        }
+    }
+    is_any
+}
+
 async fn send(
     shared: &Shared,
     name: &str,
     channel: &Channel,
     message: Notification,
-    documents: Vec<String>,
+    ids: Vec<u64>,
     rng: &mut homeostasis_core::Rng,
 ) {
     let notifier = Arc::clone(&channel.notifier);
@@ -286,7 +333,8 @@ async fn send(
     let now = shared.now();
     let Err(mut report) = sent else {
         let mut state = channel.state();
-        state.queue.delivered(&documents, now);
+        let told = state.queue.delivered(&ids, now);
+        let documents = told.into_iter().filter_map(|it| it.document);
         state.done.extend(documents);
         return;
     };
@@ -294,11 +342,11 @@ async fn send(
         return;
     }
     report.redact(&*shared.journal.redactor);
-    let is_first = channel.state().queue.attempts(&documents[0]) == 0;
+    let is_first = channel.state().queue.attempts(ids[0]) == 0;
     if is_first {
         blame(shared, name, incident, &report).await;
     }
-    let failed = channel.state().queue.failed(&documents, &report, now, rng);
+    let failed = channel.state().queue.failed(&ids, &report, now, rng);
     give_up(shared, name, channel, failed, &report.message).await;
 }
 
@@ -307,7 +355,7 @@ async fn give_up(shared: &Shared, name: &str, channel: &Channel, entries: Vec<En
         let what = format!("gave up on {:?}: {why}", entry.notification.title);
         let report = ErrorReport::message(ErrorKind::Permanent, what);
         blame(shared, name, entry.notification.incident, &report).await;
-        channel.state().done.push(entry.document);
+        channel.state().done.extend(entry.document);
     }
 }
 
@@ -339,36 +387,49 @@ async fn clear(shared: &Shared, channel: &Channel) {
     if done.is_empty() {
         return;
     }
-    let store = &shared.journal.store;
-    let deleted = delete(&**store, &done).await;
-    let Err(error) = deleted else {
-        return;
-    };
-    let mut kept = Vec::new();
-    if matches!(error, StoreError::Conflict { .. }) {
-        // One of them was never written.
-        for document in done {
-            match delete(&**store, std::slice::from_ref(&document)).await {
-                Ok(()) | Err(StoreError::Conflict { .. }) => {}
-                Err(_) => kept.push(document),
-            }
-        }
-    } else {
-        kept = done;
-    }
+    let mut kept = delete_all(&*shared.journal.store, done).await;
     if !kept.is_empty() {
         shared.vitals.store_error();
         let mut state = channel.state();
         kept.append(&mut state.done);
         // Beyond this they are told twice rather than remembered.
-        kept.truncate(MAX_WAITING);
+        while kept.len() > MAX_WAITING {
+            kept.pop_last();
+        }
         state.done = kept;
     }
 }
 
-async fn delete(store: &dyn Store, documents: &[String]) -> Result<(), StoreError> {
+/// Deletes the documents and gives back which could not be.
+async fn delete_all(store: &dyn Store, documents: BTreeSet<String>) -> BTreeSet<String> {
+    match delete(store, &documents).await {
+        Ok(()) => return BTreeSet::new(),
+        Err(StoreError::Io { .. }) => return documents,
+        // One of them was never written, or is wrong in another way: it must not hold up the rest.
+        Err(_) => {}
+    }
+    let mut kept = BTreeSet::new();
+    for document in documents {
+        match delete(store, [&document]).await {
+            Ok(()) | Err(StoreError::Conflict { .. }) => {}
+            Err(_) => drop(kept.insert(document)),
+        }
+    }
+    kept
+}
+
+async fn delete(
+    store: &dyn Store,
+    documents: impl IntoIterator<Item = &String>,
+) -> Result<(), StoreError> {
     let mut commit = Commit::default();
-    let each = documents.iter();
+    let each = documents.into_iter();
     commit.documents = each.map(|it| (it.clone(), Version(1), None)).collect();
+    if commit.documents.is_empty() {
+        return Ok(());
+    }
     store.commit(commit).await.map(drop)
 }
+
+#[cfg(test)]
+mod tests;

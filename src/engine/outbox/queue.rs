@@ -16,11 +16,16 @@ pub(super) const WINDOW: Duration = Duration::from_secs(60);
 /// What was not delivered for so long is given up: nobody acts on the news of yesterday.
 pub(super) const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 
-/// Messages that may wait for one channel; the mildest, oldest one makes room.
+/// Messages that may wait for one channel; the mildest, oldest one makes room, acknowledgments
+/// before calls and calls before the news that it is over.
 pub(super) const MAX_WAITING: usize = 10_000;
 
-/// Attempts at what is refused for good.
+/// Attempts at what is refused for good, at least.
 const MAX_REFUSALS: u32 = 3;
+
+/// How long what is refused for good is tried if the channel takes nothing else either: then it may
+/// be the channel that is wrong (a route during a deployment) and not the message.
+const REFUSED: Duration = Duration::from_secs(3600);
 
 /// Failures in a row after which the channel rests.
 const MAX_FAILURES: u32 = 5;
@@ -29,27 +34,32 @@ const MAX_FAILURES: u32 = 5;
 const BACKOFF: Duration = Duration::from_secs(1);
 const MAX_BACKOFF: Duration = Duration::from_secs(300);
 
-/// How long a digest may be, in messages it tells one by one.
+/// How many messages one digest tells.
 const MAX_LINES: usize = 50;
 
 /// One message that waits.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Entry {
-    /// Its document.
-    pub(super) document: String,
+    /// What it is told apart by, in this queue.
+    id: u64,
+    /// Its document; none as long as the store could not keep it.
+    pub(super) document: Option<String>,
     pub(super) notification: Notification,
     pub(super) attempts: u32,
     not_before: Timestamp,
+    refused_since: Option<Timestamp>,
 }
 
 impl Entry {
-    pub(super) fn new(document: String, notification: Notification) -> Self {
+    pub(super) fn new(document: Option<String>, notification: Notification) -> Self {
         let not_before = notification.at;
         Self {
+            id: 0,
             document,
             notification,
             attempts: 0,
             not_before,
+            refused_since: None,
         }
     }
 
@@ -69,8 +79,8 @@ pub(super) enum Next {
     Idle,
     /// Nothing before then.
     Wait(Timestamp),
-    /// Send this message; it stands for the documents.
-    Send(Box<Notification>, Vec<String>),
+    /// Send this message; it stands for these entries.
+    Send(Box<Notification>, Vec<u64>),
     /// These are too old.
     GiveUp(Vec<Entry>),
 }
@@ -89,6 +99,8 @@ pub struct ChannelHealth {
     pub failed: u64,
     /// Messages given up in this life: refused for good, too old, or too many.
     pub given_up: u64,
+    /// Calls dropped in this life since their incident was over before the channel took them.
+    pub moot: u64,
     /// Until when the channel is left alone after failures in a row.
     pub resting_until: Option<Timestamp>,
     /// The last failure.
@@ -102,22 +114,69 @@ pub(super) struct Queue {
     /// When calls were sent within the window.
     sent: VecDeque<Timestamp>,
     failures: u32,
+    /// When the channel took something last.
+    taken_at: Option<Timestamp>,
+    last_id: u64,
     health: ChannelHealth,
 }
 
 impl Queue {
     /// Adds a message; what had to make room is given back.
     pub(super) fn push(&mut self, entry: Entry) -> Option<Entry> {
-        self.entries.push_back(entry);
+        self.last_id += 1;
+        let id = self.last_id;
+        self.entries.push_back(Entry { id, ..entry });
         if self.entries.len() <= MAX_WAITING {
             return None;
         }
         let all = self.entries.iter().enumerate();
         // Of the mildest the oldest: the last maximum is wanted first, so ages are turned around.
-        let (idx, _) =
-            all.max_by_key(|(idx, it)| (it.notification.severity, std::cmp::Reverse(*idx)))?;
+        let (idx, _) = all.max_by_key(|(idx, it)| {
+            let lightness = match it.notification.kind {
+                NotificationKind::Acknowledged => 2,
+                // Without it an alert of the other side stays open for ever.
+                NotificationKind::Resolved => 0,
+                _ => 1,
+            };
+            let severity = it.notification.severity;
+            (severity, lightness, std::cmp::Reverse(*idx))
+        })?;
         self.health.given_up += 1;
         self.entries.remove(idx)
+    }
+
+    /// The message of `key`, which waits without one, gets a document; given back if none waits.
+    pub(super) fn adopt(&mut self, key: &str, document: String) -> Option<String> {
+        let waits = |it: &&mut Entry| it.document.is_none() && it.notification.key == key;
+        match self.entries.iter_mut().find(waits) {
+            Some(entry) => {
+                entry.document = Some(document);
+                None
+            }
+            None => Some(document),
+        }
+    }
+
+    /// The incidents of those of `ids` that are calls.
+    pub(super) fn called(&self, ids: &[u64]) -> BTreeSet<IncidentId> {
+        let calls = self.entries.iter().filter(|it| it.is_call());
+        let sent = calls.filter(|it| ids.contains(&it.id));
+        sent.map(|it| it.notification.incident).collect()
+    }
+
+    /// Takes out the calls about `incident`, which is over.
+    pub(super) fn drop_calls(&mut self, incident: IncidentId) -> Vec<Entry> {
+        let is_moot = |it: &Entry| it.is_call() && it.notification.incident == incident;
+        let moot = self.take(is_moot);
+        self.health.moot += moot.len() as u64;
+        moot
+    }
+
+    fn take(&mut self, is_taken: impl Fn(&Entry) -> bool) -> Vec<Entry> {
+        let all = std::mem::take(&mut self.entries).into_iter();
+        let (taken, kept): (VecDeque<_>, _) = all.partition(is_taken);
+        self.entries = kept;
+        taken.into()
     }
 
     pub(super) fn health(&self) -> ChannelHealth {
@@ -132,11 +191,7 @@ impl Queue {
     pub(super) fn next(&mut self, now: Timestamp, digests: bool) -> Next {
         let is_old = |entry: &Entry| now.since(entry.notification.at) > MAX_AGE;
         if self.entries.iter().any(is_old) {
-            let (old, kept) = std::mem::take(&mut self.entries)
-                .into_iter()
-                .partition(is_old);
-            self.entries = kept;
-            let old = Vec::from(old);
+            let old = self.take(is_old);
             self.health.given_up += old.len() as u64;
             return Next::GiveUp(old);
         }
@@ -199,31 +254,34 @@ impl Queue {
         ready
     }
 
-    /// The message of these documents was taken.
-    pub(super) fn delivered(&mut self, documents: &[String], now: Timestamp) {
-        let gone: BTreeSet<&String> = documents.iter().collect();
-        let was_call = |entry: &&Entry| gone.contains(&entry.document) && entry.is_call();
-        if self.entries.iter().any(|entry| was_call(&entry)) {
+    /// The message of these entries was taken; gives them back.
+    pub(super) fn delivered(&mut self, ids: &[u64], now: Timestamp) -> Vec<Entry> {
+        let gone: BTreeSet<u64> = ids.iter().copied().collect();
+        let taken = self.take(|entry| gone.contains(&entry.id));
+        if taken.iter().any(Entry::is_call) {
             self.sent.push_back(now);
         }
-        self.entries.retain(|entry| !gone.contains(&entry.document));
-        self.health.delivered += documents.len() as u64;
+        self.health.delivered += ids.len() as u64;
         self.failures = 0;
+        self.taken_at = Some(now);
         (self.health.resting_until, self.health.last_error) = (None, None);
+        taken
     }
 
-    /// The message of these documents was not taken. What will not pass is given back after some
-    /// attempts; the rest is tried again later, and a channel that fails again and again rests.
+    /// The message of these entries was not taken. What will not pass is given back: refused
+    /// several times although the channel takes others, or for [`REFUSED`]. The rest is tried again
+    /// later, and a channel that fails again and again rests.
     pub(super) fn failed(
         &mut self,
-        documents: &[String],
+        ids: &[u64],
         report: &ErrorReport,
         now: Timestamp,
         rng: &mut Rng,
     ) -> Vec<Entry> {
-        let failed: BTreeSet<&String> = documents.iter().collect();
-        let is_final = matches!(report.kind, ErrorKind::Permanent | ErrorKind::Denied);
-        let mut attempts = 0;
+        let failed: BTreeSet<u64> = ids.iter().copied().collect();
+        // A login that is denied is the channel's matter, and may be mended until it is too old.
+        let is_refused = report.kind == ErrorKind::Permanent;
+        let mut is_new = false;
         let mut given_up = Vec::new();
         let mut kept = VecDeque::with_capacity(self.entries.len());
         let wait = |attempts: u32, rng: &mut Rng| {
@@ -232,12 +290,17 @@ impl Queue {
             longest / 2 + rng.jitter(longest / 2)
         };
         for mut entry in std::mem::take(&mut self.entries) {
-            if failed.contains(&entry.document) {
+            if failed.contains(&entry.id) {
+                is_new |= entry.attempts == 0;
                 entry.attempts += 1;
-                attempts = attempts.max(entry.attempts);
-                if is_final && entry.attempts >= MAX_REFUSALS {
-                    given_up.push(entry);
-                    continue;
+                if is_refused {
+                    let since = *entry.refused_since.get_or_insert(now);
+                    let takes_others = self.taken_at.is_some_and(|at| at >= since);
+                    let is_final = takes_others || now.since(since) >= REFUSED;
+                    if is_final && entry.attempts >= MAX_REFUSALS {
+                        given_up.push(entry);
+                        continue;
+                    }
                 }
                 entry.not_before = now + wait(entry.attempts, rng);
             }
@@ -247,7 +310,8 @@ impl Queue {
         self.health.failed += 1;
         self.health.given_up += given_up.len() as u64;
         self.health.last_error = Some(report.clone());
-        if !is_final {
+        // One message that is refused again and again says nothing about the channel.
+        if !is_refused || is_new {
             self.failures += 1;
         }
         if self.failures >= MAX_FAILURES {
@@ -257,20 +321,21 @@ impl Queue {
         given_up
     }
 
-    /// How often the message of `document` was tried.
-    pub(super) fn attempts(&self, document: &str) -> u32 {
-        let found = self.entries.iter().find(|it| it.document == document);
+    /// How often the message of the entry `id` was tried.
+    pub(super) fn attempts(&self, id: u64) -> u32 {
+        let found = self.entries.iter().find(|it| it.id == id);
         found.map_or(0, |entry| entry.attempts)
     }
 }
 
 fn single(entry: &Entry) -> Next {
     let notification = Box::new(entry.notification.clone());
-    Next::Send(notification, vec![entry.document.clone()])
+    Next::Send(notification, vec![entry.id])
 }
 
-/// One message that tells all of `calls`, which are at least one.
+/// One message that tells the first [`MAX_LINES`] of `calls`, which are at least one.
 fn digest(calls: &[&Entry]) -> Next {
+    let calls = &calls[..calls.len().min(MAX_LINES)];
     if let [only] = calls {
         return single(only);
     }
@@ -279,11 +344,8 @@ fn digest(calls: &[&Entry]) -> Next {
         return Next::Idle;
     };
     let n = calls.len();
-    let mut lines: Vec<_> = all().take(MAX_LINES).map(|it| it.title.as_str()).collect();
-    let rest = format!("and {} more", n.saturating_sub(MAX_LINES));
-    if n > MAX_LINES {
-        lines.push(&rest);
-    }
+    let line = |it: &Notification| format!("{} (incident {})", it.title, it.incident);
+    let lines: Vec<_> = all().map(line).collect();
     let title = format!("{n} calls, the worst: {}", worst.title);
     let (id, severity) = (worst.incident, worst.severity);
     let mut message = Notification::new(id, severity, worst.at, title, lines.join("\n"));
@@ -293,8 +355,8 @@ fn digest(calls: &[&Entry]) -> Next {
     message.key = format!("digest/{}", homeostasis_core::Digest::of(&keys));
     let to: BTreeSet<_> = all().flat_map(|it| it.to.iter().cloned()).collect();
     message.to = to.into_iter().collect();
-    let documents = calls.iter().map(|it| it.document.clone()).collect();
-    Next::Send(Box::new(message), documents)
+    let ids = calls.iter().map(|it| it.id).collect();
+    Next::Send(Box::new(message), ids)
 }
 
 #[cfg(test)]

@@ -15,12 +15,11 @@ fn entry(n: u128, severity: Severity, seconds: u64) -> Entry {
     let id = IncidentId::from_u128(n);
     let mut message = Notification::new(id, severity, at(seconds), format!("call {n}"), "");
     message.key = format!("key {n}");
-    Entry::new(format!("document {n} {seconds}"), message)
+    Entry::new(Some(format!("document {n} {seconds}")), message)
 }
 
 fn update(n: u128, seconds: u64) -> Entry {
     let mut entry = entry(n, Severity::Sev2, seconds);
-    entry.document.push_str(" update");
     entry.notification.kind = NotificationKind::Resolved;
     entry
 }
@@ -62,14 +61,17 @@ fn a_few_calls_go_one_by_one_and_a_storm_becomes_one_digest_that_names_them_all(
     };
     assert_eq!(
         (digest.kind, documents.len()),
-        (NotificationKind::Digest, 60)
+        (NotificationKind::Digest, 50)
     );
-    assert!(digest.title.starts_with("60 calls"), "{}", digest.title);
-    assert!(
-        digest.body.contains("call 50\nand 10 more"),
-        "{}",
-        digest.body
-    );
+    assert!(digest.title.starts_with("50 calls"), "{}", digest.title);
+    let last = format!("call 50 (incident {})", IncidentId::from_u128(50));
+    assert_eq!(digest.body.lines().last(), Some(last.as_str()));
+    storm.delivered(&documents, at(1));
+    let Next::Send(rest, documents) = storm.next(at(1), true) else {
+        panic!("the rest is not sent");
+    };
+    assert_eq!(rest.body.lines().count(), 10);
+    assert!(rest.body.contains("call 51 "), "{}", rest.body);
     storm.delivered(&documents, at(1));
     assert_eq!(storm.health().waiting, 0);
     assert_eq!(storm.health().delivered, 60);
@@ -97,11 +99,11 @@ fn calls_that_trickle_in_wait_for_the_window_and_then_go_together() {
 #[test]
 fn the_end_of_an_incident_is_not_told_before_its_beginning() {
     let mut queue = queue([entry(1, Severity::Sev2, 0), update(1, 1), update(2, 1)]);
-    let Next::Send(_, first) = queue.next(at(1), true) else {
+    let Next::Send(update, first) = queue.next(at(1), true) else {
         panic!("nothing is sent");
     };
     // The update of incident 2 goes first, as updates do; then the call of incident 1 fails.
-    assert_eq!(first, ["document 2 1 update"]);
+    assert_eq!(update.incident, IncidentId::from_u128(2));
     queue.delivered(&first, at(1));
     let Next::Send(_, call) = queue.next(at(1), true) else {
         panic!("nothing is sent");
@@ -205,6 +207,55 @@ fn what_is_too_old_or_too_much_is_given_back_the_mildest_first() {
     assert_eq!(full.health().given_up, 1);
 }
 
+#[test]
+fn what_is_refused_while_the_channel_takes_nothing_waits_until_the_channel_is_mended() {
+    for (kind, given_up_within) in [
+        (ErrorKind::Permanent, Some(REFUSED + 2 * MAX_BACKOFF)),
+        (ErrorKind::Denied, None),
+    ] {
+        let mut queue = queue((1..=9).map(|n| entry(n, Severity::Sev1, 0)));
+        let (mut now, mut rng) = (at(0), Rng::from_seed(7));
+        let mut is_rested = false;
+        let given_up = loop {
+            match queue.next(now, false) {
+                Next::Send(_, ids) => {
+                    let gone = queue.failed(&ids, &error(kind), now, &mut rng);
+                    is_rested |= queue.health().resting_until.is_some();
+                    if !gone.is_empty() {
+                        break gone;
+                    }
+                }
+                Next::Wait(until) => now = until,
+                Next::GiveUp(old) => break old,
+                Next::Idle => panic!("something waits"),
+            }
+        };
+        assert!(is_rested, "a channel that refuses all is left alone");
+        let after = now.since(given_up[0].notification.at);
+        match given_up_within {
+            Some(most) => assert!(after >= REFUSED && after <= most, "{after:?}"),
+            None => assert!(after > MAX_AGE, "{after:?}"),
+        }
+    }
+}
+
+#[test]
+fn of_equals_the_news_that_it_is_over_is_the_last_to_make_room() {
+    let mut full = Queue::default();
+    assert_eq!(full.push(update(1, 0)), None);
+    assert_eq!(full.push(entry(2, Severity::Sev2, 0)), None);
+    let mut acknowledged = update(3, 0);
+    acknowledged.notification.kind = NotificationKind::Acknowledged;
+    assert_eq!(full.push(acknowledged), None);
+    for n in 3..MAX_WAITING as u128 {
+        assert_eq!(full.push(entry(n + 1, Severity::Sev1, 0)), None);
+    }
+    let mut gone = || full.push(entry(1 << 40, Severity::Sev1, 0)).unwrap();
+    assert_eq!(gone().notification.kind, NotificationKind::Acknowledged);
+    assert_eq!(gone().notification.kind, NotificationKind::Call);
+    assert_eq!(gone().notification.kind, NotificationKind::Resolved);
+}
+
 proptest! {
     #[test]
     fn every_message_is_delivered_or_given_back_exactly_once_and_no_window_has_more_calls_than_it_may(
@@ -217,7 +268,7 @@ proptest! {
             .enumerate()
             .map(|(i, (n, severity, seconds))| {
                 let mut entry = entry(n, severities[severity - 1], seconds);
-                entry.document = format!("{i}");
+                entry.document = Some(format!("{i}"));
                 entry
             })
             .collect();
@@ -246,10 +297,9 @@ proptest! {
                         }
                     }
                     _ => {
-                        queue.delivered(&documents, now);
                         calls.push_back(now);
-                        for document in documents {
-                            prop_assert!(seen.insert(document), "twice");
+                        for entry in queue.delivered(&documents, now) {
+                            prop_assert!(seen.insert(entry.document), "twice");
                         }
                     }
                 },

@@ -1,10 +1,13 @@
 //! Messages: what people read, derived from the event that is the reason for it.
 
+use std::collections::BTreeSet;
+
 use crate::cycle::Incident;
 use crate::port::{Notification, NotificationKind, Redactor};
 use crate::record::{EventKind, HealEvent, Resolution};
 
-/// The messages that `event` asks for, each with the name of its channel.
+/// The messages that `event` asks for, each with the name of its channel; a channel that is named
+/// twice gets one.
 ///
 /// `after` is the incident with the event. Keys follow from what happened, so that the same event
 /// makes the same messages in every life. Texts pass `redactor`.
@@ -23,7 +26,7 @@ pub fn escalation_messages(
             reason,
         } => {
             let what = format!("level{level}.{round}");
-            let channels: Vec<_> = channels.iter().collect();
+            let channels: BTreeSet<&String> = channels.iter().collect();
             (
                 NotificationKind::Call,
                 what,

@@ -225,6 +225,19 @@ fn every_trigger_of_the_seed_fires_at_its_bound_and_not_below() {
     tried.runs = vec![run(1), run(2)];
     assert!(!fires("remediation_failed", &tried, 0));
     tried.runs.push(run(3));
+    // The third may heal it yet.
+    let third = RunId::from_u128(3);
+    for phase in [
+        Phase::Running { run: third },
+        Phase::Verifying {
+            run: third,
+            extensions: 0,
+        },
+    ] {
+        tried.phase = phase;
+        assert!(!fires("remediation_failed", &tried, 0));
+    }
+    tried.phase = Phase::Diagnosing;
     assert!(fires("remediation_failed", &tried, 0));
     tried.phase = Phase::Resolved {
         run: RunId::from_u128(3),
@@ -236,6 +249,29 @@ fn every_trigger_of_the_seed_fires_at_its_bound_and_not_below() {
     let unknown = EscalationTrigger::one_level(TriggerCondition::UnknownCause(MINUTE * 10));
     assert!(unknown.fires(&incident(), 0, minute(9)).is_none());
     assert!(unknown.fires(&incident(), 0, minute(10)).is_some());
+}
+
+#[test]
+fn a_channel_that_is_named_twice_gets_one_message_and_is_told_at_the_start() {
+    let mut twice = critical();
+    twice.policies[0].levels[1].channels = vec!["pager".to_owned(), "pager".to_owned()];
+    let mut violations = Violations::default();
+    twice.check(&mut violations);
+    let found: Vec<_> = violations.iter().map(|it| it.path.clone()).collect();
+    assert_eq!(found, ["escalation.policies[0].levels[1].channels[1]"]);
+
+    let mut incident = opened("db", Severity::Sev0);
+    let kind = EventKind::Notified {
+        level: 1,
+        round: 0,
+        channels: vec!["pager".to_owned(), "mail".to_owned(), "pager".to_owned()],
+        to: Vec::new(),
+        reason: "down".to_owned(),
+    };
+    let event = apply(&mut incident, minute(0), kind);
+    let messages = super::escalation_messages(&event, &incident, &NoRedaction);
+    let channels: Vec<_> = messages.iter().map(|(channel, _)| &channel[..]).collect();
+    assert_eq!(channels, ["mail", "pager"]);
 }
 
 #[test]

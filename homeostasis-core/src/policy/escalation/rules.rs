@@ -38,7 +38,7 @@ pub struct EscalationLevel {
     pub condition: EscalationCondition,
     /// People or roles, for channels that know how to reach them. May be empty.
     pub notify: Vec<String>,
-    /// The channels, at least one.
+    /// The channels, at least one, each once.
     pub channels: Vec<String>,
 }
 
@@ -108,6 +108,13 @@ impl EscalationPolicy {
             if level.channels.is_empty() {
                 let expected = "at least one channel";
                 wrong(format!("levels[{i}].channels"), "[]".to_owned(), expected);
+            }
+            let mut channels = BTreeSet::new();
+            for (j, channel) in level.channels.iter().enumerate() {
+                if !channels.insert(channel) {
+                    let at = format!("levels[{i}].channels[{j}]");
+                    wrong(at, channel.clone(), "each channel of a level once");
+                }
             }
         }
         if let Some(repeat) = self.repeat {

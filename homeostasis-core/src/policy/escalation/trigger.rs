@@ -17,7 +17,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum TriggerCondition {
-    /// So many runs were begun and no remedy is proven.
+    /// So many runs came to nothing: the one that runs or is watched does not count.
     Attempts(u32),
     /// More than so many times as many services are hit as by the first anomaly.
     Spread(u32),
@@ -124,7 +124,12 @@ impl EscalationTrigger {
         let age = incident.age(now);
         match &self.when {
             TriggerCondition::Attempts(n) => {
-                let attempts = incident.runs.len();
+                // The last one may heal it yet.
+                let is_open = matches!(
+                    incident.phase,
+                    Phase::Running { .. } | Phase::Verifying { .. }
+                );
+                let attempts = incident.runs.len().saturating_sub(usize::from(is_open));
                 let reached = usize::try_from(*n).is_ok_and(|n| attempts >= n);
                 (reached && !is_proven).then(|| format!("{attempts} attempts did not heal it"))
             }

@@ -49,6 +49,15 @@ struct Answer {
     lines: Vec<String>,
 }
 
+fn refusal(step: &str, code: u16) -> Failure {
+    let kind = match code {
+        400..500 => ErrorKind::Transient,
+        530..=539 => ErrorKind::Denied,
+        _ => ErrorKind::Permanent,
+    };
+    Failure::new(kind, format!("{step} was answered {code}"))
+}
+
 /// A connection on which the server answered `EHLO`.
 pub(super) struct Dialog {
     stream: Box<dyn Stream>,
@@ -126,8 +135,8 @@ impl Dialog {
         self.expect("AUTH", 235).await.map(drop)
     }
 
-    /// Hands over one mail; says how many recipients were refused for good beside those that were
-    /// not.
+    /// Hands over one mail to whom the server takes; says how many recipients it refused, for good or
+    /// for now. If it takes none, they may be taken later if one of them may.
     pub(super) async fn deliver(
         &mut self,
         from: &str,
@@ -139,15 +148,19 @@ impl Dialog {
         let mut refused = Vec::new();
         for recipient in to {
             self.say(&format!("RCPT TO:<{recipient}>")).await?;
-            match self.expect("RCPT", 250).await {
-                Ok(_) => {}
-                Err(failure) if failure.kind == ErrorKind::Permanent => refused.push(failure),
-                Err(failure) => return Err(failure),
+            let answer = self.answer("RCPT").await?;
+            match answer.code {
+                250..260 => {}
+                // It ends the dialog.
+                421 => return Err(refusal("RCPT", 421)),
+                code => refused.push(refusal("RCPT", code)),
             }
         }
         if refused.len() == to.len() {
+            let is_later = |it: &Failure| it.kind == ErrorKind::Transient;
+            let which = refused.iter().position(is_later).unwrap_or_default();
             let none = || Failure::new(ErrorKind::Permanent, "there is no recipient");
-            return Err(refused.pop().unwrap_or_else(none));
+            return Err(refused.into_iter().nth(which).unwrap_or_else(none));
         }
         self.say("DATA").await?;
         self.expect("DATA", 354).await?;
@@ -185,13 +198,7 @@ impl Dialog {
         if answer.code / 10 == code / 10 {
             return Ok(answer);
         }
-        let kind = match answer.code {
-            400..500 => ErrorKind::Transient,
-            530..=539 => ErrorKind::Denied,
-            _ => ErrorKind::Permanent,
-        };
-        let what = format!("{step} was answered {}", answer.code);
-        Err(Failure::new(kind, what))
+        Err(refusal(step, answer.code))
     }
 
     async fn answer(&mut self, step: &str) -> Result<Answer, Failure> {

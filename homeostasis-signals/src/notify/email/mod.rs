@@ -6,6 +6,7 @@ mod letter;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use homeostasis_core::port::{Notification, NotificationKind, Notifier, NotifyError};
@@ -16,6 +17,9 @@ use dialog::{Dialog, Failure};
 use letter::Letter;
 
 use crate::look_up::LookUps;
+
+/// How long the answer to the goodbye is waited for.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Sends each message as a mail to the people it is for.
 ///
@@ -28,8 +32,8 @@ use crate::look_up::LookUps;
 /// addresses are checked when it is made, and subjects are encoded (RFC 2047).
 /// Errors tell the step of the dialog and the code of the answer, and nothing the server said.
 ///
-/// A recipient whom the server refuses for good is left out, and told as an event of `tracing`, as
-/// long as there is another one.
+/// A recipient whom the server refuses, for good or for now, is left out as long as it takes another
+/// one: that is told as an event of `tracing`, and the mail does not come to the one left out later.
 ///
 /// # Cancel safety
 /// Dropping a delivery ends it; whether the mail was taken is unknown then.
@@ -109,7 +113,8 @@ impl Email {
         })
     }
 
-    async fn send(&self, letter: &Letter) -> Result<(), Failure> {
+    /// Hands over the mail; what is left is to say goodbye.
+    async fn send(&self, letter: &Letter) -> Result<Dialog, Failure> {
         let config = &self.config;
         let addresses = self.look_ups.look_up(&config.server, config.port).await;
         let addresses = addresses.map_err(|error| Failure::io("finding the server", &error))?;
@@ -133,11 +138,10 @@ impl Email {
             tracing::warn!(
                 channel,
                 refused,
-                "the mail server refused recipients for good"
+                "the mail server refused some of the recipients"
             );
         }
-        dialog.quit().await;
-        Ok(())
+        Ok(dialog)
     }
 }
 
@@ -148,7 +152,11 @@ impl Notifier for Email {
         let within = self.config.within;
         let sent = timeout(&*self.clock, within, self.send(&letter)).await;
         let failure = match sent {
-            Ok(Ok(())) => return Ok(()),
+            Ok(Ok(dialog)) => {
+                // The mail is taken: whatever comes of the goodbye, it must not be sent again.
+                let _ = timeout(&*self.clock, GOODBYE, dialog.quit()).await;
+                return Ok(());
+            }
             Ok(Err(failure)) => failure,
             Err(_) => Failure::new(ErrorKind::Timeout, format!("no end within {within:?}")),
         };

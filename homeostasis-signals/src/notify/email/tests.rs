@@ -11,8 +11,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::*;
 use crate::testing::WallClock;
 
-/// What comes of a mail to a server that sends `said` at once and then hangs up.
+/// The failure of a mail to a server that sends `said` at once and then hangs up or is silent.
 async fn told(said: &[u8], hangs_up: bool) -> (ErrorKind, String) {
+    outcome(said, hangs_up).await.expect("a failure")
+}
+
+async fn outcome(said: &[u8], hangs_up: bool) -> Option<(ErrorKind, String)> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut config = EmailConfig::new("mail", "127.0.0.1", "a@x.example", ["b@x.example"]);
     config.security = EmailSecurity::Plain;
@@ -32,8 +36,8 @@ async fn told(said: &[u8], hangs_up: bool) -> (ErrorKind, String) {
     let (sent, ()) = tokio::join!(mail.notify(&message), async {
         let _ = tokio::time::timeout(Duration::from_secs(2), server).await;
     });
-    let report = sent.unwrap_err().report();
-    (report.kind, report.to_string())
+    let report = sent.err()?.report();
+    Some((report.kind, report.to_string()))
 }
 
 #[tokio::test]
@@ -91,6 +95,17 @@ async fn a_server_that_misbehaves_is_told_apart_and_its_words_are_not_repeated()
             "{report}, expected {what}"
         );
         assert!(!report.contains("hunter2"), "{report}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_silent_after_the_mail_has_taken_it() {
+    for rest in [
+        "250 ok\r\n250 ok\r\n354 go\r\n250 taken\r\n",
+        "250 ok\r\n250 ok\r\n354 go\r\n250 taken\r\nnonsense",
+    ] {
+        let said = format!("220 hi\r\n250 me\r\n{rest}");
+        assert_eq!(outcome(said.as_bytes(), false).await, None);
     }
 }
 
