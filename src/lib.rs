@@ -50,6 +50,8 @@ pub mod _documentation {
     pub mod add_a_detector {}
     #[doc = include_str!("../docs/how-to/add-an-action.md")]
     pub mod add_an_action {}
+    #[doc = include_str!("../docs/how-to/actions.md")]
+    pub mod actions {}
     #[cfg(feature = "detect")]
     #[doc = include_str!("../docs/how-to/configure-detection.md")]
     pub mod configure_detection {}

@@ -43,7 +43,16 @@ pub(crate) async fn repeat_and_undo<S: PartialEq + Debug>(
     args: &Value,
     observe: impl Fn() -> S,
 ) {
-    let cx = context();
+    repeat_and_undo_in(&context(), action, args, observe).await;
+}
+
+/// The same with another clock.
+pub(crate) async fn repeat_and_undo_in<S: PartialEq + Debug>(
+    cx: &Context,
+    action: &dyn Action,
+    args: &Value,
+    observe: impl Fn() -> S,
+) {
     let target = Target::service("orders").unwrap();
     let mut args = args.as_object().unwrap().clone();
     action.spec().fill_defaults(&mut args);
@@ -52,21 +61,21 @@ pub(crate) async fn repeat_and_undo<S: PartialEq + Debug>(
     let key = key(0);
     let before = observe();
     let call = ActionCall::new(&target, &args, &key);
-    let captured = action.capture(&cx, &call).await.unwrap();
+    let captured = action.capture(cx, &call).await.unwrap();
     assert_eq!(observe(), before, "capture changed something");
     let call = call.with_captured(&captured);
     if action.effect(&args) == EffectClass::Probeable {
-        assert_eq!(action.probe(&cx, &call).await, ProbeAnswer::DidNot);
+        assert_eq!(action.probe(cx, &call).await, ProbeAnswer::DidNot);
     }
-    action.perform(&cx, &call).await.unwrap();
+    action.perform(cx, &call).await.unwrap();
     let after = observe();
     if action.effect(&args) == EffectClass::Probeable {
-        let answer = action.probe(&cx, &call).await;
+        let answer = action.probe(cx, &call).await;
         assert!(matches!(answer, ProbeAnswer::Happened(_)), "{answer:?}");
     }
     assert_eq!(observe(), after, "probe changed something");
     if action.effect(&args) != EffectClass::Opaque {
-        action.perform(&cx, &call.with_attempt(2)).await.unwrap();
+        action.perform(cx, &call.with_attempt(2)).await.unwrap();
         assert_eq!(observe(), after, "doing it twice is not doing it once");
     }
     if matches!(
@@ -74,7 +83,7 @@ pub(crate) async fn repeat_and_undo<S: PartialEq + Debug>(
         homeostasis_core::record::Inverse::Captured(_)
     ) {
         for _ in 0..2 {
-            action.undo(&cx, &call).await.unwrap();
+            action.undo(cx, &call).await.unwrap();
             assert_eq!(observe(), before, "undo did not put back what was captured");
         }
     }

@@ -5,9 +5,15 @@ mod call;
 mod capture;
 mod credential;
 mod deployment_slot;
+#[cfg(all(feature = "files", target_os = "linux"))]
+mod files;
 mod flag;
 mod function;
+#[cfg(all(any(feature = "files", feature = "process"), target_os = "linux"))]
+mod glob;
 mod http;
+#[cfg(all(test, feature = "files", feature = "process", target_os = "linux"))]
+mod injection_tests;
 mod intensity;
 #[cfg(test)]
 pub(crate) mod laws;
@@ -36,6 +42,10 @@ pub use call::{ActionCall, ActionError, MAX_OUTPUT_BYTES, ProbeAnswer};
 pub use capture::Capture;
 pub use credential::{Credential, SecretSource};
 pub use deployment_slot::{DeploymentSlots, RollbackDeployment};
+#[cfg(all(feature = "files", target_os = "linux"))]
+pub use files::{
+    CleanFiles, CompressFiles, FileRoots, LogWriter, RelocateFiles, ReopenSignal, RotateLog,
+};
 pub use flag::SetFlag;
 pub use function::{CallFunction, FunctionCall};
 pub use http::HttpRequestAction;
@@ -47,7 +57,10 @@ pub use process::{
     StopProcess,
 };
 #[cfg(all(feature = "process", target_os = "linux"))]
-pub use program::{Program, RunProgram};
+pub use program::{
+    Firewall, Kubectl, NetworkInterfaces, PackageCache, Program, RunProgram, SetResourceLimit,
+    Systemctl, Tool, ToolAction, flush_dns_cache,
+};
 pub use registry::ActionRegistry;
 #[cfg(feature = "resilience")]
 pub use reset_breaker::ResetBreaker;

@@ -1,18 +1,36 @@
 //! `run_program`: a program the host allows, with arguments, without a shell.
 
+mod firewall;
+mod interface;
+mod kubernetes;
+mod limits;
+mod maintenance;
+mod names;
+mod runner;
+mod systemd;
+#[cfg(test)]
+pub(super) mod testing;
+mod tool;
+mod unit_limits;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::Stdio;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use homeostasis_core::record::{EffectClass, Inverse, RiskLevel};
-use homeostasis_core::{Clock, ConfigError, Context, ErrorKind, Target, timeout};
-use rustix::process::{Pid, Signal, kill_process_group};
+use homeostasis_core::{ConfigError, Context, Target};
 use serde_json::{Map, Value, json};
-use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
+pub use firewall::Firewall;
+pub use interface::NetworkInterfaces;
+pub use kubernetes::Kubectl;
+pub use limits::SetResourceLimit;
+pub use maintenance::{PackageCache, flush_dns_cache};
+pub use systemd::Systemctl;
+pub use tool::{Tool, ToolAction};
+
+use self::runner::{command, run};
 use super::flag::new_name;
 use crate::action::{
     Action, ActionCall, ActionError, ActionSpec, ArgumentProblem, Capture, Param, ParamKind,
@@ -21,9 +39,6 @@ use crate::action::{
 
 /// How much of each stream is kept; the rest is read and dropped.
 const MAX_STREAM: usize = 8 * 1024;
-
-/// How long output is awaited after the program ended: something it started may hold the pipe.
-const DRAIN: Duration = Duration::from_millis(500);
 
 /// A program that playbooks may run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,22 +146,9 @@ impl RunProgram {
             .programs
             .get(call.text("program")?)
             .ok_or_else(|| ActionError::argument("program", "a registered program"))?;
-        let mut command = Command::new(&program.path);
-        command
-            .args(&program.fixed_args)
-            .env_clear()
-            .envs(
-                program
-                    .inherit_env
-                    .iter()
-                    .filter_map(|name| Some((name, std::env::var_os(name)?))),
-            )
-            .envs(&program.env)
-            .env("HOMEOSTASIS_KEY", call.key.as_str())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0);
+        let inherited = program.inherit_env.iter().map(String::as_str);
+        let mut command = command(&program.path, inherited, call.key.as_str());
+        command.args(&program.fixed_args).envs(&program.env);
         for arg in call
             .args
             .get("args")
@@ -161,48 +163,6 @@ impl RunProgram {
             command.current_dir(cwd);
         }
         Ok(command)
-    }
-}
-
-/// Kills the process group of a program that was not waited for.
-struct Group(Option<Pid>);
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            // It has not been reaped, so the number is still its own; if all are gone, good.
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-    }
-}
-
-/// The beginning of a stream, and how long it was; it is read to its end.
-#[derive(Debug, Default)]
-struct Kept {
-    bytes: Vec<u8>,
-    n_bytes: u64,
-}
-
-async fn keep(stream: Option<impl AsyncRead + Unpin>, kept: &mut Kept) {
-    let Some(mut stream) = stream else {
-        return;
-    };
-    let mut chunk = [0; 4096];
-    while let Ok(n @ 1..) = stream.read(&mut chunk).await {
-        let room = MAX_STREAM.saturating_sub(kept.bytes.len()).min(n);
-        kept.bytes.extend_from_slice(&chunk[..room]);
-        kept.n_bytes += n as u64;
-    }
-}
-
-impl Kept {
-    fn to_json(&self) -> Value {
-        let text = String::from_utf8_lossy(&self.bytes);
-        if self.n_bytes > self.bytes.len() as u64 {
-            json!({ "truncated": text, "bytes": self.n_bytes })
-        } else {
-            json!(text)
-        }
     }
 }
 
@@ -250,55 +210,25 @@ impl Action for RunProgram {
 
     async fn perform(&self, cx: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
         let name = call.text("program")?;
-        let mut child = self.command(call)?.spawn().map_err(|cause| {
-            let kind = match cause.kind() {
-                std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied => {
-                    ErrorKind::Permanent
-                }
-                _ => ErrorKind::Transient,
-            };
-            ActionError::not_begun(format!("starting {name:?}"), kind, cause)
-        })?;
-        let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
-        let mut group = Group(pid.and_then(Pid::from_raw));
-        let (mut out, mut err) = (Kept::default(), Kept::default());
-        let status = {
-            let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-            let reading = async { tokio::join!(keep(stdout, &mut out), keep(stderr, &mut err)) };
-            let mut reading = std::pin::pin!(reading);
-            let mut read_all = false;
-            let status = loop {
-                tokio::select! {
-                    status = child.wait() => break status,
-                    _ = &mut reading, if !read_all => read_all = true,
-                }
-            };
-            // It was reaped: its number may belong to somebody else from now on.
-            group.0 = None;
-            if !read_all {
-                let clock: &dyn Clock = &**cx.clock();
-                let _ = timeout(clock, DRAIN, reading).await;
-            }
-            status
-        };
-        let status = status
-            .map_err(|cause| ActionError::permanent(format!("waiting for {name:?}"), cause))?;
+        let ended = run(cx, name, self.command(call)?, MAX_STREAM).await?;
         let expected = call.unsigned("expected_exit")?;
-        if status.code().and_then(|code| u64::try_from(code).ok()) == Some(expected) {
-            let (out, err) = (out.to_json(), err.to_json());
+        if ended.code() == Some(expected) {
+            let (out, err) = (ended.out.to_json(), ended.err.to_json());
             return Ok(json!({ "exit": expected, "stdout": out, "stderr": err }));
         }
-        let said = String::from_utf8_lossy(&err.bytes);
-        let said: String = said.trim().chars().take(500).collect();
         Err(ActionError::permanent(
             format!("program {name:?}"),
-            format!("{status}, expected exit status {expected}: {said}"),
+            ended.unexpected(expected),
         ))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use homeostasis_core::{ErrorKind, timeout};
+
     use super::*;
     use crate::action::laws;
     use crate::action::process::ProcessId;

@@ -1,0 +1,210 @@
+//! A cluster in a few files, for exact arguments, laws and refusals; and the real `kubectl`, which
+//! understands them.
+
+use homeostasis_core::testing::engine;
+use serde_json::json;
+
+use super::super::testing::{Fake, refusal, run_unasked};
+use super::*;
+use crate::action::laws;
+
+/// One pod of a controller, one deployment with revisions, one node.
+const CLUSTER: &str = r#"
+    verb=$1; [ "$verb" = rollout ] && verb="$1 $2"
+    case "$verb" in
+        get) case "$2" in
+            pod) [ -s uid ] && echo '{"metadata":{"uid":"'$(cat uid)'","ownerReferences":[{"controller":'$(cat controller)'}]}}';;
+            deployment) echo '{"metadata":{"annotations":{"deployment.kubernetes.io/revision":"'$(cat revision)'"}},
+                "spec":{"replicas":'$(cat replicas)',"template":{"image":"'$(cat image)'",
+                "metadata":{"annotations":{"kubectl.kubernetes.io/restartedAt":"'$(cat restarts)'"}}}}}';;
+            node) echo '{"spec":{"unschedulable":'$(cat cordoned)'}}';;
+        esac; :;;
+        delete) echo $(($(cat uid) + 1)) > uid;;
+        scale) for arg; do case $arg in --replicas=*) echo ${arg#*=} > replicas;; esac; done;;
+        "rollout restart") echo $(($(cat restarts) + 1)) > restarts;;
+        "rollout undo") case "$*" in
+            *--to-revision=0*) [ $(cat image) = v2 ] && { echo v1 > image; echo 3 > revision; } || { echo v2 > image; echo 4 > revision; };;
+            *--to-revision=2*) [ $(cat revision) != 2 ] && { echo v2 > image; echo 4 > revision; };;
+            *) echo "unable to find specified revision" >&2; exit 1;;
+        esac;;
+        cordon|drain) echo true > cordoned;;
+        uncordon) echo false > cordoned;;
+        *) exit 9;;
+    esac"#;
+
+fn cluster() -> (Fake, Kubectl) {
+    let files = [
+        ("uid", "100"),
+        ("controller", "true"),
+        ("replicas", "3"),
+        ("revision", "2"),
+        ("image", "v2"),
+        ("restarts", "0"),
+        ("cordoned", "false"),
+    ];
+    let fake = Fake::new(CLUSTER, &files);
+    let kubectl = Kubectl::new(fake.tool());
+    let kubectl = kubectl.namespaces(["shop"]).unwrap();
+    (fake, kubectl.nodes(["worker-*"]).unwrap())
+}
+
+fn shop(more: &Value) -> Value {
+    let mut args = json!({"namespace": "shop"});
+    args.as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    args
+}
+
+#[tokio::test]
+async fn every_verb_obeys_the_laws() {
+    let (fake, kubectl) = cluster();
+    let deployment = shop(&json!({"deployment": "web"}));
+    let scaled = shop(&json!({"deployment": "web", "replicas": 5}));
+    let node = json!({"node": "worker-1"});
+    for (action, args, file) in [
+        (kubectl.delete_pod(), &shop(&json!({"pod": "web-1"})), "uid"),
+        (kubectl.scale_deployment(), &scaled, "replicas"),
+        (kubectl.restart_rollout(), &deployment, "restarts"),
+        (kubectl.undo_rollout(), &deployment, "image"),
+        (kubectl.uncordon_node(), &node, "cordoned"),
+        (kubectl.cordon_node(), &node, "cordoned"),
+        (kubectl.drain_node(), &node, "cordoned"),
+    ] {
+        laws::repeat_and_undo(&action, args, || fake.read(file).trim().to_owned()).await;
+    }
+    assert_eq!(
+        (fake.read("uid").trim(), fake.read("restarts").trim()),
+        ("101", "1")
+    );
+    fake.write("cordoned", "true");
+    laws::repeat_and_undo(&kubectl.uncordon_node(), &node, || {
+        fake.read("cordoned").trim().to_owned()
+    })
+    .await;
+    laws::repeat_and_undo(&kubectl.drain_node(), &node, || {
+        fake.read("cordoned").trim().to_owned()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_arguments_are_exactly_these() {
+    let (fake, kubectl) = cluster();
+    let web = shop(&json!({"deployment": "web"}));
+    let node = json!({"node": "worker-1", "evict_within": "90s", "delete_emptydir_data": true});
+    let scaled = shop(&json!({"deployment": "web", "replicas": 5}));
+    let cases = [
+        (
+            kubectl.delete_pod(),
+            shop(&json!({"pod": "web-1"})),
+            "get pod --namespace=shop --output=json --ignore-not-found -- web-1",
+            "delete pod --namespace=shop --wait=false -- web-1",
+        ),
+        (
+            kubectl.scale_deployment(),
+            scaled,
+            "get deployment --namespace=shop --output=json --ignore-not-found -- web",
+            "scale deployment --namespace=shop --replicas=5 -- web",
+        ),
+        (
+            kubectl.restart_rollout(),
+            web.clone(),
+            "get deployment --namespace=shop --output=json --ignore-not-found -- web",
+            "rollout restart deployment --namespace=shop -- web",
+        ),
+        (
+            kubectl.undo_rollout(),
+            web,
+            "get deployment --namespace=shop --output=json --ignore-not-found -- web",
+            "rollout undo deployment --namespace=shop --to-revision=0 -- web",
+        ),
+        (
+            kubectl.cordon_node(),
+            json!({"node": "worker-1"}),
+            "get node --output=json --ignore-not-found -- worker-1",
+            "cordon -- worker-1",
+        ),
+        (
+            kubectl.uncordon_node(),
+            json!({"node": "worker-1"}),
+            "get node --output=json --ignore-not-found -- worker-1",
+            "uncordon -- worker-1",
+        ),
+        (
+            kubectl.drain_node(),
+            node,
+            "get node --output=json --ignore-not-found -- worker-1",
+            "drain --ignore-daemonsets --timeout=90s --delete-emptydir-data -- worker-1",
+        ),
+    ];
+    for (action, args, asking, doing) in cases {
+        fake.perform(&action, &args).await.unwrap();
+        let calls: Vec<_> = fake.calls().iter().map(|args| args.join(" ")).collect();
+        assert_eq!(calls, [asking, asking, doing, asking]);
+    }
+}
+
+#[tokio::test]
+async fn a_bare_pod_a_missing_one_and_a_foreign_namespace_are_left_alone() {
+    let (fake, kubectl) = cluster();
+    let pod = shop(&json!({"pod": "web-1"}));
+    fake.write("controller", "false");
+    assert!(refusal(fake.perform(&kubectl.delete_pod(), &pod).await).contains("no controller"));
+    fake.write("uid", "");
+    assert!(refusal(fake.perform(&kubectl.delete_pod(), &pod).await).contains("no pod"));
+    assert!(fake.calls().iter().all(|args| args[0] == "get"));
+    for (action, args, expected) in [
+        (
+            kubectl.delete_pod(),
+            json!({"namespace": "kube-system", "pod": "dns"}),
+            "`shop`",
+        ),
+        (
+            kubectl.cordon_node(),
+            json!({"node": "control-1"}),
+            "`worker-*`",
+        ),
+        (
+            Kubectl::new(fake.tool()).cordon_node(),
+            json!({"node": "a"}),
+            "allows none",
+        ),
+    ] {
+        let said = refusal(fake.perform(&action, &args).await);
+        assert!(said.contains(expected), "{said}");
+    }
+    let failed = fake
+        .perform(
+            &kubectl.undo_rollout(),
+            &shop(&json!({"deployment": "web", "to_revision": 9})),
+        )
+        .await;
+    assert!(refusal(failed).contains("unable to find specified revision"));
+}
+
+/// Nobody listens there: the real program has read every argument when it says so.
+#[tokio::test]
+async fn the_real_kubectl_understands_the_arguments() {
+    let Some(path) = engine::find("kubectl", &["/usr/local/bin", "/usr/bin"]) else {
+        return;
+    };
+    let server = format!("--server=http://127.0.0.1:{}", engine::free_port());
+    let tool = Tool::at(path)
+        .unwrap()
+        .arg(server)
+        .arg("--request-timeout=5s");
+    let kubectl = Kubectl::new(tool)
+        .namespaces(["*"])
+        .unwrap()
+        .nodes(["*"])
+        .unwrap();
+    for (action, args) in [
+        (kubectl.delete_pod(), shop(&json!({"pod": "web-1"}))),
+        (kubectl.undo_rollout(), shop(&json!({"deployment": "web"}))),
+        (kubectl.drain_node(), json!({"node": "worker-1"})),
+    ] {
+        let said = run_unasked(&action, &args).await;
+        assert!(said.matches("refused").count() >= 2, "{said}");
+    }
+}
