@@ -1,5 +1,7 @@
 //! Actions: the verbs of playbooks. Each declares what it may do before it does it.
 
+#[cfg(any(feature = "postgres", feature = "redis-actions", feature = "haproxy"))]
+mod address;
 mod cache;
 mod call;
 mod capture;
@@ -18,14 +20,21 @@ mod intensity;
 #[cfg(test)]
 pub(crate) mod laws;
 mod pool;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(all(feature = "process", target_os = "linux"))]
 mod process;
 #[cfg(all(feature = "process", target_os = "linux"))]
 mod program;
+#[cfg(feature = "redis-actions")]
+mod redis;
 mod registry;
+mod reload_config;
 #[cfg(feature = "resilience")]
 mod reset_breaker;
+mod shed_load;
 mod spec;
+mod supervisor;
 mod task;
 
 use std::fmt;
@@ -51,6 +60,10 @@ pub use function::{CallFunction, FunctionCall};
 pub use http::HttpRequestAction;
 pub use intensity::RestartIntensity;
 pub use pool::ResizePool;
+#[cfg(feature = "postgres")]
+pub use postgres::{
+    PgPromoteReplica, PgReindex, PgSessions, PgVacuum, PostgresServerConfig, PostgresServers,
+};
 #[cfg(all(feature = "process", target_os = "linux"))]
 pub use process::{
     PidFileWriter, ProcessError, ProcessId, ProcessSpec, ProcessSupervisor, RestartProcess,
@@ -61,11 +74,19 @@ pub use program::{
     Firewall, Kubectl, NetworkInterfaces, PackageCache, Program, RunProgram, SetResourceLimit,
     Systemctl, Tool, ToolAction, flush_dns_cache,
 };
+#[cfg(feature = "redis-actions")]
+pub use redis::{
+    RedisDeleteKeys, RedisKillClients, RedisMemoryPurge, RedisPromoteReplica, RedisServerConfig,
+    RedisServers, RedisSetConfig,
+};
 pub use registry::ActionRegistry;
+pub use reload_config::ReloadConfig;
 #[cfg(feature = "resilience")]
 pub use reset_breaker::ResetBreaker;
+pub use shed_load::{LoadShedder, Permit, Priority, ShedLoad, Shedding};
 pub use spec::{ActionSpec, ArgumentProblem, Param, ParamKind};
 pub(crate) use spec::{captures_in, is_name};
+pub use supervisor::{Child, GaveUp, Restart, Strategy, Supervisor};
 pub use task::{RestartTask, TaskError, TaskSupervisor};
 
 /// Something a step of a playbook can do.

@@ -47,10 +47,12 @@ pub enum TaskError {
     },
 }
 
-type Factory = Arc<dyn Fn(Cancellation) -> BoxFuture<'static, Result<(), BoxError>> + Send + Sync>;
+pub(super) type Factory =
+    Arc<dyn Fn(Cancellation) -> BoxFuture<'static, Result<(), BoxError>> + Send + Sync>;
 
 /// Keeps tasks of the host running, one for one: a task that fails or panics is started again and
-/// the others are left alone; a task that ends well has ended. Cheap to clone.
+/// the others are left alone; a task that ends well has ended. Tasks that belong together are one task
+/// here: a [`Supervisor`](super::Supervisor), which its factory clones and runs. Cheap to clone.
 ///
 /// ```
 /// use homeostasis::core::{ManualClock, Target, Timestamp};
@@ -255,7 +257,7 @@ impl Supervised {
 }
 
 /// Aborts a task when it is dropped, so that aborting the keeper ends what it keeps.
-struct AbortOnDrop(JoinHandle<Result<(), BoxError>>);
+pub(super) struct AbortOnDrop(pub(super) JoinHandle<Result<(), BoxError>>);
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
