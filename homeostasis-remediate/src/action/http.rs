@@ -170,6 +170,10 @@ impl HttpRequestAction {
                 reason: format!("the origin of {url} is not allowed"),
             });
         }
+        if let Some(problem) = header_problems(call.args).first() {
+            let name = problem.pointer.trim_start_matches('/');
+            return Err(ActionError::argument(name, &problem.expected));
+        }
         let grant = self.credentials.grant(cx, call.args, url).await?;
         let mut request = HttpRequest::get(url).within(call.deadline.since(cx.now()));
         method.clone_into(&mut request.method);
@@ -229,6 +233,29 @@ impl HttpRequestAction {
             _ => ActionError::permanent(what, source),
         })
     }
+}
+
+/// Headers that could begin another header, or are none: no client needs to see them.
+fn header_problems(args: &Map<String, Value>) -> Vec<ArgumentProblem> {
+    let headers = args.get("headers").and_then(Value::as_object);
+    let mut problems = Vec::new();
+    for (name, value) in headers.into_iter().flatten() {
+        let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+        if name.is_empty() || !name.chars().all(is_token) {
+            let expected = "names of headers: letters, digits and !#$%&'*+-.^_`|~";
+            problems.push(ArgumentProblem::new("/headers", expected));
+            continue;
+        }
+        let is_text = |c: char| c == '\t' || !c.is_control();
+        if value
+            .as_str()
+            .is_some_and(|text| !text.chars().all(is_text))
+        {
+            let expected = "one line without control characters";
+            problems.push(ArgumentProblem::new(format!("/headers/{name}"), expected));
+        }
+    }
+    problems
 }
 
 /// An answer, and what must not be told of it.
@@ -309,6 +336,7 @@ impl Action for HttpRequestAction {
             let expected = "false: a deleted resource is not put back by deleting again";
             problems.push(ArgumentProblem::new("/restorable", expected));
         }
+        problems.extend(header_problems(args));
         self.credentials.check(args, &mut problems);
         problems
     }

@@ -231,7 +231,9 @@ async fn no_string_of_a_program_s_action_becomes_an_argument_that_was_not_declar
     ];
     let mut n_attacks = 0;
     for case in &cases {
-        for text in hostile(&place) {
+        // In this world these are names like any other.
+        let is_good = |text: &String| matches!(text.as_str(), "link" | "alias");
+        for text in hostile(&place).into_iter().filter(|text| !is_good(text)) {
             for (param, args) in attacks(case, &text) {
                 for is_checked in [true, false] {
                     let result = attack(&*case.action, &args, is_checked).await;
@@ -241,13 +243,8 @@ async fn no_string_of_a_program_s_action_becomes_an_argument_that_was_not_declar
                         case.action.name()
                     );
                     assert!(result.is_err(), "{what}");
-                    // A name is refused before its program is asked anything; what only doing needs
-                    // may be found out after the question, which does not hold it.
-                    let is_clean = |arg: &String| {
-                        text.is_empty() || !arg.contains(&text) || arg.len() < 64 && text.len() < 3
-                    };
-                    assert!(!is_checked || calls.is_empty(), "{what}");
-                    assert!(calls.iter().flatten().all(is_clean), "{what}");
+                    // Not even a question.
+                    assert!(calls.is_empty(), "{what}");
                     n_attacks += 1;
                 }
             }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::open_files::OpenFiles;
 use super::report::{Fate, each};
-use super::roots::{FileRoots, open};
+use super::roots::{FileRoots, Stop, open};
 use super::selection::split;
 use super::selection::{Selection, capture, last, params, problems, still_meant};
 use crate::action::{
@@ -76,7 +76,7 @@ impl Action for CleanFiles {
     async fn perform(&self, _: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
         let (path, selection) = (self.roots.path(call, "root")?, Selection::of(call)?);
         let (last, also_open) = (last(call)?, call.boolean("open_files")?);
-        let work = move |stop: &super::roots::Stop| {
+        let work = move |stop: &Stop| {
             let root = open(&path)?;
             let choice = still_meant(&selection, (&path, &root), last.as_ref(), stop)?;
             let written = if also_open {
@@ -101,6 +101,9 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
+    use homeostasis_core::Target;
 
     use serde_json::json;
 
@@ -195,10 +198,7 @@ mod tests {
         let action = CleanFiles::new(place.roots());
         let (cx, mut args) = (later(2), args(&json!({})).as_object().unwrap().clone());
         action.spec().fill_defaults(&mut args);
-        let (target, key) = (
-            homeostasis_core::Target::service("x").unwrap(),
-            laws::key(0),
-        );
+        let (target, key) = (Target::service("x").unwrap(), laws::key(0));
         let call = ActionCall::new(&target, &args, &key);
         let captured = action.capture(&cx, &call).await.unwrap();
         assert_eq!(
@@ -217,42 +217,76 @@ mod tests {
     }
 
     /// A folder is a link to somebody else's every other moment.
-    #[tokio::test(flavor = "multi_thread")]
-    async fn swapping_a_folder_for_a_link_gains_nothing() {
+    #[test]
+    fn swapping_a_folder_for_a_link_gains_nothing() {
         let place = Playground::new();
         let outside = place.outside();
         let stop = AtomicBool::new(false);
-        let (swapped, real, link) = (place.path("swap"), place.path("real"), place.path("link"));
-        for idx in 0..20 {
-            place.write(&format!("real/{idx}.tmp"), "x");
+        let (swapped, link) = (place.path("swap"), place.path("link"));
+        let real = place.path("real");
+        for idx in 0..40 {
+            place.write(&format!("swap/{idx}.tmp"), "x");
         }
         symlink(outside.path(), &link).unwrap();
         let before = outside.tree();
         let action = CleanFiles::new(place.roots());
         let args = args(&json!({"recursive": true, "max_files": 1, "open_files": true}));
-        let n_done = std::thread::scope(|scope| {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let runtime = runtime.unwrap();
+        let mut n_done = 0;
+        std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !stop.load(Ordering::SeqCst) {
-                    let _ = fs::rename(&real, &swapped);
-                    let _ = fs::rename(&swapped, &real);
-                    let _ = fs::rename(&link, &swapped);
-                    let _ = fs::rename(&swapped, &link);
-                    // A folder that changes without a pause has no end for who reads it.
-                    std::thread::yield_now();
+                    fs::rename(&swapped, &real).unwrap();
+                    fs::rename(&link, &swapped).unwrap();
+                    // Without a pause its reader would find the folder changed for ever.
+                    std::thread::sleep(Duration::from_micros(200));
+                    fs::rename(&swapped, &link).unwrap();
+                    fs::rename(&real, &swapped).unwrap();
+                    std::thread::sleep(Duration::from_micros(200));
                 }
             });
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .build()
-                .unwrap();
-            let mut n_done = 0;
             for _ in 0..100 {
                 let output = runtime.block_on(perform(&action, &later(2), &args));
                 n_done += output.map_or(0, |output| output["done"].as_u64().unwrap());
             }
             stop.store(true, Ordering::SeqCst);
-            n_done
         });
         assert!(n_done > 0, "it never found a file");
         assert_eq!(outside.tree(), before);
+    }
+
+    /// The same at the worst moment: between choosing and deleting.
+    #[test]
+    fn a_folder_that_became_a_link_after_the_choice_is_not_entered() {
+        let place = Playground::new();
+        place.write("swap/canary.tmp", "canary.tmp");
+        place.write("other.tmp", "x");
+        let before = place.outside().tree();
+        let args = args(&json!({"recursive": true}));
+        let mut args = args.as_object().unwrap().clone();
+        CleanFiles::new(place.roots()).spec.fill_defaults(&mut args);
+        let (target, key) = (Target::service("x").unwrap(), laws::key(0));
+        let call = ActionCall::new(&target, &args, &key);
+        let selection = Selection::of(&call).unwrap();
+        let root = open(&place.roots().path_of("tmp").unwrap()).unwrap();
+        let stop = Stop::default();
+        let choice = selection.choose(&root, i64::MAX, None, &stop).unwrap();
+        assert_eq!(choice.files.len(), 2);
+        fs::rename(place.path("swap"), place.path("real")).unwrap();
+        symlink(place.outside().path(), place.path("swap")).unwrap();
+        let report = each(
+            &root,
+            &choice,
+            &OpenFiles::default(),
+            &stop,
+            |folder, file, _| {
+                folder.remove(split(&file.path).1)?;
+                Ok(Fate::Done(file.size))
+            },
+        );
+        let output = report.unwrap().finish("deleting").unwrap();
+        assert_eq!((&output["done"], &output["failed"]), (&json!(1), &json!(1)));
+        assert_eq!(place.outside().tree(), before);
     }
 }

@@ -228,16 +228,18 @@ impl Action for RelocateFiles {
 
     async fn undo(&self, _: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
         let ((path, to), batch) = (self.places(call)?, batch(call)?);
+        let first: Vec<String> =
+            serde_json::from_value(call.captured["first"].clone()).unwrap_or_default();
         let work = move |stop: &Stop| {
             let (root, to) = (open(&path)?, open(&to)?);
             let mut back = Back {
                 root: &root,
                 stop,
-                n_back: 0,
+                n_moved: 0,
                 in_the_way: Vec::new(),
             };
             let moved = match to.sub(OsStr::new(&batch)) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => in_place(&root, &first),
                 folder => folder.and_then(|folder| back.folder(&folder, "")),
             };
             moved
@@ -248,20 +250,39 @@ impl Action for RelocateFiles {
                     source: Some(error.into()),
                 })?;
             if back.in_the_way.is_empty() {
-                return Ok(json!({ "back": back.n_back }));
+                return Ok(json!({ "back": back.n_moved }));
             }
             let names = back.in_the_way.join(", ");
-            let reason = format!("{} were moved back; in the way: {names}", back.n_back);
+            let reason = format!("{} were moved back; in the way: {names}", back.n_moved);
             Err(ActionError::permanent("moving back", reason))
         };
         self.roots.run("moving back", work).await
     }
 }
 
+/// Without a batch, files were never moved or are back; or the retention is over.
+fn in_place(root: &Folder, first: &[String]) -> io::Result<()> {
+    for path in first {
+        let (below, name) = split(path);
+        let folder = match root.at(Path::new(below)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            folder => folder?,
+        };
+        if folder.look(name)?.is_some() {
+            return Ok(());
+        }
+    }
+    if first.is_empty() {
+        return Ok(());
+    }
+    let why = "the files are neither in their place nor in their batch any more";
+    Err(io::Error::new(io::ErrorKind::NotFound, why))
+}
+
 struct Back<'a> {
     root: &'a Folder,
     stop: &'a Stop,
-    n_back: u64,
+    n_moved: u64,
     /// The first files whose place is taken.
     in_the_way: Vec<String>,
 }
@@ -290,7 +311,7 @@ impl Back<'_> {
             }
             let place = self.root.make(Path::new(below))?;
             match move_file((folder, &name, &look), &place, self.stop) {
-                Ok(true) => self.n_back += 1,
+                Ok(true) => self.n_moved += 1,
                 Ok(false) => return Err(io::Error::other(format!("{path} changed meanwhile"))),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     if self.in_the_way.len() < MAX_LISTED {
@@ -436,6 +457,12 @@ mod tests {
         fs::remove_file(place.path("a.log")).unwrap();
         assert_eq!(action.undo(&cx, &call).await.unwrap()["back"], 1);
         assert_eq!(place.read("a.log"), "old");
+        // Neither here nor there: nothing was put back, and nobody is told it was.
+        for name in ["a.log", "b.log"] {
+            fs::remove_file(place.path(name)).unwrap();
+        }
+        let error = action.undo(&cx, &call).await.unwrap_err().report();
+        assert!(error.to_string().contains("nor in their batch"), "{error}");
     }
 
     #[tokio::test]

@@ -238,7 +238,7 @@ impl Walk<'_> {
             // What cannot be entered is counted: another mount, somebody else's, or a link by now.
             match folder.sub(OsStr::new(&name)) {
                 Ok(sub) if depth < MAX_DEPTH => {
-                    self.folder(&sub, &join(below, &name), depth + 1)?
+                    self.folder(&sub, &join(below, &name), depth + 1)?;
                 }
                 _ => self.n_unreadable += 1,
             }

@@ -206,7 +206,7 @@ impl Verb for OnUnit {
 mod tests {
     use homeostasis_core::testing::engine;
 
-    use super::super::testing::{Fake, refusal};
+    use super::super::testing::{Fake, perform, refusal};
     use super::*;
     use crate::action::laws;
 
@@ -294,17 +294,19 @@ mod tests {
         assert_eq!(fake.calls(), Vec::<Vec<String>>::new());
     }
 
-    /// The real program reads our arguments and fails only for want of systemd itself.
+    /// The real program reads our arguments; without systemd as its first process, a machine has
+    /// nothing else to object.
     #[tokio::test]
     async fn the_real_systemctl_understands_the_arguments() {
         let Some(path) = engine::find("systemctl", &["/usr/bin"]) else {
             return;
         };
-        if std::path::Path::new("/run/systemd/system").exists() {
-            return engine::missing("a machine without systemd as its first process");
-        }
         let systemctl = Systemctl::new(Tool::at(path).unwrap(), ["*"]).unwrap();
-        let limits = json!({"unit": "web.service", "cpu_percent": 20});
+        if std::path::Path::new("/run/systemd/system").exists() {
+            let args = json!({"unit": "homeostasis-no-such-unit.service"});
+            let asked = perform(&systemctl.restart_unit(), &args).await;
+            return assert!(refusal(asked).contains("not-found"));
+        }
         for (action, args) in [
             (systemctl.restart_unit(), json!({"unit": "web.service"})),
             (systemctl.set_unit_limits(), limits),

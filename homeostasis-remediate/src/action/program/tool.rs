@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::{fmt, iter};
 
 use async_trait::async_trait;
-use homeostasis_core::{ConfigError, Context, ErrorKind};
+use homeostasis_core::{ConfigError, Context, ErrorKind, IdempotencyKey, RunId, Target};
 use serde_json::{Map, Value, json};
 use tokio::process::Command;
 
@@ -209,11 +209,12 @@ impl ToolAction {
 
     /// Placeholders are filled in by now: what is wrong is an error, and nothing has run.
     fn checked(&self, call: &ActionCall<'_>) -> Result<(), ActionError> {
-        let problem = self.verb.problems(call.args).into_iter().next();
-        problem.map_or(Ok(()), |problem| {
+        if let Some(problem) = self.verb.problems(call.args).into_iter().next() {
             let name = problem.pointer.trim_start_matches('/');
-            Err(ActionError::argument(name, &problem.expected))
-        })
+            return Err(ActionError::argument(name, &problem.expected));
+        }
+        // Also what only the doing looks at, before anything is even asked.
+        self.verb.doing(call).map(drop)
     }
 
     /// Without looking before and after.
@@ -282,6 +283,16 @@ impl Action for ToolAction {
 
     fn spec(&self) -> &ActionSpec {
         &self.spec
+    }
+
+    /// Without what only a run knows: the key in the comment of a rule is that of no run.
+    fn commands(&self, target: &Target, args: &Map<String, Value>) -> Vec<Vec<String>> {
+        let mut args = args.clone();
+        self.spec.fill_defaults(&mut args);
+        let key = IdempotencyKey::new(RunId::from_u128(0), 0);
+        let doing = self.verb.doing(&ActionCall::new(target, &args, &key));
+        let doing = doing.unwrap_or_default();
+        doing.iter().map(|argv| self.tool.shown(argv)).collect()
     }
 
     fn check(&self, args: &Map<String, Value>) -> Vec<ArgumentProblem> {

@@ -1,12 +1,13 @@
 //! A cluster in a few files, for exact arguments, laws and refusals; and the real `kubectl`, which
 //! understands them.
 
+use homeostasis_core::Target;
 use homeostasis_core::testing::engine;
 use serde_json::json;
 
 use super::super::testing::{Fake, refusal, run_unasked};
 use super::*;
-use crate::action::laws;
+use crate::action::{Action, laws};
 
 /// One pod of a controller, one deployment with revisions, one node.
 const CLUSTER: &str = r#"
@@ -139,7 +140,13 @@ async fn the_arguments_are_exactly_these() {
         ),
     ];
     for (action, args, asking, doing) in cases {
+        let target = Target::service("web").unwrap();
+        let shown = action.commands(&target, args.as_object().unwrap());
         fake.perform(&action, &args).await.unwrap();
+        assert!(
+            shown[0].join(" ").ends_with(doing),
+            "a dry run shows {shown:?}"
+        );
         let calls: Vec<_> = fake.calls().iter().map(|args| args.join(" ")).collect();
         assert_eq!(calls, [asking, asking, doing, asking]);
     }
