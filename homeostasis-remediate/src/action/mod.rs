@@ -1,6 +1,11 @@
 //! Actions: the verbs of playbooks. Each declares what it may do before it does it.
 
-#[cfg(any(feature = "postgres", feature = "redis-actions", feature = "haproxy"))]
+#[cfg(any(
+    feature = "postgres",
+    feature = "redis-actions",
+    all(feature = "haproxy", unix),
+    all(feature = "process", target_os = "linux")
+))]
 mod address;
 mod cache;
 mod call;
@@ -13,12 +18,16 @@ mod flag;
 mod function;
 #[cfg(all(any(feature = "files", feature = "process"), target_os = "linux"))]
 mod glob;
+#[cfg(all(feature = "haproxy", unix))]
+mod haproxy;
 mod http;
 #[cfg(all(test, feature = "files", feature = "process", target_os = "linux"))]
 mod injection_tests;
 mod intensity;
 #[cfg(test)]
 pub(crate) mod laws;
+#[cfg(all(feature = "process", target_os = "linux"))]
+mod nginx;
 mod pool;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -57,8 +66,12 @@ pub use files::{
 };
 pub use flag::SetFlag;
 pub use function::{CallFunction, FunctionCall};
+#[cfg(all(feature = "haproxy", unix))]
+pub use haproxy::{HaproxyConfig, HaproxyInstances, HaproxyServer};
 pub use http::HttpRequestAction;
 pub use intensity::RestartIntensity;
+#[cfg(all(feature = "process", target_os = "linux"))]
+pub use nginx::{NginxConfig, NginxReload};
 pub use pool::ResizePool;
 #[cfg(feature = "postgres")]
 pub use postgres::{

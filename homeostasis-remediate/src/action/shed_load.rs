@@ -203,14 +203,14 @@ fn unpack(state: u64) -> Shedding {
 #[derive(Debug)]
 pub struct ShedLoad {
     spec: ActionSpec,
-    shedders: BTreeMap<String, Shedder>,
+    shedders: BTreeMap<String, Registered>,
 }
 
 #[derive(Debug)]
-struct Shedder {
+struct Registered {
     target: Target,
     max_percent: u8,
-    shedder: Arc<LoadShedder>,
+    load: Arc<LoadShedder>,
 }
 
 impl Default for ShedLoad {
@@ -256,20 +256,20 @@ impl ShedLoad {
             let path = format!("shedders.{name}.max_percent");
             return Err(ConfigError::single(path, max_percent, "between 1 and 100"));
         }
-        let shedder = Shedder {
+        let shedder = Registered {
             target,
             max_percent,
-            shedder,
+            load: shedder,
         };
         self.shedders.insert(name, shedder);
         Ok(self)
     }
 
-    fn of(&self, args: &Map<String, Value>) -> Option<&Shedder> {
+    fn of(&self, args: &Map<String, Value>) -> Option<&Registered> {
         self.shedders.get(args.get("shedder")?.as_str()?)
     }
 
-    fn named(&self, call: &ActionCall<'_>) -> Result<&Shedder, ActionError> {
+    fn named(&self, call: &ActionCall<'_>) -> Result<&Registered, ActionError> {
         self.of(call.args)
             .ok_or_else(|| ActionError::argument("shedder", "a registered shedder"))
     }
@@ -330,7 +330,7 @@ impl Action for ShedLoad {
     }
 
     async fn capture(&self, cx: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
-        let mut captured = report(&self.named(call)?.shedder);
+        let mut captured = report(&self.named(call)?.load);
         captured["at"] = millis(cx.now()).into();
         Ok(captured)
     }
@@ -344,12 +344,12 @@ impl Action for ShedLoad {
         }
         let up_to = Priority::named(call.text("up_to")?);
         let up_to = up_to.ok_or_else(|| ActionError::argument("up_to", "a class"))?;
-        named.shedder.set(Shedding {
+        named.load.set(Shedding {
             percent,
             up_to,
             until: captured_moment(call, "at")? + call.duration("ttl")?,
         });
-        Ok(report(&named.shedder))
+        Ok(report(&named.load))
     }
 
     async fn undo(&self, _: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
@@ -360,12 +360,12 @@ impl Action for ShedLoad {
             ActionError::invalid("captured state", "expected the earlier percent")
         })?;
         let up_to = call.captured["up_to"].as_str().and_then(Priority::named);
-        named.shedder.set(Shedding {
+        named.load.set(Shedding {
             percent,
             up_to: up_to.unwrap_or(Priority::Background),
             until: captured_moment(call, "until")?,
         });
-        Ok(report(&named.shedder))
+        Ok(report(&named.load))
     }
 }
 
@@ -437,7 +437,7 @@ mod tests {
                 assert_eq!(admitted, priority > up_to || priority == Priority::Critical);
             }
         }
-        clock.advance(Duration::from_millis(1000));
+        clock.advance(Duration::from_secs(1));
         assert!(
             all.iter()
                 .all(|priority| shedder.try_admit(*priority).is_some())

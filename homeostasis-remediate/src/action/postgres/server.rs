@@ -186,7 +186,7 @@ impl PostgresServers {
 /// How long a statement may take: it ends a little before the call is dropped, so that its end is heard.
 fn left(cx: &Context, call: &ActionCall<'_>) -> Duration {
     let left = call.deadline.since(cx.now()).min(LONGEST);
-    left - (left / 10).min(Duration::from_secs(2))
+    left.saturating_sub((left / 10).min(Duration::from_secs(2)))
 }
 
 async fn login(

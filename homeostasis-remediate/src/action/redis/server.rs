@@ -270,13 +270,18 @@ fn told(server: &RedisServerConfig, error: &RedisError) -> String {
 
 /// Whether trying again may help.
 fn kind(error: &RedisError) -> ErrorKind {
+    const PASSING: [&str; 6] = [
+        "LOADING",
+        "BUSY",
+        "TRYAGAIN",
+        "MASTERDOWN",
+        "CLUSTERDOWN",
+        "NOREPLICAS",
+    ];
     match error.code() {
-        Some("LOADING" | "BUSY" | "TRYAGAIN" | "MASTERDOWN" | "CLUSTERDOWN" | "NOREPLICAS") => {
-            ErrorKind::Transient
-        }
-        Some(_) => ErrorKind::Permanent,
         None if error.is_timeout() => ErrorKind::Timeout,
         None if error.is_io_error() || error.is_connection_dropped() => ErrorKind::Transient,
-        None => ErrorKind::Permanent,
+        Some(code) if PASSING.contains(&code) => ErrorKind::Transient,
+        _ => ErrorKind::Permanent,
     }
 }

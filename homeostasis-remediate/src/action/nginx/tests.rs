@@ -1,0 +1,233 @@
+//! Against a real nginx.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use homeostasis_core::Target;
+use homeostasis_core::testing::engine::{Engine, Scratch, find, free_port};
+use serde_json::{Map, Value, json};
+
+use super::*;
+use crate::action::laws;
+use crate::action::{Action, ActionCall, ActionError};
+
+const START: Duration = Duration::from_secs(60);
+
+struct Nginx {
+    engine: Engine,
+    program: PathBuf,
+    scratch: Scratch,
+    front: u16,
+    /// Where the servers `one` and `two` are.
+    servers: [String; 2],
+}
+
+impl Nginx {
+    /// With the upstream `app` of the server `one`; none if it is not installed.
+    #[expect(clippy::disallowed_methods, reason = "a test runs a real server")]
+    fn start() -> Option<Self> {
+        let program = find("nginx", &["/usr/sbin", "/usr/local/sbin"])?;
+        let scratch = Scratch::new();
+        let folder = scratch.path();
+        let (front, one, two) = (free_port(), free_port(), free_port());
+        let temp: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(|kind| format!("{kind}_temp_path {};\n", folder.join(kind).display()))
+            .concat();
+        let config = format!(
+            "daemon off;\npid {0}/pid;\nerror_log {0}/error.log;\nworker_processes 2;\nevents {{}}\n\
+            http {{\naccess_log off;\n{temp}include {0}/app.upstream;\n\
+            server {{ listen 127.0.0.1:{front}; location / {{ proxy_pass http://app; }} }}\n\
+            server {{ listen 127.0.0.1:{one}; return 200 one; }}\n\
+            server {{ listen 127.0.0.1:{two}; return 200 two; }}\n}}\n",
+            folder.display()
+        );
+        fs::write(folder.join("nginx.conf"), config).unwrap();
+        let servers = [one, two].map(|port| format!("127.0.0.1:{port}"));
+        fs::write(
+            folder.join("app.upstream"),
+            format!("upstream app {{ server {}; }}\n", servers[0]),
+        )
+        .unwrap();
+        let mut command = Command::new(&program);
+        command
+            .arg("-p")
+            .arg(folder)
+            .arg("-c")
+            .arg(folder.join("nginx.conf"));
+        let mut engine = Engine::start(command);
+        engine.wait_for_port(front, START);
+        Some(Self {
+            engine,
+            program,
+            scratch,
+            front,
+            servers,
+        })
+    }
+
+    fn file(&self) -> PathBuf {
+        self.scratch.path().join("app.upstream")
+    }
+
+    /// Who answers at the front.
+    fn answer(&self) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.front)).unwrap();
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.rsplit("\r\n\r\n").next().unwrap().to_owned()
+    }
+
+    fn workers(&self) -> workers::Workers {
+        workers::Workers::of(&self.scratch.path().join("pid")).unwrap()
+    }
+
+    fn action(&self) -> NginxReload {
+        let mut config = NginxConfig::new(Target::service("edge").unwrap());
+        config.program.clone_from(&self.program);
+        config.config = self.scratch.path().join("nginx.conf");
+        config.prefix = Some(self.scratch.path().to_owned());
+        config.pid_file = self.scratch.path().join("pid");
+        let config = config.with_upstream("app", self.file());
+        NginxReload::default().nginx("edge", config).unwrap()
+    }
+
+    fn args(&self, weights: [u32; 2]) -> Value {
+        json!({"nginx": "edge", "servers": {&self.servers[0]: weights[0], &self.servers[1]: weights[1]}})
+    }
+}
+
+fn filled(args: &Value) -> Map<String, Value> {
+    args.as_object().unwrap().clone()
+}
+
+/// Captures and does it once.
+async fn once(action: &dyn Action, args: &Value) -> Result<Value, ActionError> {
+    let (args, target, key) = (filled(args), Target::service("edge").unwrap(), laws::key(1));
+    let call = ActionCall::new(&target, &args, &key);
+    let captured = action.capture(&laws::context(), &call).await?;
+    action
+        .perform(&laws::context(), &call.with_captured(&captured))
+        .await
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.contains("upstream")).collect()
+}
+
+#[tokio::test]
+async fn an_upstream_is_replaced_put_back_and_new_workers_serve_it() {
+    let Some(nginx) = Nginx::start() else { return };
+    let action = nginx.action();
+    assert_eq!(nginx.answer(), "one");
+    let observe = || (nginx.answer(), fs::read_to_string(nginx.file()).unwrap());
+    laws::repeat_and_undo(&action, &nginx.args([0, 3]), observe).await;
+    assert_eq!(nginx.answer(), "one");
+    let before = nginx.workers();
+    let output = once(&action, &nginx.args([0, 3])).await.unwrap();
+    assert_eq!(output, json!({"workers": 2, "workers_before": 2}));
+    assert_eq!(nginx.answer(), "two");
+    assert!(nginx.workers().took_over_from(&before) && !before.took_over_from(&before));
+    // Without servers it is only reloaded.
+    let (file, before) = (fs::read_to_string(nginx.file()).unwrap(), nginx.workers());
+    let plain = json!({"nginx": "edge"});
+    laws::repeat_and_undo(&action, &plain, || {
+        fs::read_to_string(nginx.file()).unwrap()
+    })
+    .await;
+    assert!(nginx.workers().took_over_from(&before));
+    assert_eq!(fs::read_to_string(nginx.file()).unwrap(), file);
+    assert_eq!(names(nginx.scratch.path()), ["app.upstream"]);
+}
+
+#[tokio::test]
+async fn what_nginx_refuses_leaves_the_file_and_the_workers_alone() {
+    let Some(nginx) = Nginx::start() else { return };
+    let action = nginx.action();
+    let before = (fs::read_to_string(nginx.file()).unwrap(), nginx.workers());
+    let now = || (fs::read_to_string(nginx.file()).unwrap(), nginx.workers());
+    // Nobody is called so: only nginx finds out.
+    let nobody = json!({"nginx": "edge", "servers": {"no-such-host.invalid:80": 1}});
+    let error = once(&action, &nobody).await.unwrap_err();
+    assert!(matches!(error, ActionError::Invalid { .. }), "{error:?}");
+    assert!(
+        error.to_string().contains("no-such-host.invalid"),
+        "{error}"
+    );
+    assert_eq!(now(), before);
+    // Good by itself, and not with the rest of the configuration.
+    let config = nginx.scratch.path().join("nginx.conf");
+    let good = fs::read_to_string(&config).unwrap();
+    fs::write(&config, good.replace("events {}", "events {} what;")).unwrap();
+    let error = once(&action, &nginx.args([0, 3])).await.unwrap_err();
+    assert!(error.to_string().contains("what"), "{error}");
+    assert_eq!(now(), before);
+    assert_eq!(names(nginx.scratch.path()), ["app.upstream"]);
+    fs::write(&config, good).unwrap();
+    // What stands in a configuration is a host and a port, and nothing more.
+    for evil in [
+        "a:80; } server { listen 81",
+        "a:80\n",
+        "127.0.0.1:1 backup",
+        "unix:/x",
+        "$x:80",
+        "a:80#",
+    ] {
+        let args = json!({"nginx": "edge", "servers": {evil: 1}});
+        assert_eq!(action.check(&filled(&args)).len(), 1, "{evil:?}");
+        assert!(
+            matches!(once(&action, &args).await, Err(ActionError::Invalid { .. })),
+            "{evil:?}"
+        );
+    }
+    let none = action.check(&filled(&nginx.args([0, 0])));
+    assert!(none[0].expected.contains("weight above 0"), "{none:?}");
+    assert_eq!(now(), before);
+    // A link is not followed.
+    fs::rename(nginx.file(), nginx.scratch.path().join("elsewhere")).unwrap();
+    std::os::unix::fs::symlink("elsewhere", nginx.file()).unwrap();
+    let error = once(&action, &nginx.args([0, 3])).await.unwrap_err();
+    assert!(
+        !error.may_have_begun() && error.report().to_string().contains("no regular file"),
+        "{error:?}"
+    );
+    assert_eq!(nginx.answer(), "one");
+}
+
+#[tokio::test]
+async fn a_master_that_does_not_run_is_told() {
+    let Some(mut nginx) = Nginx::start() else {
+        return;
+    };
+    nginx.engine.kill();
+    let error = once(&nginx.action(), &nginx.args([0, 3]))
+        .await
+        .unwrap_err();
+    assert!(!error.may_have_begun(), "{error:?}");
+    assert!(
+        error.report().to_string().contains("no master that runs"),
+        "{}",
+        error.report()
+    );
+    assert!(
+        fs::read_to_string(nginx.file())
+            .unwrap()
+            .starts_with("upstream app {")
+    );
+}
+
+#[test]
+fn wrong_paths_are_all_told() {
+    let mut config = NginxConfig::new(Target::service("edge").unwrap());
+    config.program = "nginx".into();
+    config.pid_file = "nginx.pid".into();
+    let config = config.with_upstream("a b", "conf.d/a");
+    let error = NginxReload::default().nginx("edge", config).unwrap_err();
+    assert_eq!(error.violations().len(), 4, "{error}");
+}
