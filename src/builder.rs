@@ -4,8 +4,8 @@ use std::sync::{Arc, RwLock};
 
 use homeostasis_core::policy::Policy;
 use homeostasis_core::port::{
-    Approvals, Archive, Coordinator, Enricher, LocalCoordinator, MemoryStore, NoApprovals,
-    NoNotifier, Notifier, Redactor, Retention, Store,
+    Approvals, Archive, Coordinator, Enricher, KnowledgeBase, LocalCoordinator, MemoryKnowledge,
+    MemoryStore, NoApprovals, NoNotifier, Notifier, Redactor, Retention, Store,
 };
 use homeostasis_core::record::{Diagnosis, EventKind};
 use homeostasis_core::signal::{SeriesCatalog, SeriesLimits};
@@ -58,6 +58,7 @@ pub struct Builder {
     pub(crate) coordinator: Option<Arc<dyn Coordinator>>,
     pub(crate) approvals: Arc<dyn Approvals>,
     pub(crate) notifier: Arc<dyn Notifier>,
+    pub(crate) knowledge: Arc<dyn KnowledgeBase>,
     pub(crate) redactor: Option<Arc<dyn Redactor>>,
     pub(crate) enrichers: Vec<Arc<dyn Enricher>>,
     pub(crate) detectors: Vec<Box<dyn Detector>>,
@@ -86,6 +87,7 @@ impl Homeostasis {
             coordinator: None,
             approvals: Arc::new(NoApprovals),
             notifier: Arc::new(NoNotifier),
+            knowledge: Arc::new(MemoryKnowledge::default()),
             redactor: None,
             enrichers: Vec::new(),
             detectors: Vec::new(),
@@ -206,6 +208,14 @@ impl Builder {
         self
     }
 
+    /// Where closed incidents are remembered, and what helped in similar ones; in memory unless told
+    /// otherwise, filled from the journal at the start. It decides what is tried first, never what is
+    /// allowed.
+    pub fn knowledge(mut self, knowledge: Arc<dyn KnowledgeBase>) -> Self {
+        self.knowledge = knowledge;
+        self
+    }
+
     /// What takes secrets out of all that is kept or leaves the healer.
     ///
     /// Unless told otherwise it is `SecretRedactor::default()` of the feature `signals`, with what
@@ -270,6 +280,8 @@ impl Builder {
         violations.into_result(())?;
         let parts = std::mem::take(&mut builder.parts);
         let healer = builder.launch().await?;
+        #[cfg(feature = "remediate")]
+        let healer = healer.with_shelf(parts.shelf);
         #[cfg(feature = "signals")]
         let healer = healer.asking(parts.probes);
         #[cfg(not(feature = "signals"))]
@@ -399,7 +411,7 @@ impl Builder {
             controls,
             self.topology,
             journal,
-            (coordinator, self.approvals, self.notifier),
+            (coordinator, self.approvals, self.notifier, self.knowledge),
             stages,
             (Arc::new(intake), Arc::new(window), self.enrichers),
             self.seed,

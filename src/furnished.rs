@@ -35,6 +35,8 @@ pub(crate) struct Parts {
     pub(crate) playbook_paths: Vec<PathBuf>,
     pub(crate) playbook_texts: Vec<(String, String)>,
     #[cfg(feature = "remediate")]
+    pub(crate) shelf: Option<crate::playbooks::Shelf>,
+    #[cfg(feature = "remediate")]
     pub(crate) actions: homeostasis_remediate::action::ActionRegistry,
     #[cfg(feature = "remediate")]
     pub(crate) checks: homeostasis_remediate::playbook::CheckRegistry,
@@ -293,15 +295,12 @@ impl Builder {
         use homeostasis_remediate::PlaybookRemediator;
         use homeostasis_remediate::playbook::PlaybookSet;
 
-        let mut texts = std::mem::take(&mut self.parts.playbook_texts);
-        for path in std::mem::take(&mut self.parts.playbook_paths) {
-            let files = if path.is_dir() {
-                yaml_files(&path, violations)
-            } else {
-                vec![path]
-            };
-            texts.extend(read_all(&files, "playbooks", violations));
-        }
+        use crate::playbooks::{Shelf, Triggers, read_paths, rules_of};
+
+        let given = std::mem::take(&mut self.parts.playbook_texts);
+        let paths = std::mem::take(&mut self.parts.playbook_paths);
+        let mut texts = given.clone();
+        texts.extend(read_paths(&paths, violations));
         let pairs = texts
             .iter()
             .map(|(name, text)| (name.as_str(), text.as_str()));
@@ -320,24 +319,32 @@ impl Builder {
                 }
             }
         }
-        if set.is_empty() {
+        if set.is_empty() && paths.is_empty() {
             return self;
         }
-        for playbook in set.iter() {
-            let trigger = playbook.trigger();
-            // A trigger that names a cause waits for the diagnosis; only a bare condition is watched.
-            if let Some(condition) = trigger.condition.clone() {
-                self.parts.conditions.push(ConditionRule {
-                    name: format!("playbook.{}", playbook.id()),
-                    condition,
-                    duration: trigger.duration,
-                    severity: playbook.severity(),
-                });
-            }
-        }
+        let triggers = Triggers::default();
+        triggers.replace(rules_of(&set));
         let actions = std::mem::take(&mut self.parts.actions);
         let checks = std::mem::take(&mut self.parts.checks);
-        self.remediator(PlaybookRemediator::new(set, actions, checks))
+        let remediator = PlaybookRemediator::new(set, actions, checks)
+            .with_knowledge(std::sync::Arc::clone(&self.knowledge));
+        #[cfg(feature = "detect")]
+        {
+            let reraise = reraise(&self.settings);
+            for rule in rules_of(&remediator.playbooks()) {
+                violations.absorb(watch(&rule, reraise));
+            }
+            let detector = crate::triggers::TriggerDetector::new(triggers.clone(), reraise);
+            self = self.detector(detector);
+        }
+        self.parts.shelf = Some(Shelf {
+            remediator: remediator.clone(),
+            paths,
+            texts: given,
+            triggers,
+            turn: std::sync::Mutex::default(),
+        });
+        self.remediator(remediator)
     }
 
     #[cfg(not(feature = "remediate"))]
@@ -361,10 +368,7 @@ impl Builder {
     #[cfg(feature = "detect")]
     fn assemble_conditions(mut self, violations: &mut Violations) -> Self {
         use homeostasis_core::record::Severity;
-        use homeostasis_detect::{
-            HealthStateDetector, HealthStateDetectorConfig, SustainedCondition,
-            SustainedConditionConfig,
-        };
+        use homeostasis_detect::{HealthStateDetector, HealthStateDetectorConfig};
 
         let reraise = Some(reraise(&self.settings));
         if self.parts.is_furnished {
@@ -382,16 +386,8 @@ impl Builder {
         }
 
         for rule in std::mem::take(&mut self.parts.conditions) {
-            let hint = rule.name.strip_prefix("playbook.").map(str::to_owned);
-            let config = SustainedConditionConfig {
-                severity_hint: rule.severity,
-                playbook_hint: hint,
-                reraise,
-                ..SustainedConditionConfig::new(rule.condition, rule.duration)
-            };
-            let made = SustainedCondition::new(rule.name.clone(), config)
-                .map_err(|error| error.under(&format!("conditions.{}", rule.name)));
-            if let Some(detector) = violations.absorb(made) {
+            let watched = watch(&rule, self::reraise(&self.settings));
+            if let Some(detector) = violations.absorb(watched) {
                 self = self.detector(detector);
             }
         }
@@ -411,6 +407,27 @@ impl Builder {
 #[cfg(feature = "detect")]
 pub(crate) fn reraise(settings: &crate::engine::EngineSettings) -> std::time::Duration {
     (settings.quiet / 3).min(LONGEST_RERAISE)
+}
+
+/// What watches one condition.
+///
+/// # Errors
+/// If it cannot be watched, with what is wrong under `conditions.NAME`.
+#[cfg(feature = "detect")]
+pub(crate) fn watch(
+    rule: &ConditionRule,
+    reraise: std::time::Duration,
+) -> Result<homeostasis_detect::SustainedCondition, homeostasis_core::ConfigError> {
+    use homeostasis_detect::{SustainedCondition, SustainedConditionConfig};
+
+    let config = SustainedConditionConfig {
+        severity_hint: rule.severity,
+        playbook_hint: rule.name.strip_prefix("playbook.").map(str::to_owned),
+        reraise: Some(reraise),
+        ..SustainedConditionConfig::new(rule.condition.clone(), rule.duration)
+    };
+    SustainedCondition::new(rule.name.clone(), config)
+        .map_err(|error| error.under(&format!("conditions.{}", rule.name)))
 }
 
 /// Watches the memory of every process for growth that does not stop.
@@ -446,37 +463,12 @@ fn missing(path: &str, value: &str, feature: &str) -> Violation {
     )
 }
 
-#[cfg(feature = "remediate")]
-fn yaml_files(folder: &std::path::Path, violations: &mut Violations) -> Vec<PathBuf> {
-    let listed = std::fs::read_dir(folder).and_then(|entries| {
-        entries
-            .map(|entry| Ok(entry?.path()))
-            .collect::<std::io::Result<Vec<_>>>()
-    });
-    match listed {
-        Ok(mut files) => {
-            files.retain(|file| {
-                file.extension().is_some_and(|ending| {
-                    ["yaml", "yml", "json"].iter().any(|known| ending == *known)
-                })
-            });
-            files.sort();
-            files
-        }
-        Err(error) => {
-            let expected = format!("a folder that can be read ({error})");
-            violations.push(Violation::new(
-                "playbooks",
-                folder.display().to_string(),
-                expected,
-            ));
-            Vec::new()
-        }
-    }
-}
-
 #[cfg(any(feature = "rca", feature = "remediate"))]
-fn read_all(paths: &[PathBuf], what: &str, violations: &mut Violations) -> Vec<(String, String)> {
+pub(crate) fn read_all(
+    paths: &[PathBuf],
+    what: &str,
+    violations: &mut Violations,
+) -> Vec<(String, String)> {
     let mut texts = Vec::new();
     for path in paths {
         let name = path.display().to_string();

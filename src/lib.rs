@@ -7,8 +7,12 @@ mod clock;
 mod config;
 mod engine;
 mod furnished;
+#[cfg(feature = "remediate")]
+mod playbooks;
 #[cfg(feature = "signals")]
 mod telemetry;
+#[cfg(all(feature = "detect", feature = "remediate"))]
+mod triggers;
 #[cfg(feature = "detect")]
 mod watch_series;
 
@@ -20,8 +24,11 @@ pub use config::{ConditionRule, Config, ConfigSource};
 pub use engine::{
     Blame, EngineError, EngineHealth, EngineSettings, Events, EvidenceError, FloodSettings,
     Homeostasis, IncidentEvidence, LeftOut, ModelHealth, PlaybookVersion, Recorder, Recovered,
-    Series,
+    Rehearsal, Series,
 };
+
+#[cfg(feature = "remediate")]
+pub use playbooks::{DryRunReport, Reloaded};
 
 pub use homeostasis_core as core;
 #[cfg(feature = "detect")]

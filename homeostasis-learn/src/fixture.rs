@@ -127,7 +127,13 @@ impl Journal {
         step.inverse = Inverse::Captured("the command line before".to_owned());
         plan.steps.push(step);
         let plans = vec![plan.clone()];
-        self.push(secs, EventKind::Planned { plans });
+        self.push(
+            secs,
+            EventKind::Planned {
+                plans,
+                considered: Vec::new(),
+            },
+        );
         plan
     }
 

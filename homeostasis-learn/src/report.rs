@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use homeostasis_core::Incident;
 use homeostasis_core::cycle::replay;
-use homeostasis_core::record::{CheckOutcome, EventKind, HealEvent, Inverse, StepState};
+use homeostasis_core::record::{CheckOutcome, EventKind, HealEvent, Inverse, Standing, StepState};
 
 use crate::incident_record::{IncidentRecord, ResolutionMethod};
 use crate::kpi::human;
@@ -39,6 +39,7 @@ fn write_report(
     what_happened(out, record, incident)?;
     times(out, record)?;
     root_cause(out, incident)?;
+    selection(out, events)?;
     plans(out, incident)?;
     gate(out, incident, events)?;
     steps(out, incident)?;
@@ -169,6 +170,44 @@ fn root_cause(out: &mut String, incident: &Incident) -> std::fmt::Result {
         writeln!(out, "\nAlso considered: {}.", others.join(", "))?;
     }
     writeln!(out)
+}
+
+/// What was weighed, the chosen and the also-rans with their scores.
+fn selection(out: &mut String, events: &[HealEvent]) -> std::fmt::Result {
+    for event in events {
+        let EventKind::Planned { considered, .. } = &event.kind else {
+            continue;
+        };
+        if considered.is_empty() {
+            continue;
+        }
+        writeln!(out, "## Selection\n")?;
+        writeln!(
+            out,
+            "| candidate | standing | score | made of | why |\n|---|---|---|---|---|"
+        )?;
+        for candidate in considered {
+            let parts: Vec<_> = candidate
+                .parts
+                .iter()
+                .map(|(name, share)| format!("{} {share:.3}", esc(name)))
+                .collect();
+            let score = match candidate.standing {
+                Standing::PassedOver => String::new(),
+                _ => format!("{:.3}", candidate.score),
+            };
+            writeln!(
+                out,
+                "| {} | {} | {score} | {} | {} |",
+                esc(&candidate.name),
+                candidate.standing,
+                parts.join(", "),
+                esc(&candidate.why)
+            )?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
 }
 
 fn plans(out: &mut String, incident: &Incident) -> std::fmt::Result {

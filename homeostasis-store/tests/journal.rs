@@ -180,7 +180,10 @@ async fn an_event_that_would_not_read_back_is_refused() {
         plan
     };
     let mut bad = event(1, 1, "");
-    bad.kind = EventKind::Planned { plans: vec![plan] };
+    bad.kind = EventKind::Planned {
+        plans: vec![plan],
+        considered: Vec::new(),
+    };
     let error = store
         .commit(Commit::append(Version(1), vec![bad]))
         .await

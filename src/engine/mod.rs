@@ -25,6 +25,8 @@ mod models;
 mod recorder;
 mod recover;
 mod refine;
+mod rehearse;
+mod remember;
 mod retain;
 mod sense;
 mod settings;
@@ -54,6 +56,7 @@ pub use health::{Blame, EngineHealth};
 pub use models::ModelHealth;
 pub use recorder::{Recorder, Series};
 pub use recover::Recovered;
+pub use rehearse::Rehearsal;
 pub use settings::EngineSettings;
 pub use versions::PlaybookVersion;
 
@@ -101,6 +104,8 @@ pub enum EngineError {
 pub struct Homeostasis {
     pub(crate) shared: Arc<Shared>,
     recovered: Arc<Recovered>,
+    #[cfg(feature = "remediate")]
+    pub(crate) shelf: Option<Arc<crate::playbooks::Shelf>>,
     #[cfg(feature = "signals")]
     pub(crate) trigger: homeostasis_signals::ProbeTrigger,
 }
@@ -126,6 +131,7 @@ impl Homeostasis {
                 None => gone.report(&settings, now),
             }
         });
+        shared.tasks.spawn(remember::reread(Arc::clone(&shared)));
         let mut asked = Vec::new();
         if keeps_models && shared.settings.model_bytes > 0 {
             let models;
@@ -141,6 +147,8 @@ impl Homeostasis {
         Ok(Self {
             shared,
             recovered: Arc::new(recovered),
+            #[cfg(feature = "remediate")]
+            shelf: None,
             #[cfg(feature = "signals")]
             trigger: homeostasis_signals::ProbeTrigger::default(),
         })

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use homeostasis_core::policy::Policy;
-use homeostasis_core::port::{Approvals, Coordinator, Enricher, Notifier};
+use homeostasis_core::port::{Approvals, Coordinator, Enricher, KnowledgeBase, Notifier};
 use homeostasis_core::record::Diagnosis;
 use homeostasis_core::stage::{Analyzer, Fuser, Remediator, Verifier};
 use homeostasis_core::{
@@ -52,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) coordinator: Arc<dyn Coordinator>,
     pub(crate) approvals: Arc<dyn Approvals>,
     pub(crate) notifier: Arc<dyn Notifier>,
+    /// What helped before.
+    pub(crate) knowledge: Arc<dyn KnowledgeBase>,
     pub(crate) stages: Stages,
     pub(crate) intake: Arc<Intake>,
     pub(crate) window: Arc<Window>,
@@ -88,10 +90,11 @@ impl Shared {
         controls: Controls,
         topology: Topology,
         journal: JournalPorts,
-        (coordinator, approvals, notifier): (
+        (coordinator, approvals, notifier, knowledge): (
             Arc<dyn Coordinator>,
             Arc<dyn Approvals>,
             Arc<dyn Notifier>,
+            Arc<dyn KnowledgeBase>,
         ),
         stages: Stages,
         (intake, window, enrichers): (Arc<Intake>, Arc<Window>, Vec<Arc<dyn Enricher>>),
@@ -113,6 +116,7 @@ impl Shared {
             coordinator,
             approvals,
             notifier,
+            knowledge,
             stages,
             intake,
             window,

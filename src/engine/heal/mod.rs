@@ -21,6 +21,7 @@ use homeostasis_core::{ErrorKind, ErrorReport, Incident, RunId};
 use crate::engine::calls;
 use crate::engine::journal::{IncidentJournal, JournalError, describe};
 use crate::engine::lease::HeldLease;
+use crate::engine::remember::remember;
 use crate::engine::shared::Shared;
 use crate::engine::slots::Slot;
 
@@ -86,6 +87,7 @@ impl Heal {
             // Only now: nobody else waits for analyzers that take their time.
             if incident.is_closed() && !self.told.swap(true, Ordering::Relaxed) {
                 self.tell_analyzers(&incident).await;
+                remember(&self.shared, &incident).await;
             }
             let Some(effect) = incident.effects().into_iter().next() else {
                 return;

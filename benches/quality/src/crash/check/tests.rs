@@ -82,7 +82,10 @@ impl Case {
             plan.steps.push(step);
         }
         let plan_hash = plan.hash();
-        case.push(EventKind::Planned { plans: vec![plan] });
+        case.push(EventKind::Planned {
+            plans: vec![plan],
+            considered: Vec::new(),
+        });
         let record = GateRecord {
             decision: GateDecision::Permitted,
             answers: Vec::new(),
