@@ -245,7 +245,7 @@ mod tests {
         let action = action(script);
         let args = json!({"program": "script", "args": args, "expected_exit": 0});
         let args = args.as_object().unwrap().clone();
-        let target = homeostasis_core::Target::service("orders").unwrap();
+        let target = Target::service("orders").unwrap();
         let key = laws::key(2);
         let call = ActionCall::new(&target, &args, &key);
         action.perform(&laws::context(), &call).await

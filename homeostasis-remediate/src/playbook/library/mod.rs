@@ -107,7 +107,11 @@ impl PlaybookLibrary {
         wanted: &str,
         key: fn(&PlaybookTemplate) -> &str,
     ) -> Result<PlaybookPick, ConfigError> {
-        let picked: Vec<_> = self.iter().filter(|it| key(it) == wanted).cloned().collect();
+        let picked: Vec<_> = self
+            .iter()
+            .filter(|it| key(it) == wanted)
+            .cloned()
+            .collect();
         if picked.is_empty() {
             let mut known: Vec<_> = self.iter().map(key).collect();
             known.dedup();

@@ -29,9 +29,8 @@ impl PreCheck for NotRecovered {
     async fn check(&self, cx: &Context, target: &Target) -> Truth {
         let (from, to) = (cx.now() - WINDOW, cx.now());
         let reports = cx.observations().health(Some(target), from, to);
-        let is_well = |report: &homeostasis_core::signal::HealthReport| {
-            report.state == HealthState::Healthy
-        };
+        let is_well =
+            |report: &homeostasis_core::signal::HealthReport| report.state == HealthState::Healthy;
         let has_recovered = !reports.is_empty() && reports.iter().all(is_well);
         if has_recovered {
             Truth::False

@@ -25,7 +25,7 @@ impl PlaybookPick {
     }
 
     /// The same with a parameter set, in every picked playbook that has it: a text, a number, a truth
-    /// value or a list of these. The last word counts.
+    /// value, or a list or mapping of these. The last word counts.
     pub fn with(mut self, parameter: impl Into<String>, value: impl Into<Value>) -> Self {
         self.values.insert(parameter.into(), value.into());
         self

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use homeostasis_core::document::{
-    self, Fields, Parser, map_of, nested, non_empty_string, raw,
-};
+use homeostasis_core::document::{self, Fields, Parser, map_of, nested, non_empty_string, raw};
 use homeostasis_core::{ConfigError, Violation, Violations};
 use serde_json::Value;
 
@@ -156,6 +154,8 @@ struct Place<'a> {
     end: usize,
     /// The quotes around it belong to it: it is the whole value.
     is_whole: bool,
+    /// A blank or the end of the line follows: after a colon it would make a mapping.
+    is_last: bool,
     line: u32,
     column: u32,
 }
@@ -169,13 +169,17 @@ impl Place<'_> {
 
     /// The value as YAML has it here.
     fn written(&self, value: &Value) -> Result<String, String> {
-        let is_scalar = |value: &Value| value.is_string() || value.is_number() || value.is_boolean();
+        let is_scalar =
+            |value: &Value| value.is_string() || value.is_number() || value.is_boolean();
         let is_plain = match value {
             Value::Array(items) => items.iter().all(is_scalar),
+            Value::Object(fields) => fields.values().all(is_scalar),
             value => is_scalar(value),
         };
         if !is_plain {
-            return Err("a text, a number, a truth value, or a list of these".to_owned());
+            return Err(
+                "a text, a number, a truth value, or a list or mapping of these".to_owned(),
+            );
         }
         if self.is_whole {
             // JSON is YAML.
@@ -187,7 +191,7 @@ impl Place<'_> {
             _ => String::new(),
         };
         let is_word = |c: char| c.is_ascii_alphanumeric() || "_./%@+-:".contains(c);
-        if word.is_empty() || word.ends_with(':') || !word.chars().all(is_word) {
+        if word.is_empty() || self.is_last && word.ends_with(':') || !word.chars().all(is_word) {
             return Err("a word of letters, digits and `_./%@+-:`".to_owned());
         }
         Ok(word)
@@ -213,6 +217,7 @@ fn places(text: &str) -> Vec<Place<'_>> {
             start,
             end,
             is_whole,
+            is_last: !text[end..].starts_with(|c: char| !c.is_whitespace()),
             line: number(text[..start].matches('\n').count()),
             column: number(text[line_begin..start].chars().count()),
         });
