@@ -92,8 +92,10 @@ fn attacks(case: &Case, text: &str) -> Vec<(String, Map<String, Value>)> {
     for param in &case.action.spec().params {
         let value = match &param.kind {
             ParamKind::Integer { .. } | ParamKind::Bool => continue,
-            ParamKind::List(kind) if **kind == ParamKind::Text => json!(["first", text]),
-            ParamKind::List(_) => continue,
+            ParamKind::List(kind) => match **kind {
+                ParamKind::Text => json!(["first", text]),
+                _ => continue,
+            },
             ParamKind::Map(_) => json!({ "x-header": text }),
             ParamKind::Any => json!({ text: text }),
             _ => text.into(),
@@ -351,7 +353,7 @@ impl HttpClient for Recorder {
 async fn no_string_of_a_request_leads_to_another_host_or_adds_a_header() {
     let place = Playground::new();
     let recorder = Arc::new(Recorder::default());
-    let client: Arc<dyn HttpClient> = recorder.clone();
+    let client: Arc<dyn HttpClient> = Arc::<Recorder>::clone(&recorder);
     let action = HttpRequestAction::new(client, ["http://gateway:80"]).unwrap();
     let case = case(
         action,

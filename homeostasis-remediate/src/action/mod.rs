@@ -21,7 +21,8 @@ mod glob;
 #[cfg(all(feature = "haproxy", unix))]
 mod haproxy;
 mod http;
-#[cfg(all(test, feature = "files", feature = "process", target_os = "linux"))]
+#[cfg(test)]
+#[cfg(all(feature = "files", feature = "process", target_os = "linux"))]
 mod injection_tests;
 mod intensity;
 #[cfg(test)]

@@ -206,6 +206,7 @@ mod tests {
             (&json!(2), &json!(2))
         );
         assert_eq!(captured["first"], json!(["a.tmp", "b.tmp"]));
+        place.wait_for_another_time("b.tmp");
         place.write("a.tmp", "new");
         place.write("c.tmp", "new");
         let output = action

@@ -27,7 +27,7 @@ const MAX_PATH_BYTES: usize = 4096;
 pub(super) const MAX_LISTED: usize = 20;
 
 /// The longest part of a name that is listed.
-const MAX_LISTED_CHARS: usize = 200;
+pub(super) const MAX_LISTED_CHARS: usize = 200;
 
 /// What a step says about the files it means.
 #[derive(Debug, Clone)]

@@ -91,6 +91,22 @@ impl Playground {
         fs::write(path, content).unwrap();
     }
 
+    /// File systems count time in steps: waits until what is written now is newer than `name`.
+    pub(crate) fn wait_for_another_time(&self, name: &str) {
+        let changed = |path: &Path| {
+            let found = fs::metadata(path).unwrap();
+            (found.ctime(), found.ctime_nsec())
+        };
+        let (probe, before) = (self.dir.path().join("probe"), changed(&self.path(name)));
+        loop {
+            fs::write(&probe, "x").unwrap();
+            if changed(&probe) > before {
+                break;
+            }
+            std::thread::yield_now();
+        }
+    }
+
     pub(crate) fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).unwrap()
     }

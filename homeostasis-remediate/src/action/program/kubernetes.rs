@@ -1,5 +1,7 @@
 //! Pods, deployments and nodes of Kubernetes, through `kubectl`.
 
+#[cfg(test)]
+mod api_server;
 mod deployments;
 mod nodes;
 mod pods;

@@ -307,6 +307,7 @@ mod tests {
             let asked = perform(&systemctl.restart_unit(), &args).await;
             return assert!(refusal(asked).contains("not-found"));
         }
+        let limits = json!({"unit": "web.service", "cpu_percent": 20});
         for (action, args) in [
             (systemctl.restart_unit(), json!({"unit": "web.service"})),
             (systemctl.set_unit_limits(), limits),

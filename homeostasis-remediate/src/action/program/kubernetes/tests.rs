@@ -1,11 +1,12 @@
-//! A cluster in a few files, for exact arguments, laws and refusals; and the real `kubectl`, which
-//! understands them.
+//! A cluster in a few files, for exact arguments, laws and refusals; and the real `kubectl` with a
+//! server that answers it.
 
 use homeostasis_core::Target;
 use homeostasis_core::testing::engine;
 use serde_json::json;
 
-use super::super::testing::{Fake, refusal, run_unasked};
+use super::super::testing::{Fake, perform, refusal};
+use super::api_server::ApiServer;
 use super::*;
 use crate::action::{Action, laws};
 
@@ -190,28 +191,73 @@ async fn a_bare_pod_a_missing_one_and_a_foreign_namespace_are_left_alone() {
     assert!(refusal(failed).contains("unable to find specified revision"));
 }
 
-/// Nobody listens there: the real program has read every argument when it says so.
+/// The real program, and a server that answers it as a cluster does.
 #[tokio::test]
-async fn the_real_kubectl_understands_the_arguments() {
+async fn the_real_kubectl_does_it_and_takes_it_back() {
     let Some(path) = engine::find("kubectl", &["/usr/local/bin", "/usr/bin"]) else {
         return;
     };
-    let server = format!("--server=http://127.0.0.1:{}", engine::free_port());
-    let tool = Tool::at(path)
+    let server = ApiServer::start();
+    let tool = server
+        .flags()
+        .into_iter()
+        .fold(Tool::at(path).unwrap(), Tool::arg);
+    let kubectl = Kubectl::new(tool).namespaces(["shop"]).unwrap();
+    let kubectl = kubectl.nodes(["worker-*"]).unwrap();
+    let web = shop(&json!({"deployment": "web"}));
+    let scaled = shop(&json!({"deployment": "web", "replicas": 5}));
+    let to_first = shop(&json!({"deployment": "web", "to_revision": 1}));
+    let observe = || server.deployment();
+    laws::repeat_and_undo(&kubectl.scale_deployment(), &scaled, observe).await;
+    laws::repeat_and_undo(&kubectl.undo_rollout(), &to_first, observe).await;
+    laws::repeat_and_undo(&kubectl.undo_rollout(), &web, observe).await;
+    assert_eq!(server.deployment(), [json!(3), json!("v2"), Value::Null]);
+    laws::repeat_and_undo(&kubectl.restart_rollout(), &web, observe).await;
+    assert!(server.deployment()[2].is_string(), "it was restarted");
+
+    let pod = shop(&json!({"pod": "web-a"}));
+    laws::repeat_and_undo(&kubectl.delete_pod(), &pod, || server.pods()).await;
+    assert_eq!(server.pods(), ["web-b"]);
+    assert!(refusal(perform(&kubectl.delete_pod(), &pod).await).contains("no pod"));
+
+    let node = json!({"node": "worker-1"});
+    let is_cordoned = || server.is_cordoned();
+    laws::repeat_and_undo(&kubectl.cordon_node(), &node, is_cordoned).await;
+    laws::repeat_and_undo(&kubectl.drain_node(), &node, is_cordoned).await;
+    assert!(server.pods().is_empty(), "it was drained");
+    let foreign = shop(&json!({"deployment": "none"}));
+    assert!(
+        refusal(perform(&kubectl.restart_rollout(), &foreign).await).contains("none of that name")
+    );
+}
+
+/// A stateful set gives its next pod the name of the one before.
+#[tokio::test]
+async fn a_new_pod_under_the_old_name_is_left_alone() {
+    let Some(path) = engine::find("kubectl", &["/usr/local/bin", "/usr/bin"]) else {
+        return;
+    };
+    let server = ApiServer::start();
+    let tool = server
+        .flags()
+        .into_iter()
+        .fold(Tool::at(path).unwrap(), Tool::arg);
+    let action = Kubectl::new(tool)
+        .namespaces(["shop"])
         .unwrap()
-        .arg(server)
-        .arg("--request-timeout=5s");
-    let kubectl = Kubectl::new(tool)
-        .namespaces(["*"])
-        .unwrap()
-        .nodes(["*"])
-        .unwrap();
-    for (action, args) in [
-        (kubectl.delete_pod(), shop(&json!({"pod": "web-1"}))),
-        (kubectl.undo_rollout(), shop(&json!({"deployment": "web"}))),
-        (kubectl.drain_node(), json!({"node": "worker-1"})),
-    ] {
-        let said = run_unasked(&action, &args).await;
-        assert!(said.matches("refused").count() >= 2, "{said}");
-    }
+        .delete_pod();
+    let args = shop(&json!({"pod": "web-a"})).as_object().unwrap().clone();
+    let (cx, target, key) = (
+        laws::context(),
+        Target::service("web").unwrap(),
+        laws::key(0),
+    );
+    let call = ActionCall::new(&target, &args, &key);
+    let captured = action.capture(&cx, &call).await.unwrap();
+    let call = call.with_captured(&captured);
+    action.perform(&cx, &call).await.unwrap();
+    server.start_pod("web-a", "another");
+    let again = action.perform(&cx, &call.with_attempt(2)).await.unwrap();
+    assert_eq!(again["ran"], json!([]));
+    assert_eq!(server.pods(), ["web-a", "web-b"]);
 }
