@@ -55,6 +55,8 @@ pub mod _documentation {
     pub mod architecture {}
     #[doc = include_str!("../docs/how-to/add-a-detector.md")]
     pub mod add_a_detector {}
+    #[doc = include_str!("../docs/how-to/actions-engines.md")]
+    pub mod actions_engines {}
     #[doc = include_str!("../docs/how-to/add-an-action.md")]
     pub mod add_an_action {}
     #[doc = include_str!("../docs/how-to/actions.md")]

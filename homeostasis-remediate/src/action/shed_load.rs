@@ -445,6 +445,22 @@ mod tests {
         assert_eq!(shedder.shedding(), None);
     }
 
+    #[test]
+    fn deciding_allocates_nothing() {
+        let shedder = LoadShedder::new(Arc::new(ManualClock::new(Timestamp::EPOCH)));
+        for percent in [0, 50] {
+            shedder.set(shedding(percent, Priority::High, 1));
+            let mut n_shed = 0;
+            let counted = allocation_counter::measure(|| {
+                for _ in 0..1000 {
+                    n_shed += u32::from(shedder.try_admit(Priority::Normal).is_none());
+                }
+            });
+            assert_eq!(counted.count_total, 0);
+            assert!(n_shed.abs_diff(10 * u32::from(percent)) <= 3, "{n_shed}");
+        }
+    }
+
     #[tokio::test]
     async fn repeating_do_and_undo_is_harmless() {
         let args = json!({"shedder": "front", "percent": 50, "ttl": "1h"});

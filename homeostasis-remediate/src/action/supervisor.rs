@@ -265,6 +265,9 @@ impl Supervisor {
             };
             if self.strategy != Strategy::OneForOne {
                 self.stop(&mut running, again.start).await;
+                if stop.is_cancelled() {
+                    break;
+                }
             }
             // Temporary children are never started again, also not with others.
             let is_back = |child: &Child| child.restart != Restart::Temporary;

@@ -273,6 +273,15 @@ impl Action for PgSessions {
         let superusers = call.boolean("include_superusers")?;
         let max = i64::try_from(call.unsigned("max")?).map_or(MOST, |max| max.min(MOST));
         let mut session = self.servers.open(cx, call).await?;
+        // Others' sessions would look like doing nothing, and nothing would be found.
+        let sees = "SELECT pg_has_role('pg_read_all_stats', 'USAGE')";
+        let sees = session
+            .ask("asking what the role may see", sees, &[])
+            .await?;
+        if !sees.first().is_some_and(|row| row.get(0)) {
+            let detail = "it does not see what others do, expected a member of pg_read_all_stats";
+            return Err(ActionError::invalid("the role", detail));
+        }
         let rows = session
             .ask(
                 "looking for sessions",

@@ -6,13 +6,14 @@ use std::process::Command;
 use std::time::Duration;
 
 use homeostasis_core::testing::engine::{Engine, Scratch, find, free_port};
-use homeostasis_core::{Clock, ErrorKind, Target};
+use homeostasis_core::{Clock, ErrorKind, Target, Topology};
 use serde_json::{Value, json};
 use tokio_postgres::{Client, NoTls};
 
 use super::*;
 use crate::action::laws::{self, RealClock};
-use crate::action::{Action, ActionCall, ActionError, ProbeAnswer};
+use crate::action::{Action, ActionCall, ActionError, ActionRegistry, ProbeAnswer};
+use crate::playbook::{CheckRegistry, PlaybookSet};
 
 const PLACES: &[&str] = &["/usr/lib/postgresql/*/bin", "/usr/local/pgsql/bin"];
 const PASSWORD: &str = "h-u-n-t-e-r-2";
@@ -357,6 +358,10 @@ async fn sessions_idle_in_a_transaction_are_ended_and_superusers_only_if_told() 
     laws::repeat_and_undo(&action, &args, names).await;
     assert_eq!(names(), "admin");
     assert_eq!(busy.await.unwrap(), "57P01 false");
+    // Who does not see others would find nothing.
+    let blind = PgSessions::terminate(server.servers("app"));
+    let error = once(&blind, &args).await.1.unwrap_err();
+    assert!(error.to_string().contains("pg_read_all_stats"), "{error}");
     // Only a superuser ends one.
     let args = json!({"server": "db", "older_than": "100ms", "include_superusers": true});
     let action = PgSessions::terminate_idle_in_transaction(server.servers("healer"));
@@ -557,6 +562,77 @@ async fn a_server_that_cannot_be_used_is_named_and_the_password_is_not() {
         "{error:?}"
     );
     assert_eq!(server.port, address[10..].parse::<u16>().unwrap());
+}
+
+#[test]
+fn playbooks_with_them_are_read_and_their_mistakes_are_named() {
+    let target = Target::service("orders").unwrap();
+    let config = PostgresServerConfig::new(target.clone(), "127.0.0.1:1", "healer");
+    let servers = PostgresServers::default().server("db", config).unwrap();
+    let mut actions = ActionRegistry::default();
+    actions
+        .register(PgSessions::cancel_long_queries(servers.clone()))
+        .unwrap();
+    actions
+        .register(PgSessions::terminate(servers.clone()))
+        .unwrap();
+    actions
+        .register(PgSessions::terminate_idle_in_transaction(servers.clone()))
+        .unwrap();
+    actions
+        .register(PgSessions::reset_connections(servers.clone()))
+        .unwrap();
+    actions.register(PgVacuum::new(servers.clone())).unwrap();
+    actions.register(PgReindex::new(servers.clone())).unwrap();
+    actions.register(PgPromoteReplica::new(servers)).unwrap();
+    let text = "
+playbook_id: slow-queries
+name: End what holds the database
+version: '1.0.0'
+trigger: {cause: slow_dependency, service: orders}
+remediation_steps:
+  - {name: Cancel, action: pg_cancel_long_queries, server: db, older_than: 5m, application: 'web*'}
+  - {name: End, action: pg_terminate_idle_in_transaction, server: db, older_than: 10m, max: 5}
+  - {name: Vacuum, action: pg_vacuum, server: db, table: public.orders}
+  - {name: Reindex, action: pg_reindex, server: db, index: public.orders_pkey}
+verification: {check: error_ratio < 1%}
+";
+    let checks = CheckRegistry::default();
+    let read = |text: &str| PlaybookSet::parse([("a.yaml", text)], &actions, &checks);
+    let playbooks = read(text).unwrap();
+    let playbook = playbooks.get("slow-queries").unwrap();
+    let dry = playbook
+        .dry_run(&actions, &target, &Topology::default())
+        .unwrap()
+        .to_string();
+    assert!(dry.contains("pg_terminate_idle_in_transaction"), "{dry}");
+    assert!(
+        dry.contains("what the session had not committed is lost"),
+        "{dry}"
+    );
+    for (good, bad, expected) in [
+        (
+            "older_than: 5m",
+            "older_than: 5ms",
+            "a duration between 100ms",
+        ),
+        ("max: 5}", "max: 500}", "an integer between 1 and 100"),
+        (
+            "server: db, table: public.orders",
+            "server: dv, table: public.orders",
+            "one of `db`",
+        ),
+        ("public.orders}", "orders}", "schema.name"),
+        ("public.orders_pkey}", "'public.a;b.c'}", "schema.name"),
+        (
+            "public.orders}",
+            "public.orders, full: true}",
+            "the host does not allow VACUUM FULL",
+        ),
+    ] {
+        let error = read(&text.replace(good, bad)).unwrap_err().to_string();
+        assert!(error.contains(expected), "{bad}: {error}");
+    }
 }
 
 #[test]
