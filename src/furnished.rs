@@ -124,6 +124,13 @@ impl Builder {
         self
     }
 
+    /// A file of one playbook, or a folder of them, read at the start and by each
+    /// [reload](Homeostasis::reload_playbooks).
+    pub fn playbook_path(mut self, path: impl Into<PathBuf>) -> Self {
+        self.parts.playbook_paths.push(path.into());
+        self
+    }
+
     /// One action that playbooks can name.
     #[cfg(feature = "remediate")]
     #[cfg_attr(docsrs, doc(cfg(feature = "remediate")))]

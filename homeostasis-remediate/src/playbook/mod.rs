@@ -6,6 +6,8 @@ mod dry_run;
 mod library;
 mod lint;
 mod lint_rules;
+#[cfg(test)]
+mod lint_tests;
 mod read;
 mod read_step;
 #[cfg(feature = "schema")]

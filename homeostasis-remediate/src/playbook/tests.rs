@@ -368,13 +368,17 @@ fn lints_find_what_is_allowed_but_not_meant() {
     assert_eq!(
         rules(DISK),
         [
+            LintRule::TimeoutsBeyondPermit,
             LintRule::IrreversibleWithoutApproval,
             LintRule::IrreversibleWithoutApproval,
             LintRule::RetriedOpaqueStep,
         ]
     );
     let approved = DISK.replace("require_approval: false", "require_approval: true");
-    assert_eq!(rules(&approved), [LintRule::RetriedOpaqueStep]);
+    assert_eq!(
+        rules(&approved),
+        [LintRule::TimeoutsBeyondPermit, LintRule::RetriedOpaqueStep]
+    );
     let slow = approved.replace("timeout: 5m", "timeout: 8m");
     assert_eq!(
         rules(&slow),
@@ -387,10 +391,10 @@ fn lints_find_what_is_allowed_but_not_meant() {
     assert_eq!(
         rules(bare),
         [
-            LintRule::IrreversibleWithoutApproval,
-            LintRule::RollbackPromised,
             LintRule::UnboundedTarget,
             LintRule::MissingVerification,
+            LintRule::RollbackPromised,
+            LintRule::IrreversibleWithoutApproval,
         ]
     );
     let short = LEAK.replace("watch: 30s", "watch: 1s");
@@ -433,4 +437,105 @@ fn a_folder_is_read_as_a_whole_and_ids_are_unique() {
     assert!(!error.contains("not read"), "{error}");
     let missing = dir.path().join("none");
     assert!(PlaybookSet::load_dir(&missing, &actions(), &checks()).is_err());
+}
+
+#[test]
+fn steps_at_once_are_read_placed_and_planned_as_one_group() {
+    let text = "trigger: {cause: x, service: catalog}\nplaybook_id: a\nname: a\nversion: '1'\n\
+        remediation_steps:\n  - {step: 1, action: restart, process: a}\n  - step: 2\n    parallel:\n      \
+        - {action: restart, process: b}\n      - {action: restart, process: c}\n  \
+        - {step: 3, action: restart, process: d}\n";
+    let playbook = read(text).unwrap();
+    let paths: Vec<_> = playbook.steps().iter().map(|step| &*step.path).collect();
+    assert_eq!(
+        paths,
+        [
+            "remediation_steps[0]",
+            "remediation_steps[1].parallel[0]",
+            "remediation_steps[1].parallel[1]",
+            "remediation_steps[2]"
+        ]
+    );
+    assert_eq!(plan(&playbook, "catalog").groups(), [0..1, 1..3, 3..4]);
+    for (wrong, expected) in [
+        (
+            "- {action: restart, process: c}",
+            "p.yaml:10:16: remediation_steps[1].parallel[1].step",
+        ),
+        (
+            "- {parallel: [{action: restart, process: c}]}",
+            "p.yaml:10:20: remediation_steps[1].parallel[1].parallel",
+        ),
+    ] {
+        let wrong = if wrong.contains("parallel") {
+            wrong.to_owned()
+        } else {
+            wrong.replace("{action", "{step: 1, action")
+        };
+        let text = text.replace("- {action: restart, process: c}", &wrong);
+        let error = read(&text).unwrap_err();
+        assert!(error.contains(expected), "{error}");
+    }
+    let one = text.replace("      - {action: restart, process: c}\n", "");
+    let error = read(&one).unwrap_err();
+    assert!(error.contains("remediation_steps[1].parallel"), "{error}");
+    let extra = text.replace("    parallel:", "    timeout: 5s\n    parallel:");
+    let error = read(&extra).unwrap_err();
+    assert!(
+        error.contains("p.yaml:8:14: remediation_steps[1].timeout"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_source_documents_whole_example_is_read_as_it_stands() {
+    // Four actions and three checks by the names of the document.
+    let mut actions = ActionRegistry::default();
+    for name in [
+        "cleanup_temp_files",
+        "rotate_logs",
+        "package_manager_clean",
+        "archive_to_s3",
+    ] {
+        let any = |name| Param::optional(name, ParamKind::Any, "as written");
+        let params = [
+            "paths",
+            "age_threshold",
+            "compress",
+            "keep_last",
+            "package_managers",
+            "source",
+        ];
+        let spec = ActionSpec::new("as the document says").with_params(params.map(any));
+        actions.register(Untouchable(name, spec)).unwrap();
+    }
+    let mut checks = CheckRegistry::default();
+    for name in [
+        "writable_filesystem",
+        "no_active_backups",
+        "sufficient_permissions",
+    ] {
+        checks.register_fn(name, |_, _| Truth::True).unwrap();
+    }
+    let text = include_str!("../../testdata/source-document.yaml");
+    let playbook = Playbook::parse("c31.yaml", text, &actions, &checks).unwrap();
+    let names: Vec<_> = playbook.steps().iter().map(|step| &*step.action).collect();
+    assert_eq!(
+        names,
+        [
+            "cleanup_temp_files",
+            "rotate_logs",
+            "package_manager_clean",
+            "archive_to_s3"
+        ]
+    );
+    let recovery: Vec<_> = playbook
+        .steps()
+        .iter()
+        .map(|step| step.expected_recovery.as_deref().unwrap())
+        .collect();
+    assert_eq!(recovery, ["5-10%", "10-20%", "5-15%", "20-40%"]);
+    assert_eq!(playbook.steps()[3].timeout, Duration::from_secs(30 * 60));
+    assert_eq!(playbook.metadata()["total_executions"], 1247);
+    assert_eq!(&**playbook.text(), text);
 }

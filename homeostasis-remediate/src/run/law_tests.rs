@@ -40,7 +40,7 @@ struct World {
 
 /// How a fake action misbehaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
+pub(super) enum Fault {
     None,
     /// Fails for good after it began.
     Breaks,
@@ -179,8 +179,8 @@ impl Remediator for Runner {
 }
 
 /// One plan of fakes with its world.
-struct Stage {
-    harness: RunHarness,
+pub(super) struct Stage {
+    pub(super) harness: RunHarness,
     runner: Runner,
     world: Arc<Mutex<World>>,
     clock: ManualClock,
@@ -188,7 +188,16 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(steps: &[(EffectClass, Fault)]) -> Self {
+    pub(super) fn new(steps: &[(EffectClass, Fault)]) -> Self {
+        Self::of(steps, false)
+    }
+
+    /// The same with every step beginning at once.
+    pub(super) fn at_once(steps: &[(EffectClass, Fault)]) -> Self {
+        Self::of(steps, true)
+    }
+
+    fn of(steps: &[(EffectClass, Fault)], at_once: bool) -> Self {
         let world = Arc::new(Mutex::new(World::default()));
         let target = Target::service("orders").unwrap();
         let (id, incident) = (PlanId::from_u128(10), IncidentId::from_u128(20));
@@ -208,6 +217,7 @@ impl Stage {
             step.args
                 .insert("register".to_owned(), json!(format!("r{idx}")));
             step.retry.attempts = 3;
+            step.with_previous = at_once && idx > 0;
             plan.steps.push(step);
             let spec = ActionSpec::new("sets a register")
                 .with_params([Param::required("register", ParamKind::Name, "which")])
@@ -233,12 +243,12 @@ impl Stage {
         }
     }
 
-    async fn execute(&self, crash: Crash) -> Result<Outcome, ExecuteError> {
+    pub(super) async fn execute(&self, crash: Crash) -> Result<Outcome, ExecuteError> {
         self.driven(self.harness.execute(&self.runner, &self.cx, crash))
             .await
     }
 
-    async fn undo(&self, crash: Crash) -> Result<Outcome, ExecuteError> {
+    pub(super) async fn undo(&self, crash: Crash) -> Result<Outcome, ExecuteError> {
         self.driven(self.harness.undo(&self.runner, &self.cx, crash))
             .await
     }
@@ -258,13 +268,13 @@ impl Stage {
         .await
     }
 
-    fn effects(&self, step_idx: usize) -> u32 {
+    pub(super) fn effects(&self, step_idx: usize) -> u32 {
         let world = self.world.lock().unwrap();
         let key = homeostasis_core::IdempotencyKey::new(self.harness.run(), step_idx);
         world.effects.get(key.as_str()).copied().unwrap_or(0)
     }
 
-    fn register(&self, step_idx: usize) -> i64 {
+    pub(super) fn register(&self, step_idx: usize) -> i64 {
         let world = self.world.lock().unwrap();
         world
             .registers
@@ -273,7 +283,7 @@ impl Stage {
             .unwrap_or(0)
     }
 
-    fn assert_effects(&self, steps: &[(EffectClass, Fault)], story: &str) {
+    pub(super) fn assert_effects(&self, steps: &[(EffectClass, Fault)], story: &str) {
         for (step_idx, (effect, _)) in steps.iter().enumerate() {
             let (n, done) = (
                 self.effects(step_idx),
@@ -293,7 +303,7 @@ impl Stage {
     }
 }
 
-fn shapes() -> Vec<Vec<(EffectClass, Fault)>> {
+pub(super) fn shapes() -> Vec<Vec<(EffectClass, Fault)>> {
     let mut shapes: Vec<Vec<_>> = CLASSES
         .iter()
         .map(|class| vec![(*class, Fault::None)])

@@ -20,6 +20,8 @@ mod forward;
 mod law_tests;
 mod parallel;
 #[cfg(test)]
+mod parallel_tests;
+#[cfg(test)]
 mod plan_tests;
 mod remediator;
 mod score;

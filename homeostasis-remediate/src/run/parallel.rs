@@ -1,28 +1,37 @@
 //! What steps that run at once share: the log, and the wait until each of them ended.
 
 use std::pin::Pin;
-use std::task::Poll;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
 
 use homeostasis_core::Timestamp;
 use homeostasis_core::record::{StepIntent, StepOutcome, StepPhase, StepState};
 use homeostasis_core::stage::{RunLog, RunLogError};
-use tokio::sync::Mutex;
 
 /// The log of a run, shared by the steps that are in flight. It is held only while something is
 /// written to it, never during an effect.
 #[derive(Debug)]
 pub(super) struct SharedLog<'a, 'log> {
-    log: Mutex<&'a mut RunLog<'log>>,
+    held: Mutex<Held<'a, 'log>>,
     expires: Option<Timestamp>,
+}
+
+#[derive(Debug)]
+struct Held<'a, 'log> {
+    /// `None` while a step writes.
+    log: Option<&'a mut RunLog<'log>>,
+    waiting: Vec<Waker>,
 }
 
 impl<'a, 'log> SharedLog<'a, 'log> {
     /// The log of a run whose permit was redeemed.
     pub(super) fn new(log: &'a mut RunLog<'log>) -> Self {
-        let expires = log.expires();
         Self {
-            log: Mutex::new(log),
-            expires,
+            expires: log.expires(),
+            held: Mutex::new(Held {
+                log: Some(log),
+                waiting: Vec::new(),
+            }),
         }
     }
 
@@ -33,11 +42,20 @@ impl<'a, 'log> SharedLog<'a, 'log> {
 
     /// What the journal knows of a step forward.
     pub(super) async fn step(&self, step_idx: usize) -> StepState {
-        self.log.lock().await.step(StepPhase::Do, step_idx).clone()
+        let turn = self.turn().await;
+        let known = turn
+            .log
+            .as_ref()
+            .map(|log| log.step(StepPhase::Do, step_idx));
+        known.cloned().unwrap_or_default()
     }
 
     pub(super) async fn intend(&self, intent: StepIntent) -> Result<(), RunLogError> {
-        self.log.lock().await.intend(intent).await
+        let step_idx = intent.step_idx;
+        match &mut self.turn().await.log {
+            Some(log) => log.intend(intent).await,
+            None => Err(lost(step_idx)),
+        }
     }
 
     pub(super) async fn end(
@@ -46,7 +64,58 @@ impl<'a, 'log> SharedLog<'a, 'log> {
         step_idx: usize,
         outcome: StepOutcome,
     ) -> Result<(), RunLogError> {
-        self.log.lock().await.end(phase, step_idx, outcome).await
+        match &mut self.turn().await.log {
+            Some(log) => log.end(phase, step_idx, outcome).await,
+            None => Err(lost(step_idx)),
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held<'a, 'log>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until no other step writes.
+    async fn turn(&self) -> Turn<'_, 'a, 'log> {
+        std::future::poll_fn(|task| {
+            let mut held = self.held();
+            match held.log.take() {
+                Some(log) => Poll::Ready(Turn {
+                    log: Some(log),
+                    of: self,
+                }),
+                None => {
+                    held.waiting.push(task.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+}
+
+/// The log while one step writes to it; given back when it is dropped.
+#[derive(Debug)]
+struct Turn<'t, 'a, 'log> {
+    log: Option<&'a mut RunLog<'log>>,
+    of: &'t SharedLog<'a, 'log>,
+}
+
+impl Drop for Turn<'_, '_, '_> {
+    fn drop(&mut self) {
+        let waiting = {
+            let mut held = self.of.held();
+            held.log = self.log.take();
+            std::mem::take(&mut held.waiting)
+        };
+        waiting.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// A turn always has the log: this is no panic in case it has not.
+fn lost(step_idx: usize) -> RunLogError {
+    RunLogError::Sequence {
+        step_idx,
+        reason: "the log of the run is gone".to_owned(),
     }
 }
 

@@ -29,9 +29,9 @@ exit codes: 0 all is well; 1 something was found, nothing matches, or no cause i
 2 the command is wrong";
 
 const COMMANDS: &str = if cfg!(feature = "classifier") {
-    "rules, diagnose or classifier"
+    "rules, diagnose, playbook or classifier"
 } else {
-    "rules or diagnose"
+    "rules, diagnose or playbook"
 };
 
 /// What to do.

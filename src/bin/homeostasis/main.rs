@@ -1,4 +1,4 @@
-//! The command `homeostasis`: tools for the people who write rules or train classifiers, and to look again at evidence.
+//! The command `homeostasis`: tools for the people who write rules or playbooks or train classifiers, and to look again at evidence.
 //!
 //! Exit codes: 0 when all is well, 1 when something was found (a rule that does not load, a doubt, a
 //! text that no rule matches), 2 when the command itself is wrong or a file cannot be read.
@@ -7,6 +7,7 @@ mod args;
 #[cfg(feature = "classifier")]
 mod classifier;
 mod diagnose;
+mod playbook;
 mod rules;
 
 use std::ffi::OsString;
@@ -38,6 +39,11 @@ fn answer(args: impl Iterator<Item: Into<OsString>>) -> Answer {
     {
         return classifier::run(rest);
     }
+    if let Ok([first, rest @ ..]) = args.as_deref()
+        && first == "playbook"
+    {
+        return playbook::run(rest);
+    }
     match args.and_then(|args| args::parse(args.into_iter())) {
         Ok(args::Command::Help) => Answer {
             out: help(),
@@ -61,6 +67,7 @@ fn answer(args: impl Iterator<Item: Into<OsString>>) -> Answer {
 fn help() -> String {
     let parts = [
         args::HELP,
+        playbook::HELP,
         #[cfg(feature = "classifier")]
         classifier::HELP,
     ];
