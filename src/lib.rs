@@ -20,7 +20,7 @@ pub use builder::{Builder, StartError};
 pub use clock::{SimulatedClock, SystemClock};
 #[cfg(feature = "detect")]
 pub use config::{ComponentWatch, DetectionConfig, OperationWatch, RowModel, SeriesWatch};
-pub use config::{ConditionRule, Config, ConfigSource};
+pub use config::{ConditionRule, Config, ConfigSource, LibraryPick};
 pub use engine::{
     Blame, EngineError, EngineHealth, EngineSettings, Events, EvidenceError, FloodSettings,
     Homeostasis, IncidentEvidence, LeftOut, ModelHealth, PlaybookVersion, Recorder, Recovered,

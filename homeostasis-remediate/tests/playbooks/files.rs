@@ -7,9 +7,11 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use homeostasis::SystemClock;
+use homeostasis::{Config, Homeostasis, SimulatedClock, SystemClock};
+use homeostasis_core::record::{EventKind, Resolution};
+use homeostasis_core::signal::SeriesKey;
 use homeostasis_core::testing::engine::Engine;
-use homeostasis_core::{Clock, Context, ManualClock};
+use homeostasis_core::{Clock, Context, ManualClock, timeout};
 use homeostasis_remediate::action::{
     ActionRegistry, CleanFiles, CompressFiles, FileRoots, LogWriter, RelocateFiles, RotateLog,
 };
@@ -153,4 +155,67 @@ async fn a_flooded_log_begins_anew_and_its_writer_loses_no_line() {
         .map(|line| line.trim_start_matches("line ").parse().unwrap())
         .collect();
     assert_eq!(numbers, (1..=numbers.len()).collect::<Vec<_>>());
+}
+
+/// Nothing but the time is pretended: files fill a folder, a detector sees it, and a whole healer that
+/// picked the playbook in its configuration empties it and looks that it helped.
+#[tokio::test(start_paused = true)]
+async fn a_whole_healer_finds_a_disk_that_fills_heals_it_and_verifies_that() {
+    const CONFIG: &str = "
+mode: auto
+policy: { pre_approved: [exports-to-archive] }
+services: { shop: {} }
+library:
+  - playbook: archive_old_files
+    called: exports-to-archive
+    set: { service: shop, root: exports, archive: archive, pattern: '*.csv' }
+";
+    let disk = Arc::new(Disk::new());
+    for n in 0..10 {
+        disk.write(&format!("exports/{n}.csv"), 100_000);
+    }
+    let capacity = disk.used("exports") as f64 * 1.1;
+    let start = SystemClock.now() + DAY * 31;
+    let healer = Homeostasis::builder()
+        .config(Config::parse(CONFIG).unwrap())
+        .clock(Arc::new(SimulatedClock::starting_at(start)))
+        .action(RelocateFiles::archive(disk.roots()))
+        .start()
+        .await
+        .unwrap();
+    let mut events = healer.subscribe();
+    let key = SeriesKey::new("host_disk_used_ratio").with("service", "shop");
+    let (gauge, clock, measured) = (
+        healer.recorder().series(&key),
+        healer.clock(),
+        Arc::clone(&disk),
+    );
+    healer.spawn(async move {
+        loop {
+            gauge.record(measured.used("exports") as f64 / capacity);
+            clock.sleep(Duration::from_secs(10)).await;
+        }
+    });
+    let clock = healer.clock();
+    let mut story = Vec::new();
+    let closing = async {
+        while let Some(event) = events.next().await {
+            story.push(event.kind.name());
+            if let EventKind::Closed { resolution } = &event.kind {
+                return resolution.clone();
+            }
+        }
+        panic!("the engine ended");
+    };
+    let closed = timeout(&*clock, Duration::from_secs(7200), closing).await;
+    assert!(
+        matches!(closed, Ok(Resolution::Healed { .. })),
+        "{closed:?} after {story:?}"
+    );
+    assert!(
+        clock.now().since(start) >= Duration::from_secs(600),
+        "the condition must last"
+    );
+    assert!(disk.used("archive") > disk.used("exports") * 10);
+    healer.shutdown().await;
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 
 use homeostasis_core::record::Inverse;
-use homeostasis_remediate::playbook::{Playbook, PlaybookLibrary};
+use homeostasis_remediate::playbook::{Playbook, PlaybookLibrary, PreCondition};
 
 use crate::host;
 use crate::reading::{committed, compare};
@@ -269,7 +269,11 @@ async fn the_page_is_what_the_playbooks_say_and_every_proof_is_a_test() {
             .parameters()
             .iter()
             .filter(|(_, parameter)| parameter.default.is_none());
-        let unset: Vec<_> = unset.map(|(name, _)| format!("`{name}`")).collect();
+        let mut unset: Vec<_> = unset.map(|(name, _)| format!("`{name}`")).collect();
+        unset.extend(playbook.pre_conditions().iter().filter_map(|it| match it {
+            PreCondition::Check(name) if name != "not_recovered" => Some(format!("check `{name}`")),
+            _ => None,
+        }));
         let (_, how, test) = PROOFS
             .iter()
             .find(|(name, ..)| *name == template.name())

@@ -118,7 +118,9 @@ async fn the_keys_of_one_prefix_go_and_others_stay() {
     };
     server.run::<()>(&["SET", "sessions:1", "ann"]).unwrap();
     server.fill();
-    let write = || server.run::<()>(&["SET", "sessions:2", "bob"]);
+    // The request itself is so large that there is no doubt.
+    let large = "b".repeat(200_000);
+    let write = || server.run::<()>(&["SET", "sessions:2", &large]);
     assert!(write().is_err());
     heal(&example("delete_cached_keys"), server.registry("cache")).await;
     write().unwrap();
