@@ -15,7 +15,7 @@ use homeostasis_remediate::action::{
 };
 use homeostasis_remediate::resilience::{CircuitBreaker, CircuitBreakerConfig};
 
-use crate::clinic::{attempt_in, context, heal};
+use crate::clinic::{attempt_in, context, heal, heal_in, seeing};
 use crate::host::{example, shop};
 
 fn registry(action: impl Action + 'static) -> ActionRegistry {
@@ -279,8 +279,9 @@ async fn a_killed_process_runs_again() {
 
 #[tokio::test]
 async fn a_process_that_leaks_and_hangs_begins_small_again() {
-    // It grows to some 20 MB, and then stands still: the request to end is not heard.
-    let leak = "trap '' TERM; x=$(head -c 20000000 /dev/zero | tr '\\0' x); echo grown > grown; while :; do sleep 1; done";
+    // Its first life grows to some 20 MB and does not hear the request to end.
+    let leak = "trap '' TERM; if [ ! -e grown ]; then x=$(head -c 20000000 /dev/zero | tr '\\0' x); \
+        echo grown > grown; fi; while :; do sleep 1; done";
     let dir = tempfile::tempdir().unwrap();
     let grown = dir.path().join("grown");
     let shell = Shell::start(leak, dir).await;
@@ -296,12 +297,18 @@ async fn a_process_that_leaks_and_hangs_begins_small_again() {
     let first = shell.running().unwrap();
     let leaked = memory(first);
     assert!(leaked > 20_000, "{leaked} kB");
-    fs::remove_file(&grown).unwrap();
     signal(first, "-STOP");
-    let pick = example("restart_leaking_service");
-    heal(&pick, registry(shell.restart())).await;
+    let pick = example("restart_leaking_service").with("healthy_below", "10MB");
+    let measured = [("process_resident_memory_bytes", leaked as f64 * 1024.0)];
+    heal_in(
+        seeing(context(), &measured),
+        &pick,
+        registry(shell.restart()),
+    )
+    .await;
     let second = shell.running().unwrap();
     assert_ne!(second, first);
+    assert!(memory(second) < 10_000, "{} kB", memory(second));
     assert!(
         !std::path::Path::new(&format!("/proc/{}", first.pid)).exists(),
         "the old one is gone"

@@ -1,10 +1,13 @@
 //! From an incident to a run: a diagnosis, the remediator's choice, and the durable run engine.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use homeostasis::SystemClock;
 use homeostasis_core::record::{Category, Diagnosis, Hypothesis, Outcome, Plan, PlanStep};
+use homeostasis_core::signal::SeriesKey;
 use homeostasis_core::stage::{PlanRequest, Remediator, Selection};
+use homeostasis_core::testing::RecordedObservations;
 use homeostasis_core::testing::remediator::{Crash, RunHarness};
 use homeostasis_core::{
     Clock, Confidence, Context, Incident, IncidentId, PlanId, Target, Timestamp,
@@ -48,6 +51,18 @@ pub(crate) fn context_of(clock: Arc<dyn Clock>) -> Context {
     Context::new(clock, 1)
         .for_incident(IncidentId::from_u128(2))
         .in_topology(host::topology())
+}
+
+/// The same where these were measured of `shop/shop-1` just now.
+pub(crate) fn seeing(cx: Context, measured: &[(&str, f64)]) -> Context {
+    let mut world = RecordedObservations::new();
+    for (metric, value) in measured {
+        let key = SeriesKey::new(*metric)
+            .with("service", "shop")
+            .with("instance", "shop-1");
+        world = world.with_point(key, cx.now() - Duration::from_secs(1), *value);
+    }
+    cx.observing(Arc::new(world))
 }
 
 pub(crate) async fn select(

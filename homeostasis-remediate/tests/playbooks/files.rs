@@ -17,7 +17,7 @@ use homeostasis_remediate::action::{
 };
 
 use crate::application::until;
-use crate::clinic::{context_of, heal_in};
+use crate::clinic::{context_of, heal_in, seeing};
 use crate::host::example;
 
 struct Disk(tempfile::TempDir);
@@ -89,7 +89,8 @@ async fn a_disk_full_of_old_files_has_room_again_and_nothing_else_is_touched() {
     let mut actions = ActionRegistry::default();
     actions.register(CleanFiles::new(disk.roots())).unwrap();
     actions.register(CompressFiles::new(disk.roots())).unwrap();
-    heal_in(later(DAY * 8), &example("disk_space_cleanup"), actions).await;
+    let cx = seeing(later(DAY * 8), &[("host_disk_used_ratio", 0.97)]);
+    heal_in(cx, &example("disk_space_cleanup"), actions).await;
     let after = (disk.used("tmp"), disk.used("logs"));
     assert!(after.0 < 500_000 && after.1 < 200_000, "{after:?}");
     assert!(disk.path("logs/app.log.1.gz").exists() && disk.path("logs/app.log").exists());
@@ -108,7 +109,8 @@ async fn old_files_leave_for_the_archive_and_come_back_when_taken_back() {
         .register(RelocateFiles::archive(disk.roots()))
         .unwrap();
     let pick = example("archive_old_files");
-    let healed = heal_in(later(DAY * 31), &pick, actions).await;
+    let cx = seeing(later(DAY * 31), &[("host_disk_used_ratio", 0.9)]);
+    let healed = heal_in(cx, &pick, actions).await;
     assert!(disk.used("exports") < full / 10);
     assert!(disk.used("archive") > full / 2);
     healed.take_back().await;

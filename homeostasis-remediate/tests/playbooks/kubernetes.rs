@@ -2,7 +2,7 @@
 
 use homeostasis_remediate::action::{ActionRegistry, Kubectl, RunProgram};
 
-use crate::clinic::heal;
+use crate::clinic::{context, heal, heal_in, seeing};
 use crate::fake::Fake;
 use crate::host::example;
 
@@ -96,7 +96,8 @@ async fn a_deployment_is_scaled_and_scaled_back() {
 #[tokio::test]
 async fn failed_pods_of_one_namespace_are_deleted() {
     let (fake, actions) = cluster();
-    heal(&example("clear_evicted_pods"), actions).await;
+    let cx = seeing(context(), &[("kube_pods_failed", 30.0)]);
+    heal_in(cx, &example("clear_evicted_pods"), actions).await;
     let delete = "delete|pods|--namespace=prod|--field-selector=status.phase=Failed";
     assert_eq!(doing(&fake), [delete]);
 }

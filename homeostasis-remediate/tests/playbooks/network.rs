@@ -14,7 +14,7 @@ use homeostasis_remediate::action::{
 };
 use serde_json::json;
 
-use crate::clinic::heal;
+use crate::clinic::{context, heal, heal_in, seeing};
 use crate::fake::Fake;
 use crate::host::{example, shop};
 
@@ -272,7 +272,9 @@ async fn a_server_that_fails_gets_no_requests_until_taken_back() {
     let edge = HaproxyInstances::default().instance("edge", edge).unwrap();
     let mut actions = ActionRegistry::default();
     actions.register(HaproxyServer::set_state(edge)).unwrap();
-    let healed = heal(&example("drain_proxy_backend"), actions).await;
+    let measured = [("http_request_error_ratio", 1.0)];
+    let pick = example("drain_proxy_backend");
+    let healed = heal_in(seeing(context(), &measured), &pick, actions).await;
     assert_eq!(n_ill(), 0);
     healed.take_back().await;
     assert!(n_ill() > 0);

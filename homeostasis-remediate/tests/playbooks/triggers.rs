@@ -139,9 +139,31 @@ async fn each_cause_asks_for_its_playbooks_at_the_service_they_were_picked_for()
     let dir = tempfile::tempdir().unwrap();
     let remediator = remediator(&dir);
     let cx = clinic::context_of(Arc::new(ManualClock::new(NOW)));
+    let unmeasured = chosen(&remediator, &cx, "shop/shop-1", None, Some("disk_full")).await;
+    assert_eq!(
+        unmeasured,
+        BTreeSet::new(),
+        "it must be known that the disk is full"
+    );
+    let cx = clinic::seeing(
+        cx,
+        &[
+            ("process_resident_memory_bytes", 1e9),
+            ("http_request_error_ratio", 0.5),
+        ],
+    );
     for (cause, ids) in CAUSES {
-        let ids: BTreeSet<String> = ids.iter().map(|id| (*id).to_owned()).collect();
-        let ask = |target| chosen(&remediator, &cx, target, None, Some(cause));
+        // A full disk holds for the playbook that waits for that condition as well.
+        let is_disk = *cause == "disk_full";
+        let cx = &if is_disk {
+            clinic::seeing(cx.clone(), &[("host_disk_used_ratio", 0.95)])
+        } else {
+            cx.clone()
+        };
+        let more = if is_disk { &CONDITIONS[..1] } else { &[] };
+        let ids = ids.iter().chain(more);
+        let ids: BTreeSet<String> = ids.map(|id| (*id).to_owned()).collect();
+        let ask = |target| chosen(&remediator, cx, target, None, Some(cause));
         assert_eq!(ask("shop/shop-1").await, ids, "{cause}");
         assert_eq!(ask("billing/0").await, BTreeSet::new(), "{cause} elsewhere");
     }
@@ -149,12 +171,14 @@ async fn each_cause_asks_for_its_playbooks_at_the_service_they_were_picked_for()
         let none = chosen(&remediator, &cx, "shop/shop-1", None, Some(cause)).await;
         assert_eq!(none, BTreeSet::new(), "{cause}");
     }
+    let full = [("host_disk_used_ratio", 0.95), ("kube_pods_failed", 30.0)];
+    let cx = clinic::seeing(cx, &full);
     for id in CONDITIONS {
-        let one = chosen(&remediator, &cx, "shop", Some(id), None).await;
+        let one = chosen(&remediator, &cx, "shop/shop-1", Some(id), None).await;
         assert_eq!(one, BTreeSet::from([(*id).to_owned()]));
     }
     assert_eq!(
-        chosen(&remediator, &cx, "shop", None, None).await,
+        chosen(&remediator, &cx, "shop/shop-1", None, None).await,
         BTreeSet::new()
     );
 }
@@ -164,10 +188,15 @@ async fn what_recovered_meanwhile_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let remediator = remediator(&dir);
     let target: Target = "shop/shop-1".parse().unwrap();
-    let at = NOW - Duration::from_secs(5);
     let world = |state| {
-        let report = HealthReport::new(at, target.clone(), "ping", state);
-        Arc::new(RecordedObservations::new().with_health(report))
+        let report = |ago, state| {
+            let at = NOW - Duration::from_secs(ago);
+            HealthReport::new(at, target.clone(), "ping", state)
+        };
+        let world = RecordedObservations::new()
+            .with_health(report(120, HealthState::Unhealthy))
+            .with_health(report(5, state));
+        Arc::new(world)
     };
     for (state, n) in [(HealthState::Healthy, 0), (HealthState::Unhealthy, 3)] {
         let cx = clinic::context_of(Arc::new(ManualClock::new(NOW))).observing(world(state));

@@ -4,19 +4,24 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use homeostasis_core::condition::Truth;
-use homeostasis_core::signal::HealthState;
+use homeostasis_core::signal::{HealthReport, HealthState};
 use homeostasis_core::{Context, Target};
 
 use crate::playbook::PreCheck;
 
-/// How far back a report of health counts.
-const WINDOW: Duration = Duration::from_secs(30);
+/// How long it must have been well.
+const WELL_FOR: Duration = Duration::from_secs(30);
 
-/// The pre-check `not_recovered` of the shipped playbooks: false if every report of health of the
-/// target in the last 30 s says that it is healthy, and there is one; true otherwise.
+/// How far back somebody must have seen it ill.
+const ILL_WITHIN: Duration = Duration::from_secs(30 * 60);
+
+/// The pre-check `not_recovered` of the shipped playbooks: false if reports of health of the target
+/// say that it was ill within the last half hour and that it is well again: every report of the last
+/// 30 s is good, and there is one. True otherwise.
 ///
-/// So trouble that passed by itself between diagnosis and plan is left alone, and a service whose
-/// health nobody reports can be healed all the same. Takes time linear in those reports.
+/// So trouble that passed by itself between diagnosis and plan is left alone. A target whose health
+/// nobody reports can be healed all the same, and so can one whose trouble no check of health sees,
+/// such as a leak. Takes time linear in the reports of half an hour.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NotRecovered;
 
@@ -27,11 +32,16 @@ impl PreCheck for NotRecovered {
     }
 
     async fn check(&self, cx: &Context, target: &Target) -> Truth {
-        let (from, to) = (cx.now() - WINDOW, cx.now());
-        let reports = cx.observations().health(Some(target), from, to);
-        let is_well =
-            |report: &homeostasis_core::signal::HealthReport| report.state == HealthState::Healthy;
-        let has_recovered = !reports.is_empty() && reports.iter().all(is_well);
+        let now = cx.now();
+        let reports = cx
+            .observations()
+            .health(Some(target), now - ILL_WITHIN, now);
+        let is_well = |report: &&HealthReport| report.state == HealthState::Healthy;
+        let since = now - WELL_FOR;
+        let (lately, before): (Vec<_>, Vec<_>) =
+            reports.iter().partition(|report| report.at >= since);
+        let was_ill = !before.iter().all(is_well);
+        let has_recovered = was_ill && !lately.is_empty() && lately.iter().all(is_well);
         if has_recovered {
             Truth::False
         } else {

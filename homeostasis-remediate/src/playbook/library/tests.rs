@@ -218,7 +218,7 @@ fn shipped_templates_say_what_a_host_may_set() {
 }
 
 #[tokio::test]
-async fn what_is_reported_well_is_left_alone_and_silence_is_not_well() {
+async fn what_was_ill_and_is_well_again_is_left_alone_and_nothing_else() {
     let now = Timestamp::from_secs(1_000_000);
     let target = Target::service("shop").unwrap();
     let answers = |reports: &[(u64, HealthState)]| {
@@ -234,11 +234,17 @@ async fn what_is_reported_well_is_left_alone_and_silence_is_not_well() {
     use HealthState::{Degraded, Healthy, Unhealthy};
     for (reports, expected) in [
         (&[] as &[_], Truth::True),
-        (&[(40, Healthy)], Truth::True),
-        (&[(10, Healthy)], Truth::False),
-        (&[(10, Healthy), (5, Unhealthy)], Truth::True),
-        (&[(10, Degraded)], Truth::True),
-        (&[(50, Unhealthy), (5, Healthy)], Truth::False),
+        // No check of health sees a leak.
+        (&[(300, Healthy), (10, Healthy)], Truth::True),
+        (&[(300, Unhealthy), (40, Healthy)], Truth::True),
+        (&[(300, Unhealthy), (10, Healthy)], Truth::False),
+        (&[(300, Degraded), (10, Healthy)], Truth::False),
+        (
+            &[(300, Unhealthy), (10, Healthy), (5, Unhealthy)],
+            Truth::True,
+        ),
+        (&[(10, Unhealthy), (5, Healthy)], Truth::True),
+        (&[(2000, Unhealthy), (5, Healthy)], Truth::True),
     ] {
         assert_eq!(answers(reports).await, expected, "{reports:?}");
     }
