@@ -57,7 +57,7 @@ impl Homeostasis {
     /// |---|---|
     /// | signals | errors as structure, templates of log messages, secrets taken out (with the feature `signals`) |
     /// | detect | the health of targets as all their checks say, memory that keeps growing, the configured conditions, the triggers of playbooks |
-    /// | rca | down, trend, saturation, change, environment, topology and rule analyzers; evidence added up as log odds |
+    /// | rca | down, trend, saturation, change, environment, topology, fusion and rule analyzers; evidence added up as log odds |
     /// | remediate | playbooks over the registered actions |
     /// | verify | the sequential watch |
     ///
@@ -89,6 +89,7 @@ impl Homeostasis {
             .analyzer(homeostasis_rca::ChangeAnalyzer::default())
             .analyzer(homeostasis_rca::EnvironmentAnalyzer)
             .analyzer(homeostasis_rca::TopologyWalk)
+            .analyzer(homeostasis_rca::FusionAnalyzer::default())
             .fuser(homeostasis_rca::LogOddsFuser::default())
     }
 }

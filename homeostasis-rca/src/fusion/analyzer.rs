@@ -6,16 +6,21 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use homeostasis_core::record::{Category, Finding, Proof, Role};
 use homeostasis_core::signal::Change;
 use homeostasis_core::stage::{AnalyzeError, Analyzer, DetectError, Evidence, ModelSnapshot};
-use homeostasis_core::{Confidence, Context, Incident, IncidentId, Target, async_trait};
+use homeostasis_core::{
+    Confidence, Context, Incident, IncidentId, SeriesWindow, Target, Timestamp, async_trait,
+};
 
 use super::blame::BlamedChange;
 use super::bundle::{EvidenceBundle, SeriesKind};
 use super::engine::{EvidenceFusion, FamilyReading, Suspect};
+use super::excess::sustained;
 use super::family::Family;
 use super::gather::change_id;
 use super::memory::{Memory, PastIncident};
 use crate::change;
+use crate::gauge::Gauge;
 use crate::meaning::Resource;
+use crate::scope::Scope;
 
 const NAME: &str = "fusion";
 
@@ -46,7 +51,9 @@ const MAX_OPEN: usize = 64;
 /// strongest family: `network_delay`, `behavior_change`, `error_rate` of failures, and for
 /// measurements `cpu_saturation`, `memory_leak`, `disk_full`, `resource_growth`, `error_rate` or
 /// `slow_response` by what the strongest of them measures; but if those have less than half of all
-/// nats, `error_rate` if failures speak too, or else `slow_response`.
+/// nats, and if a resource is known not to be short (a busier processor below 90 % is work, not
+/// illness; so is memory that grows under requests that wait), what is seen from outside:
+/// `error_rate` if failures speak too, or else `slow_response`.
 ///
 /// A [blamed change](super::BlamedChange) of weight w is context for `bad_deploy` or
 /// `configuration_error` of its service, of `ln(1 + w)` nats and 2 at most; and a cause with the
@@ -145,6 +152,7 @@ impl Analyzer for FusionAnalyzer {
         evidence: &Evidence<'_>,
     ) -> Result<Vec<Finding>, AnalyzeError> {
         let bundle = self.bundle(cx, evidence);
+        let onset = bundle.onset;
         let mut ranking = EvidenceFusion.rank(&bundle);
         {
             let mut past = std::mem::take(&mut ranking.past);
@@ -164,41 +172,58 @@ impl Analyzer for FusionAnalyzer {
         let named = ranking.suspects.first().filter(|suspect| {
             ranking.abstained.is_none() && suspect.nats >= LEAST && !suspect.proofs.is_empty()
         });
-        let first = named.and_then(|suspect| finding(suspect, ranking.confidence));
+        let first = named.and_then(|suspect| {
+            let short = |metric: &str| is_short(cx, evidence, onset, suspect, metric);
+            finding(suspect, ranking.confidence, short)
+        });
         let mut findings = changes(cx, evidence, &ranking.changes, first.as_ref());
         findings.extend(first);
         Ok(findings)
     }
 }
 
-fn finding(suspect: &Suspect, sure: Confidence) -> Option<Finding> {
+/// What `suspect` is to blame for; `is_short` says of a metric whether its resource is short, `None`
+/// if nobody can tell.
+fn finding(
+    suspect: &Suspect,
+    sure: Confidence,
+    is_short: impl Fn(&str) -> Option<bool>,
+) -> Option<Finding> {
     let target = Target::service(&suspect.service).ok()?;
     let strongest = suspect.families.first()?;
+    let speaks = |family| {
+        let said = |it: &FamilyReading| it.family == family && it.nats > LEAST;
+        suspect.families.iter().any(said)
+    };
+    let seen_from_outside = if speaks(Family::Failure) {
+        ("error_rate", Category::ApplicationError)
+    } else {
+        ("slow_response", Category::ResourceExhaustion)
+    };
     let (cause, category) = match strongest.family {
         Family::Network => ("network_delay", Category::Network),
         Family::Behavior => ("behavior_change", Category::ApplicationError),
         Family::Failure => ("error_rate", Category::ApplicationError),
         // No family says more than all others: what is seen from outside is all that is known.
-        _ if strongest.nats < suspect.nats / 2.0 => {
-            let fails = |said: &FamilyReading| said.family == Family::Failure && said.nats > LEAST;
-            if suspect.families.iter().any(fails) {
-                ("error_rate", Category::ApplicationError)
-            } else {
-                ("slow_response", Category::ResourceExhaustion)
-            }
-        }
+        _ if strongest.nats < suspect.nats / 2.0 => seen_from_outside,
         _ => {
             // Of what other families cite the text says nothing of what was measured.
             let mut proofs = suspect.proofs.iter();
             let measured = proofs.find(|it| matches!(it.kind.as_str(), "series" | "alarm"));
-            let metric = measured.map(|it| metric_of(&suspect.service, &it.reference));
-            match metric.map_or(SeriesKind::Other, SeriesKind::of_metric) {
+            let metric = measured.map_or("", |it| metric_of(&suspect.service, &it.reference));
+            match SeriesKind::of_metric(metric) {
+                SeriesKind::Cpu if is_short(metric) == Some(false) => seen_from_outside,
                 SeriesKind::Cpu => ("cpu_saturation", Category::ResourceExhaustion),
                 SeriesKind::Memory | SeriesKind::Disk => {
-                    // As the trend of the same series is called, so that both speak of one cause.
-                    let stock = metric.and_then(Resource::of);
-                    let cause = stock.map_or("resource_growth", |stock| stock.cause);
-                    (cause, Category::ResourceExhaustion)
+                    let is_seen = speaks(Family::Failure) || speaks(Family::Symptom);
+                    if is_seen && is_short(metric) != Some(true) {
+                        seen_from_outside
+                    } else {
+                        // As the trend of the same series is called, so that both speak of one cause.
+                        let stock = Resource::of(metric).map(|stock| stock.cause);
+                        let cause = stock.unwrap_or("resource_growth");
+                        (cause, Category::ResourceExhaustion)
+                    }
                 }
                 SeriesKind::Errors => ("error_rate", Category::ApplicationError),
                 _ => ("slow_response", Category::ResourceExhaustion),
@@ -219,6 +244,32 @@ fn finding(suspect: &Suspect, sure: Confidence) -> Option<Finding> {
     };
     finding.proofs = proofs.map(proof).collect();
     Some(finding)
+}
+
+/// Whether the resource that `metric` measures was short in two neighboring readings since `onset`;
+/// `None` if no gauge of the suspect tells how full it was.
+fn is_short(
+    cx: &Context,
+    evidence: &Evidence<'_>,
+    onset: Timestamp,
+    suspect: &Suspect,
+    metric: &str,
+) -> Option<bool> {
+    let mut owners: BTreeMap<Target, Vec<SeriesWindow>> = BTreeMap::new();
+    for window in Scope::new(cx, evidence).series_of(&suspect.service) {
+        if let Some(owner) = window.key.target() {
+            owners.entry(owner).or_default().push(window);
+        }
+    }
+    let gauges = owners.values().flat_map(|windows| Gauge::among(windows));
+    let levels = gauges
+        .filter(|gauge| gauge.key.metric.eq_ignore_ascii_case(metric))
+        .filter_map(|gauge| {
+            let since = gauge.looks.iter().filter(|look| look.at >= onset);
+            let levels: Vec<f64> = since.map(|look| look.level).collect();
+            Some(sustained(&levels)? >= gauge.factor.high())
+        });
+    levels.reduce(|one, other| one || other)
 }
 
 /// What the ranking blames changes for.
@@ -287,36 +338,56 @@ fn cut(text: &str) -> String {
 mod tests {
     use super::*;
 
+    fn cause(families: &[Family], kind: &str, reference: &str, short: Option<bool>) -> String {
+        let reading = |family: &Family| FamilyReading {
+            family: *family,
+            nats: 2.0 / families.len() as f64,
+            value: 2.0,
+            null: 1.0,
+        };
+        let suspect = Suspect {
+            service: "orders".to_owned(),
+            nats: 2.0,
+            families: families.iter().map(reading).collect(),
+            proofs: vec![Proof {
+                kind: kind.to_owned(),
+                reference: reference.to_owned(),
+                at: None,
+                statement: "a line".to_owned(),
+            }],
+            against: Vec::new(),
+        };
+        let finding = finding(&suspect, Confidence::saturating(0.9), |_| short);
+        finding.unwrap().cause
+    }
+
+    const MEMORY: &str = "process_resident_memory_bytes{service=\"orders\"}";
+
     #[test]
     fn the_cause_is_not_taken_from_what_another_family_cites() {
-        let cause = |kind: &str, reference: &str| {
-            let suspect = Suspect {
-                service: "orders".to_owned(),
-                nats: 2.0,
-                families: vec![FamilyReading {
-                    family: Family::Propagation,
-                    nats: 2.0,
-                    value: 2.0,
-                    null: 1.0,
-                }],
-                proofs: vec![Proof {
-                    kind: kind.to_owned(),
-                    reference: reference.to_owned(),
-                    at: None,
-                    statement: "a line".to_owned(),
-                }],
-                against: Vec::new(),
-            };
-            finding(&suspect, Confidence::saturating(0.9))
-                .unwrap()
-                .cause
-        };
+        let cause = |kind, reference| cause(&[Family::Propagation], kind, reference, None);
         assert_eq!(cause("log", "cpu cache flushed"), "slow_response");
         assert_eq!(cause("series", "cpu_usage"), "cpu_saturation");
         // As the trend calls the growth of the same series.
-        let memory = "process_resident_memory_bytes{service=\"orders\"}";
-        assert_eq!(cause("series", memory), "memory_leak");
+        assert_eq!(cause("series", MEMORY), "memory_leak");
         assert_eq!(cause("series", "disk_used_ratio"), "disk_full");
+    }
+
+    #[test]
+    fn a_resource_that_is_not_short_is_no_cause() {
+        let cpu = |families: &[Family], short| {
+            cause(families, "series", "process_cpu_ratio", Some(short))
+        };
+        assert_eq!(cpu(&[Family::Resource], true), "cpu_saturation");
+        assert_eq!(cpu(&[Family::Resource], false), "slow_response");
+        let failing = [Family::Resource, Family::Failure];
+        assert_eq!(cpu(&failing, false), "error_rate");
+        // Requests that wait hold memory; where nobody waits it leaks.
+        let memory = |families: &[Family], short| cause(families, "series", MEMORY, short);
+        let slow = [Family::Resource, Family::Symptom];
+        assert_eq!(memory(&slow, None), "slow_response");
+        assert_eq!(memory(&slow, Some(true)), "memory_leak");
+        assert_eq!(memory(&[Family::Resource], None), "memory_leak");
     }
 
     #[test]

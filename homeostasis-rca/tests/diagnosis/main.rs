@@ -149,6 +149,22 @@ async fn the_slow_callee_is_named_and_not_the_caller_where_calls_pile_up() {
 }
 
 /// Place and service of each step.
+/// What made the shop call people once: beside compilers the slow service was called saturated.
+#[tokio::test]
+async fn a_slow_service_that_works_a_little_more_is_slow_and_not_saturated() {
+    for seed in 0..20 {
+        let world = World::new(seed)
+            .calm(&["gateway", "catalog"])
+            .p95("catalog", ill(0.02, 0.03))
+            .series("process_cpu_ratio", "catalog", ill(0.02, 0.7))
+            .p95("gateway", ill(0.03, 0.1))
+            .anomaly(ONSET, "gateway", "http_request_duration_p95_seconds");
+        assert_named(world, "slow_response of catalog").await;
+    }
+    let busy = catalog_slow(1).series("process_cpu_ratio", "catalog", ill(0.02, 0.98));
+    assert_named(busy, "cpu_saturation of catalog").await;
+}
+
 fn steps(diagnosis: &Diagnosis) -> Vec<String> {
     let chain = diagnosis.chain.as_ref().expect("a chain");
     assert_eq!((chain.violation(), &chain.broken), (None, &None), "{chain}");
