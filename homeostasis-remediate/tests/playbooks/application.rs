@@ -13,7 +13,7 @@ use homeostasis_remediate::action::{
     RestartProcess, RestartTask, RollbackDeployment, SetFlag, SetResourceLimit, ShedLoad,
     TaskSupervisor,
 };
-use homeostasis_remediate::resilience::{CircuitBreaker, CircuitBreakerConfig};
+use homeostasis_remediate::resilience::{CircuitBreaker, CircuitBreakerConfig, CircuitPass};
 
 use crate::clinic::{attempt_in, context, heal, heal_in, seeing};
 use crate::host::{example, shop};
@@ -65,7 +65,7 @@ async fn a_tripped_breaker_lets_calls_pass_again() {
     let config = CircuitBreakerConfig::default();
     let breaker = CircuitBreaker::new("payments", config, Arc::new(SystemClock)).unwrap();
     let breaker = Arc::new(breaker);
-    let tripped = || (0..1000).any(|_| breaker.admit().map(|pass| pass.failed()).is_err());
+    let tripped = || (0..1000).any(|_| breaker.admit().map(CircuitPass::failed).is_err());
     assert!(tripped(), "it opens when every call fails");
     let reset = ResetBreaker::default()
         .breaker(shop(), Arc::clone(&breaker))
@@ -201,6 +201,7 @@ async fn a_feature_that_fails_is_turned_off_and_on_again_when_taken_back() {
 async fn a_pool_that_is_used_up_serves_who_waits() {
     let pool = Arc::new(tokio::sync::Semaphore::new(2));
     let _leaked = Arc::clone(&pool).acquire_many_owned(2).await.unwrap();
+    #[expect(clippy::disallowed_methods, reason = "the test's own caller waits")]
     let waits = tokio::spawn(Arc::clone(&pool).acquire_owned());
     let size = Arc::new(AtomicU64::new(2));
     let (get, set, grown) = (Arc::clone(&size), Arc::clone(&size), Arc::clone(&pool));

@@ -89,10 +89,14 @@ fn in_process(actions: &mut ActionRegistry) {
     let clock = Arc::new(SystemClock);
     let cache = ClearCache::default().cache("prices", shop(), || Box::pin(async { Ok(0) }));
     actions.register(cache.unwrap()).unwrap();
-    let breaker = CircuitBreaker::new("payments", CircuitBreakerConfig::default(), clock.clone());
+    let breaker = CircuitBreaker::new(
+        "payments",
+        CircuitBreakerConfig::default(),
+        Arc::clone(&clock) as _,
+    );
     let reset = ResetBreaker::default().breaker(shop(), Arc::new(breaker.unwrap()));
     actions.register(reset.unwrap()).unwrap();
-    let shedder = Arc::new(LoadShedder::new(clock.clone()));
+    let shedder = Arc::new(LoadShedder::new(Arc::clone(&clock) as _));
     let shed = ShedLoad::default().shedder("front", shop(), 50, shedder);
     actions.register(shed.unwrap()).unwrap();
     let flag = SetFlag::default().flag("new_checkout", shop(), || true, |_| ());

@@ -10,6 +10,7 @@
     feature = "redis-actions",
     feature = "haproxy"
 ))]
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
 mod application;
 mod clinic;

@@ -1,4 +1,4 @@
-//! Faults of a real PostgreSQL server.
+//! Faults of a real `PostgreSQL` server.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -44,7 +44,6 @@ fn unprivileged(program: &Path) -> Command {
 }
 
 fn run(command: &mut Command) -> String {
-    #[expect(clippy::disallowed_methods, reason = "a test runs a real program")]
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {said}");
@@ -120,7 +119,6 @@ impl Server {
         #[expect(clippy::disallowed_methods, reason = "a test asks a real server")]
         let mut ready = Command::new(self.bin.join("pg_isready"));
         ready.args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string()]);
-        #[expect(clippy::disallowed_methods, reason = "a test asks a real server")]
         engine.wait_until("server", START, || ready.status().unwrap().success());
         self
     }
@@ -147,6 +145,7 @@ impl Server {
         let mut config = tokio_postgres::Config::new();
         config.user("app").dbname("postgres");
         let (client, connection) = config.connect_raw(stream, NoTls).await?;
+        #[expect(clippy::disallowed_methods, reason = "the test's own connection")]
         tokio::spawn(connection);
         Ok(client)
     }

@@ -219,6 +219,8 @@ fn shipped_templates_say_what_a_host_may_set() {
 
 #[tokio::test]
 async fn what_was_ill_and_is_well_again_is_left_alone_and_nothing_else() {
+    use HealthState::{Degraded, Healthy, Unhealthy};
+
     let now = Timestamp::from_secs(1_000_000);
     let target = Target::service("shop").unwrap();
     let answers = |reports: &[(u64, HealthState)]| {
@@ -231,7 +233,6 @@ async fn what_was_ill_and_is_well_again_is_left_alone_and_nothing_else() {
         let target = target.clone();
         async move { NotRecovered.check(&cx, &target).await }
     };
-    use HealthState::{Degraded, Healthy, Unhealthy};
     for (reports, expected) in [
         (&[] as &[_], Truth::True),
         // No check of health sees a leak.
