@@ -34,6 +34,9 @@ pub(crate) struct Parts {
     pub(crate) rules: Vec<PathBuf>,
     pub(crate) playbook_paths: Vec<PathBuf>,
     pub(crate) playbook_texts: Vec<(String, String)>,
+    pub(crate) library: Vec<crate::config::LibraryPick>,
+    #[cfg(feature = "remediate")]
+    pub(crate) picks: Vec<homeostasis_remediate::playbook::PlaybookPick>,
     #[cfg(feature = "remediate")]
     pub(crate) shelf: Option<crate::playbooks::Shelf>,
     #[cfg(feature = "remediate")]
@@ -120,6 +123,7 @@ impl Builder {
             self.parts.redaction = Some(config.redaction);
         }
         self.parts.playbook_paths.extend(config.playbooks);
+        self.parts.library.extend(config.library);
         self
     }
 
@@ -133,6 +137,16 @@ impl Builder {
     /// [reload](Homeostasis::reload_playbooks).
     pub fn playbook_path(mut self, path: impl Into<PathBuf>) -> Self {
         self.parts.playbook_paths.push(path.into());
+        self
+    }
+
+    /// Playbooks picked from a library, with what the host sets of them, such as from the
+    /// [shipped one](homeostasis_remediate::playbook::PlaybookLibrary::shipped). The check
+    /// `not_recovered`, which those ask for, comes with them.
+    #[cfg(feature = "remediate")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "remediate")))]
+    pub fn picked(mut self, pick: homeostasis_remediate::playbook::PlaybookPick) -> Self {
+        self.parts.picks.push(pick);
         self
     }
 
@@ -309,7 +323,8 @@ impl Builder {
 
         use crate::playbooks::{Shelf, Triggers, read_paths, rules_of};
 
-        let given = std::mem::take(&mut self.parts.playbook_texts);
+        let mut given = std::mem::take(&mut self.parts.playbook_texts);
+        given.extend(self.library_texts(violations));
         let paths = std::mem::take(&mut self.parts.playbook_paths);
         let mut texts = given.clone();
         texts.extend(read_paths(&paths, violations));
@@ -359,6 +374,41 @@ impl Builder {
         self.remediator(remediator)
     }
 
+    /// What was picked of libraries; the check they ask for is registered if something was.
+    #[cfg(feature = "remediate")]
+    fn library_texts(&mut self, violations: &mut Violations) -> Vec<(String, String)> {
+        use homeostasis_remediate::playbook::{NotRecovered, PlaybookLibrary};
+
+        let mut picks = std::mem::take(&mut self.parts.picks);
+        for (idx, wanted) in std::mem::take(&mut self.parts.library)
+            .into_iter()
+            .enumerate()
+        {
+            let pick = PlaybookLibrary::shipped().and_then(|library| match &wanted.playbook {
+                Some(name) => library.pick(name),
+                None => library.pick_category(wanted.category.as_deref().unwrap_or_default()),
+            });
+            let pick = pick.map_err(|error| error.under(&format!("library[{idx}]")));
+            let Some(mut pick) = violations.absorb(pick) else {
+                continue;
+            };
+            for (name, value) in wanted.set {
+                pick = pick.with(name, value);
+            }
+            picks.push(match wanted.called {
+                Some(id) => pick.called(id),
+                None => pick,
+            });
+        }
+        if !picks.is_empty() && self.parts.checks.get("not_recovered").is_none() {
+            violations.absorb(self.parts.checks.register(NotRecovered));
+        }
+        let texts = picks
+            .iter()
+            .filter_map(|pick| violations.absorb(pick.texts()));
+        texts.flatten().collect()
+    }
+
     #[cfg(not(feature = "remediate"))]
     fn assemble_playbooks(self, violations: &mut Violations) -> Self {
         let paths = self
@@ -373,6 +423,11 @@ impl Builder {
             .map(|(name, _)| name.clone());
         for name in paths.chain(texts) {
             violations.push(missing("playbooks", &name, "remediate"));
+        }
+        for pick in &self.parts.library {
+            let name = pick.playbook.as_ref().or(pick.category.as_ref());
+            let name = name.map_or("", String::as_str);
+            violations.push(missing("library", name, "remediate"));
         }
         self
     }

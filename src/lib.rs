@@ -20,7 +20,7 @@ mod watch_series;
 pub use audit::{StoreAudit, VerifyError};
 pub use builder::{Builder, StartError};
 pub use clock::{SimulatedClock, SystemClock};
-pub use config::{AccessConfig, ConditionRule, Config, ConfigSource};
+pub use config::{AccessConfig, ConditionRule, Config, ConfigSource, LibraryPick};
 #[cfg(feature = "detect")]
 pub use config::{ComponentWatch, DetectionConfig, OperationWatch, RowModel, SeriesWatch};
 pub use engine::{

@@ -573,3 +573,20 @@ access:
         );
     }
 }
+
+#[test]
+fn picks_of_the_library_are_read_and_what_they_lack_is_named() {
+    let found = violations("library: [{playbook: a, category: b}, {set: {}}, {playbok: a}]");
+    let expected = "expected either `playbook` or `category`";
+    assert_eq!(
+        found.iter().filter(|line| line.contains(expected)).count(),
+        3,
+        "{found:#?}"
+    );
+    let config = Config::parse(
+        "library:\n  - {playbook: service_restart, set: {service: shop, unit: 7}}\n  - {category: databases}\n",
+    )
+    .unwrap();
+    assert_eq!(config.library[0].set["unit"], 7);
+    assert_eq!(config.library[1].category.as_deref(), Some("databases"));
+}

@@ -23,7 +23,7 @@ use homeostasis_signals::{RedactionConfig, RedactionPattern, SecretRedactor};
 use super::escalation::escalation_fields;
 use super::policy::policy_fields;
 use crate::check;
-use crate::config::{ConditionRule, Config};
+use crate::config::{ConditionRule, Config, LibraryPick};
 use crate::engine::{EngineSettings, FloodSettings};
 
 const MODES: &[(&str, Mode)] = &[
@@ -175,6 +175,7 @@ fn config(d: &mut Fields<'_>) -> Option<Config> {
         super::DetectionConfig::default(),
     );
     let playbooks = d.default("playbooks", list(non_empty_string()), Vec::new());
+    let library = d.default("library", list(nested(library_pick)), Vec::new());
     let rules = d.default("rules", list(non_empty_string()), Vec::new());
     #[cfg(feature = "signals")]
     let redaction = d.default("redaction", nested(redaction), RedactionConfig::default());
@@ -213,9 +214,30 @@ fn config(d: &mut Fields<'_>) -> Option<Config> {
         #[cfg(feature = "detect")]
         detection: detection?,
         playbooks: playbooks?.into_iter().map(PathBuf::from).collect(),
+        library: library?,
         rules: rules?.into_iter().map(PathBuf::from).collect(),
         #[cfg(feature = "signals")]
         redaction: redaction?,
+    })
+}
+
+fn library_pick(d: &mut Fields<'_>) -> Option<LibraryPick> {
+    let playbook = d.optional("playbook", non_empty_string());
+    let category = d.optional("category", non_empty_string());
+    let called = d.optional("called", non_empty_string());
+    let set = d.default("set", map_of(raw()), Vec::new().into_iter().collect());
+    if d.has("playbook") == d.has("category") {
+        d.reject_all("either `playbook` or `category`");
+        return None;
+    }
+    Some(LibraryPick {
+        playbook: playbook?,
+        category: category?,
+        called: called?,
+        set: set?
+            .into_iter()
+            .map(|(name, value)| (name, value.to_json()))
+            .collect(),
     })
 }
 

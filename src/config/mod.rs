@@ -103,12 +103,36 @@ pub struct Config {
     pub detection: DetectionConfig,
     /// Files and folders with playbooks.
     pub playbooks: Vec<PathBuf>,
+    /// Shipped playbooks that are picked, with what the host sets of them.
+    pub library: Vec<LibraryPick>,
     /// Files with root-cause rules, beside those that are shipped.
     pub rules: Vec<PathBuf>,
     /// Secrets beside the shipped kinds, and what is none.
     #[cfg(feature = "signals")]
     #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
     pub redaction: homeostasis_signals::RedactionConfig,
+}
+
+/// One entry of `library:`: a shipped playbook or a category of them, and its parameters.
+///
+/// ```
+/// let config = homeostasis::Config::parse(
+///     "library: [{playbook: turn_off_feature, called: no-checkout, set: {service: shop, flag: checkout}}]",
+/// )?;
+/// assert_eq!(config.library[0].called.as_deref(), Some("no-checkout"));
+/// # Ok::<(), homeostasis::core::ConfigError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
+pub struct LibraryPick {
+    /// The name of one playbook; either this or a category.
+    pub playbook: Option<String>,
+    /// All playbooks of a category.
+    pub category: Option<String>,
+    /// Another `playbook_id`, so that one playbook can be picked several times.
+    pub called: Option<String>,
+    /// The parameters, by name.
+    pub set: std::collections::BTreeMap<String, serde_json::Value>,
 }
 
 impl Config {

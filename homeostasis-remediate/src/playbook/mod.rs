@@ -3,6 +3,7 @@
 mod check;
 mod definition;
 mod dry_run;
+mod library;
 mod lint;
 mod lint_rules;
 #[cfg(test)]
@@ -23,6 +24,9 @@ pub use definition::{
     VerificationCheck,
 };
 pub use dry_run::{DryRun, DryStep};
+pub use library::{
+    NotRecovered, PlaybookLibrary, PlaybookParameter, PlaybookPick, PlaybookTemplate,
+};
 pub use lint::{Lint, LintFacts, LintRule};
 #[cfg(feature = "schema")]
 pub use schema::playbook_schema;
