@@ -261,6 +261,12 @@ fn a_channel_that_is_named_twice_gets_one_message_and_is_told_at_the_start() {
     assert_eq!(found, ["escalation.policies[0].levels[1].channels[1]"]);
 
     let mut incident = opened("db", Severity::Sev0);
+    let policy = "critical".to_owned();
+    apply(
+        &mut incident,
+        minute(0),
+        EventKind::EscalationBegun { policy },
+    );
     let kind = EventKind::Notified {
         level: 1,
         round: 0,
