@@ -299,7 +299,16 @@ pub(super) fn answer(tape: &mut Tape, state: &Incident) -> Vec<EventKind> {
                     HandOverAnswer::Skip,
                     HandOverAnswer::MarkDone,
                     HandOverAnswer::Abort,
-                ][tape.below(4)]
+                ]
+                .into_iter()
+                // A cancelled run is not gone on with.
+                .filter(|answer| {
+                    let stopped = state.run(asked.run).and_then(|run| run.cancelled.as_ref());
+                    *answer != HandOverAnswer::Resume || stopped.is_none()
+                })
+                .cycle()
+                .nth(tape.below(4))
+                .unwrap()
             }),
             _ => EventKind::Closed {
                 resolution: Resolution::Recovered,

@@ -25,7 +25,10 @@ impl Heal {
         }
         self.notified = Some(reason.clone());
         kinds.push(EventKind::Escalated { reason });
-        self.journal.append(kinds).await.map(drop)
+        self.journal.append(kinds).await?;
+        // People may answer, and the same may happen again.
+        self.notified = None;
+        Ok(())
     }
 
     async fn call_people(
