@@ -355,6 +355,20 @@ fn work(tape: &mut Tape, state: &Incident, run: RunId, phase: StepPhase) -> Even
     if phase == StepPhase::Do && !is_cancelled && tape.below(16) == 15 {
         return cancelled(run);
     }
+    let is_unknown = |step: &StepState| {
+        let StepState::Ended { outcome, .. } = step else {
+            return false;
+        };
+        matches!(outcome, StepOutcome::Unknown { .. })
+    };
+    if phase == StepPhase::Do
+        && let Some(step_idx) = known.steps.iter().position(is_unknown)
+        && tape.chance()
+    {
+        let reason = "no answer".to_owned();
+        let outcome = Outcome::Unknown { step_idx, reason };
+        return EventKind::RunEnded { run, outcome };
+    }
     let step_idx = tape.below(MAX_STEPS + 1);
     if let Some(step) = known.phase(phase).get(step_idx)
         && let Some(event) = step_event(tape, known, step, step_idx, phase, plan)
