@@ -378,7 +378,7 @@ impl Builder {
         let healer = healer.with_shelf(parts.shelf);
         #[cfg(feature = "signals")]
         let healer = healer.asking(parts.probes);
-        #[cfg(not(feature = "signals"))]
+        #[cfg(not(any(feature = "signals", feature = "remediate")))]
         drop(parts);
         Ok(healer)
     }

@@ -321,13 +321,16 @@ impl Builder {
         use homeostasis_remediate::PlaybookRemediator;
         use homeostasis_remediate::playbook::PlaybookSet;
 
-        use crate::playbooks::{Shelf, Triggers, read_paths, rules_of};
+        use crate::playbooks::{Files, Shelf, Triggers, rules_of};
 
         let mut given = std::mem::take(&mut self.parts.playbook_texts);
         given.extend(self.library_texts(violations));
         let paths = std::mem::take(&mut self.parts.playbook_paths);
         let mut texts = given.clone();
-        texts.extend(read_paths(&paths, violations));
+        let files = Files::read(&paths);
+        let read = files.digest();
+        texts.extend(files.texts);
+        violations.merge(files.unreadable.iter().cloned());
         let pairs = texts
             .iter()
             .map(|(name, text)| (name.as_str(), text.as_str()));
@@ -369,7 +372,7 @@ impl Builder {
             paths,
             texts: given,
             triggers,
-            turn: std::sync::Mutex::default(),
+            turn: std::sync::Mutex::new(read),
         });
         self.remediator(remediator)
     }

@@ -23,8 +23,8 @@ pub(crate) struct Shelf {
     pub(crate) paths: Vec<PathBuf>,
     pub(crate) texts: Vec<(String, String)>,
     pub(crate) triggers: Triggers,
-    /// One reload at a time.
-    pub(crate) turn: Mutex<()>,
+    /// One reload at a time; the digest of the files that were read last.
+    pub(crate) turn: Mutex<Digest>,
 }
 
 /// The triggers that are to be watched; the detector takes what is new.
@@ -130,9 +130,13 @@ impl Homeostasis {
     #[cfg_attr(docsrs, doc(cfg(feature = "remediate")))]
     pub fn reload_playbooks(&self) -> Result<Reloaded, ConfigError> {
         let shelf = self.shelf()?;
-        let _turn = shelf.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let read = shelf.read(&self.shared.settings);
-        match read {
+        self.load(shelf, Files::read(&shelf.paths))
+    }
+
+    fn load(&self, shelf: &Shelf, files: Files) -> Result<Reloaded, ConfigError> {
+        let mut loaded = shelf.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        *loaded = files.digest();
+        match shelf.parse(files, &self.shared.settings) {
             Ok((set, rules)) => {
                 let reloaded = Reloaded::between(&shelf.remediator.playbooks(), &set);
                 shelf.remediator.replace(set);
@@ -152,6 +156,10 @@ impl Homeostasis {
     /// Looks at the files of playbooks now and then, and reads them again when they changed, until
     /// the healer shuts down. A change that does not load is said once, and tried again when the
     /// files change again.
+    ///
+    /// The first part of a playbook may be a playbook, one without its `safety`: a change comes into
+    /// force when two looks in a row found the same, and a writer that pauses for longer than `every`
+    /// is taken to be done. Write beside the file and rename.
     #[cfg_attr(docsrs, doc(cfg(feature = "remediate")))]
     pub fn watch_playbooks(&self, every: Duration) {
         let Some(shelf) = self.shelf.clone() else {
@@ -159,14 +167,23 @@ impl Homeostasis {
         };
         let healer = self.clone();
         self.spawn(async move {
-            let mut known = shelf.fingerprint();
+            let mut seen = None;
             loop {
                 healer.clock().sleep(every.max(MIN_WATCH)).await;
-                let now = shelf.fingerprint();
-                if now != known {
-                    known = now;
-                    // It says itself what is wrong.
-                    let _ = healer.reload_playbooks();
+                let (shelf, healer) = (Arc::clone(&shelf), healer.clone());
+                // Files may stand on a network.
+                let looked = move || {
+                    let files = Files::read(&shelf.paths);
+                    let now = files.digest();
+                    if seen == Some(now) && now != shelf.loaded() {
+                        // It says itself what is wrong.
+                        let _ = healer.load(&shelf, files);
+                    }
+                    now
+                };
+                match tokio::task::spawn_blocking(looked).await {
+                    Ok(now) => seen = Some(now),
+                    Err(_) => return,
                 }
             }
         });
@@ -221,13 +238,14 @@ impl Homeostasis {
 const MIN_WATCH: Duration = Duration::from_secs(1);
 
 impl Shelf {
-    fn read(
+    fn parse(
         &self,
+        files: Files,
         settings: &crate::engine::EngineSettings,
     ) -> Result<(PlaybookSet, Vec<ConditionRule>), ConfigError> {
-        let mut violations = Violations::new();
+        let mut violations = files.unreadable;
         let mut texts = self.texts.clone();
-        texts.extend(read_paths(&self.paths, &mut violations));
+        texts.extend(files.texts);
         let pairs = texts
             .iter()
             .map(|(name, text)| (name.as_str(), text.as_str()));
@@ -246,12 +264,30 @@ impl Shelf {
         violations.into_result((set.unwrap_or_default(), rules))
     }
 
-    /// Changes when any file does.
-    fn fingerprint(&self) -> Digest {
+    /// The digest of the files that were loaded last, or refused.
+    fn loaded(&self) -> Digest {
+        *self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The files of playbooks as they were at one look: what is judged is what is loaded.
+#[derive(Debug)]
+pub(crate) struct Files {
+    pub(crate) texts: Vec<(String, String)>,
+    pub(crate) unreadable: Violations,
+}
+
+impl Files {
+    pub(crate) fn read(paths: &[PathBuf]) -> Self {
         let mut unreadable = Violations::new();
-        let texts = read_paths(&self.paths, &mut unreadable);
-        let broken = unreadable.into_error().map(|error| error.to_string());
-        Digest::of(&(texts, broken))
+        let texts = read_paths(paths, &mut unreadable);
+        Self { texts, unreadable }
+    }
+
+    /// Changes when any file does.
+    pub(crate) fn digest(&self) -> Digest {
+        let broken = self.unreadable.clone().into_error();
+        Digest::of(&(&self.texts, broken.map(|error| error.to_string())))
     }
 }
 
@@ -272,7 +308,7 @@ pub(crate) fn rules_of(set: &PlaybookSet) -> Vec<ConditionRule> {
 }
 
 /// The texts of files, and of the files in folders, each with its path.
-pub(crate) fn read_paths(paths: &[PathBuf], violations: &mut Violations) -> Vec<(String, String)> {
+fn read_paths(paths: &[PathBuf], violations: &mut Violations) -> Vec<(String, String)> {
     let mut texts = Vec::new();
     for path in paths {
         let files = if path.is_dir() {

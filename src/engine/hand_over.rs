@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use homeostasis_core::cycle::Phase;
-use homeostasis_core::record::{EventKind, HandOver, HandOverAnswer, Outcome, StepState};
+use homeostasis_core::record::{
+    EffectClass, EventKind, HandOver, HandOverAnswer, Outcome, StepOutcome, StepPhase, StepState,
+};
 use homeostasis_core::{ErrorKind, ErrorReport, Incident, IncidentId, RunId};
 
 use crate::engine::journal::{IncidentJournal, JournalError, describe};
@@ -25,6 +27,11 @@ impl Homeostasis {
     /// Answers about a step that was handed over. When the call returns the answer is durable: what
     /// follows from it is done by this life or the next.
     ///
+    /// After an answer the rest of the run goes on under the kill switch, the flag, the mode and the
+    /// maintenance windows as they are now, as after a crash. Approvals, limits, breakers and peers
+    /// are not asked again, however long the question waited: who answers takes that on themselves,
+    /// and should abort if the world has moved on. Who may answer is for the caller to check.
+    ///
     /// The same answer to the same question is taken once: giving it again changes nothing and is no
     /// error.
     ///
@@ -42,8 +49,9 @@ impl Homeostasis {
     }
 
     /// Stops a run: no step of it begins any more, steps in flight end, what can be taken back is,
-    /// and people are called instead of another plan being tried. When the call returns that is
-    /// durable. Cancelling a cancelled run changes nothing and is no error.
+    /// and people are called instead of another plan being tried, also if the step in flight was the
+    /// last. A step that nobody can tell about is handed over first; then nothing is taken back until
+    /// somebody answered. When the call returns that is durable. Cancelling a cancelled run changes nothing and is no error.
     ///
     /// # Errors
     /// If the run does not run: it ended, or is being verified or taken back. If the incident is
@@ -156,10 +164,55 @@ pub(crate) fn is_cancelled(incident: &Incident, run: RunId) -> bool {
             .is_some_and(|state| state.cancelled.is_some())
 }
 
+/// What is said of an opaque step whose outcome was not written.
+const INTERRUPTED: &str =
+    "an attempt was interrupted; it may have happened and must not be repeated";
+
+/// What ends a run that a person stopped. A step in flight that nobody can tell about is ended with
+/// it, so that its question is asked.
+pub(crate) fn ending(incident: &Incident, run: RunId, outcome: Outcome) -> Vec<EventKind> {
+    let mut kinds = Vec::new();
+    let known = incident.run(run).map_or(&[][..], |state| &state.steps);
+    if is_cancelled(incident, run) && matches!(outcome, Outcome::Unknown { .. }) {
+        for (step_idx, step) in known.iter().enumerate() {
+            if matches!(step, StepState::InFlight(intent) if intent.effect == EffectClass::Opaque) {
+                let reason = INTERRUPTED.to_owned();
+                kinds.push(EventKind::StepEnded {
+                    run,
+                    step_idx,
+                    phase: StepPhase::Do,
+                    outcome: StepOutcome::Unknown { reason },
+                });
+            }
+        }
+    }
+    kinds.push(EventKind::RunEnded { run, outcome });
+    kinds
+}
+
 /// How a run ends that a person stopped; `None` if nobody did.
 pub(crate) fn cancelled(incident: &Incident, run: RunId) -> Option<Outcome> {
     let state = incident.run(run).filter(|_| is_cancelled(incident, run))?;
-    let left = state.steps.iter().position(|step| !step.is_settled());
+    // A step that nobody can tell about goes to people first, whoever stopped the run.
+    let unknown = state.steps.iter().enumerate().find_map(|(step_idx, step)| {
+        let reason = match step {
+            StepState::Ended {
+                outcome: StepOutcome::Unknown { reason },
+                ..
+            } => reason.as_str(),
+            StepState::InFlight(intent) if intent.effect == EffectClass::Opaque => INTERRUPTED,
+            _ => return None,
+        };
+        Some((step_idx, reason))
+    });
+    if let Some((step_idx, reason)) = unknown {
+        let reason = format!("{reason} (the run was {})", state.stopped_by()?);
+        return Some(Outcome::Unknown { step_idx, reason });
+    }
+    let Some(left) = state.steps.iter().position(|step| !step.is_settled()) else {
+        // It is taken back all the same.
+        return Some(Outcome::Completed);
+    };
     // The step at which it ends: the one that was under way, or the first that did not begin.
     let under_way = state
         .steps
@@ -167,7 +220,7 @@ pub(crate) fn cancelled(incident: &Incident, run: RunId) -> Option<Outcome> {
         .position(|step| matches!(step, StepState::InFlight(_)));
     let report = ErrorReport::message(ErrorKind::Cancelled, state.stopped_by()?);
     Some(Outcome::Failed {
-        step_idx: under_way.or(left).unwrap_or_default(),
+        step_idx: under_way.unwrap_or(left),
         report,
     })
 }

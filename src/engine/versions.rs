@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use homeostasis_core::Digest;
 use homeostasis_core::record::PlaybookRef;
+use homeostasis_core::{Digest, ErrorKind, ErrorReport};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -42,6 +42,13 @@ pub(crate) async fn unknown(
         if documents.iter().any(|(known, _)| *known == key)
             || shared.journal.store.document(&key).await?.is_some()
         {
+            continue;
+        }
+        // What stands under a hash is what hashes to it, whoever made the plan.
+        if Digest::of_bytes(text.as_bytes()) != hash {
+            let what = format!("the text given for {id} is not the one its plan names");
+            let report = ErrorReport::message(ErrorKind::Permanent, what);
+            shared.blame("remediator", &id, &report);
             continue;
         }
         let kept = shared.redacted(&text);

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use homeostasis::core::policy::Policy;
 use homeostasis::core::port::{MemoryNotifier, MemoryStore, Store};
-use homeostasis::core::record::{EffectClass, EventKind, Inverse, Outcome, RiskLevel, Standing};
+use homeostasis::core::record::{
+    EffectClass, EventKind, HandOver, HandOverAnswer, Inverse, Outcome, RiskLevel, Standing,
+};
 use homeostasis::core::signal::SeriesKey;
 use homeostasis::core::{Context, Mode, ServiceFacts, async_trait};
 use homeostasis::learn::incident_report_markdown;
@@ -103,7 +105,12 @@ impl Plant {
             ..Policy::default()
         };
         policy.pre_approved.insert("cool".to_owned());
+        let opaque = ActionSpec::new("a test")
+            .with_effect(EffectClass::Opaque)
+            .with_risk(RiskLevel::Low)
+            .with_inverse(Inverse::Captured("how it was".to_owned()));
         let builder = Homeostasis::builder()
+            .action(Recorded("blow", opaque, Arc::clone(&self.calls)))
             .settings(settings)
             .policy(policy)
             .mode(Mode::Auto)
@@ -197,11 +204,11 @@ async fn a_reload_changes_no_run_in_flight_and_a_bad_file_changes_nothing() {
         .replace("version: '1'", "version: '2'")
         .replace("shut_down", "purge");
     std::fs::write(&file, &changed).unwrap();
-    pass(&healer, 4).await;
+    pass(&healer, 6).await;
     let now = healer.playbooks();
     assert_eq!(now.get("cool").unwrap().version(), "2");
     std::fs::write(&file, "playbook_id: [").unwrap();
-    pass(&healer, 4).await;
+    pass(&healer, 6).await;
     assert!(healer.reload_playbooks().is_err());
     assert_eq!(healer.playbooks().get("cool").unwrap().version(), "2");
     let blamed = healer.health().blames;
@@ -289,10 +296,18 @@ async fn the_choice_stands_on_the_incident_and_outputs_without_their_secrets() {
 
 #[tokio::test(start_paused = true)]
 async fn a_cancelled_run_begins_no_step_takes_back_and_calls_people_also_after_a_kill() {
-    for is_killed in [false, true] {
+    // The second playbook has no step after the one that is under way.
+    let one_step = COOL.replace("  - {step: 2, action: shut_down, timeout: 30s}\n", "");
+    assert_ne!(one_step, COOL);
+    for (text, is_killed) in [
+        (COOL, false),
+        (COOL, true),
+        (&one_step, false),
+        (&one_step, true),
+    ] {
         let plant = Plant::new();
         let mut healer = plant
-            .start(plant.builder().playbook("cool.yaml", COOL))
+            .start(plant.builder().playbook("cool.yaml", text))
             .await;
         let mut events = healer.subscribe();
         plant.heat(60.0);
@@ -305,7 +320,7 @@ async fn a_cancelled_run_begins_no_step_takes_back_and_calls_people_also_after_a
         if is_killed {
             healer.shutdown().await;
             healer = plant
-                .start(plant.builder().playbook("cool.yaml", COOL))
+                .start(plant.builder().playbook("cool.yaml", text))
                 .await;
             events = healer.subscribe();
         }
@@ -322,9 +337,86 @@ async fn a_cancelled_run_begins_no_step_takes_back_and_calls_people_also_after_a
         );
         let incident = healer.incident(id).await.unwrap();
         let state = &incident.runs[0];
-        assert!(matches!(state.outcome, Some(Outcome::Failed { .. })));
+        assert!(incident.verdicts.is_empty(), "{:?}", incident.verdicts);
         assert_eq!(state.undo_outcome, Some(Outcome::Completed));
         assert_eq!(plant.notifier.sent().len(), 1);
+        healer.shutdown().await;
+    }
+}
+
+/// A playbook whose first step ends too late, and cannot be told about.
+fn late() -> String {
+    COOL.replace(
+        "action: open_valve, timeout: 30s",
+        "action: blow, timeout: 5s",
+    )
+}
+
+async fn asked(healer: &Homeostasis) -> HandOver {
+    for _ in 0..60 {
+        if let Some(asked) = healer.hand_overs().await.pop() {
+            return asked;
+        }
+        pass(healer, 1).await;
+    }
+    panic!("nobody is asked");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_second_question_calls_people_again_and_the_first_capture_is_kept() {
+    let plant = Plant::new();
+    let healer = plant
+        .start(plant.builder().playbook("cool.yaml", late()))
+        .await;
+    plant.heat(60.0);
+    let first = asked(&healer).await;
+    assert_eq!(plant.notifier.sent().len(), 1);
+    healer
+        .answer_hand_over(&first, HandOverAnswer::Resume, "ann", "it did not")
+        .await
+        .unwrap();
+    let second = asked(&healer).await;
+    assert_eq!((second.question, &second.reason), (1, &first.reason));
+    assert_eq!(plant.notifier.sent().len(), 2);
+    assert_eq!(plant.calls(), ["capture blow", "do blow", "do blow"]);
+    healer.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_run_still_asks_about_the_step_nobody_can_tell_about() {
+    for is_killed in [false, true] {
+        let plant = Plant::new();
+        let text = late();
+        let mut healer = plant
+            .start(plant.builder().playbook("cool.yaml", &text))
+            .await;
+        let mut events = healer.subscribe();
+        plant.heat(60.0);
+        let begun = until(&healer, &mut events, is("step_intended")).await;
+        let run = healer.incident(begun.incident).await.unwrap().runs[0].run;
+        healer
+            .cancel_run(begun.incident, run, "ann", "not now")
+            .await
+            .unwrap();
+        if is_killed {
+            healer.shutdown().await;
+            healer = plant
+                .start(plant.builder().playbook("cool.yaml", &text))
+                .await;
+            events = healer.subscribe();
+        }
+        let question = asked(&healer).await;
+        assert!(!plant.calls().contains(&"undo blow".to_owned()));
+        let refused = healer
+            .answer_hand_over(&question, HandOverAnswer::Resume, "ann", "again")
+            .await;
+        assert!(refused.unwrap_err().to_string().contains("cancelled"));
+        healer
+            .answer_hand_over(&question, HandOverAnswer::MarkDone, "ann", "it did")
+            .await
+            .unwrap();
+        until(&healer, &mut events, is("undo_ended")).await;
+        assert_eq!(plant.calls(), ["capture blow", "do blow", "undo blow"]);
         healer.shutdown().await;
     }
 }

@@ -20,7 +20,7 @@ impl Condition {
     /// variables tell them, are not negative.
     ///
     /// Each comparison with a constant changes its answer only at that constant, so it is enough to
-    /// try each constant, a little less and a little more.
+    /// try each constant, a value between each two neighbors, and one beyond each end.
     ///
     /// ```
     /// use homeostasis::core::condition::Condition;
@@ -36,6 +36,9 @@ impl Condition {
         let mut values: BTreeMap<String, Vec<Quantity>> = BTreeMap::new();
         for condition in &conditions {
             collect(&condition.root, &mut values)?;
+        }
+        for tried in values.values_mut() {
+            between(tried);
         }
         let n_trials = values
             .values()
@@ -93,6 +96,25 @@ fn collect(part: &Expr, values: &mut BTreeMap<String, Vec<Quantity>>) -> Option<
             Some(())
         }
         Kind::Sum(..) | Kind::Product(..) | Kind::Negative(_) | Kind::Literal(_) => None,
+    }
+}
+
+/// Adds a value between each two neighbors of one unit.
+fn between(tried: &mut Vec<Quantity>) {
+    let mut numbers: Vec<(f64, Quantity)> = tried
+        .iter()
+        .filter_map(|quantity| match quantity.value {
+            Scalar::Number(number) => Some((number, quantity.clone())),
+            _ => None,
+        })
+        .collect();
+    numbers.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    for pair in numbers.windows(2) {
+        let (low, high) = (pair[0].0, pair[1].0);
+        let middle = low + (high - low) / 2.0;
+        if low < middle && middle < high {
+            tried.push(Quantity::number(middle).in_unit(pair[0].1.unit));
+        }
     }
 }
 
@@ -161,6 +183,9 @@ mod tests {
             (&["error_ratio > 5%", "error_ratio < 0.04"], Some(false)),
             (&["error_ratio > 5%", "error_ratio < 0.06"], Some(true)),
             (&["x > 5", "y > 5", "x < 5"], Some(false)),
+            (&["t > 1700000000 and t < 1700000600"], Some(true)),
+            (&["r > 0.0000001 and r < 0.0000002"], Some(true)),
+            (&["r >= 5e-8 and r < 5e-8"], Some(false)),
             (&["x > y"], None),
             (&["x * 2 > 3"], None),
         ] {

@@ -433,10 +433,14 @@ impl Incident {
             state.outcome = Some(outcome.clone());
             state.ended_at = Some(at);
         }
+        // A run that was stopped while its last step was under way is taken back like any other.
+        let is_stopped = self.run(run).is_some_and(|state| state.cancelled.is_some());
         match outcome {
-            Outcome::Completed => Phase::Verifying { run, extensions: 0 },
-            Outcome::Failed { .. } if self.can_undo(run) => Phase::Undoing { run },
-            Outcome::Failed { .. } => self.after(run, &outcome.to_string()),
+            Outcome::Completed if !is_stopped => Phase::Verifying { run, extensions: 0 },
+            Outcome::Completed | Outcome::Failed { .. } if self.can_undo(run) => {
+                Phase::Undoing { run }
+            }
+            Outcome::Completed | Outcome::Failed { .. } => self.after(run, &outcome.to_string()),
             Outcome::Unknown { .. } | Outcome::Halted { .. } => Phase::Stuck {
                 reason: outcome.to_string(),
             },

@@ -6,7 +6,8 @@ use crate::cycle::{IllegalTransition, Incident, Phase};
 use crate::error::{ErrorKind, ErrorReport};
 use crate::id::RunId;
 use crate::record::{
-    AnsweredHandOver, HandOver, HandOverAnswer, HealEvent, Outcome, StepOutcome, StepState,
+    AnsweredHandOver, HandOver, HandOverAnswer, HealEvent, Outcome, RunState, StepOutcome,
+    StepState,
 };
 
 impl Incident {
@@ -42,7 +43,7 @@ impl Incident {
         event: &HealEvent,
         run: RunId,
         question: u32,
-        given: AnsweredHandOver,
+        mut given: AnsweredHandOver,
     ) -> Result<Phase, IllegalTransition> {
         let Some(asked) = self.hand_over() else {
             return Err(self.illegal(event, "no step waits for an answer"));
@@ -67,6 +68,13 @@ impl Incident {
                 format!("aborted by {}: {}", given.by, given.reason),
             ),
         };
+        let is_cancelled = |known: &RunState| known.cancelled.is_some();
+        if given.answer == HandOverAnswer::Resume && self.run(run).is_some_and(is_cancelled) {
+            return Err(self.illegal(
+                event,
+                "the run was cancelled, expected skip, mark done or abort",
+            ));
+        }
         let Some(state) = self.run_mut(run) else {
             return Err(self.illegal(event, "the run is unknown"));
         };
@@ -75,6 +83,7 @@ impl Incident {
                 StepState::Ended { intent, .. } => intent.take(),
                 _ => None,
             };
+            given.captured = intent.as_ref().map(|intent| intent.captured.clone());
             *step = match answer {
                 HandOverAnswer::Resume => StepState::NotStarted,
                 HandOverAnswer::Skip => StepState::Ended {

@@ -57,11 +57,13 @@ impl Incident {
             },
             _ => return Err(self.illegal(event, "an outcome without an intent")),
         };
-        if let Some(slot) = self
-            .run_mut(run)
-            .and_then(|state| state.phase_mut(phase).get_mut(step_idx))
-        {
-            *slot = next;
+        if let Some(state) = self.run_mut(run) {
+            if let StepState::InFlight(intent) = &next {
+                state.note_begun(intent);
+            }
+            if let Some(slot) = state.phase_mut(phase).get_mut(step_idx) {
+                *slot = next;
+            }
         }
         Ok(())
     }

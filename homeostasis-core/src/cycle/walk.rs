@@ -301,7 +301,16 @@ pub(super) fn answer(tape: &mut Tape, state: &Incident) -> Vec<EventKind> {
                     HandOverAnswer::Skip,
                     HandOverAnswer::MarkDone,
                     HandOverAnswer::Abort,
-                ][tape.below(4)]
+                ]
+                .into_iter()
+                // A cancelled run is not gone on with.
+                .filter(|answer| {
+                    let stopped = state.run(asked.run).and_then(|run| run.cancelled.as_ref());
+                    *answer != HandOverAnswer::Resume || stopped.is_none()
+                })
+                .cycle()
+                .nth(tape.below(4))
+                .unwrap()
             }),
             _ => EventKind::Closed {
                 resolution: Resolution::Recovered,
@@ -347,6 +356,20 @@ fn work(tape: &mut Tape, state: &Incident, run: RunId, phase: StepPhase) -> Even
         |event: &EventKind| !(is_cancelled && matches!(event, EventKind::StepIntended { .. }));
     if phase == StepPhase::Do && !is_cancelled && tape.below(16) == 15 {
         return cancelled(run);
+    }
+    let is_unknown = |step: &StepState| {
+        let StepState::Ended { outcome, .. } = step else {
+            return false;
+        };
+        matches!(outcome, StepOutcome::Unknown { .. })
+    };
+    if phase == StepPhase::Do
+        && let Some(step_idx) = known.steps.iter().position(is_unknown)
+        && tape.chance()
+    {
+        let reason = "no answer".to_owned();
+        let outcome = Outcome::Unknown { step_idx, reason };
+        return EventKind::RunEnded { run, outcome };
     }
     let step_idx = tape.below(MAX_STEPS + 1);
     if let Some(step) = known.phase(phase).get(step_idx)

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::id::{IncidentId, RunId};
 
@@ -11,7 +12,7 @@ use crate::id::{IncidentId, RunId};
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum HandOverAnswer {
-    /// It did not happen: do it, with the same key, and go on.
+    /// It did not happen: do it, with the same key, and go on. Refused if the run was cancelled.
     Resume,
     /// It did not happen and is not needed: go on with the next step.
     Skip,
@@ -60,6 +61,10 @@ pub struct AnsweredHandOver {
     pub by: String,
     /// Why.
     pub reason: String,
+    /// What was captured before the step was first tried: if it is done now, this is what an undo
+    /// puts back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub captured: Option<Value>,
 }
 
 /// Who stopped a run, and why.
@@ -88,6 +93,7 @@ impl AnsweredHandOver {
             answer,
             by: by.to_owned(),
             reason: reason.to_owned(),
+            captured: None,
         }
     }
 }

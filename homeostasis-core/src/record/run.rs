@@ -247,6 +247,9 @@ pub struct RunState {
     /// Who stopped it, if somebody did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancelled: Option<RunCancellation>,
+    /// The steps forward in the order of their first intents.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub begun: Vec<usize>,
 }
 
 impl RunState {
@@ -273,6 +276,7 @@ impl RunState {
             undo_outcome: None,
             answers: Vec::new(),
             cancelled: None,
+            begun: Vec::new(),
         }
     }
 
@@ -281,6 +285,25 @@ impl RunState {
         match phase {
             StepPhase::Do => &self.steps,
             StepPhase::Undo => &self.undo,
+        }
+    }
+
+    /// What was captured before step `step_idx` was first tried; it is kept when people have the step
+    /// done again.
+    pub fn captured(&self, step_idx: usize) -> Option<&Value> {
+        let known = self.steps.get(step_idx).and_then(StepState::captured);
+        known.or_else(|| {
+            let mut answers = self.answers.iter().rev();
+            answers
+                .find(|given| given.step_idx == step_idx)
+                .and_then(|given| given.captured.as_ref())
+        })
+    }
+
+    /// Remembers the order in which steps first began.
+    pub(crate) fn note_begun(&mut self, intent: &StepIntent) {
+        if intent.phase == StepPhase::Do && !self.begun.contains(&intent.step_idx) {
+            self.begun.push(intent.step_idx);
         }
     }
 

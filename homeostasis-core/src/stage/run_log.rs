@@ -175,6 +175,7 @@ impl<'a> RunLog<'a> {
             .await
             .map_err(RunLogError::Journal)?;
         // The switch may have been thrown while the intent was being written.
+        self.state.note_begun(&intent);
         self.state.phase_mut(phase)[step_idx] = StepState::InFlight(intent);
         if self.kill_switch.is_engaged() {
             let outcome = StepOutcome::Skipped {

@@ -80,7 +80,7 @@ lint_rules! {
     /// The trigger waits for a cause that nothing names.
     UnknownCause = "unknown-cause",
         "use a cause that a rule or an analyzer names";
-    /// The registry has no such action, or the host no such check.
+    /// The registry has no such action.
     UnregisteredName = "unregistered-name",
         "register it with the host, or correct the name";
     /// Steps that begin at once touch the same target.

@@ -9,7 +9,8 @@ use super::attempt::{Attempt, backoff, pause, stop_requested, token_for};
 use super::{MAX_RESUMES, MIN_UNDO_ATTEMPTS, refused, unwritten};
 use crate::action::{Action, ActionRegistry, bounded};
 
-/// Takes back every step of `run` that may have happened and has a captured inverse, last first;
+/// Takes back every step of `run` that may have happened and has a captured inverse, in the reverse
+/// order of their first intents;
 /// resumes where an earlier undo stopped.
 ///
 /// Steps that cannot be taken back are recorded as skipped with the reason. The first step that
@@ -28,7 +29,15 @@ pub async fn undo(
         return refused(error);
     }
     let plan = run.plan();
-    for (step_idx, step) in plan.steps.iter().enumerate().rev() {
+    // Steps that ran at once may share what they touch: what was begun last captured last. A run
+    // that was journaled without the order has its steps taken back last first.
+    let mut order: Vec<usize> = (0..plan.steps.len()).collect();
+    let begun = run.state().begun.clone();
+    order.sort_by_key(|step_idx| begun.iter().position(|begun| begun == step_idx));
+    for step_idx in order.into_iter().rev() {
+        let Some(step) = plan.steps.get(step_idx) else {
+            continue;
+        };
         if !run.step(StepPhase::Do, step_idx).may_have_happened() {
             continue;
         }

@@ -153,7 +153,7 @@ impl Forward<'_> {
         run: &SharedLog<'_, '_>,
     ) -> Result<Option<Outcome>, ExecuteError> {
         let mut number = known.attempts();
-        let mut captured = known.captured().cloned();
+        let mut captured = run.captured(self.step_idx).await;
         let mut last_report = match &known {
             StepState::Ended {
                 outcome: StepOutcome::Failed { report },

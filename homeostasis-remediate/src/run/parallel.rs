@@ -7,6 +7,7 @@ use std::task::{Poll, Waker};
 use homeostasis_core::Timestamp;
 use homeostasis_core::record::{StepIntent, StepOutcome, StepPhase, StepState};
 use homeostasis_core::stage::{RunLog, RunLogError};
+use serde_json::Value;
 
 /// The log of a run, shared by the steps that are in flight. It is held only while something is
 /// written to it, never during an effect.
@@ -48,6 +49,13 @@ impl<'a, 'log> SharedLog<'a, 'log> {
             .as_ref()
             .map(|log| log.step(StepPhase::Do, step_idx));
         known.cloned().unwrap_or_default()
+    }
+
+    /// What was captured before a step was first tried.
+    pub(super) async fn captured(&self, step_idx: usize) -> Option<Value> {
+        let turn = self.turn().await;
+        let log = turn.log.as_ref()?;
+        log.state().captured(step_idx).cloned()
     }
 
     pub(super) async fn intend(&self, intent: StepIntent) -> Result<(), RunLogError> {

@@ -1,8 +1,9 @@
 //! Planning: what every remediator would do, best first.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use homeostasis_core::port::{Commit, Version};
+use homeostasis_core::port::{Commit, StoreError, Version};
 use homeostasis_core::record::{Candidate, EventKind, Plan, Standing};
 use homeostasis_core::stage::{PlanRequest, Selection};
 use homeostasis_core::{ErrorKind, ErrorReport, Incident};
@@ -91,10 +92,11 @@ impl Heal {
         plans.sort_by(|a, b| {
             b.fitness
                 .total_cmp(&a.fitness)
+                .then_with(|| a.risk().cmp(&b.risk()))
                 .then_with(|| a.title.cmp(&b.title))
         });
-        plans.truncate(MAX_PLANS);
-        self.leave_out_broken(&mut plans, &mut considered).await;
+        self.broken_last(&mut plans).await;
+        cut(&mut plans, &mut considered);
         stand(&mut considered, plans.first());
         sources.retain(|(reference, _)| {
             let mut refs = plans.iter().filter_map(|plan| plan.playbook.as_ref());
@@ -107,30 +109,39 @@ impl Heal {
                 commit.put(key, Version::NONE, text)
             })
         };
-        self.journal.append_with(kinds, keep).await.map(drop)
+        match self.journal.append_with(kinds.clone(), keep).await {
+            // Another incident kept the same text meanwhile. If the journal itself moved on, the cycle
+            // refuses the plans.
+            Err(JournalError::Store(StoreError::Conflict { .. })) => {
+                self.journal.append(kinds).await.map(drop)
+            }
+            other => other.map(drop),
+        }
     }
 }
 
 impl Heal {
-    /// Passes over plans whose circuit breaker is open while others are left. If none is, the plans
-    /// stay: the gate refuses them with its numbers.
-    async fn leave_out_broken(&self, plans: &mut Vec<Plan>, considered: &mut [Candidate]) {
-        let mut open = Vec::new();
+    /// Puts plans whose circuit breaker is open behind the others: by their turn it may have closed,
+    /// and if it has not the gate refuses them with its numbers.
+    async fn broken_last(&self, plans: &mut [Plan]) {
+        let mut open = BTreeSet::new();
         for plan in plans.iter() {
-            if let Some(until) = gatekeeper::open_until(&self.shared, plan).await {
-                open.push((plan.id, plan.action_key(), until));
+            if gatekeeper::open_until(&self.shared, plan).await.is_some() {
+                open.insert(plan.id);
             }
         }
-        if open.is_empty() || open.len() == plans.len() {
-            return;
-        }
-        plans.retain(|plan| open.iter().all(|(id, ..)| *id != plan.id));
-        for (_, name, until) in open {
-            let of_it = considered.iter_mut().find(|it| it.name == name);
-            if let Some(candidate) = of_it {
-                let why = format!("its circuit breaker is open until {until}");
-                *candidate = Candidate::passed_over(name, why);
-            }
+        // The sort is stable.
+        plans.sort_by_key(|plan| open.contains(&plan.id));
+    }
+}
+
+/// Keeps as many plans as an incident has room for; the others are said to be passed over.
+fn cut(plans: &mut Vec<Plan>, considered: &mut [Candidate]) {
+    for plan in plans.drain(MAX_PLANS.min(plans.len())..) {
+        let name = plan.action_key();
+        if let Some(candidate) = considered.iter_mut().find(|it| it.name == name) {
+            let why = format!("{MAX_PLANS} others come first");
+            *candidate = Candidate::passed_over(name, why);
         }
     }
 }

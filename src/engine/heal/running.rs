@@ -41,10 +41,11 @@ impl Heal {
             return Ok(());
         };
         // That a person stopped it says nothing of the playbook.
-        let stopped = hand_over::is_cancelled(&*self.journal.incident().await, run);
+        let now = self.journal.incident().await;
+        let stopped = hand_over::is_cancelled(&now, run);
         let failed =
             !stopped && matches!(outcome, Outcome::Failed { .. } | Outcome::Unknown { .. });
-        let kinds = vec![EventKind::RunEnded { run, outcome }];
+        let kinds = hand_over::ending(&now, run, outcome);
         match plan_of(incident, run).filter(|_| failed) {
             Some(plan) => gatekeeper::settle(&self.shared, &self.journal, plan, false, kinds)
                 .await
