@@ -11,6 +11,7 @@ use homeostasis_core::policy::{
 use homeostasis_core::port::{Commit, CoordinateError, StoreError, Version};
 use homeostasis_core::record::{EventKind, Fingerprint, Plan};
 use homeostasis_core::{Digest, Incident, Observations as _, Ratio, RunId, Target, Timestamp};
+use serde_json::json;
 
 use crate::engine::journal::{IncidentJournal, JournalError, describe};
 use crate::engine::lease::HeldLease;
@@ -24,6 +25,12 @@ pub(crate) const NEW_KIND_WINDOW: Duration = Duration::from_secs(30 * 24 * 3600)
 
 /// How soon a lease that somebody else holds is asked for again.
 const LEASE_RETRY: Duration = Duration::from_secs(1);
+
+/// The document that every admission changes, and none has changed since its gate was asked.
+const ADMISSIONS: &str = "admissions";
+
+/// How often the gate is asked again before the plan waits: others were admitted each time.
+const ADMISSION_ATTEMPTS: u32 = 16;
 
 /// What came of asking about a new run.
 #[derive(Debug)]
@@ -47,22 +54,28 @@ pub(crate) enum Readmission {
 
 /// Asks about a new run of `plan`. Granting appends the answer and the opened run in one commit
 /// with every counter the run hits.
+///
+/// The leases come first, and what decides is asked under them. No lock is held meanwhile: of two
+/// plans that are asked about at once, in one process or in two, only one commit finds the document
+/// [`ADMISSIONS`] as it was when its gate was asked; the other asks again. `is_due` says of the
+/// incident as it is under the leases whether it is still to be acted on.
 pub(crate) async fn admit(
     shared: &Arc<Shared>,
     journal: &IncidentJournal,
     incident: &Incident,
     plan: &Plan,
+    is_due: impl Fn(&Incident) -> bool,
 ) -> Result<Admission, JournalError> {
-    let _one_at_a_time = shared.admissions.lock().await;
-    let (record, clearance) = ask(shared, incident, plan, Purpose::Execute).await;
     let gated = |record| EventKind::Gated {
         plan: plan.id,
         record,
     };
-    let Some(clearance) = clearance else {
+    // A plan that may not run takes no lease from one that may.
+    let (record, clearance) = ask(shared, incident, plan, Purpose::Execute).await;
+    if clearance.is_none() {
         journal.append(vec![gated(record)]).await?;
         return Ok(Admission::Withheld);
-    };
+    }
     let run = shared.new_run_id();
     let lease = match HeldLease::take(shared, plan, run).await {
         Ok(lease) => lease,
@@ -77,30 +90,70 @@ pub(crate) async fn admit(
             return Ok(Admission::Withheld);
         }
     };
-    let (now, first) = (shared.now(), lease.first().clone());
-    let opened = EventKind::RunOpened {
-        run,
-        plan: plan.id,
-        plan_hash: plan.hash(),
-        token: first.token,
-    };
-    let counters = Limit::counters(plan);
-    let progress = progress_counter(incident, plan);
-    let committed = journal
-        .append_with(vec![gated(record), opened], |commit| {
-            let commit = counters
-                .into_iter()
-                .fold(commit, |commit, key| commit.hit(key, now));
-            commit.hit(progress, now).fenced(Some(first.fence()))
-        })
-        .await;
-    match committed {
-        Ok(_) => Ok(Admission::Granted(clearance.with_lease(run, first), lease)),
-        Err(error) => {
+    match admit_under(shared, journal, plan, run, &lease, is_due).await {
+        Ok(Some(permit)) => Ok(Admission::Granted(permit, lease)),
+        withheld => {
             lease.release(shared).await;
-            Err(error)
+            withheld.map(|_| Admission::Withheld)
         }
     }
+}
+
+/// Asks under `lease`, again if somebody else was admitted in between; `None` if it may not run.
+async fn admit_under(
+    shared: &Arc<Shared>,
+    journal: &IncidentJournal,
+    plan: &Plan,
+    run: RunId,
+    lease: &HeldLease,
+    is_due: impl Fn(&Incident) -> bool,
+) -> Result<Option<Permit>, JournalError> {
+    let gated = |record| EventKind::Gated {
+        plan: plan.id,
+        record,
+    };
+    let first = lease.first();
+    for attempt in 1.. {
+        let incident = journal.incident().await;
+        if !is_due(&incident) {
+            return Ok(None);
+        }
+        let known = shared.journal.store.document(ADMISSIONS).await?;
+        let known = known.map_or(Version::NONE, |document| document.version);
+        let (record, clearance) = ask(shared, &incident, plan, Purpose::Execute).await;
+        let Some(clearance) = clearance else {
+            journal.append(vec![gated(record)]).await?;
+            return Ok(None);
+        };
+        if attempt > ADMISSION_ATTEMPTS {
+            let later = record.deferred(shared.now() + LEASE_RETRY);
+            journal.append(vec![gated(later)]).await?;
+            return Ok(None);
+        }
+        let opened = EventKind::RunOpened {
+            run,
+            plan: plan.id,
+            plan_hash: plan.hash(),
+            token: first.token,
+        };
+        let now = shared.now();
+        let progress = progress_counter(&incident, plan);
+        let committed = journal
+            .append_with(vec![gated(record), opened], |commit| {
+                let commit = Limit::counters(plan)
+                    .into_iter()
+                    .fold(commit, |commit, key| commit.hit(key, now));
+                let commit = commit.put(ADMISSIONS, known, json!({ "last": run }));
+                commit.hit(progress, now).fenced(Some(first.fence()))
+            })
+            .await;
+        match committed {
+            Ok(_) => return Ok(Some(clearance.with_lease(run, first.clone()))),
+            Err(JournalError::Store(StoreError::Conflict { what, .. })) if what == ADMISSIONS => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
 }
 
 /// Asks about a run that is open already: to go on with it, or to take it back. Under the lease
