@@ -9,8 +9,8 @@ use homeostasis_core::policy::{
     Limit, LimitScope, LimitUse, PatchUse, PeerHealth, Permit, Purpose, TenantUse, Testimony,
 };
 use homeostasis_core::port::{
-    AccessRequest, AuditError, Ballot, Commit, CoordinateError, Permission, StoreError, Tally,
-    TenantPolicy, Version, tenant_key,
+    AccessRequest, AuditError, Ballot, Commit, CoordinateError, Lease, Permission, StoreError,
+    Tally, TenantPolicy, Version, tenant_key,
 };
 use homeostasis_core::record::{EventKind, Fingerprint, Plan};
 use homeostasis_core::stage::Remediator;
@@ -42,6 +42,12 @@ const SETTLE_ATTEMPTS: usize = 5;
 /// How soon a lease that somebody else holds is asked for again.
 const LEASE_RETRY: Duration = Duration::from_secs(1);
 
+/// The document that every admission changes, and none has changed since its gate was asked.
+const ADMISSIONS: &str = "admissions";
+
+/// How often the gate is asked again before the plan waits: others were admitted each time.
+const ADMISSION_ATTEMPTS: u32 = 16;
+
 /// What came of asking about a new run.
 #[derive(Debug)]
 pub(crate) enum Admission {
@@ -64,30 +70,28 @@ pub(crate) enum Readmission {
 
 /// Asks about a new run of `plan`. Granting appends the answer and the opened run in one commit
 /// with every counter the run hits.
+///
+/// The leases come first, and what decides is asked under them. No lock is held meanwhile: of two
+/// plans that are asked about at once, in one process or in two, only one commit finds the document
+/// [`ADMISSIONS`] as it was when its gate was asked; the other asks again. `is_due` says of the
+/// incident as it is under the leases whether it is still to be acted on.
 pub(crate) async fn admit(
     shared: &Arc<Shared>,
     journal: &IncidentJournal,
     incident: &Incident,
     plan: &Plan,
+    is_due: impl Fn(&Incident) -> bool,
 ) -> Result<Admission, JournalError> {
-    let _one_at_a_time = shared.admissions.lock().await;
-    let (record, clearance, switches) = ask(shared, incident, plan, Purpose::Execute).await;
-    let is_no = matches!(
-        record.decision,
-        GateDecision::Refused | GateDecision::Escalated
-    );
-    if is_no {
-        // Plans that do not run leave a record; those that wait are asked about again.
-        audit_refusal(shared, plan, Purpose::Execute, &record.reason()).await;
-    }
     let gated = |record| EventKind::Gated {
         plan: plan.id,
         record,
     };
-    let Some(clearance) = clearance else {
-        journal.append(vec![gated(record)]).await?;
+    // A plan that may not run takes no lease from one that may.
+    let (record, clearance, _) = ask(shared, incident, plan, Purpose::Execute).await;
+    if clearance.is_none() {
+        withhold(shared, journal, plan, record).await?;
         return Ok(Admission::Withheld);
-    };
+    }
     let run = shared.new_run_id();
     let lease = match HeldLease::take(shared, plan, run).await {
         Ok(lease) => lease,
@@ -102,29 +106,110 @@ pub(crate) async fn admit(
             return Ok(Admission::Withheld);
         }
     };
-    let (now, first) = (shared.now(), lease.first().clone());
-    // What cannot be audited is not done.
-    if let Err(error) = audit_grant(shared, plan, Purpose::Execute, run).await {
-        lease.release(shared).await;
-        return Err(JournalError::Store(StoreError::Io {
-            what: "auditing a run".to_owned(),
-            source: Box::new(error),
-        }));
+    match admit_under(shared, journal, plan, run, &lease, is_due).await {
+        Ok(Some(permit)) => Ok(Admission::Granted(permit, lease)),
+        withheld => {
+            lease.release(shared).await;
+            withheld.map(|_| Admission::Withheld)
+        }
     }
-    if Switches::of(shared) != switches {
-        // Somebody threw one while the lease and the audit log were waited for.
-        let reason = "mode, flags or the kill switch changed meanwhile";
-        audit_refusal(shared, plan, Purpose::Execute, reason).await;
-        lease.release(shared).await;
-        let until = shared.now() + LEASE_RETRY;
-        journal.append(vec![gated(record.deferred(until))]).await?;
-        return Ok(Admission::Withheld);
+}
+
+/// Journals why a plan does not run now. One that does not run at all leaves a record for the
+/// auditors, too; one that waits is asked about again.
+async fn withhold(
+    shared: &Shared,
+    journal: &IncidentJournal,
+    plan: &Plan,
+    record: GateRecord,
+) -> Result<(), JournalError> {
+    let is_no = matches!(
+        record.decision,
+        GateDecision::Refused | GateDecision::Escalated
+    );
+    if is_no {
+        audit_refusal(shared, plan, Purpose::Execute, &record.reason()).await;
     }
+    let plan = plan.id;
+    let gated = vec![EventKind::Gated { plan, record }];
+    journal.append(gated).await.map(drop)
+}
+
+/// Asks under `lease`, again if somebody else was admitted in between; `None` if it may not run.
+async fn admit_under(
+    shared: &Arc<Shared>,
+    journal: &IncidentJournal,
+    plan: &Plan,
+    run: RunId,
+    lease: &HeldLease,
+    is_due: impl Fn(&Incident) -> bool,
+) -> Result<Option<Permit>, JournalError> {
+    let first = lease.first();
+    for attempt in 1.. {
+        let incident = journal.incident().await;
+        if !is_due(&incident) {
+            break;
+        }
+        let known = shared.journal.store.document(ADMISSIONS).await?;
+        let known = known.map_or(Version::NONE, |document| document.version);
+        let (record, clearance, switches) = ask(shared, &incident, plan, Purpose::Execute).await;
+        let Some(clearance) = clearance else {
+            withhold(shared, journal, plan, record).await?;
+            break;
+        };
+        let later = shared.now() + LEASE_RETRY;
+        if attempt > ADMISSION_ATTEMPTS {
+            withhold(shared, journal, plan, record.deferred(later)).await?;
+            break;
+        }
+        // What cannot be audited is not done.
+        if attempt == 1
+            && let Err(error) = audit_grant(shared, plan, Purpose::Execute, run).await
+        {
+            return Err(JournalError::Store(StoreError::Io {
+                what: "auditing a run".to_owned(),
+                source: Box::new(error),
+            }));
+        }
+        if Switches::of(shared) != switches {
+            // Somebody threw one while the audit log was waited for.
+            let reason = "mode, flags or the kill switch changed meanwhile";
+            audit_refusal(shared, plan, Purpose::Execute, reason).await;
+            withhold(shared, journal, plan, record.deferred(later)).await?;
+            break;
+        }
+        match open(shared, journal, &incident, plan, (run, first, record), known).await {
+            Ok(()) => return Ok(Some(clearance.with_lease(run, first.clone()))),
+            Err(JournalError::Store(StoreError::Conflict { what, .. })) if what == ADMISSIONS => {}
+            Err(error) => {
+                // The record says that it was granted: it did not begin.
+                audit_refusal(shared, plan, Purpose::Execute, &describe(&error)).await;
+                return Err(error);
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The answer, the opened run and every counter it hits in one commit, if nobody was admitted since
+/// the admissions were `known`.
+async fn open(
+    shared: &Shared,
+    journal: &IncidentJournal,
+    incident: &Incident,
+    plan: &Plan,
+    (run, lease, record): (RunId, &Lease, GateRecord),
+    known: Version,
+) -> Result<(), JournalError> {
+    let gated = EventKind::Gated {
+        plan: plan.id,
+        record,
+    };
     let opened = EventKind::RunOpened {
         run,
         plan: plan.id,
         plan_hash: plan.hash(),
-        token: first.token,
+        token: lease.token,
     };
     let mut counters = Limit::counters(plan).to_vec();
     counters.push(counter(shared, LimitScope::Tenant, plan));
@@ -132,24 +217,15 @@ pub(crate) async fn admit(
         counters.push(PatchUse::COUNTER.to_owned());
         counters.push(PatchUse::counter(patch));
     }
-    let progress = progress_counter(incident, plan);
-    let committed = journal
-        .append_with(vec![gated(record), opened], |commit| {
-            let commit = counters
-                .into_iter()
-                .fold(commit, |commit, key| commit.hit(key, now));
-            commit.hit(progress, now).fenced(Some(first.fence()))
-        })
-        .await;
-    match committed {
-        Ok(_) => Ok(Admission::Granted(clearance.with_lease(run, first), lease)),
-        Err(error) => {
-            // The record says that it was granted: it did not begin.
-            audit_refusal(shared, plan, Purpose::Execute, &describe(&error)).await;
-            lease.release(shared).await;
-            Err(error)
-        }
-    }
+    counters.push(progress_counter(incident, plan));
+    let now = shared.now();
+    let committed = journal.append_with(vec![gated, opened], |commit| {
+        let hit = |commit: Commit, key| commit.hit(key, now);
+        let commit = counters.into_iter().fold(commit, hit);
+        let commit = commit.put(ADMISSIONS, known, json!({ "last": run }));
+        commit.fenced(Some(lease.fence()))
+    });
+    committed.await.map(drop)
 }
 
 /// Asks about a run that is open already: to go on with it, or to take it back. Under the lease
@@ -204,7 +280,10 @@ pub(crate) async fn readmit(
 /// What the gate would answer about a new run of `plan`, from the facts of this moment. Nothing is
 /// opened, counted or kept: the clearance, if there is one, ends here.
 pub(crate) async fn rehearse(shared: &Arc<Shared>, incident: &Incident, plan: &Plan) -> GateRecord {
-    ask(shared, incident, plan, Purpose::Execute).await.0
+    let (record, _, _) = ask(shared, incident, plan, Purpose::Execute).await;
+    // It counts as no heal of the tenant.
+    shared.slots.disclaim(incident.id);
+    record
 }
 
 /// Until when the plan's breaker is open; `None` if it is not, or cannot be read: the gate says so.

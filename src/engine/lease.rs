@@ -88,9 +88,7 @@ impl HeldLease {
             match acquire(shared, &name, run).await {
                 Ok(lease) => leases.push(lease),
                 Err(error) => {
-                    for lease in &leases {
-                        shared.coordinator.release(lease).await;
-                    }
+                    give_back(shared, &leases).await;
                     return Err(error);
                 }
             }
@@ -140,15 +138,28 @@ impl HeldLease {
 
     /// Gives them back.
     pub(crate) async fn release(self, shared: &Shared) {
-        for lease in std::iter::once(&self.first).chain(&self.others) {
-            shared.coordinator.release(lease).await;
-        }
+        let mut leases = self.others;
+        leases.push(self.first);
+        give_back(shared, &leases).await;
     }
 }
 
 /// One heal per service: plans on its instances exclude each other.
 fn resource(service: &str) -> String {
     format!("heal/{service}")
+}
+
+/// Gives leases back; a coordinator that does not answer in time lets them run out.
+async fn give_back(shared: &Shared, leases: &[Lease]) {
+    let releasing = async {
+        for lease in leases {
+            shared.coordinator.release(lease).await;
+        }
+    };
+    let limit = shared.settings.lease_ttl / 3;
+    if timeout(&**shared.clock(), limit, releasing).await.is_err() {
+        tracing::warn!("leases were not given back within {limit:?}: they run out");
+    }
 }
 
 async fn acquire(shared: &Shared, resource: &str, run: RunId) -> Result<Lease, CoordinateError> {

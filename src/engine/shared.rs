@@ -93,9 +93,6 @@ pub(crate) struct Shared {
     diagnoses: Mutex<DiagnosisCache>,
     kept_evidence: Mutex<KeptEvidence>,
     pub(crate) slots: Slots,
-    /// Held from the gate's look at the counters until the run it permits is counted: two plans
-    /// asked about at once would both take the last place of a limit.
-    pub(crate) admissions: tokio::sync::Mutex<()>,
     pub(crate) tasks: Tasks,
     /// Asks every task to end.
     pub(crate) cancellation: Cancellation,
@@ -138,7 +135,6 @@ impl Shared {
         let life = Rng::from_seed(seed).fork(journal.clock.now().as_nanos().unsigned_abs());
         Self {
             slots: Slots::new(settings.max_concurrent_heals),
-            admissions: tokio::sync::Mutex::default(),
             settings,
             policy,
             escalation,

@@ -81,6 +81,11 @@ impl Slots {
         others
     }
 
+    /// It does not count any more, as if its slot had been given back.
+    pub(crate) fn disclaim(&self, id: IncidentId) {
+        self.lock().claims.remove(&id);
+    }
+
     /// How many wait.
     pub(crate) fn n_waiting(&self) -> usize {
         self.lock().waiting.len()

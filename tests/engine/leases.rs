@@ -1,18 +1,20 @@
 //! Leases: they live as long as the heal, and their loss stops it before anybody else may begin.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use homeostasis::core::cycle::replay;
 use homeostasis::core::policy::Permit;
 use homeostasis::core::port::{
-    CoordinateError, Coordinator, Lease, LocalCoordinator, MemoryStore, Store,
+    Commit, CoordinateError, Coordinator, Lease, LocalCoordinator, MemoryStore, Store, StoreError,
+    Version,
 };
 use homeostasis::core::record::{HealEvent, Outcome, Plan};
 use homeostasis::core::stage::{ExecuteError, PlanError, PlanRequest, Remediator, RunLog};
+use homeostasis::core::testing::store::{HookedStore, WriteHook};
 use homeostasis::core::{Clock, Context, PlanId, async_trait};
-use homeostasis::{Builder, SimulatedClock};
+use homeostasis::{Builder, EngineSettings, SimulatedClock};
 
 use crate::plugins::{Colleague, SlowVerifier};
 use crate::world::{Doctor, START, World, blames, is, names, pass, until};
@@ -26,6 +28,10 @@ struct Keeper {
     inner: LocalCoordinator,
     hangs: AtomicBool,
     loses: AtomicBool,
+    /// It takes nothing back and never says so.
+    keeps: AtomicBool,
+    /// How many seconds it thinks before it gives a lease.
+    thinks: AtomicU64,
 }
 
 #[async_trait]
@@ -36,6 +42,7 @@ impl Coordinator for Keeper {
         holder: &str,
         ttl: Duration,
     ) -> Result<Lease, CoordinateError> {
+        tokio::time::sleep(Duration::from_secs(self.thinks.load(Ordering::SeqCst))).await;
         self.inner.acquire(resource, holder, ttl).await
     }
 
@@ -53,6 +60,9 @@ impl Coordinator for Keeper {
     }
 
     async fn release(&self, lease: &Lease) {
+        if self.keeps.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
         self.inner.release(lease).await;
     }
 }
@@ -65,6 +75,8 @@ fn leased(world: &Arc<World>) -> (Builder, Arc<Keeper>, Arc<dyn Store>) {
         inner: LocalCoordinator::new(Arc::clone(&store), Arc::clone(&clock) as Arc<_>),
         hangs: AtomicBool::new(false),
         loses: AtomicBool::new(false),
+        keeps: AtomicBool::new(false),
+        thinks: AtomicU64::new(0),
     });
     let builder = world
         .healer()
@@ -305,4 +317,59 @@ async fn a_run_whose_lease_cannot_be_renewed_is_stopped_before_it_expires() {
         opened.at,
         blamed.at
     );
+}
+
+/// The first run cannot be opened.
+#[derive(Debug, Default)]
+struct FirstRefused(AtomicBool);
+
+#[async_trait]
+impl WriteHook for FirstRefused {
+    async fn commit(&self, inner: &dyn Store, commit: Commit) -> Result<Version, StoreError> {
+        let opens = |event: &HealEvent| event.kind.name() == "run_opened";
+        if commit.events.iter().any(opens) && !self.0.swap(true, Ordering::SeqCst) {
+            return Err(StoreError::Io {
+                what: "opening a run".to_owned(),
+                source: "the disk is away".into(),
+            });
+        }
+        inner.commit(commit).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_coordinator_that_takes_no_lease_back_holds_up_no_heal() {
+    let world = Arc::new(World::default());
+    let (builder, keeper, store) = leased(&world);
+    let store = HookedStore::new(store, FirstRefused::default());
+    keeper.keeps.store(true, Ordering::SeqCst);
+    let healer = builder.store(Arc::new(store)).start().await.unwrap();
+    let mut events = healer.subscribe();
+    world.watch(&healer, &["a", "b"]);
+    world.fall_ill("a");
+    world.fall_ill("b");
+    for _ in 0..2 {
+        until(&healer, &mut events, is("closed")).await;
+    }
+    assert_eq!((world.cures("a"), world.cures("b")), (1, 1));
+    healer.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn trouble_that_is_gone_when_the_leases_come_is_not_acted_on() {
+    let world = Arc::new(World::default());
+    let (builder, keeper, _) = leased(&world);
+    let mut settings = EngineSettings::default();
+    settings.quiet = Duration::from_secs(5);
+    keeper.thinks.store(20, Ordering::SeqCst);
+    let healer = builder.settings(settings).start().await.unwrap();
+    let mut events = healer.subscribe();
+    world.watch(&healer, &["a"]);
+    world.fall_ill("a");
+    until(&healer, &mut events, is("planned")).await;
+    pass(&healer, 1).await;
+    world.cured_by_hand("a");
+    until(&healer, &mut events, is("closed")).await;
+    assert_eq!(world.cures("a"), 0);
+    healer.shutdown().await;
 }

@@ -219,3 +219,32 @@ async fn two_plans_that_are_asked_about_at_once_do_not_both_take_the_last_place_
     assert_eq!(cures, 1);
     healer.shutdown().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn two_healers_on_one_journal_do_not_both_take_the_last_place_of_a_limit() {
+    let world = Arc::new(World::default());
+    let mut policy = Policy {
+        limits: vec![Limit {
+            scope: LimitScope::Global,
+            max: 1,
+            window: Duration::from_secs(3600),
+        }],
+        ..Policy::default()
+    };
+    policy.pre_approved.insert("cure".to_owned());
+    let store: Arc<dyn Store> = Arc::new(HookedStore::new(MemoryStore::default(), Disk));
+    let mut healers = Vec::new();
+    for (seed, services) in [(1, &["a"]), (2, &["b"])] {
+        let healer = world.healer().policy(policy.clone()).seed(seed);
+        let healer = healer.store(Arc::clone(&store)).start().await.unwrap();
+        world.watch(&healer, services);
+        healers.push(healer);
+    }
+    world.fall_ill("a");
+    world.fall_ill("b");
+    pass(&healers[0], 120).await;
+    assert_eq!(world.cures("a") + world.cures("b"), 1);
+    for healer in healers {
+        healer.shutdown().await;
+    }
+}

@@ -39,7 +39,11 @@ impl Heal {
             return Ok(());
         }
         let plan = &incident.plans[plan_idx];
-        match gatekeeper::admit(&self.shared, &self.journal, &incident, plan).await {
+        // The leases may let it wait: what happened meanwhile counts as well.
+        let is_due = |now: &Incident| now.phase == incident.phase && self.is_pressing(now);
+        let admitted =
+            gatekeeper::admit(&self.shared, &self.journal, &incident, plan, is_due).await;
+        match admitted {
             Ok(Admission::Granted(permit, lease)) => {
                 self.lease = Some(lease);
                 self.permit = Some(permit);

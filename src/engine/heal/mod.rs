@@ -83,8 +83,8 @@ impl Heal {
             }
             // Only now: nobody else waits for analyzers that take their time.
             if incident.is_closed() && !self.told.swap(true, Ordering::Relaxed) {
-                self.tell_analyzers(&incident).await;
-                remember(&self.shared, &incident).await;
+                Box::pin(self.tell_analyzers(&incident)).await;
+                Box::pin(remember(&self.shared, &incident)).await;
             }
             let Some(effect) = incident.effects().into_iter().next() else {
                 return;
@@ -130,27 +130,29 @@ impl Heal {
         incident: &Arc<Incident>,
         effect: Effect,
     ) -> Result<(), JournalError> {
+        // Boxed: an incident that waits for people holds no room for everything it might do.
         match effect {
-            Effect::Diagnose => self.diagnose().await,
-            Effect::Plan => self.plan(incident).await,
-            Effect::AskGate { plan_idx } => self.ask_gate(plan_idx).await,
+            Effect::Diagnose => Box::pin(self.diagnose()).await,
+            Effect::Plan => Box::pin(self.plan(incident)).await,
+            Effect::AskGate { plan_idx } => Box::pin(self.ask_gate(plan_idx)).await,
             Effect::AwaitApproval { plan_idx, expires } => {
-                self.await_approval(incident, plan_idx, expires).await
+                Box::pin(self.await_approval(incident, plan_idx, expires)).await
             }
-            Effect::WakeAt { plan_idx, until } => self.wake_at(incident, plan_idx, until).await,
-            Effect::Execute { run } => self.execute(incident, run).await,
-            Effect::Verify { run } => self.verify(incident, run).await,
-            Effect::Undo { run } => self.undo(incident, run).await,
-            Effect::Escalate { reason } => self.escalate(reason).await,
-            Effect::WatchRecovery => self.watch_recovery(incident).await,
-            Effect::Close { resolution } => self
-                .journal
-                .append(vec![EventKind::Closed { resolution }])
-                .await
-                .map(drop),
+            Effect::WakeAt { plan_idx, until } => {
+                Box::pin(self.wake_at(incident, plan_idx, until)).await
+            }
+            Effect::Execute { run } => Box::pin(self.execute(incident, run)).await,
+            Effect::Verify { run } => Box::pin(self.verify(incident, run)).await,
+            Effect::Undo { run } => Box::pin(self.undo(incident, run)).await,
+            Effect::Escalate { reason } => Box::pin(self.escalate(reason)).await,
+            Effect::WatchRecovery => Box::pin(self.watch_recovery(incident)).await,
+            Effect::Close { resolution } => {
+                let closed = vec![EventKind::Closed { resolution }];
+                Box::pin(self.journal.append(closed)).await.map(drop)
+            }
             other => {
                 let reason = format!("this engine does not know the effect {other:?}");
-                self.escalate(reason).await
+                Box::pin(self.escalate(reason)).await
             }
         }
     }

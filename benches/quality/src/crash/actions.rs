@@ -93,6 +93,7 @@ impl Deed {
             token: call.token.unwrap_or_default(),
             fate: Fate::Applied,
             pid: std::process::id(),
+            change: None,
         }
     }
 
@@ -102,16 +103,15 @@ impl Deed {
         let service = call.target.service_name();
         let change = || -> io::Result<Fate> {
             let visit = self.world.visit(service)?;
-            let fate = visit.note(self.record(call, phase))?;
-            if fate == Fate::Late {
-                return Ok(fate);
-            }
             let value = match phase {
                 StepPhase::Do => call.args.get("value"),
                 StepPhase::Undo => Some(call.captured),
             };
-            if self.nature == EffectClass::Idempotent {
-                visit.set(value.and_then(Value::as_str).unwrap_or_default())?;
+            let value = value.and_then(Value::as_str).unwrap_or_default();
+            let value = (self.nature == EffectClass::Idempotent).then_some(value);
+            let fate = visit.write(self.record(call, phase), value)?;
+            if fate == Fate::Late {
+                return Ok(fate);
             }
             if phase == StepPhase::Do && call.args.get("cures") == Some(&Value::Bool(true)) {
                 self.world.cure(service)?;

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 mod limits;
+mod values;
 
 use homeostasis::core::cycle::{Phase, replay};
-use homeostasis::core::policy::Policy;
+use homeostasis::core::policy::{Answer, Policy};
 use homeostasis::core::port::FencingToken;
 use homeostasis::core::record::{
     EffectClass, EventKind, HealEvent, Inverse, Resolution, StepOutcome, StepPhase, StepState,
@@ -29,6 +30,10 @@ pub(crate) struct Evidence<'a> {
     pub(crate) policy: &'a Policy,
     /// The durable counters of runs, as the store has them at the end.
     pub(crate) counters: &'a BTreeMap<String, u64>,
+    /// The setting of each service at the end.
+    pub(crate) settings: &'a BTreeMap<String, String>,
+    /// The incidents about which people were called, once for each call.
+    pub(crate) calls: &'a [String],
 }
 
 /// What may be wrong.
@@ -40,6 +45,8 @@ pub(crate) enum Fault {
     Repeated,
     /// A run without an outcome, an incident that nobody works on.
     Stuck,
+    /// A value that is not what it was before, although it was taken back; or nobody's at all.
+    Wrong,
     /// Two runs acted on one service at the same time.
     Doubled,
     /// A run that a limit, a cool-down or an open breaker should have held back.
@@ -61,6 +68,7 @@ impl fmt::Display for Violation {
             Fault::Lost => "lost",
             Fault::Repeated => "repeated",
             Fault::Stuck => "stuck",
+            Fault::Wrong => "wrong",
             Fault::Doubled => "doubled",
             Fault::Forgotten => "forgotten",
             Fault::Illegal => "illegal",
@@ -84,6 +92,8 @@ pub(crate) struct Findings {
     pub(crate) handed_to_people: usize,
     /// Incidents in which a plug-in was skipped: none of ours should be.
     pub(crate) blamed: usize,
+    /// How often each check of the gate held a plan back.
+    pub(crate) held_back: BTreeMap<String, u64>,
 }
 
 impl Findings {
@@ -106,6 +116,17 @@ pub(crate) fn examine(evidence: &Evidence<'_>) -> Findings {
     effects_and_journal(evidence, &mut found);
     repetitions(evidence, &mut found);
     one_run_at_a_time(evidence.world, &mut found);
+    values::examine(evidence, &mut found);
+    people_called(evidence, &mut found);
+    for event in evidence.journal.iter().flat_map(|(_, events)| events) {
+        let EventKind::Gated { record, .. } = &event.kind else {
+            continue;
+        };
+        for answer in record.answers.iter().filter(|it| it.answer != Answer::Pass) {
+            let check = format!("{:?}", answer.check);
+            *found.held_back.entry(check).or_default() += 1;
+        }
+    }
     let mut incidents = Vec::new();
     let mut spans: BTreeMap<String, BTreeMap<RunId, Span>> = BTreeMap::new();
     for (id, events) in evidence.journal {
@@ -134,6 +155,28 @@ pub(crate) fn examine(evidence: &Evidence<'_>) -> Findings {
     }
     limits::remembered(evidence, &incidents, &mut found);
     found
+}
+
+/// Who says that people were called has called them; once more after a kill does no harm.
+fn people_called(evidence: &Evidence<'_>, found: &mut Findings) {
+    let mut calls: BTreeMap<&str, u64> = BTreeMap::new();
+    for call in evidence.calls {
+        *calls.entry(call).or_default() += 1;
+    }
+    for (id, events) in evidence.journal {
+        let escalated = |event: &&HealEvent| matches!(event.kind, EventKind::Escalated { .. });
+        let n_escalated = events.iter().filter(escalated).count() as u64;
+        let n_calls = calls.get(id.to_string().as_str()).copied().unwrap_or(0);
+        if n_calls < n_escalated {
+            found.add(
+                Fault::Lost,
+                format!(
+                    "{id}: {n_escalated} escalations in the journal, {n_calls} calls to people"
+                ),
+            );
+        }
+        found.repeated_harmless += n_calls.saturating_sub(n_escalated);
+    }
 }
 
 /// Every acknowledged event is there, exactly as it was.

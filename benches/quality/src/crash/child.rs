@@ -125,7 +125,7 @@ async fn live(options: &ChildOptions) -> Result<(), Box<dyn Error>> {
         .seed(options.seed)
         .clock(Arc::new(clock))
         .store(Arc::new(store))
-        .notifier(Arc::new(People))
+        .notifier(Arc::new(People(Arc::clone(&world))))
         .detector(IllnessDetector)
         .analyzer(IllnessAnalyzer)
         .remediator(PlaybookRemediator::new(

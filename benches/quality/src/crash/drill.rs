@@ -20,7 +20,7 @@ use super::life::{Life, Lived, Moment};
 use super::protocol::{Ack, Line};
 use super::stage::{Class, Stage};
 use super::stops::{Stops, stop_and_take_over};
-use super::world::World;
+use super::world::{SERVICES, World};
 
 /// How long the last life may take to finish what is open.
 const LAST_LIFE: Duration = Duration::from_secs(60);
@@ -70,13 +70,20 @@ fn run_in(folder: &Path, options: Options) -> Result<(Value, bool), Box<dyn Erro
     }
     let finished = drill.finish()?;
     let (events, counters) = drill.whole_journal()?;
-    let world = World::open(folder)?.effects()?;
+    let world = World::open(folder)?;
+    let (calls, mut settings) = (world.calls()?, BTreeMap::new());
+    for service in SERVICES {
+        settings.insert(service.to_owned(), world.setting(service)?);
+    }
+    let world = world.effects()?;
     let found = check::examine(&Evidence {
         journal: &events,
         world: &world,
         acks: &drill.acks,
         policy: &child::policy(),
         counters: &counters,
+        settings: &settings,
+        calls: &calls,
     });
     for violation in &found.violations {
         eprintln!("{violation}");
@@ -88,11 +95,19 @@ fn run_in(folder: &Path, options: Options) -> Result<(Value, bool), Box<dyn Erro
     if !finished {
         eprintln!("the last life had not finished after {LAST_LIFE:?}");
     }
-    if options.stops > 0 && stops.takeovers == 0 {
-        eprintln!("nobody took over from a healer that was stopped");
+    let too_little = stops.too_little(found.late);
+    if let Some(what) = &too_little {
+        eprintln!("the stops show too little: {what}");
     }
-    let took_over = options.stops == 0 || stops.takeovers > 0;
-    let sound = found.violations.is_empty() && finished && missed.is_empty() && took_over;
+    let idle: Vec<_> = ["RateLimit", "CoolDown", "CircuitBreaker"]
+        .into_iter()
+        .filter(|check| options.kills >= ENOUGH_KILLS && !found.held_back.contains_key(*check))
+        .collect();
+    if !idle.is_empty() {
+        eprintln!("never held a plan back: {}", idle.join(", "));
+    }
+    let shown = missed.is_empty() && too_little.is_none() && idle.is_empty();
+    let sound = found.violations.is_empty() && finished && shown;
     let stages: Map<String, Value> = Stage::ALL
         .into_iter()
         .map(|stage| (stage.name().to_owned(), drill.hits(stage).into()))
@@ -110,6 +125,9 @@ fn run_in(folder: &Path, options: Options) -> Result<(Value, bool), Box<dyn Erro
         "repeated": found.count(Fault::Repeated),
         "repeated_harmless": found.repeated_harmless,
         "stuck": found.count(Fault::Stuck),
+        "wrong_values": found.count(Fault::Wrong),
+        "held_back_by": found.held_back,
+        "calls_to_people": calls.len(),
         "double_heals": found.count(Fault::Doubled),
         "limits_forgotten": found.count(Fault::Forgotten),
         "illegal_states": found.count(Fault::Illegal),
@@ -128,6 +146,14 @@ fn run_in(folder: &Path, options: Options) -> Result<(Value, bool), Box<dyn Erro
     Ok((report, sound))
 }
 
+/// A run that a life left open.
+#[derive(Debug, Clone, Copy)]
+struct LeftOpen {
+    n_events: usize,
+    /// It is being taken back.
+    undo: bool,
+}
+
 struct Drill<'a> {
     folder: &'a Path,
     base: Timestamp,
@@ -136,10 +162,8 @@ struct Drill<'a> {
     lives: u32,
     acks: Vec<Ack>,
     hits: BTreeMap<Stage, u64>,
-    /// Incidents whose run the last life left open, with the number of their events.
-    left_open: BTreeMap<IncidentId, usize>,
-    /// Whether one of them is being taken back.
-    left_undo: bool,
+    /// Incidents whose run the last life left open.
+    left_open: BTreeMap<IncidentId, LeftOpen>,
 }
 
 impl<'a> Drill<'a> {
@@ -153,7 +177,6 @@ impl<'a> Drill<'a> {
             acks: Vec::new(),
             hits: BTreeMap::new(),
             left_open: BTreeMap::new(),
-            left_undo: false,
         })
     }
 
@@ -200,7 +223,9 @@ impl<'a> Drill<'a> {
             _ if roll < 5 => self.during_recovery(),
             Stage::Recovering => self.during_recovery(),
             // Only a life that left an undo behind can be followed by one that takes it up.
-            Stage::RecoveringUndo if self.left_undo => Moment::ResumedUndo,
+            Stage::RecoveringUndo if self.left_open.values().any(|left| left.undo) => {
+                Moment::ResumedUndo
+            }
             Stage::RecoveringUndo => Moment::Reached(Stage::UndoIntent),
             Stage::Idle => Moment::Idle,
             Stage::Effect | Stage::UndoEffect => Moment::Reached(stage),
@@ -286,10 +311,10 @@ impl<'a> Drill<'a> {
         let world = World::open(self.folder)?;
         let open = self.open_incidents()?;
         let mut hit = BTreeSet::new();
-        let mut resuming = !recovered;
+        // Before it said so, it had not gone on with what was left open, if anything was.
+        let mut resuming = !recovered && !self.left_open.is_empty();
         let mut resuming_undo = false;
         let mut left_open = BTreeMap::new();
-        let left_undo = std::mem::take(&mut self.left_undo);
         for events in &open {
             // A journal that is not legal stays so: the check at the end names it.
             let Ok(Some(incident)) = replay(events) else {
@@ -303,7 +328,7 @@ impl<'a> Drill<'a> {
                 })
             }));
             if let Some(before) = self.left_open.get(&incident.id) {
-                let news = events.get(*before..).unwrap_or_default();
+                let news = events.get(before.n_events..).unwrap_or_default();
                 let still = news.iter().all(|event| {
                     matches!(
                         event.kind,
@@ -312,14 +337,15 @@ impl<'a> Drill<'a> {
                 });
                 resuming |= still;
                 let back = matches!(incident.phase, Phase::Undoing { .. });
-                resuming_undo |= (still || !recovered) && left_undo && back;
+                resuming_undo |= (still || !recovered) && before.undo && back;
             }
             if matches!(
                 incident.phase,
                 Phase::Running { .. } | Phase::Undoing { .. }
             ) {
-                left_open.insert(incident.id, events.len());
-                self.left_undo |= matches!(incident.phase, Phase::Undoing { .. });
+                let undo = matches!(incident.phase, Phase::Undoing { .. });
+                let n_events = events.len();
+                left_open.insert(incident.id, LeftOpen { n_events, undo });
             }
         }
         self.left_open = left_open;
@@ -367,7 +393,7 @@ impl<'a> Drill<'a> {
                 self.note_acks(std::mem::take(&mut life.lines));
                 Ok(true)
             }
-            Lived::ToTheMoment => {
+            Lived::ToTheMoment | Lived::ToTheLimit => {
                 let lines = life.kill()?;
                 self.note_acks(lines);
                 Ok(false)

@@ -47,6 +47,8 @@ pub(super) enum Moment {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lived {
     ToTheMoment,
+    /// The time was up before the moment came.
+    ToTheLimit,
     /// The process said its last line: it ended, or is about to.
     ToItsEnd,
 }
@@ -139,7 +141,7 @@ impl Life {
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => return Ok(Lived::ToItsEnd),
-                Err(RecvTimeoutError::Timeout) => return Ok(Lived::ToTheMoment),
+                Err(RecvTimeoutError::Timeout) => return Ok(Lived::ToTheLimit),
             }
         }
     }

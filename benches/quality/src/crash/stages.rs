@@ -120,11 +120,13 @@ impl Verifier for CureVerifier {
 
 /// People who listen; what they do about it is up to the child.
 #[derive(Debug)]
-pub(crate) struct People;
+pub(crate) struct People(pub(crate) Arc<World>);
 
 #[async_trait]
 impl Notifier for People {
-    async fn notify(&self, _: &Notification) -> Result<(), NotifyError> {
+    async fn notify(&self, message: &Notification) -> Result<(), NotifyError> {
+        let called = || self.0.call_people(&message.incident.to_string());
+        tokio::task::block_in_place(called).unwrap_or_else(|error| give_up(&error));
         Ok(())
     }
 }

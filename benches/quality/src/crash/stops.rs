@@ -1,22 +1,23 @@
 //! Stops: a healer stands still past its leases, another takes over, and the first wakes.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use homeostasis::core::port::{LocalCoordinator, Store};
-use homeostasis::core::{Rng, Timestamp};
+use homeostasis::core::{IncidentId, Rng, Timestamp};
 use homeostasis::store::RedbStore;
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::child::{ChildOptions, Mode, SHARED_TTL};
 use super::clock::{FastClock, SPEED};
 use super::life::{Life, Lived, Moment};
 use super::protocol::Line;
 use super::remote::{self, Refused};
-use super::stage::Stage;
+use super::stage::{Class, Stage};
 
 /// Where the first healer is stopped, in turn; what it holds there, another must take over.
 const PLACES: [Stage; 7] = [
@@ -32,6 +33,9 @@ const PLACES: [Stage; 7] = [
 /// How long the second healer may take to go on with a run of the first.
 const TAKES_OVER: Duration = Duration::from_millis(2_500);
 
+/// From this many stops at each place on, there must be a takeover from each.
+const ENOUGH_PER_PLACE: usize = 5;
+
 /// How long both are left alone after that.
 const TOGETHER: Duration = Duration::from_millis(400);
 
@@ -40,15 +44,50 @@ const TOGETHER: Duration = Duration::from_millis(400);
 pub(super) struct Stops {
     made: u32,
     /// How often a run of a healer that was stopped was gone on with by another.
-    pub(super) takeovers: u32,
+    takeovers: u32,
+    /// For each place how often the healer was stopped when it was reached, and how often another
+    /// then went on with what the first had begun.
+    by_place: BTreeMap<Stage, [u32; 2]>,
     refused: Arc<Refused>,
 }
 
 impl Stops {
+    /// What so many stops should have shown and did not, `late` effects among it.
+    pub(super) fn too_little(&self, late: u64) -> Option<String> {
+        if self.made == 0 {
+            return None;
+        }
+        if self.takeovers == 0 {
+            return Some("nobody took over from a healer that was stopped".to_owned());
+        }
+        if usize::try_from(self.made).is_ok_and(|made| made < ENOUGH_PER_PLACE * PLACES.len()) {
+            return None;
+        }
+        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let refused = &self.refused;
+        let tried = count(&refused.fenced) + count(&refused.conflicts) + count(&refused.lost);
+        if late + tried == 0 {
+            return Some("nobody who woke tried anything".to_owned());
+        }
+        let taken_over = |place: &&Stage| self.by_place.get(*place).is_some_and(|it| it[1] > 0);
+        let missed: Vec<_> = PLACES.iter().filter(|place| !taken_over(place)).collect();
+        let names: Vec<_> = missed.into_iter().map(|place| place.name()).collect();
+        (!names.is_empty()).then(|| format!("nobody took over from {}", names.join(", ")))
+    }
+
     pub(super) fn report(&self, late: u64) -> Value {
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let places: Map<String, Value> = self
+            .by_place
+            .iter()
+            .map(|(place, [reached, taken_over])| {
+                let counts = json!({ "reached": reached, "taken_over": taken_over });
+                (place.name().to_owned(), counts)
+            })
+            .collect();
         json!({
             "stops": self.made,
+            "by_place": places,
             "takeovers": self.takeovers,
             "late_effects_refused": late,
             "late_writes_fenced": count(&self.refused.fenced),
@@ -99,20 +138,31 @@ fn play(
     let place = PLACES[usize::try_from(stops.made)? % PLACES.len()];
     stops.made += 1;
     let mut first = Life::start(options)?;
-    alive(first.until(Moment::Reached(place))?)?;
+    let reached = alive(first.until(Moment::Reached(place))?)?;
     std::thread::sleep(chance.jitter(Duration::from_micros(1_500)));
     first.signal(Signal::STOP)?;
     std::thread::sleep(SHARED_TTL / SPEED);
+    alive(first.listen(Duration::ZERO, |_| false)?)?;
+    let in_flight = in_flight(&first.lines);
     let second_options = ChildOptions {
         seed: chance.next_u64(),
         mode: Mode::Calm,
         ..options.clone()
     };
     let mut second = Life::start(&second_options)?;
-    let resumed = |line: &Line| matches!(line, Line::Durable(ack) if ack.event == "run_resumed");
-    alive(second.listen(TAKES_OVER, resumed)?)?;
-    let took_over = second.lines.last().is_some_and(resumed);
+    let resumed = |line: &Line| {
+        let Line::Durable(ack) = line else {
+            return false;
+        };
+        ack.event == "run_resumed" && in_flight.contains(&ack.incident)
+    };
+    let took_over = alive(second.listen(TAKES_OVER, resumed)?)?;
     stops.takeovers += u32::from(took_over);
+    if reached {
+        let counts = stops.by_place.entry(place).or_default();
+        counts[0] += 1;
+        counts[1] += u32::from(took_over);
+    }
     // It wakes in the middle of what the other does, or when that is over.
     std::thread::sleep(chance.jitter(Duration::from_millis(60)));
     first.signal(Signal::CONT)?;
@@ -123,9 +173,27 @@ fn play(
     Ok(lines)
 }
 
-fn alive(lived: Lived) -> Result<(), Box<dyn Error>> {
+/// The incidents whose run was open when the last of `lines` was said.
+fn in_flight(lines: &[Line]) -> BTreeSet<IncidentId> {
+    let mut open = BTreeSet::new();
+    for line in lines {
+        let Line::Durable(ack) = line else { continue };
+        let class = ack.stage.map(Stage::class);
+        let backoff = matches!(ack.stage, Some(Stage::Backoff | Stage::UndoBackoff));
+        if backoff || matches!(class, Some(Class::Forward | Class::Verify | Class::Undo)) {
+            open.insert(ack.incident);
+        } else {
+            open.remove(&ack.incident);
+        }
+    }
+    open
+}
+
+/// Whether the moment came; an error if its life ended before.
+fn alive(lived: Lived) -> Result<bool, Box<dyn Error>> {
     match lived {
-        Lived::ToTheMoment => Ok(()),
+        Lived::ToTheMoment => Ok(true),
+        Lived::ToTheLimit => Ok(false),
         Lived::ToItsEnd => Err("a healer that shares its journal ended by itself".into()),
     }
 }

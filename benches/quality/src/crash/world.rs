@@ -35,6 +35,9 @@ pub(crate) struct EffectRecord {
     pub(crate) token: FencingToken,
     pub(crate) fate: Fate,
     pub(crate) pid: u32,
+    /// The setting as it was, and as it is to be: noted before it is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) change: Option<(String, String)>,
 }
 
 /// What the target made of a request.
@@ -123,6 +126,23 @@ impl World {
         }
     }
 
+    /// Calls people; the call is on disk when this returns.
+    pub(crate) fn call_people(&self, incident: &str) -> io::Result<()> {
+        let mut log = OpenOptions::new();
+        log.create(true).append(true);
+        let mut file = log.open(self.folder.join("world").join("people.log"))?;
+        file.write_all(format!("{incident}\n").as_bytes())?;
+        file.sync_data()
+    }
+
+    /// The incidents about which people were called, once for each call.
+    pub(crate) fn calls(&self) -> io::Result<Vec<String>> {
+        match fs::read_to_string(self.folder.join("world").join("people.log")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            other => Ok(other?.lines().map(str::to_owned).collect()),
+        }
+    }
+
     /// The setting that the idempotent action writes; empty if it was never written.
     pub(crate) fn setting(&self, service: &str) -> io::Result<String> {
         Ok(self.text(service, "setting")?.unwrap_or_default())
@@ -191,6 +211,19 @@ impl Visit<'_> {
             .any(|known| known.key == key && known.fate != Fate::Late))
     }
 
+    /// Notes a request that writes `value`, if any, writes it, and says what became of it.
+    pub(crate) fn write(&self, mut record: EffectRecord, value: Option<&str>) -> io::Result<Fate> {
+        if let Some(value) = value {
+            let before = self.world.setting(self.service)?;
+            record.change = Some((before, value.to_owned()));
+        }
+        let fate = self.note(record)?;
+        if let Some(value) = value.filter(|_| fate == Fate::Applied) {
+            self.world.replace(self.service, "setting", value)?;
+        }
+        Ok(fate)
+    }
+
     /// Notes a request, with what became of it; it is on disk when this returns.
     pub(crate) fn note(&self, mut record: EffectRecord) -> io::Result<Fate> {
         record.fate = if !self.is_newest(record.token)? {
@@ -213,10 +246,6 @@ impl Visit<'_> {
         file.write_all(line.as_bytes())?;
         file.sync_data()?;
         Ok(record.fate)
-    }
-
-    pub(crate) fn set(&self, value: &str) -> io::Result<()> {
-        self.world.replace(self.service, "setting", value)
     }
 }
 
@@ -241,6 +270,7 @@ mod tests {
             token: FencingToken::new(token),
             fate: Fate::Applied,
             pid: 7,
+            change: None,
         }
     }
 

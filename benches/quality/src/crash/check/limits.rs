@@ -10,8 +10,8 @@ use homeostasis::core::{Incident, Timestamp};
 use super::{Evidence, Fault, Findings};
 
 /// The gate reads a breaker, and the run is opened a moment later: what was settled in that moment
-/// it could not know. A life that forgets is off by much more.
-const MOMENT: Duration = Duration::from_secs(5);
+/// it could not know. 40 ms of the wall; a breaker stays open for 200.
+const MOMENT: Duration = Duration::from_secs(2);
 
 struct Opening<'a> {
     at: Timestamp,

@@ -152,6 +152,7 @@ impl Case {
             token: FencingToken::new(1),
             fate: Fate::Applied,
             pid: 1,
+            change: None,
         });
     }
 
@@ -173,6 +174,13 @@ fn policy() -> Policy {
     }
 }
 
+/// People were called as often as the journal says.
+fn calls_of(journal: &[(IncidentId, Vec<HealEvent>)]) -> Vec<String> {
+    let events = journal.iter().flat_map(|(_, events)| events);
+    let escalated = events.filter(|event| matches!(event.kind, EventKind::Escalated { .. }));
+    escalated.map(|event| event.incident.to_string()).collect()
+}
+
 fn examine_all(cases: Vec<Case>) -> Findings {
     let (mut journal, mut world, mut acks) = (Vec::new(), Vec::new(), Vec::new());
     for case in cases {
@@ -188,6 +196,8 @@ fn examine_all(cases: Vec<Case>) -> Findings {
         acks: &acks,
         policy: &policy(),
         counters: &BTreeMap::new(),
+        settings: &BTreeMap::new(),
+        calls: &calls_of(&journal),
     })
 }
 
@@ -396,6 +406,8 @@ fn a_run_that_acts_on_after_another_has_begun_is_doubled_whatever_the_journal_sa
         acks: &case.acks,
         policy: &policy(),
         counters: &BTreeMap::new(),
+        settings: &BTreeMap::new(),
+        calls: &calls_of(&journal),
     });
     assert_found(&found, &[Fault::Doubled], "again after another run");
 }
@@ -480,8 +492,88 @@ fn a_counter_that_missed_a_run_is_forgotten() {
             acks: &case.acks,
             policy: &policy(),
             counters: &counters(hits),
+            settings: &BTreeMap::new(),
+            calls: &calls_of(&journal),
         })
     };
     assert_eq!(examine(1).violations, []);
     assert_found(&examine(0), &[Fault::Forgotten], "runs/target/cart");
+}
+
+/// A setting that a step changed from `high`, and that was taken back to `back`.
+fn taken_back(back: &str, at_the_end: &str) -> Findings {
+    let mut case = Case::opened(1, the_run(), 1, 100);
+    case.happen(the_run(), 0, 1);
+    case.happen(the_run(), 0, 1);
+    let change = |before: &str, after: &str| Some((before.to_owned(), after.to_owned()));
+    case.happen(the_run(), 0, 1);
+    case.world.swap(0, 2);
+    for (effect, change) in case.world.iter_mut().zip([
+        change("", "high"),
+        change("high", "hope"),
+        change("hope", back),
+    ]) {
+        effect.nature = EffectClass::Idempotent;
+        effect.change = change;
+    }
+    case.world[0].key = IdempotencyKey::new(RunId::from_u128(6), 0).to_string();
+    case.world[2].key = IdempotencyKey::undo(the_run(), 0).to_string();
+    case.push(EventKind::StepEnded {
+        run: the_run(),
+        step_idx: 0,
+        phase: StepPhase::Undo,
+        outcome: StepOutcome::Done {
+            output: Value::Null,
+        },
+    });
+    let mut found = Findings::default();
+    values::examine(
+        &Evidence {
+            journal: &[(incident_id(1), case.events)],
+            world: &case.world,
+            acks: &[],
+            policy: &policy(),
+            counters: &BTreeMap::new(),
+            settings: &BTreeMap::from([("cart".to_owned(), at_the_end.to_owned())]),
+            calls: &[],
+        },
+        &mut found,
+    );
+    found
+}
+
+#[test]
+fn a_setting_that_was_taken_back_to_another_value_is_wrong() {
+    assert_eq!(taken_back("high", "high").violations, []);
+    assert_found(
+        &taken_back("hope", "hope"),
+        &[Fault::Wrong],
+        "was there before",
+    );
+    assert_found(&taken_back("high", "odd"), &[Fault::Wrong], "at the end");
+}
+
+#[test]
+fn an_escalation_without_a_call_is_lost() {
+    let mut case = Case::opened(1, the_run(), 1, 100);
+    case.push(EventKind::Escalated {
+        reason: "nobody can tell".to_owned(),
+    });
+    let journal = [(incident_id(1), case.events)];
+    let policy = policy();
+    let (counters, settings) = (BTreeMap::new(), BTreeMap::new());
+    for (calls, wrong) in [(vec![incident_id(1).to_string()], 0), (Vec::new(), 1)] {
+        let mut found = Findings::default();
+        let evidence = Evidence {
+            journal: &journal,
+            world: &[],
+            acks: &[],
+            policy: &policy,
+            counters: &counters,
+            settings: &settings,
+            calls: &calls,
+        };
+        people_called(&evidence, &mut found);
+        assert_eq!(found.count(Fault::Lost), wrong);
+    }
 }
