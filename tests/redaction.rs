@@ -396,7 +396,7 @@ impl Approvals for Ann {
             granted: true,
             by: "ann".to_owned(),
             reason: all_texts(),
-            at: homeostasis::core::Timestamp::EPOCH,
+            at: Timestamp::EPOCH,
         };
         self.asked.decide(plan_hash, yes);
     }
@@ -448,6 +448,15 @@ fn assert_each_got_its_own(outlets: &Outlets) {
     }
 }
 
+fn settings() -> EngineSettings {
+    let mut settings = EngineSettings::default();
+    settings.tick = Duration::from_millis(20);
+    settings.settle = Duration::ZERO;
+    settings.max_anomalies = 1_000;
+    settings.detect_deadline = Duration::from_secs(30);
+    settings
+}
+
 /// One incident from the first signal until people are called; and what came of it.
 async fn incident(redactor: Option<Arc<dyn Redactor>>) -> Outputs {
     let folder = tempfile::tempdir().unwrap();
@@ -463,17 +472,12 @@ async fn incident(redactor: Option<Arc<dyn Redactor>>) -> Outputs {
         Arc::new(MemoryNotifier::default()),
         Arc::new(Ann::default()),
     );
-    let mut settings = EngineSettings::default();
-    settings.tick = Duration::from_millis(20);
-    settings.settle = Duration::ZERO;
-    settings.max_anomalies = 1_000;
-    settings.detect_deadline = Duration::from_secs(30);
     let policy = Policy {
         min_interval: Duration::ZERO,
         ..Policy::default()
     };
     let mut builder = Homeostasis::empty()
-        .settings(settings)
+        .settings(settings())
         .policy(policy)
         .mode(Mode::Auto)
         .store(Arc::new(RedbStore::open(&journal).unwrap()))

@@ -178,7 +178,16 @@ async fn admit_under(
             withhold(shared, journal, plan, record.deferred(later)).await?;
             break;
         }
-        match open(shared, journal, &incident, plan, (run, first, record), known).await {
+        match open(
+            shared,
+            journal,
+            &incident,
+            plan,
+            (run, first, record),
+            known,
+        )
+        .await
+        {
             Ok(()) => return Ok(Some(clearance.with_lease(run, first.clone()))),
             Err(JournalError::Store(StoreError::Conflict { what, .. })) if what == ADMISSIONS => {}
             Err(error) => {

@@ -232,6 +232,7 @@ mod tests {
                 Ok(())
             }
         };
+        #[expect(clippy::disallowed_methods, reason = "a test without an engine")]
         let run = |naps| {
             let clock: Arc<dyn Clock> = Arc::new(clock.clone());
             tokio::spawn(held_until.clone().while_held(clock, work(naps)))

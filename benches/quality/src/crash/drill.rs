@@ -288,7 +288,7 @@ impl<'a> Drill<'a> {
             _ => Mode::Busy,
         };
         let mut life = self.start(mode)?;
-        if life.until(moment)? == Lived::ToItsEnd {
+        if life.until(moment)? == Lived::End {
             return Err(format!("life {} ended by itself: {}", self.lives, life.end()?).into());
         }
         std::thread::sleep(tail);
@@ -385,7 +385,7 @@ impl<'a> Drill<'a> {
     fn finish(&mut self) -> Result<bool, Box<dyn Error>> {
         let mut life = self.start(Mode::Finish)?;
         match life.until(Moment::At(LAST_LIFE))? {
-            Lived::ToItsEnd => {
+            Lived::End => {
                 let status = life.end()?;
                 if !status.success() {
                     return Err(format!("the last life ended badly: {status}").into());
@@ -393,7 +393,7 @@ impl<'a> Drill<'a> {
                 self.note_acks(std::mem::take(&mut life.lines));
                 Ok(true)
             }
-            Lived::ToTheMoment | Lived::ToTheLimit => {
+            Lived::Moment | Lived::Limit => {
                 let lines = life.kill()?;
                 self.note_acks(lines);
                 Ok(false)
@@ -410,7 +410,7 @@ impl<'a> Drill<'a> {
             for id in store.incidents(usize::MAX).await? {
                 let events = store.read(id).await?;
                 for event in &events {
-                    let EventKind::Planned { plans } = &event.kind else {
+                    let EventKind::Planned { plans, .. } = &event.kind else {
                         continue;
                     };
                     for counter in plans.iter().flat_map(Limit::counters) {

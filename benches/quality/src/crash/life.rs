@@ -46,11 +46,11 @@ pub(super) enum Moment {
 /// How waiting for a moment ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lived {
-    ToTheMoment,
+    Moment,
     /// The time was up before the moment came.
-    ToTheLimit,
+    Limit,
     /// The process said its last line: it ended, or is about to.
-    ToItsEnd,
+    End,
 }
 
 /// A child process, and what it said. Dropping it kills it.
@@ -137,11 +137,11 @@ impl Life {
                     let come = wanted(&line);
                     self.lines.push(line);
                     if come {
-                        return Ok(Lived::ToTheMoment);
+                        return Ok(Lived::Moment);
                     }
                 }
-                Err(RecvTimeoutError::Disconnected) => return Ok(Lived::ToItsEnd),
-                Err(RecvTimeoutError::Timeout) => return Ok(Lived::ToTheLimit),
+                Err(RecvTimeoutError::Disconnected) => return Ok(Lived::End),
+                Err(RecvTimeoutError::Timeout) => return Ok(Lived::Limit),
             }
         }
     }

@@ -40,6 +40,7 @@ enum Request {
     Hits(String, Timestamp),
     LastHit(String),
     Document(String),
+    Documents(String, usize),
     NextToken(String),
     PruneHits(Timestamp),
     Acquire(String, String, Duration),
@@ -197,6 +198,14 @@ async fn perform(request: Request, store: &dyn Store, leases: &LocalCoordinator)
             let document = store.document(&key).await?;
             json(&document.map(|document| (document.version.0, document.value)))?
         }
+        Request::Documents(prefix, limit) => {
+            let documents = store.documents(&prefix, limit).await?;
+            let documents = documents.into_iter();
+            let documents: Vec<_> = documents
+                .map(|(key, document)| (key, document.version.0, document.value))
+                .collect();
+            json(&documents)?
+        }
         Request::NextToken(resource) => json(&store.next_token(&resource).await?)?,
         Request::PruneHits(before) => json(&store.prune_hits(before).await?)?,
         Request::Acquire(resource, holder, ttl) => {
@@ -307,6 +316,20 @@ impl Store for Remote {
             version: Version(version),
             value,
         }))
+    }
+
+    async fn documents(
+        &self,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, Document)>, StoreError> {
+        let request = Request::Documents(prefix.to_owned(), limit);
+        let documents: Vec<(String, u64, Value)> = self.asked(request).await?;
+        let documents = documents.into_iter().map(|(key, version, value)| {
+            let version = Version(version);
+            (key, Document { version, value })
+        });
+        Ok(documents.collect())
     }
 
     async fn next_token(&self, resource: &str) -> Result<FencingToken, StoreError> {

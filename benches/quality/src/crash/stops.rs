@@ -192,8 +192,8 @@ fn in_flight(lines: &[Line]) -> BTreeSet<IncidentId> {
 /// Whether the moment came; an error if its life ended before.
 fn alive(lived: Lived) -> Result<bool, Box<dyn Error>> {
     match lived {
-        Lived::ToTheMoment => Ok(true),
-        Lived::ToTheLimit => Ok(false),
-        Lived::ToItsEnd => Err("a healer that shares its journal ended by itself".into()),
+        Lived::Moment => Ok(true),
+        Lived::Limit => Ok(false),
+        Lived::End => Err("a healer that shares its journal ended by itself".into()),
     }
 }

@@ -152,6 +152,7 @@ fn story(
         EventKind::Diagnosed { diagnosis },
         EventKind::Planned {
             plans: vec![plan.clone()],
+            considered: Vec::new(),
         },
         EventKind::Gated {
             plan: plan.id,

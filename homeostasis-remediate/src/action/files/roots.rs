@@ -246,6 +246,10 @@ mod tests {
     }
 
     #[tokio::test]
+    #[expect(
+        clippy::await_holding_lock,
+        reason = "the work waits for it on a thread of its own"
+    )]
     async fn work_given_up_before_its_turn_never_begins() {
         let roots = FileRoots::default();
         let turn = roots.busy.lock().unwrap();

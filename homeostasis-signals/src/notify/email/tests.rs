@@ -17,20 +17,22 @@ async fn told(said: &[u8], hangs_up: bool) -> (ErrorKind, String) {
 }
 
 async fn outcome(said: &[u8], hangs_up: bool) -> Option<(ErrorKind, String)> {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port");
     let mut config = EmailConfig::new("mail", "127.0.0.1", "a@x.example", ["b@x.example"]);
     config.security = EmailSecurity::Plain;
-    config.port = listener.local_addr().unwrap().port();
+    config.port = listener.local_addr().expect("an address").port();
     config.within = Duration::from_millis(500);
     let server = async {
-        let (mut stream, _) = listener.accept().await.unwrap();
+        let (mut stream, _) = listener.accept().await.expect("a caller");
         let _ = stream.write_all(said).await;
         if hangs_up {
             let _ = stream.shutdown().await;
         }
         let _ = stream.read_to_end(&mut Vec::new()).await;
     };
-    let mail = Email::new(config, Arc::new(WallClock)).unwrap();
+    let mail = Email::new(config, Arc::new(WallClock)).expect("a sound configuration");
     let (id, at) = (IncidentId::from_u128(7), Timestamp::from_secs(60));
     let message = Notification::new(id, Severity::Sev1, at, "down", "why");
     let (sent, ()) = tokio::join!(mail.notify(&message), async {
