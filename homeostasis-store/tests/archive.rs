@@ -264,11 +264,11 @@ proptest! {
     #[test]
     fn whatever_goes_in_comes_out(
         incidents in prop::collection::vec(
-            (prop::collection::vec(0_usize..39, 1..20), 0_i64..100_000_000, "\\PC{0,30}"), 1..8),
+            (prop::collection::vec(0_usize..48, 1..20), 0_i64..100_000_000, "\\PC{0,30}"), 1..8),
         n_appends in 1_usize..4,
     ) {
         let kinds = every_kind();
-        prop_assert_eq!(kinds.len(), 39);
+        prop_assert_eq!(kinds.len(), 48);
         let incidents: Vec<Vec<HealEvent>> = (1..)
             .zip(incidents)
             .map(|(n, (picks, at, text))| {

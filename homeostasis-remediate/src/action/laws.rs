@@ -97,6 +97,11 @@ pub(crate) async fn repeat_and_undo_in<S: PartialEq + Debug>(
 /// effect class.
 const PROVEN: &[(&str, &str, &str)] = &[
     (
+        "EmptyQuarantine",
+        "action/files/quarantine.rs",
+        "emptying_twice_is_emptying_once",
+    ),
+    (
         "CallFunction",
         "action/function.rs",
         "a_function_with_an_inverse_obeys_the_laws",

@@ -482,7 +482,7 @@ fn steps_at_once_are_read_placed_and_planned_as_one_group() {
     let extra = text.replace("    parallel:", "    timeout: 5s\n    parallel:");
     let error = read(&extra).unwrap_err();
     assert!(
-        error.contains("p.yaml:8:14: remediation_steps[1].timeout"),
+        error.contains("p.yaml:8:5: remediation_steps[1].timeout"),
         "{error}"
     );
 }

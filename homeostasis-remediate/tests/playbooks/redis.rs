@@ -63,6 +63,7 @@ impl Server {
     fn registry(&self, name: &str) -> ActionRegistry {
         let mut config = RedisServerConfig::new(shop(), format!("127.0.0.1:{}", self.port));
         config.deletable = vec!["prices:".to_owned()];
+        config.evictable = true;
         let servers = RedisServers::default().server(name, config).unwrap();
         let mut actions = ActionRegistry::default();
         actions

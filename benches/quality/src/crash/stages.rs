@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use homeostasis::core::port::{Notification, Notifier, NotifyError};
+use homeostasis::core::port::{Notification, NotificationKind, Notifier, NotifyError};
 use homeostasis::core::record::{
     Anomaly, Category, Finding, Proof, Role, Subject, Verdict, VerdictKind,
 };
@@ -125,8 +125,15 @@ pub(crate) struct People(pub(crate) Arc<World>);
 #[async_trait]
 impl Notifier for People {
     async fn notify(&self, message: &Notification) -> Result<(), NotifyError> {
-        let called = || self.0.call_people(&message.incident.to_string());
-        tokio::task::block_in_place(called).unwrap_or_else(|error| give_up(&error));
+        if message.kind == NotificationKind::Call {
+            let called = || self.0.call_people(&message.incident.to_string());
+            tokio::task::block_in_place(called).unwrap_or_else(|error| give_up(&error));
+        }
         Ok(())
+    }
+
+    // Each call by itself, also of an incident that is over by then: every one of them is counted.
+    fn takes(&self, kind: NotificationKind) -> bool {
+        kind != NotificationKind::Digest
     }
 }

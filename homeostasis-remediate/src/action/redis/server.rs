@@ -43,6 +43,9 @@ pub struct RedisServerConfig {
     /// What keys begin with that may be deleted, such as `cache:`; default none may.
     #[serde(default)]
     pub deletable: Vec<String>,
+    /// Whether the server may evict keys because of an action: it is a cache; default no.
+    #[serde(default)]
+    pub evictable: bool,
     /// How long connecting, and each answer, may take; default 5 s.
     #[serde(default = "RedisServerConfig::default_timeout", with = "duration_text")]
     pub timeout: Duration,
@@ -58,6 +61,7 @@ impl RedisServerConfig {
             password: None,
             database: 0,
             deletable: Vec::new(),
+            evictable: false,
             timeout: Self::default_timeout(),
         }
     }

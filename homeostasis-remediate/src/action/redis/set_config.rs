@@ -41,8 +41,9 @@ const SETTINGS: &[&str] = &[
 /// Parameters: `server` (a registered name), `setting` (one about load, memory or clients, such as
 /// `maxmemory` or `maxmemory-policy`; none that names a file, a program or a secret), `value`.
 ///
-/// A value that would have the server evict keys at once is refused, also by undo: a `maxmemory` below
-/// what is used while the policy evicts, and a policy that evicts (more) while `maxmemory` is exceeded.
+/// A value that would have the server evict keys at once is refused, also by undo, unless its keys may be
+/// [evicted](super::RedisServerConfig::evictable): a `maxmemory` below what is used while the policy
+/// evicts, and a policy that evicts (more) while `maxmemory` is exceeded.
 /// What it evicts later, as the data grow, is gone; a lower `maxmemory-clients` closes connections.
 ///
 /// It is verified by reading it back: sizes such as `100mb` are compared as bytes. Nothing is written to
@@ -66,6 +67,18 @@ impl RedisSetConfig {
             .with_risk(RiskLevel::Medium)
             .with_inverse(Inverse::Captured("the setting's earlier value".to_owned()));
         Self { spec, servers }
+    }
+
+    async fn refuse_eviction(
+        &self,
+        link: &mut Link,
+        call: &ActionCall<'_>,
+        value: &str,
+    ) -> Result<(), ActionError> {
+        if self.servers.named(call.args).is_some_and(|it| it.evictable) {
+            return Ok(());
+        }
+        refuse_eviction(link, call.text("setting")?, value).await
     }
 }
 
@@ -111,7 +124,6 @@ async fn refuse_eviction(link: &mut Link, setting: &str, value: &str) -> Result<
 
 /// Sets it, and reads it back.
 async fn set(link: &mut Link, setting: &str, value: &str) -> Result<String, ActionError> {
-    refuse_eviction(link, setting, value).await?;
     let what = format!("setting {setting}");
     let command = ::redis::cmd("CONFIG")
         .arg("SET")
@@ -168,7 +180,8 @@ impl Action for RedisSetConfig {
         let mut link = self.servers.open(cx, call).await?;
         let setting = call.text("setting")?;
         let now = get(&mut link, setting).await?;
-        refuse_eviction(&mut link, setting, call.text("value")?).await?;
+        self.refuse_eviction(&mut link, call, call.text("value")?)
+            .await?;
         Ok(json!({ "value": now }))
     }
 
@@ -179,7 +192,9 @@ impl Action for RedisSetConfig {
             return Err(ActionError::Denied { reason });
         }
         let mut link = self.servers.open(cx, call).await?;
-        let now = set(&mut link, setting, call.text("value")?).await?;
+        let value = call.text("value")?;
+        self.refuse_eviction(&mut link, call, value).await?;
+        let now = set(&mut link, setting, value).await?;
         Ok(json!({ "value": now, "was": call.captured["value"] }))
     }
 
@@ -187,6 +202,7 @@ impl Action for RedisSetConfig {
         let was = call.captured["value"].as_str();
         let was = was.ok_or_else(|| ActionError::invalid("captured state", "expected a value"))?;
         let mut link = self.servers.open(cx, call).await?;
+        self.refuse_eviction(&mut link, call, was).await?;
         let now = set(&mut link, call.text("setting")?, was).await?;
         Ok(json!({ "value": now }))
     }
