@@ -82,7 +82,7 @@ impl Drop for Waiting<'_> {
 
 impl LookUps {
     /// Of those with time limits of their own: each waits for a look-up as long as it may.
-    #[cfg(feature = "http")]
+    #[cfg(any(feature = "http", feature = "email"))]
     pub(crate) fn shared() -> Self {
         Self {
             is_patient: true,
