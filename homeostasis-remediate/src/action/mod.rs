@@ -98,7 +98,7 @@ pub use registry::ActionRegistry;
 pub use reload_config::ReloadConfig;
 #[cfg(feature = "resilience")]
 pub use reset_breaker::ResetBreaker;
-pub use shed_load::{LoadShedder, Permit, Priority, ShedLoad, Shedding};
+pub use shed_load::{Admitted, LoadShedder, Priority, ShedLoad, Shedding};
 pub use spec::{ActionSpec, ArgumentProblem, Param, ParamKind};
 pub(crate) use spec::{captures_in, is_name};
 pub use supervisor::{Child, GaveUp, Restart, Strategy, Supervisor};

@@ -101,9 +101,9 @@ struct Apart(AtomicU64);
 /// A request that is served until this is dropped.
 #[derive(Debug)]
 #[must_use = "the request counts as served when this is dropped"]
-pub struct Permit<'a>(&'a LoadShedder);
+pub struct Admitted<'a>(&'a LoadShedder);
 
-impl Drop for Permit<'_> {
+impl Drop for Admitted<'_> {
     fn drop(&mut self) {
         self.0.n_in_flight.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -126,14 +126,14 @@ impl LoadShedder {
     }
 
     /// Whether a request is served: if so, keep what it gives until it was.
-    pub fn try_admit(&self, priority: Priority) -> Option<Permit<'_>> {
+    pub fn try_admit(&self, priority: Priority) -> Option<Admitted<'_>> {
         let state = self.state.0.load(Ordering::Relaxed);
         if state != 0 && self.sheds(state, priority) {
             self.n_shed.0.fetch_add(1, Ordering::Relaxed);
             return None;
         }
         self.n_in_flight.0.fetch_add(1, Ordering::Relaxed);
-        Some(Permit(self))
+        Some(Admitted(self))
     }
 
     fn sheds(&self, state: u64, priority: Priority) -> bool {
