@@ -10,6 +10,7 @@ mod lint_rules;
 mod lint_tests;
 mod read;
 mod read_step;
+mod read_verification;
 #[cfg(feature = "schema")]
 mod schema;
 mod set;
@@ -20,8 +21,8 @@ mod to_plan;
 pub use crate::template::Captures;
 pub use check::{CheckRegistry, PreCheck};
 pub use definition::{
-    ComparisonCheck, Escalation, Playbook, PlaybookStep, PreCondition, Rollback, Safety, Trigger,
-    VerificationCheck,
+    ComparisonCheck, Escalation, ImmediateCheck, Playbook, PlaybookStep, PreCondition, Rollback,
+    Safety, TierCheck, Trigger, VerificationCheck,
 };
 pub use dry_run::{DryRun, DryStep};
 pub use library::{
