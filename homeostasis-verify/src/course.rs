@@ -368,21 +368,25 @@ fn look_all(checks: &mut [Check], look: &Look<'_>) -> Result<Readings, VerifyErr
     checks.iter_mut().map(|check| check.look(look)).collect()
 }
 
-fn named(readings: &Readings) -> Vec<(&str, &Reading)> {
+fn named(readings: &[(String, Reading)]) -> Vec<(&str, &Reading)> {
     readings
         .iter()
         .map(|(words, reading)| (words.as_str(), reading))
         .collect()
 }
 
-fn label(readings: &mut Readings, phase: &str) {
+fn label(readings: &mut [(String, Reading)], phase: &str) {
     for (words, _) in readings {
         *words = format!("{phase}: {words}");
     }
 }
 
 /// The judgment, if there is one already.
-pub(crate) fn decide(readings: &Readings, harm: &HarmReading, is_last: bool) -> Option<Judgment> {
+pub(crate) fn decide(
+    readings: &[(String, Reading)],
+    harm: &HarmReading,
+    is_last: bool,
+) -> Option<Judgment> {
     let judgment = judge(&named(readings));
     let worse = harm
         .is_worse()

@@ -19,6 +19,9 @@ use crate::criterion::{Attribution, Evaluator, Look};
 /// Looks at one stretch of the past.
 const MAX_LOOKS: u32 = 1024;
 
+/// Fewer episodes have no usual length.
+const MIN_EPISODES: u32 = 3;
+
 /// Peers that are asked.
 const MAX_PEERS: usize = 16;
 
@@ -56,11 +59,11 @@ enum Own {
     Well,
     /// It failed and held again before anything was done.
     RecoveredBefore,
-    /// It failed from `onset` until the remedy; these episodes before it lasted as long, and ended
-    /// by themselves.
+    /// It failed from `onset` until the remedy; the episodes before it that ended by themselves took
+    /// so long.
     Ill {
         onset: Timestamp,
-        alike: Vec<Duration>,
+        earlier: Vec<Duration>,
     },
     /// Its target is itself an untreated peer: that it is well says nothing of the remedy.
     Untreated,
@@ -95,19 +98,16 @@ impl Placebo {
         let episodes = episodes(fresh, look, (past.from, until), past.interval)?;
         let own = match episodes.split_last() {
             Some((Episode { from, to: None }, earlier)) => {
-                let lasted = until.since(*from);
                 let by_itself = |episode: &&Episode| {
                     let end = episode.to.unwrap_or(until);
-                    past.healed
-                        .iter()
-                        .all(|(since, closed)| end < *since || *closed < episode.from)
+                    let mut healed = past.healed.iter();
+                    healed.all(|(since, closed)| end < *since || *closed < episode.from)
                 };
-                let times = earlier.iter().filter(by_itself);
+                let earlier = earlier.iter().filter(by_itself);
                 Own::Ill {
                     onset: *from,
-                    alike: times
+                    earlier: earlier
                         .filter_map(|episode| Some(episode.to?.since(episode.from)))
-                        .filter(|time| *time >= lasted)
                         .collect(),
                 }
             }
@@ -167,20 +167,40 @@ impl Placebo {
                 Attribution::ByItself,
                 "it held again in this trouble before anything was done".to_owned(),
             ),
-            Own::Ill { onset, alike } => {
-                let now_took = look.now.since(*onset);
-                let n = alike.iter().filter(|time| **time <= now_took).count();
-                if n == 0 {
-                    (Attribution::Attributed, String::new())
-                } else {
-                    let words = format!(
-                        "it failed as long as this {n} times before and held again by itself as soon"
-                    );
-                    (Attribution::ByItself, words)
+            Own::Ill { onset, earlier } => {
+                let lasted = past.untreated_until.since(*onset);
+                match passes_by_itself(earlier, lasted, look.now.since(*onset)) {
+                    Some(words) => (Attribution::ByItself, words),
+                    None => (Attribution::Attributed, String::new()),
                 }
             }
         })
     }
+}
+
+/// Whether what `lasted` so long untreated and was over after `took` is of the kind of `earlier`
+/// trouble that passed by itself, and in words why.
+///
+/// It is if one of those lasted as long and was over in at most twice the time; or if there are some
+/// and it lasted less than three times their mean: of durations without memory 95 % do.
+fn passes_by_itself(earlier: &[Duration], lasted: Duration, took: Duration) -> Option<String> {
+    let alike = earlier
+        .iter()
+        .filter(|time| (lasted..=2 * took).contains(*time));
+    let n_alike = alike.count();
+    if n_alike > 0 {
+        return Some(format!(
+            "it failed for as long {n_alike} times before, and held again by itself as soon"
+        ));
+    }
+    let n = u32::try_from(earlier.len()).unwrap_or(u32::MAX);
+    let mean = earlier.iter().sum::<Duration>() / n.max(1);
+    (n >= MIN_EPISODES && lasted < 3 * mean).then(|| {
+        format!(
+            "it failed {n} times before and held again by itself, after {mean:?} on the average; \
+             this time it had failed for {lasted:?} when the remedy began"
+        )
+    })
 }
 
 fn is_ill(episodes: &[Episode]) -> bool {
@@ -317,9 +337,16 @@ mod tests {
             attribution(&[("0", &stretches)], &healed),
             Attribution::Attributed
         );
-        // A blip is no comparison for what lasted.
-        let blips = [600..603, 700..705, 1030..1065];
-        assert_eq!(attribution(&[("0", &blips)], &[]), Attribution::Attributed);
+        // Blips are no comparison for what lasted; what lasted little longer is one of them.
+        let blips = |onset| [600..603, 700..705, 800..802, onset..1065];
+        assert_eq!(
+            attribution(&[("0", &blips(1030))], &[]),
+            Attribution::Attributed
+        );
+        assert_eq!(
+            attribution(&[("0", &blips(1048))], &[]),
+            Attribution::ByItself
+        );
     }
 
     #[test]

@@ -78,6 +78,11 @@ impl SequentialWatch {
         self.scenarios = scenarios;
         self
     }
+
+    /// What functional criteria may use.
+    pub fn scenarios(&self) -> &Scenarios {
+        &self.scenarios
+    }
 }
 
 #[async_trait]

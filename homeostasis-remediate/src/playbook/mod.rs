@@ -17,6 +17,8 @@ mod set;
 #[cfg(test)]
 mod tests;
 mod to_plan;
+#[cfg(test)]
+mod verification_tests;
 
 pub use crate::template::Captures;
 pub use check::{CheckRegistry, PreCheck};

@@ -1,3 +1,5 @@
+mod phases;
+
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
