@@ -29,7 +29,7 @@ pub(crate) struct Course<'a> {
     cx: &'a Context,
     request: &'a VerifyRequest<'a>,
     spec: &'a VerificationSpec,
-    /// Everyone the plan acted on.
+    /// Everyone this or an earlier plan of the incident acted on.
     treated: Vec<Target>,
     /// What the phases that are over found.
     found: Readings,
@@ -42,8 +42,17 @@ impl<'a> Course<'a> {
         cx: &'a Context,
         request: &'a VerifyRequest<'a>,
     ) -> Self {
-        let steps = request.plan.steps.iter().map(|step| step.target.clone());
-        let mut treated: Vec<_> = steps.chain([request.plan.target.clone()]).collect();
+        // Whom an earlier plan of this incident treated is no untreated peer either.
+        let incident = request.incident;
+        let earlier = incident
+            .runs
+            .iter()
+            .filter_map(|run| incident.plan(run.plan));
+        let targets = earlier.chain([request.plan]).flat_map(|plan| {
+            let steps = plan.steps.iter().map(|step| step.target.clone());
+            steps.chain([plan.target.clone()])
+        });
+        let mut treated: Vec<_> = targets.collect();
         treated.sort();
         treated.dedup();
         Self {

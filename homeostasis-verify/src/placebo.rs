@@ -115,7 +115,10 @@ impl Placebo {
             _ => Own::Well,
         };
         let mut peers = Vec::new();
-        if let Some(target) = target.filter(|it| it.instance_name().is_some() && is_treated(it)) {
+        // Only what was ill until the remedy has got well with it.
+        let is_compared = |it: &Target| it.instance_name().is_some() && is_treated(it);
+        let target = target.filter(|it| matches!(own, Own::Ill { .. }) && is_compared(it));
+        if let Some(target) = target {
             for peer in instances(look, &target)
                 .into_iter()
                 .filter(|peer| !is_treated(peer))
@@ -373,5 +376,12 @@ mod tests {
         assert_eq!(ill(&[1030..2000], &[1031..2000]), Attribution::Attributed);
         // Peers that were well are no control: nothing of theirs could get well.
         assert_eq!(ill(&[], &[]), Attribution::Attributed);
+        // What was well before the remedy owes it nothing, whatever peers do.
+        let one: &[_] = &[1031..2000];
+        let well_before: &[_] = &[1030..1050];
+        let recovered = attribution(&[("0", well_before), ("1", one)], &[]);
+        assert_eq!(recovered, Attribution::ByItself);
+        let healthy = attribution(&[("0", &[]), ("1", one)], &[]);
+        assert_eq!(healthy, Attribution::Unexamined);
     }
 }
