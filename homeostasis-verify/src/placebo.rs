@@ -51,6 +51,9 @@ pub(crate) struct Placebo {
     own: Own,
     /// Those not treated that failed it until the remedy began.
     peers: Vec<Evaluator>,
+    /// Whether there are untreated peers that cannot be asked, because the criterion itself names
+    /// its instance: its own past is then no proof.
+    is_unasked: bool,
 }
 
 #[derive(Debug)]
@@ -92,6 +95,7 @@ impl Placebo {
             return Ok(Self {
                 own: Own::Untreated,
                 peers: Vec::new(),
+                is_unasked: false,
             });
         }
         let until = past.untreated_until;
@@ -115,6 +119,7 @@ impl Placebo {
             _ => Own::Well,
         };
         let mut peers = Vec::new();
+        let mut is_unasked = false;
         // Only what was ill until the remedy has got well with it.
         let is_compared = |it: &Target| it.instance_name().is_some() && is_treated(it);
         let target = target.filter(|it| matches!(own, Own::Ill { .. }) && is_compared(it));
@@ -124,6 +129,7 @@ impl Placebo {
                 .filter(|peer| !is_treated(peer))
             {
                 let Some(peer) = fresh.about(&peer) else {
+                    is_unasked = true;
                     break;
                 };
                 let stretch = (past.from.max(look.since), until);
@@ -135,7 +141,11 @@ impl Placebo {
                 }
             }
         }
-        Ok(Self { own, peers })
+        Ok(Self {
+            own,
+            peers,
+            is_unasked,
+        })
     }
 
     /// Whether untreated peers suffer alike: they are given as long as the treated.
@@ -174,6 +184,7 @@ impl Placebo {
                 let lasted = past.untreated_until.since(*onset);
                 match passes_by_itself(earlier, lasted, look.now.since(*onset)) {
                     Some(words) => (Attribution::ByItself, words),
+                    None if self.is_unasked => (Attribution::Unexamined, String::new()),
                     None => (Attribution::Attributed, String::new()),
                 }
             }
@@ -285,6 +296,14 @@ mod tests {
         ill: &[(&str, &[std::ops::Range<i64>])],
         healed: &[(Timestamp, Timestamp)],
     ) -> Attribution {
+        attribution_of("latency_seconds < 5s", ill, healed)
+    }
+
+    fn attribution_of(
+        condition: &str,
+        ill: &[(&str, &[std::ops::Range<i64>])],
+        healed: &[(Timestamp, Timestamp)],
+    ) -> Attribution {
         let mut world = RecordedObservations::new();
         for (instance, stretches) in ill {
             let key = SeriesKey::new("latency_seconds")
@@ -301,7 +320,7 @@ mod tests {
             });
         }
         let criterion = Criterion::Metric {
-            condition: Condition::parse("latency_seconds < 5s").unwrap(),
+            condition: Condition::parse(condition).unwrap(),
             target: "orders/0".parse().unwrap(),
             window: Duration::from_secs(30),
             consecutive: 3,
@@ -383,5 +402,14 @@ mod tests {
         assert_eq!(recovered, Attribution::ByItself);
         let healthy = attribution(&[("0", &[]), ("1", one)], &[]);
         assert_eq!(healthy, Attribution::Unexamined);
+    }
+
+    #[test]
+    fn a_criterion_that_names_its_instance_proves_nothing_where_there_are_peers() {
+        let own: &[_] = &[1030..1065];
+        let named = "latency_seconds{instance='0'} < 5s";
+        let of = |ill: &[_]| attribution_of(named, ill, &[]);
+        assert_eq!(of(&[("0", own), ("1", own)]), Attribution::Unexamined);
+        assert_eq!(of(&[("0", own)]), Attribution::Attributed);
     }
 }

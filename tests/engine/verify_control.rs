@@ -24,7 +24,11 @@ playbook_id: restart
 name: Restart the instance
 version: '1'
 severity: low
-trigger: {condition: queue_seconds > 5, duration: 5s, service: a/0}
+trigger:
+  # Of one instance: trouble of most of them is a storm, and the gate lets nobody act in it.
+  condition: queue_seconds{instance='0'} > 5
+  duration: 5s
+  service: a/0
 remediation_steps:
   - {step: 1, action: restart, timeout: 30s}
 verification:
@@ -138,29 +142,23 @@ fn verdict_of(kind: &EventKind) -> Option<Verdict> {
     }
 }
 
-/// The first verdict, a few seconds of trouble and a heal later.
-async fn verdict(healer: &Homeostasis) -> Verdict {
-    let mut events = healer.subscribe();
-    let verified = until(healer, &mut events, is("verified")).await;
-    verdict_of(&verified.kind).unwrap()
-}
-
 #[tokio::test(start_paused = true)]
 async fn one_instance_that_a_restart_cures_is_a_success_at_once() {
     let pool = Pool::new(true);
     let healer = pool.builder(RESTART).start().await.unwrap();
     pool.record(&healer, &["0", "1", "2"]);
     pass(&healer, 60).await;
+    let mut events = healer.subscribe();
     pool.set(&["0"], 9.0);
     let began = healer.clock().now();
-    let verdict = verdict(&healer).await;
+    let verified = until(&healer, &mut events, is("verified")).await;
+    let verdict = verdict_of(&verified.kind).unwrap();
     assert_eq!(verdict.kind, VerdictKind::Success, "{verdict:?}");
     let took = verdict.at.since(began);
     assert!(
         took < Duration::from_secs(25),
         "{took:?}: peers that are well are not waited for"
     );
-    let mut events = healer.subscribe();
     let closed = until(&healer, &mut events, is("closed")).await;
     let EventKind::Closed { resolution } = &closed.kind else {
         unreachable!("asked for")
@@ -218,8 +216,10 @@ async fn peers_that_stay_ill_prove_the_remedy_once_they_had_as_long() {
     let healer = pool.builder(RESTART).start().await.unwrap();
     pool.record(&healer, &["0", "1", "2"]);
     pass(&healer, 60).await;
+    let mut events = healer.subscribe();
     pool.set(&["0", "1", "2"], 9.0);
-    let verdict = verdict(&healer).await;
+    let verified = until(&healer, &mut events, is("verified")).await;
+    let verdict = verdict_of(&verified.kind).unwrap();
     assert_eq!(verdict.kind, VerdictKind::Success, "{verdict:?}");
     let details: Vec<_> = verdict
         .checks

@@ -105,8 +105,8 @@ impl Reading {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Attribution {
-    /// Nothing is known for or against it: the criterion held all the time, or its past was not
-    /// seen. It counts.
+    /// Nothing is known for or against it: the criterion held all the time, its past was not seen, or
+    /// its condition names the instance, so that peers cannot be asked. It counts.
     #[default]
     Unexamined,
     /// It failed until the remedy began and holds since; neither its own past nor untreated peers
