@@ -145,6 +145,24 @@ fn schema_and_reader_take_and_refuse_the_same() {
         ("/pre_conditions", json!([])),
         ("/verification", Value::Null),
         ("/verification/health", json!(0.5)),
+        (
+            "/verification",
+            json!({"health_tiers": [{"tier": "deep", "window": "1m"}], "stability": "5m",
+                "immediate": {"check": "up == 1"}}),
+        ),
+        (
+            "/verification",
+            json!({"scenarios": [{"name": "s", "steps": [
+                {"name": "a", "url": "http://a/b?c=1", "json": {"/x": 1, "": null}},
+                {"name": "b", "url": "http://a", "method": "POST", "body": [1], "status": [201],
+                    "side_effects": true},
+                {"name": "c", "function": "f", "args": {"a": 1}, "contains": "x"},
+            ]}], "min_pass_rate": "50%"}),
+        ),
+        (
+            "/verification/comparison/0/baseline",
+            json!("same_time_last_week"),
+        ),
         ("/rollback", json!({"available": true})),
         ("/metadata", Value::Null),
         ("/remediation_steps/0/target", json!("orders")),
@@ -182,6 +200,31 @@ fn schema_and_reader_take_and_refuse_the_same() {
         ("/remediation_steps/1/timeout", json!("5s")),
         ("/verification", json!({"wait_time": "5s"})),
         ("/verification/watch", json!("5m")),
+        ("/verification/min_pass_rate", json!("50%")),
+        ("/verification/stability_interval", json!("10s")),
+        ("/verification/immediate", json!({})),
+        ("/verification/health_tiers", json!([{"tier": "flat"}])),
+        (
+            "/verification/scenarios",
+            json!([{"name": "s", "steps": []}]),
+        ),
+        (
+            "/verification/scenarios",
+            json!([{"name": "s", "steps": [{"name": "a"}]}]),
+        ),
+        (
+            "/verification/scenarios",
+            json!([{"name": "s", "steps": [{"name": "a", "url": "http://a", "method": "PUT"}]}]),
+        ),
+        (
+            "/verification/scenarios",
+            json!([{"name": "s", "steps": [{"name": "a", "url": "a", "side_effects": true}]}]),
+        ),
+        (
+            "/verification/scenarios",
+            json!([{"name": "s", "steps": [{"name": "a", "function": "f", "status": [200]}]}]),
+        ),
+        ("/verification/comparison/0/baseline", json!("ever")),
         ("/verification/consecutive", json!(0)),
         ("/verification/comparison", json!([{"metric": "m"}])),
         (

@@ -1,14 +1,19 @@
 #![doc = include_str!("../README.md")]
 
+mod check;
 mod config;
+mod course;
 mod criterion;
 mod harm;
 mod judgment;
+mod placebo;
+mod scenario;
 pub mod stats;
 mod watch;
 
 pub use config::{Tolerance, WatchConfig};
-pub use criterion::{Evaluator, Look, Reading};
+pub use criterion::{Attribution, Evaluator, Look, Reading};
 pub use harm::{HarmReading, HarmWatch};
 pub use judgment::{Judgment, judge};
+pub use scenario::{ScenarioFunction, Scenarios};
 pub use watch::SequentialWatch;

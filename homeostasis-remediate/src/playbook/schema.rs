@@ -8,6 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::lint::LintRule;
 use super::read::{CATEGORIES, RADII, SEVERITIES};
+use super::read_verification::{BASELINES, METHODS, TIERS};
 
 /// What is done when, how success is recognized, and what must not happen.
 #[derive(JsonSchema)]
@@ -176,9 +177,12 @@ struct RetryEntry {
     "anyOf" = [
         {"required": ["check"]},
         {"required": ["health"]},
+        {"required": ["health_tiers"]},
+        {"required": ["scenarios"]},
         {"required": ["comparison"]},
     ],
     "not" = {"required": ["retry", "watch"]},
+    "dependentRequired" = {"min_pass_rate": ["scenarios"], "stability_interval": ["stability"]},
 ))]
 struct VerificationEntry {
     /// What must hold, over the metrics of the target.
@@ -199,12 +203,108 @@ struct VerificationEntry {
     window: Option<DurationText>,
     /// The share of health checks that must pass. Default: not judged.
     health: Option<RatioValue>,
-    /// Comparisons with the time before the incident.
+    /// The same for the checks of one tier each.
+    #[schemars(length(min = 1, max = 3))]
+    health_tiers: Option<Vec<TierEntry>>,
+    /// What the service must still be able to do.
+    #[schemars(length(min = 1, max = 16))]
+    scenarios: Option<Vec<ScenarioEntry>>,
+    /// The share of scenarios that must pass. Default: all.
+    min_pass_rate: Option<RatioValue>,
+    /// Comparisons with another time.
     #[schemars(length(max = 62))]
     comparison: Option<Vec<ComparisonEntry>>,
+    /// What must hold at once, before anything else is judged. Default: nothing.
+    immediate: Option<ImmediateEntry>,
+    /// How long what holds must go on holding; comparisons are judged at its end. Default: no longer.
+    stability: Option<DurationText>,
+    /// How far apart two looks are meanwhile. Default: 60 s.
+    stability_interval: Option<DurationText>,
 }
 
-/// One metric compared with the time before the incident.
+/// What must hold at once.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, rename = "Immediate", extend("anyOf" = [
+    {"required": ["check"]},
+    {"required": ["health"]},
+]))]
+struct ImmediateEntry {
+    /// What must hold, over the metrics of the target.
+    check: Option<ConditionText>,
+    /// The share of health checks that must pass.
+    health: Option<RatioValue>,
+    /// How old a value may be, and over how long health is judged. Default: 10 s.
+    window: Option<DurationText>,
+    /// How soon after the remedy. Default: 30 s.
+    within: Option<DurationText>,
+}
+
+/// The health checks of one tier.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, rename = "HealthTierCheck")]
+struct TierEntry {
+    /// Which.
+    tier: TierName,
+    /// The share of them that must pass. Default: 100 %, and 95 % of comprehensive ones.
+    pass_rate: Option<RatioValue>,
+    /// Over how long. Default: 2 min, 5 min and 10 min.
+    window: Option<DurationText>,
+}
+
+/// Steps that must answer as expected, one after another. It may be done more than once.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, rename = "Scenario")]
+struct ScenarioEntry {
+    /// For people.
+    name: Text,
+    /// The steps.
+    #[schemars(length(min = 1, max = 16))]
+    steps: Vec<ScenarioStepEntry>,
+}
+
+/// A request or a function of the host, and what it must answer.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, rename = "ScenarioStep", extend(
+    "oneOf" = [
+        {"required": ["url"], "not": {"required": ["args"]}},
+        {"required": ["function"], "not": {"anyOf": [
+            {"required": ["method"]}, {"required": ["body"]}, {"required": ["status"]},
+        ]}},
+    ],
+    "if" = {"properties": {"method": {"enum": ["POST", "PUT", "PATCH", "DELETE"]}}, "required": ["method"]},
+    "then" = {"properties": {"side_effects": {"const": true}}, "required": ["side_effects"]},
+))]
+struct ScenarioStepEntry {
+    /// For people.
+    name: Text,
+    /// Where to; its origin must be one the host allows.
+    #[schemars(regex(pattern = r"^https?://[^/\s$][^\s$]*$"))]
+    url: Option<String>,
+    /// Default: `GET`.
+    method: Option<MethodName>,
+    /// Sent as JSON.
+    body: Option<serde_json::Value>,
+    /// A function the host registered.
+    function: Option<Text>,
+    /// What it is given.
+    args: Option<BTreeMap<String, serde_json::Value>>,
+    /// The statuses that are expected. Default: any 2xx.
+    #[schemars(length(min = 1), inner(range(min = 100, max = 599)))]
+    status: Option<Vec<u16>>,
+    /// A text the answer contains.
+    contains: Option<Text>,
+    /// By JSON pointer (`/items/0/id`), the values that stand there.
+    #[schemars(extend("propertyNames" = {"pattern": "^(/.*)?$"}))]
+    json: Option<BTreeMap<String, serde_json::Value>>,
+    /// How long the answer may take. Default: as long as `timeout`.
+    within: Option<DurationText>,
+    /// When it is given up. Default: 5 s, at most 1 min.
+    timeout: Option<DurationText>,
+    /// Whether it changes anything; it may be done more than once. Default: false.
+    side_effects: Option<bool>,
+}
+
+/// One metric compared with what it was at another time.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields, rename = "Comparison", extend("oneOf" = [
     {"required": ["at_most"]},
@@ -223,6 +323,8 @@ struct ComparisonEntry {
     window: Option<DurationText>,
     /// Whose metric. Default: the plan's target.
     target: Option<TargetText>,
+    /// With which time. Default: `before_incident`.
+    baseline: Option<BaselineName>,
 }
 
 /// What its author says about taking it back.
@@ -342,6 +444,9 @@ one_of! {
     SeverityName = "Severity", SEVERITIES.iter().map(|(word, _)| *word);
     CategoryName = "Category", CATEGORIES.iter().map(|(word, _)| *word);
     RadiusName = "BlastRadius", RADII.iter().map(|(word, _)| *word);
+    TierName = "HealthTier", TIERS.iter().map(|(word, _)| *word);
+    BaselineName = "Baseline", BASELINES.iter().map(|(word, _)| *word);
+    MethodName = "Method", METHODS.iter().map(|(word, _)| *word);
     RuleName = "LintRule", LintRule::ALL.iter().map(|rule| rule.name());
 }
 
