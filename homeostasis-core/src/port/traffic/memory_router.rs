@@ -50,33 +50,44 @@ impl MemoryRouter {
         Some(route.weights.pick(rng).to_owned())
     }
 
-    /// Declares the slots that a host has for `service`, and gives what follows its route. From then on
-    /// [`set_weights`](TrafficRouter::set_weights) refuses others, and
-    /// [`in_flight`](TrafficRouter::in_flight) tells what the followers count.
-    ///
-    /// Serving it again replaces the slots: an earlier follower goes on with its own.
+    /// Declares the slots that a host has for `service`, and gives what follows its route. `initial` is in
+    /// force if nothing was set before. From then on [`set_weights`](TrafficRouter::set_weights) refuses
+    /// other slots, and [`in_flight`](TrafficRouter::in_flight) tells what the followers count.
     ///
     /// # Errors
-    /// [`TrafficError::Invalid`] if there is no slot, or something is routed to one that is not there.
+    /// [`TrafficError::Invalid`] if something is routed to a slot that is not there, or somebody else
+    /// follows the service.
     pub fn serve<S: Into<String>>(
         self: &Arc<Self>,
         service: &str,
         slots: impl IntoIterator<Item = S>,
+        initial: &Weights,
     ) -> Result<RouteFollower, TrafficError> {
         let slots = slots
             .into_iter()
             .map(|slot| (slot.into().into(), Arc::default()));
         let slots: Arc<Slots> = Arc::new(slots.collect());
-        if slots.is_empty() {
-            let what = format!("slots of {service}");
-            return Err(TrafficError::invalid(what, "none, expected at least one"));
-        }
-        let mut services = self.services();
-        let entry = services.entry(service.to_owned()).or_default();
-        if let Some(route) = &entry.route {
+        self.change(service, |entry| {
+            if entry
+                .slots
+                .as_ref()
+                .is_some_and(|slots| Arc::strong_count(slots) > 1)
+            {
+                let detail = format!("{service:?}, expected one that nobody follows");
+                return Err(TrafficError::invalid("service", detail));
+            }
+            let route = entry.route.clone().unwrap_or_else(|| {
+                let mirror = entry.mirror.clone();
+                Arc::new(Route {
+                    weights: initial.clone(),
+                    mirror,
+                })
+            });
             check(service, &slots, &route.weights, route.mirror.as_ref())?;
-        }
-        entry.slots = Some(Arc::clone(&slots));
+            entry.route = Some(route);
+            entry.slots = Some(Arc::clone(&slots));
+            Ok(())
+        })?;
         Ok(RouteFollower {
             router: Arc::clone(self),
             service: service.into(),
@@ -197,7 +208,7 @@ pub struct RouteFollower {
 }
 
 impl RouteFollower {
-    /// The route in force; `None` if nothing is routed for the service.
+    /// The route in force.
     pub fn route(&mut self) -> Option<&Arc<Route>> {
         // Read before the route: a change in between is seen the next time.
         let version = self.version();
@@ -210,8 +221,8 @@ impl RouteFollower {
         self.route.as_ref()
     }
 
-    /// Begins a request to the slot that `pick` takes from the weights in force; `None` if nothing is
-    /// routed, or to a slot that is not served. `pick` is called again if the weights change meanwhile.
+    /// Begins a request to the slot that `pick` takes from the weights in force; `None` if that is none
+    /// that is served. `pick` is called again if the weights change meanwhile.
     ///
     /// Once [`in_flight`](TrafficRouter::in_flight) of a slot whose weight was set to zero is zero, no
     /// request begins there any more.
@@ -289,9 +300,13 @@ mod tests {
     #[tokio::test]
     async fn a_follower_sees_every_change_and_a_drained_slot_is_told() {
         let router = Arc::new(MemoryRouter::default());
-        let mut follower = router.serve("orders", ["stable", "canary"]).unwrap();
-        assert!(follower.begin(|weights| weights.at(0)).is_none());
-        router.set_weights("orders", &weights(0, 1)).await.unwrap();
+        let slots = ["stable", "canary"];
+        let mut follower = router.serve("orders", slots, &weights(0, 1)).unwrap();
+        assert!(follower.begin(|_| "green").is_none());
+        assert!(
+            router.serve("orders", slots, &weights(0, 1)).is_err(),
+            "it is followed"
+        );
         let first = follower.begin(|weights| weights.at(0)).unwrap();
         assert_eq!(first.slot(), "canary");
         router.set_weights("orders", &weights(1, 0)).await.unwrap();
@@ -302,13 +317,17 @@ mod tests {
         assert_eq!((n("canary").await, n("stable").await), (Some(1), Some(1)));
         drop(first);
         assert_eq!((n("canary").await, n("green").await), (Some(0), None));
+        // What was set stays when the host serves it again.
+        drop(follower);
+        let _again = router.serve("orders", slots, &weights(0, 1)).unwrap();
+        assert_eq!(router.weights("orders").await.unwrap(), Some(weights(1, 0)));
     }
 
     #[tokio::test]
     async fn weights_that_change_while_a_slot_is_picked_are_looked_at_again() {
         let router = Arc::new(MemoryRouter::default());
-        let mut follower = router.serve("orders", ["stable", "canary"]).unwrap();
-        router.set_weights("orders", &weights(0, 1)).await.unwrap();
+        let slots = ["stable", "canary"];
+        let mut follower = router.serve("orders", slots, &weights(0, 1)).unwrap();
         let began = follower.begin(|picked_from| {
             if picked_from.share("canary") == Ratio::ONE {
                 let change = |entry: &mut Service| {
@@ -331,7 +350,8 @@ mod tests {
             slot: slot.to_owned(),
             share: Ratio::ONE,
         };
-        let _follower = router.serve("orders", ["stable", "canary"]).unwrap();
+        let slots = ["stable", "canary"];
+        let _follower = router.serve("orders", slots, &weights(1, 0)).unwrap();
         let green = Weights::new([("stable", 1), ("green", 1)]).unwrap();
         let error = router.set_weights("orders", &green).await.unwrap_err();
         assert_eq!(
@@ -341,30 +361,32 @@ mod tests {
         let error = router.set_mirror("orders", Some(&to("green"))).await;
         assert!(error.unwrap_err().to_string().contains("mirror of orders"));
         // Nothing of it was set.
-        assert_eq!(router.weights("orders").await.unwrap(), None);
+        assert_eq!(router.weights("orders").await.unwrap(), Some(weights(1, 0)));
         assert_eq!(router.mirror("orders").await.unwrap(), None);
         // At zero it needs nobody.
         let gone = Weights::new([("stable", 1), ("green", 0)]).unwrap();
         router.set_weights("orders", &gone).await.unwrap();
         router.set_weights("other", &green).await.unwrap();
-        assert!(router.serve("other", ["stable"]).is_err());
-        assert!(router.serve::<&str>("other", []).is_err());
+        assert!(router.serve("other", ["stable"], &gone).is_err());
+        assert!(router.serve::<&str>("another", [], &gone).is_err());
+        assert_eq!(router.weights("another").await.unwrap(), None);
     }
 
     #[tokio::test]
     async fn a_mirror_stays_while_weights_change() {
         let router = Arc::new(MemoryRouter::default());
-        let mut follower = router.serve("orders", ["stable", "canary"]).unwrap();
+        let slots = ["stable", "canary"];
+        let mut follower = router.serve("orders", slots, &weights(1, 0)).unwrap();
         let mirror = Mirror {
             slot: "canary".to_owned(),
             share: Ratio::saturating(0.5),
         };
         router.set_mirror("orders", Some(&mirror)).await.unwrap();
-        router.set_weights("orders", &weights(1, 0)).await.unwrap();
+        router.set_weights("orders", &weights(3, 1)).await.unwrap();
         assert_eq!(follower.route().unwrap().mirror, Some(mirror.clone()));
         assert_eq!(router.mirror("orders").await.unwrap(), Some(mirror));
         router.set_mirror("orders", None).await.unwrap();
         assert_eq!(follower.route().unwrap().mirror, None);
-        assert_eq!(follower.route().unwrap().weights, weights(1, 0));
+        assert_eq!(follower.route().unwrap().weights, weights(3, 1));
     }
 }
