@@ -1,5 +1,8 @@
 //! A `tower` service that shares its requests among others.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::Pin;

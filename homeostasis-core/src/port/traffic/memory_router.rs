@@ -165,7 +165,7 @@ impl TrafficRouter for MemoryRouter {
     async fn set_mirror(&self, service: &str, mirror: Option<&Mirror>) -> Result<(), TrafficError> {
         self.change(service, |entry| {
             if let (Some(slots), Some(mirror)) = (&entry.slots, mirror)
-                && !slots.contains_key(&mirror.slot)
+                && !slots.contains_key(mirror.slot.as_str())
             {
                 let known: Vec<_> = slots.keys().collect();
                 let detail = format!("{:?}, expected one of {known:?}", mirror.slot);
