@@ -62,7 +62,7 @@ struct Seen {
     by_server: Mutex<BTreeMap<String, u64>>,
     failed: Mutex<Vec<String>>,
     answered: AtomicU64,
-    stale: AtomicU64,
+    closed: AtomicU64,
     stop: AtomicBool,
 }
 
@@ -78,8 +78,9 @@ pub(crate) struct Load {
 pub(crate) struct Outcome {
     pub(crate) answered: u64,
     pub(crate) failed: Vec<String>,
-    /// Kept connections that were found closed before a byte of the answer: the request went again.
-    pub(crate) stale: u64,
+    /// Connections that could have been kept and were closed: with an answer that says so, or before a byte
+    /// of one, and then the request went again.
+    pub(crate) closed: u64,
 }
 
 impl Load {
@@ -143,7 +144,7 @@ impl Load {
         Outcome {
             answered: self.seen.answered.load(Ordering::Relaxed),
             failed: self.seen.failed.lock().unwrap().clone(),
-            stale: self.seen.stale.load(Ordering::Relaxed),
+            closed: self.seen.closed.load(Ordering::Relaxed),
         }
     }
 }
@@ -158,26 +159,37 @@ async fn ask(
         // A connection may be closed while it idles: whoever keeps one sends again on a new one
         // (RFC 9112, section 9.3.1).
         match say(&mut stream).await {
-            Ok(Some(server)) => {
-                *kept = Some(stream);
-                return Ok(server);
-            }
+            Ok(Some(answer)) => return Ok(keep(kept, stream, answer, seen)),
             Ok(None) => {
-                seen.stale.fetch_add(1, Ordering::Relaxed);
+                seen.closed.fetch_add(1, Ordering::Relaxed);
             }
             Err(error) => return Err(error),
         }
     }
     let mut stream = BufReader::new(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?);
-    let server = say(&mut stream)
+    let answer = say(&mut stream)
         .await?
         .ok_or(io::ErrorKind::UnexpectedEof)?;
-    *kept = Some(stream);
-    Ok(server)
+    Ok(keep(kept, stream, answer, seen))
 }
 
-/// `None` if the other side closed before a byte of the answer.
-async fn say(stream: &mut BufReader<TcpStream>) -> io::Result<Option<String>> {
+/// Who answered; the connection is kept if the answer lets it.
+fn keep(
+    kept: &mut Option<BufReader<TcpStream>>,
+    stream: BufReader<TcpStream>,
+    (server, closes): (String, bool),
+    seen: &Seen,
+) -> String {
+    if closes {
+        seen.closed.fetch_add(1, Ordering::Relaxed);
+    } else {
+        *kept = Some(stream);
+    }
+    server
+}
+
+/// Who answered, and whether the connection closes; `None` if the other side closed before a byte.
+async fn say(stream: &mut BufReader<TcpStream>) -> io::Result<Option<(String, bool)>> {
     let sent = stream
         .write_all(b"GET / HTTP/1.1\r\nhost: orders\r\n\r\n")
         .await;
@@ -205,12 +217,9 @@ async fn say(stream: &mut BufReader<TcpStream>) -> io::Result<Option<String>> {
     let length = field("content-length: ").and_then(|text| text.parse().ok());
     let mut body = vec![0; length.ok_or(io::ErrorKind::InvalidData)?];
     stream.read_exact(&mut body).await?;
-    if field("connection: close").is_some() {
-        return Err(io::Error::other(
-            "it closes the connection, expected that it keeps it",
-        ));
-    }
-    Ok(Some(String::from_utf8_lossy(&body).into_owned()))
+    let closes = field("connection: close").is_some();
+    let server = String::from_utf8_lossy(&body).into_owned();
+    Ok(Some((server, closes)))
 }
 
 /// The stages of a rollout, up and down again: each is set and measured under load, in slots `stable` and

@@ -152,6 +152,12 @@ impl HaproxySlots {
         let what = "reading the state of the servers";
         let command = format!("show servers state {}", self.backend);
         let answer = self.say(clock, what, &command).await?;
+        if answer.trim().is_empty() {
+            return Err(TrafficError::transient(
+                what,
+                "HAProxy closed without an answer",
+            ));
+        }
         let found = servers(&answer).ok_or_else(|| {
             let detail = format!("HAProxy says {:?}, expected its servers", short(&answer));
             TrafficError::invalid(format!("backend {}", self.backend), detail)

@@ -64,6 +64,11 @@ impl Note {
     }
 }
 
+/// Whether the file was changed and workers serve that began before.
+pub(super) fn is_behind(file: &Path, now: &Workers) -> io::Result<bool> {
+    Ok(Note::read(file, now)?.is_some())
+}
+
 /// The content of the file that the workers of now began with; `None` if there was no file.
 pub(super) fn in_force(file: &Path, now: &Workers) -> io::Result<Option<String>> {
     match Note::read(file, now)? {

@@ -13,7 +13,7 @@ use homeostasis_core::{
 use serde_json::{Map, Value};
 use tokio::net::TcpStream;
 
-use super::in_force::{in_force, servers};
+use super::in_force::{in_force, is_behind, servers};
 use super::reload::NginxConfig;
 use super::workers::Workers;
 use crate::action::address::host_and_port;
@@ -229,9 +229,16 @@ impl TrafficRouter for NginxRouter {
     async fn set_weights(&self, service: &str, weights: &Weights) -> Result<(), TrafficError> {
         let slots = self.of(service)?;
         let wanted = apportion(service, weights, &slots.slots, MAX_WEIGHT)?;
-        // What is there cannot be read before it was generated for the first time.
+        let (name, file) = slots.upstream()?;
+        let what = format!("setting the upstream {name}");
+        let is_behind = is_behind(file, &slots.workers()?);
+        let is_behind = is_behind.map_err(|error| TrafficError::permanent(&what, error))?;
+        // What is there cannot be read before it was generated for the first time. A file that is not in
+        // force yet is replaced, whatever is: the next reload would take it up.
         let is_so = match slots.told() {
-            Ok(told) => told.as_ref() == sums(&slots.slots, |server| wanted[server]).as_ref(),
+            Ok(told) => {
+                !is_behind && told.as_ref() == sums(&slots.slots, |server| wanted[server]).as_ref()
+            }
             Err(TrafficError::Invalid { .. }) => false,
             Err(error) => return Err(error),
         };
@@ -239,8 +246,6 @@ impl TrafficRouter for NginxRouter {
             return Ok(());
         }
         slots.refuse(&*self.clock, weights).await?;
-        let (name, file) = slots.upstream()?;
-        let what = format!("setting the upstream {name}");
         let wanted = wanted
             .into_iter()
             .map(|(at, weight)| (at, Value::from(weight)));
