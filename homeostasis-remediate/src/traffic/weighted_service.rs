@@ -202,7 +202,6 @@ impl<S: Service<R> + Clone, R> WeightedService<S, R> {
                 let one_more = Arc::clone(&on_their_way);
                 let answer = RoutedFuture::new(service, request, open);
                 runtime.spawn(async move {
-                    let _one_more = one_more;
                     let mut answer = Box::pin(answer);
                     if timeout(&*clock, limits.within, answer.as_mut())
                         .await
@@ -210,6 +209,7 @@ impl<S: Service<R> + Clone, R> WeightedService<S, R> {
                     {
                         answer.as_mut().fail();
                     }
+                    drop(one_more);
                 });
             },
         ));

@@ -140,12 +140,10 @@ async fn a_router_killed_between_two_commands_leaves_what_is_told_and_mended() {
     };
     let direct = proxy.router();
     let (before, after) = (weights(100, 0), weights(10, 90));
-    // Look, raise, look, lower, look.
+    // Look, look who is a backup server, raise, look, lower, look.
     let both = weights(2, 1);
-    for (n_passed, left) in [&before, &before, &both, &both, &after]
-        .into_iter()
-        .enumerate()
-    {
+    let left = [&before, &before, &before, &both, &both, &after];
+    for (n_passed, left) in left.into_iter().enumerate() {
         for mend in [&after, &before] {
             direct.set_weights("orders", &before).await.unwrap();
             let at = proxy.scratch.path().join("relay");

@@ -80,10 +80,11 @@ pub(super) fn in_force(file: &Path, now: &Workers) -> io::Result<Option<String>>
 /// The servers of the upstream `name` with their weights, zero if they are down or backup; `None` if
 /// there is no such upstream.
 pub(super) fn servers(content: &str, name: &str) -> Option<Vec<(String, u32)>> {
-    let lines = content
-        .lines()
-        .map(|line| line.split('#').next().unwrap_or_default());
-    let text: String = lines.map(|line| format!("{line}\n")).collect();
+    let lines = content.lines();
+    let lines: Vec<_> = lines
+        .map(|line| line.split('#').next().unwrap_or_default())
+        .collect();
+    let text = lines.join("\n");
     let (_, body) = text
         .split_once("upstream")
         .and_then(|(_, rest)| rest.trim_start().strip_prefix(name)?.split_once('{'))

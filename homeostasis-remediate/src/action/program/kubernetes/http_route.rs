@@ -208,12 +208,12 @@ impl HttpRouteRouter {
     }
 }
 
+/// Where a backend stands in a route (`/spec/rules/0/backendRefs/1`), its name, and all of it.
+type Place<'a> = (String, &'a str, &'a Value);
+
 impl HttpRouteSlots {
-    /// The places of our backends in the route, by rule: `/spec/rules/0/backendRefs/1` and its name.
-    fn places<'a>(
-        &self,
-        route: &'a Value,
-    ) -> Result<Vec<Vec<(String, &'a str, &'a Value)>>, TrafficError> {
+    /// Our backends in the route, by rule.
+    fn places<'a>(&self, route: &'a Value) -> Result<Vec<Vec<Place<'a>>>, TrafficError> {
         let ours = |name: &str| self.slots.values().flatten().any(|own| own == name);
         let mut places = Vec::new();
         let rules = route["spec"]["rules"]
@@ -324,7 +324,7 @@ impl TrafficRouter for HttpRouteRouter {
             let detail = "no rule leads to a slot, expected one";
             return Err(TrafficError::invalid(what, detail));
         }
-        let is_set = |(_, name, now): &(String, &str, &Value)| now["weight"] == wanted[*name];
+        let is_set = |(_, name, now): &Place<'_>| now["weight"] == wanted[*name];
         if !places.iter().all(is_set) {
             self.refuse(slots, weights).await?;
             let version = &route["metadata"]["resourceVersion"];
