@@ -97,14 +97,14 @@ mod tests {
 
     #[tokio::test]
     async fn each_service_has_its_own_router_and_a_strange_one_is_named() {
-        let (a, b) = (
-            Arc::new(MemoryRouter::default()),
-            Arc::new(MemoryRouter::default()),
-        );
+        let [a, b] = [(), ()].map(|()| Arc::new(MemoryRouter::default()));
+        let shared = |router: &Arc<MemoryRouter>| -> Arc<dyn TrafficRouter> {
+            Arc::<MemoryRouter>::clone(router)
+        };
         let router = RouterByService::default();
-        let router = router.service("orders", a.clone()).unwrap();
-        let router = router.service("carts", b.clone()).unwrap();
-        assert!(router.clone().service("carts", a.clone()).is_err());
+        let router = router.service("orders", shared(&a)).unwrap();
+        let router = router.service("carts", shared(&b)).unwrap();
+        assert!(router.clone().service("carts", shared(&a)).is_err());
         let green = Weights::new([("green", 1)]).unwrap();
         router.set_weights("carts", &green).await.unwrap();
         assert_eq!(a.weights("carts").await.unwrap(), None);

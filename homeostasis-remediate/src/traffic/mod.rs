@@ -11,12 +11,10 @@ mod slot_meter;
     all(feature = "process", target_os = "linux")
 ))]
 mod slots;
-#[cfg(all(
-    test,
-    any(
-        all(feature = "haproxy", unix),
-        all(feature = "process", target_os = "linux")
-    )
+#[cfg(test)]
+#[cfg(any(
+    all(feature = "haproxy", unix),
+    all(feature = "process", target_os = "linux")
 ))]
 pub(crate) mod testing;
 #[cfg(feature = "tower")]

@@ -128,6 +128,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::rng::Rng;
 
     #[test]
     fn slots_are_picked_by_their_share_and_never_at_zero() {

@@ -149,11 +149,10 @@ async fn a_router_killed_between_two_commands_leaves_what_is_told_and_mended() {
             let at = proxy.scratch.path().join("relay");
             let waiting = relay(proxy.socket.clone(), &at, n_passed);
             let router = Proxy::router_of(Proxy::slots(&at));
-            let wanted = after.clone();
-            let setting = tokio::spawn(async move { router.set_weights("orders", &wanted).await });
-            waiting.await.unwrap();
-            setting.abort();
-            assert!(setting.await.unwrap_err().is_cancelled());
+            tokio::select! {
+                ended = router.set_weights("orders", &after) => panic!("{ended:?}"),
+                waits = waiting => waits.unwrap(),
+            }
             std::fs::remove_file(&at).unwrap();
             let now = told(&direct).await;
             assert!(

@@ -83,14 +83,16 @@ async fn a_router_killed_between_file_and_reload_leaves_what_is_told_and_mended(
             fs::set_permissions(&slow, fs::Permissions::from_mode(0o755)).unwrap();
             let mut slots = slots(&nginx);
             slots.nginx.program.clone_from(&slow);
-            let (router, wanted) = (router_of(slots), after.clone());
-            let setting = tokio::spawn(async move { router.set_weights("orders", &wanted).await });
-            while !reached.exists() {
-                assert!(!setting.is_finished(), "{:?}", setting.await);
-                tokio::time::sleep(Duration::from_millis(5)).await;
+            let router = router_of(slots);
+            let is_there = async {
+                while !reached.exists() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::select! {
+                ended = router.set_weights("orders", &after) => panic!("{ended:?}"),
+                () = is_there => {}
             }
-            setting.abort();
-            assert!(setting.await.unwrap_err().is_cancelled());
             // The file is new, and no worker has read it.
             let file = fs::read_to_string(nginx.file()).unwrap();
             assert!(

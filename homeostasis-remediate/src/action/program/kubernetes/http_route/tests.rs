@@ -115,7 +115,7 @@ async fn what_nobody_would_serve_or_somebody_else_changed_is_refused() {
     let before = server.get(ROUTE_PATH);
     let slice = format!("{SLICES_PATH}/canary");
     server.put(&slice, |slice| {
-        slice["endpoints"][0]["conditions"]["ready"] = false.into()
+        slice["endpoints"][0]["conditions"]["ready"] = false.into();
     });
     let (kind, said) = refusal(&router, &weights(1, 1)).await;
     assert_eq!(kind, ErrorKind::Transient);
@@ -125,7 +125,7 @@ async fn what_nobody_would_serve_or_somebody_else_changed_is_refused() {
     );
     assert_eq!(server.get(ROUTE_PATH), before);
     server.put(&slice, |slice| {
-        slice["endpoints"][0]["conditions"]["ready"] = true.into()
+        slice["endpoints"][0]["conditions"]["ready"] = true.into();
     });
     // A stranger in a rule of ours, and a rule without one of ours.
     for (name, expected) in [
@@ -162,7 +162,7 @@ async fn a_gateway_that_sleeps_is_awaited_and_then_told() {
         return;
     };
     server.put(ROUTE_PATH, |route| {
-        route["metadata"]["annotations"]["asleep"] = "yes".into()
+        route["metadata"]["annotations"]["asleep"] = "yes".into();
     });
     let clock = ManualClock::new(Timestamp::EPOCH);
     let router = HttpRouteRouter::new(tool, Arc::new(clock.clone()));
