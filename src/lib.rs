@@ -84,6 +84,9 @@ pub mod _documentation {
     #[cfg(feature = "resilience")]
     #[doc = include_str!("../docs/how-to/resilience-kit.md")]
     pub mod resilience_kit {}
+    #[cfg(all(feature = "tower", feature = "haproxy"))]
+    #[doc = include_str!("../docs/how-to/shift-traffic.md")]
+    pub mod shift_traffic {}
     #[doc = include_str!("../docs/how-to/webhooks.md")]
     pub mod webhooks {}
     #[doc = include_str!("../docs/how-to/write-a-playbook.md")]

@@ -8,5 +8,6 @@ pub mod playbook;
 pub mod resilience;
 pub mod run;
 mod template;
+pub mod traffic;
 
 pub use run::PlaybookRemediator;

@@ -40,5 +40,7 @@ pub use retention::{Archive, ClosedIncident, Retention};
 pub use store::{Commit, Document, Fence, Store, StoreError, Version};
 pub use strategy::{ByFitness, StrategyError, StrategySelector, reorder};
 pub use tenant::{SingleTenant, TenantDirectory, TenantError, TenantPolicy, tenant_key};
-pub use traffic::{MemoryRouter, TrafficError, TrafficRouter, Weights};
+pub use traffic::{
+    MemoryRouter, Mirror, OnItsWay, Route, RouteFollower, TrafficError, TrafficRouter, Weights,
+};
 pub use votes::{Ballot, Electorate, SoleMember, Tally, VoteError};

@@ -19,7 +19,7 @@ mod function;
 #[cfg(all(any(feature = "files", feature = "process"), target_os = "linux"))]
 mod glob;
 #[cfg(all(feature = "haproxy", unix))]
-mod haproxy;
+pub(crate) mod haproxy;
 mod http;
 #[cfg(test)]
 #[cfg(all(feature = "files", feature = "process", target_os = "linux"))]
@@ -28,14 +28,14 @@ mod intensity;
 #[cfg(test)]
 pub(crate) mod laws;
 #[cfg(all(feature = "process", target_os = "linux"))]
-mod nginx;
+pub(crate) mod nginx;
 mod pool;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(all(feature = "process", target_os = "linux"))]
 mod process;
 #[cfg(all(feature = "process", target_os = "linux"))]
-mod program;
+pub(crate) mod program;
 #[cfg(feature = "redis-actions")]
 mod redis;
 mod registry;

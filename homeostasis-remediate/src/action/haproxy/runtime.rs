@@ -7,7 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use homeostasis_core::document::duration_text;
-use homeostasis_core::{ConfigError, Context, ErrorKind, Target, Violation, Violations, timeout};
+use homeostasis_core::port::TrafficError;
+use homeostasis_core::{
+    Clock, ConfigError, Context, ErrorKind, Target, Violation, Violations, timeout,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -48,7 +51,31 @@ impl HaproxyConfig {
         Duration::from_secs(5)
     }
 
-    fn violations(&self, path: &str) -> Violations {
+    /// Says one line; the answer.
+    pub(super) async fn say(&self, clock: &dyn Clock, command: &str) -> Result<String, Unsaid> {
+        let mut said = false;
+        let talking = converse(&self.socket, command, &mut said);
+        let (kind, why) = match timeout(clock, self.timeout, talking).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) => {
+                let kind = match error.kind() {
+                    io::ErrorKind::InvalidData | io::ErrorKind::PermissionDenied => {
+                        ErrorKind::Permanent
+                    }
+                    _ => ErrorKind::Transient,
+                };
+                (kind, error.to_string())
+            }
+            Err(_) => {
+                let limit = self.timeout;
+                (ErrorKind::Timeout, format!("no answer within {limit:?}"))
+            }
+        };
+        let why = format!("{}: {why}", self.socket);
+        Err(Unsaid { said, kind, why })
+    }
+
+    pub(super) fn violations(&self, path: &str) -> Violations {
         let mut wrong = Violations::new();
         if !self.socket.starts_with('/')
             && let Err((found, _)) = host_and_port(&self.socket)
@@ -131,26 +158,7 @@ impl HaproxyInstances {
                 why: error.to_string(),
             });
         };
-        let mut said = false;
-        let talking = converse(&instance.socket, command, &mut said);
-        let (kind, why) = match timeout(&**cx.clock(), instance.timeout, talking).await {
-            Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(error)) => {
-                let kind = match error.kind() {
-                    io::ErrorKind::InvalidData | io::ErrorKind::PermissionDenied => {
-                        ErrorKind::Permanent
-                    }
-                    _ => ErrorKind::Transient,
-                };
-                (kind, error.to_string())
-            }
-            Err(_) => {
-                let limit = instance.timeout;
-                (ErrorKind::Timeout, format!("no answer within {limit:?}"))
-            }
-        };
-        let why = format!("{}: {why}", instance.socket);
-        Err(Unsaid { said, kind, why })
+        instance.say(&**cx.clock(), command).await
     }
 }
 
@@ -163,6 +171,14 @@ pub(super) struct Unsaid {
 }
 
 impl Unsaid {
+    pub(super) fn into_traffic_error(self, what: &str) -> TrafficError {
+        TrafficError::Failed {
+            what: what.to_owned(),
+            kind: self.kind,
+            source: Some(self.why.into()),
+        }
+    }
+
     /// The failure of a command that changes nothing (`harmless`), or that may have changed something.
     pub(super) fn into_error(self, what: &str, harmless: bool) -> ActionError {
         if harmless || !self.said {

@@ -9,6 +9,7 @@ use homeostasis_core::record::{EffectClass, Inverse, RiskLevel};
 use homeostasis_core::{ConfigError, Context, ErrorKind, Target, Violation, Violations};
 use serde_json::{Map, Value, json};
 
+use super::in_force::Note;
 use super::workers::Workers;
 use crate::action::address::host_and_port;
 use crate::action::flag::new_name;
@@ -19,7 +20,7 @@ use crate::action::{
 use crate::file::{read_small, write_atomically};
 
 /// The longest file of an upstream.
-const MAX_FILE: u64 = 64 * 1024;
+pub(super) const MAX_FILE: u64 = 64 * 1024;
 /// How long the workers have to turn over, and how often that is looked at.
 const SETTLE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(50);
@@ -63,7 +64,7 @@ impl NginxConfig {
         self
     }
 
-    fn violations(&self, path: &str) -> Violations {
+    pub(super) fn violations(&self, path: &str) -> Violations {
         let mut wrong = Violations::new();
         let upstream = self.upstream.as_ref();
         for (field, found) in [
@@ -171,7 +172,7 @@ impl NginxReload {
 
 impl NginxConfig {
     /// The file for these servers; what is wrong with them, with its place.
-    fn render(&self, servers: &Map<String, Value>) -> Result<String, ArgumentProblem> {
+    pub(super) fn render(&self, servers: &Map<String, Value>) -> Result<String, ArgumentProblem> {
         let Some((name, _)) = &self.upstream else {
             let expected = "nothing: the host lets no upstream of this nginx be set";
             return Err(ArgumentProblem::new("/servers", expected));
@@ -228,7 +229,7 @@ impl NginxConfig {
     }
 
     /// Tries a file of an upstream by itself.
-    async fn try_alone(
+    pub(super) async fn try_alone(
         &self,
         cx: &Context,
         call: &ActionCall<'_>,
@@ -250,7 +251,7 @@ impl NginxConfig {
     }
 
     /// Replaces the file (`None` removes it), tries the configuration, reloads, waits for the workers.
-    async fn apply(
+    pub(super) async fn apply(
         &self,
         cx: &Context,
         call: &ActionCall<'_>,
@@ -264,6 +265,8 @@ impl NginxConfig {
         let mut earlier = None;
         if let Some((file, content)) = change {
             earlier = Some((file, read(file)?));
+            // First: from here on the file is not what is in force until others serve.
+            Note::write(file, &before).map_err(|error| unwritten(file, error))?;
             put(file, content).map_err(|error| unwritten(file, error))?;
         }
         if let Err(error) = self.run(cx, call, &self.config, &["-t"]).await {
@@ -271,6 +274,7 @@ impl NginxConfig {
                 put(file, content.as_deref()).map_err(|error| {
                     ActionError::permanent("putting the earlier file back", error)
                 })?;
+                Note::remove_after(file, &before);
             }
             return Err(refused(&error));
         }
@@ -279,6 +283,9 @@ impl NginxConfig {
         loop {
             let now = Workers::of(&self.pid_file);
             if let Some(now) = now.filter(|now| now.took_over_from(&before)) {
+                if let Some((file, _)) = change {
+                    Note::remove(file);
+                }
                 return Ok(
                     json!({ "workers": now.n_serving(), "workers_before": before.n_serving() }),
                 );
