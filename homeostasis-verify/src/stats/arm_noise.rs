@@ -22,7 +22,7 @@ const ENOUGH: u32 = 20;
 /// deviations of the pairs from an even split are summed, along with what is expected of that sum
 /// and its variance if the candidate were true ([`FailureSplit`]). A candidate is refuted by a sum
 /// more than 1.645 standard deviations below what it makes one expect; the smallest refuted
-/// candidate is an upper limit of the noise that errs in at most about one case of twenty. The
+/// variance, interpolated, is an upper limit of the noise that errs in at most about one case of twenty. The
 /// assumption is contradicted by a sum as far above.
 ///
 /// Source: the statistic is Pearson's, as in [`dispersion_index`](super::dispersion_index); the
@@ -124,14 +124,29 @@ impl ArmNoise {
         if self.n < ENOUGH {
             return NoiseLimit::Assumed(self.assumed);
         }
-        let refuted = self.candidates.iter().take_while(|c| c.excess() < -Z);
-        let limit = refuted.last().map(|candidate| candidate.noise);
+        let limit = self.refuted();
         let contradicted = self.candidates.get(ASSUMED).is_some_and(|c| c.excess() > Z);
         match limit {
             Some(limit) if contradicted || limit < self.assumed => NoiseLimit::Measured(limit),
             None if contradicted => NoiseLimit::Exceeded,
             _ => NoiseLimit::Assumed(self.assumed),
         }
+    }
+
+    /// The smallest variance that is refuted: between the last refuted candidate and the next one,
+    /// where the excess comes to the limit; `None` if not even the largest is.
+    fn refuted(&self) -> Option<f64> {
+        let n = self
+            .candidates
+            .iter()
+            .take_while(|c| c.excess() < -Z)
+            .count();
+        let last = self.candidates.get(n.checked_sub(1)?)?;
+        let Some(next) = self.candidates.get(n) else {
+            return Some(last.noise);
+        };
+        let part = (-Z - last.excess()) / (next.excess() - last.excess());
+        Some(last.noise * libm::pow(next.noise / last.noise, part))
     }
 }
 
