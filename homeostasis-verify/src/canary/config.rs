@@ -27,7 +27,7 @@ pub struct CanaryConfig {
     pub negligible: f64,
     /// How much failure rates of a group as small as the canary are taken to vary by themselves
     /// from interval to interval: the standard deviation of their logarithm; default 0.3 (two
-    /// thirds of all intervals within a factor of 1.35), range 0 to 1. Calibration replaces it by
+    /// thirds of all intervals within a factor of 1.35), range 0.01 to 1. Calibration replaces it by
     /// what is measured if that is less, or if it contradicts this; beyond 2.8 times as much, signs
     /// alone decide. **Warning:** without calibration, groups that differ by more cause false
     /// alarms.
@@ -103,8 +103,8 @@ impl CanaryConfig {
         require(good, "margin", &self.margin, "more than allowed, up to 100");
         let good = (0.0..=0.5).contains(&self.negligible);
         require(good, "negligible", &self.negligible, "0 to 0.5");
-        let good = (0.0..=1.0).contains(&self.noise);
-        require(good, "noise", &self.noise, "0 to 1");
+        let good = (0.01..=1.0).contains(&self.noise);
+        require(good, "noise", &self.noise, "0.01 to 1");
         let longest = Duration::from_secs(30 * 86_400);
         let good = !self.horizon.is_zero() && self.horizon <= longest;
         require(

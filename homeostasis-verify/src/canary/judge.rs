@@ -224,10 +224,10 @@ impl CanaryJudge {
 
 impl CanaryAnalysis for CanaryJudge {
     fn calibrate(&mut self, before: &CanaryInterval) {
-        if let (None, Some(one), Some(other)) = (self.started, &before.canary, &before.baseline) {
-            if let Some(pair) = ArmPair::new(one, other) {
-                self.failures.calibrate(&pair);
-            }
+        if let (None, Some(one), Some(other)) = (self.started, &before.canary, &before.baseline)
+            && let Some(pair) = ArmPair::new(one, other)
+        {
+            self.failures.calibrate(&pair);
         }
     }
 
@@ -282,7 +282,7 @@ impl CanaryAnalysis for CanaryJudge {
 }
 
 /// Starts [`CanaryJudge`]s of one configuration.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct CanaryJudges(CanaryConfig);
 
 impl CanaryJudges {
@@ -292,12 +292,6 @@ impl CanaryJudges {
     /// All values of `config` that are out of range.
     pub fn new(config: CanaryConfig) -> Result<Self, ConfigError> {
         config.check().map(|()| Self(config))
-    }
-}
-
-impl Default for CanaryJudges {
-    fn default() -> Self {
-        Self(CanaryConfig::default())
     }
 }
 

@@ -164,28 +164,27 @@ struct Shift {
 
 impl Shift {
     /// `None` if all points are equal. Both are sorted.
-    fn between(x: &[f64], y: &[f64]) -> Option<Self> {
-        let (n, m) = (x.len() as f64, y.len() as f64);
-        let all = n + m;
-        let ties = ties(x) + ties(y);
-        let variance = n * m / 12.0 * ((all + 1.0) - ties / (all * (all - 1.0)));
+    fn between(canary: &[f64], baseline: &[f64]) -> Option<Self> {
+        let pairs = canary.len() as f64 * baseline.len() as f64;
+        let all = (canary.len() + baseline.len()) as f64;
+        let ties = ties(canary) + ties(baseline);
+        let variance = pairs / 12.0 * ((all + 1.0) - ties / (all * (all - 1.0)));
         if variance.is_nan() || variance <= 0.0 {
             return None;
         }
         let deviation = libm::sqrt(variance);
-        let mut differences: Vec<f64> = x
+        let mut differences: Vec<f64> = canary
             .iter()
-            .flat_map(|x| y.iter().map(move |y| x - y))
+            .flat_map(|high| baseline.iter().map(move |low| high - low))
             .collect();
         differences.sort_by(f64::total_cmp);
-        let pairs = n * m;
-        // The statistic, with `k` differences below the shift that is tried.
-        let z = |k: usize| {
-            let off = pairs / 2.0 - k as f64;
+        // The statistic, with so many differences below the shift that is tried.
+        let z = |n_below: usize| {
+            let off = pairs / 2.0 - n_below as f64;
             let correction = if off == 0.0 { 0.0 } else { 0.5 * off.signum() };
             (off - correction) / deviation
         };
-        // It falls with k, so where it comes down to `quantile` is found by halving.
+        // It falls with them, so where it comes down to `quantile` is found by halving.
         let root = |quantile: f64| {
             let (mut from, mut to) = (1, differences.len());
             while from < to {
