@@ -10,6 +10,8 @@ const STEP: f64 = core::f64::consts::SQRT_2;
 const N_CANDIDATES: usize = 18;
 /// Which one is the assumption.
 const ASSUMED: usize = 6;
+/// The largest candidate, in multiples of the assumption.
+const WIDEST: f64 = 8.0;
 /// The 95 % quantile of the standard normal distribution.
 const Z: f64 = 1.645;
 /// Fewer intervals say nothing.
@@ -19,8 +21,8 @@ const ENOUGH: u32 = 20;
 /// pairs of groups that run the same version.
 ///
 /// It is a dispersion check with an upper limit: for each of 18 candidate variances, the squared
-/// deviations of the pairs from an even split are summed, along with what is expected of that sum
-/// and its variance if the candidate were true ([`FailureSplit`]). A candidate is refuted by a sum
+/// deviations of the pairs from an even split, in units of what the candidate makes one expect
+/// ([`FailureSplit`]), are summed, along with the variance of that sum. A candidate is refuted by a sum
 /// more than 1.645 standard deviations below what it makes one expect; the smallest refuted
 /// variance, interpolated, is an upper limit of the noise that errs in at most about one case of twenty. The
 /// assumption is contradicted by a sum as far above.
@@ -64,9 +66,10 @@ impl Candidate {
 pub enum NoiseLimit {
     /// Nothing contradicts the assumption, and nothing proves less: its variance.
     Assumed(f64),
-    /// The upper limit of the variance: below the assumption, or above one that is contradicted.
+    /// The upper limit of the variance: below the assumption, or above one that is contradicted;
+    /// at most eight times the assumption.
     Measured(f64),
-    /// More than assumed, and no limit below eight times as much: counts of failures prove nothing.
+    /// More than eight times the assumption: counts of failures prove nothing.
     Exceeded,
 }
 
@@ -74,7 +77,7 @@ impl ArmNoise {
     /// Nothing learnt; noise of the variance `assumed` (of the logarithm of a rate) is taken for
     /// granted until less is proven.
     pub fn new(assumed: f64) -> Self {
-        let mut noise = assumed * libm::pow(STEP, ASSUMED as f64);
+        let mut noise = assumed * WIDEST;
         let candidates = (0..N_CANDIDATES)
             .map(|_| {
                 let candidate = Candidate {
@@ -106,11 +109,10 @@ impl ArmNoise {
             let spread = split.mean() * (1.0 - split.mean());
             let off = pair.canary_failures() - n * split.mean();
             let inflated = n + split.correlation() * n * (n - 1.0);
-            candidate.seen += off * off / spread;
-            candidate.expected += inflated;
-            // Twice the square is the variance for a normal deviation; the rest is what a binomial
-            // with few failures adds.
-            candidate.variance += 2.0 * inflated * inflated + n * (1.0 / spread - 4.0).max(0.0);
+            candidate.seen += off * off / (spread * inflated);
+            candidate.expected += 1.0;
+            // Of the squared deviation of a binomial count, and 2 of a normal one.
+            candidate.variance += 2.0 + (1.0 / spread - 6.0) * n / (inflated * inflated);
         }
     }
 
@@ -124,11 +126,12 @@ impl ArmNoise {
         if self.n < ENOUGH {
             return NoiseLimit::Assumed(self.assumed);
         }
-        let limit = self.refuted();
-        let contradicted = self.candidates.get(ASSUMED).is_some_and(|c| c.excess() > Z);
-        match limit {
+        let excess = |idx: usize| self.candidates.get(idx).map_or(0.0, Candidate::excess);
+        let contradicted = excess(ASSUMED) > Z;
+        match self.refuted() {
             Some(limit) if contradicted || limit < self.assumed => NoiseLimit::Measured(limit),
-            None if contradicted => NoiseLimit::Exceeded,
+            None if contradicted && excess(0) > 0.0 => NoiseLimit::Exceeded,
+            None if contradicted => NoiseLimit::Measured(self.assumed * WIDEST),
             _ => NoiseLimit::Assumed(self.assumed),
         }
     }
