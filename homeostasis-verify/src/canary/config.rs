@@ -47,8 +47,10 @@ pub struct CanaryConfig {
 pub struct LatencyRule {
     /// The quantile that is compared; default 0.95, range 0.01 to 0.999.
     pub quantile: f64,
+    /// How many times the baseline's quantile is still no harm; default 1.1, range 1 to 100.
+    pub allowed: f64,
     /// How many times the baseline's quantile a canary must be proven to stay below to be promoted;
-    /// default 1.2, range 1.07 to 100 (latencies are known to a sixteenth).
+    /// default 1.2, more than `allowed`, at most 100. Latencies are known to a sixteenth.
     pub margin: f64,
     /// How many latencies each arm needs for an interval to count; default 20, at least 1.
     pub min_requests: u64,
@@ -58,6 +60,7 @@ impl Default for LatencyRule {
     fn default() -> Self {
         Self {
             quantile: 0.95,
+            allowed: 1.1,
             margin: 1.2,
             min_requests: 20,
         }
@@ -119,9 +122,12 @@ impl CanaryConfig {
             let quantile = latency.quantile;
             let good = (0.01..=0.999).contains(&quantile);
             require(good, "latency.quantile", &quantile, "0.01 to 0.999");
-            let margin = latency.margin;
-            let good = (1.07..=100.0).contains(&margin);
-            require(good, "latency.margin", &margin, "1.07 to 100");
+            let (allowed, margin) = (latency.allowed, latency.margin);
+            let good = (1.0..=100.0).contains(&allowed);
+            require(good, "latency.allowed", &allowed, "1 to 100");
+            let good = margin > allowed && margin <= 100.0;
+            let expected = "more than latency.allowed, up to 100";
+            require(good, "latency.margin", &margin, expected);
             let least = latency.min_requests;
             require(least > 0, "latency.min_requests", &least, "1 or more");
         }
@@ -145,7 +151,8 @@ mod tests {
             warm_up: Duration::from_secs(3600),
             latency: Some(LatencyRule {
                 quantile: 1.0,
-                margin: 1.0,
+                allowed: 0.5,
+                margin: 0.5,
                 min_requests: 0,
             }),
             ..CanaryConfig::default()
@@ -159,6 +166,7 @@ mod tests {
             "noise",
             "warm_up",
             "latency.quantile",
+            "latency.allowed",
             "latency.margin",
             "latency.min_requests",
         ] {

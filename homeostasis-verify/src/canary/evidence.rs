@@ -184,7 +184,7 @@ impl Slowness {
         };
         if let (Some(c), Some(b)) = (at(&canary.latencies), at(&baseline.latencies)) {
             let sign = |off: f64| if off == 0.0 { 0.0 } else { off.signum() };
-            self.harm.observe(sign(c - b));
+            self.harm.observe(sign(c - b * self.rule.allowed));
             self.safe.observe(sign(b * self.rule.margin - c));
             self.canary.merge(&canary.latencies);
             self.baseline.merge(&baseline.latencies);

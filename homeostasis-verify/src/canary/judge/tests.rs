@@ -45,6 +45,16 @@ fn feed(judge: &mut CanaryJudge, arms: Arms, minutes: i64, rng: &mut Rng) -> i64
 }
 
 #[test]
+fn it_keeps_what_every_analyst_must() {
+    homeostasis_core::testing::canary::conformance(&CanaryJudges::default());
+    let config = CanaryConfig {
+        latency: Some(LatencyRule::default()),
+        ..CanaryConfig::default()
+    };
+    homeostasis_core::testing::canary::conformance(&CanaryJudges::new(config).unwrap());
+}
+
+#[test]
 fn a_bad_canary_is_rolled_back_and_a_good_one_promoted() {
     let mut rng = Rng::from_seed(1);
     let (mut back, mut forth) = (0, 0);
