@@ -101,6 +101,7 @@ fn share(arm: Option<&ArmInterval>) -> Option<f64> {
 mod tests {
     use super::super::world::{MINUTES, Trouble, World};
     use super::*;
+    use CanaryAnswer::{RollBack, Uncertain};
     use homeostasis::core::Rng;
     use homeostasis::verify::CanaryConfig;
 
@@ -121,7 +122,7 @@ mod tests {
     fn all_see_a_flood_of_failures_and_ours_and_the_counters_stop_early() {
         let decided = run(Trouble::None, 20.0);
         for (name, decided) in NAMES.iter().zip(decided) {
-            assert_eq!(decided.answer, CanaryAnswer::RollBack, "{name}");
+            assert_eq!(decided.answer, RollBack, "{name}");
         }
         assert!(decided[0].minutes <= 3, "{decided:?}");
         assert_eq!(
@@ -134,7 +135,6 @@ mod tests {
     #[test]
     fn without_traffic_only_ours_says_that_it_does_not_know() {
         let answers = run(Trouble::NoTraffic, 1.0).map(|decided| decided.answer);
-        use CanaryAnswer::{RollBack, Uncertain};
         assert_eq!(answers, [Uncertain, RollBack, RollBack, RollBack]);
     }
 }

@@ -124,7 +124,10 @@ fn simulate(options: Options) -> Result<Vec<Cell>, Box<dyn Error>> {
             let threads: Vec<_> = (0..n_threads)
                 .map(|first| scope.spawn(move || part(first)))
                 .collect();
-            threads.into_iter().map(|thread| thread.join()).collect()
+            threads
+                .into_iter()
+                .map(std::thread::ScopedJoinHandle::join)
+                .collect()
         });
         let mut sum = vec![<[Tally; NAMES.len()]>::default(); ratios.len()];
         for part in parts {
