@@ -118,7 +118,7 @@ impl Failures {
     }
 
     pub(super) fn shares(&self) -> Option<(f64, f64)> {
-        let rate = |arm: (u64, u64)| Counts::new(arm.1, arm.0 - arm.1).rate();
+        let rate = |arm: (u64, u64)| Counts::new(arm.1, arm.0.saturating_sub(arm.1)).rate();
         Some((rate(self.canary)?, rate(self.baseline)?))
     }
 

@@ -215,7 +215,7 @@ impl CanaryJudge {
         match factor {
             Some(factor) if factor < 100.0 => format!(
                 "about {:?} more at the present traffic, or as many mirrored requests {so_far}",
-                Duration::from_secs((judged.mul_f64(factor - 1.0)).as_secs().max(60))
+                Duration::from_secs(judged.mul_f64((factor - 1.0).max(0.0)).as_secs().max(60))
             ),
             _ => format!("more traffic, live or mirrored {so_far}"),
         }
@@ -238,7 +238,9 @@ impl CanaryAnalysis for CanaryJudge {
         let began = interval.ended - interval.length;
         let started = *self.started.get_or_insert(began);
         self.last = Some(interval.ended);
-        if self.settled.is_some() || began.since(started) < self.config.warm_up {
+        // What comes after the horizon settles nothing: the answer was given.
+        let over = self.elapsed() > self.config.horizon;
+        if self.settled.is_some() || over || began.since(started) < self.config.warm_up {
             return;
         }
         let (Some(canary), Some(baseline)) = (&interval.canary, &interval.baseline) else {
@@ -254,10 +256,7 @@ impl CanaryAnalysis for CanaryJudge {
         if let Some(latency) = &mut self.latency {
             latency.observe(canary, baseline);
         }
-        // What comes after the horizon settles nothing: the answer was given.
-        if self.elapsed() <= self.config.horizon {
-            self.settle();
-        }
+        self.settle();
     }
 
     fn decision(&self) -> CanaryDecision {

@@ -42,7 +42,7 @@ impl SignBet {
         if score.is_nan() {
             return;
         }
-        self.n += 1;
+        self.n = self.n.saturating_add(1);
         for (capital, stake) in self.capitals.iter_mut().zip(STAKES) {
             *capital += libm::log1p(stake * score.clamp(-1.0, 1.0));
         }

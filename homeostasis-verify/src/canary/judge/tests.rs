@@ -156,6 +156,44 @@ fn too_little_traffic_says_how_much_more_is_needed() {
 }
 
 #[test]
+fn what_comes_after_the_horizon_changes_nothing() {
+    let mut judge = judge();
+    for minute in 1..=31 {
+        judge.observe(&pair(minute, (300, 2), (300, 2)));
+    }
+    let decision = judge.decision();
+    assert_eq!(decision.answer, CanaryAnswer::Uncertain);
+    for minute in 32..=60 {
+        judge.observe(&pair(minute, (300, 300), (300, 0)));
+        assert_eq!(judge.decision(), decision, "minute {minute}");
+    }
+}
+
+#[test]
+fn a_state_that_nobody_stored_is_refused_or_goes_on() {
+    let judges = CanaryJudges::new(CanaryConfig {
+        latency: Some(LatencyRule::default()),
+        ..CanaryConfig::default()
+    })
+    .unwrap();
+    let mut latencies = Latencies::default();
+    latencies.record(Duration::from_millis(20), 30);
+    let mut arm = ArmInterval::new(300, 2);
+    arm.latencies = latencies;
+    let next = |minute| at(minute, Some(arm.clone()), Some(arm.clone()));
+    let mut judge = judges.begin();
+    (-30..0).for_each(|minute| judge.calibrate(&next(minute)));
+    (1..=9).for_each(|minute| judge.observe(&next(minute)));
+    homeostasis_core::testing::hostile_state::survives(&judge.state(), |state| {
+        if let Ok(mut judge) = judges.resume(state) {
+            judge.calibrate(&next(10));
+            judge.observe(&next(11));
+            let _ = (judge.decision(), judge.state());
+        }
+    });
+}
+
+#[test]
 fn a_cold_start_is_left_out_and_a_repeat_changes_nothing() {
     let mut judge = judge();
     judge.observe(&pair(1, (3000, 3000), (3000, 3)));
