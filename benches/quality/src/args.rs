@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::flags::Flags;
-use crate::{crash, errors, logs, multivariate, nab, rca, univariate};
+use crate::{canary, crash, errors, logs, multivariate, nab, rca, univariate};
 
 /// What the command says of itself.
 pub(crate) const HELP: &str = "\
@@ -43,17 +43,17 @@ suites
     --past-only       only what was before the onset counts as calm
     --onset-shift S   gives the onset wrong by so many seconds, -3600 to 3600 (default 0)
 
+  canary            how canaries are decided on made-up traffic, by ours and by the rules of three tools
+    --trials N        runs in each cell, 1 to 100000 (default 2000)
+    --seed S          where chance comes from (default 20261122)
   errors            how well the shipped rules name the category of errors, and how many a second
     --data DIR        JSON lines of id, language, text and category: DIR/*.jsonl
     --verbose         says every row that is wrong on standard error
 
-patches and canary arrive with the stages they measure";
+patches arrives with the stage it measures";
 
 /// Suites of the plan that arrive later, with what they wait for.
-const LATER: &[(&str, &str)] = &[
-    ("patches", "the code patchers and the sandbox"),
-    ("canary", "the rollout verifiers"),
-];
+const LATER: &[(&str, &str)] = &[("patches", "the code patchers and the sandbox")];
 
 /// The first argument of the process that `crash` kills. It is not for people.
 pub(crate) const CRASH_CHILD: &str = "__crash-child";
@@ -64,6 +64,8 @@ pub(crate) const OVERHEAD_CHILD: &str = "__overhead-child";
 const DEFAULT_KILLS: u32 = 300;
 const KILLS_PER_STOP: u32 = 20;
 const MOST_KILLS: u32 = 100_000;
+const DEFAULT_TRIALS: u32 = 2000;
+const MOST_TRIALS: u32 = 100_000;
 const MOST_LINES: u64 = 1_000_000_000;
 const DEFAULT_SEED: u64 = 20_261_122;
 
@@ -72,6 +74,8 @@ const DEFAULT_SEED: u64 = 20_261_122;
 pub(crate) enum Suite {
     /// What a killed healer loses or repeats.
     Crash(crash::Options),
+    /// How canaries are decided.
+    Canary(canary::Options),
     /// What recording costs.
     Overhead,
     /// How often redaction is wrong on the logs in this folder.
@@ -119,6 +123,7 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, S
             let journal = args.next().ok_or("which journal?")?;
             return Ok(Command::OverheadChild(journal.into()));
         }
+        "canary" => Suite::Canary(canary(args)?),
         "crash" => Suite::Crash(crash(args)?),
         "overhead" => {
             Flags::read(args, &[], &[])?;
@@ -199,6 +204,17 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, S
     Ok(Command::Suite(suite))
 }
 
+fn canary(args: impl Iterator<Item = String>) -> Result<canary::Options, String> {
+    let flags = Flags::read(args, &["--trials", "--seed"], &[])?;
+    let expected = format!("a whole number, 1 to {MOST_TRIALS}");
+    let trials = flags.value("--trials", &expected, |n| (1..=MOST_TRIALS).contains(n))?;
+    let seed = flags.value("--seed", "a whole number, 0 to 2^64 - 1", |_| true)?;
+    Ok(canary::Options {
+        trials: trials.unwrap_or(DEFAULT_TRIALS),
+        seed: seed.unwrap_or(DEFAULT_SEED),
+    })
+}
+
 fn crash(args: impl Iterator<Item = String>) -> Result<crash::Options, String> {
     let flags = Flags::read(args, &["--kills", "--stops", "--seed"], &[])?;
     let expected = format!("a whole number, 1 to {MOST_KILLS}");
@@ -265,6 +281,26 @@ mod tests {
             read(&["redaction", "--fast"])
                 .unwrap_err()
                 .contains("--fast")
+        );
+    }
+
+    #[test]
+    fn canary_has_defaults_and_refuses_what_is_out_of_range() {
+        let canary = |trials, seed| {
+            Ok(Command::Suite(Suite::Canary(canary::Options {
+                trials,
+                seed,
+            })))
+        };
+        assert_eq!(read(&["canary"]), canary(DEFAULT_TRIALS, DEFAULT_SEED));
+        assert_eq!(
+            read(&["canary", "--trials", "5", "--seed", "7"]),
+            canary(5, 7)
+        );
+        assert!(
+            read(&["canary", "--trials", "0"])
+                .unwrap_err()
+                .contains("1 to 100000")
         );
     }
 

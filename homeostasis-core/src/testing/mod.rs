@@ -1,6 +1,7 @@
 //! Conformance suites and fakes for tests of plug-ins and ports.
 
 pub mod analyzer;
+pub mod canary;
 pub mod coordinator;
 pub mod detector;
 mod effort;
