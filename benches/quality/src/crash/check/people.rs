@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use homeostasis::core::policy::EscalationCondition;
 use homeostasis::core::record::{EventKind, HandOverAnswer, HealEvent, StepPhase};
 use homeostasis::core::{IncidentId, Timestamp};
 
@@ -13,22 +14,20 @@ use crate::crash::world::{Fate, Told};
 /// Holds what people were told against the journal: nothing is lost, nothing came that no event asks
 /// for. The same message once more after a kill does no harm.
 pub(super) fn called(evidence: &Evidence<'_>, found: &mut Findings) {
-    let mut told: BTreeMap<(&str, &Told), u64> = BTreeMap::new();
+    let mut told: BTreeMap<(String, Told), u64> = BTreeMap::new();
     for (incident, calls) in evidence.told {
         for call in calls {
-            *told.entry((incident, call)).or_default() += 1;
+            *told.entry((incident.clone(), call.clone())).or_default() += 1;
         }
     }
     for (id, events) in evidence.journal {
         timely(*id, events, found);
         let id = id.to_string();
         for message in messages(&id, events) {
-            match told.remove(&(id.as_str(), &message)) {
+            let what = format!("{id}: {} was never told {}", message.channel, message.key);
+            match told.remove(&(id.clone(), message)) {
                 Some(times) => found.repeated_harmless += times - 1,
-                None => found.add(
-                    Fault::Lost,
-                    format!("{}: {} was never told {}", id, message.channel, message.key),
-                ),
+                None => found.add(Fault::Lost, what),
             }
         }
     }
@@ -112,7 +111,7 @@ fn timely(id: IncidentId, events: &[HealEvent], found: &mut Findings) {
                     let what = format!("{id}: level {level} is due at {due:?}, and called at {at}");
                     found.add(Fault::Illegal, what);
                 }
-                if is_taken_on && rule.condition == Default::default() {
+                if is_taken_on && rule.condition == EscalationCondition::NotAcknowledged {
                     let what = format!("{id}: level {level} is called though it is taken on");
                     found.add(Fault::Illegal, what);
                 }

@@ -590,4 +590,4 @@ fn a_setting_that_was_taken_back_to_another_value_is_wrong() {
     assert_found(&taken_back("high", "odd"), &[Fault::Wrong], "at the end");
 }
 
-mod people;
+mod calls;

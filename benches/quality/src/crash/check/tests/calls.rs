@@ -117,6 +117,7 @@ fn an_escalation_of_which_nobody_hears_is_lost() {
 
 #[test]
 fn an_answer_is_held_against_what_happened_before_and_after_it() {
+    use HandOverAnswer::{Abort, MarkDone, Resume, Skip};
     let answered = |given, happens: bool, again: bool| {
         let mut case = handed_over();
         if happens {
@@ -142,7 +143,6 @@ fn an_answer_is_held_against_what_happened_before_and_after_it() {
         );
         found
     };
-    use HandOverAnswer::{Abort, MarkDone, Resume, Skip};
     for (given, happens, again) in [
         (Resume, true, true),
         (Skip, false, false),
