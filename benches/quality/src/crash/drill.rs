@@ -15,7 +15,7 @@ use homeostasis::store::RedbStore;
 
 use super::check::{self, Evidence, Findings, Journal};
 use super::child::{self, ChildOptions, Mode};
-use super::life::{Life, Lived, Moment};
+use super::life::{Life, Lived, Moment, let_go_of_closed_files};
 use super::protocol::{Ack, Line};
 use super::stage::Stage;
 use super::stops::{Stops, stop_and_take_over};
@@ -322,13 +322,16 @@ impl<'a> Drill<'a> {
         let copy = self.folder.join("post-mortem.redb");
         std::fs::copy(journal, &copy)?;
         let store = RedbStore::open(&copy)?;
-        self.runtime.block_on(async {
+        let open = self.runtime.block_on(async {
             let mut open = Vec::new();
             for id in store.open_incidents().await? {
                 open.push(store.read(id).await?);
             }
             Ok(open)
-        })
+        });
+        drop(store);
+        let_go_of_closed_files();
+        open
     }
 
     /// One more life that may finish. Says whether it did in time.

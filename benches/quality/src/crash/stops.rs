@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::child::{ChildOptions, Mode, SHARED_TTL};
 use super::clock::{FastClock, SPEED};
-use super::life::{Life, Lived, Moment};
+use super::life::{Life, Lived, Moment, let_go_of_closed_files};
 use super::protocol::Line;
 use super::remote::{self, Refused};
 use super::stage::Stage;
@@ -156,6 +156,7 @@ pub(super) fn stop_and_take_over(
     let lines = play(options, chance, stops)?;
     // The file is closed before the next life opens it.
     runtime.shutdown_timeout(Duration::from_secs(5));
+    let_go_of_closed_files();
     std::fs::remove_file(socket)?;
     Ok(lines)
 }
