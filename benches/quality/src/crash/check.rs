@@ -11,7 +11,8 @@ use homeostasis::core::cycle::{Phase, replay};
 use homeostasis::core::policy::{Answer, Policy};
 use homeostasis::core::port::FencingToken;
 use homeostasis::core::record::{
-    EffectClass, EventKind, HealEvent, Inverse, Resolution, StepOutcome, StepPhase, StepState,
+    EffectClass, EventKind, HealEvent, Inverse, Outcome, Resolution, StepOutcome, StepPhase,
+    StepState,
 };
 use homeostasis::core::{Digest, IdempotencyKey, Incident, IncidentId, RunId, Timestamp};
 
@@ -430,6 +431,15 @@ fn note_spans(
             EventKind::RunOpened { run, token, .. } | EventKind::RunResumed { run, token } => {
                 (*run, Some(*token))
             }
+            // It was stopped before it did anything more: its lease may be another's already.
+            EventKind::RunEnded {
+                outcome: Outcome::Halted { .. },
+                ..
+            }
+            | EventKind::UndoEnded {
+                outcome: Outcome::Halted { .. },
+                ..
+            } => continue,
             EventKind::StepIntended { run, .. }
             | EventKind::StepEnded { run, .. }
             | EventKind::RunEnded { run, .. }

@@ -197,14 +197,21 @@ fn policy() -> Policy {
 fn told_by(journal: &[(IncidentId, Vec<HealEvent>)]) -> BTreeMap<String, Vec<Told>> {
     let mut told = BTreeMap::new();
     for (id, events) in journal {
-        let calls = events.iter().filter_map(|event| match &event.kind {
-            EventKind::Notified { level, .. } => Some(format!("level{level}.0")),
-            EventKind::Closed { .. } => Some("closed".to_owned()),
-            _ => None,
-        });
-        let is_called = events.iter().any(|it| it.kind.name() == "notified");
-        let calls = calls.filter(|_| is_called).map(|what| tell(*id, &what));
-        told.insert(id.to_string(), calls.collect());
+        let (mut calls, mut answers) = (Vec::new(), 0);
+        for event in events {
+            match &event.kind {
+                EventKind::Notified { level, .. } => {
+                    calls.push(tell(*id, &format!("level{level}.0")));
+                }
+                EventKind::HandOverAnswered { .. } => answers += 1,
+                EventKind::Escalated { .. } if !calls.is_empty() => {
+                    calls.push(tell(*id, &format!("escalated.{answers}")));
+                }
+                EventKind::Closed { .. } if !calls.is_empty() => calls.push(tell(*id, "closed")),
+                _ => {}
+            }
+        }
+        told.insert(id.to_string(), calls);
     }
     told
 }

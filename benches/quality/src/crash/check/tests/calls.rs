@@ -190,3 +190,31 @@ fn steps_that_begin_together_may_do_so_and_the_next_group_waits() {
     assert_eq!(begun(&[1, 0]), 0);
     assert_eq!(begun(&[0, 1, 2]), 1);
 }
+
+#[test]
+fn a_run_that_was_overtaken_while_people_were_asked_and_goes_no_further_is_not_doubled() {
+    let story = |outcome: Outcome| {
+        let mut case = handed_over();
+        case.happen(the_run(), 1, 1);
+        let next = Case::healed(2, RunId::from_u128(8), 2, 200);
+        let id = incident_id(1);
+        let answered = EventKind::HandOverAnswered {
+            run: the_run(),
+            step_idx: 1,
+            question: 0,
+            answer: HandOverAnswer::MarkDone,
+            by: "ada".to_owned(),
+            reason: "looked".to_owned(),
+        };
+        case.push_at(id, Timestamp::from_secs(300), answered);
+        let run = the_run();
+        case.push(EventKind::RunEnded { run, outcome });
+        examine_all(vec![case, next])
+    };
+    let found = story(Outcome::Halted {
+        reason: "another acted meanwhile".to_owned(),
+    });
+    assert_eq!(found.count(Fault::Doubled), 0, "{:?}", found.violations);
+    let found = story(Outcome::Completed);
+    assert_eq!(found.count(Fault::Doubled), 1, "{:?}", found.violations);
+}
