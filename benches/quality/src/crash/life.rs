@@ -123,6 +123,14 @@ impl Life {
             Moment::At(limit) => limit,
             _ => LONGEST_LIFE,
         };
+        self.until_or(moment, limit)
+    }
+
+    /// Listens until the moment has come, the life is over, or it has lasted for `limit`.
+    ///
+    /// # Errors
+    /// If it says something that cannot be understood.
+    pub(super) fn until_or(&mut self, moment: Moment, limit: Duration) -> Result<Lived, String> {
         let mut stages = BTreeMap::new();
         let is_here = |line: &Line| has_come(moment, line, &mut stages);
         self.listen(

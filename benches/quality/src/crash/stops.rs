@@ -31,6 +31,9 @@ const PLACES: [Stage; 8] = [
     Stage::Parallel,
 ];
 
+/// How long the first healer may take to get where it is stopped; it is stopped then in any case.
+const REACHES: Duration = Duration::from_secs(3);
+
 /// How long the second healer may take to go on with a run of the first.
 const TAKES_OVER: Duration = Duration::from_millis(2_500);
 
@@ -169,7 +172,7 @@ fn play(
     let place = PLACES[usize::try_from(stops.before + stops.made)? % PLACES.len()];
     stops.made += 1;
     let mut first = Life::start(options)?;
-    let reached = alive(first.until(Moment::Reached(place))?)?;
+    let reached = alive(first.until_or(Moment::Reached(place), REACHES)?)?;
     std::thread::sleep(chance.jitter(Duration::from_micros(1_500)));
     first.signal(Signal::STOP)?;
     std::thread::sleep(SHARED_TTL / SPEED);
