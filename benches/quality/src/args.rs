@@ -13,6 +13,7 @@ suites
   crash             kills a real healer again and again, also while it recovers: what is lost, repeated, stuck
     --kills N         how often, 1 to 100000 (default 300)
     --stops N         how often one is stopped past its leases while another takes over (default: a kill in 20)
+    --worlds N        over how many worlds of their own, at once, all that is spread, 1 to 16 (default 3)
     --seed S          where chance comes from (default 20261122)
   overhead          what recording costs the host: nanoseconds and allocations per event, memory under a flood;
                     step records a second of the journal, and the memory of ten thousand open incidents
@@ -62,6 +63,8 @@ pub(crate) const CRASH_CHILD: &str = "__crash-child";
 pub(crate) const OVERHEAD_CHILD: &str = "__overhead-child";
 
 const DEFAULT_KILLS: u32 = 300;
+const DEFAULT_WORLDS: u32 = 3;
+const MOST_WORLDS: u32 = 16;
 const KILLS_PER_STOP: u32 = 20;
 const MOST_KILLS: u32 = 100_000;
 const DEFAULT_TRIALS: u32 = 2000;
@@ -216,14 +219,17 @@ fn canary(args: impl Iterator<Item = String>) -> Result<canary::Options, String>
 }
 
 fn crash(args: impl Iterator<Item = String>) -> Result<crash::Options, String> {
-    let flags = Flags::read(args, &["--kills", "--stops", "--seed"], &[])?;
+    let flags = Flags::read(args, &["--kills", "--stops", "--seed", "--worlds"], &[])?;
     let expected = format!("a whole number, 1 to {MOST_KILLS}");
     let kills = flags.value("--kills", &expected, |n| (1..=MOST_KILLS).contains(n))?;
     let kills = kills.unwrap_or(DEFAULT_KILLS);
     let expected = format!("a whole number, 0 to {MOST_KILLS}");
     let stops = flags.value("--stops", &expected, |n| *n <= MOST_KILLS)?;
     let seed = flags.value("--seed", "a whole number, 0 to 2^64 - 1", |_| true)?;
+    let expected = format!("a whole number, 1 to {MOST_WORLDS}");
+    let worlds = flags.value("--worlds", &expected, |n| (1..=MOST_WORLDS).contains(n))?;
     Ok(crash::Options {
+        worlds: worlds.unwrap_or(DEFAULT_WORLDS),
         kills,
         stops: stops.unwrap_or(kills / KILLS_PER_STOP),
         seed: seed.unwrap_or(DEFAULT_SEED),
@@ -412,7 +418,13 @@ mod tests {
     #[test]
     fn crash_has_defaults_and_refuses_what_is_out_of_range() {
         let crash = |kills, stops, seed| {
-            let options = crash::Options { kills, seed, stops };
+            let worlds = DEFAULT_WORLDS;
+            let options = crash::Options {
+                kills,
+                seed,
+                stops,
+                worlds,
+            };
             Ok(Command::Suite(Suite::Crash(options)))
         };
         assert_eq!(read(&["crash"]), crash(DEFAULT_KILLS, 15, DEFAULT_SEED));
@@ -430,6 +442,7 @@ mod tests {
             (&["crash", "--kills"], "without a value"),
             (&["crash", "--seed", "-1"], "\"-1\""),
             (&["crash", "--stops", "-1"], "\"-1\""),
+            (&["crash", "--worlds", "0"], "\"0\""),
             (&["crash", "--seed", "1", "--seed", "2"], "already"),
             (&["crash", "--fast"], "--fast"),
         ] {
