@@ -2,6 +2,7 @@
 
 mod anomaly;
 mod bounds;
+mod canary;
 mod candidate;
 mod capture;
 mod chain;
@@ -9,6 +10,7 @@ mod criterion;
 mod diagnosis;
 mod event;
 mod hand_over;
+mod latencies;
 pub(crate) mod patch;
 mod plan;
 mod redact;
@@ -17,12 +19,17 @@ mod severity;
 mod verdict;
 
 pub use anomaly::{Anomaly, Contribution, Direction, Expectation, Fingerprint, Subject};
+pub use canary::{
+    ArmInterval, CanaryAnswer, CanaryDecision, CanaryEvidence, CanaryForecast, CanaryInterval,
+    CanaryTraffic,
+};
 pub use candidate::{Candidate, Standing};
 pub use chain::{CausalChain, ChainPlace, ChainStep};
 pub use criterion::{Comparison, Criterion, VerificationSpec};
 pub use diagnosis::{Category, Diagnosis, Finding, Hypothesis, Proof, Role};
 pub use event::{EventError, EventKind, HealEvent, Resolution, SCHEMA_VERSION};
 pub use hand_over::{AnsweredHandOver, HandOver, HandOverAnswer, RunCancellation};
+pub use latencies::Latencies;
 pub use patch::{PatchCandidate, PatchKind};
 pub use plan::{EffectClass, Inverse, Plan, PlanPatch, PlanStep, PlaybookRef, Retry, RiskLevel};
 pub use run::{Outcome, RunState, StepIntent, StepOutcome, StepPhase, StepState, UndoPolicy};

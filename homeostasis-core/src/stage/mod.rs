@@ -1,6 +1,7 @@
 //! The five stages as traits: what a plug-in implements.
 
 mod analyzer;
+mod canary;
 mod detector;
 mod fuser;
 mod kernel;
@@ -11,6 +12,7 @@ mod run_log;
 mod verifier;
 
 pub use analyzer::{AnalyzeError, Analyzer, Evidence};
+pub use canary::{CanaryAnalysis, CanaryAnalyst, CanaryError};
 pub use detector::{DetectError, Detector, ModelPart, ModelRest, ModelSnapshot};
 pub use fuser::{Fuser, StrongestFinding};
 pub use kernel::{KernelScore, SeriesDetector};
