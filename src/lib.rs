@@ -30,6 +30,8 @@ pub use engine::{
 };
 
 #[cfg(feature = "remediate")]
+pub use engine::RollOutError;
+#[cfg(feature = "remediate")]
 pub use playbooks::{DryRunReport, Reloaded};
 
 pub use homeostasis_core as core;

@@ -157,6 +157,10 @@ impl Board {
 
     /// Notes how `incident` stands; a closed one leaves its echo.
     pub(crate) fn note(&mut self, incident: &Incident, now: Timestamp) {
+        if incident.is_ordered() {
+            // No trouble is part of what somebody ordered.
+            return;
+        }
         if incident.is_closed() {
             if self.open.remove(&incident.id).is_some() {
                 let anomalies = incident.anomalies.iter();

@@ -317,22 +317,33 @@ impl RunState {
             .then(|| format!("aborted by {}: {}", last.by, last.reason))
     }
 
+    /// The first step of `plan` that an undo of this run may take back: what comes up to the last
+    /// [pivot](crate::record::PlanStep::pivot) that was done stays.
+    pub fn undo_from(&self, plan: &Plan) -> usize {
+        let mut pairs = plan.steps.iter().zip(&self.steps);
+        let pivot = pairs.rposition(|(step, known)| step.pivot && known.is_done());
+        pivot.map_or(0, |step_idx| step_idx + 1)
+    }
+
     /// The first step because of which `phase` of this run of `plan` is not
     /// [completed](Outcome::Completed); `None` if it is.
     ///
     /// Forward every step must be done or skipped. Back every step that may have happened and has a
-    /// captured inverse must have its undo done or skipped. An executor that claims completion
-    /// against this is wrong.
+    /// captured inverse must have its undo done or skipped, from [`undo_from`](Self::undo_from) on. An
+    /// executor that claims completion against this is wrong.
     pub fn unsettled(&self, plan: &Plan, phase: StepPhase) -> Option<usize> {
         match phase {
             StepPhase::Do => self.steps.iter().position(|step| !step.is_settled()),
             StepPhase::Undo => {
+                let from = self.undo_from(plan);
                 let pairs = plan.steps.iter().zip(self.steps.iter().zip(&self.undo));
-                pairs.into_iter().position(|(step, (forward, back))| {
+                let mut pairs = pairs.enumerate().skip(from);
+                let open = pairs.find(|(_, (step, (forward, back)))| {
                     matches!(step.inverse, Inverse::Captured(_))
                         && forward.may_have_happened()
                         && !back.is_settled()
-                })
+                });
+                open.map(|(step_idx, _)| step_idx)
             }
         }
     }
@@ -379,6 +390,9 @@ impl RunState {
         }
         if known.must_not_repeat() {
             return Some("it may have happened and must not be repeated".to_owned());
+        }
+        if intent.phase == StepPhase::Undo && intent.step_idx < self.undo_from(plan) {
+            return Some("a pivot after it was done: it stays".to_owned());
         }
         let undoes_nothing = intent.phase == StepPhase::Undo
             && !self
