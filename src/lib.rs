@@ -86,6 +86,8 @@ pub mod _documentation {
     #[cfg(feature = "resilience")]
     #[doc = include_str!("../docs/how-to/resilience-kit.md")]
     pub mod resilience_kit {}
+    #[doc = include_str!("../docs/how-to/roll-out.md")]
+    pub mod roll_out {}
     #[doc = include_str!("../docs/how-to/webhooks.md")]
     pub mod webhooks {}
     #[doc = include_str!("../docs/how-to/write-a-playbook.md")]

@@ -31,6 +31,9 @@ const WATCH_ATTEMPTS: u32 = 20;
 /// How long one attempt at a step may take beside what it watches.
 const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// What a slot that lost its traffic gets to answer what it had.
+const SETTLES_IN: Duration = Duration::from_secs(5);
+
 /// What must succeed where nobody says so and nothing can be compared.
 const LAST_FLOOR: f64 = 0.98;
 
@@ -154,10 +157,15 @@ impl Rollout {
             "service": self.service,
             "weights": weights(shift.from_weight, shift.to_weight),
         });
+        if idx == 0 {
+            args["all_from"] = self.from.clone().into();
+        }
         match self.rollback {
             // The first stage goes back to what was found.
             RollbackMode::Immediate if idx > 0 => args["back_to"] = weights(1, 0),
             RollbackMode::Gradual { pause } => args["pause"] = format_duration(pause).into(),
+            // What was started before is stopped next: it answers what it has.
+            _ if !self.before.is_empty() => args["pause"] = format_duration(SETTLES_IN).into(),
             _ => {}
         }
         RolloutStep {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use homeostasis_core::port::{TrafficError, TrafficRouter, Weights};
 use homeostasis_core::record::{EffectClass, Inverse, RiskLevel};
-use homeostasis_core::{Context, Target};
+use homeostasis_core::{Context, Ratio, Target};
 use serde_json::{Map, Value, json};
 
 use crate::action::{
@@ -21,7 +21,9 @@ use crate::action::{
 /// - `weights`: slot to weight, 0 to 1,000,000, one of them above 0. A slot that has a weight and
 ///   is not named gets 0.
 /// - `back_to`: what undo sets instead of the weights before, for a rollback that jumps.
-/// - `pause`: how long undo waits when it has shifted, for a rollback in stages. Default none.
+/// - `all_from`: it refuses to begin unless this slot has all of the traffic.
+/// - `pause`: how long undo waits after it shifted: for a rollback in stages, or for the requests
+///   that are on their way. Default none.
 ///
 /// It refuses to begin where nothing is routed for the service: there would be no way back.
 #[derive(Debug)]
@@ -53,6 +55,11 @@ impl ShiftTraffic {
                     "back_to",
                     weights(),
                     "what undo sets, if not what was before",
+                ),
+                Param::optional(
+                    "all_from",
+                    ParamKind::Name,
+                    "the slot that must have all of it",
                 ),
                 Param::optional("pause", pause, "how long undo waits after it shifted").or("0s"),
             ])
@@ -128,6 +135,14 @@ impl Action for ShiftTraffic {
 
     async fn capture(&self, _: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
         let present = self.present(call.text("service")?).await?;
+        let owner = call.args.get("all_from").and_then(Value::as_str);
+        if let Some(slot) = owner.filter(|slot| present.share(slot) != Ratio::ONE) {
+            let detail = format!(
+                "{}, expected all of the traffic on {slot:?}",
+                json!(present)
+            );
+            return Err(ActionError::invalid("weights", detail));
+        }
         Ok(json!({ "weights": present }))
     }
 
@@ -160,8 +175,8 @@ impl Action for ShiftTraffic {
         let present = present.map_err(|error| refused(service, error))?;
         if present.as_ref() != Some(&back_to) {
             self.set(service, &back_to).await?;
-            cx.clock().sleep(call.duration("pause")?).await;
         }
+        cx.clock().sleep(call.duration("pause")?).await;
         Ok(json!({ "weights": back_to }))
     }
 }
@@ -231,6 +246,30 @@ mod tests {
             seen(&router),
             Some(json!({"stable": 1, "canary": 0, "old": 0}))
         );
+    }
+
+    #[tokio::test]
+    async fn a_slot_that_must_have_all_of_the_traffic_is_asked_before_it_begins_and_not_after() {
+        let (router, action) = routed();
+        put(&router, &[("blue", 99), ("green", 1)]).await;
+        let (cx, key) = (laws::context(), laws::key(0));
+        let target = Target::service("orders").unwrap();
+        let args = json!({"service": "orders", "weights": {"green": 1}, "all_from": "blue"});
+        let args = args.as_object().unwrap().clone();
+        let call = ActionCall::new(&target, &args, &key);
+        let error = action.capture(&cx, &call).await.unwrap_err();
+        assert!(!error.may_have_begun());
+        assert!(
+            error.to_string().contains("all of the traffic on \"blue\""),
+            "{error}"
+        );
+        put(&router, &[("blue", 3), ("green", 0)]).await;
+        let captured = action.capture(&cx, &call).await.unwrap();
+        let call = call.with_captured(&captured);
+        for _ in 0..2 {
+            action.perform(&cx, &call).await.unwrap();
+        }
+        assert_eq!(seen(&router), Some(json!({"blue": 0, "green": 1})));
     }
 
     #[tokio::test]
