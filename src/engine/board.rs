@@ -55,6 +55,8 @@ pub(crate) struct Grouping {
 #[derive(Debug, Default)]
 pub(crate) struct Board {
     open: BTreeMap<IncidentId, Entry>,
+    /// What people ordered: no trouble is a part of it, and it takes no place from trouble.
+    ordered: BTreeSet<IncidentId>,
     closed: VecDeque<Echo>,
 }
 
@@ -158,7 +160,11 @@ impl Board {
     /// Notes how `incident` stands; a closed one leaves its echo.
     pub(crate) fn note(&mut self, incident: &Incident, now: Timestamp) {
         if incident.is_ordered() {
-            // No trouble is part of what somebody ordered.
+            if incident.is_closed() {
+                self.ordered.remove(&incident.id);
+            } else {
+                self.ordered.insert(incident.id);
+            }
             return;
         }
         if incident.is_closed() {
@@ -305,11 +311,11 @@ impl Board {
 
     /// The open incidents.
     pub(crate) fn open(&self) -> impl Iterator<Item = IncidentId> + '_ {
-        self.open.keys().copied()
+        self.open.keys().chain(&self.ordered).copied()
     }
 
     pub(crate) fn n_open(&self) -> usize {
-        self.open.len()
+        self.open.len() + self.ordered.len()
     }
 }
 

@@ -120,16 +120,16 @@ proptest! {
         // Rounded up, at least one, and never less than a stage asks for.
         for stage in &stages {
             let least = (u64::from(stage.percent) * all).div_ceil(100).max(1);
-            prop_assert!(plan.steps.iter().any(|step| {
-                step.args.get("weights").is_some_and(|it| it["green"] == least)
-            }));
+            let mut weights = plan.steps.iter().filter_map(|step| step.args.get("weights"));
+            prop_assert!(weights.any(|it| it["green"] == least), "{}", least);
         }
         // Whoever gets more traffic is watched next, and only what is confirmed is never taken back.
         for (step, next) in plan.steps.iter().zip(&plan.steps[1..]) {
             if step.action == "shift_traffic" {
                 prop_assert_eq!(&next.action[..], "await_canary");
                 prop_assert_eq!(next.pivot, checkpoint);
-                prop_assert!(matches!(step.inverse, Inverse::Captured(_)) && !step.pivot);
+                let is_captured = matches!(step.inverse, Inverse::Captured(_));
+                prop_assert!(is_captured && !step.pivot);
                 prop_assert_eq!(step.effect, EffectClass::Idempotent);
             }
         }

@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn looking_after_every_request_proves_nothing_false_and_finds_what_is_there() {
         let mut rng = Rng::from_seed(11);
-        let mut draw = |share: f64| u64::from(rng.next_f64() < share);
+        let mut draw = |share: f64| u64::from(rng.unit() < share);
         let (mut false_alarms, mut found_by) = (0, Vec::new());
         for _ in 0..400 {
             let (mut same, mut worse, mut base) =

@@ -81,7 +81,7 @@ impl Shop {
                     .get(&slot)
                     .copied()
                     .unwrap_or(0.0);
-                let is_failed = rng.next_f64() < share;
+                let is_failed = rng.unit() < share;
                 let mut answered = self.answered.lock().unwrap();
                 let counts = answered.entry(slot.clone()).or_default();
                 counts.0 += u64::from(!is_failed);

@@ -94,12 +94,7 @@ impl Host {
             let port = free_port().await;
             let program = std::env::current_exe().unwrap();
             let program = program.to_str().unwrap();
-            let argv = [
-                program,
-                "--exact",
-                "rollout::hot_swap::worker",
-                "--nocapture",
-            ];
+            let argv = [program, "--exact", "hot_swap::worker", "--nocapture"];
             let target = Target::instance("orders", slot).unwrap();
             let mut spec =
                 ProcessSpec::new(target, argv, folder.path().join(format!("{slot}.pid")));
