@@ -1,42 +1,75 @@
-//! Killing the engine at every write of a rollout, those in the middle of its stages among them:
-//! the next one resumes it or takes it back, and traffic is never shared without an owner.
+//! Killing the engine at every write of a rollout and in every second of its stages: the next one resumes it or takes it back, and traffic is never shared without an owner.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use homeostasis::core::async_trait;
 use homeostasis::core::cycle::{Phase, replay};
-use homeostasis::core::port::{MemoryStore, Store};
+use homeostasis::core::port::{Commit, MemoryStore, Store, StoreError, Version};
 use homeostasis::core::record::{Outcome, Resolution};
-use homeostasis::core::testing::store::{CrashPoint, CrashStore};
+use homeostasis::core::testing::store::{CrashPoint, CrashStore, HookedStore, WriteHook};
 
 use super::shop::{Shop, quick};
 
-/// How long the first life may take: longer than the rollout, which renews its lease all the while.
-const LIFE: Duration = Duration::from_secs(75);
+/// How long the first life may take: longer than the rollout.
+const LIFE: u64 = 75;
 
-/// One rollout that is killed at `point`, and the life after; how many writes the first life made.
-async fn killed(point: Option<CrashPoint>, is_bad: bool) -> u64 {
+/// When the first life ends.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kill {
+    Never,
+    /// Before or after a write.
+    At(CrashPoint),
+    /// So many seconds after it was ordered, whatever it does then.
+    After(u64),
+}
+
+/// From its death on, nothing of what a process writes is written.
+#[derive(Debug, Default)]
+struct Death(AtomicBool);
+
+#[async_trait]
+impl WriteHook for Death {
+    async fn commit(&self, store: &dyn Store, commit: Commit) -> Result<Version, StoreError> {
+        if self.0.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        store.commit(commit).await
+    }
+}
+
+/// One rollout whose engine is killed, and the life after; how many writes the first life made, and
+/// for how many seconds it had something to do.
+async fn killed(kill: Kill, is_bad: bool) -> (u64, u64) {
     let shop = Shop::open().await;
     if is_bad {
         shop.breaks("green", 0.3);
     }
     let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
     let frozen = CrashStore::of(Arc::clone(&store)).hanging();
-    let crashing = Arc::new(match point {
-        Some(point) => frozen.crash_at(point),
-        None => frozen,
+    let crashing = Arc::new(match kill {
+        Kill::At(point) => frozen.crash_at(point),
+        _ => frozen,
     });
-    let builder = shop.healer(&(Arc::clone(&crashing) as Arc<dyn Store>));
+    let mortal = HookedStore::new(Arc::clone(&crashing) as Arc<dyn Store>, Death::default());
+    let mortal = Arc::new(mortal);
+    let builder = shop.healer(&(Arc::clone(&mortal) as Arc<dyn Store>));
     let second = Duration::from_secs(1);
+    let mut busy = 0;
     if let Ok(healer) = tokio::time::timeout(second, builder.start()).await {
         let healer = healer.unwrap();
         let _ = tokio::time::timeout(second, healer.roll_out(&quick(), "ada")).await;
-        let mut left = LIFE;
-        while !crashing.is_frozen() && !left.is_zero() {
+        for elapsed in 0..LIFE {
+            if crashing.is_frozen() || kill == Kill::After(elapsed) {
+                break;
+            }
             shop.clock.sleep(second).await;
-            left -= second;
+            let open = store.open_incidents().await.unwrap();
+            busy = if open.is_empty() { busy } else { elapsed };
         }
+        mortal.hook().0.store(kill != Kill::Never, Ordering::SeqCst);
         // Its tasks die with it.
         healer.shutdown().await;
     }
@@ -51,17 +84,11 @@ async fn killed(point: Option<CrashPoint>, is_bad: bool) -> u64 {
         let weights = steps.filter_map(|step| step.args.get("weights")?["green"].as_u64());
         owned.extend(weights);
     }
-    let green = u64::from(shop.green().await);
-    assert!(
-        owned.contains(&green) || point.is_none(),
-        "{point:?}: {green} of {owned:?}"
-    );
-    if owner.is_empty() && point.is_some() {
-        assert!(
-            [0, 100].contains(&green),
-            "{point:?}: {green} without an owner"
-        );
+    if owner.is_empty() {
+        owned.insert(100);
     }
+    let green = u64::from(shop.green().await);
+    assert!(owned.contains(&green), "{kill:?}: {green} of {owned:?}");
 
     let healer = shop.healer(&store).start().await.unwrap();
     for id in owner {
@@ -71,35 +98,37 @@ async fn killed(point: Option<CrashPoint>, is_bad: bool) -> u64 {
         match incident.phase {
             Phase::Closed {
                 resolution: Resolution::Healed { .. },
-            } => assert_eq!((green, is_bad), (100, false), "{point:?}"),
+            } => assert_eq!((green, is_bad), (100, false), "{kill:?}"),
             Phase::Escalated => {
                 assert_eq!(
                     run.undo_outcome,
                     Some(Outcome::Completed),
-                    "{point:?}: {run:?}"
+                    "{kill:?}: {run:?}"
                 );
-                assert_eq!(green, 0, "{point:?}");
+                assert_eq!(green, 0, "{kill:?}");
             }
-            other => panic!("{point:?}: {other:?}"),
+            other => panic!("{kill:?}: {other:?}"),
         }
     }
     let green = shop.green().await;
-    assert!(green == 0 || green == 100 && !is_bad, "{point:?}: {green}");
+    assert!(green == 0 || green == 100 && !is_bad, "{kill:?}: {green}");
     healer.shutdown().await;
-    n_writes
+    (n_writes, busy)
 }
 
 #[tokio::test(start_paused = true)]
-async fn killed_at_every_write_it_goes_on_or_goes_back_and_traffic_has_an_owner() {
+async fn killed_at_every_write_and_second_it_goes_on_or_goes_back_and_traffic_has_an_owner() {
     let mut n_kills = 0;
     for is_bad in [false, true] {
-        let n_writes = killed(None, is_bad).await;
-        for n in 1..=n_writes {
-            for point in [CrashPoint::Before(n), CrashPoint::After(n)] {
-                killed(Some(point), is_bad).await;
-                n_kills += 1;
-            }
+        let (n_writes, busy) = killed(Kill::Never, is_bad).await;
+        let writes = (1..=n_writes).flat_map(|n| [CrashPoint::Before(n), CrashPoint::After(n)]);
+        // An incident that was handed to people stays open.
+        let seconds = (0..=busy.min(40)).map(Kill::After);
+        for kill in writes.map(Kill::At).chain(seconds) {
+            killed(kill, is_bad).await;
+            n_kills += 1;
         }
     }
     assert!(n_kills >= 100, "{n_kills} kills");
+    eprintln!("{n_kills} kills");
 }
