@@ -27,7 +27,7 @@ impl Tally {
     /// How far the share seen may be from the true one, at every look at once with probability
     /// 1 - [`ALPHA`]; 1 without requests.
     ///
-    /// Source: S. Howard, A. Ramdas, J. McAuliffe, J. Sekhon, *Time-uniform, nonparametric,
+    /// Source: S. Howard, A. Ramdas, J. `McAuliffe`, J. Sekhon, *Time-uniform, nonparametric,
     /// nonasymptotic confidence sequences*, Annals of Statistics 49(2), 2021, equation (14), with
     /// the variance bound 1/4 of a share.
     fn radius(self) -> f64 {

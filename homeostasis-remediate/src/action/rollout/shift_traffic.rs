@@ -148,9 +148,8 @@ impl Action for ShiftTraffic {
 
     async fn perform(&self, _: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
         let service = call.text("service")?;
-        let wanted = match weights(call.args, "weights") {
-            Some(Ok(wanted)) => wanted,
-            _ => return Err(ActionError::argument("weights", "slots with weights")),
+        let Some(Ok(wanted)) = weights(call.args, "weights") else {
+            return Err(ActionError::argument("weights", "slots with weights"));
         };
         let present = self.present(service).await?;
         let wanted = over(&present, &wanted)?;
