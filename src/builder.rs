@@ -81,6 +81,8 @@ pub struct Builder {
     pub(crate) fuser: Arc<dyn Fuser>,
     pub(crate) remediators: Vec<Arc<dyn Remediator>>,
     pub(crate) verifiers: Vec<Arc<dyn Verifier>>,
+    #[cfg(feature = "remediate")]
+    pub(crate) rollout_actions: Option<Arc<homeostasis_remediate::action::ActionRegistry>>,
     pub(crate) keeping: Keeping,
     pub(crate) parts: Parts,
 }
@@ -119,6 +121,8 @@ impl Homeostasis {
             fuser: Arc::new(StrongestFinding),
             remediators: Vec::new(),
             verifiers: Vec::new(),
+            #[cfg(feature = "remediate")]
+            rollout_actions: None,
             keeping: Keeping::default(),
             parts: Parts::default(),
         }
@@ -545,6 +549,8 @@ impl Builder {
             fuser: self.fuser,
             remediators: self.remediators,
             verifiers: self.verifiers,
+            #[cfg(feature = "remediate")]
+            rollouts: crate::engine::Rollouts::of(self.rollout_actions),
         };
         let shared = Shared::new(
             settings,

@@ -336,6 +336,7 @@ impl Builder {
     fn assemble_playbooks(mut self, violations: &mut Violations) -> Self {
         use homeostasis_remediate::PlaybookRemediator;
         use homeostasis_remediate::playbook::PlaybookSet;
+        use homeostasis_remediate::rollout::RolloutRemediator;
 
         use crate::playbooks::{Files, Shelf, Triggers, rules_of};
 
@@ -367,12 +368,17 @@ impl Builder {
                 }
             }
         }
+        let actions = std::sync::Arc::new(std::mem::take(&mut self.parts.actions));
+        if actions.get("shift_traffic").is_some() {
+            let rollouts = RolloutRemediator::new(std::sync::Arc::clone(&actions));
+            self.rollout_actions = Some(std::sync::Arc::clone(&actions));
+            self = self.remediator(rollouts);
+        }
         if set.is_empty() && paths.is_empty() {
             return self;
         }
         let triggers = Triggers::default();
         triggers.replace(rules_of(&set));
-        let actions = std::mem::take(&mut self.parts.actions);
         let checks = std::mem::take(&mut self.parts.checks);
         let remediator = PlaybookRemediator::new(set, actions, checks)
             .with_knowledge(std::sync::Arc::clone(&self.knowledge));

@@ -30,6 +30,8 @@ pub use engine::{
 };
 
 #[cfg(feature = "remediate")]
+pub use engine::RollOutError;
+#[cfg(feature = "remediate")]
 pub use playbooks::{DryRunReport, Reloaded};
 
 pub use homeostasis_core as core;
@@ -87,6 +89,8 @@ pub mod _documentation {
     #[cfg(all(feature = "tower", feature = "haproxy"))]
     #[doc = include_str!("../docs/how-to/shift-traffic.md")]
     pub mod shift_traffic {}
+    #[doc = include_str!("../docs/how-to/roll-out.md")]
+    pub mod roll_out {}
     #[doc = include_str!("../docs/how-to/webhooks.md")]
     pub mod webhooks {}
     #[doc = include_str!("../docs/how-to/write-a-playbook.md")]

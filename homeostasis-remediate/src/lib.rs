@@ -6,6 +6,7 @@ mod file;
 pub mod playbook;
 #[cfg(feature = "resilience")]
 pub mod resilience;
+pub mod rollout;
 pub mod run;
 mod template;
 pub mod traffic;

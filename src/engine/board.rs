@@ -55,6 +55,8 @@ pub(crate) struct Grouping {
 #[derive(Debug, Default)]
 pub(crate) struct Board {
     open: BTreeMap<IncidentId, Entry>,
+    /// What people ordered: no trouble is a part of it, and it takes no place from trouble.
+    ordered: BTreeSet<IncidentId>,
     closed: VecDeque<Echo>,
 }
 
@@ -159,6 +161,14 @@ impl Board {
 
     /// Notes how `incident` stands; a closed one leaves its echo.
     pub(crate) fn note(&mut self, incident: &Incident, now: Timestamp) {
+        if incident.is_ordered() {
+            if incident.is_closed() {
+                self.ordered.remove(&incident.id);
+            } else {
+                self.ordered.insert(incident.id);
+            }
+            return;
+        }
         if incident.is_closed() {
             if self.open.remove(&incident.id).is_some() {
                 let anomalies = incident.anomalies.iter();
@@ -318,11 +328,11 @@ impl Board {
 
     /// The open incidents.
     pub(crate) fn open(&self) -> impl Iterator<Item = IncidentId> + '_ {
-        self.open.keys().copied()
+        self.open.keys().chain(&self.ordered).copied()
     }
 
     pub(crate) fn n_open(&self) -> usize {
-        self.open.len()
+        self.open.len() + self.ordered.len()
     }
 }
 

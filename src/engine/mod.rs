@@ -32,6 +32,8 @@ mod refine;
 mod rehearse;
 mod remember;
 mod retain;
+#[cfg(feature = "remediate")]
+mod roll_out;
 mod sense;
 mod settings;
 mod shared;
@@ -65,6 +67,10 @@ pub use outbox::ChannelHealth;
 pub use recorder::{Recorder, Series};
 pub use recover::Recovered;
 pub use rehearse::Rehearsal;
+#[cfg(feature = "remediate")]
+pub use roll_out::RollOutError;
+#[cfg(feature = "remediate")]
+pub(crate) use roll_out::Rollouts;
 pub use settings::EngineSettings;
 pub use versions::PlaybookVersion;
 

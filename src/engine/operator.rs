@@ -147,6 +147,10 @@ impl Operator {
         &self.principal
     }
 
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// Agrees to the plan with this hash, which must be the one that waits for approval.
     ///
     /// # Errors
@@ -607,7 +611,7 @@ impl Operator {
     }
 
     /// The same, with a record of the refusal.
-    async fn may(
+    pub(super) async fn may(
         &self,
         permission: Permission,
         action: &str,
@@ -623,7 +627,12 @@ impl Operator {
     }
 
     /// What is not audited is not done.
-    async fn grant(&self, action: &str, subject: &str, detail: Value) -> Result<(), AuditError> {
+    pub(super) async fn grant(
+        &self,
+        action: &str,
+        subject: &str,
+        detail: Value,
+    ) -> Result<(), AuditError> {
         let name = &self.principal.name;
         self.shared.audit(name, action, subject, true, detail).await
     }
@@ -637,7 +646,7 @@ impl Operator {
         }
     }
 
-    async fn refuse<T>(
+    pub(super) async fn refuse<T>(
         &self,
         action: &str,
         subject: &str,

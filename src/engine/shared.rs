@@ -32,6 +32,8 @@ pub(crate) struct Stages {
     pub(crate) fuser: Arc<dyn Fuser>,
     pub(crate) remediators: Vec<Arc<dyn Remediator>>,
     pub(crate) verifiers: Vec<Arc<dyn Verifier>>,
+    #[cfg(feature = "remediate")]
+    pub(crate) rollouts: crate::engine::Rollouts,
 }
 
 /// What may change while the engine runs.

@@ -473,7 +473,8 @@ impl Incident {
         let Some(plan) = self.plan(state.plan) else {
             return false;
         };
-        plan.steps.iter().zip(&state.steps).any(|(step, known)| {
+        let steps = plan.steps.iter().zip(&state.steps);
+        steps.skip(state.undo_from(plan)).any(|(step, known)| {
             known.may_have_happened() && matches!(step.inverse, Inverse::Captured(_))
         })
     }

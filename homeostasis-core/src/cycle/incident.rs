@@ -87,6 +87,11 @@ impl Incident {
         needing.map(|anomaly| anomaly.explanation.as_str())
     }
 
+    /// Whether somebody ordered what is done, and there is no trouble that could go away.
+    pub fn is_ordered(&self) -> bool {
+        self.plans.iter().any(|plan| plan.ordered_by.is_some())
+    }
+
     /// Whether `anomaly` is one of those kept.
     pub fn has(&self, fingerprint: Fingerprint) -> bool {
         self.anomalies

@@ -131,7 +131,8 @@ pub struct Policy {
     /// How long people have to decide, silence is a refusal; and how long their consent is good for.
     /// Default 60 min.
     pub approval_ttl: Duration,
-    /// How long a permit is good for; it bounds the run. Default 15 min.
+    /// How long a permit is good for; it bounds the run, which may take longer by what its
+    /// plan [watches](crate::record::PlanStep::watches). Default 15 min.
     pub permit_ttl: Duration,
 }
 

@@ -1,6 +1,7 @@
 //! Ports: small traits for what lives outside of one stage, with an in-memory default beside each.
 
 mod approvals;
+mod arms;
 mod audit;
 mod authz;
 mod coordinator;
@@ -19,6 +20,7 @@ mod traffic;
 mod votes;
 
 pub use approvals::{ApprovalDecision, ApprovalRequest, Approvals, MemoryApprovals, NoApprovals};
+pub use arms::{ArmMeter, MemoryArms, SeriesArms};
 pub use audit::{
     AuditEntry, AuditError, AuditRecord, AuditSink, ChainBreak, ChainHead, MemoryAudit,
     verify_chain,

@@ -141,6 +141,16 @@ pub struct PlanStep {
     /// Whether it begins together with the step before it, instead of after it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub with_previous: bool,
+    /// How long it may watch without touching anything, at most 24 h; the permit lasts longer by
+    /// this.
+    #[serde(default, skip_serializing_if = "Duration::is_zero")]
+    pub watches: Duration,
+    /// Whether it is the pivot of the run: once it is done, neither it nor what was done before it
+    /// is taken back.
+    ///
+    /// Source: C. Richardson, *Microservices Patterns*, 2018, section 4.3.2 ("pivot transaction").
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pivot: bool,
 }
 
 impl PlanStep {
@@ -157,11 +167,14 @@ impl PlanStep {
             timeout: Duration::from_secs(30),
             retry: Retry::default(),
             with_previous: false,
+            watches: Duration::ZERO,
+            pivot: false,
         }
     }
 
     fn violation(&self) -> Option<String> {
         within("timeout", &self.timeout, &(MILLISECOND..=DAY))
+            .or_else(|| within("watches", &self.watches, &(Duration::ZERO..=DAY)))
             .or_else(|| within("attempts", &self.retry.attempts, &(1..=100)))
             .or_else(|| within("backoff", &self.retry.backoff, &(Duration::ZERO..=HOUR)))
             .or_else(|| {
@@ -212,6 +225,10 @@ pub struct Plan {
     /// Who wrote what it was made from, if it says so: they may not approve it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub author: Option<String>,
+    /// Who ordered it, if it is not the answer to trouble: there is nothing to wait for to go away,
+    /// its own steps watch the outcome, and a run that completed has succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ordered_by: Option<String>,
     /// For people.
     pub title: String,
     /// What the heal lock is taken on.
@@ -249,6 +266,7 @@ impl Plan {
             remediator: remediator.into(),
             playbook: None,
             author: None,
+            ordered_by: None,
             title: title.into(),
             target,
             steps: Vec::new(),
@@ -287,6 +305,12 @@ impl Plan {
         groups
     }
 
+    /// How long its steps may watch without touching anything, in all.
+    pub fn watches(&self) -> Duration {
+        let watches = self.steps.iter().map(|step| step.watches);
+        watches.fold(Duration::ZERO, Duration::saturating_add)
+    }
+
     /// Whether every step can be taken back.
     pub fn is_reversible(&self) -> bool {
         self.steps.iter().all(|step| step.inverse.is_reversible())
@@ -308,7 +332,7 @@ impl Plan {
     ///
     /// A plan has 1 to [`MAX_STEPS`](Self::MAX_STEPS) steps, and at most as many patches, of files
     /// inside the project; each step with a time of 1 ms to 24 h, 1 to
-    /// 100 attempts and waits of at most 1 h between them; a bounded
+    /// 100 attempts, waits of at most 1 h between them, and a watch of at most 24 h; a bounded
     /// [verification](VerificationSpec::violation); a fitness of `0..=1` and a risk score of
     /// `0..=100`.
     pub fn violation(&self) -> Option<String> {

@@ -249,6 +249,7 @@ impl Plan {
             playbook: _,
             // A name: told apart from those of people who approve.
             author: _,
+            ordered_by: _,
             title,
             target: _,
             steps,
@@ -271,6 +272,8 @@ impl Plan {
             timeout: _,
             retry: _,
             with_previous: _,
+            watches: _,
+            pivot: _,
         } in steps
         {
             redact_text(name, redactor);

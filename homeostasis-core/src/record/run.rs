@@ -317,22 +317,33 @@ impl RunState {
             .then(|| format!("aborted by {}: {}", last.by, last.reason))
     }
 
+    /// The first step of `plan` that an undo of this run may take back: what comes up to the last
+    /// [pivot](crate::record::PlanStep::pivot) that was done stays.
+    pub fn undo_from(&self, plan: &Plan) -> usize {
+        let mut pairs = plan.steps.iter().zip(&self.steps);
+        let pivot = pairs.rposition(|(step, known)| step.pivot && known.is_done());
+        pivot.map_or(0, |step_idx| step_idx + 1)
+    }
+
     /// The first step because of which `phase` of this run of `plan` is not
     /// [completed](Outcome::Completed); `None` if it is.
     ///
     /// Forward every step must be done or skipped. Back every step that may have happened and has a
-    /// captured inverse must have its undo done or skipped. An executor that claims completion
-    /// against this is wrong.
+    /// captured inverse must have its undo done or skipped, from [`undo_from`](Self::undo_from) on. An
+    /// executor that claims completion against this is wrong.
     pub fn unsettled(&self, plan: &Plan, phase: StepPhase) -> Option<usize> {
         match phase {
             StepPhase::Do => self.steps.iter().position(|step| !step.is_settled()),
             StepPhase::Undo => {
+                let from = self.undo_from(plan);
                 let pairs = plan.steps.iter().zip(self.steps.iter().zip(&self.undo));
-                pairs.into_iter().position(|(step, (forward, back))| {
+                let mut pairs = pairs.enumerate().skip(from);
+                let open = pairs.find(|(_, (step, (forward, back)))| {
                     matches!(step.inverse, Inverse::Captured(_))
                         && forward.may_have_happened()
                         && !back.is_settled()
-                })
+                });
+                open.map(|(step_idx, _)| step_idx)
             }
         }
     }
@@ -380,6 +391,9 @@ impl RunState {
         if known.must_not_repeat() {
             return Some("it may have happened and must not be repeated".to_owned());
         }
+        if intent.phase == StepPhase::Undo && intent.step_idx < self.undo_from(plan) {
+            return Some("a pivot after it was done: it stays".to_owned());
+        }
         let undoes_nothing = intent.phase == StepPhase::Undo
             && !self
                 .steps
@@ -393,5 +407,66 @@ impl RunState {
             StepPhase::Do => &mut self.steps,
             StepPhase::Undo => &mut self.undo,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::IncidentId;
+    use crate::record::PlanStep;
+    use crate::target::Target;
+
+    #[test]
+    fn what_comes_up_to_a_pivot_that_was_done_is_not_taken_back() {
+        let target = Target::service("orders").unwrap();
+        let (id, incident) = (PlanId::from_u128(1), IncidentId::from_u128(2));
+        let mut plan = Plan::new(id, incident, "rollouts", "shift", target.clone());
+        for _ in 0..3 {
+            let mut step = PlanStep::new("shift", "shift", target.clone());
+            step.effect = EffectClass::Idempotent;
+            step.inverse = Inverse::Captured("the weights before".to_owned());
+            plan.steps.push(step);
+        }
+        plan.steps[1].pivot = true;
+        let run = RunId::from_u128(3);
+        let at = Timestamp::EPOCH;
+        let mut state = RunState::new(run, id, plan.hash(), 3, FencingToken::new(1), at);
+        let intent = |step_idx, phase| StepIntent {
+            step_idx,
+            phase,
+            attempt: 1,
+            key: match phase {
+                StepPhase::Do => IdempotencyKey::new(run, step_idx),
+                StepPhase::Undo => IdempotencyKey::undo(run, step_idx),
+            },
+            effect: EffectClass::Idempotent,
+            captured: Value::Null,
+            deadline: at,
+        };
+        let ended = |step_idx, outcome| StepState::Ended {
+            intent: Some(intent(step_idx, StepPhase::Do)),
+            outcome,
+        };
+        let done = |step_idx| {
+            let output = Value::Null;
+            ended(step_idx, StepOutcome::Done { output })
+        };
+        let back = intent(0, StepPhase::Undo);
+        state.steps[0] = done(0);
+        assert_eq!(state.unsettled(&plan, StepPhase::Undo), Some(0));
+        // A pivot that failed, or of which nobody can tell, holds nothing back.
+        let reason = "it died".to_owned();
+        state.steps[1] = ended(1, StepOutcome::Unknown { reason });
+        assert_eq!(state.undo_from(&plan), 0);
+        assert_eq!(state.objection(&plan, &back), None);
+        state.steps[1] = done(1);
+        assert_eq!(state.undo_from(&plan), 2);
+        assert_eq!(state.unsettled(&plan, StepPhase::Undo), None);
+        let objection = state.objection(&plan, &back).unwrap();
+        assert!(objection.contains("pivot"), "{objection}");
+        state.steps[2] = StepState::InFlight(intent(2, StepPhase::Do));
+        assert_eq!(state.unsettled(&plan, StepPhase::Undo), Some(2));
+        assert_eq!(state.objection(&plan, &intent(2, StepPhase::Undo)), None);
     }
 }

@@ -162,6 +162,12 @@ pub enum ActionError {
         #[source]
         source: Option<BoxError>,
     },
+    /// Nothing was touched, and whether to go on is for people to say, because …
+    #[error("undecided: {reason}")]
+    Undecided {
+        /// What is not known, and what would settle it.
+        reason: String,
+    },
     /// A rule of the host forbids it. Nothing was touched.
     #[error("denied: {reason}")]
     Denied {
@@ -174,7 +180,7 @@ impl ActionError {
     /// What may be done next.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Invalid { .. } => ErrorKind::Permanent,
+            Self::Invalid { .. } | Self::Undecided { .. } => ErrorKind::Permanent,
             Self::NotBegun { kind, .. } | Self::Failed { kind, .. } => *kind,
             Self::Denied { .. } => ErrorKind::Denied,
         }

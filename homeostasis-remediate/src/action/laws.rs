@@ -242,6 +242,26 @@ const PROVEN: &[(&str, &str, &str)] = &[
         "repeating_do_and_undo_is_harmless",
     ),
     (
+        "AwaitCanary",
+        "action/rollout/await_canary_tests.rs",
+        "watching_again_gives_the_same_answer",
+    ),
+    (
+        "AwaitDrained",
+        "action/rollout/drain.rs",
+        "waiting_again_gives_the_same_answer",
+    ),
+    (
+        "ShiftTraffic",
+        "action/rollout/shift_traffic.rs",
+        "repeating_do_and_undo_is_harmless",
+    ),
+    (
+        "StartProcess",
+        "action/process/actions.rs",
+        "starting_obeys_the_laws_and_undo_stops_only_what_it_started",
+    ),
+    (
         "StopProcess",
         "action/process/actions.rs",
         "stopping_obeys_the_laws_and_undo_starts_it_again",

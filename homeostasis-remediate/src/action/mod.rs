@@ -42,6 +42,7 @@ mod registry;
 mod reload_config;
 #[cfg(feature = "resilience")]
 mod reset_breaker;
+mod rollout;
 mod shed_load;
 mod spec;
 mod supervisor;
@@ -49,6 +50,7 @@ mod task;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use homeostasis_core::record::{EffectClass, Inverse};
@@ -82,7 +84,7 @@ pub use postgres::{
 #[cfg(all(feature = "process", target_os = "linux"))]
 pub use process::{
     PidFileWriter, ProcessError, ProcessId, ProcessSpec, ProcessSupervisor, RestartProcess,
-    StopProcess,
+    StartProcess, StopProcess,
 };
 #[cfg(all(feature = "process", target_os = "linux"))]
 pub use program::{
@@ -98,6 +100,8 @@ pub use registry::ActionRegistry;
 pub use reload_config::ReloadConfig;
 #[cfg(feature = "resilience")]
 pub use reset_breaker::ResetBreaker;
+pub(crate) use rollout::LONGEST_WATCH;
+pub use rollout::{AwaitCanary, AwaitDrained, ShiftTraffic};
 pub use shed_load::{Admitted, LoadShedder, Priority, ShedLoad, Shedding};
 pub use spec::{ActionSpec, ArgumentProblem, Param, ParamKind};
 pub(crate) use spec::{captures_in, is_name};
@@ -142,6 +146,12 @@ pub trait Action: fmt::Debug + Send + Sync {
     fn inverse(&self, args: &Map<String, Value>) -> Inverse {
         let _ = args;
         self.spec().inverse.clone()
+    }
+
+    /// How long it may watch with these arguments without touching anything, beside its timeout.
+    fn watches(&self, args: &Map<String, Value>) -> Duration {
+        let _ = args;
+        Duration::ZERO
     }
 
     /// What it touches when it is planned for `target`: what the blast radius is computed from.
@@ -207,6 +217,10 @@ impl<T: Action + ?Sized> Action for Arc<T> {
 
     fn inverse(&self, args: &Map<String, Value>) -> Inverse {
         (**self).inverse(args)
+    }
+
+    fn watches(&self, args: &Map<String, Value>) -> Duration {
+        (**self).watches(args)
     }
 
     fn touches(&self, target: &Target, args: &Map<String, Value>) -> Target {

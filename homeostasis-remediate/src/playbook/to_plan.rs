@@ -122,7 +122,8 @@ impl Playbook {
         bound.effect = action.effect(&args);
         bound.risk = spec.risk;
         bound.inverse = self.inverse(action.inverse(&args));
-        bound.timeout = step.timeout;
+        bound.watches = action.watches(&args);
+        bound.timeout = step.timeout.saturating_add(bound.watches);
         bound.retry = step.retry;
         bound.with_previous = step.with_previous;
         bound.args = args;

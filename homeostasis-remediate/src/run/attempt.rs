@@ -152,6 +152,24 @@ pub(super) fn stop_requested(cx: &Context, during: &str) -> Result<(), ExecuteEr
     Ok(())
 }
 
+/// What `step` comes to, unless somebody asks to stop before.
+pub(super) async fn until_stopped<T>(
+    cx: &Context,
+    step: impl Future<Output = T>,
+) -> Result<T, ExecuteError> {
+    let mut step = std::pin::pin!(step);
+    let mut cancelled = std::pin::pin!(cx.cancellation().cancelled());
+    let ended = std::future::poll_fn(|task| {
+        if let std::task::Poll::Ready(ended) = step.as_mut().poll(task) {
+            return std::task::Poll::Ready(Some(ended));
+        }
+        cancelled.as_mut().poll(task).map(|()| None)
+    });
+    ended.await.ok_or_else(|| ExecuteError::Cancelled {
+        during: "a step that only reads was under way".to_owned(),
+    })
+}
+
 /// Waits, or ends early when somebody asks to stop.
 pub(super) async fn pause(cx: &Context, wait: Duration) {
     let mut sleep = cx.clock().sleep(wait);

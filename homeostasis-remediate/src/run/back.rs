@@ -13,6 +13,7 @@ use crate::action::{Action, ActionRegistry, bounded};
 /// order of their first intents;
 /// resumes where an earlier undo stopped.
 ///
+/// What comes up to the last pivot that was done stays as it is.
 /// Steps that cannot be taken back are recorded as skipped with the reason. The first step that
 /// cannot be undone although it should ends the undo with [`Outcome::Failed`]: what came before it
 /// may depend on it, and people must look.
@@ -31,7 +32,7 @@ pub async fn undo(
     let plan = run.plan();
     // Steps that ran at once may share what they touch: what was begun last captured last. A run
     // that was journaled without the order has its steps taken back last first.
-    let mut order: Vec<usize> = (0..plan.steps.len()).collect();
+    let mut order: Vec<usize> = (run.state().undo_from(plan)..plan.steps.len()).collect();
     let begun = run.state().begun.clone();
     order.sort_by_key(|step_idx| begun.iter().position(|begun| begun == step_idx));
     for step_idx in order.into_iter().rev() {

@@ -7,10 +7,10 @@ use homeostasis_core::stage::{ExecuteError, RunLog, RunLogError};
 use homeostasis_core::{Context, ErrorKind, ErrorReport, IdempotencyKey};
 use serde_json::Value;
 
-use super::attempt::{Attempt, backoff, pause, stop_requested, token_for};
+use super::attempt::{Attempt, backoff, pause, stop_requested, token_for, until_stopped};
 use super::parallel::{SharedLog, together};
 use super::{MAX_RESUMES, refused, unwritten};
-use crate::action::{Action, ActionRegistry, ProbeAnswer, bounded};
+use crate::action::{Action, ActionError, ActionRegistry, ProbeAnswer, bounded};
 
 /// Executes the plan of `run`, or resumes it: steps that ended are not done again. Steps that
 /// begin together are in flight at the same time, each between its own intent and outcome.
@@ -154,6 +154,10 @@ impl Forward<'_> {
     ) -> Result<Option<Outcome>, ExecuteError> {
         let mut number = known.attempts();
         let mut captured = run.captured(self.step_idx).await;
+        if self.step.effect == EffectClass::Read && known == StepState::NotStarted {
+            // People have it done again: there is nothing to take back, and it looks afresh.
+            captured = None;
+        }
         let mut last_report = match &known {
             StepState::Ended {
                 outcome: StepOutcome::Failed { report },
@@ -268,6 +272,15 @@ impl Forward<'_> {
         let allowed = self.step.retry.attempts.max(1).saturating_add(MAX_RESUMES);
         if in_flight && number >= allowed {
             let reason = format!("{number} attempts ended without an outcome");
+            if self.step.effect == EffectClass::Read {
+                // Nobody has to be asked whether it happened: it touches nothing.
+                let report = ErrorReport::message(ErrorKind::Permanent, reason);
+                let outcome = StepOutcome::Failed {
+                    report: report.clone(),
+                };
+                self.end(run, outcome).await?;
+                return Ok(Some(Some(self.failed(report))));
+            }
             return self
                 .end_unknown(run, reason)
                 .await
@@ -284,7 +297,12 @@ impl Forward<'_> {
         run: &SharedLog<'_, '_>,
     ) -> Result<After, ExecuteError> {
         let limit = attempt.limit(self.cx);
-        let (report, may_have_begun, in_time) = match attempt.perform(self.cx, action).await {
+        let performed = match self.step.effect {
+            // What touches nothing is left where it is, for recovery to repeat.
+            EffectClass::Read => until_stopped(self.cx, attempt.perform(self.cx, action)).await?,
+            _ => attempt.perform(self.cx, action).await,
+        };
+        let (report, may_have_begun, in_time) = match performed {
             Ok(Ok(output)) => {
                 self.end(
                     run,
@@ -294,6 +312,10 @@ impl Forward<'_> {
                 )
                 .await?;
                 return Ok(After::Over(None));
+            }
+            Ok(Err(ActionError::Undecided { reason })) => {
+                let outcome = self.end_unknown(run, reason).await?;
+                return Ok(After::Over(Some(outcome)));
             }
             Ok(Err(error)) => (error.report(), error.may_have_begun(), true),
             Err(_) => (attempt.too_long(limit), true, false),

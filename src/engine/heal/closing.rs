@@ -58,8 +58,11 @@ impl Heal {
         }
     }
 
-    /// Whether the trouble was seen so lately that acting on it makes sense.
+    /// Whether the trouble was seen so lately that acting on it makes sense, or somebody ordered it.
     pub(super) fn is_pressing(&self, incident: &Incident) -> bool {
+        if incident.is_ordered() {
+            return true;
+        }
         let seen = self
             .shared
             .board()

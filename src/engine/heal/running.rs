@@ -108,7 +108,12 @@ impl Heal {
         let Some((lost, held_until)) = leases.map(|held| (held.lost(), held.held_until())) else {
             return halted(format!("{run} has no lease"));
         };
-        let limit = self.shared.policy.permit_ttl;
+        let watches = plan.watches();
+        if purpose != Purpose::Undo && !watches.is_zero() {
+            // It watches for hours and acts for moments: it keeps its lease and nobody else waits.
+            self.slot = None;
+        }
+        let limit = self.shared.policy.permit_ttl.saturating_add(watches);
         let stop = Cancellation::default();
         let cx = self
             .shared

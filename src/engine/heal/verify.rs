@@ -30,6 +30,14 @@ impl Heal {
                 .await
                 .map(drop);
         };
+        if let Some(by) = &plan.ordered_by {
+            let reason = format!("ordered by {by}, and every step of it is confirmed");
+            let verdict = Verdict::new(VerdictKind::Success, self.shared.now(), reason);
+            let kinds = vec![EventKind::Verified { run, verdict }];
+            return gatekeeper::settle(&self.shared, &self.journal, plan, true, kinds)
+                .await
+                .map(drop);
+        }
         let (started, ended) = (state.opened_at, state.ended_at.unwrap_or(state.opened_at));
         let spec = &plan.verification;
         let limit = [spec.interval, self.shared.settings.stage_deadline]

@@ -127,9 +127,10 @@ const CHECKS: &[(Check, Ask)] = &[
     (Check::Approval, consent::approval),
 ];
 
-/// A permit ends with the maintenance window that its plan waited for.
+/// A permit lasts longer by what its plan watches, and ends with the maintenance window that the
+/// plan waited for.
 fn expiry(plan: &Plan, facts: &GateFacts<'_>) -> Timestamp {
-    let expires = facts.now + facts.policy.permit_ttl;
+    let expires = facts.now + facts.policy.permit_ttl.saturating_add(plan.watches());
     let maintenance = &facts.policy.maintenance;
     let is_bound = facts.purpose != Purpose::Undo && maintenance.waits(plan).is_some();
     let closes = maintenance.open_until(facts.now).filter(|_| is_bound);

@@ -1,4 +1,4 @@
-//! `restart_process` and `stop_process`.
+//! `start_process`, `restart_process` and `stop_process`.
 
 use async_trait::async_trait;
 use homeostasis_core::record::{EffectClass, Inverse, RiskLevel};
@@ -18,6 +18,15 @@ use crate::action::{
 /// the captured one lives, and that one began after the intent. There is nothing to take back.
 #[derive(Debug)]
 pub struct RestartProcess {
+    spec: ActionSpec,
+    supervisor: ProcessSupervisor,
+}
+
+/// Starts a registered process unless it lives; undo stops it if it did not live before.
+///
+/// Parameter: `process` (a registered name).
+#[derive(Debug)]
+pub struct StartProcess {
     spec: ActionSpec,
     supervisor: ProcessSupervisor,
 }
@@ -44,6 +53,18 @@ impl RestartProcess {
             spec: spec("restart a process, or start it if it is down")
                 .with_effect(EffectClass::Probeable)
                 .with_inverse(Inverse::Nothing),
+            supervisor,
+        }
+    }
+}
+
+impl StartProcess {
+    /// The action for the processes of `supervisor`.
+    pub fn new(supervisor: ProcessSupervisor) -> Self {
+        Self {
+            spec: spec("start a process unless it lives")
+                .with_effect(EffectClass::Idempotent)
+                .with_inverse(Inverse::Captured("whether it lived".to_owned())),
             supervisor,
         }
     }
@@ -159,6 +180,46 @@ impl Action for RestartProcess {
 }
 
 #[async_trait]
+impl Action for StartProcess {
+    fn name(&self) -> &'static str {
+        "start_process"
+    }
+
+    fn spec(&self) -> &ActionSpec {
+        &self.spec
+    }
+
+    fn touches(&self, target: &Target, args: &Map<String, Value>) -> Target {
+        touches(&self.supervisor, target, args)
+    }
+
+    fn check(&self, args: &Map<String, Value>) -> Vec<ArgumentProblem> {
+        unknown_name(args, "process", self.supervisor.names().iter())
+    }
+
+    async fn capture(&self, _: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
+        capture(&self.supervisor, call)
+    }
+
+    async fn perform(&self, _: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
+        let name = call.text("process")?;
+        let started = self.supervisor.start(name).await;
+        let process = started.map_err(|error| failed(name, error))?;
+        Ok(json!({ "process": process }))
+    }
+
+    async fn undo(&self, _: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
+        let (name, (before, _)) = (call.text("process")?, captured(call)?);
+        if before.is_some() {
+            return Ok(json!({ "stopped": null }));
+        }
+        let stopped = self.supervisor.stop(name).await;
+        let stopped = stopped.map_err(|error| failed(name, error))?;
+        Ok(json!({ "stopped": stopped }))
+    }
+}
+
+#[async_trait]
 impl Action for StopProcess {
     fn name(&self) -> &'static str {
         "stop_process"
@@ -236,6 +297,23 @@ mod tests {
             laws::repeat_and_undo(&action, &args, || supervisor.running("catalog").unwrap()).await;
             let after = supervisor.running("catalog").unwrap();
             assert!(after.is_some() && after != before);
+        }
+        supervisor.stop("catalog").await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn starting_obeys_the_laws_and_undo_stops_only_what_it_started() {
+        let dir = tempfile::tempdir().unwrap();
+        let supervisor = supervisor(&dir);
+        let action = StartProcess::new(supervisor.clone());
+        let args = json!({"process": "catalog"});
+        for runs in [false, true] {
+            if runs {
+                supervisor.start("catalog").await.unwrap();
+            }
+            let observe = || supervisor.running("catalog").unwrap().is_some();
+            assert_eq!(observe(), runs);
+            laws::repeat_and_undo(&action, &args, observe).await;
         }
         supervisor.stop("catalog").await.unwrap();
     }

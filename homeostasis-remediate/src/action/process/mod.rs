@@ -5,6 +5,6 @@ mod actions;
 mod identity;
 mod supervisor;
 
-pub use actions::{RestartProcess, StopProcess};
+pub use actions::{RestartProcess, StartProcess, StopProcess};
 pub use identity::ProcessId;
 pub use supervisor::{PidFileWriter, ProcessError, ProcessSpec, ProcessSupervisor};

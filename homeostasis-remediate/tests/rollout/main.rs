@@ -1,0 +1,10 @@
+//! Rollouts from order to end, by a whole healer: requests flow to two slots of one service, and it
+//! sees nothing but what they answered.
+
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
+
+mod ends;
+#[cfg(all(feature = "process", target_os = "linux"))]
+mod hot_swap;
+mod kills;
+mod shop;
