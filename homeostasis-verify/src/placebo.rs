@@ -279,6 +279,10 @@ fn instances(look: &Look<'_>, target: &Target) -> BTreeSet<Target> {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::single_range_in_vec_init,
+    reason = "a list of stretches may have one"
+)]
 mod tests {
     use super::*;
     use homeostasis_core::condition::Condition;

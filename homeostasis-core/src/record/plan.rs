@@ -481,7 +481,7 @@ mod tests {
             target: Target::service("orders").unwrap(),
             comparison: Comparison::AtMost(times),
             window,
-            baseline: Baseline::default(),
+            baseline: crate::record::Baseline::default(),
         }
     }
 
