@@ -204,7 +204,8 @@ impl CanaryJudge {
 
     /// How much more traffic would do if the canary is what it seems to be.
     fn more_time(&self) -> String {
-        let judged = self.elapsed().saturating_sub(self.config.warm_up);
+        let watched = self.elapsed().min(self.config.horizon);
+        let judged = watched.saturating_sub(self.config.warm_up);
         let progress = |log_e: f64, limit: f64| (log_e > 0.0).then(|| limit / log_e);
         let factor = progress(self.failures.safe(), self.safe_limit())
             .into_iter()
