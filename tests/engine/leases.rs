@@ -449,7 +449,7 @@ async fn lose_the_lease_and_wake(with_another: bool) -> (u32, Outcome) {
     let opened = until(&first, &mut events, is("run_opened")).await;
     keeper.loses.store(true, Ordering::SeqCst);
     keeper.thinks.store(250, Ordering::SeqCst);
-    for another in &another {
+    if let Some(another) = &another {
         world.watch(another, &["a"]);
     }
     until(&first, &mut events, |event| {
