@@ -392,8 +392,9 @@ fn an_incident_with_people_is_not_stuck_one_on_its_way_to_them_is() {
 #[test]
 fn a_journal_that_could_not_come_about_is_illegal() {
     let mut case = healed();
-    let reason = "after the close".to_owned();
-    case.push(EventKind::Escalated { reason });
+    case.push(EventKind::Diagnosed {
+        diagnosis: Diagnosis::abstain("after the close"),
+    });
     assert_found(&case.examine(), &[Fault::Illegal], "it is closed");
 }
 
