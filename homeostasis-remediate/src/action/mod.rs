@@ -22,8 +22,7 @@ mod glob;
 mod haproxy;
 mod http;
 #[cfg(test)]
-#[cfg(all(feature = "files", feature = "process", target_os = "linux"))]
-mod injection_tests;
+pub(crate) mod injection_tests;
 mod intensity;
 #[cfg(test)]
 pub(crate) mod laws;
