@@ -41,6 +41,13 @@ mod registry;
 mod reload_config;
 #[cfg(feature = "resilience")]
 mod reset_breaker;
+#[cfg(any(
+    feature = "postgres",
+    feature = "redis-actions",
+    all(feature = "haproxy", unix),
+    all(feature = "process", target_os = "linux")
+))]
+mod servers;
 mod shed_load;
 mod spec;
 mod supervisor;

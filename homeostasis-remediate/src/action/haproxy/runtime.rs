@@ -1,9 +1,7 @@
 //! The `HAProxy` instances that actions may talk to, and their Runtime API.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use homeostasis_core::document::duration_text;
@@ -14,8 +12,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::action::address::host_and_port;
-use crate::action::flag::new_name;
-use crate::action::{ActionCall, ActionError, ArgumentProblem, Param, ParamKind, unknown_name};
+use crate::action::servers::{ServerConfig, Servers};
+use crate::action::{ActionCall, ActionError, ArgumentProblem, Param};
 
 /// The longest answer that is read.
 const MAX_ANSWER: u64 = 4 * 1024 * 1024;
@@ -46,6 +44,17 @@ impl HaproxyConfig {
 
     fn default_timeout() -> Duration {
         Duration::from_secs(5)
+    }
+}
+
+impl ServerConfig for HaproxyConfig {
+    const PARAM: &'static str = "haproxy";
+    const DOC: &'static str = "which instance";
+    const EXPECTED: &'static str = "a registered instance";
+    const PATH: &'static str = "haproxies";
+
+    fn target(&self) -> &Target {
+        &self.target
     }
 
     fn violations(&self, path: &str) -> Violations {
@@ -78,7 +87,7 @@ impl HaproxyConfig {
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct HaproxyInstances {
-    instances: BTreeMap<String, Arc<HaproxyConfig>>,
+    known: Servers<HaproxyConfig>,
 }
 
 impl HaproxyInstances {
@@ -92,27 +101,21 @@ impl HaproxyInstances {
         name: impl Into<String>,
         config: HaproxyConfig,
     ) -> Result<Self, ConfigError> {
-        let name = new_name("haproxies", name.into(), &self.instances)?;
-        config
-            .violations(&format!("haproxies.{name}"))
-            .into_result(())?;
-        self.instances.insert(name, Arc::new(config));
+        self.known.add(name.into(), config)?;
         Ok(self)
     }
 
     /// The parameter that names one.
     pub(super) fn param() -> Param {
-        Param::required("haproxy", ParamKind::Name, "which instance")
+        Servers::<HaproxyConfig>::param()
     }
 
     pub(super) fn check(&self, args: &Map<String, Value>) -> Vec<ArgumentProblem> {
-        unknown_name(args, "haproxy", self.instances.keys())
+        self.known.check(args)
     }
 
     pub(super) fn touches(&self, target: &Target, args: &Map<String, Value>) -> Target {
-        let name = args.get("haproxy").and_then(Value::as_str);
-        name.and_then(|name| self.instances.get(name))
-            .map_or_else(|| target.clone(), |instance| instance.target.clone())
+        self.known.touches(target, args)
     }
 
     /// Says one command to the instance that `call` names; the answer.
@@ -122,15 +125,11 @@ impl HaproxyInstances {
         call: &ActionCall<'_>,
         command: &str,
     ) -> Result<String, Unsaid> {
-        let instance = self.instances.get(call.text("haproxy").unwrap_or_default());
-        let Some(instance) = instance else {
-            let error = ActionError::argument("haproxy", "a registered instance");
-            return Err(Unsaid {
-                said: false,
-                kind: error.kind(),
-                why: error.to_string(),
-            });
-        };
+        let instance = self.known.of(call).map_err(|error| Unsaid {
+            said: false,
+            kind: error.kind(),
+            why: error.to_string(),
+        })?;
         let mut said = false;
         let talking = converse(&instance.socket, command, &mut said);
         let (kind, why) = match timeout(&**cx.clock(), instance.timeout, talking).await {
