@@ -1,6 +1,18 @@
 //! The laws of one action, for the tests beside each.
 //!
-//! A new action needs a test that calls [`repeat_and_undo`], and a line in [`PROVEN`].
+//! A new action needs a test that calls [`repeat_and_undo`], and a line in `PROVEN` and `Shipped::all`
+//! (`laws/shipped.rs`).
+
+#[cfg(all(
+    feature = "files",
+    feature = "process",
+    feature = "postgres",
+    feature = "redis-actions",
+    feature = "haproxy",
+    feature = "resilience",
+    target_os = "linux"
+))]
+mod shipped;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -89,225 +101,5 @@ pub(crate) async fn repeat_and_undo_in<S: PartialEq + Debug>(
             action.undo(cx, &call).await.unwrap();
             assert_eq!(observe(), before, "undo did not put back what was captured");
         }
-    }
-}
-
-/// Every action of this crate: its type, and the test that holds it to the laws with the file it is
-/// in. Failure after any step, and dying at any write, are tried in `run/law_tests.rs` for every
-/// effect class.
-const PROVEN: &[(&str, &str, &str)] = &[
-    (
-        "EmptyQuarantine",
-        "action/files/quarantine.rs",
-        "emptying_twice_is_emptying_once",
-    ),
-    (
-        "CallFunction",
-        "action/function.rs",
-        "a_function_with_an_inverse_obeys_the_laws",
-    ),
-    (
-        "CleanFiles",
-        "action/files/clean.rs",
-        "doing_it_twice_is_doing_it_once_and_the_bounds_hold",
-    ),
-    (
-        "ClearCache",
-        "action/cache.rs",
-        "clearing_twice_is_as_good_as_once",
-    ),
-    (
-        "CompressFiles",
-        "action/files/compress.rs",
-        "compressing_twice_is_compressing_once_and_nothing_is_lost",
-    ),
-    (
-        "HaproxyServer",
-        "action/haproxy/tests.rs",
-        "state_and_weight_obey_the_laws_over_both_sockets",
-    ),
-    (
-        "HttpRequestAction",
-        "action/http.rs",
-        "a_restorable_put_obeys_the_laws",
-    ),
-    (
-        "NginxReload",
-        "action/nginx/tests.rs",
-        "an_upstream_is_replaced_put_back_and_new_workers_serve_it",
-    ),
-    (
-        "PgPromoteReplica",
-        "action/postgres/tests.rs",
-        "a_standby_is_promoted_once_and_not_while_its_primary_lives",
-    ),
-    (
-        "PgReindex",
-        "action/postgres/tests.rs",
-        "an_index_is_rebuilt_and_what_a_failed_try_left_is_dropped",
-    ),
-    (
-        "PgSessions",
-        "action/postgres/tests.rs",
-        "long_queries_are_canceled_within_bounds_and_nobody_else_is_touched",
-    ),
-    (
-        "PgVacuum",
-        "action/postgres/tests.rs",
-        "a_table_is_vacuumed_and_a_server_that_skips_it_is_found_out",
-    ),
-    (
-        "RedisDeleteKeys",
-        "action/redis/tests.rs",
-        "matching_keys_are_deleted_unless_they_are_too_many_or_not_the_host_s_to_give",
-    ),
-    (
-        "RedisKillClients",
-        "action/redis/tests.rs",
-        "idle_clients_are_closed_within_bounds_and_those_at_work_are_not",
-    ),
-    (
-        "RedisMemoryPurge",
-        "action/redis/tests.rs",
-        "unused_memory_is_given_back_and_measured",
-    ),
-    (
-        "RedisPromoteReplica",
-        "action/redis/tests.rs",
-        "a_replica_is_promoted_once_and_not_while_its_primary_lives",
-    ),
-    (
-        "RedisSetConfig",
-        "action/redis/tests.rs",
-        "a_setting_is_set_read_back_and_put_back",
-    ),
-    (
-        "ReloadConfig",
-        "action/reload_config.rs",
-        "repeating_do_and_undo_is_harmless",
-    ),
-    (
-        "RelocateFiles",
-        "action/files/relocate.rs",
-        "doing_and_taking_back_are_harmless_twice",
-    ),
-    (
-        "ResetBreaker",
-        "action/reset_breaker.rs",
-        "a_breaker_that_was_opened_lets_calls_pass_and_a_second_reset_is_harmless",
-    ),
-    (
-        "ResizePool",
-        "action/pool.rs",
-        "repeating_do_and_undo_is_harmless",
-    ),
-    (
-        "RestartProcess",
-        "action/process/actions.rs",
-        "a_restart_obeys_the_laws_whether_it_ran_before_or_not",
-    ),
-    (
-        "RestartTask",
-        "action/task.rs",
-        "a_restart_obeys_the_laws_and_leaves_the_others_alone",
-    ),
-    (
-        "RollbackDeployment",
-        "action/deployment_slot.rs",
-        "repeating_do_and_undo_is_harmless",
-    ),
-    (
-        "RotateLog",
-        "action/files/rotate.rs",
-        "a_renamed_log_keeps_its_lines_and_the_new_one_its_rights",
-    ),
-    (
-        "RunProgram",
-        "action/program.rs",
-        "a_program_the_host_vouches_for_obeys_the_laws",
-    ),
-    (
-        "SetFlag",
-        "action/flag.rs",
-        "repeating_do_and_undo_is_harmless",
-    ),
-    (
-        "SetResourceLimit",
-        "action/program/limits.rs",
-        "limits_of_a_real_process_are_set_and_put_back",
-    ),
-    (
-        "ShedLoad",
-        "action/shed_load.rs",
-        "repeating_do_and_undo_is_harmless",
-    ),
-    (
-        "StopProcess",
-        "action/process/actions.rs",
-        "stopping_obeys_the_laws_and_undo_starts_it_again",
-    ),
-    (
-        "ToolAction",
-        "action/program/systemd.rs",
-        "every_verb_obeys_the_laws_whether_the_unit_runs_or_not",
-    ),
-];
-
-/// The types that implement `Action` in `text`.
-fn implemented(text: &str) -> Vec<String> {
-    text.lines()
-        .filter_map(|line| {
-            line.strip_prefix("impl Action for ")?
-                .split([' ', '<'])
-                .next()
-        })
-        .map(str::to_owned)
-        .collect()
-}
-
-/// The source files below `folder`.
-fn sources(folder: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|kind| kind == "rs") {
-            found.push(path);
-        }
-    }
-}
-
-#[test]
-fn every_action_is_held_to_the_laws() {
-    let src = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    sources(&src.join("action"), &mut files);
-    let mut shipped: Vec<_> = files
-        .iter()
-        .flat_map(|file| implemented(&std::fs::read_to_string(file).unwrap()))
-        .collect();
-    shipped.sort();
-    let mut listed: Vec<_> = PROVEN
-        .iter()
-        .map(|(action, ..)| (*action).to_owned())
-        .collect();
-    listed.sort();
-    assert_eq!(
-        shipped, listed,
-        "every action, and nothing else, is in PROVEN"
-    );
-    for (action, file, test) in PROVEN {
-        let text = std::fs::read_to_string(src.join(file)).unwrap();
-        let body = text
-            .split_once(&format!("async fn {test}() {{"))
-            .unwrap_or_else(|| panic!("{action}: {file} has no test {test}"))
-            .1;
-        // Up to the next test, in a module within the file or of its own.
-        let body = body.split("\n    #[").next().unwrap_or_default();
-        let body = body.split("\n#[").next().unwrap_or_default();
-        assert!(
-            body.contains("laws::repeat_and_undo") && text.contains("#[tokio::test"),
-            "{action}: {test} does not call laws::repeat_and_undo"
-        );
     }
 }

@@ -10,8 +10,8 @@ use homeostasis_core::Target;
 use homeostasis_core::port::HttpClient;
 use serde_json::{Value, json};
 
+use super::super::*;
 use super::*;
-use crate::action::*;
 
 /// Two files to act on, links that lead out, and something in the quarantine for long.
 fn furnished() -> Playground {
