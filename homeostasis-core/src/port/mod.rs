@@ -32,7 +32,9 @@ pub use coordinator::{CoordinateError, Coordinator, FencingToken, Lease, LocalCo
 pub use enrich::Enricher;
 pub use http::{HttpClient, HttpError, HttpRequest, HttpResponse, NoHttp};
 pub use identity::{Authenticator, NotAuthenticated, TokenError, TokenHash, TokenTable};
-pub use knowledge::{Effectiveness, KnowledgeBase, KnowledgeError, MemoryKnowledge, PastIncident};
+pub use knowledge::{
+    Effectiveness, KnowledgeBase, KnowledgeError, MemoryKnowledge, PastIncident, PastRun,
+};
 pub use memory_store::MemoryStore;
 pub use notify::{
     MemoryNotifier, NoNotifier, Notification, NotificationKind, Notifier, NotifierFn, NotifyError,

@@ -11,6 +11,7 @@ pub mod kernel;
 mod observations;
 pub mod patcher;
 mod permit;
+pub mod postgres;
 mod redactor;
 pub mod remediator;
 pub mod store;

@@ -22,8 +22,7 @@ mod glob;
 pub(crate) mod haproxy;
 mod http;
 #[cfg(test)]
-#[cfg(all(feature = "files", feature = "process", target_os = "linux"))]
-mod injection_tests;
+pub(crate) mod injection_tests;
 mod intensity;
 #[cfg(test)]
 pub(crate) mod laws;
@@ -43,6 +42,13 @@ mod reload_config;
 #[cfg(feature = "resilience")]
 mod reset_breaker;
 mod rollout;
+#[cfg(any(
+    feature = "postgres",
+    feature = "redis-actions",
+    all(feature = "haproxy", unix),
+    all(feature = "process", target_os = "linux")
+))]
+mod servers;
 mod shed_load;
 mod spec;
 mod supervisor;

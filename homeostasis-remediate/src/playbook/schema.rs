@@ -48,13 +48,9 @@ struct PlaybookEntry {
 /// When it applies.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields, rename = "Trigger", extend(
-    "anyOf" = [
-        {"required": ["condition"]},
-        {"required": ["cause"]},
-        {"required": ["category"]},
-        {"required": ["service"]},
-    ],
-    "dependentRequired" = {"duration": ["condition"]},
+    "anyOf" = [given("condition"), given("cause"), given("category"), given("service")],
+    "if" = given("duration"),
+    "then" = given("condition"),
 ))]
 struct TriggerEntry {
     /// Over metrics, such as `disk_usage_percent > 85`.
@@ -75,27 +71,22 @@ struct TriggerEntry {
 enum PreConditionEntry {
     /// A condition over the metrics of the target, of the last 60 s.
     Condition(ConditionText),
-    /// A check of the host.
-    Check(CheckEntry),
-    /// A condition and how old its values may be.
-    Within(WithinEntry),
+    /// A check of the host, or a condition and how old its values may be.
+    Asked(AskedEntry),
 }
 
-/// A check of the host, by name.
+/// A check of the host, or a condition and how old its values may be.
 #[derive(JsonSchema)]
-#[schemars(deny_unknown_fields, rename = "HostCheck")]
-struct CheckEntry {
-    /// Its name.
-    check: Text,
-}
-
-/// A condition and how old its values may be.
-#[derive(JsonSchema)]
-#[schemars(deny_unknown_fields, rename = "RecentCondition")]
-struct WithinEntry {
+#[schemars(deny_unknown_fields, rename = "AskedFirst", extend(
+    "oneOf" = [given("check"), given("condition")],
+    "not" = {"allOf": [given("check"), given("within")]},
+))]
+struct AskedEntry {
+    /// The name of a check of the host.
+    check: Option<Text>,
     /// What must hold.
-    condition: ConditionText,
-    /// At least 1 s, at most 24 h. Default: 60 s.
+    condition: Option<ConditionText>,
+    /// How old the condition's values may be: at least 1 s, at most 24 h. Default: 60 s.
     within: Option<DurationText>,
 }
 
@@ -135,7 +126,7 @@ struct OneEntry {
 /// One of several steps at once: a step without a number.
 #[derive(JsonSchema)]
 #[schemars(rename = "StepAtOnce", extend("not" = {
-    "anyOf": [{"required": ["parallel"]}, {"required": ["step"]}]
+    "anyOf": [{"required": ["parallel"]}, given("step")]
 }))]
 struct MemberEntry {
     #[schemars(flatten)]
@@ -175,13 +166,13 @@ struct RetryEntry {
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields, rename = "Verification", extend(
     "anyOf" = [
-        {"required": ["check"]},
-        {"required": ["health"]},
-        {"required": ["health_tiers"]},
-        {"required": ["scenarios"]},
-        {"required": ["comparison"]},
+        given("check"),
+        given("health"),
+        given("health_tiers"),
+        given("scenarios"),
+        given("comparison"),
     ],
-    "not" = {"required": ["retry", "watch"]},
+    "not" = {"allOf": [given("retry"), given("watch")]},
     "dependentRequired" = {"min_pass_rate": ["scenarios"], "stability_interval": ["stability"]},
 ))]
 struct VerificationEntry {
@@ -306,10 +297,9 @@ struct ScenarioStepEntry {
 
 /// One metric compared with what it was at another time.
 #[derive(JsonSchema)]
-#[schemars(deny_unknown_fields, rename = "Comparison", extend("oneOf" = [
-    {"required": ["at_most"]},
-    {"required": ["at_least"]},
-]))]
+#[schemars(deny_unknown_fields, rename = "Comparison", extend(
+    "oneOf" = [given("at_most"), given("at_least")],
+))]
 struct ComparisonEntry {
     /// Which.
     metric: Text,
@@ -331,7 +321,7 @@ struct ComparisonEntry {
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields, rename = "Rollback", extend(
     "if" = {"properties": {"available": {"const": false}}},
-    "then" = {"required": ["reason"]},
+    "then" = given("reason"),
 ))]
 struct RollbackEntry {
     /// `false` makes every step irreversible.
@@ -374,10 +364,15 @@ struct LintEntry {
     allow: Vec<RuleName>,
 }
 
-/// A text of at least one character.
+/// That a field is there: as for the reader, `null` is not.
+fn given(field: &str) -> serde_json::Value {
+    serde_json::json!({"required": [field], "properties": {field: {"not": {"type": "null"}}}})
+}
+
+/// A text with something other than white space in it.
 #[derive(JsonSchema)]
 #[schemars(rename = "Text")]
-struct Text(#[schemars(length(min = 1))] String);
+struct Text(#[schemars(regex(pattern = r"\S"))] String);
 
 /// A name of letters, digits, `.`, `_` and `-` that begins with a letter or digit.
 #[derive(JsonSchema)]
@@ -393,17 +388,28 @@ struct Name(
 /// A condition, such as `disk_usage_percent > 85`; the reader checks its grammar.
 #[derive(JsonSchema)]
 #[schemars(rename = "Condition")]
-struct ConditionText(#[schemars(length(min = 1))] String);
+struct ConditionText(#[schemars(regex(pattern = r"\S"))] String);
 
-/// `service` or `service/instance`.
+/// `service` or `service/instance`: 1 to 128 characters each, no control characters, no white space
+/// around them.
 #[derive(JsonSchema)]
 #[schemars(rename = "Target")]
-struct TargetText(#[schemars(length(min = 1))] String);
+struct TargetText(
+    #[schemars(regex(
+        pattern = r"^[^\s/\x00-\x1f\x7f-\x9f]([^/\x00-\x1f\x7f-\x9f]{0,126}[^\s/\x00-\x1f\x7f-\x9f])?(/[^\s/\x00-\x1f\x7f-\x9f]([^/\x00-\x1f\x7f-\x9f]{0,126}[^\s/\x00-\x1f\x7f-\x9f])?)?$"
+    ))]
+    String,
+);
 
 /// `service` or `service/instance`; placeholders stand in parameters only.
 #[derive(JsonSchema)]
 #[schemars(rename = "StepTarget")]
-struct StepTargetText(#[schemars(length(min = 1), regex(pattern = r"^(?!.*\$\{).*$"))] String);
+struct StepTargetText(
+    #[schemars(regex(
+        pattern = r"^(?!.*\$\{)[^\s/\x00-\x1f\x7f-\x9f]([^/\x00-\x1f\x7f-\x9f]{0,126}[^\s/\x00-\x1f\x7f-\x9f])?(/[^\s/\x00-\x1f\x7f-\x9f]([^/\x00-\x1f\x7f-\x9f]{0,126}[^\s/\x00-\x1f\x7f-\x9f])?)?$"
+    ))]
+    String,
+);
 
 /// A duration such as `300ms`, `30s`, `5m`, `7_days`.
 #[derive(JsonSchema)]

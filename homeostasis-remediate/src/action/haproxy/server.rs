@@ -16,6 +16,9 @@ const DRAIN: u32 = 0x08;
 /// `srv_op_state`: 1 (starting) and 2 (up) are given requests; 0 (down) and 3 (stopping) none.
 const TAKING: [u32; 2] = [1, 2];
 
+/// What a server can be told to be.
+const STATES: &[&str] = &["ready", "drain", "maint"];
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verb {
     State,
@@ -77,8 +80,7 @@ impl Found {
 impl HaproxyServer {
     /// `haproxy_set_server_state`.
     pub fn set_state(instances: HaproxyInstances) -> Self {
-        let states = ParamKind::OneOf(&["ready", "drain", "maint"]);
-        let param = Param::required("state", states, "which state");
+        let param = Param::required("state", ParamKind::OneOf(STATES), "which state");
         Self::new(
             instances,
             Verb::State,
@@ -122,7 +124,11 @@ impl HaproxyServer {
     /// What is set, as the words of the command and as it is reported.
     fn wanted(&self, call: &ActionCall<'_>) -> Result<(&'static str, String), ActionError> {
         Ok(match self.verb {
-            Verb::State => ("state", call.text("state")?.to_owned()),
+            // It becomes a part of a command.
+            Verb::State => match call.text("state")? {
+                state if STATES.contains(&state) => ("state", state.to_owned()),
+                _ => return Err(ActionError::argument("state", "one of the states")),
+            },
             Verb::Weight => ("weight", call.unsigned("weight")?.to_string()),
         })
     }
@@ -317,6 +323,10 @@ impl Action for HaproxyServer {
             let detail = "expected its state and weight";
             return Err(ActionError::invalid("captured state", detail));
         };
+        if !STATES.contains(&state) {
+            let detail = format!("{state:?}, expected one of the states");
+            return Err(ActionError::invalid("captured state", detail));
+        }
         let (field, value) = match self.verb {
             Verb::State => ("state", state.to_owned()),
             Verb::Weight => ("weight", weight.to_string()),

@@ -1,6 +1,5 @@
 //! `nginx_reload`.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,10 +11,10 @@ use serde_json::{Map, Value, json};
 use super::in_force::Note;
 use super::workers::Workers;
 use crate::action::address::host_and_port;
-use crate::action::flag::new_name;
+use crate::action::servers::{ServerConfig, Servers};
 use crate::action::{
     Action, ActionCall, ActionError, ActionSpec, ArgumentProblem, Param, ParamKind, Program,
-    RunProgram, is_name, unknown_name,
+    RunProgram, is_name,
 };
 use crate::file::{read_small, write_atomically};
 
@@ -62,6 +61,17 @@ impl NginxConfig {
     pub fn with_upstream(mut self, name: impl Into<String>, file: impl Into<PathBuf>) -> Self {
         self.upstream = Some((name.into(), file.into()));
         self
+    }
+}
+
+impl ServerConfig for NginxConfig {
+    const PARAM: &'static str = "nginx";
+    const DOC: &'static str = "which nginx";
+    const EXPECTED: &'static str = "a registered nginx";
+    const PATH: &'static str = "nginx";
+
+    fn target(&self) -> &Target {
+        &self.target
     }
 
     pub(super) fn violations(&self, path: &str) -> Violations {
@@ -115,7 +125,7 @@ impl NginxConfig {
 #[derive(Debug)]
 pub struct NginxReload {
     spec: ActionSpec,
-    known: BTreeMap<String, NginxConfig>,
+    known: Servers<NginxConfig>,
 }
 
 impl Default for NginxReload {
@@ -125,7 +135,7 @@ impl Default for NginxReload {
         let servers = ParamKind::Map(Box::new(weight));
         let spec = ActionSpec::new("reload nginx, with other servers in an upstream if told")
             .with_params([
-                Param::required("nginx", ParamKind::Name, "which nginx"),
+                Servers::<NginxConfig>::param(),
                 Param::optional("servers", servers, "host:port and weight of each"),
             ])
             .with_effect(EffectClass::Idempotent)
@@ -136,7 +146,7 @@ impl Default for NginxReload {
             .with_timeout(Duration::from_secs(60));
         Self {
             spec,
-            known: BTreeMap::new(),
+            known: Servers::default(),
         }
     }
 }
@@ -152,21 +162,8 @@ impl NginxReload {
         name: impl Into<String>,
         config: NginxConfig,
     ) -> Result<Self, ConfigError> {
-        let name = new_name("nginx", name.into(), &self.known)?;
-        config
-            .violations(&format!("nginx.{name}"))
-            .into_result(())?;
-        self.known.insert(name, config);
+        self.known.add(name.into(), config)?;
         Ok(self)
-    }
-
-    fn of(&self, args: &Map<String, Value>) -> Option<&NginxConfig> {
-        self.known.get(args.get("nginx")?.as_str()?)
-    }
-
-    fn named(&self, call: &ActionCall<'_>) -> Result<&NginxConfig, ActionError> {
-        self.of(call.args)
-            .ok_or_else(|| ActionError::argument("nginx", "a registered nginx"))
     }
 }
 
@@ -352,21 +349,20 @@ impl Action for NginxReload {
     }
 
     fn touches(&self, target: &Target, args: &Map<String, Value>) -> Target {
-        let nginx = self.of(args);
-        nginx.map_or_else(|| target.clone(), |nginx| nginx.target.clone())
+        self.known.touches(target, args)
     }
 
     fn check(&self, args: &Map<String, Value>) -> Vec<ArgumentProblem> {
-        let mut problems = unknown_name(args, "nginx", self.known.keys());
+        let mut problems = self.known.check(args);
         let servers = args.get("servers").and_then(Value::as_object);
-        if let (Some(nginx), Some(servers)) = (self.of(args), servers) {
+        if let (Some(nginx), Some(servers)) = (self.known.named(args), servers) {
             problems.extend(nginx.render(servers).err());
         }
         problems
     }
 
     async fn capture(&self, _: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
-        let nginx = self.named(call)?;
+        let nginx = self.known.of(call)?;
         let file = nginx
             .upstream
             .as_ref()
@@ -376,7 +372,7 @@ impl Action for NginxReload {
     }
 
     async fn perform(&self, cx: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
-        let nginx = self.named(call)?;
+        let nginx = self.known.of(call)?;
         let servers = call.args.get("servers").and_then(Value::as_object);
         let (Some(servers), Some((_, file))) = (servers, &nginx.upstream) else {
             return nginx.apply(cx, call, None).await;
@@ -389,7 +385,7 @@ impl Action for NginxReload {
     }
 
     async fn undo(&self, cx: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
-        let nginx = self.named(call)?;
+        let nginx = self.known.of(call)?;
         let earlier = match call.captured.get("file") {
             Some(Value::String(text)) => Some(text.as_str()),
             Some(Value::Null) => None,

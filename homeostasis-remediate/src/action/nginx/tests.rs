@@ -1,5 +1,7 @@
 //! Against a real nginx.
 
+mod injection;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;

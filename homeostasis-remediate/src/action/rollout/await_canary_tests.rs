@@ -56,7 +56,7 @@ impl CanaryAnalysis for Plain {
 }
 
 #[derive(Debug)]
-struct PlainAnalyst;
+pub(crate) struct PlainAnalyst;
 
 impl CanaryAnalyst for PlainAnalyst {
     fn begin(&self) -> Box<dyn CanaryAnalysis> {
