@@ -188,7 +188,9 @@ fn play(
         let Line::Durable(ack) = line else {
             return false;
         };
-        ack.event == "run_resumed" && in_flight.contains(&ack.incident)
+        // A verdict needs no lease: who gives it on the run of another has taken over.
+        matches!(ack.event.as_str(), "run_resumed" | "verified")
+            && in_flight.contains(&ack.incident)
     };
     let took_over = alive(second.listen(TAKES_OVER, resumed)?)?;
     stops.takeovers += u32::from(took_over);
