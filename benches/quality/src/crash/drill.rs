@@ -118,6 +118,9 @@ pub(super) fn go_through(
     })
 }
 
+/// All events, the counters of the runs in them, and the messages that nobody was told yet.
+type WholeJournal = (Journal, BTreeMap<String, u64>, Vec<String>);
+
 /// A run that a life left open.
 #[derive(Debug, Clone, Copy)]
 struct LeftOpen {
@@ -354,10 +357,7 @@ impl<'a> Drill<'a> {
         }
     }
 
-    /// All events, the counters of the runs in them, and the messages that nobody was told yet.
-    fn whole_journal(
-        &self,
-    ) -> Result<(Journal, BTreeMap<String, u64>, Vec<String>), Box<dyn Error>> {
+    fn whole_journal(&self) -> Result<WholeJournal, Box<dyn Error>> {
         let store = RedbStore::open(self.folder.join("journal.redb"))?;
         self.runtime.block_on(async {
             let mut all = Vec::new();

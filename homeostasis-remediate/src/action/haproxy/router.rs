@@ -13,6 +13,7 @@ use super::runtime::HaproxyConfig;
 use super::server::{Found, servers, statistic};
 use crate::action::flag::new_name;
 use crate::action::is_name;
+use crate::action::servers::ServerConfig as _;
 use crate::traffic::{apportion, slot_violations, sums};
 
 /// The weight of `HAProxy`'s servers goes up to this.

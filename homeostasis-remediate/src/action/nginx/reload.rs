@@ -74,7 +74,7 @@ impl ServerConfig for NginxConfig {
         &self.target
     }
 
-    pub(super) fn violations(&self, path: &str) -> Violations {
+    fn violations(&self, path: &str) -> Violations {
         let mut wrong = Violations::new();
         let upstream = self.upstream.as_ref();
         for (field, found) in [

@@ -18,6 +18,7 @@ use super::reload::NginxConfig;
 use super::workers::Workers;
 use crate::action::address::host_and_port;
 use crate::action::flag::new_name;
+use crate::action::servers::ServerConfig as _;
 use crate::action::{ActionCall, ActionError};
 use crate::traffic::{apportion, slot_violations, sums};
 

@@ -6,9 +6,9 @@ mod proof;
 mod shift_traffic;
 
 pub use await_canary::AwaitCanary;
+pub(crate) use await_canary::LONGEST_WATCH;
 #[cfg(test)]
 pub(crate) use await_canary::tests::PlainAnalyst;
-pub(crate) use await_canary::LONGEST_WATCH;
 pub use drain::AwaitDrained;
 pub use shift_traffic::ShiftTraffic;
 
