@@ -298,9 +298,10 @@ pub(crate) async fn readmit(
 }
 
 /// What the gate would answer about a new run of `plan`, from the facts of this moment. Nothing is
-/// opened, counted or kept: the clearance, if there is one, ends here.
+/// opened, counted or kept: the clearance, if there is one, ends here. No vote is called for.
 pub(crate) async fn rehearse(shared: &Arc<Shared>, incident: &Incident, plan: &Plan) -> GateRecord {
-    let (record, _, _) = ask(shared, incident, plan, Purpose::Execute).await;
+    let outside = Outside::ask_without_poll(shared, incident, plan, Purpose::Execute).await;
+    let (record, _, _) = ask_with(shared, incident, plan, Purpose::Execute, outside).await;
     // It counts as no heal of the tenant.
     shared.slots.disclaim(incident.id);
     record
@@ -331,6 +332,17 @@ async fn ask(
     purpose: Purpose,
 ) -> (GateRecord, Option<Clearance>, Switches) {
     let outside = Outside::ask(shared, incident, plan, purpose).await;
+    ask_with(shared, incident, plan, purpose, outside).await
+}
+
+/// The same with what those said who are asked beside the store.
+async fn ask_with(
+    shared: &Arc<Shared>,
+    incident: &Incident,
+    plan: &Plan,
+    purpose: Purpose,
+    outside: Outside,
+) -> (GateRecord, Option<Clearance>, Switches) {
     let facts = Facts::gather(shared, incident, plan, shared.now()).await;
     // Only now: nobody is waited for any more.
     let (now, switches) = (shared.now(), Switches::of(shared));

@@ -22,7 +22,22 @@ pub(super) struct Outside {
 }
 
 impl Outside {
+    /// Asks everybody the gate wants to hear about `plan`.
     pub(super) async fn ask(
+        shared: &Arc<Shared>,
+        incident: &Incident,
+        plan: &Plan,
+        purpose: Purpose,
+    ) -> Self {
+        let mut outside = Self::ask_without_poll(shared, incident, plan, purpose).await;
+        if purpose == Purpose::Execute && plan.risk() >= shared.policy.quorum.from_risk {
+            outside.tally = tally(shared, plan).await;
+        }
+        outside
+    }
+
+    /// The same, but no vote is called for: a poll is something that happens.
+    pub(super) async fn ask_without_poll(
         shared: &Arc<Shared>,
         incident: &Incident,
         plan: &Plan,
@@ -37,20 +52,15 @@ impl Outside {
                 tally: None,
             };
         }
-        let is_new = purpose == Purpose::Execute;
         Self {
             authorization: authorization(shared, plan).await,
             tenant: tenant_policy(shared).await,
-            preconditions: if is_new {
+            preconditions: if purpose == Purpose::Execute {
                 preconditions(shared, incident, plan).await
             } else {
                 Testimony::Yes
             },
-            tally: if is_new && plan.risk() >= shared.policy.quorum.from_risk {
-                tally(shared, plan).await
-            } else {
-                None
-            },
+            tally: None,
         }
     }
 }
