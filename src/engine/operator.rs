@@ -147,6 +147,7 @@ impl Operator {
         &self.principal
     }
 
+    #[cfg(feature = "remediate")]
     pub(super) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
