@@ -355,7 +355,10 @@ impl Builder {
         let Some(set) = violations.absorb(set) else {
             return self;
         };
+        #[cfg(feature = "verify")]
         let scenarios = self.scenario_check();
+        #[cfg(not(feature = "verify"))]
+        let scenarios = crate::playbooks::ScenarioCheck::default();
         violations.merge(scenarios.violations(&set));
         #[cfg(feature = "detect")]
         if self.remediators.is_empty() {
@@ -403,14 +406,13 @@ impl Builder {
     }
 
     /// Who says which scenarios can be done: the watch, if there is one.
-    #[cfg(feature = "remediate")]
+    #[cfg(all(feature = "remediate", feature = "verify"))]
     fn scenario_check(&self) -> crate::playbooks::ScenarioCheck {
-        #[cfg(feature = "verify")]
-        if let Some(watch) = &self.parts.watch {
+        let watch = self.parts.watch.as_ref();
+        watch.map_or_else(crate::playbooks::ScenarioCheck::default, |watch| {
             let scenarios = watch.scenarios().clone();
-            return crate::playbooks::ScenarioCheck::new(move |it| scenarios.problem(it));
-        }
-        crate::playbooks::ScenarioCheck::default()
+            crate::playbooks::ScenarioCheck::new(move |it| scenarios.problem(it))
+        })
     }
 
     /// What was picked of libraries; the check they ask for is registered if something was.
