@@ -26,11 +26,13 @@ const VERSION: u32 = 1;
 /// *promote* if the evidence that it stays below the margin reaches `1 / beta` for every metric;
 /// *uncertain* if neither came about within the horizon, and *continue* before. After a promotion it
 /// goes on watching until the horizon, and *roll back* replaces *promote*. All evidence is of
-/// e-processes ([`stats`](crate::stats)), so the error rates hold however often one looks.
+/// e-processes ([`stats`](crate::stats)), so the error rates hold however often one
+/// looks, if each interval is fair to both arms whatever came before and noise is no more than
+/// assumed or calibrated. Noise of one arm that lasts over intervals looks like a difference.
 ///
 /// Failures are judged by counts ([`CountRatio`](crate::stats::CountRatio)) that allow for the noise
 /// of small groups, and by signs alone ([`SignBet`](crate::stats::SignBet)) if
-/// [`calibrate`](CanaryAnalysis::calibrate) finds more noise than assumed. That choice falls before
+/// [`calibrate`](CanaryAnalysis::calibrate) finds more than eight times the assumed variance. That choice falls before
 /// the first interval and stays.
 ///
 /// One interval costs O(1); the state is of bounded size.

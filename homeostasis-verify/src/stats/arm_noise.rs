@@ -28,9 +28,9 @@ const ENOUGH: u32 = 60;
 /// The assumption is contradicted by a sum as far above.
 ///
 /// What is neither refuted nor contradicted stays assumed, and that is *not* such a limit: groups
-/// that vary by somewhat more than assumed are found out only by many intervals. Of groups whose
-/// standard deviation is half as large again as assumed (0.45 instead of 0.3), 60 intervals of 3,000
-/// requests let about one case in ten pass.
+/// that vary by somewhat more than assumed are found out only by many intervals. Groups whose
+/// standard deviation is half as large again as assumed (0.45 instead of 0.3) pass at times with 60
+/// intervals of 3,000 requests.
 ///
 /// Source: the statistic is Pearson's, as in [`dispersion_index`](super::dispersion_index); the
 /// limit inverts the test (E. L. Lehmann and J. P. Romano, *Testing Statistical Hypotheses*, 3rd ed.
