@@ -65,9 +65,7 @@ fn main() -> ExitCode {
         Ok(Command::Suite(Suite::Forecast(data))) => {
             forecast::run(&data).map(|report| (report, true))
         }
-        Ok(Command::Suite(Suite::Canary(options))) => {
-            canary::run(options).map(|report| (report, true))
-        }
+        Ok(Command::Suite(Suite::Canary(options))) => canary::run(options),
         Ok(Command::Suite(Suite::Errors(options))) => {
             errors::run(&options).map(|report| (report, true))
         }

@@ -92,8 +92,8 @@ pub struct CanaryEvidence {
 /// What is decided, and why.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CanaryDecision {
-    /// The answer. Once it is [`Promote`](CanaryAnswer::Promote) or
-    /// [`RollBack`](CanaryAnswer::RollBack), it stays.
+    /// The answer. [`RollBack`](CanaryAnswer::RollBack) stays; if intervals are fed after
+    /// [`Promote`](CanaryAnswer::Promote), only `RollBack` can replace it.
     pub answer: CanaryAnswer,
     /// Why, in one sentence.
     pub reason: String,

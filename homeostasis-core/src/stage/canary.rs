@@ -20,7 +20,9 @@ stage_error!(
 /// with [`CanaryAnalyst::resume`] after a crash.
 ///
 /// *Assumptions:* it is pure: no I/O, no clock; the same intervals give the same decision. One
-/// interval costs time and memory that do not grow with the number of intervals. One analysis may
+/// interval costs time and memory that do not grow with the number of intervals. Time passes with
+/// the intervals alone: where nothing was seen, an interval without arms has to be fed, or the
+/// answer stays "continue". One analysis may
 /// span several stages with different weights: its error rates hold for all of them together, while
 /// those of a fresh one for each stage add up.
 pub trait CanaryAnalysis: fmt::Debug + Send {

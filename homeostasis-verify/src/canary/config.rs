@@ -23,7 +23,8 @@ pub struct CanaryConfig {
     /// longer a promotion takes.
     pub margin: f64,
     /// A share of failures that is safe whatever the baseline does; default 0.001, range 0 to 0.5;
-    /// 0 for none. Without it a service that never fails could never be promoted.
+    /// 0 for none. Without it a service that never fails could never be promoted. It counts after half
+    /// of the horizon, because failures may come in bursts.
     pub negligible: f64,
     /// How much failure rates of a group as small as the canary are taken to vary by themselves
     /// from interval to interval: the standard deviation of their logarithm; default 0.3 (two
@@ -32,7 +33,8 @@ pub struct CanaryConfig {
     /// alone decide. **Warning:** without calibration, groups that differ by more cause false
     /// alarms.
     pub noise: f64,
-    /// How long after the beginning intervals are left out because caches are cold; default 60 s,
+    /// How long intervals are left out, from the first one with requests to the canary on, because
+    /// caches are cold; default 60 s,
     /// less than `horizon`.
     pub warm_up: Duration,
     /// After how long an open question is answered with "uncertain"; default 30 min, up to 30 days.

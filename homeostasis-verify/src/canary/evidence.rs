@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::config::{CanaryConfig, LatencyRule};
 use crate::stats::{
-    ArmNoise, ArmPair, CountRatio, Counts, NoiseLimit, RareFailures, SignBet, log_mean_exp,
-    quantile_ranks, thinned_sign,
+    ArmNoise, ArmPair, CountRatio, Counts, NoiseLimit, RareFailures, SignBet, drawn_rank_below,
+    log_mean_exp, quantile_ranks, thinned_sign,
 };
 
 /// What harm the test for counts looks for, in multiples of what is allowed: each is best for its
@@ -16,6 +16,11 @@ const WORSE: [f64; 3] = [1.5, 2.5, 6.0];
 const SAFE: [f64; 2] = [0.7, 1.0];
 /// The weight of "failures are rare" beside "the ratio is below the margin".
 const RARE_WEIGHT: f64 = 0.25;
+/// The logarithm of a capital that is lost.
+const RULED_OUT: f64 = -1e9;
+/// Rates of intervals are taken to vary at least so much (the squared coefficient of variation) when
+/// failures are to be called rare: they come in bursts.
+const BURSTS: f64 = 1.0;
 
 /// Evidence about failures.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,7 +48,7 @@ impl Failures {
             safe: CountRatio::new(config.margin, &SAFE.map(|safe| config.allowed * safe)),
             harm_signs: SignBet::default(),
             safe_signs: SignBet::default(),
-            rare: RareFailures::new(config.negligible, libm::expm1(variance)),
+            rare: RareFailures::new(config.negligible, libm::expm1(variance).max(BURSTS)),
             canary: (0, 0),
             baseline: (0, 0),
         }
@@ -104,12 +109,15 @@ impl Failures {
         }
     }
 
-    pub(super) fn safe(&self) -> f64 {
+    /// That failures are rare counts only if `rare` says so: failures that come in bursts look rare
+    /// until the first one.
+    pub(super) fn safe(&self, rare: bool) -> f64 {
         let ratio = match self.chosen {
             Some(NoiseLimit::Exceeded) => self.safe_signs.log_e(),
             _ => self.safe.log_e(),
         };
-        weighed(ratio, self.rare.log_e(), RARE_WEIGHT)
+        let rare = if rare { self.rare.log_e() } else { RULED_OUT };
+        weighed(ratio, rare, RARE_WEIGHT)
     }
 
     /// Whether both arms had requests in an interval that was judged.
@@ -126,7 +134,7 @@ impl Failures {
         (self.canary.0, self.baseline.0)
     }
 
-    pub(super) fn evidence(&self) -> CanaryEvidence {
+    pub(super) fn evidence(&self, rare: bool) -> CanaryEvidence {
         let test = match self.chosen.unwrap_or_else(|| self.noise.limit()) {
             NoiseLimit::Assumed(noise) => {
                 format!("counts, noise of {:.2} assumed", libm::sqrt(noise))
@@ -145,7 +153,7 @@ impl Failures {
             metric: "failures".to_owned(),
             test,
             harm_log_e: self.harm(),
-            safe_log_e: self.safe(),
+            safe_log_e: self.safe(rare),
             detail: format!(
                 "{} of {} failed, baseline {} of {}",
                 self.canary.1, self.canary.0, self.baseline.1, self.baseline.0
@@ -177,15 +185,11 @@ impl Slowness {
     }
 
     pub(super) fn observe(&mut self, canary: &ArmInterval, baseline: &ArmInterval) {
-        let at = |latencies: &Latencies| {
-            let enough = latencies.count() >= self.rule.min_requests;
-            let quantile = latencies.quantile(self.rule.quantile).filter(|_| enough)?;
-            Some(quantile.as_secs_f64())
-        };
-        if let (Some(c), Some(b)) = (at(&canary.latencies), at(&baseline.latencies)) {
-            let sign = |off: f64| if off == 0.0 { 0.0 } else { off.signum() };
-            self.harm.observe(sign(c - b * self.rule.allowed));
-            self.safe.observe(sign(b * self.rule.margin - c));
+        let (own, other) = (&canary.latencies, &baseline.latencies);
+        if own.count().min(other.count()) >= self.rule.min_requests {
+            let score = |factor| slower(own, other, self.rule.quantile, factor);
+            self.harm.observe(score(self.rule.allowed));
+            self.safe.observe(-score(self.rule.margin));
             self.canary.merge(&canary.latencies);
             self.baseline.merge(&baseline.latencies);
         }
@@ -227,6 +231,55 @@ impl Slowness {
                 between(&self.baseline)
             ),
         }
+    }
+}
+
+/// How sure a quantile of the canary is more than `factor` times the baseline's: the probability of
+/// more minus that of less, if the larger sample is thinned to the size of the smaller one. Between
+/// -1 and 1; 0 without latencies.
+fn slower(canary: &Latencies, baseline: &Latencies, quantile: f64, factor: f64) -> f64 {
+    let is_smaller = canary.count() <= baseline.count();
+    let (few, many) = if is_smaller {
+        (canary, baseline)
+    } else {
+        (baseline, canary)
+    };
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "between 0 and a count"
+    )]
+    let rank = ((quantile * few.count() as f64).ceil() as u64).clamp(1, few.count().max(1));
+    let Some(limit) = few.ranked(rank) else {
+        return 0.0;
+    };
+    let (limit, scale) = if is_smaller {
+        (limit.as_secs_f64(), factor)
+    } else {
+        (limit.as_secs_f64() * factor, 1.0)
+    };
+    // The probability that the quantile of the thinned one is among those that `is_low` holds for.
+    let below = |is_low: &dyn Fn(f64) -> bool| {
+        let (mut low, mut high) = (0, many.count());
+        while low < high {
+            let middle = low + (high - low).div_ceil(2);
+            if many
+                .ranked(middle)
+                .is_some_and(|value| is_low(value.as_secs_f64() * scale))
+            {
+                low = middle;
+            } else {
+                high = middle - 1;
+            }
+        }
+        drawn_rank_below(many.count(), low, few.count(), rank)
+    };
+    let many_less = below(&|value| value < limit);
+    let many_more = 1.0 - below(&|value| value <= limit);
+    if is_smaller {
+        many_less - many_more
+    } else {
+        many_more - many_less
     }
 }
 

@@ -24,12 +24,15 @@ const VERSION: u32 = 1;
 ///
 /// *Roll back* if the evidence that it is worse, averaged over the metrics, reaches `1 / alpha`;
 /// *promote* if the evidence that it stays below the margin reaches `1 / beta` for every metric;
-/// *uncertain* if neither came about within the horizon, and *continue* before. All evidence is of
-/// e-processes ([`stats`](crate::stats)), so the error rates hold however often one looks.
+/// *uncertain* if neither came about within the horizon, and *continue* before. After a promotion it
+/// goes on watching until the horizon, and *roll back* replaces *promote*. All evidence is of
+/// e-processes ([`stats`](crate::stats)), so the error rates hold however often one
+/// looks, if each interval is fair to both arms whatever came before and noise is no more than
+/// assumed or calibrated. Noise of one arm that lasts over intervals looks like a difference.
 ///
 /// Failures are judged by counts ([`CountRatio`](crate::stats::CountRatio)) that allow for the noise
 /// of small groups, and by signs alone ([`SignBet`](crate::stats::SignBet)) if
-/// [`calibrate`](CanaryAnalysis::calibrate) finds more noise than assumed. That choice falls before
+/// [`calibrate`](CanaryAnalysis::calibrate) finds more than eight times the assumed variance. That choice falls before
 /// the first interval and stays.
 ///
 /// One interval costs O(1); the state is of bounded size.
@@ -62,6 +65,8 @@ pub struct CanaryJudge {
     config: CanaryConfig,
     started: Option<Timestamp>,
     last: Option<Timestamp>,
+    /// When the first interval began in which the canary had requests.
+    warm_from: Option<Timestamp>,
     failures: Failures,
     latency: Option<Slowness>,
     n_judged: u32,
@@ -84,6 +89,7 @@ impl CanaryJudge {
             version: VERSION,
             started: None,
             last: None,
+            warm_from: None,
             failures: Failures::new(&config),
             latency: config.latency.map(Slowness::new),
             n_judged: 0,
@@ -129,13 +135,29 @@ impl CanaryJudge {
     /// Evidence of the metric that is proven safe least.
     fn safe(&self) -> f64 {
         let latency = self.latency.as_ref().map_or(f64::INFINITY, Slowness::safe);
-        self.failures.safe().min(latency)
+        self.safe_failures().min(latency)
+    }
+
+    /// That failures are rare counts only after half of the horizon: a burst may be to come.
+    fn safe_failures(&self) -> f64 {
+        self.failures.safe(self.rare_counts())
+    }
+
+    fn rare_counts(&self) -> bool {
+        self.elapsed() * 2 >= self.config.horizon
+    }
+
+    /// Whether the baseline fails so seldom that a canary at the margin could fail visibly more:
+    /// where nearly everything fails, a ratio says nothing.
+    fn baseline_holds(&self) -> bool {
+        let share = self.failures.shares().map_or(0.0, |(_, baseline)| baseline);
+        share * 2.0 * self.config.margin <= 1.0
     }
 
     fn settle(&mut self) {
         if self.harm() >= self.harm_limit() {
             self.settled = Some(CanaryAnswer::RollBack);
-        } else if self.safe() >= self.safe_limit() {
+        } else if self.safe() >= self.safe_limit() && self.baseline_holds() {
             self.settled = Some(CanaryAnswer::Promote);
         }
     }
@@ -186,7 +208,9 @@ impl CanaryJudge {
                 "requests to both arms at the same time: live, mirrored or synthetic ones"
                     .to_owned(),
             );
-        } else if self.failures.safe() < self.safe_limit() {
+        } else if !self.baseline_holds() {
+            missing.push("a baseline that does not fail itself that often".to_owned());
+        } else if self.safe_failures() < self.safe_limit() {
             missing.push(self.more_time());
         }
         if let Some(latency) = self
@@ -207,7 +231,7 @@ impl CanaryJudge {
         let watched = self.elapsed().min(self.config.horizon);
         let judged = watched.saturating_sub(self.config.warm_up);
         let progress = |log_e: f64, limit: f64| (log_e > 0.0).then(|| limit / log_e);
-        let factor = progress(self.failures.safe(), self.safe_limit())
+        let factor = progress(self.safe_failures(), self.safe_limit())
             .into_iter()
             .chain(progress(self.harm(), self.harm_limit()))
             .reduce(f64::min);
@@ -237,11 +261,16 @@ impl CanaryAnalysis for CanaryJudge {
             return;
         }
         let began = interval.ended - interval.length;
-        let started = *self.started.get_or_insert(began);
+        self.started.get_or_insert(began);
         self.last = Some(interval.ended);
+        if interval.canary.as_ref().is_some_and(|arm| arm.requests > 0) {
+            self.warm_from.get_or_insert(began);
+        }
         // What comes after the horizon settles nothing: the answer was given.
         let over = self.elapsed() > self.config.horizon;
-        if self.settled.is_some() || over || began.since(started) < self.config.warm_up {
+        let rolled_back = self.settled == Some(CanaryAnswer::RollBack);
+        let warm = |from| began.since(from) >= self.config.warm_up;
+        if rolled_back || over || !self.warm_from.is_none_or(warm) {
             return;
         }
         let (Some(canary), Some(baseline)) = (&interval.canary, &interval.baseline) else {
@@ -270,7 +299,7 @@ impl CanaryAnalysis for CanaryJudge {
             settled_by: open.then(|| self.settled_by()),
             harm_limit: self.harm_limit(),
             safe_limit: self.safe_limit(),
-            evidence: std::iter::once(self.failures.evidence())
+            evidence: std::iter::once(self.failures.evidence(self.rare_counts()))
                 .chain(latency.map(|latency| latency.evidence(self.config.alpha)))
                 .collect(),
         }

@@ -11,6 +11,7 @@
 mod arm_noise;
 mod count_ratio;
 mod dispersion;
+mod drawn_rank;
 mod error_increase;
 mod failure_split;
 mod higher_median;
@@ -23,6 +24,7 @@ pub(crate) mod simulate;
 pub use arm_noise::{ArmNoise, NoiseLimit};
 pub use count_ratio::CountRatio;
 pub use dispersion::dispersion_index;
+pub use drawn_rank::drawn_rank_below;
 pub use error_increase::{Counts, ErrorIncrease};
 pub use failure_split::{ArmPair, FailureSplit};
 pub use higher_median::HigherMedian;

@@ -16,6 +16,9 @@ const PARTS: [f64; 2] = [0.0, 0.25];
 /// Sources: A. Wald, *Sequential Analysis* (1947); M. Greenwood and G. U. Yule, *An inquiry into the
 /// nature of frequency distributions*, JRSS 83 (1920), for the negative binomial.
 ///
+/// *Assumption:* intervals are independent and vary no more than `variation` says. Failures that come
+/// in bursts look rare until the first burst; who decides by this should wait for some time first.
+///
 /// It is what lets a service without any failures be promoted: the ratio of nothing to nothing
 /// proves nothing.
 ///

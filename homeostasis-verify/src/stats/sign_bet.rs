@@ -19,7 +19,7 @@ const EXACT: u64 = 2000;
 /// instead of adaptive ones.
 ///
 /// With signs as scores it holds for noise of every size and shape, as long as each interval is
-/// fair to both arms; it pays with time: no decision at `1 / alpha` comes before `log2(1 / alpha)`
+/// fair to both arms whatever came before (noise of one arm that lasts over intervals is not); it pays with time: no decision at `1 / alpha` comes before `log2(1 / alpha)`
 /// intervals.
 ///
 /// ```

@@ -23,7 +23,30 @@ pub(super) struct Decided {
 
 /// All of them on one run, in the order of [`NAMES`].
 pub(super) fn decide(judge: CanaryJudge, run: &[CanaryInterval]) -> [Decided; 4] {
-    [ours(judge, run), kayenta(run), argo(run), flagger(run)]
+    let mut decided = [
+        ours(judge, run),
+        kayenta(warm(run)),
+        argo(warm(run)),
+        flagger(warm(run)),
+    ];
+    // All of them wait for the first minute: ours by itself, the tools by their initial delays.
+    for tool in decided.iter_mut().skip(1) {
+        tool.minutes += 1;
+        tool.bad += failures(&run[..run.len().min(1)]);
+    }
+    decided
+}
+
+/// Without the first minute, in which caches are cold.
+fn warm(run: &[CanaryInterval]) -> &[CanaryInterval] {
+    run.get(1..).unwrap_or_default()
+}
+
+fn failures(run: &[CanaryInterval]) -> u64 {
+    run.iter()
+        .filter_map(|interval| interval.canary.as_ref())
+        .map(|arm| arm.failed)
+        .sum()
 }
 
 fn ours(mut judge: CanaryJudge, run: &[CanaryInterval]) -> Decided {
@@ -113,7 +136,7 @@ mod tests {
         };
         let mut rng = Rng::from_seed(1);
         let run: Vec<_> = (1..=MINUTES)
-            .map(|minute| world.interval(i32::try_from(minute).unwrap(), ratio, &mut rng))
+            .map(|minute| world.interval(i32::try_from(minute).unwrap(), ratio, 0.0, &mut rng))
             .collect();
         decide(CanaryJudge::new(CanaryConfig::default()).unwrap(), &run)
     }
@@ -127,7 +150,7 @@ mod tests {
         assert!(decided[0].minutes <= 3, "{decided:?}");
         assert_eq!(
             (decided[1].minutes, decided[2].minutes, decided[3].minutes),
-            (30, 4, 5)
+            (30, 5, 6)
         );
         assert!(decided[0].bad < decided[1].bad, "{decided:?}");
     }

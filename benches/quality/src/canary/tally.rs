@@ -15,17 +15,28 @@ pub(super) struct Tally {
     pub(super) rolled_back: u32,
     pub(super) promoted: u32,
     bad: u64,
-    /// How often it decided after so many minutes; those that never did are left out.
+    /// How often it rolled back after so many minutes.
     minutes: Vec<u32>,
 }
 
 impl Tally {
+    /// Of one who never decides.
+    pub(super) fn silent(n: u32) -> Self {
+        Self {
+            n,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn add(&mut self, decided: Decided) {
         self.n += 1;
         self.bad += decided.bad;
         match decided.answer {
             CanaryAnswer::RollBack => self.rolled_back += 1,
-            CanaryAnswer::Promote => self.promoted += 1,
+            CanaryAnswer::Promote => {
+                self.promoted += 1;
+                return;
+            }
             CanaryAnswer::Continue | CanaryAnswer::Uncertain => return,
         }
         let at = decided.minutes as usize;
@@ -49,7 +60,7 @@ impl Tally {
         self.n - self.rolled_back - self.promoted
     }
 
-    /// When half of all runs were decided; `None` if fewer were.
+    /// When half of all runs were rolled back; `None` if fewer were.
     pub(super) fn median_minutes(&self) -> Option<usize> {
         let mut decided = 0;
         self.minutes.iter().position(|n| {
@@ -68,7 +79,7 @@ impl Tally {
             "rolled_back": share(self.rolled_back, self.n),
             "promoted": share(self.promoted, self.n),
             "uncertain": share(self.uncertain(), self.n),
-            "median_minutes": self.median_minutes(),
+            "median_minutes_to_rollback": self.median_minutes(),
             "bad_requests": (self.bad_requests() * 10.0).round() / 10.0,
         })
     }
@@ -108,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn undecided_runs_count_in_the_median() {
+    fn runs_that_are_not_rolled_back_count_in_the_median() {
         let decided = |answer, minutes| Decided {
             answer,
             minutes,
@@ -123,10 +134,12 @@ mod tests {
         tally.merge(&more);
         assert_eq!(tally.median_minutes(), None);
         tally.add(decided(CanaryAnswer::Promote, 9));
+        assert_eq!(tally.median_minutes(), None);
+        (0..2).for_each(|_| tally.add(decided(CanaryAnswer::RollBack, 9)));
         assert_eq!(tally.median_minutes(), Some(9));
         assert_eq!(
             (tally.n, tally.uncertain(), tally.bad_requests()),
-            (4, 2, 4.0)
+            (6, 2, 4.0)
         );
     }
 }

@@ -20,7 +20,9 @@ pub(super) enum Trouble {
     None,
     /// One interval of five is missing.
     Missing,
-    /// Traffic and failures of both arms rise and fall by the hour.
+    /// One interval of five is missing in the canary, another one of five in the baseline.
+    MissingArm,
+    /// Traffic and failures of both arms rise and fall by the hour, from any point of it on.
     Drift,
     /// The canary fails ten times as often in its first minute.
     ColdStart,
@@ -33,6 +35,7 @@ impl Trouble {
         match self {
             Self::None => "none",
             Self::Missing => "20 % missing",
+            Self::MissingArm => "20 % of an arm",
             Self::Drift => "drift",
             Self::ColdStart => "cold start",
             Self::NoTraffic => "no traffic",
@@ -52,11 +55,20 @@ pub(super) struct World {
 
 impl World {
     /// The interval that ends `minute` minutes after the beginning, for a canary that fails `ratio`
-    /// times as often.
-    pub(super) fn interval(self, minute: i32, ratio: f64, rng: &mut Rng) -> CanaryInterval {
+    /// times as often; `phase` is the part of the hour at which it begins.
+    pub(super) fn interval(
+        self,
+        minute: i32,
+        ratio: f64,
+        phase: f64,
+        rng: &mut Rng,
+    ) -> CanaryInterval {
         let shared = (SHARED_NOISE * normal(rng)).exp();
         let swing = match self.trouble {
-            Trouble::Drift => 1.0 + 0.8 * (f64::from(minute) / 60.0 * std::f64::consts::TAU).sin(),
+            Trouble::Drift => {
+                let part = f64::from(minute) / 60.0 + phase;
+                1.0 + 0.8 * (part * std::f64::consts::TAU).sin()
+            }
             _ => 1.0,
         };
         let warm = match (self.trouble, minute) {
@@ -75,12 +87,19 @@ impl World {
             _ => self.traffic,
         };
         let arms = (arm(canary, ratio * warm), arm(baseline, 1.0));
-        let there = self.trouble != Trouble::Missing || rng.unit() >= 0.2;
+        let gap = match self.trouble {
+            Trouble::Missing | Trouble::MissingArm => rng.unit(),
+            _ => 1.0,
+        };
+        let (canary_there, baseline_there) = match self.trouble {
+            Trouble::MissingArm => (gap >= 0.2, !(0.2..0.4).contains(&gap)),
+            _ => (gap >= 0.2, gap >= 0.2),
+        };
         CanaryInterval {
             ended: Timestamp::from_secs(60 * i64::from(minute)),
             length: Duration::from_secs(60),
-            canary: there.then_some(arms.0),
-            baseline: there.then_some(arms.1),
+            canary: canary_there.then_some(arms.0),
+            baseline: baseline_there.then_some(arms.1),
         }
     }
 }
@@ -119,7 +138,7 @@ mod tests {
         let mut rng = Rng::from_seed(1);
         let (mut canary, mut baseline) = ((0, 0), (0, 0));
         for _ in 0..4000 {
-            let interval = world.interval(2, ratio, &mut rng);
+            let interval = world.interval(2, ratio, 0.0, &mut rng);
             if let (Some(c), Some(b)) = (interval.canary, interval.baseline) {
                 canary = (canary.0 + c.failed, canary.1 + c.requests);
                 baseline = (baseline.0 + b.failed, baseline.1 + b.requests);
@@ -153,18 +172,34 @@ mod tests {
         let n_there = (0..1000)
             .filter(|_| {
                 world(Trouble::Missing)
-                    .interval(1, 1.0, &mut rng)
+                    .interval(1, 1.0, 0.0, &mut rng)
                     .canary
                     .is_some()
             })
             .count();
         assert!((740..860).contains(&n_there), "{n_there}");
-        let nobody = world(Trouble::NoTraffic).interval(1, 1.0, &mut rng);
+        let (mut one, mut none) = (0, 0);
+        for _ in 0..1000 {
+            let interval = world(Trouble::MissingArm).interval(1, 1.0, 0.0, &mut rng);
+            one += u32::from(interval.canary.is_some() != interval.baseline.is_some());
+            none += u32::from(interval.canary.is_none() && interval.baseline.is_none());
+        }
+        assert!((340..460).contains(&one) && none == 0, "{one}, {none}");
+        let drift = world(Trouble::Drift);
+        let mut served = |phase| {
+            drift
+                .interval(1, 1.0, phase, &mut rng)
+                .baseline
+                .unwrap()
+                .requests
+        };
+        assert!(served(0.25) > 3 * served(0.75), "up and down");
+        let nobody = world(Trouble::NoTraffic).interval(1, 1.0, 0.0, &mut rng);
         assert_eq!(nobody.canary, Some(ArmInterval::default()));
         let cold = world(Trouble::ColdStart);
         let mut failed = |minute| -> u64 {
             (0..50)
-                .filter_map(|_| cold.interval(minute, 1.0, &mut rng).canary)
+                .filter_map(|_| cold.interval(minute, 1.0, 0.0, &mut rng).canary)
                 .map(|arm| arm.failed)
                 .sum()
         };

@@ -206,9 +206,112 @@ fn a_cold_start_is_left_out_and_a_repeat_changes_nothing() {
 }
 
 #[test]
+fn a_canary_that_comes_late_is_cold_when_it_comes() {
+    let mut judge = judge();
+    let arm = |failed| Some(ArmInterval::new(3000, failed));
+    judge.observe(&at(1, None, arm(15)));
+    judge.observe(&at(2, Some(ArmInterval::default()), arm(15)));
+    judge.observe(&at(5, arm(3000), arm(15)));
+    assert_eq!(judge.answer(), CanaryAnswer::Continue);
+    assert_eq!(judge.decision().evidence[0].harm_log_e, 0.0);
+    judge.observe(&at(6, arm(15), arm(15)));
+    assert!(judge.decision().evidence[0].harm_log_e < 0.0);
+}
+
+#[test]
+fn what_fails_after_a_promotion_is_rolled_back() {
+    let mut judge = judge();
+    let mut minute = 0;
+    while judge.answer() == CanaryAnswer::Continue {
+        minute += 1;
+        judge.observe(&pair(minute, (30_000, 150), (30_000, 150)));
+    }
+    assert_eq!(judge.answer(), CanaryAnswer::Promote);
+    for later in 1..=8 {
+        judge.observe(&pair(minute + later, (30_000, 3000), (30_000, 150)));
+    }
+    assert_eq!(judge.answer(), CanaryAnswer::RollBack);
+}
+
+#[test]
+fn where_the_baseline_fails_itself_nothing_is_promoted() {
+    let mut judge = judge();
+    for minute in 1..=30 {
+        judge.observe(&pair(minute, (3000, 3000), (3000, 2700)));
+    }
+    let decision = judge.decision();
+    assert_ne!(decision.answer, CanaryAnswer::Promote, "{decision:?}");
+    if decision.answer == CanaryAnswer::Uncertain {
+        assert!(decision.settled_by.unwrap().contains("baseline"));
+    }
+}
+
+#[test]
+fn failures_in_bursts_are_seldom_taken_for_rare_ones() {
+    let mut rng = Rng::from_seed(8);
+    let mut promoted = 0;
+    for _ in 0..400 {
+        let mut judge = judge();
+        for minute in 1..=30 {
+            let burst = if rng.unit() < 0.1 { 1 } else { 0 };
+            judge.observe(&pair(minute, (3000, 180 * burst), (3000, 60 * burst)));
+        }
+        promoted += usize::from(judge.answer() == CanaryAnswer::Promote);
+    }
+    // What is left: no burst came in half of the horizon, 0.9^14 or 23 %.
+    assert!(promoted <= 115, "{promoted} of 400");
+}
+
+#[test]
+fn arms_of_different_size_are_compared_fairly_by_their_latencies() {
+    let config = CanaryConfig {
+        latency: Some(LatencyRule {
+            allowed: 1.0,
+            ..LatencyRule::default()
+        }),
+        ..CanaryConfig::default()
+    };
+    let mut rng = Rng::from_seed(9);
+    for (n_canary, n_baseline, slower) in [
+        (20, 400, 1.0),
+        (400, 20, 1.0),
+        (20, 400, 1.2),
+        (400, 20, 1.2),
+    ] {
+        let (mut harm, mut safe) = (0, 0);
+        for _ in 0..300 {
+            let mut latency = Slowness::new(config.latency.unwrap());
+            let (mut worse, mut proven) = (false, false);
+            for _ in 0..60 {
+                let mut arm = |n: u64, slower: f64| {
+                    let mut arm = ArmInterval::new(n, 0);
+                    for _ in 0..n {
+                        let seconds = 0.05 * slower * libm::exp(0.5 * normal(&mut rng));
+                        arm.latencies.record(Duration::from_secs_f64(seconds), 1);
+                    }
+                    arm
+                };
+                latency.observe(&arm(n_canary, slower), &arm(n_baseline, 1.0));
+                worse |= latency.harm() >= 50.0_f64.ln();
+                proven |= latency.safe() >= 50.0_f64.ln();
+            }
+            harm += u32::from(worse);
+            safe += u32::from(proven);
+        }
+        let wrong = if slower > 1.0 { safe } else { harm };
+        // 2 % of 300, and three standard deviations.
+        assert!(
+            wrong <= 13,
+            "{n_canary} and {n_baseline} at {slower}: {wrong} of 300"
+        );
+    }
+}
+
+#[test]
 fn a_service_that_never_fails_is_promoted_and_its_first_failures_are_no_proof() {
     let mut judge = judge();
-    for minute in 1..=8 {
+    for minute in 1..=15 {
+        assert_eq!(judge.answer(), CanaryAnswer::Continue, "minute {minute}");
         judge.observe(&pair(minute, (3000, 0), (3000, 0)));
     }
     assert_eq!(
