@@ -43,6 +43,9 @@ pub(crate) struct Parts {
     pub(crate) actions: homeostasis_remediate::action::ActionRegistry,
     #[cfg(feature = "remediate")]
     pub(crate) checks: homeostasis_remediate::playbook::CheckRegistry,
+    /// What judges outcomes, beside verifiers of the host's own.
+    #[cfg(feature = "verify")]
+    pub(crate) watch: Option<homeostasis_verify::SequentialWatch>,
     #[cfg(feature = "signals")]
     pub(crate) probes: Vec<std::sync::Arc<dyn homeostasis_signals::Probe>>,
     #[cfg(feature = "signals")]
@@ -74,9 +77,7 @@ impl Homeostasis {
         builder.parts.is_furnished = true;
         let watch =
             homeostasis_verify::SequentialWatch::new(homeostasis_verify::WatchConfig::default());
-        if let Some(watch) = builder.parts.violations.absorb(watch) {
-            builder = builder.verifier(watch);
-        }
+        builder.parts.watch = builder.parts.violations.absorb(watch);
         #[cfg(feature = "signals")]
         {
             let normalizer = homeostasis_signals::ErrorNormalizer::default();
@@ -171,6 +172,17 @@ impl Builder {
         self
     }
 
+    /// The sequential watch with settings of the host's own, or with what functional criteria may
+    /// use, instead of the furnished one.
+    ///
+    /// Playbooks whose scenarios it cannot do are refused when they are read.
+    #[cfg(feature = "verify")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "verify")))]
+    pub fn sequential_watch(mut self, watch: homeostasis_verify::SequentialWatch) -> Self {
+        self.parts.watch = Some(watch);
+        self
+    }
+
     /// One probe, asked at its interval for as long as the healer runs.
     #[cfg(feature = "signals")]
     #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
@@ -187,6 +199,10 @@ impl Builder {
         self = self.assemble_store(&mut violations);
         self = self.assemble_archive(&mut violations);
         self = self.assemble_rules(&mut violations);
+        #[cfg(feature = "verify")]
+        if let Some(watch) = self.parts.watch.clone() {
+            self.verifiers.insert(0, std::sync::Arc::new(watch));
+        }
         self = self.assemble_playbooks(&mut violations);
         self = self.assemble_conditions(&mut violations);
         #[cfg(feature = "detect")]
@@ -339,6 +355,8 @@ impl Builder {
         let Some(set) = violations.absorb(set) else {
             return self;
         };
+        let scenarios = self.scenario_check();
+        violations.merge(scenarios.violations(&set));
         #[cfg(feature = "detect")]
         if self.remediators.is_empty() {
             // A remediator of the host's own may know others.
@@ -378,9 +396,21 @@ impl Builder {
             paths,
             texts: given,
             triggers,
+            scenarios,
             turn: std::sync::Mutex::new(read),
         });
         self.remediator(remediator)
+    }
+
+    /// Who says which scenarios can be done: the watch, if there is one.
+    #[cfg(feature = "remediate")]
+    fn scenario_check(&self) -> crate::playbooks::ScenarioCheck {
+        #[cfg(feature = "verify")]
+        if let Some(watch) = &self.parts.watch {
+            let scenarios = watch.scenarios().clone();
+            return crate::playbooks::ScenarioCheck::new(move |it| scenarios.problem(it));
+        }
+        crate::playbooks::ScenarioCheck::default()
     }
 
     /// What was picked of libraries; the check they ask for is registered if something was.

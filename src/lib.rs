@@ -86,6 +86,9 @@ pub mod _documentation {
     #[cfg(feature = "resilience")]
     #[doc = include_str!("../docs/how-to/resilience-kit.md")]
     pub mod resilience_kit {}
+    #[cfg(all(feature = "tower", feature = "haproxy"))]
+    #[doc = include_str!("../docs/how-to/shift-traffic.md")]
+    pub mod shift_traffic {}
     #[doc = include_str!("../docs/how-to/roll-out.md")]
     pub mod roll_out {}
     #[doc = include_str!("../docs/how-to/webhooks.md")]

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use homeostasis_core::policy::Policy;
+use homeostasis_core::record::Scenario;
 use homeostasis_core::{
     ConfigError, Digest, ErrorKind, ErrorReport, Target, Violation, Violations,
 };
@@ -23,8 +24,55 @@ pub(crate) struct Shelf {
     pub(crate) paths: Vec<PathBuf>,
     pub(crate) texts: Vec<(String, String)>,
     pub(crate) triggers: Triggers,
+    pub(crate) scenarios: ScenarioCheck,
     /// One reload at a time; the digest of the files that were read last.
     pub(crate) turn: Mutex<Digest>,
+}
+
+/// Says why a scenario cannot be done here; by default nobody knows, and so nobody objects.
+#[derive(Clone, Default)]
+pub(crate) struct ScenarioCheck(Option<Arc<ScenarioProblem>>);
+
+type ScenarioProblem = dyn Fn(&Scenario) -> Option<String> + Send + Sync;
+
+impl ScenarioCheck {
+    #[cfg(feature = "verify")]
+    pub(crate) fn new(
+        problem: impl Fn(&Scenario) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Some(Arc::new(problem)))
+    }
+
+    /// Every scenario of the playbooks that cannot be done.
+    pub(crate) fn violations(&self, set: &PlaybookSet) -> Vec<Violation> {
+        let Some(problem) = &self.0 else {
+            return Vec::new();
+        };
+        let scenarios = set.iter().flat_map(|playbook| {
+            let check = playbook.verification().into_iter();
+            let all = check.flat_map(|check| &check.scenarios);
+            all.map(move |scenario| (playbook.id(), scenario))
+        });
+        scenarios
+            .filter_map(|(id, scenario)| {
+                let expected = format!("one that can be done here ({})", problem(scenario)?);
+                let path = format!("{id}.verification.scenarios");
+                Some(Violation::new(
+                    path,
+                    format!("{:?}", scenario.name),
+                    expected,
+                ))
+            })
+            .collect()
+    }
+}
+
+impl fmt::Debug for ScenarioCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ScenarioCheck")
+            .field(&self.0.is_some())
+            .finish()
+    }
 }
 
 /// The triggers that are to be watched; the detector takes what is new.
@@ -251,6 +299,9 @@ impl Shelf {
             .map(|(name, text)| (name.as_str(), text.as_str()));
         let (actions, checks) = (self.remediator.actions(), self.remediator.checks());
         let set = violations.absorb(PlaybookSet::parse(pairs, actions, checks));
+        if let Some(set) = &set {
+            violations.merge(self.scenarios.violations(set));
+        }
         let rules = set.as_ref().map(rules_of).unwrap_or_default();
         #[cfg(feature = "detect")]
         for rule in &rules {

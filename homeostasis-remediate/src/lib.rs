@@ -9,5 +9,6 @@ pub mod resilience;
 pub mod rollout;
 pub mod run;
 mod template;
+pub mod traffic;
 
 pub use run::PlaybookRemediator;

@@ -180,12 +180,27 @@ impl<'a> Template<'a> {
         for part in &self.parts {
             match part {
                 Part::Literal(text) => out.push_str(text),
-                Part::Placeholder(name) => push(&bindings.value(name)?, encode, &mut out),
+                Part::Placeholder(name) => {
+                    let value = bindings.value(name)?;
+                    if let Some(expected) = widens(&value, out.is_empty()).filter(|_| !encode) {
+                        return Err(format!("`${{{name}}}` = {value:?} to be {expected}"));
+                    }
+                    push(&value, encode, &mut out);
+                }
                 Part::Capture(name) => push(&bindings.capture(name, taken)?, encode, &mut out),
             }
         }
         Ok(out)
     }
+}
+
+/// What was expected of a name that would mean more than itself: anybody who sends signals names services.
+fn widens(value: &str, begins: bool) -> Option<&'static str> {
+    if begins && value.starts_with('-') {
+        return Some("a name that does not begin with `-`: it would be an option");
+    }
+    let is_pattern = value.contains(['*', '?', '[', '\\']);
+    is_pattern.then_some("a name without `*`, `?`, `[` and `\\`: it would be a pattern")
 }
 
 /// Whether a rule can name a group so.
@@ -290,6 +305,28 @@ mod tests {
             .unwrap(),
             json!({"text": [evil], "url": "http://h/a%3B%20rm%20-rf%20%24%28x%29%20%24%7Bincident.id%7D?x"})
         );
+    }
+
+    #[test]
+    fn a_name_is_neither_an_option_nor_a_pattern() {
+        let args = json!({"text": ["${target.service}"]});
+        for (evil, expected) in [
+            ("-rf", "it would be an option"),
+            ("*", "it would be a pattern"),
+            ("web[0-9]", "it would be a pattern"),
+            ("\\*", "it would be a pattern"),
+        ] {
+            let (name, problem) = filled(evil, &args).unwrap_err();
+            assert!(name == "text" && problem.contains(expected), "{problem}");
+        }
+        // Not where it stands within an argument, or is percent-encoded.
+        let within = json!({"text": "--service=${target}", "url": "http://h/${target}"});
+        assert_eq!(
+            filled("-rf", &within).unwrap(),
+            json!({"text": "--service=-rf", "url": "http://h/-rf"})
+        );
+        let url = json!({"url": "http://h/${target}"});
+        assert_eq!(filled("*", &url).unwrap(), json!({"url": "http://h/%2A"}));
     }
 
     #[test]

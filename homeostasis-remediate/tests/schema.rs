@@ -105,6 +105,7 @@ fn with(document: &Value, pointer: &str, value: &Value) -> Value {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn schema_and_reader_take_and_refuse_the_same() {
     let validator = jsonschema::validator_for(&playbook_schema()).unwrap();
     let (actions, checks) = names();
@@ -145,6 +146,24 @@ fn schema_and_reader_take_and_refuse_the_same() {
         ("/pre_conditions", json!([])),
         ("/verification", Value::Null),
         ("/verification/health", json!(0.5)),
+        (
+            "/verification",
+            json!({"health_tiers": [{"tier": "deep", "window": "1m"}], "stability": "5m",
+                "immediate": {"check": "up == 1"}}),
+        ),
+        (
+            "/verification",
+            json!({"scenarios": [{"name": "s", "steps": [
+                {"name": "a", "url": "http://a/b?c=1", "json": {"/x": 1, "": null}},
+                {"name": "b", "url": "http://a", "method": "POST", "body": [1], "status": [201],
+                    "side_effects": true},
+                {"name": "c", "function": "f", "args": {"a": 1}, "contains": "x"},
+            ]}], "min_pass_rate": "50%"}),
+        ),
+        (
+            "/verification/comparison/0/baseline",
+            json!("same_time_last_week"),
+        ),
         ("/rollback", json!({"available": true})),
         ("/metadata", Value::Null),
         ("/remediation_steps/0/target", json!("orders")),
@@ -182,6 +201,31 @@ fn schema_and_reader_take_and_refuse_the_same() {
         ("/remediation_steps/1/timeout", json!("5s")),
         ("/verification", json!({"wait_time": "5s"})),
         ("/verification/watch", json!("5m")),
+        ("/verification/min_pass_rate", json!("50%")),
+        ("/verification/stability_interval", json!("10s")),
+        ("/verification/immediate", json!({})),
+        ("/verification/health_tiers", json!([{"tier": "flat"}])),
+        (
+            "/verification/scenarios",
+            json!([{"name": "s", "steps": []}]),
+        ),
+        (
+            "/verification/scenarios",
+            json!([{"name": "s", "steps": [{"name": "a"}]}]),
+        ),
+        (
+            "/verification/scenarios",
+            json!([{"name": "s", "steps": [{"name": "a", "url": "http://a", "method": "PUT"}]}]),
+        ),
+        (
+            "/verification/scenarios",
+            json!([{"name": "s", "steps": [{"name": "a", "url": "a", "side_effects": true}]}]),
+        ),
+        (
+            "/verification/scenarios",
+            json!([{"name": "s", "steps": [{"name": "a", "function": "f", "status": [200]}]}]),
+        ),
+        ("/verification/comparison/0/baseline", json!("ever")),
         ("/verification/consecutive", json!(0)),
         ("/verification/comparison", json!([{"metric": "m"}])),
         (
@@ -201,4 +245,170 @@ fn schema_and_reader_take_and_refuse_the_same() {
         check(&with(&sound, pointer, &value), false);
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The fields that may stand in the object at each pointer.
+const FIELDS: &[(&str, &[&str])] = &[
+    (
+        "",
+        &[
+            "playbook_id",
+            "name",
+            "version",
+            "category",
+            "severity",
+            "trigger",
+            "pre_conditions",
+            "remediation_steps",
+            "verification",
+            "rollback",
+            "escalation",
+            "safety",
+            "lint",
+            "metadata",
+            "unknown",
+        ],
+    ),
+    ("/trigger", TRIGGER),
+    ("/pre_conditions/0", ASKED),
+    ("/pre_conditions/2", ASKED),
+    ("/remediation_steps/0", STEP),
+    (
+        "/remediation_steps/0/retry",
+        &["attempts", "backoff", "max_backoff", "unknown"],
+    ),
+    (
+        "/remediation_steps/1",
+        &["step", "parallel", "name", "timeout"],
+    ),
+    ("/remediation_steps/1/parallel/0", STEP),
+    (
+        "/verification",
+        &[
+            "check",
+            "wait_time",
+            "retry",
+            "interval",
+            "watch",
+            "consecutive",
+            "window",
+            "health",
+            "comparison",
+            "unknown",
+        ],
+    ),
+    (
+        "/verification/comparison/0",
+        &[
+            "metric", "at_most", "at_least", "window", "target", "unknown",
+        ],
+    ),
+    ("/rollback", &["available", "reason", "unknown"]),
+    (
+        "/escalation",
+        &["on_failure", "notify", "create_incident", "unknown"],
+    ),
+    (
+        "/safety",
+        &["max_retries", "require_approval", "blast_radius", "unknown"],
+    ),
+    ("/lint", &["allow", "unknown"]),
+];
+const TRIGGER: &[&str] = &[
+    "condition",
+    "duration",
+    "cause",
+    "category",
+    "service",
+    "unknown",
+];
+const ASKED: &[&str] = &["check", "condition", "within", "unknown"];
+const STEP: &[&str] = &[
+    "step",
+    "name",
+    "action",
+    "target",
+    "timeout",
+    "retry",
+    "expected_recovery",
+    "parallel",
+];
+
+#[test]
+fn nulls_and_blanks_are_taken_and_refused_alike() {
+    let validator = jsonschema::validator_for(&playbook_schema()).unwrap();
+    let (actions, checks) = names();
+    let sound = json!({
+        "playbook_id": "a", "name": "A", "version": "1",
+        "trigger": {"condition": "x > 1", "duration": "5m"},
+        "pre_conditions": [{"check": "ready"}, "y > 1", {"condition": "z > 1", "within": "10m"}],
+        "remediation_steps": [
+            {"action": "act", "retry": {"attempts": 2}},
+            {"parallel": [{"action": "act"}, {"action": "act"}]},
+        ],
+        "verification": {"check": "x < 1", "retry": 3, "comparison": [{"metric": "m", "at_most": 1.2}]},
+        "rollback": {"available": false, "reason": "no"},
+        "escalation": {"notify": ["ann"]},
+        "safety": {},
+        "lint": {"allow": ["unbounded-target"]},
+    });
+    let mut bare = sound.clone();
+    for name in [
+        "pre_conditions",
+        "verification",
+        "rollback",
+        "escalation",
+        "safety",
+        "lint",
+    ] {
+        bare[name] = Value::Null;
+    }
+    bare["trigger"] = json!({"cause": "x", "duration": null, "condition": null});
+    let (mut wrong, mut n_taken, mut n_refused) = (Vec::new(), 0, 0);
+    let mut compare = |document: &Value| {
+        let read = Playbook::parse("p.json", &document.to_string(), &actions, &checks);
+        let fits = validator.is_valid(document);
+        if read.is_ok() != fits {
+            wrong.push(format!("schema {fits}, reader {read:?}: {document}"));
+        }
+        if fits { n_taken += 1 } else { n_refused += 1 }
+    };
+    for document in [&sound, &bare] {
+        compare(document);
+        for (pointer, fields) in FIELDS {
+            for field in *fields {
+                for value in [
+                    json!(null),
+                    json!(""),
+                    json!(" "),
+                    json!("\t\n"),
+                    json!([null]),
+                ] {
+                    let mut other = document.clone();
+                    let Some(object) = other.pointer_mut(pointer).and_then(Value::as_object_mut)
+                    else {
+                        continue;
+                    };
+                    object.insert((*field).to_owned(), value);
+                    compare(&other);
+                }
+            }
+        }
+    }
+    for target in [
+        "orders", " orders", "orders ", "a/b", "a/", "/b", "a/b/c", "a / b", "a\u{7}",
+    ] {
+        for pointer in [
+            "/trigger/service",
+            "/verification/comparison/0/target",
+            "/remediation_steps/0/target",
+        ] {
+            let mut other = sound.clone();
+            let (parent, field) = pointer.rsplit_once('/').unwrap();
+            other.pointer_mut(parent).unwrap()[field] = target.into();
+            compare(&other);
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(n_taken > 80 && n_refused > 400, "{n_taken} {n_refused}");
 }

@@ -79,6 +79,9 @@ pub struct WatchConfig {
     pub recovery_looks: u32,
     /// How old the newest value may be there; default 60 s.
     pub freshness: Duration,
+    /// How far back one looks for earlier trouble of the same kind that passed by itself; default
+    /// 15 min. 0 looks at the present trouble only.
+    pub history: Duration,
     /// Differences too small to matter.
     pub tolerance: Tolerance,
 }
@@ -93,6 +96,7 @@ impl Default for WatchConfig {
             requests_metric: "http_requests_rate".to_owned(),
             recovery_looks: 3,
             freshness: Duration::from_secs(60),
+            history: Duration::from_secs(900),
             tolerance: Tolerance::default(),
         }
     }

@@ -2,7 +2,7 @@
 
 use homeostasis_core::record::{CheckOutcome, VerdictKind};
 
-use crate::criterion::Reading;
+use crate::criterion::{Attribution, Reading};
 
 /// A verdict without its time and checks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,13 +26,17 @@ impl Judgment {
 ///
 /// | passed | failed | no data or undecided | verdict |
 /// |---|---|---|---|
-/// | all | | | success; uncertain if every one rests on before and after without a control |
+/// | all | | | success, unless it is not the remedy's doing: see below |
 /// | some | some | any | partial |
 /// | some | none | some | uncertain |
 /// | none | some | any | failed |
 /// | none | none | any | uncertain |
 ///
 /// The reason of an uncertain verdict says what would settle it.
+///
+/// Where all passed and one of them is [attributed](Attribution::Attributed) to the remedy, that is
+/// a success. Otherwise it is partial if untreated peers got well alike, and uncertain if it got well
+/// by itself before, or if every criterion rests on before and after without a control.
 ///
 /// ```
 /// use homeostasis::core::record::VerdictKind;
@@ -56,18 +60,7 @@ pub fn judge(readings: &[(&str, &Reading)]) -> Judgment {
         );
     }
     if passed == n {
-        return if readings.iter().all(|(_, r)| r.without_control) {
-            Judgment::new(
-                VerdictKind::Uncertain,
-                "everything compared is as before the incident, but nothing shows that it would not be so \
-                 without the remedy; a metric or health criterion, or untreated peers, would settle it",
-            )
-        } else {
-            Judgment::new(
-                VerdictKind::Success,
-                format!("{passed} of {n} criteria hold"),
-            )
-        };
+        return all_hold(readings);
     }
     match (passed, failed) {
         (0, 1..) => Judgment::new(
@@ -97,6 +90,52 @@ pub fn judge(readings: &[(&str, &Reading)]) -> Judgment {
             )
         }
     }
+}
+
+/// Everything holds; whether that is the remedy's doing is another question.
+fn all_hold(readings: &[(&str, &Reading)]) -> Judgment {
+    let n = readings.len();
+    let with = |wanted| {
+        readings
+            .iter()
+            .filter(move |(_, r)| r.attribution == wanted)
+    };
+    let named = |wanted| {
+        let all: Vec<_> = with(wanted)
+            .map(|(words, reading)| format!("{words} ({})", reading.detail))
+            .collect();
+        all.join("; ")
+    };
+    let any = |wanted| with(wanted).next().is_some();
+    if any(Attribution::Attributed) {
+        return Judgment::new(VerdictKind::Success, format!("{n} of {n} criteria hold"));
+    }
+    if any(Attribution::PeersAlike) {
+        let why = named(Attribution::PeersAlike);
+        return Judgment::new(
+            VerdictKind::Partial,
+            format!("{n} of {n} criteria hold, but nothing shows that the remedy did it: {why}"),
+        );
+    }
+    if any(Attribution::ByItself) {
+        let why = named(Attribution::ByItself);
+        return Judgment::new(
+            VerdictKind::Uncertain,
+            format!(
+                "{n} of {n} criteria hold, but it may have passed by itself: {why}; it would be settled \
+                 by untreated peers that suffer alike, or by a criterion that asks for more in a row \
+                 than ever held in trouble"
+            ),
+        );
+    }
+    if with(Attribution::WithoutControl).count() == n {
+        return Judgment::new(
+            VerdictKind::Uncertain,
+            "everything compared is as before the incident, but nothing shows that it would not be so \
+             without the remedy; a metric or health criterion, or untreated peers, would settle it",
+        );
+    }
+    Judgment::new(VerdictKind::Success, format!("{n} of {n} criteria hold"))
 }
 
 #[cfg(test)]
@@ -136,17 +175,27 @@ mod tests {
     }
 
     #[test]
-    fn before_and_after_without_control_alone_is_no_success() {
-        let weak = Reading {
-            without_control: true,
-            ..reading(Passed)
-        };
-        let strong = reading(Passed);
-        assert_eq!(judge(&[("c", &weak)]).kind, VerdictKind::Uncertain);
-        assert_eq!(
-            judge(&[("c", &weak), ("d", &strong)]).kind,
-            VerdictKind::Success
-        );
+    fn what_is_not_the_remedys_doing_is_no_success() {
+        use Attribution::{Attributed, ByItself, PeersAlike, Unexamined, WithoutControl};
+        for (worth, expected) in [
+            (&[Unexamined][..], VerdictKind::Success),
+            (&[WithoutControl], VerdictKind::Uncertain),
+            (&[WithoutControl, Unexamined], VerdictKind::Success),
+            (&[ByItself, Unexamined], VerdictKind::Uncertain),
+            (&[PeersAlike, Unexamined], VerdictKind::Partial),
+            (&[PeersAlike, ByItself], VerdictKind::Partial),
+            (&[PeersAlike, ByItself, Attributed], VerdictKind::Success),
+        ] {
+            let readings: Vec<_> = worth
+                .iter()
+                .map(|attribution| Reading {
+                    attribution: *attribution,
+                    ..reading(Passed)
+                })
+                .collect();
+            let named: Vec<_> = readings.iter().map(|reading| ("c", reading)).collect();
+            assert_eq!(judge(&named).kind, expected, "{worth:?}");
+        }
     }
 
     #[test]

@@ -80,6 +80,8 @@ struct Echo {
     since: Timestamp,
     closed_at: Timestamp,
     services: BTreeSet<String>,
+    /// Whether anything was done about it.
+    was_healed: bool,
 }
 
 /// How far an incident is, as far as routing cares.
@@ -177,6 +179,7 @@ impl Board {
                     since: incident.since,
                     closed_at: now,
                     services,
+                    was_healed: !incident.runs.is_empty(),
                 });
                 if self.closed.len() > Self::MAX_CLOSED {
                     self.closed.pop_front();
@@ -209,6 +212,20 @@ impl Board {
                 entry.see(&anomaly.target, incident.updated_at);
             }
         }
+    }
+
+    /// The stretches of earlier trouble of its services that something was done about, as far as
+    /// this process closed them. O(closed incidents that are remembered).
+    pub(crate) fn healed(&self, incident: &Incident) -> Vec<(Timestamp, Timestamp)> {
+        let targets = incident.targets();
+        let is_of_it = |closed: &&Echo| {
+            let mut names = targets.iter().map(Target::service_name);
+            closed.was_healed && names.any(|name| closed.services.contains(name))
+        };
+        let healed = self.closed.iter().filter(is_of_it);
+        healed
+            .map(|closed| (closed.since, closed.closed_at))
+            .collect()
     }
 
     /// The instances of `service` that open incidents are about and that were seen ill lately: one that is gone is not

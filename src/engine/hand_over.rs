@@ -30,7 +30,11 @@ impl Homeostasis {
     /// After an answer the rest of the run goes on under the kill switch, the flag, the mode and the
     /// maintenance windows as they are now, as after a crash. Approvals, limits, breakers and peers
     /// are not asked again, however long the question waited: who answers takes that on themselves,
-    /// and should abort if the world has moved on. Who may answer is for the caller to check.
+    /// and should abort if the world has moved on (ADR 0015).
+    ///
+    /// `by` is somebody the host vouches for: it has proven who they are and that they may, by its own
+    /// rules. The access control is not asked and the audit log not written; the journal keeps the name
+    /// and the reason. [`Operator::answer_hand_over`](crate::Operator::answer_hand_over) does both.
     ///
     /// The same answer to the same question is taken once: giving it again changes nothing and is no
     /// error.
@@ -51,7 +55,12 @@ impl Homeostasis {
     /// Stops a run: no step of it begins any more, steps in flight end, what can be taken back is,
     /// and people are called instead of another plan being tried, also if the step in flight was the
     /// last. A step that nobody can tell about is handed over first; then nothing is taken back until
-    /// somebody answered. When the call returns that is durable. Cancelling a cancelled run changes nothing and is no error.
+    /// somebody answered. When the call returns that is durable. Cancelling a cancelled run changes
+    /// nothing and is no error.
+    ///
+    /// `by` is somebody the host vouches for, as for [`answer_hand_over`](Self::answer_hand_over): a
+    /// host must be able to stop what runs in it when its access control is down.
+    /// [`Operator::cancel_run`](crate::Operator::cancel_run) asks and audits.
     ///
     /// # Errors
     /// If the run does not run: it ended, or is being verified or taken back. If the incident is

@@ -360,8 +360,12 @@ impl Homeostasis {
         self.shared.journal.outbox.health()
     }
 
-    /// Closes an incident on behalf of a person the host vouches for; see also
-    /// [`Operator::close_incident`].
+    /// Closes an incident on behalf of a person the host vouches for.
+    ///
+    /// The host has proven who they are and that they may: the access control is not asked and the
+    /// audit log not written; the journal keeps the name and the note. Nothing is done by it, and a host
+    /// whose own incident management is the authority closes here what was closed there.
+    /// [`Operator::close_incident`] asks and audits.
     ///
     /// # Errors
     /// If it is unknown or closed, or effects are in flight.

@@ -48,7 +48,8 @@ impl fmt::Display for Rehearsal {
 impl Homeostasis {
     /// What the gate would answer now about `plan`, whose author says how bad the trouble is that it
     /// is for. Mode, flags, policy, limits, breakers and the health of its peers are those of this
-    /// moment; nothing is opened, counted, asked for or touched.
+    /// moment; nothing is opened, counted or touched. Authorizer, tenants and pre-conditions are asked;
+    /// no vote is called for, so a plan that needs a quorum has none.
     ///
     /// The incident of a rehearsal is one of its target alone, with no approval and, if the plan
     /// names a playbook, a known cause: a real one may be graver, wider, or less understood.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use homeostasis_core::cycle::{Phase, replay};
-use homeostasis_core::port::PastIncident;
-use homeostasis_core::record::{Outcome, VerdictKind};
+use homeostasis_core::port::{PastIncident, PastRun};
+use homeostasis_core::record::{Outcome, RunState, VerdictKind};
 use homeostasis_core::{Incident, IncidentId};
 
 use crate::engine::shared::Shared;
@@ -17,20 +17,14 @@ pub(crate) fn past(incident: &Incident) -> Option<PastIncident> {
     if !matches!(incident.phase, Phase::Closed { .. }) {
         return None;
     }
-    let run = incident.runs.last();
-    let plan = run.and_then(|run| incident.plan(run.plan));
-    let verdict = run.map(|run| {
-        let given = incident.verdicts.iter().rev();
-        let given = given.clone().find(|(of, _)| *of == run.run);
-        match (given, &run.outcome) {
-            (Some((_, verdict)), _) => verdict.kind,
-            // That a person stopped it says nothing of the playbook.
-            (None, Some(Outcome::Failed { .. })) if run.stopped_by().is_none() => {
-                VerdictKind::Failed
-            }
-            (None, _) => VerdictKind::Uncertain,
+    let tried = |run: &RunState| {
+        let plan = incident.plan(run.plan);
+        let playbook = plan.and_then(|plan| plan.playbook.as_ref());
+        PastRun {
+            playbook: playbook.map(|playbook| playbook.id.clone()),
+            verdict: verdict(incident, run),
         }
-    });
+    };
     let cause = incident.diagnosis.as_ref();
     let cause = cause.and_then(|diagnosis| diagnosis.root_cause());
     Some(PastIncident {
@@ -38,12 +32,20 @@ pub(crate) fn past(incident: &Incident) -> Option<PastIncident> {
         fingerprint: incident.fingerprint(),
         target: incident.anomalies[0].target.clone(),
         cause: cause.map(|cause| cause.cause.clone()),
-        playbook: plan
-            .and_then(|plan| plan.playbook.as_ref())
-            .map(|playbook| playbook.id.clone()),
-        verdict,
+        runs: incident.runs.iter().map(tried).collect(),
         closed_at: incident.updated_at,
     })
+}
+
+/// The last verdict on a run; without one, what its outcome says.
+fn verdict(incident: &Incident, run: &RunState) -> VerdictKind {
+    let mut given = incident.verdicts.iter().rev();
+    match (given.find(|(of, _)| *of == run.run), &run.outcome) {
+        (Some((_, verdict)), _) => verdict.kind,
+        // That a person stopped it says nothing of the playbook.
+        (None, Some(Outcome::Failed { .. })) if run.stopped_by().is_none() => VerdictKind::Failed,
+        (None, _) => VerdictKind::Uncertain,
+    }
 }
 
 /// Gives a closed incident to the knowledge base. What goes wrong changes what is chosen first, and

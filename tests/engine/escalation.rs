@@ -221,6 +221,51 @@ async fn a_dead_channel_delays_no_other_and_gets_everything_in_order_when_it_is_
     healer.shutdown().await;
 }
 
+/// What nobody has heard of is not called once somebody took it on; what some have heard of is called to
+/// the end.
+#[tokio::test(start_paused = true)]
+async fn a_level_that_waits_for_a_dead_channel_is_spared_once_somebody_took_it_on() {
+    use EscalationCondition::{Always, NotAcknowledged};
+    for (channels, heard) in [
+        (
+            &["pager"][..],
+            &["level1.0", "level3.0", "acknowledged"][..],
+        ),
+        (
+            &["pager", "mail"],
+            &["level1.0", "level2.0", "level3.0", "acknowledged"],
+        ),
+    ] {
+        let lines = Lines::new();
+        lines.pager.is_dead.store(true, Ordering::SeqCst);
+        let world = Arc::new(World::default());
+        world.incurable.store(true, Ordering::SeqCst);
+        let mut rules = rules();
+        rules.policies[0].levels = vec![
+            level(0, Always, &["pager"]),
+            level(5, NotAcknowledged, channels),
+            level(6, Always, &["pager"]),
+        ];
+        let builder = lines.of(world.healer()).escalation(rules);
+        let healer = builder.start().await.unwrap();
+        let mut events = healer.subscribe();
+        world.watch(&healer, &["a"]);
+        world.fall_ill("a");
+        let id = until(&healer, &mut events, is("escalated")).await.incident;
+        pass(&healer, 400).await;
+        assert_eq!(healer.channels()["pager"].waiting, 3);
+        let operator = healer.operator_as(ada(Role::Operator));
+        operator.acknowledge(id, "on it").await.unwrap();
+        lines.pager.is_dead.store(false, Ordering::SeqCst);
+        pass(&healer, 600).await;
+        assert_eq!(lines.pager.what(), heard, "{channels:?}");
+        let health = healer.channels().remove("pager").unwrap();
+        let n_spared = 4 - heard.len() as u64;
+        assert_eq!((health.waiting, health.moot), (0, n_spared), "{channels:?}");
+        healer.shutdown().await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_trigger_raises_the_severity_and_calls_people_before_the_healer_gives_up() {
     let lines = Lines::new();

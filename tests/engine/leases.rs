@@ -10,7 +10,7 @@ use homeostasis::core::port::{
     Commit, CoordinateError, Coordinator, Lease, LocalCoordinator, MemoryStore, Store, StoreError,
     Version,
 };
-use homeostasis::core::record::{HealEvent, Outcome, Plan};
+use homeostasis::core::record::{EventKind, HealEvent, Outcome, Plan};
 use homeostasis::core::stage::{ExecuteError, PlanError, PlanRequest, Remediator, RunLog};
 use homeostasis::core::testing::store::{HookedStore, WriteHook};
 use homeostasis::core::{Clock, Context, PlanId, async_trait};
@@ -372,4 +372,115 @@ async fn trouble_that_is_gone_when_the_leases_come_is_not_acted_on() {
     until(&healer, &mut events, is("closed")).await;
     assert_eq!(world.cures("a"), 0);
     healer.shutdown().await;
+}
+
+/// Stands still before its first effect when it is first asked, like a process that was stopped.
+#[derive(Debug)]
+struct Stunned {
+    doctor: Doctor,
+    is_awake: AtomicBool,
+}
+
+#[async_trait]
+impl Remediator for Stunned {
+    fn name(&self) -> &str {
+        "stunned"
+    }
+
+    async fn plan(&self, cx: &Context, request: PlanRequest<'_>) -> Result<Vec<Plan>, PlanError> {
+        let mut plans = self.doctor.plan(cx, request).await?;
+        for plan in &mut plans {
+            plan.remediator = "stunned".into();
+            plan.title = "a cure by somebody who may be stopped".into();
+            plan.id = PlanId::new(cx.now(), &mut cx.rng(3));
+        }
+        Ok(plans)
+    }
+
+    async fn execute(
+        &self,
+        cx: &Context,
+        permit: Permit,
+        run: &mut RunLog<'_>,
+    ) -> Result<Outcome, ExecuteError> {
+        if !self.is_awake.swap(true, Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        self.doctor.execute(cx, permit, run).await
+    }
+
+    async fn undo(
+        &self,
+        cx: &Context,
+        permit: Permit,
+        run: &mut RunLog<'_>,
+    ) -> Result<Outcome, ExecuteError> {
+        self.doctor.undo(cx, permit, run).await
+    }
+}
+
+/// A healer loses its lease before the first effect and gets it back minutes later; another
+/// one heals, if at all, while the first has none. Gives the cures and how the first run ended.
+async fn lose_the_lease_and_wake(with_another: bool) -> (u32, Outcome) {
+    let world = Arc::new(World::default());
+    let (builder, keeper, store) = leased(&world);
+    let mut settings = EngineSettings::default();
+    settings.lease_ttl = Duration::from_secs(300);
+    let first = builder
+        .settings(settings)
+        .remediator(Stunned {
+            doctor: Doctor(Arc::clone(&world)),
+            is_awake: AtomicBool::new(false),
+        })
+        .start()
+        .await
+        .unwrap();
+    let another = if with_another {
+        let keeper = LocalCoordinator::new(Arc::clone(&store), first.clock());
+        let another = world.healer().seed(2).clock(first.clock());
+        let another = another.coordinator(Arc::new(keeper)).store(store);
+        Some(another.start().await.unwrap())
+    } else {
+        None
+    };
+    let mut events = first.subscribe();
+    world.watch(&first, &["a"]);
+    world.fall_ill("a");
+    let opened = until(&first, &mut events, is("run_opened")).await;
+    keeper.loses.store(true, Ordering::SeqCst);
+    keeper.thinks.store(250, Ordering::SeqCst);
+    if let Some(another) = &another {
+        world.watch(another, &["a"]);
+    }
+    until(&first, &mut events, |event| {
+        blames(event, "remediator", "stunned")
+    })
+    .await;
+    keeper.loses.store(false, Ordering::SeqCst);
+    let ended = until(&first, &mut events, |event| {
+        event.incident == opened.incident && event.kind.name() == "run_ended"
+    })
+    .await;
+    let EventKind::RunEnded { outcome, .. } = &ended.kind else {
+        panic!("{ended}");
+    };
+    let outcome = outcome.clone();
+    pass(&first, 600).await;
+    for healer in another.into_iter().chain([first]) {
+        healer.shutdown().await;
+    }
+    (world.cures("a"), outcome)
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_wakes_when_another_has_healed_the_target_does_not_heal_it_again() {
+    let (cures, outcome) = lose_the_lease_and_wake(true).await;
+    assert_eq!(cures, 1);
+    let Outcome::Halted { reason } = outcome else {
+        panic!("{outcome}");
+    };
+    assert!(reason.contains("acted on a meanwhile"), "{reason}");
+    // With nobody else it goes on where it was.
+    let (cures, outcome) = lose_the_lease_and_wake(false).await;
+    assert_eq!((cures, outcome), (1, Outcome::Completed));
 }

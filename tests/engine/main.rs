@@ -25,5 +25,6 @@ mod retention;
 mod shutdown;
 mod staleness;
 mod templates;
+mod verify_control;
 mod watch_series;
 mod world;

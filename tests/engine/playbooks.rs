@@ -1,10 +1,13 @@
 //! Playbooks in a running engine: looked at, changed, stopped, and shown afterwards.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use homeostasis::core::policy::Policy;
-use homeostasis::core::port::{MemoryNotifier, MemoryStore, Store};
+use homeostasis::core::policy::{GateDecision, Policy};
+use homeostasis::core::port::{
+    Ballot, Electorate, MemoryNotifier, MemoryStore, Store, Tally, VoteError,
+};
 use homeostasis::core::record::{
     EffectClass, EventKind, HandOver, HandOverAnswer, Inverse, Outcome, RiskLevel, Standing,
 };
@@ -183,6 +186,42 @@ async fn a_dry_run_shows_the_plan_and_the_gates_answer_and_touches_nothing() {
     assert_eq!(plant.calls(), Vec::<String>::new());
     assert!(healer.incidents(10).await.unwrap().is_empty());
     assert_eq!(healer.lint_playbooks()["cool"], []);
+    healer.shutdown().await;
+}
+
+/// Counts how often anybody is asked.
+#[derive(Debug, Default)]
+struct Asked(std::sync::atomic::AtomicU32);
+
+#[async_trait]
+impl Electorate for Asked {
+    async fn poll(&self, _: &Ballot) -> Result<Tally, VoteError> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Ok(Tally {
+            members: 1,
+            ayes: 1,
+            noes: 0,
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dry_run_polls_nobody() {
+    let (plant, asked) = (Plant::new(), Arc::new(Asked::default()));
+    let mut policy = Policy::default();
+    policy.quorum.from_risk = RiskLevel::Low;
+    let builder = plant.builder().playbook("cool.yaml", COOL);
+    let builder = builder
+        .policy(policy)
+        .electorate(Arc::clone(&asked) as Arc<_>);
+    let healer = plant.start(builder).await;
+    let report = healer.dry_run("cool", &service("a")).await.unwrap();
+    assert_eq!(asked.0.load(Ordering::SeqCst), 0, "{report}");
+    assert_ne!(
+        report.gate.record.decision,
+        GateDecision::Permitted,
+        "{report}"
+    );
     healer.shutdown().await;
 }
 

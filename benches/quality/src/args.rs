@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::flags::Flags;
-use crate::{crash, errors, logs, multivariate, nab, rca, univariate};
+use crate::{canary, crash, errors, logs, multivariate, nab, rca, univariate};
 
 /// What the command says of itself.
 pub(crate) const HELP: &str = "\
@@ -13,6 +13,7 @@ suites
   crash             kills a real healer again and again, also while it recovers: what is lost, repeated, stuck
     --kills N         how often, 1 to 100000 (default 300)
     --stops N         how often one is stopped past its leases while another takes over (default: a kill in 20)
+    --worlds N        over how many worlds of their own, at once, all that is spread, 1 to 16 (default 3)
     --seed S          where chance comes from (default 20261122)
   overhead          what recording costs the host: nanoseconds and allocations per event, memory under a flood;
                     step records a second of the journal, and the memory of ten thousand open incidents
@@ -43,17 +44,17 @@ suites
     --past-only       only what was before the onset counts as calm
     --onset-shift S   gives the onset wrong by so many seconds, -3600 to 3600 (default 0)
 
+  canary            how canaries are decided on made-up traffic, by ours and by the rules of three tools
+    --trials N        runs in each cell, 1 to 100000 (default 2000)
+    --seed S          where chance comes from (default 20261122)
   errors            how well the shipped rules name the category of errors, and how many a second
     --data DIR        JSON lines of id, language, text and category: DIR/*.jsonl
     --verbose         says every row that is wrong on standard error
 
-patches and canary arrive with the stages they measure";
+patches arrives with the stage it measures";
 
 /// Suites of the plan that arrive later, with what they wait for.
-const LATER: &[(&str, &str)] = &[
-    ("patches", "the code patchers and the sandbox"),
-    ("canary", "the rollout verifiers"),
-];
+const LATER: &[(&str, &str)] = &[("patches", "the code patchers and the sandbox")];
 
 /// The first argument of the process that `crash` kills. It is not for people.
 pub(crate) const CRASH_CHILD: &str = "__crash-child";
@@ -62,8 +63,12 @@ pub(crate) const CRASH_CHILD: &str = "__crash-child";
 pub(crate) const OVERHEAD_CHILD: &str = "__overhead-child";
 
 const DEFAULT_KILLS: u32 = 300;
+const DEFAULT_WORLDS: u32 = 3;
+const MOST_WORLDS: u32 = 16;
 const KILLS_PER_STOP: u32 = 20;
 const MOST_KILLS: u32 = 100_000;
+const DEFAULT_TRIALS: u32 = 2000;
+const MOST_TRIALS: u32 = 100_000;
 const MOST_LINES: u64 = 1_000_000_000;
 const DEFAULT_SEED: u64 = 20_261_122;
 
@@ -72,6 +77,8 @@ const DEFAULT_SEED: u64 = 20_261_122;
 pub(crate) enum Suite {
     /// What a killed healer loses or repeats.
     Crash(crash::Options),
+    /// How canaries are decided.
+    Canary(canary::Options),
     /// What recording costs.
     Overhead,
     /// How often redaction is wrong on the logs in this folder.
@@ -119,6 +126,7 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, S
             let journal = args.next().ok_or("which journal?")?;
             return Ok(Command::OverheadChild(journal.into()));
         }
+        "canary" => Suite::Canary(canary(args)?),
         "crash" => Suite::Crash(crash(args)?),
         "overhead" => {
             Flags::read(args, &[], &[])?;
@@ -199,15 +207,29 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, S
     Ok(Command::Suite(suite))
 }
 
+fn canary(args: impl Iterator<Item = String>) -> Result<canary::Options, String> {
+    let flags = Flags::read(args, &["--trials", "--seed"], &[])?;
+    let expected = format!("a whole number, 1 to {MOST_TRIALS}");
+    let trials = flags.value("--trials", &expected, |n| (1..=MOST_TRIALS).contains(n))?;
+    let seed = flags.value("--seed", "a whole number, 0 to 2^64 - 1", |_| true)?;
+    Ok(canary::Options {
+        trials: trials.unwrap_or(DEFAULT_TRIALS),
+        seed: seed.unwrap_or(DEFAULT_SEED),
+    })
+}
+
 fn crash(args: impl Iterator<Item = String>) -> Result<crash::Options, String> {
-    let flags = Flags::read(args, &["--kills", "--stops", "--seed"], &[])?;
+    let flags = Flags::read(args, &["--kills", "--stops", "--seed", "--worlds"], &[])?;
     let expected = format!("a whole number, 1 to {MOST_KILLS}");
     let kills = flags.value("--kills", &expected, |n| (1..=MOST_KILLS).contains(n))?;
     let kills = kills.unwrap_or(DEFAULT_KILLS);
     let expected = format!("a whole number, 0 to {MOST_KILLS}");
     let stops = flags.value("--stops", &expected, |n| *n <= MOST_KILLS)?;
     let seed = flags.value("--seed", "a whole number, 0 to 2^64 - 1", |_| true)?;
+    let expected = format!("a whole number, 1 to {MOST_WORLDS}");
+    let worlds = flags.value("--worlds", &expected, |n| (1..=MOST_WORLDS).contains(n))?;
     Ok(crash::Options {
+        worlds: worlds.unwrap_or(DEFAULT_WORLDS),
         kills,
         stops: stops.unwrap_or(kills / KILLS_PER_STOP),
         seed: seed.unwrap_or(DEFAULT_SEED),
@@ -265,6 +287,26 @@ mod tests {
             read(&["redaction", "--fast"])
                 .unwrap_err()
                 .contains("--fast")
+        );
+    }
+
+    #[test]
+    fn canary_has_defaults_and_refuses_what_is_out_of_range() {
+        let canary = |trials, seed| {
+            Ok(Command::Suite(Suite::Canary(canary::Options {
+                trials,
+                seed,
+            })))
+        };
+        assert_eq!(read(&["canary"]), canary(DEFAULT_TRIALS, DEFAULT_SEED));
+        assert_eq!(
+            read(&["canary", "--trials", "5", "--seed", "7"]),
+            canary(5, 7)
+        );
+        assert!(
+            read(&["canary", "--trials", "0"])
+                .unwrap_err()
+                .contains("1 to 100000")
         );
     }
 
@@ -376,7 +418,13 @@ mod tests {
     #[test]
     fn crash_has_defaults_and_refuses_what_is_out_of_range() {
         let crash = |kills, stops, seed| {
-            let options = crash::Options { kills, seed, stops };
+            let worlds = DEFAULT_WORLDS;
+            let options = crash::Options {
+                kills,
+                seed,
+                stops,
+                worlds,
+            };
             Ok(Command::Suite(Suite::Crash(options)))
         };
         assert_eq!(read(&["crash"]), crash(DEFAULT_KILLS, 15, DEFAULT_SEED));
@@ -394,6 +442,7 @@ mod tests {
             (&["crash", "--kills"], "without a value"),
             (&["crash", "--seed", "-1"], "\"-1\""),
             (&["crash", "--stops", "-1"], "\"-1\""),
+            (&["crash", "--worlds", "0"], "\"0\""),
             (&["crash", "--seed", "1", "--seed", "2"], "already"),
             (&["crash", "--fast"], "--fast"),
         ] {

@@ -10,6 +10,7 @@
 )]
 
 mod args;
+mod canary;
 mod context;
 mod crash;
 mod errors;
@@ -63,6 +64,9 @@ fn main() -> ExitCode {
         }
         Ok(Command::Suite(Suite::Forecast(data))) => {
             forecast::run(&data).map(|report| (report, true))
+        }
+        Ok(Command::Suite(Suite::Canary(options))) => {
+            canary::run(options).map(|report| (report, true))
         }
         Ok(Command::Suite(Suite::Errors(options))) => {
             errors::run(&options).map(|report| (report, true))

@@ -30,12 +30,28 @@ pub struct PastIncident {
     pub target: Target,
     /// The root cause, if one was named.
     pub cause: Option<String>,
-    /// The playbook of the last run, if there was one.
-    pub playbook: Option<String>,
-    /// The verdict on that run; `None` if nothing was done.
-    pub verdict: Option<VerdictKind>,
+    /// What was tried, oldest first; empty if nothing was done.
+    pub runs: Vec<PastRun>,
     /// When it was closed.
     pub closed_at: Timestamp,
+}
+
+/// One run of a closed incident.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PastRun {
+    /// Its playbook, if its plan was made from one.
+    pub playbook: Option<String>,
+    /// The verdict on it.
+    pub verdict: VerdictKind,
+}
+
+impl PastIncident {
+    /// The verdicts on the runs of `playbook`, oldest first.
+    pub fn verdicts(&self, playbook: &str) -> impl Iterator<Item = VerdictKind> {
+        let runs = self.runs.iter();
+        runs.filter(move |run| run.playbook.as_deref() == Some(playbook))
+            .map(|run| run.verdict)
+    }
 }
 
 /// How a playbook did against a cause.
@@ -150,13 +166,11 @@ impl KnowledgeBase for MemoryKnowledge {
         cause: &str,
     ) -> Result<Effectiveness, KnowledgeError> {
         let mut found = Effectiveness::default();
-        for past in self.past().iter() {
-            let matches =
-                past.playbook.as_deref() == Some(playbook) && past.cause.as_deref() == Some(cause);
-            if let (true, Some(verdict)) = (matches, past.verdict) {
-                found.runs += 1;
-                found.successes += u64::from(verdict == VerdictKind::Success);
-            }
+        let past = self.past();
+        let of_it = past.iter().filter(|it| it.cause.as_deref() == Some(cause));
+        for verdict in of_it.flat_map(|it| it.verdicts(playbook)) {
+            found.runs += 1;
+            found.successes += u64::from(verdict == VerdictKind::Success);
         }
         Ok(found)
     }

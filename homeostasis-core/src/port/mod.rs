@@ -32,7 +32,9 @@ pub use coordinator::{CoordinateError, Coordinator, FencingToken, Lease, LocalCo
 pub use enrich::Enricher;
 pub use http::{HttpClient, HttpError, HttpRequest, HttpResponse, NoHttp};
 pub use identity::{Authenticator, NotAuthenticated, TokenError, TokenHash, TokenTable};
-pub use knowledge::{Effectiveness, KnowledgeBase, KnowledgeError, MemoryKnowledge, PastIncident};
+pub use knowledge::{
+    Effectiveness, KnowledgeBase, KnowledgeError, MemoryKnowledge, PastIncident, PastRun,
+};
 pub use memory_store::MemoryStore;
 pub use notify::{
     MemoryNotifier, NoNotifier, Notification, NotificationKind, Notifier, NotifierFn, NotifyError,
@@ -42,5 +44,7 @@ pub use retention::{Archive, ClosedIncident, Retention};
 pub use store::{Commit, Document, Fence, Store, StoreError, Version};
 pub use strategy::{ByFitness, StrategyError, StrategySelector, reorder};
 pub use tenant::{SingleTenant, TenantDirectory, TenantError, TenantPolicy, tenant_key};
-pub use traffic::{MemoryRouter, TrafficError, TrafficRouter, Weights};
+pub use traffic::{
+    MemoryRouter, Mirror, OnItsWay, Route, RouteFollower, TrafficError, TrafficRouter, Weights,
+};
 pub use votes::{Ballot, Electorate, SoleMember, Tally, VoteError};

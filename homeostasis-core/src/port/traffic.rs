@@ -1,175 +1,128 @@
 //! Traffic: how requests to a service are shared among its slots.
 
-use std::collections::BTreeMap;
+mod memory_router;
+mod weights;
+
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+pub use memory_router::{MemoryRouter, OnItsWay, Route, RouteFollower};
+pub use weights::Weights;
+
 use crate::error::stage_error;
-use crate::rng::Rng;
 use crate::unit::Ratio;
 
 stage_error!(
-    /// Why traffic was not shifted; it then flows as before.
+    /// Why traffic was not shifted, or not wholly: what is in force then is read back.
     TrafficError
 );
 
-/// The weights of a service's slots (`stable` and `canary`, `blue` and `green`): at least one slot,
-/// at least one weight above zero.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "BTreeMap<String, u32>", into = "BTreeMap<String, u32>")]
-pub struct Weights(BTreeMap<String, u32>);
-
-impl Weights {
-    /// Checks the weights; the last of a slot that comes twice counts.
-    ///
-    /// # Errors
-    /// [`TrafficError::Invalid`] if no slot has a weight above zero.
-    pub fn new<S: Into<String>>(
-        weights: impl IntoIterator<Item = (S, u32)>,
-    ) -> Result<Self, TrafficError> {
-        let weights: BTreeMap<_, _> = weights.into_iter().map(|(s, w)| (s.into(), w)).collect();
-        if weights.values().all(|weight| *weight == 0) {
-            let detail = format!("{weights:?}, expected a slot with a weight above 0");
-            return Err(TrafficError::invalid("weights", detail));
-        }
-        Ok(Self(weights))
-    }
-
-    /// The slots by name, with their weights.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, u32)> {
-        self.0.iter().map(|(slot, weight)| (slot.as_str(), *weight))
-    }
-
-    /// The share of `slot`; zero if there is no such slot.
-    pub fn share(&self, slot: &str) -> Ratio {
-        let weight = self.0.get(slot).copied().unwrap_or_default();
-        Ratio::of(weight.into(), self.total())
-    }
-
-    /// A slot drawn by weight.
-    pub fn pick(&self, rng: &mut Rng) -> &str {
-        // The bias of the remainder is below 2^-31: the total is a sum of 32-bit weights.
-        let mut left = rng.next_u64() % self.total();
-        for (slot, weight) in self.iter() {
-            match left.checked_sub(weight.into()) {
-                Some(rest) => left = rest,
-                None => return slot,
-            }
-        }
-        // Not reached: `left` is below the sum of the weights.
-        self.0.keys().next_back().map_or("", String::as_str)
-    }
-
-    fn total(&self) -> u64 {
-        self.0.values().copied().map(u64::from).sum()
-    }
-}
-
-impl TryFrom<BTreeMap<String, u32>> for Weights {
-    type Error = TrafficError;
-
-    fn try_from(weights: BTreeMap<String, u32>) -> Result<Self, TrafficError> {
-        Self::new(weights)
-    }
-}
-
-impl From<Weights> for BTreeMap<String, u32> {
-    fn from(weights: Weights) -> Self {
-        weights.0
-    }
+/// Copies of requests for a slot whose answers nobody gets.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mirror {
+    /// Who gets the copies.
+    pub slot: String,
+    /// The share of requests that are copied.
+    pub share: Ratio,
 }
 
 /// Shares the requests to services among their slots.
 ///
-/// *Assumptions:* setting is atomic: a request sees the old weights or the new ones; setting the
-/// same weights again changes nothing. What was set is read back from where it takes effect, so that
-/// a step that was cut short can be probed.
+/// Few routers can change everything in one instant: several servers are told one after the other, several
+/// processes begin with a new table when each gets to it. What is promised is what a rollout needs.
+///
+/// *Assumptions:*
+/// - **Somebody always serves.** While weights are being set, a request meets the old shares, the new ones
+///   or shares between them, and at no moment none: what grows is raised, and seen to take requests, before
+///   what shrinks is lowered. Where that is not seen nothing is lowered, and it is an error.
+/// - **Nothing is cut.** A request that is on its way to a slot is answered by it, also when its weight is
+///   zero by now.
+/// - **Read back.** [`weights`](Self::weights) tells what is in force where requests are routed, and not
+///   what was asked for. Its numbers need not be those that were set; shares are within one point
+///   ([`Weights::distance`] is at most 0.01).
+/// - **Repeatable.** Setting the same weights again changes nothing. A setting that was cut short anywhere
+///   leaves what `weights` tells, and setting again, the same or others, mends it.
+///
+/// Each router says which of these it keeps only in part. Two that set the weights of one service at the
+/// same time are kept apart by the lease on it, not here.
 #[async_trait]
 pub trait TrafficRouter: fmt::Debug + Send + Sync {
-    /// Sets all weights of `service` at once.
+    /// Sets all weights of `service`; slots that are not named get nothing. It returns when the weights
+    /// are in force.
+    ///
+    /// # Errors
+    /// [`TrafficError::Invalid`] if there is no such service or slot: then nothing was changed.
+    /// Otherwise what was set so far is read back.
     async fn set_weights(&self, service: &str, weights: &Weights) -> Result<(), TrafficError>;
 
     /// The weights in force; `None` if nothing is routed for `service`.
     async fn weights(&self, service: &str) -> Result<Option<Weights>, TrafficError>;
+
+    /// Copies a share of the requests to a slot and drops its answers; `None` ends that.
+    ///
+    /// # Errors
+    /// [`TrafficError::Invalid`] for any mirror, if the router cannot copy requests: the default.
+    async fn set_mirror(&self, service: &str, mirror: Option<&Mirror>) -> Result<(), TrafficError> {
+        let Some(Mirror { slot, share }) = mirror else {
+            return Ok(());
+        };
+        let detail = format!("{share} to {slot:?}, expected none: this router copies no requests");
+        Err(TrafficError::invalid(
+            format!("mirror of {service}"),
+            detail,
+        ))
+    }
+
+    /// The mirror in force.
+    async fn mirror(&self, service: &str) -> Result<Option<Mirror>, TrafficError> {
+        let _ = service;
+        Ok(None)
+    }
+
+    /// How many requests are on their way to `slot`: one that was drained may be stopped when none is.
+    /// `None` if the router cannot tell, the default; then only waiting helps.
+    async fn in_flight(&self, service: &str, slot: &str) -> Result<Option<u64>, TrafficError> {
+        let _ = (service, slot);
+        Ok(None)
+    }
 }
 
 const _: fn(&dyn TrafficRouter) = |_| {};
-
-/// Weights in memory, for hosts that route inside of the process: they [`pick`](Self::pick) a slot
-/// for each request.
-#[derive(Debug, Default)]
-pub struct MemoryRouter {
-    services: Mutex<BTreeMap<String, Weights>>,
-}
-
-impl MemoryRouter {
-    /// The slot for one request to `service`; `None` if nothing is routed for it.
-    pub fn pick(&self, service: &str, rng: &mut Rng) -> Option<String> {
-        let services = self.services();
-        services
-            .get(service)
-            .map(|weights| weights.pick(rng).to_owned())
-    }
-
-    fn services(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Weights>> {
-        self.services.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[async_trait]
-impl TrafficRouter for MemoryRouter {
-    async fn set_weights(&self, service: &str, weights: &Weights) -> Result<(), TrafficError> {
-        self.services().insert(service.to_owned(), weights.clone());
-        Ok(())
-    }
-
-    async fn weights(&self, service: &str) -> Result<Option<Weights>, TrafficError> {
-        Ok(self.services().get(service).cloned())
-    }
-}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    #[derive(Debug)]
+    struct Plain;
+
+    #[async_trait]
+    impl TrafficRouter for Plain {
+        async fn set_weights(&self, _: &str, _: &Weights) -> Result<(), TrafficError> {
+            Ok(())
+        }
+
+        async fn weights(&self, _: &str) -> Result<Option<Weights>, TrafficError> {
+            Ok(None)
+        }
+    }
+
     #[tokio::test]
-    async fn weights_are_replaced_as_a_whole_and_read_back() {
-        let router = MemoryRouter::default();
-        let mut rng = Rng::from_seed(3);
-        assert_eq!(router.weights("orders").await.unwrap(), None);
-        assert_eq!(router.pick("orders", &mut rng), None);
-        let canary = Weights::new([("stable", 99), ("canary", 1)]).unwrap();
-        router.set_weights("orders", &canary).await.unwrap();
-        assert_eq!(router.weights("orders").await.unwrap(), Some(canary));
-        let green = Weights::new([("green", 1)]).unwrap();
-        router.set_weights("orders", &green).await.unwrap();
-        assert_eq!(router.weights("orders").await.unwrap(), Some(green));
-        assert_eq!(router.pick("orders", &mut rng).as_deref(), Some("green"));
-    }
-
-    #[test]
-    fn slots_are_picked_by_their_share_and_never_at_zero() {
-        let weights = Weights::new([("a", 0), ("b", 3), ("c", 1), ("d", 0)]).unwrap();
-        let mut rng = Rng::from_seed(5);
-        let picks: Vec<_> = (0..4000).map(|_| weights.pick(&mut rng)).collect();
-        let n = |slot| picks.iter().filter(|pick| **pick == slot).count();
-        assert_eq!(n("a") + n("d"), 0);
-        // Four standard deviations of a binomial with n = 4000, p = 1/4 are 110.
-        assert!(n("c").abs_diff(1000) < 110, "{}", n("c"));
-        assert_eq!(weights.share("b").get(), 0.75);
-        assert_eq!(weights.share("unknown"), Ratio::ZERO);
-    }
-
-    #[test]
-    fn weights_that_lead_nowhere_are_refused_also_by_serde() {
-        assert!(Weights::new::<&str>([]).is_err());
-        let error = Weights::new([("a", 0)]).unwrap_err().to_string();
-        assert!(error.contains("weight above 0"), "{error}");
-        assert!(serde_json::from_str::<Weights>(r#"{"a":0}"#).is_err());
-        let read: Weights = serde_json::from_str(r#"{"a":2}"#).unwrap();
-        assert_eq!(serde_json::to_string(&read).unwrap(), r#"{"a":2}"#);
+    async fn a_router_that_cannot_copy_says_so_and_ends_what_is_not_there() {
+        let mirror = Mirror {
+            slot: "canary".to_owned(),
+            share: Ratio::saturating(0.1),
+        };
+        let error = Plain.set_mirror("orders", Some(&mirror)).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            r#"mirror of orders: 10.0 % to "canary", expected none: this router copies no requests"#
+        );
+        Plain.set_mirror("orders", None).await.unwrap();
+        assert_eq!(Plain.mirror("orders").await.unwrap(), None);
+        assert_eq!(Plain.in_flight("orders", "canary").await.unwrap(), None);
     }
 }

@@ -15,6 +15,7 @@ pub(crate) mod patch;
 mod plan;
 mod redact;
 mod run;
+mod scenario;
 mod severity;
 mod verdict;
 
@@ -25,7 +26,7 @@ pub use canary::{
 };
 pub use candidate::{Candidate, Standing};
 pub use chain::{CausalChain, ChainPlace, ChainStep};
-pub use criterion::{Comparison, Criterion, VerificationSpec};
+pub use criterion::{Baseline, Comparison, Criterion, Phases, VerificationSpec};
 pub use diagnosis::{Category, Diagnosis, Finding, Hypothesis, Proof, Role};
 pub use event::{EventError, EventKind, HealEvent, Resolution, SCHEMA_VERSION};
 pub use hand_over::{AnsweredHandOver, HandOver, HandOverAnswer, RunCancellation};
@@ -33,5 +34,6 @@ pub use latencies::Latencies;
 pub use patch::{PatchCandidate, PatchKind};
 pub use plan::{EffectClass, Inverse, Plan, PlanPatch, PlanStep, PlaybookRef, Retry, RiskLevel};
 pub use run::{Outcome, RunState, StepIntent, StepOutcome, StepPhase, StepState, UndoPolicy};
+pub use scenario::{Expected, Scenario, ScenarioCall, ScenarioStep};
 pub use severity::{BlastRadius, RadiusLevel, Severity};
 pub use verdict::{CheckOutcome, CheckResult, Recommendation, Verdict, VerdictKind};

@@ -481,6 +481,7 @@ mod tests {
             target: Target::service("orders").unwrap(),
             comparison: Comparison::AtMost(times),
             window,
+            baseline: crate::record::Baseline::default(),
         }
     }
 

@@ -41,6 +41,8 @@ pub enum Recommendation {
     Watch,
     /// Take the remedy back.
     RollBack,
+    /// Find out why some of it does not work; nothing is taken back meanwhile.
+    Investigate,
     /// Call a person.
     Escalate,
 }
@@ -103,6 +105,12 @@ impl Verdict {
         }
     }
 
+    /// The same with another advice.
+    pub fn advising(mut self, recommendation: Recommendation) -> Self {
+        self.recommendation = recommendation;
+        self
+    }
+
     /// The same resting on these checks.
     pub fn resting_on(mut self, checks: Vec<CheckResult>) -> Self {
         self.checks = checks;
@@ -112,7 +120,8 @@ impl Verdict {
     /// Joins the verdicts of several verifiers.
     ///
     /// All succeeded: success. Any failed while another succeeded or is partial: partial. All that
-    /// decided failed: failed. Nothing decided, or no verdict at all: uncertain.
+    /// decided failed: failed. Nothing decided, or no verdict at all: uncertain. The advice is that
+    /// of the verdicts of the joint kind if they agree, or the usual one.
     pub fn join(verdicts: Vec<Self>, at: Timestamp) -> Self {
         let count = |kind| {
             verdicts
@@ -145,12 +154,18 @@ impl Verdict {
                 .collect::<Vec<_>>()
                 .join("; ")
         };
-        Self::new(kind, at, reason).resting_on(
-            verdicts
-                .into_iter()
-                .flat_map(|verdict| verdict.checks)
-                .collect(),
-        )
+        let mut joint = Self::new(kind, at, reason);
+        let mut advice = verdicts
+            .iter()
+            .filter(|verdict| verdict.kind == kind)
+            .map(|verdict| verdict.recommendation);
+        if let Some(first) = advice.next()
+            && advice.all(|other| other == first)
+        {
+            joint.recommendation = first;
+        }
+        let checks = verdicts.into_iter().flat_map(|verdict| verdict.checks);
+        joint.resting_on(checks.collect())
     }
 }
 
@@ -164,6 +179,17 @@ impl fmt::Display for Verdict {
 mod tests {
     use super::*;
     use VerdictKind::*;
+
+    #[test]
+    fn the_joint_advice_is_the_one_they_agree_on() {
+        let partial = || Verdict::new(Partial, Timestamp::EPOCH, "r");
+        let look = || partial().advising(Recommendation::Investigate);
+        let join = |verdicts| Verdict::join(verdicts, Timestamp::EPOCH).recommendation;
+        assert_eq!(join(vec![look()]), Recommendation::Investigate);
+        assert_eq!(join(vec![look(), partial()]), Recommendation::Watch);
+        let good = Verdict::new(Success, Timestamp::EPOCH, "r");
+        assert_eq!(join(vec![good, look()]), Recommendation::Investigate);
+    }
 
     #[test]
     fn joining_never_turns_missing_data_into_success_or_failure() {

@@ -28,6 +28,9 @@ pub struct VerifyRequest<'a> {
     pub started: Timestamp,
     /// When the last step ended.
     pub ended: Timestamp,
+    /// Stretches of earlier trouble of the same services that the healer did something about: what
+    /// ended in one of them did not end by itself.
+    pub healed_before: &'a [(Timestamp, Timestamp)],
 }
 
 impl<'a> VerifyRequest<'a> {
@@ -43,7 +46,14 @@ impl<'a> VerifyRequest<'a> {
             plan,
             started,
             ended,
+            healed_before: &[],
         }
+    }
+
+    /// The same where the healer acted on the services in these stretches.
+    pub fn healed_before(mut self, stretches: &'a [(Timestamp, Timestamp)]) -> Self {
+        self.healed_before = stretches;
+        self
     }
 }
 

@@ -1,6 +1,7 @@
 //! Conformance suites and fakes for tests of plug-ins and ports.
 
 pub mod analyzer;
+pub mod canary;
 pub mod coordinator;
 pub mod detector;
 mod effort;
@@ -10,6 +11,7 @@ pub mod kernel;
 mod observations;
 pub mod patcher;
 mod permit;
+pub mod postgres;
 mod redactor;
 pub mod remediator;
 pub mod store;

@@ -19,23 +19,22 @@ mod function;
 #[cfg(all(any(feature = "files", feature = "process"), target_os = "linux"))]
 mod glob;
 #[cfg(all(feature = "haproxy", unix))]
-mod haproxy;
+pub(crate) mod haproxy;
 mod http;
 #[cfg(test)]
-#[cfg(all(feature = "files", feature = "process", target_os = "linux"))]
-mod injection_tests;
+pub(crate) mod injection_tests;
 mod intensity;
 #[cfg(test)]
 pub(crate) mod laws;
 #[cfg(all(feature = "process", target_os = "linux"))]
-mod nginx;
+pub(crate) mod nginx;
 mod pool;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(all(feature = "process", target_os = "linux"))]
 mod process;
 #[cfg(all(feature = "process", target_os = "linux"))]
-mod program;
+pub(crate) mod program;
 #[cfg(feature = "redis-actions")]
 mod redis;
 mod registry;
@@ -43,6 +42,13 @@ mod reload_config;
 #[cfg(feature = "resilience")]
 mod reset_breaker;
 mod rollout;
+#[cfg(any(
+    feature = "postgres",
+    feature = "redis-actions",
+    all(feature = "haproxy", unix),
+    all(feature = "process", target_os = "linux")
+))]
+mod servers;
 mod shed_load;
 mod spec;
 mod supervisor;

@@ -25,6 +25,8 @@ use tokio::process::Command;
 pub use firewall::Firewall;
 pub use interface::NetworkInterfaces;
 pub use kubernetes::Kubectl;
+#[cfg(feature = "kube")]
+pub use kubernetes::{HttpRouteRouter, HttpRouteSlots};
 pub use limits::SetResourceLimit;
 pub use maintenance::{PackageCache, flush_dns_cache};
 pub use systemd::Systemctl;

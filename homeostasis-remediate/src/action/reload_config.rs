@@ -11,7 +11,8 @@ use serde_json::{Map, Value, json};
 
 use super::flag::new_name;
 use crate::action::{
-    Action, ActionCall, ActionError, ActionSpec, ArgumentProblem, Param, ParamKind, unknown_name,
+    Action, ActionCall, ActionError, ActionSpec, ArgumentProblem, Param, ParamKind, is_name,
+    unknown_name,
 };
 
 /// Has the host read a configuration it registered anew; undo brings back the version before.
@@ -167,6 +168,13 @@ impl Action for ReloadConfig {
 
     async fn perform(&self, _: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
         let wanted = call.args.get("version").and_then(Value::as_str);
+        // It may become a part of a path.
+        if wanted.is_some_and(|wanted| !is_name(wanted)) {
+            return Err(ActionError::argument(
+                "version",
+                &ParamKind::Name.expected(),
+            ));
+        }
         let now = self.named(call)?.load(wanted).await?;
         Ok(json!({ "version": now, "was": call.captured["version"] }))
     }

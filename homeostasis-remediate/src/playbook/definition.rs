@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use homeostasis_core::condition::Condition;
-use homeostasis_core::record::{Category, Comparison, PlaybookRef, RadiusLevel, Retry, Severity};
+use homeostasis_core::record::{
+    Baseline, Category, Comparison, PlaybookRef, RadiusLevel, Retry, Scenario, Severity,
+};
+use homeostasis_core::signal::HealthTier;
 use homeostasis_core::{Digest, Target};
 use serde_json::{Map, Value};
 
@@ -100,17 +103,70 @@ pub struct VerificationCheck {
     pub window: Duration,
     /// The share of health checks that must pass, if health is judged.
     pub health: Option<f64>,
-    /// Comparisons with the time before the incident.
+    /// The same for the checks of one tier each.
+    pub health_tiers: Vec<TierCheck>,
+    /// What the service must still be able to do.
+    pub scenarios: Vec<Scenario>,
+    /// The share of scenarios that must pass.
+    pub min_pass_rate: f64,
+    /// Comparisons with another time.
     pub comparisons: Vec<ComparisonCheck>,
+    /// What must hold at once, before anything else is judged.
+    pub immediate: Option<ImmediateCheck>,
     /// How long to wait before the first look.
     pub wait: Duration,
     /// How long to watch at most.
     pub watch: Duration,
     /// How far apart two looks are.
     pub interval: Duration,
+    /// How long what holds must go on holding; 0 for no longer.
+    pub stability: Duration,
+    /// How far apart two looks are meanwhile.
+    pub stability_interval: Duration,
 }
 
-/// A comparison of one metric with the time before the incident.
+impl VerificationCheck {
+    /// How many criteria a plan has of it.
+    pub(super) fn n_criteria(&self) -> usize {
+        let immediate = self.immediate.as_ref().map_or(0, |immediate| {
+            usize::from(immediate.condition.is_some()) + usize::from(immediate.health.is_some())
+        });
+        usize::from(self.condition.is_some())
+            + usize::from(self.health.is_some())
+            + self.health_tiers.len()
+            + self.scenarios.len()
+            + self.comparisons.len()
+            + immediate
+    }
+}
+
+/// What must hold at once.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct ImmediateCheck {
+    /// What must hold, over the metrics of the target.
+    pub condition: Option<Condition>,
+    /// The share of health checks that must pass, if health is judged.
+    pub health: Option<f64>,
+    /// How far back a value may lie to count, and over how long health is judged.
+    pub window: Duration,
+    /// How soon after the remedy.
+    pub within: Duration,
+}
+
+/// The health checks of one tier.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct TierCheck {
+    /// Which.
+    pub tier: HealthTier,
+    /// The share of them that must pass.
+    pub pass_rate: f64,
+    /// Over how long.
+    pub window: Duration,
+}
+
+/// A comparison of one metric with what it was at another time.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ComparisonCheck {
@@ -122,6 +178,8 @@ pub struct ComparisonCheck {
     pub comparison: Comparison,
     /// How long the stretches are that are compared.
     pub window: Duration,
+    /// With which time.
+    pub baseline: Baseline,
 }
 
 /// What its author says about taking it back.

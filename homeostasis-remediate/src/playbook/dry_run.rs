@@ -148,6 +148,16 @@ impl fmt::Display for DryRun {
             format_duration(verification.watch),
             verification.criteria.len()
         )?;
+        let phases = &verification.phases;
+        if !phases.immediate.is_empty() {
+            let within = format_duration(phases.immediate_within);
+            let n = phases.immediate.len();
+            writeln!(f, "  before that, within {within}: {n} immediate criteria")?;
+        }
+        if !phases.stability.is_zero() {
+            let stability = format_duration(phases.stability);
+            writeln!(f, "  then it must stay so for {stability}")?;
+        }
         if plan.require_approval {
             writeln!(f, "  asks for approval whatever the policy says")?;
         }

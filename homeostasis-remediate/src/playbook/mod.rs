@@ -10,18 +10,21 @@ mod lint_rules;
 mod lint_tests;
 mod read;
 mod read_step;
+mod read_verification;
 #[cfg(feature = "schema")]
 mod schema;
 mod set;
 #[cfg(test)]
 mod tests;
 mod to_plan;
+#[cfg(test)]
+mod verification_tests;
 
 pub use crate::template::Captures;
 pub use check::{CheckRegistry, PreCheck};
 pub use definition::{
-    ComparisonCheck, Escalation, Playbook, PlaybookStep, PreCondition, Rollback, Safety, Trigger,
-    VerificationCheck,
+    ComparisonCheck, Escalation, ImmediateCheck, Playbook, PlaybookStep, PreCondition, Rollback,
+    Safety, TierCheck, Trigger, VerificationCheck,
 };
 pub use dry_run::{DryRun, DryStep};
 pub use library::{

@@ -5,19 +5,17 @@ use std::time::Duration;
 
 use homeostasis_core::condition::Condition;
 use homeostasis_core::document::{
-    self, Fields, Parser, Shape, boolean, duration, float, integer, list, nested, non_empty_string,
-    one_of, parsed, ratio, raw, string,
+    self, Fields, Parser, Shape, boolean, duration, integer, list, nested, non_empty_string,
+    one_of, parsed, raw, string,
 };
-use homeostasis_core::record::{Category, Comparison, RadiusLevel, Severity};
+use homeostasis_core::record::{Category, RadiusLevel, Severity};
 use homeostasis_core::{ConfigError, Digest, Target, Violations};
 use serde_json::{Map, Value};
 
 use super::check::CheckRegistry;
-use super::definition::{
-    ComparisonCheck, Escalation, Playbook, PreCondition, Rollback, Safety, Trigger,
-    VerificationCheck,
-};
+use super::definition::{Escalation, Playbook, PreCondition, Rollback, Safety, Trigger};
 use super::lint::LintRule;
+use super::read_verification::verification;
 use crate::action::{ActionRegistry, is_name};
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
@@ -137,7 +135,7 @@ fn playbook(
     })
 }
 
-fn condition() -> document::Parsed<Condition> {
+pub(super) fn condition() -> document::Parsed<Condition> {
     parsed("a condition such as disk_usage_percent > 85")
 }
 
@@ -235,80 +233,6 @@ impl PreConditionShape<'_> {
             }
         }
     }
-}
-
-fn verification(d: &mut Fields<'_>) -> Option<VerificationCheck> {
-    let check = d.optional("check", condition());
-    let wait = d.default("wait_time", duration(Duration::ZERO..=HOUR), 5 * SECOND);
-    let retry = d.optional("retry", integer(0..=1000_u32));
-    let interval = d.default(
-        "interval",
-        duration(Duration::from_millis(10)..=HOUR),
-        SECOND,
-    );
-    let watch = d.optional("watch", duration(SECOND..=DAY));
-    let consecutive = d.default("consecutive", integer(1..=1000_u32), 1);
-    let window = d.default("window", duration(SECOND..=DAY), Duration::from_secs(60));
-    let health = d.optional("health", ratio(0.0..=1.0));
-    let comparisons = d.default(
-        "comparison",
-        list(nested(comparison)).at_most(62),
-        Vec::new(),
-    );
-    if !["check", "health", "comparison"]
-        .iter()
-        .any(|name| d.has(name))
-    {
-        d.reject_all("one of `check`, `health`, `comparison`");
-    }
-    if d.has("retry") && d.has("watch") {
-        d.reject(
-            "retry",
-            "either `retry` or `watch`: both say how long to look",
-        );
-    }
-    let (wait, retry) = (wait?, retry?);
-    let looks = wait.max(SECOND).saturating_mul(retry.unwrap_or_default());
-    if looks > DAY {
-        d.reject("retry", "`wait_time` times `retry` of at most 24h");
-    }
-    let watch = watch?.unwrap_or(if retry.is_some() {
-        looks.max(SECOND)
-    } else {
-        Duration::from_secs(120)
-    });
-    Some(VerificationCheck {
-        condition: check?,
-        consecutive: consecutive?,
-        window: window?,
-        health: health?,
-        comparisons: comparisons?,
-        wait,
-        watch,
-        interval: interval?,
-    })
-}
-
-fn comparison(d: &mut Fields<'_>) -> Option<ComparisonCheck> {
-    let metric = d.required("metric", non_empty_string());
-    let at_most = d.optional("at_most", float(0.0..=1e6));
-    let at_least = d.optional("at_least", float(0.0..=1e6));
-    let window = d.default("window", duration(SECOND..=DAY), Duration::from_secs(60));
-    let on = d.optional("target", target());
-    let comparison = match (at_most?, at_least?) {
-        (Some(times), None) => Comparison::AtMost(times),
-        (None, Some(times)) => Comparison::AtLeast(times),
-        _ => {
-            d.reject_all("either `at_most` or `at_least`, in multiples of the baseline");
-            return None;
-        }
-    };
-    Some(ComparisonCheck {
-        metric: metric?,
-        target: on?,
-        comparison,
-        window: window?,
-    })
 }
 
 fn rollback(d: &mut Fields<'_>) -> Option<Rollback> {

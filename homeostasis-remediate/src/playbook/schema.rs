@@ -8,6 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::lint::LintRule;
 use super::read::{CATEGORIES, RADII, SEVERITIES};
+use super::read_verification::{BASELINES, METHODS, TIERS};
 
 /// What is done when, how success is recognized, and what must not happen.
 #[derive(JsonSchema)]
@@ -47,13 +48,9 @@ struct PlaybookEntry {
 /// When it applies.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields, rename = "Trigger", extend(
-    "anyOf" = [
-        {"required": ["condition"]},
-        {"required": ["cause"]},
-        {"required": ["category"]},
-        {"required": ["service"]},
-    ],
-    "dependentRequired" = {"duration": ["condition"]},
+    "anyOf" = [given("condition"), given("cause"), given("category"), given("service")],
+    "if" = given("duration"),
+    "then" = given("condition"),
 ))]
 struct TriggerEntry {
     /// Over metrics, such as `disk_usage_percent > 85`.
@@ -74,27 +71,22 @@ struct TriggerEntry {
 enum PreConditionEntry {
     /// A condition over the metrics of the target, of the last 60 s.
     Condition(ConditionText),
-    /// A check of the host.
-    Check(CheckEntry),
-    /// A condition and how old its values may be.
-    Within(WithinEntry),
+    /// A check of the host, or a condition and how old its values may be.
+    Asked(AskedEntry),
 }
 
-/// A check of the host, by name.
+/// A check of the host, or a condition and how old its values may be.
 #[derive(JsonSchema)]
-#[schemars(deny_unknown_fields, rename = "HostCheck")]
-struct CheckEntry {
-    /// Its name.
-    check: Text,
-}
-
-/// A condition and how old its values may be.
-#[derive(JsonSchema)]
-#[schemars(deny_unknown_fields, rename = "RecentCondition")]
-struct WithinEntry {
+#[schemars(deny_unknown_fields, rename = "AskedFirst", extend(
+    "oneOf" = [given("check"), given("condition")],
+    "not" = {"allOf": [given("check"), given("within")]},
+))]
+struct AskedEntry {
+    /// The name of a check of the host.
+    check: Option<Text>,
     /// What must hold.
-    condition: ConditionText,
-    /// At least 1 s, at most 24 h. Default: 60 s.
+    condition: Option<ConditionText>,
+    /// How old the condition's values may be: at least 1 s, at most 24 h. Default: 60 s.
     within: Option<DurationText>,
 }
 
@@ -134,7 +126,7 @@ struct OneEntry {
 /// One of several steps at once: a step without a number.
 #[derive(JsonSchema)]
 #[schemars(rename = "StepAtOnce", extend("not" = {
-    "anyOf": [{"required": ["parallel"]}, {"required": ["step"]}]
+    "anyOf": [{"required": ["parallel"]}, given("step")]
 }))]
 struct MemberEntry {
     #[schemars(flatten)]
@@ -174,11 +166,14 @@ struct RetryEntry {
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields, rename = "Verification", extend(
     "anyOf" = [
-        {"required": ["check"]},
-        {"required": ["health"]},
-        {"required": ["comparison"]},
+        given("check"),
+        given("health"),
+        given("health_tiers"),
+        given("scenarios"),
+        given("comparison"),
     ],
-    "not" = {"required": ["retry", "watch"]},
+    "not" = {"allOf": [given("retry"), given("watch")]},
+    "dependentRequired" = {"min_pass_rate": ["scenarios"], "stability_interval": ["stability"]},
 ))]
 struct VerificationEntry {
     /// What must hold, over the metrics of the target.
@@ -199,17 +194,112 @@ struct VerificationEntry {
     window: Option<DurationText>,
     /// The share of health checks that must pass. Default: not judged.
     health: Option<RatioValue>,
-    /// Comparisons with the time before the incident.
+    /// The same for the checks of one tier each.
+    #[schemars(length(min = 1, max = 3))]
+    health_tiers: Option<Vec<TierEntry>>,
+    /// What the service must still be able to do.
+    #[schemars(length(min = 1, max = 16))]
+    scenarios: Option<Vec<ScenarioEntry>>,
+    /// The share of scenarios that must pass. Default: all.
+    min_pass_rate: Option<RatioValue>,
+    /// Comparisons with another time.
     #[schemars(length(max = 62))]
     comparison: Option<Vec<ComparisonEntry>>,
+    /// What must hold at once, before anything else is judged. Default: nothing.
+    immediate: Option<ImmediateEntry>,
+    /// How long what holds must go on holding; comparisons are judged at its end. Default: no longer.
+    stability: Option<DurationText>,
+    /// How far apart two looks are meanwhile. Default: 60 s.
+    stability_interval: Option<DurationText>,
 }
 
-/// One metric compared with the time before the incident.
+/// What must hold at once.
 #[derive(JsonSchema)]
-#[schemars(deny_unknown_fields, rename = "Comparison", extend("oneOf" = [
-    {"required": ["at_most"]},
-    {"required": ["at_least"]},
+#[schemars(deny_unknown_fields, rename = "Immediate", extend("anyOf" = [
+    {"required": ["check"]},
+    {"required": ["health"]},
 ]))]
+struct ImmediateEntry {
+    /// What must hold, over the metrics of the target.
+    check: Option<ConditionText>,
+    /// The share of health checks that must pass.
+    health: Option<RatioValue>,
+    /// How old a value may be, and over how long health is judged. Default: 10 s.
+    window: Option<DurationText>,
+    /// How soon after the remedy. Default: 30 s.
+    within: Option<DurationText>,
+}
+
+/// The health checks of one tier.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, rename = "HealthTierCheck")]
+struct TierEntry {
+    /// Which.
+    tier: TierName,
+    /// The share of them that must pass. Default: 100 %, and 95 % of comprehensive ones.
+    pass_rate: Option<RatioValue>,
+    /// Over how long. Default: 2 min, 5 min and 10 min.
+    window: Option<DurationText>,
+}
+
+/// Steps that must answer as expected, one after another. It may be done more than once.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, rename = "Scenario")]
+struct ScenarioEntry {
+    /// For people.
+    name: Text,
+    /// The steps.
+    #[schemars(length(min = 1, max = 16))]
+    steps: Vec<ScenarioStepEntry>,
+}
+
+/// A request or a function of the host, and what it must answer.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, rename = "ScenarioStep", extend(
+    "oneOf" = [
+        {"required": ["url"], "not": {"required": ["args"]}},
+        {"required": ["function"], "not": {"anyOf": [
+            {"required": ["method"]}, {"required": ["body"]}, {"required": ["status"]},
+        ]}},
+    ],
+    "if" = {"properties": {"method": {"enum": ["POST", "PUT", "PATCH", "DELETE"]}}, "required": ["method"]},
+    "then" = {"properties": {"side_effects": {"const": true}}, "required": ["side_effects"]},
+))]
+struct ScenarioStepEntry {
+    /// For people.
+    name: Text,
+    /// Where to; its origin must be one the host allows.
+    #[schemars(regex(pattern = r"^https?://[^/\s$][^\s$]*$"))]
+    url: Option<String>,
+    /// Default: `GET`.
+    method: Option<MethodName>,
+    /// Sent as JSON.
+    body: Option<serde_json::Value>,
+    /// A function the host registered.
+    function: Option<Text>,
+    /// What it is given.
+    args: Option<BTreeMap<String, serde_json::Value>>,
+    /// The statuses that are expected. Default: any 2xx.
+    #[schemars(length(min = 1), inner(range(min = 100, max = 599)))]
+    status: Option<Vec<u16>>,
+    /// A text the answer contains.
+    contains: Option<Text>,
+    /// By JSON pointer (`/items/0/id`), the values that stand there.
+    #[schemars(extend("propertyNames" = {"pattern": "^(/.*)?$"}))]
+    json: Option<BTreeMap<String, serde_json::Value>>,
+    /// How long the answer may take. Default: as long as `timeout`.
+    within: Option<DurationText>,
+    /// When it is given up. Default: 5 s, at most 1 min.
+    timeout: Option<DurationText>,
+    /// Whether it changes anything; it may be done more than once. Default: false.
+    side_effects: Option<bool>,
+}
+
+/// One metric compared with what it was at another time.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, rename = "Comparison", extend(
+    "oneOf" = [given("at_most"), given("at_least")],
+))]
 struct ComparisonEntry {
     /// Which.
     metric: Text,
@@ -223,13 +313,15 @@ struct ComparisonEntry {
     window: Option<DurationText>,
     /// Whose metric. Default: the plan's target.
     target: Option<TargetText>,
+    /// With which time. Default: `before_incident`.
+    baseline: Option<BaselineName>,
 }
 
 /// What its author says about taking it back.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields, rename = "Rollback", extend(
     "if" = {"properties": {"available": {"const": false}}},
-    "then" = {"required": ["reason"]},
+    "then" = given("reason"),
 ))]
 struct RollbackEntry {
     /// `false` makes every step irreversible.
@@ -272,10 +364,15 @@ struct LintEntry {
     allow: Vec<RuleName>,
 }
 
-/// A text of at least one character.
+/// That a field is there: as for the reader, `null` is not.
+fn given(field: &str) -> serde_json::Value {
+    serde_json::json!({"required": [field], "properties": {field: {"not": {"type": "null"}}}})
+}
+
+/// A text with something other than white space in it.
 #[derive(JsonSchema)]
 #[schemars(rename = "Text")]
-struct Text(#[schemars(length(min = 1))] String);
+struct Text(#[schemars(regex(pattern = r"\S"))] String);
 
 /// A name of letters, digits, `.`, `_` and `-` that begins with a letter or digit.
 #[derive(JsonSchema)]
@@ -291,17 +388,28 @@ struct Name(
 /// A condition, such as `disk_usage_percent > 85`; the reader checks its grammar.
 #[derive(JsonSchema)]
 #[schemars(rename = "Condition")]
-struct ConditionText(#[schemars(length(min = 1))] String);
+struct ConditionText(#[schemars(regex(pattern = r"\S"))] String);
 
-/// `service` or `service/instance`.
+/// `service` or `service/instance`: 1 to 128 characters each, no control characters, no white space
+/// around them.
 #[derive(JsonSchema)]
 #[schemars(rename = "Target")]
-struct TargetText(#[schemars(length(min = 1))] String);
+struct TargetText(
+    #[schemars(regex(
+        pattern = r"^[^\s/\x00-\x1f\x7f-\x9f]([^/\x00-\x1f\x7f-\x9f]{0,126}[^\s/\x00-\x1f\x7f-\x9f])?(/[^\s/\x00-\x1f\x7f-\x9f]([^/\x00-\x1f\x7f-\x9f]{0,126}[^\s/\x00-\x1f\x7f-\x9f])?)?$"
+    ))]
+    String,
+);
 
 /// `service` or `service/instance`; placeholders stand in parameters only.
 #[derive(JsonSchema)]
 #[schemars(rename = "StepTarget")]
-struct StepTargetText(#[schemars(length(min = 1), regex(pattern = r"^(?!.*\$\{).*$"))] String);
+struct StepTargetText(
+    #[schemars(regex(
+        pattern = r"^(?!.*\$\{)[^\s/\x00-\x1f\x7f-\x9f]([^/\x00-\x1f\x7f-\x9f]{0,126}[^\s/\x00-\x1f\x7f-\x9f])?(/[^\s/\x00-\x1f\x7f-\x9f]([^/\x00-\x1f\x7f-\x9f]{0,126}[^\s/\x00-\x1f\x7f-\x9f])?)?$"
+    ))]
+    String,
+);
 
 /// A duration such as `300ms`, `30s`, `5m`, `7_days`.
 #[derive(JsonSchema)]
@@ -342,6 +450,9 @@ one_of! {
     SeverityName = "Severity", SEVERITIES.iter().map(|(word, _)| *word);
     CategoryName = "Category", CATEGORIES.iter().map(|(word, _)| *word);
     RadiusName = "BlastRadius", RADII.iter().map(|(word, _)| *word);
+    TierName = "HealthTier", TIERS.iter().map(|(word, _)| *word);
+    BaselineName = "Baseline", BASELINES.iter().map(|(word, _)| *word);
+    MethodName = "Method", METHODS.iter().map(|(word, _)| *word);
     RuleName = "LintRule", LintRule::ALL.iter().map(|rule| rule.name());
 }
 

@@ -1,7 +1,10 @@
 //! From a playbook to a plan for one incident.
 
+use homeostasis_core::condition::Condition;
 use homeostasis_core::policy::{Reach, blast_radius};
-use homeostasis_core::record::{Criterion, Inverse, Plan, PlanStep, RadiusLevel, VerificationSpec};
+use homeostasis_core::record::{
+    Criterion, Inverse, Phases, Plan, PlanStep, RadiusLevel, VerificationSpec,
+};
 use homeostasis_core::{
     ConfigError, IncidentId, PlanId, Ratio, Target, Topology, Violation, Violations,
 };
@@ -142,22 +145,29 @@ impl Playbook {
         let Some(check) = self.verification() else {
             return VerificationSpec::default();
         };
+        let metric = |condition: &Condition, window, consecutive| Criterion::Metric {
+            condition: condition.clone(),
+            target: target.clone(),
+            window,
+            consecutive,
+        };
+        let health = |pass_rate, window, tier| Criterion::Health {
+            target: target.clone(),
+            pass_rate: Ratio::new(pass_rate).unwrap_or(Ratio::ONE),
+            window,
+            tier,
+        };
         let mut criteria = Vec::new();
         if let Some(condition) = &check.condition {
-            criteria.push(Criterion::Metric {
-                condition: condition.clone(),
-                target: target.clone(),
-                window: check.window,
-                consecutive: check.consecutive,
-            });
+            criteria.push(metric(condition, check.window, check.consecutive));
         }
-        if let Some(pass_rate) = check.health.and_then(|rate| Ratio::new(rate).ok()) {
-            criteria.push(Criterion::Health {
-                target: target.clone(),
-                pass_rate,
-                window: check.window,
-            });
+        if let Some(pass_rate) = check.health {
+            criteria.push(health(pass_rate, check.window, None));
         }
+        let tiers = check.health_tiers.iter();
+        criteria.extend(tiers.map(|it| health(it.pass_rate, it.window, Some(it.tier))));
+        let scenarios = check.scenarios.iter().cloned();
+        criteria.extend(scenarios.map(|scenario| Criterion::Functional { scenario }));
         criteria.extend(
             check
                 .comparisons
@@ -167,13 +177,30 @@ impl Playbook {
                     target: comparison.target.as_ref().unwrap_or(target).clone(),
                     comparison: comparison.comparison,
                     window: comparison.window,
+                    baseline: comparison.baseline,
                 }),
         );
+        let mut phases = Phases {
+            min_pass_rate: Ratio::new(check.min_pass_rate).unwrap_or(Ratio::ONE),
+            stability: check.stability,
+            stability_interval: check.stability_interval,
+            ..Phases::default()
+        };
+        if let Some(immediate) = &check.immediate {
+            let condition = immediate.condition.as_ref();
+            let at_once = condition.map(|condition| metric(condition, immediate.window, 1));
+            let healthy = immediate
+                .health
+                .map(|rate| health(rate, immediate.window, None));
+            phases.immediate = at_once.into_iter().chain(healthy).collect();
+            phases.immediate_within = immediate.within;
+        }
         VerificationSpec {
             criteria,
             wait: check.wait,
             watch: check.watch,
             interval: check.interval,
+            phases,
         }
     }
 }

@@ -17,6 +17,9 @@ mod back;
 mod capture_tests;
 mod forward;
 #[cfg(test)]
+#[cfg(all(feature = "files", feature = "process", target_os = "linux"))]
+mod injection_tests;
+#[cfg(test)]
 mod law_tests;
 mod parallel;
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use homeostasis_core::condition::Truth;
-use homeostasis_core::port::{KnowledgeBase, MemoryKnowledge, PastIncident};
+use homeostasis_core::port::{KnowledgeBase, MemoryKnowledge, PastIncident, PastRun};
 use homeostasis_core::record::{
     Category, Diagnosis, EffectClass, Hypothesis, Inverse, Plan, PlanStep, RiskLevel, Standing,
     VerdictKind,
@@ -267,8 +267,10 @@ async fn remember(knowledge: &MemoryKnowledge, playbook: &str, verdicts: &[Verdi
             fingerprint: incident(None).fingerprint(),
             target: Target::service("orders").unwrap(),
             cause: Some("memory_leak".to_owned()),
-            playbook: Some(playbook.to_owned()),
-            verdict: Some(*verdict),
+            runs: vec![PastRun {
+                playbook: Some(playbook.to_owned()),
+                verdict: *verdict,
+            }],
             closed_at: NOW - Duration::from_secs(24 * 3600),
         };
         knowledge.remember(past).await.unwrap();

@@ -41,18 +41,17 @@ pub(super) struct History {
 impl History {
     /// What `similar` incidents say of the playbook `id`; `did` counts all runs against the cause.
     pub(super) fn of(id: &str, similar: &[PastIncident], did: Option<Effectiveness>) -> Self {
-        let of_it = || {
-            similar
-                .iter()
-                .filter(|past| past.playbook.as_deref() == Some(id))
-        };
-        let successes = || of_it().filter(|past| past.verdict == Some(VerdictKind::Success));
+        let is_success = |verdict: &VerdictKind| *verdict == VerdictKind::Success;
+        let of_it = || similar.iter().flat_map(|past| past.verdicts(id));
+        let helped = similar
+            .iter()
+            .filter(|past| past.verdicts(id).any(|verdict| is_success(&verdict)));
         Self {
             did: did.unwrap_or_else(|| Effectiveness {
-                runs: of_it().filter(|past| past.verdict.is_some()).count() as u64,
-                successes: successes().count() as u64,
+                runs: of_it().count() as u64,
+                successes: of_it().filter(is_success).count() as u64,
             }),
-            last_success: successes().map(|past| past.closed_at).max(),
+            last_success: helped.map(|past| past.closed_at).max(),
         }
     }
 }

@@ -13,7 +13,8 @@ use homeostasis_core::signal::SeriesKey;
 use homeostasis_core::testing::engine::Engine;
 use homeostasis_core::{Clock, Context, ManualClock, timeout};
 use homeostasis_remediate::action::{
-    ActionRegistry, CleanFiles, CompressFiles, FileRoots, LogWriter, RelocateFiles, RotateLog,
+    ActionRegistry, CleanFiles, CompressFiles, FileRoots, LogWriter, RelocateFiles, ReopenSignal,
+    RotateLog,
 };
 
 use crate::application::until;
@@ -123,8 +124,9 @@ async fn a_flooded_log_begins_anew_and_its_writer_loses_no_line() {
     disk.write("logs/app.log.1", 1_000_000);
     disk.write("logs/app.log.2", 1_000_000);
     let (log, pid_file) = (disk.path("logs/app.log"), disk.path("app.pid"));
-    // It numbers its lines, and opens its log anew when it is told.
-    let script = r#"exec >> "$0"; trap 'exec >> "$0"' HUP; echo $$ > "$1"
+    // It numbers its lines, and opens its log anew when it is told; not by SIGHUP, which no shell
+    // can be told below `nohup`.
+    let script = r#"exec >> "$0"; trap 'exec >> "$0"' USR1; echo $$ > "$1"
         n=0; while :; do n=$((n + 1)); echo line $n; sleep 0.01; done"#;
     #[expect(clippy::disallowed_methods, reason = "a test runs a real writer")]
     let mut writer = Command::new("/bin/sh");
@@ -134,7 +136,8 @@ async fn a_flooded_log_begins_anew_and_its_writer_loses_no_line() {
     until("it writes", || lines(&log) > 3 && pid_file.exists()).await;
     let program = fs::read_link(format!("/proc/{}/exe", writer.id())).unwrap();
     let roots = disk.roots();
-    let rotate = RotateLog::new(roots.clone()).writer("app", LogWriter::new(&pid_file, program));
+    let reopened = LogWriter::new(&pid_file, program).signal(ReopenSignal::Usr1);
+    let rotate = RotateLog::new(roots.clone()).writer("app", reopened);
     let mut actions = ActionRegistry::default();
     actions.register(rotate.unwrap()).unwrap();
     actions.register(CompressFiles::new(roots)).unwrap();

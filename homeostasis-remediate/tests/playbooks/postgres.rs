@@ -1,11 +1,8 @@
 //! Faults of a real `PostgreSQL` server.
 
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+use std::ops::Deref;
 
-use homeostasis_core::testing::engine::{Engine, Scratch, find, free_port};
+use homeostasis_core::testing::postgres::Postgres;
 use homeostasis_remediate::action::{
     Action, ActionRegistry, PgPromoteReplica, PgReindex, PgSessions, PgVacuum,
     PostgresServerConfig, PostgresServers,
@@ -15,60 +12,22 @@ use tokio_postgres::{Client, NoTls};
 use crate::clinic::heal;
 use crate::host::{example, shop};
 
-const PLACES: &[&str] = &["/usr/lib/postgresql/*/bin", "/usr/local/pgsql/bin"];
-const START: Duration = Duration::from_secs(120);
+struct Server(Postgres);
 
-struct Server {
-    bin: PathBuf,
-    data: PathBuf,
-    engine: Option<Engine>,
-    port: u16,
-    _scratch: Scratch,
-}
+impl Deref for Server {
+    type Target = Postgres;
 
-/// The server refuses to be root; then it is whoever is called nobody.
-fn unprivileged(program: &Path) -> Command {
-    let is_root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
-    #[expect(clippy::disallowed_methods, reason = "a test runs a real server")]
-    let mut command = Command::new(if is_root {
-        Path::new("setpriv")
-    } else {
-        program
-    });
-    if is_root {
-        command
-            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
-            .arg(program);
+    fn deref(&self) -> &Postgres {
+        &self.0
     }
-    command
-}
-
-fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {said}");
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 impl Server {
     /// With a role `app`; none if it is not installed.
     fn start() -> Option<Self> {
-        let server = Self::prepare()?;
-        let mut initdb = unprivileged(&server.bin.join("initdb"));
-        initdb.args([
-            "-U",
-            "postgres",
-            "-A",
-            "trust",
-            "-N",
-            "--no-locale",
-            "-E",
-            "UTF8",
-            "-D",
-        ]);
-        run(initdb.arg(&server.data));
-        let server = server.launch();
-        server.sql("CREATE ROLE app LOGIN");
+        let server = Self(Postgres::start(&["max_connections=12"])?);
+        let password = Postgres::PASSWORD;
+        server.sql(&format!("CREATE ROLE app LOGIN PASSWORD '{password}'"));
         server.sql(
             "CREATE TABLE orders AS SELECT n AS id, n % 7 AS day FROM generate_series(1, 20000) n",
         );
@@ -76,74 +35,12 @@ impl Server {
         Some(server)
     }
 
-    fn standby(&self) -> Self {
-        let standby = Self::prepare().unwrap();
-        let mut backup = unprivileged(&self.bin.join("pg_basebackup"));
-        let url = format!("host=127.0.0.1 port={} user=postgres", self.port);
-        run(backup
-            .arg("-D")
-            .arg(&standby.data)
-            .args(["-R", "-c", "fast", "-d", &url]));
-        standby.launch()
-    }
-
-    fn prepare() -> Option<Self> {
-        let bin = find("initdb", PLACES)?.canonicalize().unwrap();
-        let scratch = Scratch::new();
-        std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
-        Some(Self {
-            bin: bin.parent().unwrap().to_owned(),
-            data: scratch.path().join("data"),
-            engine: None,
-            port: free_port(),
-            _scratch: scratch,
-        })
-    }
-
-    fn launch(mut self) -> Self {
-        let mut command = unprivileged(&self.bin.join("postgres"));
-        command
-            .arg("-D")
-            .arg(&self.data)
-            .args(["-p", &self.port.to_string()]);
-        for setting in [
-            "listen_addresses=127.0.0.1",
-            "unix_socket_directories=",
-            "fsync=off",
-            "autovacuum=off",
-            "max_connections=12",
-        ] {
-            command.args(["-c", setting]);
-        }
-        let engine = self.engine.insert(Engine::start(command));
-        #[expect(clippy::disallowed_methods, reason = "a test asks a real server")]
-        let mut ready = Command::new(self.bin.join("pg_isready"));
-        ready.args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string()]);
-        engine.wait_until("server", START, || ready.status().unwrap().success());
-        self
-    }
-
-    /// One statement of the superuser, in a session of its own.
-    fn sql(&self, statement: &str) -> String {
-        #[expect(clippy::disallowed_methods, reason = "a test runs a real client")]
-        let mut psql = Command::new(self.bin.join("psql"));
-        psql.args([
-            "-h",
-            "127.0.0.1",
-            "-p",
-            &self.port.to_string(),
-            "-U",
-            "postgres",
-            "-X",
-        ]);
-        run(psql.args(["-v", "ON_ERROR_STOP=1", "-A", "-t", "-q", "-c", statement]))
-    }
-
     async fn app(&self) -> Result<Client, tokio_postgres::Error> {
-        let address = ("127.0.0.1", self.port);
+        let address = ("127.0.0.1", self.port());
         let stream = tokio::net::TcpStream::connect(address).await.unwrap();
         let mut config = tokio_postgres::Config::new();
         config.user("app").dbname("postgres");
+        config.password(Postgres::PASSWORD);
         let (client, connection) = config.connect_raw(stream, NoTls).await?;
         #[expect(clippy::disallowed_methods, reason = "the test's own connection")]
         tokio::spawn(connection);
@@ -155,8 +52,8 @@ impl Server {
         name: &str,
         action: impl Fn(PostgresServers) -> A,
     ) -> ActionRegistry {
-        let address = format!("127.0.0.1:{}", self.port);
-        let config = PostgresServerConfig::new(shop(), address, "postgres");
+        let mut config = PostgresServerConfig::new(shop(), self.address(), "postgres");
+        config.password = Some(Postgres::PASSWORD.into());
         let servers = PostgresServers::default().server(name, config).unwrap();
         let mut actions = ActionRegistry::default();
         actions.register(action(servers)).unwrap();
@@ -287,10 +184,10 @@ async fn a_standby_takes_over_when_the_primary_is_gone() {
     let Some(mut server) = Server::start() else {
         return;
     };
-    let standby = server.standby();
+    let standby = Server(server.standby(""));
     let streams = "SELECT EXISTS (SELECT 1 FROM pg_stat_wal_receiver WHERE status = 'streaming')";
     standby.until(streams).await;
-    server.engine = None;
+    server.0.kill();
     standby.until(&format!("SELECT NOT ({streams})")).await;
     let pick = example("failover_to_replica");
     heal(

@@ -111,7 +111,7 @@ async fn a_network_that_misbehaves_is_named_and_leaves_nothing_behind() {
     let Some(server) = Postgres::start() else {
         return;
     };
-    let proxy = Proxy::before(server.port, Mode::Pass).await;
+    let proxy = Proxy::before(server.port(), Mode::Pass).await;
     let mut config = server.config();
     config.address = proxy.address();
     let patient = probe(config.clone());

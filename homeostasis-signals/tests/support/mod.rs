@@ -9,8 +9,6 @@ pub(crate) mod proxy;
 pub(crate) mod rabbit;
 pub(crate) mod redis;
 
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -131,22 +129,6 @@ pub(crate) async fn found_in_time(probe: &impl Probe, wanted: impl Fn(&Found) ->
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-}
-
-/// `program` as somebody without rights: some servers refuse to be root.
-fn unprivileged(program: &Path) -> Command {
-    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
-        return Command::new(program);
-    }
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
-    command.arg(program);
-    command
-}
-
-/// Lets everybody write into `folder`.
-fn open_to_all(folder: &Path) {
-    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o777)).unwrap();
 }
 
 /// Runs `command` to its end, gives what it printed.

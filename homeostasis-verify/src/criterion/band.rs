@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use homeostasis_core::Timestamp;
 use homeostasis_core::record::CheckOutcome;
 use homeostasis_core::signal::SeriesKey;
+use homeostasis_core::{Target, Timestamp};
 
 use super::comparison::short;
 use super::{Look, Reading};
@@ -32,6 +32,18 @@ impl Band {
             looks,
             freshness,
         }
+    }
+
+    pub(super) fn target(&self) -> Option<Target> {
+        self.key.target()
+    }
+
+    /// The same band for the same series of another instance.
+    pub(super) fn about(&self, other: &Target) -> Option<Self> {
+        let mut band = self.clone();
+        let instance = band.key.labels.get_mut("instance")?;
+        other.instance_name()?.clone_into(instance);
+        Some(band)
     }
 
     pub(super) fn look(&self, look: &Look<'_>) -> Reading {

@@ -1,13 +1,14 @@
-//! A metric compared with what it was before the incident.
+//! A metric compared with what it was before the incident, or at the same time of another day.
 
 use std::time::Duration;
 
 use homeostasis_core::condition::Unit;
-use homeostasis_core::record::{CheckOutcome, Comparison};
+use homeostasis_core::record::{Baseline, CheckOutcome, Comparison};
 use homeostasis_core::stage::VerifyError;
 use homeostasis_core::{SeriesWindow, Target, Timestamp};
 
-use super::{Look, Reading, check_window, not_over};
+use super::usual::Usual;
+use super::{Attribution, Look, Reading, check_window, not_over};
 use crate::stats;
 
 /// Fewer values on one side are no data.
@@ -18,6 +19,7 @@ pub(super) struct Compared {
     metric: String,
     target: Target,
     comparison: Comparison,
+    baseline: Baseline,
     window: Duration,
     tolerance: f64,
     statistic: Statistic,
@@ -67,7 +69,7 @@ impl Compared {
     pub(super) fn new(
         metric: String,
         target: Target,
-        comparison: Comparison,
+        (comparison, baseline): (Comparison, Baseline),
         window: Duration,
         tolerance: f64,
     ) -> Result<Self, VerifyError> {
@@ -84,12 +86,74 @@ impl Compared {
             metric,
             target,
             comparison,
+            baseline,
             window,
             tolerance,
         })
     }
 
     pub(super) fn look(&self, look: &Look<'_>) -> Reading {
+        match self.baseline.ago() {
+            None => self.against_before(look),
+            Some(ago) => self.against_usual(look, ago),
+        }
+    }
+
+    /// Against what is usual around the same time of another day.
+    fn against_usual(&self, look: &Look<'_>, ago: Duration) -> Reading {
+        let of_target = |key_target: &Target| self.target.contains(key_target);
+        let new = self.side(look, (look.from(self.window), look.now), of_target);
+        let then = look.now - ago;
+        let of_stretch = |stretch: (Timestamp, Timestamp)| {
+            let is_past = stretch.1 < look.since;
+            let side = self.side(look, stretch, of_target).enough();
+            Some(side.filter(|_| is_past)?.value)
+        };
+        let usual = Usual::around(then, self.window, of_stretch);
+        let (Some(new), Some(usual)) = (new.enough(), usual.as_ref().ok()) else {
+            let n_stretches = usual
+                .as_ref()
+                .map_or_else(|n| *n, |usual| usual.n_stretches);
+            let detail = format!(
+                "{n_stretches} stretches of {:?} with {MIN_VALUES} values each around {then}, expected {}; \
+                 {} values after the remedy, expected {MIN_VALUES}",
+                self.window,
+                Usual::MIN_STRETCHES,
+                new.n,
+            );
+            let missing = if usual.is_err() {
+                format!(
+                    "a history of {} that reaches back {ago:?} (what is remembered is too short), or by \
+                     a comparison with the time before the incident",
+                    self.metric
+                )
+            } else {
+                format!("samples of {}", self.metric)
+            };
+            return Reading::new(CheckOutcome::NoData, detail).settled_by(missing);
+        };
+        let detail = format!(
+            "{} {} after ({} values), usually {} and from {} to {} around {then}, expected {}",
+            self.statistic.name(),
+            short(new.value),
+            new.n,
+            short(usual.median),
+            short(usual.low),
+            short(usual.high),
+            bound(self.comparison),
+        );
+        let is_outside = match self.comparison {
+            Comparison::AtMost(_) => new.value > usual.high,
+            Comparison::AtLeast(_) => new.value < usual.low,
+        };
+        if is_outside && self.is_violated(usual.median, new.value) {
+            return Reading::new(CheckOutcome::Failed, detail);
+        }
+        not_over(look, self.window, &detail)
+            .unwrap_or_else(|| Reading::new(CheckOutcome::Passed, detail))
+    }
+
+    fn against_before(&self, look: &Look<'_>) -> Reading {
         let before = (
             look.since - self.window,
             look.since - Duration::from_nanos(1),
@@ -132,7 +196,9 @@ impl Compared {
             not_over(look, self.window, &detail)
                 .unwrap_or_else(|| Reading::new(CheckOutcome::Passed, detail))
         };
-        reading.without_control = control.is_none();
+        if control.is_none() {
+            reading.attribution = Attribution::WithoutControl;
+        }
         reading
     }
 
@@ -213,11 +279,18 @@ fn bound(comparison: Comparison) -> String {
     }
 }
 
-pub(super) fn words(metric: &str, target: &Target, comparison: Comparison) -> String {
-    format!(
-        "{metric} of {target} is {} as before the incident",
-        bound(comparison)
-    )
+pub(super) fn words(
+    metric: &str,
+    target: &Target,
+    comparison: Comparison,
+    baseline: Baseline,
+) -> String {
+    let when = match baseline {
+        Baseline::Yesterday => "at the same time yesterday",
+        Baseline::LastWeek => "at the same time last week",
+        _ => "before the incident",
+    };
+    format!("{metric} of {target} is {} as {when}", bound(comparison))
 }
 
 /// Four significant digits.
@@ -296,7 +369,7 @@ mod tests {
         Compared::new(
             metric.to_owned(),
             target.parse().unwrap(),
-            comparison,
+            (comparison, Baseline::BeforeIncident),
             Duration::from_secs(20),
             crate::Tolerance::default().of(metric),
         )
@@ -314,7 +387,7 @@ mod tests {
             190,
         );
         assert_eq!(reading.outcome, CheckOutcome::Passed, "{reading:?}");
-        assert!(reading.without_control);
+        assert_eq!(reading.attribution, Attribution::WithoutControl);
     }
 
     #[test]
@@ -358,13 +431,60 @@ mod tests {
         let at_least = Comparison::AtLeast(0.9);
         let reading = look(&world, ("http_requests_rate", "orders/0"), at_least, 190);
         assert_eq!(reading.outcome, CheckOutcome::Passed, "{reading:?}");
-        assert!(!reading.without_control);
+        assert_eq!(reading.attribution, Attribution::Unexamined);
         let service = look(&world, ("http_requests_rate", "orders"), at_least, 190);
         assert_eq!(service.outcome, CheckOutcome::Failed);
         assert!(
             service.detail.contains("95 after, 190 before"),
             "{service:?}"
         );
+    }
+
+    #[test]
+    fn the_same_time_yesterday_has_a_band_and_a_short_history_is_no_data() {
+        // One value a minute; yesterday it swung between 0.10 and 0.14 around this time.
+        const DAY: i64 = 24 * 3600;
+        let look = |after: f64, days: i64| {
+            let first = 8 * DAY - days * DAY - 3600;
+            let world = RecordedObservations::new().with_sampled(
+                key("latency_seconds", "0"),
+                at(first),
+                at(8 * DAY + 1200),
+                Duration::from_secs(60),
+                |now| {
+                    let hour = now.since(at(0)).as_secs() / 600;
+                    match now {
+                        now if now > at(8 * DAY) => after,
+                        now if now > at(8 * DAY - 600) => 3.0,
+                        _ => 0.10 + 0.02 * f64::from(u8::try_from(hour % 3).unwrap()),
+                    }
+                },
+            );
+            Compared::new(
+                "latency_seconds".to_owned(),
+                "orders/0".parse().unwrap(),
+                (Comparison::AtMost(1.1), Baseline::Yesterday),
+                Duration::from_secs(600),
+                0.005,
+            )
+            .unwrap()
+            .look(&Look::new(
+                &world,
+                at(8 * DAY - 600),
+                at(8 * DAY),
+                at(8 * DAY + 1200),
+            ))
+        };
+        let within = look(0.139, 2);
+        assert_eq!(within.outcome, CheckOutcome::Passed, "{within:?}");
+        assert!(within.detail.contains("from 0.1 to 0.14"), "{within:?}");
+        let above = look(0.16, 2);
+        assert_eq!(above.outcome, CheckOutcome::Failed, "{above:?}");
+        let short = look(0.11, 0);
+        assert_eq!(short.outcome, CheckOutcome::NoData, "{short:?}");
+        assert!(short.detail.contains("0 stretches of 600s"), "{short:?}");
+        let settle = short.would_settle.unwrap();
+        assert!(settle.contains("reaches back 86400s"), "{settle}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use homeostasis_core::record::CheckOutcome;
-use homeostasis_core::signal::{HealthReport, HealthState};
+use homeostasis_core::signal::{HealthReport, HealthState, HealthTier};
 use homeostasis_core::stage::VerifyError;
 use homeostasis_core::{Ratio, Target};
 
@@ -13,6 +13,7 @@ use super::{Look, Reading, check_window, not_over};
 pub(super) struct Healthy {
     target: Target,
     check: Option<String>,
+    tier: Option<HealthTier>,
     rule: Rule,
     window: Duration,
 }
@@ -35,6 +36,7 @@ impl Healthy {
         Ok(Self {
             target,
             check: None,
+            tier: None,
             rule: Rule::PassRate(pass_rate),
             window,
         })
@@ -49,8 +51,26 @@ impl Healthy {
         Self {
             target,
             check,
+            tier: None,
             rule: Rule::InARow(looks),
             window,
+        }
+    }
+
+    /// The same of the checks of one tier.
+    pub(super) fn of(mut self, tier: Option<HealthTier>) -> Self {
+        self.tier = tier;
+        self
+    }
+
+    pub(super) fn target(&self) -> &Target {
+        &self.target
+    }
+
+    pub(super) fn about(&self, other: &Target) -> Self {
+        Self {
+            target: other.clone(),
+            ..self.clone()
         }
     }
 
@@ -62,11 +82,13 @@ impl Healthy {
             self.check
                 .as_ref()
                 .is_none_or(|check| report.check == *check)
+                && self.tier.is_none_or(|tier| report.tier == tier)
         });
         if reports.is_empty() {
-            let what = match &self.check {
-                Some(check) => format!("reports of health check {check} of {}", self.target),
-                None => format!("health reports of {}", self.target),
+            let what = match (&self.check, self.tier) {
+                (Some(check), _) => format!("reports of health check {check} of {}", self.target),
+                (None, Some(tier)) => format!("reports of {tier} health checks of {}", self.target),
+                (None, None) => format!("health reports of {}", self.target),
             };
             return Reading::new(CheckOutcome::NoData, format!("no {what} after the remedy"))
                 .settled_by(what);
@@ -212,6 +234,39 @@ mod tests {
             rate(&world(&slow), 1.0, 129).outcome,
             CheckOutcome::Passed,
             "the window moved on"
+        );
+    }
+
+    #[test]
+    fn a_tier_counts_its_own_checks_only() {
+        let report = |secs, tier, state| {
+            HealthReport::new(at(secs), Target::service("orders").unwrap(), "c", state)
+                .in_tier(tier)
+        };
+        let world = (101..115).fold(RecordedObservations::new(), |world, secs| {
+            world
+                .with_health(report(secs, HealthTier::Shallow, HealthState::Healthy))
+                .with_health(report(secs, HealthTier::Deep, HealthState::Critical))
+        });
+        let look = |tier| {
+            let window = Duration::from_secs(10);
+            Healthy::new(Target::service("orders").unwrap(), Ratio::ONE, window)
+                .unwrap()
+                .of(tier)
+                .look(&Look::new(&world, at(0), at(100), at(114)))
+        };
+        assert_eq!(
+            look(Some(HealthTier::Shallow)).outcome,
+            CheckOutcome::Passed
+        );
+        assert_eq!(look(Some(HealthTier::Deep)).outcome, CheckOutcome::Failed);
+        assert_eq!(look(None).outcome, CheckOutcome::Failed);
+        let none = look(Some(HealthTier::Comprehensive));
+        assert_eq!(none.outcome, CheckOutcome::NoData);
+        assert!(
+            none.detail.contains("comprehensive health checks"),
+            "{}",
+            none.detail
         );
     }
 

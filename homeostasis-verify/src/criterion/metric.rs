@@ -49,6 +49,21 @@ impl Holding {
         })
     }
 
+    pub(super) fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// The same of another target; `None` if the condition itself names an instance.
+    pub(super) fn about(&self, other: &Target) -> Option<Self> {
+        let is_named = |variable: &Variable| variable.label("instance").is_some();
+        (!self.condition.variables().any(is_named)).then(|| Self {
+            target: other.clone(),
+            row: 0,
+            newest: None,
+            ..self.clone()
+        })
+    }
+
     pub(super) fn look(&mut self, look: &Look<'_>) -> Result<Reading, VerifyError> {
         let scope = TargetScope {
             observations: look.observations,

@@ -4,6 +4,7 @@ mod band;
 mod comparison;
 mod health;
 mod metric;
+mod usual;
 
 use std::time::Duration;
 
@@ -78,9 +79,8 @@ pub struct Reading {
     pub outcome: CheckOutcome,
     /// What was seen, and what was expected.
     pub detail: String,
-    /// Whether it rests on before and after of the treated alone. The world may have changed by
-    /// itself meanwhile, so that such a pass is no proof.
-    pub without_control: bool,
+    /// Whether a pass is due to the remedy, as far as one can tell.
+    pub attribution: Attribution,
     /// What would settle it, if it is not settled.
     pub would_settle: Option<String>,
 }
@@ -90,15 +90,36 @@ impl Reading {
         Self {
             outcome,
             detail: detail.into(),
-            without_control: false,
+            attribution: Attribution::Unexamined,
             would_settle: None,
         }
     }
 
-    fn settled_by(mut self, what: impl Into<String>) -> Self {
+    pub(crate) fn settled_by(mut self, what: impl Into<String>) -> Self {
         self.would_settle = Some(what.into());
         self
     }
+}
+
+/// Whether what holds after a remedy holds because of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Attribution {
+    /// Nothing is known for or against it: the criterion held all the time, its past was not seen, or
+    /// its condition names the instance, so that peers cannot be asked. It counts.
+    #[default]
+    Unexamined,
+    /// It failed until the remedy began and holds since; neither its own past nor untreated peers
+    /// that failed it alike got well without a remedy.
+    Attributed,
+    /// It rests on before and after of the treated alone, and the world may have changed by itself
+    /// meanwhile.
+    WithoutControl,
+    /// It got well by itself before: in this trouble before anything was done, or after earlier
+    /// trouble of the same length.
+    ByItself,
+    /// At least half of the untreated peers that failed it alike got well too.
+    PeersAlike,
 }
 
 #[derive(Debug, Clone)]
@@ -119,6 +140,10 @@ enum Kind {
 /// | metric | the condition held the required times in a row | it does not hold now | a value is missing | the row is not long enough |
 /// | health | the rate was reached over the whole window | it was not reached | no report | the window is not over |
 /// | comparison | within the factor over the whole window | outside, relatively and absolutely | fewer than 5 values before or after | the window is not over |
+///
+/// A comparison with the same time yesterday or last week fails only outside of what was usual then,
+/// too: the lowest to the highest of up to 13 stretches around that time. Fewer than 5 are no data.
+/// Functional criteria are not looked at but done: see [`Scenarios`](crate::Scenarios).
 ///
 /// A health check passes if it finds its target healthy; degraded is not recovered.
 /// A condition over a service with several instances must hold for each of them, and for the
@@ -179,21 +204,30 @@ impl Evaluator {
                 target,
                 pass_rate,
                 window,
-            } => Self {
-                words: format!("{pass_rate} of the health checks of {target} pass over {window:?}"),
-                kind: Kind::Healthy(Healthy::new(target.clone(), *pass_rate, *window)?),
-            },
+                tier,
+            } => {
+                let of_tier = tier.map(|tier| format!("{tier} ")).unwrap_or_default();
+                Self {
+                    words: format!(
+                        "{pass_rate} of the {of_tier}health checks of {target} pass over {window:?}"
+                    ),
+                    kind: Kind::Healthy(
+                        Healthy::new(target.clone(), *pass_rate, *window)?.of(*tier),
+                    ),
+                }
+            }
             Criterion::Comparison {
                 metric,
                 target,
                 comparison,
                 window,
+                baseline,
             } => Self {
-                words: comparison::words(metric, target, *comparison),
+                words: comparison::words(metric, target, *comparison, *baseline),
                 kind: Kind::Compared(Compared::new(
                     metric.clone(),
                     target.clone(),
-                    *comparison,
+                    (*comparison, *baseline),
                     *window,
                     tolerance.of(metric),
                 )?),
@@ -260,6 +294,34 @@ impl Evaluator {
                 config.freshness,
             )),
         }
+    }
+
+    /// Whom it is about; `None` for a series without one, and for comparisons, which have a control
+    /// of their own.
+    pub(crate) fn target(&self) -> Option<Target> {
+        match &self.kind {
+            Kind::Holding(holding) => Some(holding.target().clone()),
+            Kind::Healthy(healthy) => Some(healthy.target().clone()),
+            Kind::Band(band) => band.target(),
+            Kind::Compared(_) => None,
+        }
+    }
+
+    /// Whether it can be asked of another time: comparisons bring theirs with them.
+    pub(crate) fn has_past(&self) -> bool {
+        !matches!(self.kind, Kind::Compared(_))
+    }
+
+    /// The same question about another instance; `None` where it cannot be asked.
+    pub(crate) fn about(&self, other: &Target) -> Option<Self> {
+        let kind = match &self.kind {
+            Kind::Holding(holding) => Kind::Holding(holding.about(other)?),
+            Kind::Healthy(healthy) => Kind::Healthy(healthy.about(other)),
+            Kind::Band(band) => Kind::Band(band.about(other)?),
+            Kind::Compared(_) => return None,
+        };
+        let words = self.words.clone();
+        Some(Self { kind, words })
     }
 
     /// The criterion in words.
@@ -365,6 +427,7 @@ mod tests {
                 target: target.clone(),
                 comparison: homeostasis_core::record::Comparison::AtMost(factor),
                 window,
+                baseline: homeostasis_core::record::Baseline::default(),
             });
             assert!(text.contains("expected a finite number"), "{text}");
         }

@@ -8,15 +8,28 @@
 //! doi:10.1214/23-STS894).
 //! The arithmetic mean of e-processes is one again, whatever their dependence.
 
+mod arm_noise;
+mod count_ratio;
 mod dispersion;
 mod error_increase;
+mod failure_split;
 mod higher_median;
 mod quantile;
+mod quantile_sequence;
+mod rare_failures;
+mod sign_bet;
+pub(crate) mod simulate;
 
+pub use arm_noise::{ArmNoise, NoiseLimit};
+pub use count_ratio::CountRatio;
 pub use dispersion::dispersion_index;
 pub use error_increase::{Counts, ErrorIncrease};
+pub use failure_split::{ArmPair, FailureSplit};
 pub use higher_median::HigherMedian;
 pub use quantile::{mean, median, median_upper_limit_rank};
+pub use quantile_sequence::quantile_ranks;
+pub use rare_failures::RareFailures;
+pub use sign_bet::{SignBet, thinned_sign};
 
 /// The natural logarithm of the mean of `exp(x)`; negative infinity for an empty slice.
 ///

@@ -1,18 +1,27 @@
+mod phases;
+
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use super::*;
+use crate::course::decide;
+use crate::criterion::{Evaluator, Look, Reading};
+use crate::harm::{HarmReading, HarmWatch};
+use crate::judgment::Judgment;
 use homeostasis_core::condition::Condition;
 use homeostasis_core::record::Criterion;
 use homeostasis_core::record::{
-    BlastRadius, CheckOutcome, Comparison, EventKind, Expectation, HealEvent, Plan, PlanStep,
-    Recommendation, SCHEMA_VERSION, Severity, Subject, VerificationSpec,
+    Anomaly, Baseline, BlastRadius, CheckOutcome, Comparison, EventKind, Expectation, HealEvent,
+    Phases, Plan, PlanStep, Recommendation, SCHEMA_VERSION, Severity, Subject, VerdictKind,
+    VerificationSpec,
 };
 use homeostasis_core::signal::{HealthReport, HealthState, SeriesKey};
 use homeostasis_core::testing::RecordedObservations;
 use homeostasis_core::{
-    Cancellation, Clock, Incident, IncidentId, ManualClock, NodeId, PlanId, TenantId, cycle,
+    Cancellation, Clock, Incident, IncidentId, ManualClock, NodeId, PlanId, Target, TenantId,
+    Timestamp, cycle,
 };
 
 // The world: normal until 1000, trouble until 1060, the remedy runs from 1060 to 1070.
@@ -101,6 +110,8 @@ struct Case {
     world: RecordedObservations,
     incident: Incident,
     criteria: Vec<Criterion>,
+    phases: Phases,
+    scenarios: Scenarios,
     deadline: Option<Duration>,
     cancel_at: Option<i64>,
 }
@@ -111,6 +122,8 @@ impl Case {
             world,
             incident: incident(anomaly("up", Some(1.0), None)),
             criteria,
+            phases: Phases::default(),
+            scenarios: Scenarios::default(),
             deadline: None,
             cancel_at: None,
         }
@@ -141,8 +154,12 @@ impl Case {
             wait: secs(5),
             watch: secs(60),
             interval: secs(1),
+            phases: self.phases,
         };
-        let watch = SequentialWatch::new(WatchConfig::default()).unwrap();
+        assert_eq!(plan.verification.violation(), None);
+        let watch = SequentialWatch::new(WatchConfig::default())
+            .unwrap()
+            .with_scenarios(self.scenarios);
         let request = VerifyRequest::new(&self.incident, &plan, at(STARTED), at(ENDED));
         let mut verifying = pin!(watch.verify(&cx, request));
         let mut task = std::task::Context::from_waker(Waker::noop());
@@ -281,6 +298,7 @@ fn criteria_that_hold_while_things_are_clearly_worse_are_a_contradiction() {
         target: target(),
         pass_rate: homeostasis_core::Ratio::ONE,
         window: secs(30),
+        tier: None,
     };
     // The health checks decide only after 30 s, when the errors have long been seen.
     let world = health(world, |_| HealthState::Healthy);
@@ -318,6 +336,7 @@ fn a_comparison_alone_also_needs_the_anomaly_to_be_gone() {
         target: target(),
         comparison: Comparison::AtMost(1.1),
         window: secs(20),
+        baseline: Baseline::BeforeIncident,
     };
     let errors = |now: Timestamp| {
         if (at(SINCE)..at(ENDED)).contains(&now) {

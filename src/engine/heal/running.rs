@@ -245,6 +245,10 @@ impl Heal {
                     record.reason()
                 }
                 Readmission::NoLease(reason) => reason,
+                Readmission::Overtaken(reason) => {
+                    gatekeeper::audit_refusal(&self.shared, plan, purpose, &reason).await;
+                    return Ok(Entry::Halted(reason));
+                }
             };
             if self.shared.now() >= give_up || self.shared.controls.kill_switch.is_engaged() {
                 // Once, not at every turn.

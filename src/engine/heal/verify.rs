@@ -40,13 +40,10 @@ impl Heal {
         }
         let (started, ended) = (state.opened_at, state.ended_at.unwrap_or(state.opened_at));
         let spec = &plan.verification;
-        let limit = [
-            spec.watch,
-            spec.interval,
-            self.shared.settings.stage_deadline,
-        ]
-        .into_iter()
-        .fold(spec.wait, Duration::saturating_add);
+        let limit = [spec.interval, self.shared.settings.stage_deadline]
+            .into_iter()
+            .fold(spec.longest(), Duration::saturating_add);
+        let healed: Arc<[_]> = self.shared.board().healed(incident).into();
         let mut kinds = Vec::new();
         let mut verdicts = Vec::new();
         let mut calls = Vec::new();
@@ -54,10 +51,12 @@ impl Heal {
             let (name, verifier) = (verifier.name().to_owned(), Arc::clone(verifier));
             let cx = self.shared.context(Some(incident), limit);
             let (subject, plan) = (Arc::clone(incident), plan.clone());
+            let healed = Arc::clone(&healed);
             calls.push((
                 name,
                 Box::pin(self.call(limit, async move {
-                    let request = VerifyRequest::new(&subject, &plan, started, ended);
+                    let request =
+                        VerifyRequest::new(&subject, &plan, started, ended).healed_before(&healed);
                     verifier
                         .verify(&cx, request)
                         .await

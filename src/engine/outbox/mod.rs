@@ -253,6 +253,7 @@ async fn run(shared: Arc<Shared>, name: String) {
             }
         };
         match next {
+            Next::Send(_, ids) if drop_spared(&shared, channel, &ids).await => {}
             Next::Send(_, ids) if drop_moot(&shared, &name, channel, &ids).await => {}
             Next::Send(message, ids) => {
                 send(&shared, &name, channel, *message, ids, &mut rng).await;
@@ -278,6 +279,50 @@ async fn run(shared: Arc<Shared>, name: String) {
     }
     // What was told just now is not told again by the next life.
     clear(&shared, channel).await;
+}
+
+/// Drops, from all channels, those of these calls that are of a level which no channel has begun to
+/// call and which is spared, since somebody acknowledged the incident meanwhile; says whether there
+/// were any. A level that some have heard of is called to the end.
+async fn drop_spared(shared: &Shared, channel: &Channel, ids: &[u64]) -> bool {
+    let untried = channel.state().queue.untried(ids);
+    let mut is_any = false;
+    for (id, key) in untried {
+        let (Some(journal), Some((level, round))) = (shared.journal_of(id), level_of(&key)) else {
+            continue;
+        };
+        let incident = journal.incident().await;
+        let Some(names) = shared.escalation.spared(&incident, level, round) else {
+            continue;
+        };
+        let all = &shared.journal.outbox.channels;
+        let called = || {
+            let known = names.iter().filter_map(|name| all.get(name));
+            known.filter(|it| it.takes.contains(&NotificationKind::Call))
+        };
+        if !called().all(|it| it.state().queue.is_untried(&key)) {
+            continue;
+        }
+        tracing::info!(incident = %id, level, round, "somebody took it on, nobody else is called");
+        for channel in called() {
+            let mut state = channel.state();
+            let dropped = state.queue.drop_call(&key);
+            is_any |= !dropped.is_empty();
+            state.untold.remove(&key);
+            let documents = dropped.into_iter().filter_map(|entry| entry.document);
+            state.done.extend(documents);
+            drop(state);
+            channel.wake.notify_one();
+        }
+    }
+    is_any
+}
+
+/// Level and round of a call of the chain, by its key (`…/level2.0`).
+fn level_of(key: &str) -> Option<(u32, u32)> {
+    let (_, what) = key.rsplit_once('/')?;
+    let (level, round) = what.strip_prefix("level")?.split_once('.')?;
+    Some((level.parse().ok()?, round.parse().ok()?))
 }
 
 /// Drops those of these calls whose incident is over, if the channel would not hear that it is; says

@@ -99,7 +99,8 @@ pub struct ChannelHealth {
     pub failed: u64,
     /// Messages given up in this life: refused for good, too old, or too many.
     pub given_up: u64,
-    /// Calls dropped in this life since their incident was over before the channel took them.
+    /// Calls dropped in this life since their incident was over, or somebody had acknowledged it,
+    /// before the channel took them.
     pub moot: u64,
     /// Until when the channel is left alone after failures in a row.
     pub resting_until: Option<Timestamp>,
@@ -168,6 +169,28 @@ impl Queue {
     pub(super) fn drop_calls(&mut self, incident: IncidentId) -> Vec<Entry> {
         let is_moot = |it: &Entry| it.is_call() && it.notification.incident == incident;
         let moot = self.take(is_moot);
+        self.health.moot += moot.len() as u64;
+        moot
+    }
+
+    /// Incidents and keys of those of `ids` that are calls nobody tried to send yet.
+    pub(super) fn untried(&self, ids: &[u64]) -> Vec<(IncidentId, String)> {
+        let calls = self.entries.iter().filter(|it| it.is_call());
+        let untried = calls.filter(|it| it.attempts == 0 && ids.contains(&it.id));
+        untried
+            .map(|it| (it.notification.incident, it.notification.key.clone()))
+            .collect()
+    }
+
+    /// Whether the call of this key waits, and nobody tried to send it yet.
+    pub(super) fn is_untried(&self, key: &str) -> bool {
+        let mut entries = self.entries.iter();
+        entries.any(|it| it.is_call() && it.attempts == 0 && it.notification.key == key)
+    }
+
+    /// Takes out the call of this key, which somebody made needless.
+    pub(super) fn drop_call(&mut self, key: &str) -> Vec<Entry> {
+        let moot = self.take(|it| it.is_call() && it.notification.key == key);
         self.health.moot += moot.len() as u64;
         moot
     }

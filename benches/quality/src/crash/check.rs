@@ -4,18 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 mod limits;
+mod people;
 mod values;
 
 use homeostasis::core::cycle::{Phase, replay};
 use homeostasis::core::policy::{Answer, Policy};
 use homeostasis::core::port::FencingToken;
 use homeostasis::core::record::{
-    EffectClass, EventKind, HealEvent, Inverse, Resolution, StepOutcome, StepPhase, StepState,
+    EffectClass, EventKind, HealEvent, Inverse, Outcome, Resolution, StepOutcome, StepPhase,
+    StepState,
 };
 use homeostasis::core::{Digest, IdempotencyKey, Incident, IncidentId, RunId, Timestamp};
 
 use super::protocol::Ack;
-use super::world::{EffectRecord, Fate};
+use super::world::{EffectRecord, Fate, Told};
 
 /// The events of all incidents.
 pub(crate) type Journal = Vec<(IncidentId, Vec<HealEvent>)>;
@@ -32,8 +34,10 @@ pub(crate) struct Evidence<'a> {
     pub(crate) counters: &'a BTreeMap<String, u64>,
     /// The setting of each service at the end.
     pub(crate) settings: &'a BTreeMap<String, String>,
-    /// The incidents about which people were called, once for each call.
-    pub(crate) calls: &'a [String],
+    /// What people were told, by incident.
+    pub(crate) told: &'a BTreeMap<String, Vec<Told>>,
+    /// Messages that nobody was told yet.
+    pub(crate) untold: &'a [String],
 }
 
 /// What may be wrong.
@@ -92,6 +96,10 @@ pub(crate) struct Findings {
     pub(crate) handed_to_people: usize,
     /// Incidents in which a plug-in was skipped: none of ours should be.
     pub(crate) blamed: usize,
+    /// How often each level of the chain was called.
+    pub(crate) levels: BTreeMap<String, u64>,
+    /// What people answered about steps that were handed over, and how often.
+    pub(crate) answers: BTreeMap<String, u64>,
     /// How often each check of the gate held a plan back.
     pub(crate) held_back: BTreeMap<String, u64>,
 }
@@ -102,6 +110,26 @@ impl Findings {
             .iter()
             .filter(|violation| violation.fault == fault)
             .count()
+    }
+
+    /// What was found elsewhere, too.
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.violations.extend(other.violations);
+        self.repeated_harmless += other.repeated_harmless;
+        self.late += other.late;
+        self.runs += other.runs;
+        self.healed += other.healed;
+        self.handed_to_people += other.handed_to_people;
+        self.blamed += other.blamed;
+        for (sum, part) in [
+            (&mut self.levels, other.levels),
+            (&mut self.answers, other.answers),
+            (&mut self.held_back, other.held_back),
+        ] {
+            for (name, n) in part {
+                *sum.entry(name).or_default() += n;
+            }
+        }
     }
 
     fn add(&mut self, fault: Fault, what: String) {
@@ -117,7 +145,11 @@ pub(crate) fn examine(evidence: &Evidence<'_>) -> Findings {
     repetitions(evidence, &mut found);
     one_run_at_a_time(evidence.world, &mut found);
     values::examine(evidence, &mut found);
-    people_called(evidence, &mut found);
+    people::called(evidence, &mut found);
+    people::answered(evidence, &mut found);
+    for message in evidence.untold {
+        found.add(Fault::Stuck, format!("{message} was never told"));
+    }
     for event in evidence.journal.iter().flat_map(|(_, events)| events) {
         let EventKind::Gated { record, .. } = &event.kind else {
             continue;
@@ -155,28 +187,6 @@ pub(crate) fn examine(evidence: &Evidence<'_>) -> Findings {
     }
     limits::remembered(evidence, &incidents, &mut found);
     found
-}
-
-/// Who says that people were called has called them; once more after a kill does no harm.
-fn people_called(evidence: &Evidence<'_>, found: &mut Findings) {
-    let mut calls: BTreeMap<&str, u64> = BTreeMap::new();
-    for call in evidence.calls {
-        *calls.entry(call).or_default() += 1;
-    }
-    for (id, events) in evidence.journal {
-        let escalated = |event: &&HealEvent| matches!(event.kind, EventKind::Escalated { .. });
-        let n_escalated = events.iter().filter(escalated).count() as u64;
-        let n_calls = calls.get(id.to_string().as_str()).copied().unwrap_or(0);
-        if n_calls < n_escalated {
-            found.add(
-                Fault::Lost,
-                format!(
-                    "{id}: {n_escalated} escalations in the journal, {n_calls} calls to people"
-                ),
-            );
-        }
-        found.repeated_harmless += n_calls.saturating_sub(n_escalated);
-    }
 }
 
 /// Every acknowledged event is there, exactly as it was.
@@ -355,7 +365,8 @@ fn unfinished(incident: &Incident, found: &mut Findings) {
     }
 }
 
-/// A step begins when all before it are settled; it is taken back when all after it are.
+/// A step begins when all groups before its own are settled; it is taken back when all that began
+/// after it are.
 fn order_of_steps(events: &[HealEvent], found: &mut Findings) {
     for (at, event) in events.iter().enumerate() {
         let EventKind::StepIntended { run, intent } = &event.kind else {
@@ -372,20 +383,22 @@ fn order_of_steps(events: &[HealEvent], found: &mut Findings) {
             continue;
         };
         let due = match intent.phase {
-            StepPhase::Do => state.steps[..intent.step_idx]
-                .iter()
-                .all(StepState::is_settled),
-            StepPhase::Undo => state
-                .undo
-                .iter()
-                .zip(&state.steps)
-                .zip(&plan.steps)
-                .skip(intent.step_idx + 1)
-                .all(|((undo, step), planned)| {
-                    undo.is_settled()
-                        || !step.may_have_happened()
-                        || planned.inverse == Inverse::Nothing
-                }),
+            StepPhase::Do => {
+                let mut groups = plan.groups().into_iter();
+                let own = groups.find(|group| group.contains(&intent.step_idx));
+                let first = own.map_or(intent.step_idx, |group| group.start);
+                state.steps[..first].iter().all(StepState::is_settled)
+            }
+            StepPhase::Undo => {
+                let began = |step_idx: &usize| *step_idx == intent.step_idx;
+                let own = state.begun.iter().position(began);
+                let later = own.map_or(&[][..], |own| &state.begun[own + 1..]);
+                later.iter().all(|step_idx| {
+                    state.undo[*step_idx].is_settled()
+                        || !state.steps[*step_idx].may_have_happened()
+                        || plan.steps[*step_idx].inverse == Inverse::Nothing
+                })
+            }
         };
         if !due {
             found.add(
@@ -418,6 +431,15 @@ fn note_spans(
             EventKind::RunOpened { run, token, .. } | EventKind::RunResumed { run, token } => {
                 (*run, Some(*token))
             }
+            // It was stopped before it did anything more: its lease may be another's already.
+            EventKind::RunEnded {
+                outcome: Outcome::Halted { .. },
+                ..
+            }
+            | EventKind::UndoEnded {
+                outcome: Outcome::Halted { .. },
+                ..
+            } => continue,
             EventKind::StepIntended { run, .. }
             | EventKind::StepEnded { run, .. }
             | EventKind::RunEnded { run, .. }

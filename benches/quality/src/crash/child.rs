@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use homeostasis::core::cycle::Phase;
 use homeostasis::core::policy::{BreakerPolicy, Limit, LimitScope, Policy};
 use homeostasis::core::port::Store;
 use homeostasis::core::record::RiskLevel;
@@ -20,10 +19,11 @@ use homeostasis::{EngineSettings, Homeostasis};
 
 use super::actions::actions;
 use super::clock::{FastClock, SPEED};
+use super::people;
 use super::playbooks::{Illness, PLAYBOOKS, playbooks};
 use super::protocol::{Line, say};
 use super::remote::Remote;
-use super::stages::{CureVerifier, GAUGE, IllnessAnalyzer, IllnessDetector, People};
+use super::stages::{CureVerifier, GAUGE, IllnessAnalyzer, IllnessDetector};
 use super::witness::Witness;
 use super::world::{SERVICES, World, give_up};
 
@@ -125,7 +125,7 @@ async fn live(options: &ChildOptions) -> Result<(), Box<dyn Error>> {
         .seed(options.seed)
         .clock(Arc::new(clock))
         .store(Arc::new(store))
-        .notifier(Arc::new(People(Arc::clone(&world))))
+        .escalation(people::rules())
         .detector(IllnessDetector)
         .analyzer(IllnessAnalyzer)
         .remediator(PlaybookRemediator::new(
@@ -134,6 +134,10 @@ async fn live(options: &ChildOptions) -> Result<(), Box<dyn Error>> {
             CheckRegistry::default(),
         ))
         .verifier(CureVerifier(Arc::clone(&world)));
+    let builder = people::CHANNELS.into_iter().fold(builder, |builder, name| {
+        let world = Arc::clone(&world);
+        builder.channel(name, Arc::new(people::Channel { name, world }))
+    });
     let healer = SERVICES
         .into_iter()
         .fold(builder, |builder, service| {
@@ -143,7 +147,8 @@ async fn live(options: &ChildOptions) -> Result<(), Box<dyn Error>> {
         .await?;
     say(&[Line::Recovered]);
     healer.spawn(sample(healer.clone(), Arc::clone(&world)));
-    healer.spawn(cure_by_hand(healer.clone(), Arc::clone(&world)));
+    let chance = Rng::from_seed(options.seed).fork(SERVICES.len() as u64);
+    healer.spawn(people::respond(healer.clone(), Arc::clone(&world), chance));
     if options.mode == Mode::Busy {
         for (service, stream) in SERVICES.into_iter().zip(0..) {
             let chance = Rng::from_seed(options.seed).fork(stream);
@@ -199,7 +204,7 @@ pub(crate) fn policy() -> Policy {
             limit(LimitScope::Global, 8, wall(300)),
             limit(LimitScope::Target, 3, wall(300)),
         ],
-        min_interval: wall(20),
+        min_interval: wall(60),
         breaker: BreakerPolicy {
             consecutive_failures: 4,
             failure_ratio: Ratio::ONE,
@@ -244,32 +249,14 @@ async fn fall_ill(healer: Homeostasis, world: Arc<World>, service: &'static str,
     }
 }
 
-/// People cure what was handed to them.
-async fn cure_by_hand(healer: Homeostasis, world: Arc<World>) {
-    loop {
-        healer.clock().sleep(wall(25)).await;
-        for id in healer.open_incidents() {
-            let Ok(incident) = healer.incident(id).await else {
-                continue;
-            };
-            if incident.phase == Phase::Escalated {
-                for target in incident.targets() {
-                    if let Err(error) = world.cure(target.service_name()) {
-                        give_up(&error);
-                    }
-                }
-            }
-        }
-    }
-}
-
 /// Nobody is ill and nothing is open, for long enough that nothing can be on its way.
 async fn until_idle(healer: &Homeostasis, world: &World) {
     let mut quiet = 0;
     while quiet < 5 {
         healer.clock().sleep(wall(10)).await;
         let healthy = world.is_healthy().unwrap_or_else(|error| give_up(&error));
-        let idle = healthy && healer.open_incidents().is_empty();
+        let told = healer.channels().values().all(|it| it.waiting == 0);
+        let idle = healthy && told && healer.open_incidents().is_empty();
         quiet = if idle { quiet + 1 } else { 0 };
     }
 }

@@ -12,139 +12,114 @@ use homeostasis::core::port::Store;
 use homeostasis::core::record::{EventKind, HealEvent};
 use homeostasis::core::{Clock, IncidentId, Rng, Timestamp};
 use homeostasis::store::RedbStore;
-use serde_json::{Map, Value, json};
 
-use super::check::{self, Evidence, Fault, Journal};
+use super::check::{self, Evidence, Findings, Journal};
 use super::child::{self, ChildOptions, Mode};
-use super::life::{Life, Lived, Moment};
+use super::life::{Life, Lived, Moment, let_go_of_closed_files};
 use super::protocol::{Ack, Line};
-use super::stage::{Class, Stage};
+use super::stage::Stage;
 use super::stops::{Stops, stop_and_take_over};
 use super::world::{SERVICES, World};
 
 /// How long the last life may take to finish what is open.
-const LAST_LIFE: Duration = Duration::from_secs(60);
+pub(super) const LAST_LIFE: Duration = Duration::from_secs(60);
 
-/// From this many kills on, each stage must have been hit.
-const ENOUGH_KILLS: u32 = 300;
-
-/// From this many kills on, each class of stages must have been hit.
-const ENOUGH_FOR_CLASSES: u32 = 50;
-
-/// What was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Options {
-    pub(crate) kills: u32,
-    pub(crate) seed: u64,
-    /// How often a healer is stopped while another takes over, and wakes again.
-    pub(crate) stops: u32,
+/// What one world has to tell when all is over.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) hits: BTreeMap<Stage, u64>,
+    pub(super) stops: Stops,
+    pub(super) found: Findings,
+    pub(super) lives: u32,
+    pub(super) acknowledged: usize,
+    pub(super) incidents: usize,
+    pub(super) effects: usize,
+    pub(super) told: usize,
+    /// In how many worlds the last life had not finished in time.
+    pub(super) unfinished: u32,
 }
 
-/// Kills as often as asked, and checks. Says the report and whether everything held.
-pub(crate) fn run(options: Options) -> Result<(Value, bool), Box<dyn Error>> {
-    let home = tempfile::tempdir()?;
-    let result = run_in(home.path(), options);
-    if !matches!(result, Ok((_, true))) {
-        eprintln!("seed {}, kept: {}", options.seed, home.keep().display());
+impl Tally {
+    pub(super) fn merge(&mut self, other: Self) {
+        for (stage, n) in other.hits {
+            *self.hits.entry(stage).or_default() += n;
+        }
+        self.stops.merge(&other.stops);
+        self.found.merge(other.found);
+        self.lives += other.lives;
+        self.acknowledged += other.acknowledged;
+        self.incidents += other.incidents;
+        self.effects += other.effects;
+        self.told += other.told;
+        self.unfinished += other.unfinished;
     }
-    result
 }
 
-fn run_in(folder: &Path, options: Options) -> Result<(Value, bool), Box<dyn Error>> {
+/// What one world goes through.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Share {
+    pub(super) kills: u32,
+    pub(super) stops: u32,
+    /// How many stops the worlds before it have: each place gets its turn.
+    pub(super) first_stop: u32,
+    pub(super) seed: u64,
+}
+
+/// Kills and stops in one world, and checks it.
+pub(super) fn go_through(
+    folder: &Path,
+    share: Share,
+    said: impl Fn(&str),
+) -> Result<Tally, Box<dyn Error>> {
     let began = SystemClock.now();
-    let mut drill = Drill::new(options, folder, began)?;
-    for kill in 1..=options.kills {
+    let mut drill = Drill::new(share.seed, folder, began)?;
+    let seconds = || SystemClock.now().since(began).as_secs_f64();
+    for kill in 1..=share.kills {
         drill.one_kill()?;
         if kill % 50 == 0 {
-            let seconds = SystemClock.now().since(began).as_secs_f64();
-            eprintln!("{kill} kills in {seconds:.1} s");
+            said(&format!("{kill} kills in {:.1} s", seconds()));
         }
     }
-    let mut stops = Stops::default();
-    for stop in 1..=options.stops {
+    let mut stops = Stops::after(share.first_stop);
+    for stop in 1..=share.stops {
         drill.one_stop(&mut stops)?;
-        if stop % 20 == 0 {
-            let seconds = SystemClock.now().since(began).as_secs_f64();
-            eprintln!("{stop} stops in {seconds:.1} s");
+        if stop % 10 == 0 {
+            said(&format!("{stop} stops in {:.1} s", seconds()));
         }
     }
     let finished = drill.finish()?;
-    let (events, counters) = drill.whole_journal()?;
+    let (events, counters, untold) = drill.whole_journal()?;
     let world = World::open(folder)?;
-    let (calls, mut settings) = (world.calls()?, BTreeMap::new());
+    let (told, mut settings) = (world.all_told()?, BTreeMap::new());
     for service in SERVICES {
         settings.insert(service.to_owned(), world.setting(service)?);
     }
-    let world = world.effects()?;
+    let effects = world.effects()?;
     let found = check::examine(&Evidence {
         journal: &events,
-        world: &world,
+        world: &effects,
         acks: &drill.acks,
         policy: &child::policy(),
         counters: &counters,
         settings: &settings,
-        calls: &calls,
+        told: &told,
+        untold: &untold,
     });
-    for violation in &found.violations {
-        eprintln!("{violation}");
-    }
-    let missed = drill.missed(options.kills);
-    if !missed.is_empty() {
-        eprintln!("never hit: {}", missed.join(", "));
-    }
-    if !finished {
-        eprintln!("the last life had not finished after {LAST_LIFE:?}");
-    }
-    let too_little = stops.too_little(found.late);
-    if let Some(what) = &too_little {
-        eprintln!("the stops show too little: {what}");
-    }
-    let idle: Vec<_> = ["RateLimit", "CoolDown", "CircuitBreaker"]
-        .into_iter()
-        .filter(|check| options.kills >= ENOUGH_KILLS && !found.held_back.contains_key(*check))
-        .collect();
-    if !idle.is_empty() {
-        eprintln!("never held a plan back: {}", idle.join(", "));
-    }
-    let shown = missed.is_empty() && too_little.is_none() && idle.is_empty();
-    let sound = found.violations.is_empty() && finished && shown;
-    let stages: Map<String, Value> = Stage::ALL
-        .into_iter()
-        .map(|stage| (stage.name().to_owned(), drill.hits(stage).into()))
-        .collect();
-    let classes: Map<String, Value> = Class::ALL
-        .into_iter()
-        .map(|class| (class.name().to_owned(), drill.class_hits(class).into()))
-        .collect();
-    let report = json!({
-        "suite": "crash",
-        "seed": options.seed,
-        "kills": options.kills,
-        "restarts": drill.lives - 1,
-        "lost": found.count(Fault::Lost),
-        "repeated": found.count(Fault::Repeated),
-        "repeated_harmless": found.repeated_harmless,
-        "stuck": found.count(Fault::Stuck),
-        "wrong_values": found.count(Fault::Wrong),
-        "held_back_by": found.held_back,
-        "calls_to_people": calls.len(),
-        "double_heals": found.count(Fault::Doubled),
-        "limits_forgotten": found.count(Fault::Forgotten),
-        "illegal_states": found.count(Fault::Illegal),
-        "incidents": events.len(),
-        "healed": found.healed,
-        "handed_to_people": found.handed_to_people,
-        "blamed": found.blamed,
-        "runs": found.runs,
-        "effects": world.len(),
-        "acknowledged": drill.acks.len(),
-        "kills_by_class": classes,
-        "kills_by_stage": stages,
-        "stops": stops.report(found.late),
-        "seconds": SystemClock.now().since(began).as_secs_f64(),
-    });
-    Ok((report, sound))
+    Ok(Tally {
+        hits: drill.hits,
+        stops,
+        found,
+        lives: drill.lives,
+        acknowledged: drill.acks.len(),
+        incidents: events.len(),
+        effects: effects.len(),
+        told: told.values().map(Vec::len).sum(),
+        unfinished: u32::from(!finished),
+    })
 }
+
+/// All events, the counters of the runs in them, and the messages that nobody was told yet.
+type WholeJournal = (Journal, BTreeMap<String, u64>, Vec<String>);
 
 /// A run that a life left open.
 #[derive(Debug, Clone, Copy)]
@@ -167,11 +142,11 @@ struct Drill<'a> {
 }
 
 impl<'a> Drill<'a> {
-    fn new(options: Options, folder: &'a Path, base: Timestamp) -> Result<Self, Box<dyn Error>> {
+    fn new(seed: u64, folder: &'a Path, base: Timestamp) -> Result<Self, Box<dyn Error>> {
         Ok(Self {
             folder,
             base,
-            chance: Rng::from_seed(options.seed),
+            chance: Rng::from_seed(seed),
             runtime: tokio::runtime::Builder::new_current_thread().build()?,
             lives: 0,
             acks: Vec::new(),
@@ -182,28 +157,6 @@ impl<'a> Drill<'a> {
 
     fn hits(&self, stage: Stage) -> u64 {
         self.hits.get(&stage).copied().unwrap_or(0)
-    }
-
-    fn class_hits(&self, class: Class) -> u64 {
-        let of_it = Stage::ALL
-            .into_iter()
-            .filter(|stage| stage.class() == class);
-        of_it.map(|stage| self.hits(stage)).sum()
-    }
-
-    /// What should have been hit by so many kills and was not.
-    fn missed(&self, kills: u32) -> Vec<&'static str> {
-        let stages = Stage::ALL
-            .into_iter()
-            .filter(|stage| self.hits(*stage) == 0);
-        let classes = Class::ALL
-            .into_iter()
-            .filter(|class| self.class_hits(*class) == 0);
-        match kills {
-            ENOUGH_KILLS.. => stages.map(Stage::name).collect(),
-            ENOUGH_FOR_CLASSES.. => classes.map(Class::name).collect(),
-            _ => Vec::new(),
-        }
     }
 
     /// Three of ten lives end at any time, two while they recover, the rest where the fewest did.
@@ -372,13 +325,16 @@ impl<'a> Drill<'a> {
         let copy = self.folder.join("post-mortem.redb");
         std::fs::copy(journal, &copy)?;
         let store = RedbStore::open(&copy)?;
-        self.runtime.block_on(async {
+        let open = self.runtime.block_on(async {
             let mut open = Vec::new();
             for id in store.open_incidents().await? {
                 open.push(store.read(id).await?);
             }
             Ok(open)
-        })
+        });
+        drop(store);
+        let_go_of_closed_files();
+        open
     }
 
     /// One more life that may finish. Says whether it did in time.
@@ -401,8 +357,7 @@ impl<'a> Drill<'a> {
         }
     }
 
-    /// All events, and the counters of the runs in them.
-    fn whole_journal(&self) -> Result<(Journal, BTreeMap<String, u64>), Box<dyn Error>> {
+    fn whole_journal(&self) -> Result<WholeJournal, Box<dyn Error>> {
         let store = RedbStore::open(self.folder.join("journal.redb"))?;
         self.runtime.block_on(async {
             let mut all = Vec::new();
@@ -420,7 +375,9 @@ impl<'a> Drill<'a> {
                 }
                 all.push((id, events));
             }
-            Ok((all, counters))
+            let untold = store.documents("outbox/", usize::MAX).await?;
+            let untold = untold.into_iter().map(|(document, _)| document);
+            Ok((all, counters, untold.collect()))
         })
     }
 }

@@ -5,6 +5,7 @@ use std::error::Error;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdin, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use homeostasis::SystemClock;
@@ -21,6 +22,15 @@ const LONGEST_LIFE: Duration = Duration::from_millis(700);
 
 /// How long a process may take to end after its last line.
 const LAST_BREATH: Duration = Duration::from_secs(5);
+
+/// Held while a process is made: until it runs a program of its own it has every file of ours open,
+/// with the locks on them.
+static SPAWNING: Mutex<()> = Mutex::new(());
+
+/// Waits until no process holds a file that was open here and is closed now.
+pub(super) fn let_go_of_closed_files() {
+    drop(SPAWNING.lock().unwrap_or_else(PoisonError::into_inner));
+}
 
 /// When a life is to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +80,7 @@ impl Life {
             reason = "the drill is about a real process, and no part of the healer"
         )]
         let mut command = std::process::Command::new(std::env::current_exe()?);
+        let spawning = SPAWNING.lock().unwrap_or_else(PoisonError::into_inner);
         let mut child = command
             .arg(crate::args::CRASH_CHILD)
             .arg(&options.folder)
@@ -79,6 +90,7 @@ impl Life {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
+        drop(spawning);
         let (tie, out) = (child.stdin.take(), child.stdout.take());
         let (sender, said) = mpsc::channel();
         let life = Self {
@@ -111,6 +123,14 @@ impl Life {
             Moment::At(limit) => limit,
             _ => LONGEST_LIFE,
         };
+        self.until_or(moment, limit)
+    }
+
+    /// Listens until the moment has come, the life is over, or it has lasted for `limit`.
+    ///
+    /// # Errors
+    /// If it says something that cannot be understood.
+    pub(super) fn until_or(&mut self, moment: Moment, limit: Duration) -> Result<Lived, String> {
         let mut stages = BTreeMap::new();
         let is_here = |line: &Line| has_come(moment, line, &mut stages);
         self.listen(

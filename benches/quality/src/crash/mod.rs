@@ -2,7 +2,7 @@
 //! recovers; then its journal and the world it acted on must agree.
 //!
 //! ```text
-//! parent (drill) ── starts, kills ──> child: engine + playbooks + RedbStore
+//! parent (drill) ── starts, kills ──> child: engine + playbooks + people + RedbStore
 //!        │  <── what became durable, line by line ──┘      │ effects
 //!        v                                                 v
 //!      check  <────────────── journal.redb ─────────  effects.log per service
@@ -14,9 +14,11 @@ mod child;
 mod clock;
 mod drill;
 mod life;
+mod people;
 mod playbooks;
 mod protocol;
 mod remote;
+mod report;
 mod stage;
 mod stages;
 mod stops;
@@ -24,4 +26,4 @@ mod witness;
 mod world;
 
 pub(crate) use child::{ChildOptions, Mode, serve};
-pub(crate) use drill::{Options, run};
+pub(crate) use report::{Options, run};

@@ -8,9 +8,10 @@ use homeostasis::remediate::playbook::{CheckRegistry, PlaybookSet};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Illness(u8);
 
-/// Each ends in another way: healed by steps of each class, healed by the second plan after the
-/// first was taken back, not healed and taken back, not to be taken back, or beyond every playbook.
-const NAMES: [&str; 10] = [
+/// Each ends in another way: healed by steps of each class, one after another or at once, healed by
+/// the second plan after the first was taken back or at once, not healed and taken back, not to be
+/// taken back, healed after people said what had become of a step, or beyond every playbook.
+const NAMES: [&str; 14] = [
     "drained",
     "hung",
     "jammed",
@@ -21,6 +22,10 @@ const NAMES: [&str; 10] = [
     "botched",
     "rusted",
     "mute",
+    "scattered",
+    "torn",
+    "unheard",
+    "hasty",
 ];
 
 impl Illness {
@@ -54,7 +59,7 @@ impl Illness {
 }
 
 /// What the playbooks are called.
-pub(crate) const PLAYBOOKS: [&str; 10] = [
+pub(crate) const PLAYBOOKS: [&str; 15] = [
     "refill",
     "restart",
     "kick",
@@ -65,9 +70,14 @@ pub(crate) const PLAYBOOKS: [&str; 10] = [
     "botch",
     "bend",
     "wait",
+    "spread",
+    "tear",
+    "whisper",
+    "rush",
+    "calm_down",
 ];
 
-const TEXTS: [(&str, &str); 10] = [
+const TEXTS: [(&str, &str); 15] = [
     (
         "drained.yaml",
         "
@@ -190,6 +200,75 @@ trigger: { cause: mute }
 remediation_steps:
   - { action: look }
   - { action: kick, fails: silent, timeout: 500ms }
+  - { action: order, cures: true }
+",
+    ),
+    (
+        "scattered.yaml",
+        "
+playbook_id: spread
+name: spread
+version: '1'
+trigger: { cause: scattered }
+remediation_steps:
+  - { action: look }
+  - parallel:
+      - { action: set, value: wide, fails: first_before, retry: { attempts: 3, backoff: 500ms, max_backoff: 1s } }
+      - { action: order }
+      - { action: restart }
+  - { action: kick, cures: true }
+",
+    ),
+    (
+        "torn.yaml",
+        "
+playbook_id: tear
+name: tear
+version: '1'
+trigger: { cause: torn }
+remediation_steps:
+  - parallel:
+      - { action: set, value: torn }
+      - { action: order, fails: first_undo, retry: { attempts: 1, backoff: 500ms, max_backoff: 1s } }
+      - { action: restart, fails: before }
+escalation: { notify: [mail, the owner] }
+",
+    ),
+    (
+        "unheard.yaml",
+        "
+playbook_id: whisper
+name: whisper
+version: '1'
+trigger: { cause: unheard }
+remediation_steps:
+  - { action: set, value: soft }
+  - parallel:
+      - { action: order }
+      - { action: kick, fails: hangs, timeout: 500ms }
+  - { action: restart, cures: true }
+",
+    ),
+    (
+        "hasty-1.yaml",
+        "
+playbook_id: rush
+name: a rush
+version: '1'
+trigger: { cause: hasty }
+remediation_steps:
+  - { action: kick, fails: before }
+",
+    ),
+    (
+        "hasty-2.yaml",
+        "
+playbook_id: calm_down
+name: b calm
+version: '1'
+trigger: { cause: hasty }
+remediation_steps:
+  - { action: restart, cures: true }
 ",
     ),
 ];

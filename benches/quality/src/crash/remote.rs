@@ -127,6 +127,12 @@ pub(crate) struct Refused {
     pub(crate) lost: AtomicU64,
 }
 
+impl Refused {
+    pub(crate) fn counters(&self) -> [&AtomicU64; 3] {
+        [&self.fenced, &self.conflicts, &self.lost]
+    }
+}
+
 /// Answers on `socket` until it is dropped.
 pub(crate) async fn serve(
     socket: PathBuf,

@@ -22,6 +22,8 @@ pub(crate) enum Stage {
     Intent,
     /// A step's effect is in the world, its outcome is not in the journal.
     Effect,
+    /// Several steps are in flight at once.
+    Parallel,
     /// A step's outcome is durable, what follows is not.
     Outcome,
     /// A step failed and waits for another attempt.
@@ -38,6 +40,12 @@ pub(crate) enum Stage {
     HandingOver,
     /// Whatever else goes to people.
     Escalating,
+    /// People were called, nobody but those of the first level.
+    Called,
+    /// Further levels of the chain were called.
+    CalledNext,
+    /// People answered about a step, and the run goes on.
+    Answered,
     /// Proven, not closed.
     Closing,
     /// The healer starts, or has not yet gone on with a run that an earlier life left open.
@@ -88,7 +96,7 @@ impl Class {
 }
 
 impl Stage {
-    pub(crate) const ALL: [Self; 21] = [
+    pub(crate) const ALL: [Self; 25] = [
         Self::Diagnosing,
         Self::Planning,
         Self::Gating,
@@ -96,6 +104,7 @@ impl Stage {
         Self::Opened,
         Self::Intent,
         Self::Effect,
+        Self::Parallel,
         Self::Outcome,
         Self::Backoff,
         Self::Verifying,
@@ -106,6 +115,9 @@ impl Stage {
         Self::UndoBackoff,
         Self::HandingOver,
         Self::Escalating,
+        Self::Called,
+        Self::CalledNext,
+        Self::Answered,
         Self::Closing,
         Self::Recovering,
         Self::RecoveringUndo,
@@ -121,6 +133,7 @@ impl Stage {
             Self::Opened => "running.opened",
             Self::Intent => "running.intent",
             Self::Effect => "running.effect",
+            Self::Parallel => "running.parallel",
             Self::Outcome => "running.outcome",
             Self::Backoff => "running.backoff",
             Self::Verifying => "verifying",
@@ -131,6 +144,9 @@ impl Stage {
             Self::UndoBackoff => "undoing.backoff",
             Self::HandingOver => "handing over",
             Self::Escalating => "escalating",
+            Self::Called => "people.called",
+            Self::CalledNext => "people.next level",
+            Self::Answered => "people.answered",
             Self::Closing => "closing",
             Self::Recovering => "recovering",
             Self::RecoveringUndo => "recovering.undo",
@@ -142,18 +158,30 @@ impl Stage {
         match self {
             Self::Gating => Class::Gate,
             Self::Deferred | Self::Backoff | Self::UndoBackoff => Class::Timers,
-            Self::Opened | Self::Intent | Self::Effect | Self::Outcome => Class::Forward,
+            Self::Opened | Self::Intent | Self::Effect | Self::Parallel | Self::Outcome => {
+                Class::Forward
+            }
             Self::Verifying => Class::Verify,
             Self::UndoOpened | Self::UndoIntent | Self::UndoEffect | Self::UndoOutcome => {
                 Class::Undo
             }
-            Self::HandingOver | Self::Escalating => Class::People,
+            Self::HandingOver
+            | Self::Escalating
+            | Self::Called
+            | Self::CalledNext
+            | Self::Answered => Class::People,
             Self::Recovering | Self::RecoveringUndo => Class::Recovery,
             Self::Diagnosing | Self::Planning | Self::Closing | Self::Idle => Class::Rest,
         }
     }
 
-    /// The stage `incident` is in; `None` if it is closed or with people. `happened` says whether
+    /// Whether a run is open in this stage: what a healer holds here, another must take over.
+    pub(crate) fn is_run(self) -> bool {
+        matches!(self, Self::Backoff | Self::UndoBackoff | Self::Answered)
+            || matches!(self.class(), Class::Forward | Class::Verify | Class::Undo)
+    }
+
+    /// The stage `incident` is in; `None` if it is over or waits for a consent. `happened` says whether
     /// the world has the effect of an attempt.
     pub(crate) fn of(incident: &Incident, happened: impl Fn(&StepIntent) -> bool) -> Option<Self> {
         let state_of = |run| {
@@ -165,18 +193,24 @@ impl Stage {
             Phase::Planning => Self::Planning,
             Phase::Gating { .. } => Self::Gating,
             Phase::Deferred { .. } => Self::Deferred,
-            Phase::Running { run } => match Step::of(state_of(*run)?, StepPhase::Do, happened) {
-                Step::None => Self::Opened,
-                Step::Intent => Self::Intent,
-                Step::Effect => Self::Effect,
-                Step::Outcome => Self::Outcome,
-                Step::Backoff => Self::Backoff,
-            },
+            Phase::Running { run } => {
+                let (state, plan) = state_of(*run)?;
+                match Step::of((state, plan), StepPhase::Do, happened) {
+                    Step::None | Step::Outcome if !state.answers.is_empty() => Self::Answered,
+                    Step::None => Self::Opened,
+                    Step::Intent => Self::Intent,
+                    Step::Effect => Self::Effect,
+                    Step::Parallel => Self::Parallel,
+                    Step::Outcome => Self::Outcome,
+                    Step::Backoff => Self::Backoff,
+                }
+            }
             Phase::Verifying { .. } => Self::Verifying,
             Phase::Undoing { run } => match Step::of(state_of(*run)?, StepPhase::Undo, happened) {
                 Step::None => Self::UndoOpened,
                 Step::Intent => Self::UndoIntent,
-                Step::Effect => Self::UndoEffect,
+                // What is taken back is so step by step.
+                Step::Effect | Step::Parallel => Self::UndoEffect,
                 Step::Outcome => Self::UndoOutcome,
                 Step::Backoff => Self::UndoBackoff,
             },
@@ -185,6 +219,9 @@ impl Stage {
                 _ => Self::Escalating,
             },
             Phase::Resolved { .. } => Self::Closing,
+            Phase::Escalated if incident.escalation.is_notified(2, 0) => Self::CalledNext,
+            Phase::Escalated if incident.escalation.is_notified(3, 0) => Self::CalledNext,
+            Phase::Escalated => Self::Called,
             _ => return None,
         })
     }
@@ -195,6 +232,8 @@ enum Step {
     None,
     Intent,
     Effect,
+    /// More than one.
+    Parallel,
     Outcome,
     Backoff,
 }
@@ -206,12 +245,14 @@ impl Step {
         happened: impl Fn(&StepIntent) -> bool,
     ) -> Self {
         let steps = state.phase(phase);
-        let in_flight = steps.iter().find_map(|step| match step {
+        let mut in_flight = steps.iter().filter_map(|step| match step {
             StepState::InFlight(intent) => Some(intent),
             _ => None,
         });
-        if let Some(intent) = in_flight {
-            return if happened(intent) {
+        if let Some(intent) = in_flight.next() {
+            return if in_flight.next().is_some() {
+                Self::Parallel
+            } else if happened(intent) {
                 Self::Effect
             } else {
                 Self::Intent

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use homeostasis::core::port::{Notification, NotificationKind, Notifier, NotifyError};
 use homeostasis::core::record::{
     Anomaly, Category, Finding, Proof, Role, Subject, Verdict, VerdictKind,
 };
@@ -115,25 +114,5 @@ impl Verifier for CureVerifier {
             None => (VerdictKind::Success, "cured"),
         };
         Ok(Verdict::new(kind, cx.now(), reason))
-    }
-}
-
-/// People who listen; what they do about it is up to the child.
-#[derive(Debug)]
-pub(crate) struct People(pub(crate) Arc<World>);
-
-#[async_trait]
-impl Notifier for People {
-    async fn notify(&self, message: &Notification) -> Result<(), NotifyError> {
-        if message.kind == NotificationKind::Call {
-            let called = || self.0.call_people(&message.incident.to_string());
-            tokio::task::block_in_place(called).unwrap_or_else(|error| give_up(&error));
-        }
-        Ok(())
-    }
-
-    // Each call by itself, also of an incident that is over by then: every one of them is counted.
-    fn takes(&self, kind: NotificationKind) -> bool {
-        kind != NotificationKind::Digest
     }
 }

@@ -14,13 +14,13 @@ use serde_json::{Map, Value, json};
 
 use super::child::{ChildOptions, Mode, SHARED_TTL};
 use super::clock::{FastClock, SPEED};
-use super::life::{Life, Lived, Moment};
+use super::life::{Life, Lived, Moment, let_go_of_closed_files};
 use super::protocol::Line;
 use super::remote::{self, Refused};
-use super::stage::{Class, Stage};
+use super::stage::Stage;
 
 /// Where the first healer is stopped, in turn; what it holds there, another must take over.
-const PLACES: [Stage; 7] = [
+const PLACES: [Stage; 8] = [
     Stage::Intent,
     Stage::Effect,
     Stage::UndoIntent,
@@ -28,7 +28,11 @@ const PLACES: [Stage; 7] = [
     Stage::Opened,
     Stage::Verifying,
     Stage::UndoEffect,
+    Stage::Parallel,
 ];
+
+/// How long the first healer may take to get where it is stopped; it is stopped then in any case.
+const REACHES: Duration = Duration::from_secs(3);
 
 /// How long the second healer may take to go on with a run of the first.
 const TAKES_OVER: Duration = Duration::from_millis(2_500);
@@ -43,6 +47,8 @@ const TOGETHER: Duration = Duration::from_millis(400);
 #[derive(Debug, Default)]
 pub(super) struct Stops {
     made: u32,
+    /// How many others made before: each place has its turn.
+    before: u32,
     /// How often a run of a healer that was stopped was gone on with by another.
     takeovers: u32,
     /// For each place how often the healer was stopped when it was reached, and how often another
@@ -52,6 +58,33 @@ pub(super) struct Stops {
 }
 
 impl Stops {
+    /// None yet, and others have made `before`.
+    pub(super) fn after(before: u32) -> Self {
+        Self {
+            before,
+            ..Self::default()
+        }
+    }
+
+    /// What came of those of another world, too.
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.made += other.made;
+        self.takeovers += other.takeovers;
+        for (place, [reached, taken_over]) in &other.by_place {
+            let counts = self.by_place.entry(*place).or_default();
+            counts[0] += reached;
+            counts[1] += taken_over;
+        }
+        for (sum, part) in self
+            .refused
+            .counters()
+            .into_iter()
+            .zip(other.refused.counters())
+        {
+            sum.fetch_add(part.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+
     /// What so many stops should have shown and did not, `late` effects among it.
     pub(super) fn too_little(&self, late: u64) -> Option<String> {
         if self.made == 0 {
@@ -126,6 +159,7 @@ pub(super) fn stop_and_take_over(
     let lines = play(options, chance, stops)?;
     // The file is closed before the next life opens it.
     runtime.shutdown_timeout(Duration::from_secs(5));
+    let_go_of_closed_files();
     std::fs::remove_file(socket)?;
     Ok(lines)
 }
@@ -135,10 +169,10 @@ fn play(
     chance: &mut Rng,
     stops: &mut Stops,
 ) -> Result<Vec<Line>, Box<dyn Error>> {
-    let place = PLACES[usize::try_from(stops.made)? % PLACES.len()];
+    let place = PLACES[usize::try_from(stops.before + stops.made)? % PLACES.len()];
     stops.made += 1;
     let mut first = Life::start(options)?;
-    let reached = alive(first.until(Moment::Reached(place))?)?;
+    let reached = alive(first.until_or(Moment::Reached(place), REACHES)?)?;
     std::thread::sleep(chance.jitter(Duration::from_micros(1_500)));
     first.signal(Signal::STOP)?;
     std::thread::sleep(SHARED_TTL / SPEED);
@@ -154,7 +188,9 @@ fn play(
         let Line::Durable(ack) = line else {
             return false;
         };
-        ack.event == "run_resumed" && in_flight.contains(&ack.incident)
+        // A verdict needs no lease: who gives it on the run of another has taken over.
+        matches!(ack.event.as_str(), "run_resumed" | "verified")
+            && in_flight.contains(&ack.incident)
     };
     let took_over = alive(second.listen(TAKES_OVER, resumed)?)?;
     stops.takeovers += u32::from(took_over);
@@ -178,9 +214,7 @@ fn in_flight(lines: &[Line]) -> BTreeSet<IncidentId> {
     let mut open = BTreeSet::new();
     for line in lines {
         let Line::Durable(ack) = line else { continue };
-        let class = ack.stage.map(Stage::class);
-        let backoff = matches!(ack.stage, Some(Stage::Backoff | Stage::UndoBackoff));
-        if backoff || matches!(class, Some(Class::Forward | Class::Verify | Class::Undo)) {
+        if ack.stage.is_some_and(Stage::is_run) {
             open.insert(ack.incident);
         } else {
             open.remove(&ack.incident);

@@ -4,6 +4,7 @@
 //! thing at a time, knows the keys of requests it has served, and refuses a lease that is older than
 //! the newest it has seen.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -52,6 +53,14 @@ pub(crate) enum Fate {
     Late,
 }
 
+/// What people were told, through which channel.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Told {
+    pub(crate) channel: String,
+    /// The message's own key.
+    pub(crate) key: String,
+}
+
 /// The world in a folder.
 #[derive(Debug)]
 pub(crate) struct World {
@@ -69,8 +78,8 @@ pub(crate) struct Visit<'a> {
 impl World {
     /// The world in `folder`; what is missing is made.
     pub(crate) fn open(folder: &Path) -> io::Result<Self> {
-        for service in SERVICES {
-            fs::create_dir_all(folder.join("world").join(service))?;
+        for folder_in in SERVICES.into_iter().chain(["people"]) {
+            fs::create_dir_all(folder.join("world").join(folder_in))?;
         }
         Ok(Self {
             folder: folder.to_owned(),
@@ -126,20 +135,57 @@ impl World {
         }
     }
 
-    /// Calls people; the call is on disk when this returns.
-    pub(crate) fn call_people(&self, incident: &str) -> io::Result<()> {
+    /// Tells people something about an incident. The kernel has it when this returns: that outlives
+    /// every kill.
+    pub(crate) fn tell(&self, incident: &str, told: &Told) -> io::Result<()> {
         let mut log = OpenOptions::new();
         log.create(true).append(true);
-        let mut file = log.open(self.folder.join("world").join("people.log"))?;
-        file.write_all(format!("{incident}\n").as_bytes())?;
-        file.sync_data()
+        let mut file = log.open(self.people().join(incident))?;
+        file.write_all(format!("{} {}\n", told.channel, told.key).as_bytes())
     }
 
-    /// The incidents about which people were called, once for each call.
-    pub(crate) fn calls(&self) -> io::Result<Vec<String>> {
-        match fs::read_to_string(self.folder.join("world").join("people.log")) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            other => Ok(other?.lines().map(str::to_owned).collect()),
+    /// What people were told about an incident, in that order.
+    ///
+    /// # Errors
+    /// If it cannot be read, or a line was torn.
+    pub(crate) fn told(&self, incident: &str) -> io::Result<Vec<Told>> {
+        let path = self.people().join(incident);
+        let text = match fs::read_to_string(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            other => other?,
+        };
+        let torn = || io::Error::other(format!("a torn line in {}", path.display()));
+        let read = |line: &str| {
+            let (channel, key) = line.split_once(' ').ok_or_else(torn)?;
+            let (channel, key) = (channel.to_owned(), key.to_owned());
+            Ok(Told { channel, key })
+        };
+        text.lines().map(read).collect()
+    }
+
+    /// What people were told, by incident.
+    pub(crate) fn all_told(&self) -> io::Result<BTreeMap<String, Vec<Told>>> {
+        let mut all = BTreeMap::new();
+        for entry in fs::read_dir(self.people())? {
+            let incident = entry?.file_name().to_string_lossy().into_owned();
+            let told = self.told(&incident)?;
+            all.insert(incident, told);
+        }
+        Ok(all)
+    }
+
+    fn people(&self) -> PathBuf {
+        self.folder.join("world").join("people")
+    }
+
+    /// Whether nobody asked this of `service` before; from now on somebody did.
+    pub(crate) fn is_new(&self, service: &str, key: &str) -> io::Result<bool> {
+        let name = format!("tried-{}", key.replace('/', "-"));
+        let mut file = OpenOptions::new();
+        file.write(true).create_new(true);
+        match file.open(self.path(service, &name)) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            other => other.map(|_| true),
         }
     }
 

@@ -77,6 +77,16 @@ impl EscalationRules {
         events
     }
 
+    /// The channels of a level that is not called any more, since somebody has acknowledged the
+    /// incident; `None` if it is called all the same, or is none of the chain.
+    pub fn spared(&self, incident: &Incident, level: u32, round: u32) -> Option<&[String]> {
+        incident.escalation.acknowledged.as_ref()?;
+        let idx = usize::try_from(level.checked_sub(1)?).ok()?;
+        let level = self.policy_for(incident)?.levels.get(idx)?;
+        let is_spared = round > 0 || level.condition == EscalationCondition::NotAcknowledged;
+        is_spared.then_some(&level.channels)
+    }
+
     fn begin(&self, incident: &Incident) -> Option<EventKind> {
         let policy = self.policy_for(incident)?.name.clone();
         Some(EventKind::EscalationBegun { policy })

@@ -37,7 +37,9 @@ pub fn escalation_messages(
         }
         // Who was called before hears that the healer has given up.
         EventKind::Escalated { reason } => {
-            let what = "escalated".to_owned();
+            // Only an answer brings it back from people: what is handed over after one is news.
+            let answers: usize = after.runs.iter().map(|run| run.answers.len()).sum();
+            let what = format!("escalated.{answers}");
             let channels = reached.iter().collect();
             (
                 NotificationKind::Call,

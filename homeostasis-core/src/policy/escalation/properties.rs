@@ -440,6 +440,38 @@ fn who_was_called_hears_of_the_end_and_the_keys_are_the_same_in_every_life() {
     assert_eq!(sent, expected);
 }
 
+#[test]
+fn what_is_handed_over_again_after_an_answer_is_another_message() {
+    let (rules, mut incident) = (critical(), opened("db", Severity::Sev0));
+    for kind in rules.due(&incident, 0, minute(0)) {
+        apply(&mut incident, minute(0), kind);
+    }
+    let key = |incident: &Incident| {
+        let reason = "nobody can tell".to_owned();
+        let event = event(Some(incident), minute(1), EventKind::Escalated { reason });
+        let messages = super::escalation_messages(&event, incident, &NoRedaction);
+        assert_eq!(messages.len(), 1);
+        messages[0].1.key.clone()
+    };
+    let mut run = crate::record::RunState::new(
+        RunId::from_u128(1),
+        crate::id::PlanId::from_u128(1),
+        crate::digest::Digest::of("plan"),
+        1,
+        crate::port::FencingToken::default(),
+        Timestamp::EPOCH,
+    );
+    incident.runs = vec![run.clone()];
+    let first = key(&incident);
+    // What joins it meanwhile makes no other message of it.
+    incident.n_events += 1;
+    assert_eq!(first, key(&incident));
+    let answer = crate::record::HandOverAnswer::MarkDone;
+    run.answers = vec![crate::record::AnsweredHandOver::new(0, answer, "ada", "")];
+    incident.runs = vec![run];
+    assert_ne!(first, key(&incident));
+}
+
 fn any_level() -> impl Strategy<Value = (u32, EscalationCondition)> {
     use EscalationCondition::{Always, NotAcknowledged, NotResolved};
     (

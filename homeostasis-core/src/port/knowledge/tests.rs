@@ -7,14 +7,20 @@ fn fingerprint(check: &str) -> Fingerprint {
     Anomaly::new("probe", target, subject, Timestamp::EPOCH).fingerprint()
 }
 
+fn run(playbook: &str, verdict: VerdictKind) -> PastRun {
+    PastRun {
+        playbook: Some(playbook.to_owned()),
+        verdict,
+    }
+}
+
 fn past(bits: u128, check: &str, cause: &str, verdict: VerdictKind) -> PastIncident {
     PastIncident {
         incident: IncidentId::from_u128(bits),
         fingerprint: fingerprint(check),
         target: Target::service("orders").unwrap(),
         cause: Some(cause.to_owned()),
-        playbook: Some("restart".to_owned()),
-        verdict: Some(verdict),
+        runs: vec![run("restart", verdict)],
         closed_at: Timestamp::from_secs(i64::try_from(bits).unwrap()),
     }
 }
@@ -71,6 +77,19 @@ async fn a_replay_counts_nothing_twice_and_uncertain_is_no_success() {
         .unwrap();
     assert_eq!(other, Effectiveness::default());
     assert_eq!(other.success_ratio(), Ratio::ZERO);
+}
+
+#[tokio::test]
+async fn what_failed_before_another_helped_is_not_forgotten() {
+    let knowledge = MemoryKnowledge::default();
+    let mut incident = past(1, "up", "process_down", VerdictKind::Failed);
+    incident.runs.push(run("roll_back", VerdictKind::Success));
+    knowledge.remember(incident).await.unwrap();
+    for (playbook, successes) in [("restart", 0), ("roll_back", 1)] {
+        let found = knowledge.effectiveness(playbook, "process_down").await;
+        let found = found.unwrap();
+        assert_eq!((found.runs, found.successes), (1, successes), "{playbook}");
+    }
 }
 
 #[tokio::test]

@@ -10,9 +10,9 @@ use crate::error::ErrorKind;
 use crate::id::IdempotencyKey;
 use crate::policy::{Answer, Check, GateAnswer, GateDecision, SeverityInputs, Trend};
 use crate::record::{
-    Category, CausalChain, ChainPlace, ChainStep, CheckOutcome, CheckResult, Comparison, Criterion,
-    Direction, EffectClass, Expectation, Finding, HandOverAnswer, Hypothesis, Inverse, PlanStep,
-    PlaybookRef, Proof, RadiusLevel, Retry, RiskLevel, Role, Subject, VerdictKind,
+    Baseline, Category, CausalChain, ChainPlace, ChainStep, CheckOutcome, CheckResult, Comparison,
+    Criterion, Direction, EffectClass, Expectation, Finding, HandOverAnswer, Hypothesis, Inverse,
+    PlanStep, PlaybookRef, Proof, RadiusLevel, Retry, RiskLevel, Role, Subject, VerdictKind,
 };
 use crate::signal::SeriesKey;
 use crate::target::Target;
@@ -142,12 +142,14 @@ fn plan() -> Plan {
             target: orders(),
             pass_rate: Ratio::new(0.9).unwrap(),
             window: Duration::from_secs(30),
+            tier: None,
         },
         Criterion::Comparison {
             metric: "latency_p95_seconds".to_owned(),
             target: orders(),
             comparison: Comparison::AtMost(1.2),
             window: Duration::from_secs(60),
+            baseline: Baseline::default(),
         },
     ];
     plan

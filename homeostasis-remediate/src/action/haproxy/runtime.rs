@@ -1,21 +1,22 @@
 //! The `HAProxy` instances that actions may talk to, and their Runtime API.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use homeostasis_core::document::duration_text;
-use homeostasis_core::{ConfigError, Context, ErrorKind, Target, Violation, Violations, timeout};
+use homeostasis_core::port::TrafficError;
+use homeostasis_core::{
+    Clock, ConfigError, Context, ErrorKind, Target, Violation, Violations, timeout,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::action::address::host_and_port;
-use crate::action::flag::new_name;
-use crate::action::{ActionCall, ActionError, ArgumentProblem, Param, ParamKind, unknown_name};
+use crate::action::servers::{ServerConfig, Servers};
+use crate::action::{ActionCall, ActionError, ArgumentProblem, Param};
 
 /// The longest answer that is read.
 const MAX_ANSWER: u64 = 4 * 1024 * 1024;
@@ -48,6 +49,41 @@ impl HaproxyConfig {
         Duration::from_secs(5)
     }
 
+    /// Says one line; the answer.
+    pub(super) async fn say(&self, clock: &dyn Clock, command: &str) -> Result<String, Unsaid> {
+        let mut said = false;
+        let talking = converse(&self.socket, command, &mut said);
+        let (kind, why) = match timeout(clock, self.timeout, talking).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) => {
+                let kind = match error.kind() {
+                    io::ErrorKind::InvalidData | io::ErrorKind::PermissionDenied => {
+                        ErrorKind::Permanent
+                    }
+                    _ => ErrorKind::Transient,
+                };
+                (kind, error.to_string())
+            }
+            Err(_) => {
+                let limit = self.timeout;
+                (ErrorKind::Timeout, format!("no answer within {limit:?}"))
+            }
+        };
+        let why = format!("{}: {why}", self.socket);
+        Err(Unsaid { said, kind, why })
+    }
+}
+
+impl ServerConfig for HaproxyConfig {
+    const PARAM: &'static str = "haproxy";
+    const DOC: &'static str = "which instance";
+    const EXPECTED: &'static str = "a registered instance";
+    const PATH: &'static str = "haproxies";
+
+    fn target(&self) -> &Target {
+        &self.target
+    }
+
     fn violations(&self, path: &str) -> Violations {
         let mut wrong = Violations::new();
         if !self.socket.starts_with('/')
@@ -78,7 +114,7 @@ impl HaproxyConfig {
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct HaproxyInstances {
-    instances: BTreeMap<String, Arc<HaproxyConfig>>,
+    known: Servers<HaproxyConfig>,
 }
 
 impl HaproxyInstances {
@@ -92,27 +128,21 @@ impl HaproxyInstances {
         name: impl Into<String>,
         config: HaproxyConfig,
     ) -> Result<Self, ConfigError> {
-        let name = new_name("haproxies", name.into(), &self.instances)?;
-        config
-            .violations(&format!("haproxies.{name}"))
-            .into_result(())?;
-        self.instances.insert(name, Arc::new(config));
+        self.known.add(name.into(), config)?;
         Ok(self)
     }
 
     /// The parameter that names one.
     pub(super) fn param() -> Param {
-        Param::required("haproxy", ParamKind::Name, "which instance")
+        Servers::<HaproxyConfig>::param()
     }
 
     pub(super) fn check(&self, args: &Map<String, Value>) -> Vec<ArgumentProblem> {
-        unknown_name(args, "haproxy", self.instances.keys())
+        self.known.check(args)
     }
 
     pub(super) fn touches(&self, target: &Target, args: &Map<String, Value>) -> Target {
-        let name = args.get("haproxy").and_then(Value::as_str);
-        name.and_then(|name| self.instances.get(name))
-            .map_or_else(|| target.clone(), |instance| instance.target.clone())
+        self.known.touches(target, args)
     }
 
     /// Says one command to the instance that `call` names; the answer.
@@ -122,35 +152,12 @@ impl HaproxyInstances {
         call: &ActionCall<'_>,
         command: &str,
     ) -> Result<String, Unsaid> {
-        let instance = self.instances.get(call.text("haproxy").unwrap_or_default());
-        let Some(instance) = instance else {
-            let error = ActionError::argument("haproxy", "a registered instance");
-            return Err(Unsaid {
-                said: false,
-                kind: error.kind(),
-                why: error.to_string(),
-            });
-        };
-        let mut said = false;
-        let talking = converse(&instance.socket, command, &mut said);
-        let (kind, why) = match timeout(&**cx.clock(), instance.timeout, talking).await {
-            Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(error)) => {
-                let kind = match error.kind() {
-                    io::ErrorKind::InvalidData | io::ErrorKind::PermissionDenied => {
-                        ErrorKind::Permanent
-                    }
-                    _ => ErrorKind::Transient,
-                };
-                (kind, error.to_string())
-            }
-            Err(_) => {
-                let limit = instance.timeout;
-                (ErrorKind::Timeout, format!("no answer within {limit:?}"))
-            }
-        };
-        let why = format!("{}: {why}", instance.socket);
-        Err(Unsaid { said, kind, why })
+        let instance = self.known.of(call).map_err(|error| Unsaid {
+            said: false,
+            kind: error.kind(),
+            why: error.to_string(),
+        })?;
+        instance.say(&**cx.clock(), command).await
     }
 }
 
@@ -163,6 +170,14 @@ pub(super) struct Unsaid {
 }
 
 impl Unsaid {
+    pub(super) fn into_traffic_error(self, what: &str) -> TrafficError {
+        TrafficError::Failed {
+            what: what.to_owned(),
+            kind: self.kind,
+            source: Some(self.why.into()),
+        }
+    }
+
     /// The failure of a command that changes nothing (`harmless`), or that may have changed something.
     pub(super) fn into_error(self, what: &str, harmless: bool) -> ActionError {
         if harmless || !self.said {

@@ -16,6 +16,9 @@ const DRAIN: u32 = 0x08;
 /// `srv_op_state`: 1 (starting) and 2 (up) are given requests; 0 (down) and 3 (stopping) none.
 const TAKING: [u32; 2] = [1, 2];
 
+/// What a server can be told to be.
+const STATES: &[&str] = &["ready", "drain", "maint"];
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verb {
     State,
@@ -43,11 +46,11 @@ pub struct HaproxyServer {
 
 /// A line of `show servers state`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Found {
-    name: String,
+pub(super) struct Found {
+    pub(super) name: String,
     is_taking: bool,
     admin: u32,
-    weight: u64,
+    pub(super) weight: u64,
 }
 
 impl Found {
@@ -60,8 +63,13 @@ impl Found {
     }
 
     /// Whether it is given new requests: nothing of what may keep them off, and not by its weight.
-    fn takes_requests(&self) -> bool {
-        self.is_taking && self.admin == 0 && self.weight > 0
+    pub(super) fn takes_requests(&self) -> bool {
+        self.may_take_requests() && self.weight > 0
+    }
+
+    /// Whether it would be given new requests if its weight were above zero.
+    pub(super) fn may_take_requests(&self) -> bool {
+        self.is_taking && self.admin == 0
     }
 
     fn report(&self, n_sessions: Option<u64>) -> Value {
@@ -72,8 +80,7 @@ impl Found {
 impl HaproxyServer {
     /// `haproxy_set_server_state`.
     pub fn set_state(instances: HaproxyInstances) -> Self {
-        let states = ParamKind::OneOf(&["ready", "drain", "maint"]);
-        let param = Param::required("state", states, "which state");
+        let param = Param::required("state", ParamKind::OneOf(STATES), "which state");
         Self::new(
             instances,
             Verb::State,
@@ -117,7 +124,11 @@ impl HaproxyServer {
     /// What is set, as the words of the command and as it is reported.
     fn wanted(&self, call: &ActionCall<'_>) -> Result<(&'static str, String), ActionError> {
         Ok(match self.verb {
-            Verb::State => ("state", call.text("state")?.to_owned()),
+            // It becomes a part of a command.
+            Verb::State => match call.text("state")? {
+                state if STATES.contains(&state) => ("state", state.to_owned()),
+                _ => return Err(ActionError::argument("state", "one of the states")),
+            },
             Verb::Weight => ("weight", call.unsigned("weight")?.to_string()),
         })
     }
@@ -181,7 +192,7 @@ impl HaproxyServer {
         let command = format!("show stat {backend} 4 -1");
         let answer = self.instances.say(cx, call, &command).await;
         let answer = answer.map_err(|error| error.into_error("counting sessions", true))?;
-        Ok(current_sessions(&answer, backend, server))
+        Ok(statistic(&answer, backend, server, "scur"))
     }
 
     /// Sets it, and reads it back.
@@ -222,7 +233,7 @@ fn word<'a>(call: &ActionCall<'a>, param: &str) -> Result<&'a str, ActionError> 
 }
 
 /// Reads `show servers state`; `None` if it is something else.
-fn servers(answer: &str) -> Option<Vec<Found>> {
+pub(super) fn servers(answer: &str) -> Option<Vec<Found>> {
     let mut lines = answer.lines().skip_while(|line| !line.starts_with("# "));
     let names: Vec<_> = lines.next()?.trim_start_matches("# ").split(' ').collect();
     let column = |name: &str| names.iter().position(|found| *found == name);
@@ -242,16 +253,16 @@ fn servers(answer: &str) -> Option<Vec<Found>> {
         .collect()
 }
 
-/// Reads `scur` of a server in `show stat`; `None` if it is not there.
-fn current_sessions(csv: &str, backend: &str, server: &str) -> Option<u64> {
+/// Reads a number of a server in `show stat`; `None` if it is not there.
+pub(super) fn statistic(csv: &str, backend: &str, server: &str, name: &str) -> Option<u64> {
     let mut lines = csv.lines();
     let names: Vec<_> = lines.next()?.trim_start_matches("# ").split(',').collect();
     let column = |name: &str| names.iter().position(|found| *found == name);
-    let (px, sv, scur) = (column("pxname")?, column("svname")?, column("scur")?);
+    let (px, sv, wanted) = (column("pxname")?, column("svname")?, column(name)?);
     lines
         .map(|line| line.split(',').collect::<Vec<_>>())
         .find(|cells| cells.get(px) == Some(&backend) && cells.get(sv) == Some(&server))
-        .and_then(|cells| cells.get(scur)?.parse().ok())
+        .and_then(|cells| cells.get(wanted)?.parse().ok())
 }
 
 #[async_trait]
@@ -312,6 +323,10 @@ impl Action for HaproxyServer {
             let detail = "expected its state and weight";
             return Err(ActionError::invalid("captured state", detail));
         };
+        if !STATES.contains(&state) {
+            let detail = format!("{state:?}, expected one of the states");
+            return Err(ActionError::invalid("captured state", detail));
+        }
         let (field, value) = match self.verb {
             Verb::State => ("state", state.to_owned()),
             Verb::Weight => ("weight", weight.to_string()),

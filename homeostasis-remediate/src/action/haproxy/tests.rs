@@ -1,5 +1,7 @@
 //! Against a real `HAProxy`.
 
+mod injection;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;

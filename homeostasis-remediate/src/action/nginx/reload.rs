@@ -1,6 +1,5 @@
 //! `nginx_reload`.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,17 +8,18 @@ use homeostasis_core::record::{EffectClass, Inverse, RiskLevel};
 use homeostasis_core::{ConfigError, Context, ErrorKind, Target, Violation, Violations};
 use serde_json::{Map, Value, json};
 
+use super::in_force::Note;
 use super::workers::Workers;
 use crate::action::address::host_and_port;
-use crate::action::flag::new_name;
+use crate::action::servers::{ServerConfig, Servers};
 use crate::action::{
     Action, ActionCall, ActionError, ActionSpec, ArgumentProblem, Param, ParamKind, Program,
-    RunProgram, is_name, unknown_name,
+    RunProgram, is_name,
 };
 use crate::file::{read_small, write_atomically};
 
 /// The longest file of an upstream.
-const MAX_FILE: u64 = 64 * 1024;
+pub(super) const MAX_FILE: u64 = 64 * 1024;
 /// How long the workers have to turn over, and how often that is looked at.
 const SETTLE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(50);
@@ -61,6 +61,17 @@ impl NginxConfig {
     pub fn with_upstream(mut self, name: impl Into<String>, file: impl Into<PathBuf>) -> Self {
         self.upstream = Some((name.into(), file.into()));
         self
+    }
+}
+
+impl ServerConfig for NginxConfig {
+    const PARAM: &'static str = "nginx";
+    const DOC: &'static str = "which nginx";
+    const EXPECTED: &'static str = "a registered nginx";
+    const PATH: &'static str = "nginx";
+
+    fn target(&self) -> &Target {
+        &self.target
     }
 
     fn violations(&self, path: &str) -> Violations {
@@ -114,7 +125,7 @@ impl NginxConfig {
 #[derive(Debug)]
 pub struct NginxReload {
     spec: ActionSpec,
-    known: BTreeMap<String, NginxConfig>,
+    known: Servers<NginxConfig>,
 }
 
 impl Default for NginxReload {
@@ -124,7 +135,7 @@ impl Default for NginxReload {
         let servers = ParamKind::Map(Box::new(weight));
         let spec = ActionSpec::new("reload nginx, with other servers in an upstream if told")
             .with_params([
-                Param::required("nginx", ParamKind::Name, "which nginx"),
+                Servers::<NginxConfig>::param(),
                 Param::optional("servers", servers, "host:port and weight of each"),
             ])
             .with_effect(EffectClass::Idempotent)
@@ -135,7 +146,7 @@ impl Default for NginxReload {
             .with_timeout(Duration::from_secs(60));
         Self {
             spec,
-            known: BTreeMap::new(),
+            known: Servers::default(),
         }
     }
 }
@@ -151,27 +162,14 @@ impl NginxReload {
         name: impl Into<String>,
         config: NginxConfig,
     ) -> Result<Self, ConfigError> {
-        let name = new_name("nginx", name.into(), &self.known)?;
-        config
-            .violations(&format!("nginx.{name}"))
-            .into_result(())?;
-        self.known.insert(name, config);
+        self.known.add(name.into(), config)?;
         Ok(self)
-    }
-
-    fn of(&self, args: &Map<String, Value>) -> Option<&NginxConfig> {
-        self.known.get(args.get("nginx")?.as_str()?)
-    }
-
-    fn named(&self, call: &ActionCall<'_>) -> Result<&NginxConfig, ActionError> {
-        self.of(call.args)
-            .ok_or_else(|| ActionError::argument("nginx", "a registered nginx"))
     }
 }
 
 impl NginxConfig {
     /// The file for these servers; what is wrong with them, with its place.
-    fn render(&self, servers: &Map<String, Value>) -> Result<String, ArgumentProblem> {
+    pub(super) fn render(&self, servers: &Map<String, Value>) -> Result<String, ArgumentProblem> {
         let Some((name, _)) = &self.upstream else {
             let expected = "nothing: the host lets no upstream of this nginx be set";
             return Err(ArgumentProblem::new("/servers", expected));
@@ -228,7 +226,7 @@ impl NginxConfig {
     }
 
     /// Tries a file of an upstream by itself.
-    async fn try_alone(
+    pub(super) async fn try_alone(
         &self,
         cx: &Context,
         call: &ActionCall<'_>,
@@ -250,7 +248,7 @@ impl NginxConfig {
     }
 
     /// Replaces the file (`None` removes it), tries the configuration, reloads, waits for the workers.
-    async fn apply(
+    pub(super) async fn apply(
         &self,
         cx: &Context,
         call: &ActionCall<'_>,
@@ -264,6 +262,8 @@ impl NginxConfig {
         let mut earlier = None;
         if let Some((file, content)) = change {
             earlier = Some((file, read(file)?));
+            // First: from here on the file is not what is in force until others serve.
+            Note::write(file, &before).map_err(|error| unwritten(file, error))?;
             put(file, content).map_err(|error| unwritten(file, error))?;
         }
         if let Err(error) = self.run(cx, call, &self.config, &["-t"]).await {
@@ -271,6 +271,7 @@ impl NginxConfig {
                 put(file, content.as_deref()).map_err(|error| {
                     ActionError::permanent("putting the earlier file back", error)
                 })?;
+                Note::remove_after(file, &before);
             }
             return Err(refused(&error));
         }
@@ -279,6 +280,9 @@ impl NginxConfig {
         loop {
             let now = Workers::of(&self.pid_file);
             if let Some(now) = now.filter(|now| now.took_over_from(&before)) {
+                if let Some((file, _)) = change {
+                    Note::remove(file);
+                }
                 return Ok(
                     json!({ "workers": now.n_serving(), "workers_before": before.n_serving() }),
                 );
@@ -345,21 +349,20 @@ impl Action for NginxReload {
     }
 
     fn touches(&self, target: &Target, args: &Map<String, Value>) -> Target {
-        let nginx = self.of(args);
-        nginx.map_or_else(|| target.clone(), |nginx| nginx.target.clone())
+        self.known.touches(target, args)
     }
 
     fn check(&self, args: &Map<String, Value>) -> Vec<ArgumentProblem> {
-        let mut problems = unknown_name(args, "nginx", self.known.keys());
+        let mut problems = self.known.check(args);
         let servers = args.get("servers").and_then(Value::as_object);
-        if let (Some(nginx), Some(servers)) = (self.of(args), servers) {
+        if let (Some(nginx), Some(servers)) = (self.known.named(args), servers) {
             problems.extend(nginx.render(servers).err());
         }
         problems
     }
 
     async fn capture(&self, _: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
-        let nginx = self.named(call)?;
+        let nginx = self.known.of(call)?;
         let file = nginx
             .upstream
             .as_ref()
@@ -369,7 +372,7 @@ impl Action for NginxReload {
     }
 
     async fn perform(&self, cx: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
-        let nginx = self.named(call)?;
+        let nginx = self.known.of(call)?;
         let servers = call.args.get("servers").and_then(Value::as_object);
         let (Some(servers), Some((_, file))) = (servers, &nginx.upstream) else {
             return nginx.apply(cx, call, None).await;
@@ -382,7 +385,7 @@ impl Action for NginxReload {
     }
 
     async fn undo(&self, cx: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
-        let nginx = self.named(call)?;
+        let nginx = self.known.of(call)?;
         let earlier = match call.captured.get("file") {
             Some(Value::String(text)) => Some(text.as_str()),
             Some(Value::Null) => None,

@@ -1,5 +1,7 @@
 //! Against a real nginx.
 
+mod injection;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -18,36 +20,43 @@ use crate::action::{Action, ActionCall, ActionError};
 
 const START: Duration = Duration::from_secs(60);
 
-struct Nginx {
+pub(super) struct Nginx {
     engine: Engine,
-    program: PathBuf,
-    scratch: Scratch,
-    front: u16,
+    pub(super) program: PathBuf,
+    pub(super) scratch: Scratch,
+    pub(super) front: u16,
     /// Where the servers `one` and `two` are.
-    servers: [String; 2],
+    pub(super) servers: [String; 2],
 }
 
 impl Nginx {
     /// With the upstream `app` of the server `one`; none if it is not installed.
-    #[expect(clippy::disallowed_methods, reason = "a test runs a real server")]
     fn start() -> Option<Self> {
+        let servers = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
+        let [one, two] = &servers;
+        let more = format!(
+            "server {{ listen {one}; return 200 one; }}\nserver {{ listen {two}; return 200 two; }}"
+        );
+        Self::start_before(servers, &more)
+    }
+
+    /// With the upstream `app` of the first of these, and more in its configuration.
+    #[expect(clippy::disallowed_methods, reason = "a test runs a real server")]
+    pub(super) fn start_before(servers: [String; 2], more: &str) -> Option<Self> {
         let program = find("nginx", &["/usr/sbin", "/usr/local/sbin"])?;
         let scratch = Scratch::new();
         let folder = scratch.path();
-        let (front, one, two) = (free_port(), free_port(), free_port());
+        let front = free_port();
         let temp: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .map(|kind| format!("{kind}_temp_path {};\n", folder.join(kind).display()))
             .concat();
         let config = format!(
             "daemon off;\npid {0}/pid;\nerror_log {0}/error.log;\nworker_processes 2;\nevents {{}}\n\
             http {{\naccess_log off;\n{temp}include {0}/up/*;\n\
-            server {{ listen 127.0.0.1:{front}; location / {{ proxy_pass http://app; }} }}\n\
-            server {{ listen 127.0.0.1:{one}; return 200 one; }}\n\
-            server {{ listen 127.0.0.1:{two}; return 200 two; }}\n}}\n",
+            server {{ listen 127.0.0.1:{front}; location / {{ proxy_pass http://app; }} }}\n{more}\n}}\n",
             folder.display()
         );
         fs::write(folder.join("nginx.conf"), config).unwrap();
-        let servers = [one, two].map(|port| format!("127.0.0.1:{port}"));
         fs::create_dir(folder.join("up")).unwrap();
         fs::write(
             folder.join("up/app.upstream"),
@@ -74,7 +83,7 @@ impl Nginx {
         })
     }
 
-    fn file(&self) -> PathBuf {
+    pub(super) fn file(&self) -> PathBuf {
         self.scratch.path().join("up/app.upstream")
     }
 
@@ -87,18 +96,21 @@ impl Nginx {
         answer.rsplit("\r\n\r\n").next().unwrap().to_owned()
     }
 
-    fn workers(&self) -> workers::Workers {
+    pub(super) fn workers(&self) -> workers::Workers {
         workers::Workers::of(&self.scratch.path().join("pid")).unwrap()
     }
 
-    fn action(&self) -> NginxReload {
+    pub(super) fn config(&self) -> NginxConfig {
         let mut config = NginxConfig::new(Target::service("edge").unwrap());
         config.program.clone_from(&self.program);
         config.config = self.scratch.path().join("nginx.conf");
         config.prefix = Some(self.scratch.path().to_owned());
         config.pid_file = self.scratch.path().join("pid");
-        let config = config.with_upstream("app", self.file());
-        NginxReload::default().nginx("edge", config).unwrap()
+        config.with_upstream("app", self.file())
+    }
+
+    fn action(&self) -> NginxReload {
+        NginxReload::default().nginx("edge", self.config()).unwrap()
     }
 
     fn args(&self, weights: [u32; 2]) -> Value {
@@ -120,7 +132,7 @@ async fn once(action: &dyn Action, args: &Value) -> Result<Value, ActionError> {
         .await
 }
 
-fn names(folder: &Path) -> Vec<String> {
+pub(super) fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names.collect()

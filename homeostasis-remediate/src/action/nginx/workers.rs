@@ -42,6 +42,17 @@ impl Workers {
         self.found.values().filter(|leaving| !**leaving).count()
     }
 
+    /// Whether some still have requests of the time before a reload.
+    pub(super) fn some_are_leaving(&self) -> bool {
+        self.found.values().any(|leaving| *leaving)
+    }
+
+    /// Process id and start of those that take requests.
+    pub(super) fn serving(&self) -> impl Iterator<Item = (u32, u64)> {
+        let serving = self.found.iter().filter(|(_, leaving)| !**leaving);
+        serving.map(|(id, _)| *id)
+    }
+
     /// Whether all that served `before` are gone or on their way out, and others serve.
     pub(super) fn took_over_from(&self, before: &Self) -> bool {
         let stays = |(id, leaving): (&(u32, u64), &bool)| {

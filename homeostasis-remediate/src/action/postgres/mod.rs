@@ -1,10 +1,14 @@
 //! Actions on `PostgreSQL` servers: sessions, tables, indexes, promotion.
 
+#[cfg(test)]
+mod injection_tests;
 mod name;
 mod promote;
 mod reindex;
 mod server;
 mod sessions;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;
 mod vacuum;

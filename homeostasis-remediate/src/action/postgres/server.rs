@@ -1,6 +1,5 @@
 //! The `PostgreSQL` servers that actions may talk to, and sessions on them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,8 +18,8 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Connection, Error, NoTls, Row};
 
 use crate::action::address::host_and_port;
-use crate::action::flag::new_name;
-use crate::action::{ActionCall, ActionError, ArgumentProblem, Param, ParamKind, unknown_name};
+use crate::action::servers::{ServerConfig, Servers};
+use crate::action::{ActionCall, ActionError, ArgumentProblem, Param};
 
 /// What our sessions call themselves; no action ends a session of that name.
 pub(super) const APPLICATION: &str = "homeostasis";
@@ -77,6 +76,17 @@ impl PostgresServerConfig {
     fn default_timeout() -> Duration {
         Duration::from_secs(5)
     }
+}
+
+impl ServerConfig for PostgresServerConfig {
+    const PARAM: &'static str = "server";
+    const DOC: &'static str = "which server";
+    const EXPECTED: &'static str = "a registered server";
+    const PATH: &'static str = "servers";
+
+    fn target(&self) -> &Target {
+        &self.target
+    }
 
     fn violations(&self, path: &str) -> Violations {
         let mut wrong = Violations::new();
@@ -125,7 +135,7 @@ impl PostgresServerConfig {
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct PostgresServers {
-    servers: BTreeMap<String, Arc<PostgresServerConfig>>,
+    known: Servers<PostgresServerConfig>,
 }
 
 impl PostgresServers {
@@ -139,27 +149,21 @@ impl PostgresServers {
         name: impl Into<String>,
         config: PostgresServerConfig,
     ) -> Result<Self, ConfigError> {
-        let name = new_name("servers", name.into(), &self.servers)?;
-        config
-            .violations(&format!("servers.{name}"))
-            .into_result(())?;
-        self.servers.insert(name, Arc::new(config));
+        self.known.add(name.into(), config)?;
         Ok(self)
     }
 
     /// The parameter that names one.
     pub(super) fn param() -> Param {
-        Param::required("server", ParamKind::Name, "which server")
+        Servers::<PostgresServerConfig>::param()
     }
 
     pub(super) fn check(&self, args: &Map<String, Value>) -> Vec<ArgumentProblem> {
-        unknown_name(args, "server", self.servers.keys())
+        self.known.check(args)
     }
 
     pub(super) fn touches(&self, target: &Target, args: &Map<String, Value>) -> Target {
-        let name = args.get("server").and_then(Value::as_str);
-        name.and_then(|name| self.servers.get(name))
-            .map_or_else(|| target.clone(), |server| server.target.clone())
+        self.known.touches(target, args)
     }
 
     /// Logs in to the server that `call` names. Whatever fails, nothing was touched.
@@ -168,10 +172,7 @@ impl PostgresServers {
         cx: &Context,
         call: &ActionCall<'_>,
     ) -> Result<Session, ActionError> {
-        let server = self
-            .servers
-            .get(call.text("server")?)
-            .ok_or_else(|| ActionError::argument("server", "a registered server"))?;
+        let server = self.known.of(call)?;
         let what = format!("logging in at {}", server.address);
         let deadline = call.deadline.min(cx.now() + LONGEST);
         let login = login(server, Arc::clone(cx.clock()), deadline, &what);

@@ -181,7 +181,8 @@ impl PgSessions {
             "active" => vec!["active", "fastpath function call"],
             "idle" => vec!["idle"],
             "idle_in_transaction" => OPEN.to_vec(),
-            _ => [&["active", "fastpath function call", "idle"][..], &OPEN].concat(),
+            "any" => [&["active", "fastpath function call", "idle"][..], &OPEN].concat(),
+            _ => return Err(ActionError::argument("state", "one of the states")),
         })
     }
 

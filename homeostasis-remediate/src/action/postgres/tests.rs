@@ -1,249 +1,16 @@
 //! Against a real server.
 
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use homeostasis_core::testing::engine::{Engine, Scratch, find, free_port};
 use homeostasis_core::{Clock, ErrorKind, Target, Topology};
-use serde_json::{Value, json};
-use tokio_postgres::{Client, NoTls};
+use serde_json::json;
 
+use super::testing::{PASSWORD, Server, filled, once};
 use super::*;
 use crate::action::laws::{self, RealClock};
 use crate::action::{Action, ActionCall, ActionError, ActionRegistry, ProbeAnswer};
 use crate::playbook::{CheckRegistry, PlaybookSet};
-
-const PLACES: &[&str] = &["/usr/lib/postgresql/*/bin", "/usr/local/pgsql/bin"];
-const PASSWORD: &str = "h-u-n-t-e-r-2";
-const START: Duration = Duration::from_secs(120);
-
-struct Server {
-    bin: PathBuf,
-    data: PathBuf,
-    engine: Option<Engine>,
-    port: u16,
-    _scratch: Scratch,
-}
-
-impl Server {
-    /// With the database `shop` and the roles `app`, and `healer` that may end sessions; none if it is not
-    /// installed.
-    fn start() -> Option<Self> {
-        let mut server = Self::prepare()?;
-        let password = server.data.with_file_name("password");
-        std::fs::write(&password, PASSWORD).unwrap();
-        let mut initdb = unprivileged(&server.bin.join("initdb"));
-        initdb.args([
-            "-U",
-            "postgres",
-            "-A",
-            "scram-sha-256",
-            "-N",
-            "--no-locale",
-            "-E",
-            "UTF8",
-        ]);
-        initdb.arg("-D").arg(&server.data);
-        run(initdb.arg("--pwfile").arg(&password));
-        server.launch();
-        server.sql("CREATE DATABASE shop");
-        server.sql(&format!("CREATE ROLE app LOGIN PASSWORD '{PASSWORD}'"));
-        server.sql(&format!(
-            "CREATE ROLE healer LOGIN PASSWORD '{PASSWORD}' IN ROLE pg_signal_backend, pg_read_all_stats"
-        ));
-        Some(server)
-    }
-
-    /// One that follows this one, with these settings more.
-    fn standby(&self, more: &str) -> Self {
-        let mut standby = Self::prepare().unwrap();
-        let mut backup = unprivileged(&self.bin.join("pg_basebackup"));
-        backup
-            .env("PGPASSWORD", PASSWORD)
-            .arg("-D")
-            .arg(&standby.data);
-        let url = format!("host=127.0.0.1 port={} user=postgres", self.port);
-        run(backup.args(["-R", "-c", "fast", "-d", &url]));
-        let settings = standby.data.join("postgresql.auto.conf");
-        let written = std::fs::read_to_string(&settings).unwrap();
-        std::fs::write(&settings, format!("{written}\n{more}\n")).unwrap();
-        standby.launch();
-        standby
-    }
-
-    fn prepare() -> Option<Self> {
-        let bin = find("initdb", PLACES)?.canonicalize().unwrap();
-        let scratch = Scratch::new();
-        std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
-        Some(Self {
-            bin: bin.parent().unwrap().to_owned(),
-            data: scratch.path().join("data"),
-            engine: None,
-            port: free_port(),
-            _scratch: scratch,
-        })
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "a test runs a real server")]
-    fn launch(&mut self) {
-        let mut command = unprivileged(&self.bin.join("postgres"));
-        command
-            .arg("-D")
-            .arg(&self.data)
-            .args(["-p", &self.port.to_string()]);
-        for setting in [
-            "listen_addresses=127.0.0.1",
-            "unix_socket_directories=",
-            "fsync=off",
-            "autovacuum=off",
-            "max_connections=20",
-        ] {
-            command.args(["-c", setting]);
-        }
-        let engine = self.engine.insert(Engine::start(command));
-        let mut ready = Command::new(self.bin.join("pg_isready"));
-        ready.args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string()]);
-        engine.wait_until("server", START, || ready.status().unwrap().success());
-    }
-
-    /// Runs a statement as the superuser, in a session of its own.
-    #[expect(clippy::disallowed_methods, reason = "a test runs a real client")]
-    fn sql(&self, statement: &str) -> String {
-        let mut psql = Command::new(self.bin.join("psql"));
-        psql.args([
-            "-h",
-            "127.0.0.1",
-            "-p",
-            &self.port.to_string(),
-            "-v",
-            "ON_ERROR_STOP=1",
-        ]);
-        let database = if statement.starts_with("CREATE DATABASE") {
-            "postgres"
-        } else {
-            "shop"
-        };
-        psql.args([
-            "-U", "postgres", "-d", database, "-X", "-A", "-t", "-q", "-c", statement,
-        ]);
-        psql.env("PGPASSWORD", PASSWORD);
-        run(&mut psql).trim().to_owned()
-    }
-
-    async fn wait_until(&self, question: &str) {
-        let began = RealClock.now();
-        while self.sql(question) != "t" {
-            assert!(
-                RealClock.now().since(began) < START,
-                "not in time: {question}"
-            );
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    /// A session of `user` as the application `name`.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the session goes on beside the test"
-    )]
-    async fn session(&self, user: &str, name: &str) -> Client {
-        let stream = tokio::net::TcpStream::connect(("127.0.0.1", self.port))
-            .await
-            .unwrap();
-        let mut login = tokio_postgres::Config::new();
-        login
-            .user(user)
-            .password(PASSWORD)
-            .dbname("shop")
-            .application_name(name);
-        let (client, connection) = login.connect_raw(stream, NoTls).await.unwrap();
-        tokio::spawn(connection);
-        client
-    }
-
-    /// A session that sleeps until somebody ends its query.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the query goes on beside the test"
-    )]
-    async fn sleeper(&self, user: &str, name: &str) -> tokio::task::JoinHandle<String> {
-        let client = self.session(user, name).await;
-        let sleeping = tokio::spawn(async move {
-            let error = client
-                .batch_execute("SELECT pg_sleep(600)")
-                .await
-                .unwrap_err();
-            let survives = client.batch_execute("SELECT 1").await.is_ok();
-            let code = error.code().map_or("closed", |code| code.code());
-            format!("{code} {survives}")
-        });
-        let asleep = format!(
-            "SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = '{name}' AND state = 'active' AND query LIKE '%sleep%'"
-        );
-        self.wait_until(&asleep).await;
-        sleeping
-    }
-
-    fn servers(&self, user: &str) -> PostgresServers {
-        self.servers_with(user, Duration::from_secs(5))
-    }
-
-    fn servers_with(&self, user: &str, lock_timeout: Duration) -> PostgresServers {
-        let target = Target::service("orders").unwrap();
-        let mut config =
-            PostgresServerConfig::new(target, format!("127.0.0.1:{}", self.port), user);
-        config.password = Some(PASSWORD.into());
-        config.database = Some("shop".to_owned());
-        config.connect_timeout = START;
-        config.lock_timeout = lock_timeout;
-        PostgresServers::default().server("db", config).unwrap()
-    }
-}
-
-/// `program` as somebody without rights: the server refuses to be root.
-#[expect(clippy::disallowed_methods, reason = "a test runs a real server")]
-fn unprivileged(program: &Path) -> Command {
-    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
-        return Command::new(program);
-    }
-    let mut command = Command::new("setpriv");
-    command
-        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
-        .arg(program);
-    command
-}
-
-#[track_caller]
-fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {text}{errors}");
-    text
-}
-
-/// Captures and does it once; what was captured, and what came of it.
-async fn once(action: &dyn Action, args: &Value) -> (Value, Result<Value, ActionError>) {
-    let (args, target) = (filled(action, args), Target::service("orders").unwrap());
-    let key = laws::key(1);
-    let call = ActionCall::new(&target, &args, &key);
-    match action.capture(&laws::context(), &call).await {
-        Ok(captured) => {
-            let call = call.with_captured(&captured);
-            let done = action.perform(&laws::context(), &call).await;
-            (captured, done)
-        }
-        Err(error) => (Value::Null, Err(error)),
-    }
-}
-
-fn filled(action: &dyn Action, args: &Value) -> serde_json::Map<String, Value> {
-    let mut args = args.as_object().unwrap().clone();
-    action.spec().fill_defaults(&mut args);
-    args
-}
 
 #[tokio::test]
 async fn long_queries_are_canceled_within_bounds_and_nobody_else_is_touched() {
@@ -562,7 +329,7 @@ async fn a_promotion_that_takes_long_goes_on_and_nobody_says_that_it_did_not_hap
     standby
         .wait_until("SELECT EXISTS (SELECT 1 FROM pg_stat_wal_receiver WHERE status = 'streaming')")
         .await;
-    server.engine = None;
+    server.kill();
     standby
         .wait_until("SELECT count(*) = 0 FROM pg_stat_wal_receiver")
         .await;
@@ -593,7 +360,8 @@ async fn a_promotion_that_takes_long_goes_on_and_nobody_says_that_it_did_not_hap
 
 #[expect(clippy::disallowed_methods, reason = "a test runs a real program")]
 fn signal(which: &str, pid: &str) {
-    run(Command::new("kill").args([which, pid]));
+    let sent = Command::new("kill").args([which, pid]).status();
+    assert!(sent.unwrap().success());
 }
 
 #[tokio::test]
@@ -640,7 +408,7 @@ async fn a_standby_is_promoted_once_and_not_while_its_primary_lives() {
     assert_eq!(output["ended"], 1, "{output}");
     assert!(visitor.batch_execute("SELECT 1").await.is_err());
     assert_eq!(sender(), before);
-    server.engine = None;
+    server.kill();
     standby
         .wait_until(
             "SELECT NOT EXISTS (SELECT 1 FROM pg_stat_wal_receiver WHERE status = 'streaming')",
@@ -662,7 +430,7 @@ async fn a_server_that_cannot_be_used_is_named_and_the_password_is_not() {
     };
     let args = json!({"server": "db", "older_than": "1s"});
     let target = Target::service("orders").unwrap();
-    let address = format!("127.0.0.1:{}", server.port);
+    let address = server.address();
     let mut config = PostgresServerConfig::new(target, address.clone(), "healer");
     config.password = Some("Tr0ub4dor".into());
     let servers = PostgresServers::default().server("db", config).unwrap();
@@ -678,13 +446,13 @@ async fn a_server_that_cannot_be_used_is_named_and_the_password_is_not() {
         !said.contains("Tr0ub4dor") && !format!("{action:?}").contains("Tr0ub4dor"),
         "{said}"
     );
-    server.engine = None;
+    server.kill();
     let error = once(&action, &args).await.1.unwrap_err();
     assert!(
         !error.may_have_begun() && error.kind() == ErrorKind::Transient,
         "{error:?}"
     );
-    assert_eq!(server.port, address[10..].parse::<u16>().unwrap());
+    assert_eq!(server.port(), address[10..].parse::<u16>().unwrap());
 }
 
 #[test]

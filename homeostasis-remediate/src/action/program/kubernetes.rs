@@ -3,10 +3,15 @@
 #[cfg(test)]
 mod api_server;
 mod deployments;
+#[cfg(feature = "kube")]
+mod http_route;
 mod nodes;
 mod pods;
 #[cfg(test)]
 mod tests;
+
+#[cfg(feature = "kube")]
+pub use http_route::{HttpRouteRouter, HttpRouteSlots};
 
 use homeostasis_core::ConfigError;
 use serde_json::Value;

@@ -116,7 +116,12 @@ impl Tool {
         command
     }
 
-    async fn run(&self, cx: &Context, key: &str, args: &[String]) -> Result<Ended, ActionError> {
+    pub(super) async fn run(
+        &self,
+        cx: &Context,
+        key: &str,
+        args: &[String],
+    ) -> Result<Ended, ActionError> {
         let command = self.command(args, key);
         run(cx, &self.name(), command, MAX_STATE).await
     }

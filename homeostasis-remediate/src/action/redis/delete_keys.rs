@@ -24,7 +24,10 @@ const BATCH: usize = 500;
 /// All matching keys are found first, when the state before is captured and again for each attempt: if
 /// they are more than `max`, nothing is deleted. It tells how many matched and how many were deleted;
 /// keys that are written meanwhile may stay. What an attempt deletes is what matches then: repeated after
-/// a crash, that is also what was written in between, at most `max` again. Looking through a database
+/// a crash, that is also what was written in between, at most `max` again. A list of what the first attempt
+/// found would not spare it: what is written anew has the name of what was deleted, and Redis keeps no time
+/// of writing (`OBJECT IDLETIME` starts anew with every reading, too). So only keys that can be made again
+/// belong below a deletable prefix. Looking through a database
 /// takes time in the number of all its keys. In a cluster only the keys of that node are found. Idempotent
 /// in this sense, irreversible.
 #[derive(Debug)]

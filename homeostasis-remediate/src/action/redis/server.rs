@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::action::address::host_and_port;
-use crate::action::flag::new_name;
-use crate::action::{ActionCall, ActionError, ArgumentProblem, Param, ParamKind, unknown_name};
+use crate::action::servers::{ServerConfig, Servers};
+use crate::action::{ActionCall, ActionError, ArgumentProblem, Param};
 
 /// What our connections call themselves; no action ends one of that name.
 pub(super) const NAME: &str = "homeostasis";
@@ -70,6 +70,31 @@ impl RedisServerConfig {
         Duration::from_secs(5)
     }
 
+    fn client(&self) -> Option<Client> {
+        let (host, port) = host_and_port(&self.address).ok()?;
+        let mut settings = RedisConnectionInfo::default().set_db(self.database.into());
+        if let Some(user) = &self.user {
+            settings = settings.set_username(user);
+        }
+        if let Some(password) = &self.password {
+            settings = settings.set_password(password.expose());
+        }
+        let address = ConnectionAddr::Tcp(host.to_owned(), port);
+        let info = address.into_connection_info().ok()?;
+        Client::open(info.set_redis_settings(settings)).ok()
+    }
+}
+
+impl ServerConfig for RedisServerConfig {
+    const PARAM: &'static str = "server";
+    const DOC: &'static str = "which server";
+    const EXPECTED: &'static str = "a registered server";
+    const PATH: &'static str = "servers";
+
+    fn target(&self) -> &Target {
+        &self.target
+    }
+
     fn violations(&self, path: &str) -> Violations {
         let mut wrong = Violations::new();
         let mut add = |field: &str, found: String, expected: &str| {
@@ -92,20 +117,6 @@ impl RedisServerConfig {
         }
         wrong
     }
-
-    fn client(&self) -> Option<Client> {
-        let (host, port) = host_and_port(&self.address).ok()?;
-        let mut settings = RedisConnectionInfo::default().set_db(self.database.into());
-        if let Some(user) = &self.user {
-            settings = settings.set_username(user);
-        }
-        if let Some(password) = &self.password {
-            settings = settings.set_password(password.expose());
-        }
-        let address = ConnectionAddr::Tcp(host.to_owned(), port);
-        let info = address.into_connection_info().ok()?;
-        Client::open(info.set_redis_settings(settings)).ok()
-    }
 }
 
 /// The Redis servers that playbooks may name. Cheap to clone, so that all actions share them.
@@ -126,7 +137,7 @@ impl RedisServerConfig {
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct RedisServers {
-    servers: BTreeMap<String, Arc<RedisServerConfig>>,
+    known: Servers<RedisServerConfig>,
 }
 
 impl RedisServers {
@@ -140,30 +151,25 @@ impl RedisServers {
         name: impl Into<String>,
         config: RedisServerConfig,
     ) -> Result<Self, ConfigError> {
-        let name = new_name("servers", name.into(), &self.servers)?;
-        config
-            .violations(&format!("servers.{name}"))
-            .into_result(())?;
-        self.servers.insert(name, Arc::new(config));
+        self.known.add(name.into(), config)?;
         Ok(self)
     }
 
     /// The parameter that names one.
     pub(super) fn param() -> Param {
-        Param::required("server", ParamKind::Name, "which server")
+        Servers::<RedisServerConfig>::param()
     }
 
     pub(super) fn check(&self, args: &Map<String, Value>) -> Vec<ArgumentProblem> {
-        unknown_name(args, "server", self.servers.keys())
+        self.known.check(args)
     }
 
     pub(super) fn touches(&self, target: &Target, args: &Map<String, Value>) -> Target {
-        self.named(args)
-            .map_or_else(|| target.clone(), |server| server.target.clone())
+        self.known.touches(target, args)
     }
 
     pub(super) fn named(&self, args: &Map<String, Value>) -> Option<&Arc<RedisServerConfig>> {
-        self.servers.get(args.get("server")?.as_str()?)
+        self.known.named(args)
     }
 
     /// Connects to the server that `call` names. Whatever fails, nothing was touched.
@@ -172,9 +178,7 @@ impl RedisServers {
         cx: &Context,
         call: &ActionCall<'_>,
     ) -> Result<Link, ActionError> {
-        let server = self
-            .named(call.args)
-            .ok_or_else(|| ActionError::argument("server", "a registered server"))?;
+        let server = self.known.of(call)?;
         let what = format!("connecting to {}", server.address);
         let client = server
             .client()

@@ -82,6 +82,16 @@ impl RedisSetConfig {
     }
 }
 
+/// The setting, if it is one that may be read, set and put back: others are secrets, files and programs.
+fn setting<'a>(call: &ActionCall<'a>) -> Result<&'a str, ActionError> {
+    let setting = call.text("setting")?;
+    if SETTINGS.contains(&setting) {
+        return Ok(setting);
+    }
+    let reason = format!("the setting {setting:?} is not one that may be set");
+    Err(ActionError::Denied { reason })
+}
+
 async fn get(link: &mut Link, setting: &str) -> Result<String, ActionError> {
     let command = ::redis::cmd("CONFIG").arg("GET").arg(setting).clone();
     let mut found: BTreeMap<String, String> = link.ask("reading the setting", &command).await?;
@@ -177,8 +187,8 @@ impl Action for RedisSetConfig {
     }
 
     async fn capture(&self, cx: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
+        let setting = setting(call)?;
         let mut link = self.servers.open(cx, call).await?;
-        let setting = call.text("setting")?;
         let now = get(&mut link, setting).await?;
         self.refuse_eviction(&mut link, call, call.text("value")?)
             .await?;
@@ -186,11 +196,7 @@ impl Action for RedisSetConfig {
     }
 
     async fn perform(&self, cx: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
-        let setting = call.text("setting")?;
-        if !SETTINGS.contains(&setting) {
-            let reason = format!("the setting {setting:?} is not one that may be set");
-            return Err(ActionError::Denied { reason });
-        }
+        let setting = setting(call)?;
         let mut link = self.servers.open(cx, call).await?;
         let value = call.text("value")?;
         self.refuse_eviction(&mut link, call, value).await?;
@@ -201,9 +207,10 @@ impl Action for RedisSetConfig {
     async fn undo(&self, cx: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
         let was = call.captured["value"].as_str();
         let was = was.ok_or_else(|| ActionError::invalid("captured state", "expected a value"))?;
+        let setting = setting(call)?;
         let mut link = self.servers.open(cx, call).await?;
         self.refuse_eviction(&mut link, call, was).await?;
-        let now = set(&mut link, call.text("setting")?, was).await?;
+        let now = set(&mut link, setting, was).await?;
         Ok(json!({ "value": now }))
     }
 }

@@ -1,5 +1,7 @@
 //! Against a real server.
 
+mod injection;
+
 use std::io::{BufRead, BufReader, Write};
 use std::process::Command;
 use std::time::Duration;

@@ -410,4 +410,4 @@ fn bad(watch: &Watch<'_>, reason: String) -> ActionError {
 
 #[cfg(test)]
 #[path = "await_canary_tests.rs"]
-mod tests;
+pub(super) mod tests;

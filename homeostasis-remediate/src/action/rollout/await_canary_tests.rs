@@ -56,7 +56,7 @@ impl CanaryAnalysis for Plain {
 }
 
 #[derive(Debug)]
-struct PlainAnalyst;
+pub(crate) struct PlainAnalyst;
 
 impl CanaryAnalyst for PlainAnalyst {
     fn begin(&self) -> Box<dyn CanaryAnalysis> {
@@ -134,6 +134,7 @@ async fn watched_by(action: &AwaitCanary, args: &Value) -> (Result<Value, Action
     (ended, cx.now().since(START))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "always a literal")]
 fn args(more: Value) -> Value {
     let mut args = json!({
         "service": "orders", "canary": "green", "baseline": "blue",

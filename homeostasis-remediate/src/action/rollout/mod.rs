@@ -7,6 +7,8 @@ mod shift_traffic;
 
 pub use await_canary::AwaitCanary;
 pub(crate) use await_canary::LONGEST_WATCH;
+#[cfg(test)]
+pub(crate) use await_canary::tests::PlainAnalyst;
 pub use drain::AwaitDrained;
 pub use shift_traffic::ShiftTraffic;
 

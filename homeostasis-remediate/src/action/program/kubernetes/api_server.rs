@@ -128,6 +128,23 @@ impl ApiServer {
         assert_eq!(before, None);
     }
 
+    /// Puts an object there, or changes it.
+    #[cfg(feature = "kube")]
+    pub(super) fn put(&self, path: &str, change: impl FnOnce(&mut Value)) {
+        change(
+            self.objects
+                .lock()
+                .unwrap()
+                .entry(path.to_owned())
+                .or_default(),
+        );
+    }
+
+    #[cfg(feature = "kube")]
+    pub(super) fn get(&self, path: &str) -> Value {
+        self.at(path, "")
+    }
+
     pub(super) fn is_cordoned(&self) -> bool {
         self.at(NODE, "/spec/unschedulable") == true
     }
@@ -158,14 +175,23 @@ fn answer(mut stream: &TcpStream, objects: &Mutex<Objects>) -> std::io::Result<(
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
     let body = serde_json::from_slice(&body).unwrap_or_default();
-    let path = path.split('?').next().unwrap_or_default();
-    let found = respond(method, path, &body, &mut objects.lock().unwrap());
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let found = if path.ends_with("/endpointslices") {
+        Some(endpoint_slices(path, query, &objects.lock().unwrap()))
+    } else {
+        respond(method, path, &body, &mut objects.lock().unwrap())
+    };
     let not_found = || {
         let status = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure",
                              "reason": "NotFound", "code": 404, "message": "not found" });
         ("404 Not Found", status)
     };
     let (status, body) = found.map_or_else(not_found, |body| ("200 OK", body));
+    let status = if body["code"] == 422 {
+        "422 Unprocessable Entity"
+    } else {
+        status
+    };
     let body = body.to_string();
     let length = body.len();
     write!(
@@ -184,9 +210,12 @@ fn discovery(path: &str) -> Option<Value> {
         "/version" => json!({ "major": "1", "minor": "32", "gitVersion": "v1.32.0" }),
         "/api" => json!({ "kind": "APIVersions", "versions": ["v1"] }),
         "/apis" => {
-            let v1 = json!({ "groupVersion": "apps/v1", "version": "v1" });
-            json!({ "kind": "APIGroupList", "apiVersion": "v1",
-                    "groups": [{ "name": "apps", "versions": [v1], "preferredVersion": v1 }] })
+            let group = |name: &str| {
+                let v1 = json!({ "groupVersion": format!("{name}/v1"), "version": "v1" });
+                json!({ "name": name, "versions": [v1], "preferredVersion": v1 })
+            };
+            let groups = ["apps", "gateway.networking.k8s.io", "discovery.k8s.io"].map(group);
+            json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": groups })
         }
         "/api/v1" => {
             let mut eviction = resource("pods/eviction", "Eviction", true);
@@ -199,6 +228,16 @@ fn discovery(path: &str) -> Option<Value> {
             ];
             json!({ "kind": "APIResourceList", "groupVersion": "v1", "resources": all })
         }
+        "/apis/gateway.networking.k8s.io/v1" => {
+            let routes = resource("httproutes", "HTTPRoute", true);
+            json!({ "kind": "APIResourceList", "groupVersion": "gateway.networking.k8s.io/v1",
+                    "resources": [routes] })
+        }
+        "/apis/discovery.k8s.io/v1" => {
+            let slices = resource("endpointslices", "EndpointSlice", true);
+            json!({ "kind": "APIResourceList", "groupVersion": "discovery.k8s.io/v1",
+                    "resources": [slices] })
+        }
         "/apis/apps/v1" => {
             let mut scale = resource("deployments/scale", "Scale", true);
             scale["group"] = "autoscaling".into();
@@ -209,6 +248,17 @@ fn discovery(path: &str) -> Option<Value> {
         }
         _ => return None,
     })
+}
+
+/// The slices whose Service the query names.
+fn endpoint_slices(path: &str, query: &str, objects: &Objects) -> Value {
+    let slices = objects.iter().filter(|(at, slice)| {
+        let service = &slice["metadata"]["labels"]["kubernetes.io/service-name"];
+        at.starts_with(path) && query.contains(service.as_str().unwrap_or("?"))
+    });
+    let slices: Vec<_> = slices.map(|(_, slice)| slice).collect();
+    json!({ "kind": "EndpointSliceList", "apiVersion": "discovery.k8s.io/v1", "metadata": {},
+            "items": slices })
 }
 
 fn respond(method: &str, path: &str, body: &Value, objects: &mut Objects) -> Option<Value> {
@@ -239,7 +289,13 @@ fn respond(method: &str, path: &str, body: &Value, objects: &mut Objects) -> Opt
     };
     let object = objects.get_mut(path)?;
     if method == "PATCH" {
+        if let Some(stale) = stale(object, body) {
+            return Some(stale);
+        }
         patch(object, body);
+        if object["kind"] == "HTTPRoute" {
+            take_up(object);
+        }
         if path == DEPLOYMENT {
             reconcile(objects);
         }
@@ -253,14 +309,47 @@ fn respond(method: &str, path: &str, body: &Value, objects: &mut Objects) -> Opt
     })
 }
 
+/// That a test of a JSON patch fails, as the API says it.
+fn stale(object: &Value, body: &Value) -> Option<Value> {
+    let tests = body.as_array()?.iter().filter(|one| one["op"] == "test");
+    let mut failed =
+        tests.filter(|test| object.pointer(test["path"].as_str().unwrap()) != Some(&test["value"]));
+    failed.next().map(|test| {
+        json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Invalid",
+                "code": 422, "message": format!("testing {} failed", test["path"]) })
+    })
+}
+
+/// A gateway sees the change, unless it sleeps.
+fn take_up(route: &mut Value) {
+    let generation = route["metadata"]["generation"].as_u64().unwrap() + 1;
+    route["metadata"]["generation"] = generation.into();
+    route["metadata"]["resourceVersion"] = generation.to_string().into();
+    if route["metadata"]["annotations"]["asleep"] == "no" {
+        for condition in route["status"]["parents"][0]["conditions"]
+            .as_array_mut()
+            .unwrap()
+        {
+            condition["observedGeneration"] = generation.into();
+        }
+    }
+}
+
 /// A JSON patch (a list) or a merge patch.
 fn patch(object: &mut Value, body: &Value) {
     match body {
         Value::Array(operations) => {
             for operation in operations {
-                assert_eq!(operation["op"], "replace");
                 let place = operation["path"].as_str().unwrap();
-                *object.pointer_mut(place).unwrap() = operation["value"].clone();
+                match operation["op"].as_str().unwrap() {
+                    "test" => {}
+                    "replace" => *object.pointer_mut(place).unwrap() = operation["value"].clone(),
+                    "add" => {
+                        let (parent, name) = place.rsplit_once('/').unwrap();
+                        object.pointer_mut(parent).unwrap()[name] = operation["value"].clone();
+                    }
+                    other => panic!("{other}"),
+                }
             }
         }
         Value::Object(fields) => {

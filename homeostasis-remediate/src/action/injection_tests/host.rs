@@ -1,146 +1,17 @@
-//! Hostile strings through every string parameter of every action on the host: nothing runs that
-//! was not declared, and nothing outside the roots changes.
+//! Files, programs, processes and requests: no string leads out of the roots, becomes an argument that was
+//! not declared, or names another host.
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use homeostasis_core::Target;
-use homeostasis_core::port::{HttpClient, HttpError, HttpRequest, HttpResponse};
-use serde_json::{Map, Value, json};
+use homeostasis_core::port::HttpClient;
+use serde_json::{Value, json};
 
-use super::files::testing::{Playground, later};
-use super::program::testing::Fake;
+use super::super::*;
 use super::*;
-
-/// What an attacker may have written into a label, a log line or the name of a target. `OUTSIDE`
-/// becomes a folder that nobody may touch.
-const HOSTILE: [&str; 44] = [
-    "",
-    " ",
-    "'",
-    "\"",
-    "`touch OUTSIDE/ran`",
-    "$(touch OUTSIDE/ran)",
-    "${IFS}touch${IFS}OUTSIDE/ran",
-    "'; touch OUTSIDE/ran; '",
-    "\"; touch OUTSIDE/ran; \"",
-    "a && touch OUTSIDE/ran",
-    "a | touch OUTSIDE/ran",
-    "> OUTSIDE/ran",
-    "a\ntouch OUTSIDE/ran",
-    "a\r\nX-Injected: yes",
-    "a\0b",
-    "\u{1b}[2J",
-    "..",
-    ".",
-    "/",
-    "../outside",
-    "../outside/canary",
-    "sub/../../outside",
-    "sub/./x",
-    "OUTSIDE",
-    "OUTSIDE/canary",
-    "/etc/passwd",
-    "link",
-    "link/sub",
-    "link/canary.tmp",
-    "alias",
-    "-rf",
-    "--all",
-    "--kubeconfig=OUTSIDE/canary",
-    "-o=OUTSIDE/ran",
-    "--",
-    "*",
-    "web.service --now",
-    "web.service;reboot",
-    "wеb.service",
-    "web\u{200b}",
-    "\u{202e}bew",
-    "\u{2024}\u{2024}/outside",
-    "%2e%2e%2foutside",
-    "http://evil:80/@gateway:80/",
-];
-
-/// An action, arguments that are good, and what to look at.
-struct Case {
-    action: Box<dyn Action>,
-    args: Value,
-}
-
-fn case(action: impl Action + 'static, args: Value) -> Case {
-    Case {
-        action: Box::new(action),
-        args,
-    }
-}
-
-fn hostile(place: &Playground) -> Vec<String> {
-    let outside = place.outside().path().to_str().unwrap();
-    let long = ["a".repeat(300), "a/".repeat(3000), "x".repeat(200_000)];
-    let texts = HOSTILE.iter().map(|text| text.replace("OUTSIDE", outside));
-    texts.chain(long).collect()
-}
-
-/// The good arguments with each string in turn replaced: those given and those that may be given.
-fn attacks(case: &Case, text: &str) -> Vec<(String, Map<String, Value>)> {
-    let mut good = case.args.as_object().unwrap().clone();
-    case.action.spec().fill_defaults(&mut good);
-    let mut attacks = Vec::new();
-    for param in &case.action.spec().params {
-        let value = match &param.kind {
-            ParamKind::Integer { .. } | ParamKind::Bool => continue,
-            ParamKind::List(kind) => match **kind {
-                ParamKind::Text => json!(["first", text]),
-                _ => continue,
-            },
-            ParamKind::Map(_) => json!({ "x-header": text }),
-            ParamKind::Any => json!({ text: text }),
-            _ => text.into(),
-        };
-        let mut args = good.clone();
-        args.insert(param.name.to_owned(), value);
-        attacks.push((param.name.to_owned(), args));
-    }
-    attacks
-}
-
-/// Runs it as playbooks have it, and once more without the checks before, as if somebody had
-/// forgotten them: what an action does must not rest on others.
-async fn attack(
-    action: &dyn Action,
-    args: &Map<String, Value>,
-    is_checked: bool,
-) -> Result<Value, ActionError> {
-    if is_checked {
-        let mut problems = action.spec().problems(args, false);
-        problems.extend(action.check(args));
-        if let Some(problem) = problems.first() {
-            assert!(!problem.expected.is_empty());
-            return Err(ActionError::argument(&problem.pointer, &problem.expected));
-        }
-    }
-    let (cx, target, key) = (later(2), Target::service("orders").unwrap(), laws::key(0));
-    let call = ActionCall::new(&target, args, &key);
-    let captured = action.capture(&cx, &call).await?;
-    let call = call.with_captured(&captured);
-    let output = action.perform(&cx, &call).await?;
-    action.probe(&cx, &call).await;
-    Ok(output)
-}
-
-/// Takes back with these arguments what never was done.
-async fn attack_undo(
-    action: &dyn Action,
-    args: &Map<String, Value>,
-    captured: &Value,
-) -> Result<Value, ActionError> {
-    let (cx, target, key) = (later(2), Target::service("orders").unwrap(), laws::key(0));
-    let call = ActionCall::new(&target, args, &key).with_captured(captured);
-    action.undo(&cx, &call).await
-}
 
 /// Two files to act on, links that lead out, and something in the quarantine for long.
 fn furnished() -> Playground {
@@ -183,7 +54,7 @@ async fn every_file_action_acts_when_nobody_attacks() {
         let place = furnished();
         let case = &file_cases(&place)[idx];
         let (before, outside) = (place.tree(), place.outside().tree());
-        let result = attack(&*case.action, &filled(case), true).await;
+        let result = attack(&later(2), &*case.action, &filled(case), true).await;
         let what = format!("{}: {result:?}", case.action.name());
         assert!(result.is_ok() && place.tree() != before, "{what}");
         assert_eq!(place.outside().tree(), outside, "{what}");
@@ -198,14 +69,14 @@ async fn no_string_of_a_file_action_leads_out_of_the_roots() {
     let before = place.tree();
     let mut n_attacks = 0;
     for case in &cases {
-        for text in hostile(&place) {
+        for text in hostile(place.outside().path()) {
             for (param, args) in attacks(case, &text) {
                 // These mean files of the root, and say so.
                 if param == "pattern" && text == "*" || param == "folder" && text.is_empty() {
                     continue;
                 }
                 for is_checked in [true, false] {
-                    let result = attack(&*case.action, &args, is_checked).await;
+                    let result = attack(&later(2), &*case.action, &args, is_checked).await;
                     let shown: String = text.chars().take(40).collect();
                     let what = format!("{} {param} {shown:?}: {result:?}", case.action.name());
                     assert_eq!(place.outside().tree(), outside, "{what}");
@@ -215,7 +86,7 @@ async fn no_string_of_a_file_action_leads_out_of_the_roots() {
                 // Also the name of the batch, as if somebody had written into the journal.
                 for batch in [text.as_str(), "batch"] {
                     let forged = json!({"batch": batch, "first": [text], "files": 1});
-                    let undone = attack_undo(&*case.action, &args, &forged).await;
+                    let undone = attack_undo(&later(2), &*case.action, &args, &forged).await;
                     let what = format!("undo of {} {param}: {undone:?}", case.action.name());
                     assert_eq!(place.outside().tree(), outside, "{what}");
                     assert_eq!(place.tree(), before, "{what}");
@@ -276,10 +147,13 @@ async fn no_string_of_a_program_s_action_becomes_an_argument_that_was_not_declar
     for case in &cases {
         // In this world these are names like any other.
         let is_good = |text: &String| matches!(text.as_str(), "link" | "alias");
-        for text in hostile(&place).into_iter().filter(|text| !is_good(text)) {
+        for text in hostile(place.outside().path())
+            .into_iter()
+            .filter(|text| !is_good(text))
+        {
             for (param, args) in attacks(case, &text) {
                 for is_checked in [true, false] {
-                    let result = attack(&*case.action, &args, is_checked).await;
+                    let result = attack(&later(2), &*case.action, &args, is_checked).await;
                     let calls = fake.calls();
                     let what = format!(
                         "{} {param} {text:?}: {result:?} {calls:?}",
@@ -290,7 +164,7 @@ async fn no_string_of_a_program_s_action_becomes_an_argument_that_was_not_declar
                     assert!(calls.is_empty(), "{what}");
                     n_attacks += 1;
                 }
-                let undone = attack_undo(&*case.action, &args, &json!({})).await;
+                let undone = attack_undo(&later(2), &*case.action, &args, &json!({})).await;
                 let what = format!("undo of {} {param} {text:?}", case.action.name());
                 assert!(
                     undone.is_err() && fake.calls().is_empty(),
@@ -299,18 +173,12 @@ async fn no_string_of_a_program_s_action_becomes_an_argument_that_was_not_declar
                 n_attacks += 1;
             }
         }
-        let good = attack(&*case.action, &filled(case), true).await;
+        let good = attack(&later(2), &*case.action, &filled(case), true).await;
         let calls = fake.calls();
         assert!(!calls.is_empty(), "{}: {good:?}", case.action.name());
     }
     assert!(n_attacks > 1500, "{n_attacks}");
     assert_eq!(place.outside().tree(), outside);
-}
-
-fn filled(case: &Case) -> Map<String, Value> {
-    let mut args = case.args.as_object().unwrap().clone();
-    case.action.spec().fill_defaults(&mut args);
-    args
 }
 
 #[tokio::test]
@@ -322,10 +190,10 @@ async fn the_arguments_of_run_program_stay_one_argument_each() {
     program.fixed_args = vec![fake.script()];
     let action = RunProgram::default().allow("record", program).unwrap();
     let case = case(action, json!({"program": "record", "args": ["first"]}));
-    for text in hostile(&place) {
+    for text in hostile(place.outside().path()) {
         for (param, args) in attacks(&case, &text) {
             for is_checked in [true, false] {
-                let result = attack(&*case.action, &args, is_checked).await;
+                let result = attack(&later(2), &*case.action, &args, is_checked).await;
                 let calls = fake.calls();
                 // A single argument longer than the kernel takes is its refusal.
                 let expected = if param == "args" && !text.contains('\0') && text.len() < 128 * 1024
@@ -366,10 +234,10 @@ async fn no_string_names_a_process_that_the_host_did_not() {
     let limits = || fs::read_to_string(format!("/proc/{}/limits", before.pid)).unwrap();
     let limits_before = limits();
     for case in &cases {
-        for text in hostile(&place) {
+        for text in hostile(place.outside().path()) {
             for (param, args) in attacks(case, &text) {
                 for is_checked in [true, false] {
-                    let result = attack(&*case.action, &args, is_checked).await;
+                    let result = attack(&later(2), &*case.action, &args, is_checked).await;
                     assert!(result.is_err(), "{} {param} {text:?}", case.action.name());
                 }
             }
@@ -385,18 +253,6 @@ async fn no_string_names_a_process_that_the_host_did_not() {
     supervisor.stop("catalog").await.unwrap();
 }
 
-/// Keeps what was sent.
-#[derive(Debug, Default)]
-struct Recorder(Mutex<Vec<HttpRequest>>);
-
-#[async_trait]
-impl HttpClient for Recorder {
-    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        self.0.lock().unwrap().push(request);
-        Ok(HttpResponse::new(200, Vec::new(), Vec::new()))
-    }
-}
-
 #[tokio::test]
 async fn no_string_of_a_request_leads_to_another_host_or_adds_a_header() {
     let place = Playground::new();
@@ -408,11 +264,11 @@ async fn no_string_of_a_request_leads_to_another_host_or_adds_a_header() {
         json!({"url": "http://gateway:80/flags/f", "method": "PUT", "body": "x"}),
     );
     let mut n_sent = 0;
-    for text in hostile(&place) {
+    for text in hostile(place.outside().path()) {
         for (param, args) in attacks(&case, &text) {
             let mut results = Vec::new();
             for is_checked in [true, false] {
-                results.push(attack(&*case.action, &args, is_checked).await);
+                results.push(attack(&later(2), &*case.action, &args, is_checked).await);
             }
             for sent in recorder.0.lock().unwrap().drain(..) {
                 let what = format!("{param} {text:?}: {results:?} {sent:?}");
@@ -430,6 +286,6 @@ async fn no_string_of_a_request_leads_to_another_host_or_adds_a_header() {
         }
     }
     assert!(n_sent > 0);
-    let good = attack(&*case.action, &filled(&case), true).await;
+    let good = attack(&later(2), &*case.action, &filled(&case), true).await;
     assert_eq!(recorder.0.lock().unwrap().len(), 1, "{good:?}");
 }
