@@ -58,12 +58,17 @@ impl Homeostasis {
     /// somebody answered. When the call returns that is durable. Cancelling a cancelled run changes
     /// nothing and is no error.
     ///
+    /// A run that stopped half way, or whose undo did, and that is with people is taken back: what
+    /// failed of its undo is tried anew, under the kill switch and the lease as they are now. If it
+    /// stops again people are told again.
+    ///
     /// `by` is somebody the host vouches for, as for [`answer_hand_over`](Self::answer_hand_over): a
     /// host must be able to stop what runs in it when its access control is down.
     /// [`Operator::cancel_run`](crate::Operator::cancel_run) asks and audits.
     ///
     /// # Errors
-    /// If the run does not run: it ended, or is being verified or taken back. If the incident is
+    /// If the run neither runs nor stopped half way: it ended, or is being verified or taken back. If
+    /// a step stands in the way that nobody can tell about. If the incident is
     /// closed or unknown, or `by` is empty. If the store fails.
     pub async fn cancel_run(
         &self,

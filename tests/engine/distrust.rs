@@ -307,6 +307,36 @@ async fn a_plan_that_would_be_watched_for_ever_keeps_no_incident_open() {
     healer.shutdown().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_plan_that_claims_to_be_ordered_is_refused_and_what_heals_is_verified() {
+    let world = Arc::new(World::default());
+    let ordered = |plan: &mut Plan| {
+        plan.fitness = 1.0;
+        plan.ordered_by = Some("nobody".to_owned());
+    };
+    let healer = world
+        .healer()
+        .remediator(Colleague::of(&world, ordered))
+        .start()
+        .await
+        .unwrap();
+    let mut events = healer.subscribe();
+    world.watch(&healer, &["a"]);
+    world.fall_ill("a");
+    let verified = until(&healer, &mut events, is("verified")).await;
+    let EventKind::Verified { verdict, .. } = &verified.kind else {
+        panic!("{verified:?}");
+    };
+    assert!(!verdict.reason.contains("ordered by"), "{verdict:?}");
+    let mishaps = healer.health().blames;
+    let told = |said: &str| said.contains("an ordered plan as an answer to trouble");
+    assert!(
+        mishaps.iter().any(|blame| told(&format!("{blame:?}"))),
+        "{mishaps:?}"
+    );
+    healer.shutdown().await;
+}
+
 /// A detector that blocks its thread: the engine must run on more than one.
 #[derive(Debug)]
 struct Blocker(std::sync::mpsc::Receiver<()>);

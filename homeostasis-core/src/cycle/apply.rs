@@ -298,6 +298,9 @@ impl Incident {
                 state.cancelled = Some(RunCancellation::new(by, reason));
                 return Ok(None);
             }
+            (EventKind::RunCancelled { run, by, reason }, Phase::Escalated) => {
+                self.reopen_undo(event, *run, RunCancellation::new(by, reason))?
+            }
             (EventKind::RunEnded { run, outcome }, Phase::Running { run: open }) if run == open => {
                 self.expect_settled(event, *run, StepPhase::Do, outcome)?;
                 self.end_run(*run, outcome, event.at)
@@ -466,7 +469,7 @@ impl Incident {
     }
 
     /// Whether anything that may have happened in `run` can be taken back.
-    fn can_undo(&self, run: RunId) -> bool {
+    pub(super) fn can_undo(&self, run: RunId) -> bool {
         let Some(state) = self.run(run) else {
             return false;
         };

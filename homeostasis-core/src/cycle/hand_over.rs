@@ -6,8 +6,8 @@ use crate::cycle::{IllegalTransition, Incident, Phase};
 use crate::error::{ErrorKind, ErrorReport};
 use crate::id::RunId;
 use crate::record::{
-    AnsweredHandOver, HandOver, HandOverAnswer, HealEvent, Outcome, RunState, StepOutcome,
-    StepState,
+    AnsweredHandOver, EffectClass, HandOver, HandOverAnswer, HealEvent, Outcome, RunCancellation,
+    RunState, StepOutcome, StepState,
 };
 
 impl Incident {
@@ -112,5 +112,63 @@ impl Incident {
         }
         (state.outcome, state.ended_at) = (None, None);
         Ok(Phase::Running { run })
+    }
+
+    /// A person has a run taken back that stopped half way, or whose undo did: nobody else would.
+    ///
+    /// What was taken back stays so; what failed is tried anew. A step that nobody can tell about and
+    /// that must not be repeated stands in the way.
+    pub(super) fn reopen_undo(
+        &mut self,
+        event: &HealEvent,
+        run: RunId,
+        by: RunCancellation,
+    ) -> Result<Phase, IllegalTransition> {
+        let Some(state) = self.runs.last().filter(|state| state.run == run) else {
+            return Err(self.illegal(event, "it is not the last run"));
+        };
+        let is_half_way = match (&state.outcome, &state.undo_outcome) {
+            (_, Some(undone)) => *undone != Outcome::Completed,
+            (Some(Outcome::Halted { .. }), None) => true,
+            _ => false,
+        };
+        if !is_half_way {
+            return Err(self.illegal(event, "neither it nor its undo stopped half way"));
+        }
+        if !self.can_undo(run) {
+            return Err(self.illegal(event, "nothing of it can be taken back"));
+        }
+        let is_untold = |known: &StepState| match known {
+            StepState::Ended {
+                outcome: StepOutcome::Unknown { .. },
+                ..
+            } => true,
+            StepState::InFlight(intent) => intent.effect == EffectClass::Opaque,
+            _ => false,
+        };
+        if let Some(step_idx) = state.steps.iter().position(is_untold) {
+            let reason = format!("nobody can tell whether step {} happened", step_idx + 1);
+            return Err(self.illegal(event, &reason));
+        }
+        let Some(state) = self.run_mut(run) else {
+            return Err(self.illegal(event, "the run is unknown"));
+        };
+        for back in &mut state.undo {
+            let stays = match back {
+                StepState::NotStarted | StepState::InFlight(_) => true,
+                StepState::Ended { outcome, .. } => match outcome {
+                    StepOutcome::Done { .. } | StepOutcome::Unknown { .. } => true,
+                    // An undo that was begun and skipped ends it; one that never was is settled.
+                    StepOutcome::Skipped { .. } => back.attempts() == 0,
+                    StepOutcome::Failed { .. } => false,
+                },
+            };
+            if !stays {
+                *back = StepState::NotStarted;
+            }
+        }
+        state.cancelled = Some(by);
+        state.undo_outcome = None;
+        Ok(Phase::Undoing { run })
     }
 }

@@ -163,8 +163,11 @@ impl Rollout {
         match self.rollback {
             // The first stage goes back to what was found.
             RollbackMode::Immediate if idx > 0 => args["back_to"] = weights(1, 0),
-            RollbackMode::Gradual { pause } => args["pause"] = format_duration(pause).into(),
             // What was started before is stopped next: it answers what it has.
+            RollbackMode::Gradual { pause } if !self.before.is_empty() => {
+                args["pause"] = format_duration(pause.max(SETTLES_IN)).into();
+            }
+            RollbackMode::Gradual { pause } => args["pause"] = format_duration(pause).into(),
             _ if !self.before.is_empty() => args["pause"] = format_duration(SETTLES_IN).into(),
             _ => {}
         }
@@ -241,12 +244,9 @@ fn bind(
     bound.risk = spec.risk;
     bound.inverse = action.inverse(&args);
     bound.watches = action.watches(&args);
-    let pause = args.get("pause").and_then(Value::as_str);
-    let pause = pause.and_then(homeostasis_core::document::parse_duration);
     bound.timeout = STEP_TIMEOUT
         .max(spec.default_timeout)
-        .saturating_add(bound.watches)
-        .saturating_add(pause.unwrap_or_default());
+        .saturating_add(bound.watches);
     bound.retry = Retry {
         attempts: step.attempts,
         backoff: Duration::from_secs(1),

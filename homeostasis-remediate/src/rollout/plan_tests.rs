@@ -235,7 +235,22 @@ fn each_way_back_is_in_the_steps() {
             (&json!("1m"), None)
         );
         assert!(step.timeout > minute);
+        // The permit of the way back lasts as long.
+        assert_eq!(step.watches, minute);
     }
+}
+
+#[test]
+fn what_was_started_before_answers_what_it_has_however_short_the_pause() {
+    let mut rollout = canary();
+    rollout.rollback = RollbackMode::Gradual {
+        pause: Duration::ZERO,
+    };
+    let drain = json!({"service": "orders", "slot": "green", "quiet": "1s"});
+    rollout.before = vec![RolloutStep::new("await_drained", drain)];
+    let plan = plan(&rollout).unwrap();
+    let mut shifts = plan.steps.iter().filter(|it| it.action == "shift_traffic");
+    assert!(shifts.all(|step| step.args["pause"] == json!("5s")));
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! Taking a run back: captured inverses, last step first.
 
 use homeostasis_core::policy::Permit;
-use homeostasis_core::record::{Inverse, Outcome, PlanStep, StepOutcome, StepPhase, StepState};
+use homeostasis_core::record::{
+    EffectClass, Inverse, Outcome, PlanStep, StepOutcome, StepPhase, StepState,
+};
 use homeostasis_core::stage::{ExecuteError, RunLog};
 use homeostasis_core::{Context, ErrorKind, ErrorReport, IdempotencyKey};
 
 use super::attempt::{Attempt, backoff, pause, stop_requested, token_for};
-use super::{MAX_RESUMES, MIN_UNDO_ATTEMPTS, refused, unwritten};
+use super::{MAX_RESUMES, MIN_UNDO_ATTEMPTS, ORDERED_UNDO_ATTEMPTS, refused, unwritten};
 use crate::action::{Action, ActionRegistry, bounded};
 
 /// Takes back every step of `run` that may have happened and has a captured inverse, in the reverse
@@ -92,7 +94,14 @@ impl Back<'_> {
             Inverse::Captured(_) => {}
         }
         let in_flight = matches!(known, StepState::InFlight(_));
-        let allowed = self.step.retry.attempts.max(MIN_UNDO_ATTEMPTS);
+        let is_ordered = run.plan().ordered_by.is_some();
+        // Between two versions nothing rests: whoever shares the requests may be away for minutes.
+        let at_least = if is_ordered && self.step.effect == EffectClass::Idempotent {
+            ORDERED_UNDO_ATTEMPTS
+        } else {
+            MIN_UNDO_ATTEMPTS
+        };
+        let allowed = self.step.retry.attempts.max(at_least);
         match &known {
             StepState::Ended {
                 outcome: StepOutcome::Unknown { reason },

@@ -44,6 +44,9 @@ pub const MAX_RESUMES: u32 = 3;
 /// Undo is tried at least this often: leaving the world half changed is worse than trying again.
 pub const MIN_UNDO_ATTEMPTS: u32 = 3;
 
+/// Undo of what a person ordered is tried at least this often where it may be repeated.
+pub const ORDERED_UNDO_ATTEMPTS: u32 = 200;
+
 /// The outcome of a run that the log refused to go on with, or why there is none.
 fn refused(error: RunLogError) -> Result<Outcome, ExecuteError> {
     match error {

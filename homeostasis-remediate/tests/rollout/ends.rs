@@ -205,3 +205,71 @@ async fn who_may_not_execute_may_not_roll_out_and_what_is_wrong_is_said() {
     assert!(shop.history.lock().unwrap().is_empty());
     healer.shutdown().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_router_that_is_away_for_a_minute_has_the_traffic_taken_back_when_it_returns() {
+    let shop = Shop::open().await;
+    let (healer, _) = started(&shop).await;
+    let id = healer.roll_out(&quick(), "ada").await.unwrap();
+    while shop.green().await < 50 {
+        shop.clock.sleep(Duration::from_secs(1)).await;
+    }
+    shop.breaks("green", 0.5);
+    *shop.away_until.lock().unwrap() = shop.clock.now() + Duration::from_secs(60);
+    let incident = shop.ended(&healer, id, 300).await;
+    assert_eq!(incident.runs[0].undo_outcome, Some(Outcome::Completed));
+    assert_eq!(*shop.history.lock().unwrap(), [10, 50, 0]);
+    healer.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_person_takes_back_what_the_kill_switch_stopped_half_way() {
+    let shop = Shop::open().await;
+    let (healer, _) = started(&shop).await;
+    let bob = healer.operator_as(Principal::new("bob", [Role::Operator]));
+    let id = healer.roll_out(&quick(), "ada").await.unwrap();
+    while shop.green().await < 50 {
+        shop.clock.sleep(Duration::from_secs(1)).await;
+    }
+    healer.kill_switch().engage();
+    shop.breaks("green", 0.5);
+    let incident = shop.ended(&healer, id, 300).await;
+    let run = incident.runs[0].run;
+    assert_eq!(shop.green().await, 50, "{:?}", incident.runs[0]);
+    // Nothing moves while it is thrown; people are told again.
+    bob.cancel_run(id, run, "too early").await.unwrap();
+    shop.clock.sleep(Duration::from_secs(60)).await;
+    assert_eq!(shop.green().await, 50);
+    healer.kill_switch().release();
+    bob.cancel_run(id, run, "it is bad").await.unwrap();
+    shop.clock.sleep(Duration::from_secs(60)).await;
+    let incident = healer.incident(id).await.unwrap();
+    assert_eq!(*shop.history.lock().unwrap(), [10, 50, 0]);
+    assert_eq!(incident.runs[0].undo_outcome, Some(Outcome::Completed));
+    assert_eq!(incident.phase, Phase::Escalated);
+    // It is through: nothing is left to be taken back twice.
+    bob.cancel_run(id, run, "again").await.unwrap();
+    assert_eq!(healer.incident(id).await.unwrap().phase, Phase::Escalated);
+    healer.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn four_versions_that_are_taken_back_do_not_keep_a_good_one_from_being_rolled_out() {
+    let shop = Shop::open().await;
+    let (healer, _) = started(&shop).await;
+    shop.breaks("green", 0.5);
+    for _ in 0..4 {
+        let id = healer.roll_out(&quick(), "ada").await.unwrap();
+        let incident = shop.ended(&healer, id, 300).await;
+        assert_eq!(incident.runs.len(), 1, "{incident:?}");
+        healer.close_incident(id, "ada", "once more").await.unwrap();
+        // The limits count it as they count anything.
+        shop.clock.sleep(Duration::from_secs(3600)).await;
+    }
+    shop.breaks("green", 0.0);
+    let id = healer.roll_out(&quick(), "ada").await.unwrap();
+    let incident = shop.ended(&healer, id, 300).await;
+    assert!(incident.is_closed(), "{incident:?}");
+    assert_eq!(shop.green().await, 100);
+    healer.shutdown().await;
+}

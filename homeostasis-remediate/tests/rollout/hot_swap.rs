@@ -37,8 +37,20 @@ async fn worker() {
     let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
     let address = SocketAddr::from(([127, 0, 0, 1], port.parse().unwrap()));
     let listener = TcpListener::bind(address).await.unwrap();
+    // It does not outlive the tests, however they end.
+    let parent = std::os::unix::process::parent_id();
+    let mut look = tokio::time::interval(Duration::from_secs(1));
     loop {
-        let (mut peer, _) = listener.accept().await.unwrap();
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = look.tick() => {
+                if std::os::unix::process::parent_id() != parent {
+                    return;
+                }
+                continue;
+            }
+        };
+        let (mut peer, _) = accepted.unwrap();
         let answer = answer.clone();
         tokio::spawn(async move {
             let mut head = [0; 512];

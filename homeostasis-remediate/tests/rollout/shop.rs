@@ -39,6 +39,8 @@ pub(super) struct Shop {
     pub(super) history: Mutex<Vec<u32>>,
     /// Whether anything is measured.
     pub(super) is_measured: Mutex<bool>,
+    /// Until when the router answers nobody.
+    pub(super) away_until: Mutex<Timestamp>,
 }
 
 /// The weight of the new version.
@@ -61,6 +63,7 @@ impl Shop {
             answered: Mutex::default(),
             history: Mutex::default(),
             is_measured: Mutex::new(true),
+            away_until: Mutex::new(start),
         });
         let all = Weights::new([("blue", 100)]).unwrap();
         shop.router.set_weights("orders", &all).await.unwrap();
@@ -96,6 +99,13 @@ impl Shop {
 
     pub(super) fn breaks(&self, slot: &str, share: f64) {
         self.fails.lock().unwrap().insert(slot.to_owned(), share);
+    }
+
+    fn reach(&self) -> Result<(), TrafficError> {
+        if self.clock.now() < *self.away_until.lock().unwrap() {
+            return Err(TrafficError::transient("reaching the router", "it is away"));
+        }
+        Ok(())
     }
 
     /// The weight of the new version now.
@@ -159,6 +169,7 @@ pub(super) fn quick() -> Rollout {
 #[async_trait]
 impl TrafficRouter for Shop {
     async fn set_weights(&self, service: &str, weights: &Weights) -> Result<(), TrafficError> {
+        self.reach()?;
         self.router.set_weights(service, weights).await?;
         let mut history = self.history.lock().unwrap();
         if history.last().copied().unwrap_or(0) != green(weights) {
@@ -168,6 +179,7 @@ impl TrafficRouter for Shop {
     }
 
     async fn weights(&self, service: &str) -> Result<Option<Weights>, TrafficError> {
+        self.reach()?;
         self.router.weights(service).await
     }
 }

@@ -31,6 +31,10 @@ pub(super) async fn read_breaker(
     shared: &Shared,
     plan: &Plan,
 ) -> Result<(Version, BreakerState), StoreError> {
+    if plan.ordered_by.is_some() {
+        // No remedy that fails: each is another version, and a person said so.
+        return Ok((Version::NONE, BreakerState::default()));
+    }
     let known = known_breaker(shared, &breaker_key(plan)).await?;
     Ok(known.unwrap_or((Version::NONE, BreakerState::default())))
 }
@@ -83,7 +87,8 @@ fn breaker_value(action_key: &str, breaker: &BreakerState) -> Result<Value, Stor
 
 /// Appends `kinds` and, in the same commit, notes in the plan's breaker how the attempt ended.
 ///
-/// Another incident may write the breaker in between; then it is read again.
+/// Another incident may write the breaker in between; then it is read again. What a person ordered
+/// has no breaker.
 pub(crate) async fn settle(
     shared: &Shared,
     journal: &IncidentJournal,
@@ -91,6 +96,9 @@ pub(crate) async fn settle(
     success: bool,
     kinds: Vec<EventKind>,
 ) -> Result<Arc<Incident>, JournalError> {
+    if plan.ordered_by.is_some() {
+        return journal.append(kinds).await;
+    }
     for _ in 1..SETTLE_ATTEMPTS {
         match settle_once(shared, journal, plan, success, kinds.clone()).await {
             Err(JournalError::Store(StoreError::Conflict { what, .. }))

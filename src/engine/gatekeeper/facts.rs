@@ -95,7 +95,12 @@ impl Facts {
                 .await?,
             runs_last_hour: Some(store.hits(&of_tenant, now - HOUR).await?),
             patch_use: Some(patch_use),
-            same_action_runs: store.hits(&progress, now - PROGRESS_WINDOW).await?,
+            same_action_runs: if plan.ordered_by.is_some() {
+                // Whoever orders the same again has made progress, or says why not.
+                0
+            } else {
+                store.hits(&progress, now - PROGRESS_WINDOW).await?
+            },
             // Its own opening is among them.
             seen_before: Some(
                 store

@@ -47,6 +47,8 @@ pub(crate) struct Heal {
     lease: Option<HeldLease>,
     /// How often a remediator gave no outcome.
     reentries: u32,
+    /// How many steps of its run were settled, forward and back, when it was last entered.
+    settled: usize,
     /// Whether analyzers know that the incident is over.
     told: Arc<AtomicBool>,
 }
@@ -65,6 +67,7 @@ impl Heal {
             permit: None,
             lease: None,
             reentries: 0,
+            settled: 0,
             told,
         }
     }

@@ -58,6 +58,12 @@ impl Heal {
                             .then(|| format!("a plan in the name of {:?}", plan.remediator))
                     })
                     .or_else(|| {
+                        // Such a plan is not verified: only people order one.
+                        plan.ordered_by
+                            .is_some()
+                            .then(|| "an ordered plan as an answer to trouble".to_owned())
+                    })
+                    .or_else(|| {
                         let place = plan.secret_parameter(&*self.shared.journal.redactor)?;
                         Some(format!("a secret in {place}, expected the name of one"))
                     })

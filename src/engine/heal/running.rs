@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use homeostasis_core::policy::{GateDecision, Permit, Purpose};
 use homeostasis_core::record::{EventKind, Outcome, Plan};
@@ -15,6 +16,9 @@ use crate::engine::journal::JournalError;
 
 /// How often a remediator that gave no outcome is asked to go on before people are.
 const MAX_REENTRIES: u32 = 2;
+
+/// How long taking back waits for the lease on its target: as long as another heal may take.
+const UNDO_WAITS: Duration = Duration::from_secs(15 * 60);
 
 /// What came of asking for a permit for an open run.
 enum Entry {
@@ -82,7 +86,8 @@ impl Heal {
         let Some(plan) = plan_of(incident, run) else {
             return halted(format!("{run} has no plan"));
         };
-        if !self.take_slot().await {
+        // What harms is taken back at once, whoever else heals.
+        if purpose != Purpose::Undo && !self.take_slot().await {
             return Ok(None);
         }
         let permit = match self.permit.take() {
@@ -104,12 +109,18 @@ impl Heal {
         let Some(state) = incident.run(run).cloned() else {
             return halted(format!("{run} is unknown"));
         };
+        // Who gave up on a step and brought it to its end the next time is not given up on.
+        let steps = state.steps.iter().chain(&state.undo);
+        let settled = steps.filter(|step| step.is_settled()).count();
+        if settled > self.settled {
+            (self.settled, self.reentries) = (settled, 0);
+        }
         let leases = self.lease.as_ref();
         let Some((lost, held_until)) = leases.map(|held| (held.lost(), held.held_until())) else {
             return halted(format!("{run} has no lease"));
         };
         let watches = plan.watches();
-        if purpose != Purpose::Undo && !watches.is_zero() {
+        if purpose != Purpose::Undo && plan.ordered_by.is_some() && !watches.is_zero() {
             // It watches for hours and acts for moments: it keeps its lease and nobody else waits.
             self.slot = None;
         }
@@ -213,7 +224,8 @@ impl Heal {
         {
             lease.release(&self.shared).await;
         }
-        let give_up = self.shared.now() + self.shared.settings.lease_ttl * 2;
+        let begun = self.shared.now();
+        let short = self.shared.settings.lease_ttl * 2;
         loop {
             let held = self.lease.take();
             let asked = gatekeeper::readmit(
@@ -225,7 +237,7 @@ impl Heal {
                 purpose,
                 held,
             );
-            let reason = match asked.await? {
+            let (reason, patience) = match asked.await? {
                 Readmission::Granted(permit, lease) => {
                     self.lease = Some(lease);
                     return Ok(Entry::Permitted(permit));
@@ -242,15 +254,20 @@ impl Heal {
                         }
                         continue;
                     }
-                    record.reason()
+                    (record.reason(), short)
                 }
-                Readmission::NoLease(reason) => reason,
+                // Half taken back is worse than late.
+                Readmission::NoLease(reason) if purpose == Purpose::Undo => {
+                    (reason, short.max(UNDO_WAITS))
+                }
+                Readmission::NoLease(reason) => (reason, short),
                 Readmission::Overtaken(reason) => {
                     gatekeeper::audit_refusal(&self.shared, plan, purpose, &reason).await;
                     return Ok(Entry::Halted(reason));
                 }
             };
-            if self.shared.now() >= give_up || self.shared.controls.kill_switch.is_engaged() {
+            let is_over = self.shared.now().since(begun) >= patience;
+            if is_over || self.shared.controls.kill_switch.is_engaged() {
                 // Once, not at every turn.
                 gatekeeper::audit_refusal(&self.shared, plan, purpose, &reason).await;
                 return Ok(Entry::Halted(reason));

@@ -308,3 +308,95 @@ async fn watching_again_gives_the_same_answer() {
     let action = AwaitCanary::new(late, Arc::new(PlainAnalyst));
     laws::repeat_and_undo(&action, &alone, || ()).await;
 }
+
+/// The new version turns bad after half an hour: 3 % of it fail, instead of 1 % of both.
+#[derive(Debug)]
+struct Turns;
+
+#[async_trait]
+impl ArmMeter for Turns {
+    async fn answered(
+        &self,
+        _: &Context,
+        (_, slot): (&str, &str),
+        _: Timestamp,
+        until: Timestamp,
+    ) -> Result<Option<ArmInterval>, TrafficError> {
+        let is_bad = slot == "green" && until.since(START) > Duration::from_secs(1800);
+        let failed = if is_bad { 36 } else { 12 };
+        Ok(Some(ArmInterval::new(1200, failed)))
+    }
+}
+
+#[tokio::test]
+async fn what_turns_bad_after_it_was_found_good_is_not_promoted() {
+    let action = AwaitCanary::new(Arc::new(Turns), Arc::new(PlainAnalyst));
+    let args = json!({
+        "service": "orders", "canary": "green", "baseline": "blue",
+        "at_least": "1h", "at_most": "2h",
+    });
+    let (ended, took) = watched_by(&action, &args).await;
+    assert!(ended.unwrap_err().report().to_string().contains("0.03"));
+    assert_eq!(took, Duration::from_secs(31 * 60));
+}
+
+/// Gives up after three looks.
+#[derive(Debug, Default)]
+struct Short(Plain, u32);
+
+impl CanaryAnalysis for Short {
+    fn calibrate(&mut self, _: &CanaryInterval) {}
+
+    fn observe(&mut self, interval: &CanaryInterval) {
+        self.0.observe(interval);
+        self.1 += 1;
+    }
+
+    fn decision(&self) -> CanaryDecision {
+        let mut decision = self.0.decision();
+        if self.1 >= 3 && decision.answer == CanaryAnswer::Continue {
+            decision.answer = CanaryAnswer::Uncertain;
+        }
+        decision
+    }
+
+    fn state(&self) -> Value {
+        Value::Null
+    }
+}
+
+#[derive(Debug)]
+struct ShortAnalyst;
+
+impl CanaryAnalyst for ShortAnalyst {
+    fn begin(&self) -> Box<dyn CanaryAnalysis> {
+        Box::new(Short::default())
+    }
+
+    fn resume(&self, _: &Value) -> Result<Box<dyn CanaryAnalysis>, CanaryError> {
+        Ok(self.begin())
+    }
+
+    fn forecast(&self, traffic: &CanaryTraffic) -> CanaryForecast {
+        PlainAnalyst.forecast(traffic)
+    }
+}
+
+#[tokio::test]
+async fn an_analysis_that_gives_up_early_does_not_end_the_watch() {
+    let arms = Steady(vec![("blue", 1, 0), ("green", 1, 0)]);
+    let action = AwaitCanary::new(Arc::new(arms), Arc::new(ShortAnalyst));
+    let args = json!({
+        "service": "orders", "canary": "green", "baseline": "blue",
+        "at_least": "10m", "at_most": "20m",
+    });
+    let (ended, took) = watched_by(&action, &args).await;
+    assert!(
+        ended
+            .unwrap_err()
+            .report()
+            .to_string()
+            .contains("uncertain")
+    );
+    assert_eq!(took, Duration::from_secs(20 * 60));
+}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use homeostasis_core::document::parse_duration;
 use homeostasis_core::port::{TrafficError, TrafficRouter, Weights};
 use homeostasis_core::record::{EffectClass, Inverse, RiskLevel};
 use homeostasis_core::{Context, Ratio, Target};
@@ -120,6 +121,11 @@ impl Action for ShiftTraffic {
 
     fn touches(&self, target: &Target, args: &Map<String, Value>) -> Target {
         super::service_of(target, args)
+    }
+
+    fn watches(&self, args: &Map<String, Value>) -> Duration {
+        let pause = args.get("pause").and_then(Value::as_str);
+        pause.and_then(parse_duration).unwrap_or_default()
     }
 
     fn check(&self, args: &Map<String, Value>) -> Vec<ArgumentProblem> {
