@@ -184,6 +184,10 @@ impl Slowness {
         }
     }
 
+    pub(super) fn rule(&self) -> LatencyRule {
+        self.rule
+    }
+
     pub(super) fn observe(&mut self, canary: &ArmInterval, baseline: &ArmInterval) {
         let (own, other) = (&canary.latencies, &baseline.latencies);
         if own.count().min(other.count()) >= self.rule.min_requests {

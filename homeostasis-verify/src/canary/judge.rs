@@ -59,7 +59,7 @@ const VERSION: u32 = 1;
 /// # Ok::<(), homeostasis::core::ConfigError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "Stored")]
 pub struct CanaryJudge {
     version: u32,
     config: CanaryConfig,
@@ -72,6 +72,48 @@ pub struct CanaryJudge {
     n_judged: u32,
     n_missing: u32,
     settled: Option<CanaryAnswer>,
+}
+
+/// As it was stored, before it is checked.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    version: u32,
+    config: CanaryConfig,
+    started: Option<Timestamp>,
+    last: Option<Timestamp>,
+    warm_from: Option<Timestamp>,
+    failures: Failures,
+    latency: Option<Slowness>,
+    n_judged: u32,
+    n_missing: u32,
+    settled: Option<CanaryAnswer>,
+}
+
+impl TryFrom<Stored> for CanaryJudge {
+    type Error = String;
+
+    fn try_from(stored: Stored) -> Result<Self, String> {
+        if stored.version != VERSION {
+            return Err(format!("version: {}, expected {VERSION}", stored.version));
+        }
+        stored.config.check().map_err(|error| error.to_string())?;
+        if stored.latency.as_ref().map(Slowness::rule) != stored.config.latency {
+            return Err("latency: another rule than in config".to_owned());
+        }
+        Ok(Self {
+            version: stored.version,
+            config: stored.config,
+            started: stored.started,
+            last: stored.last,
+            warm_from: stored.warm_from,
+            failures: stored.failures,
+            latency: stored.latency,
+            n_judged: stored.n_judged,
+            n_missing: stored.n_missing,
+            settled: stored.settled,
+        })
+    }
 }
 
 impl CanaryJudge {
@@ -332,10 +374,6 @@ impl CanaryAnalyst for CanaryJudges {
     fn resume(&self, state: &Value) -> Result<Box<dyn CanaryAnalysis>, CanaryError> {
         let judge: CanaryJudge = serde_json::from_value(state.clone())
             .map_err(|error| CanaryError::invalid("canary state", error.to_string()))?;
-        if judge.version != VERSION {
-            let detail = format!("{}, expected {VERSION}", judge.version);
-            return Err(CanaryError::invalid("canary state, version", detail));
-        }
         if judge.config != self.0 {
             let detail = format!("{:?}, expected {:?}", judge.config, self.0);
             return Err(CanaryError::invalid("canary state, config", detail));

@@ -86,12 +86,10 @@ impl Against {
     fn count(self, ratio: f64, tally: &Tally) -> u32 {
         match self {
             Self::Wrong(from) if ratio >= from => tally.promoted,
-            Self::Wrong(_) if ratio <= 1.0 => tally.rolled_back,
-            Self::Wrong(_) => 0,
             Self::NotRight | Self::Harm if ratio >= REGRESSION => tally.n - tally.rolled_back,
             Self::NotRight if ratio <= 1.0 => tally.n - tally.promoted,
-            Self::Harm if ratio <= 1.0 => tally.rolled_back,
-            Self::NotRight | Self::Harm => 0,
+            Self::Wrong(_) | Self::Harm if ratio <= 1.0 => tally.rolled_back,
+            Self::Wrong(_) | Self::NotRight | Self::Harm => 0,
         }
     }
 }

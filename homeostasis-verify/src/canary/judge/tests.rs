@@ -253,7 +253,7 @@ fn failures_in_bursts_are_seldom_taken_for_rare_ones() {
     for _ in 0..400 {
         let mut judge = judge();
         for minute in 1..=30 {
-            let burst = if rng.unit() < 0.1 { 1 } else { 0 };
+            let burst = u64::from(rng.unit() < 0.1);
             judge.observe(&pair(minute, (3000, 180 * burst), (3000, 60 * burst)));
         }
         promoted += usize::from(judge.answer() == CanaryAnswer::Promote);
@@ -371,6 +371,18 @@ fn a_stored_state_is_taken_up_without_a_difference_and_a_strange_one_is_refused(
     let refused = judges.resume(&old).unwrap_err().to_string();
     assert!(refused.contains("version: 0, expected 1"), "{refused}");
     assert!(judges.resume(&Value::Null).is_err());
+    for (path, value) in [
+        ("/version", 2.into()),
+        ("/config/alpha", 7.into()),
+        ("/latency/rule/margin", 3.into()),
+    ] {
+        let mut bad = straight.state();
+        *bad.pointer_mut(path).unwrap() = value;
+        assert!(
+            serde_json::from_value::<CanaryJudge>(bad).is_err(),
+            "{path}"
+        );
+    }
 }
 
 #[test]
