@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use homeostasis_core::policy::{GateDecision, Permit, Purpose};
-use homeostasis_core::record::{EventKind, Outcome, Plan};
+use homeostasis_core::record::{EventKind, Outcome, Plan, RunState};
 use homeostasis_core::stage::RunLog;
 use homeostasis_core::{Cancellation, ErrorKind, ErrorReport, Incident, RunId};
 
@@ -109,12 +109,7 @@ impl Heal {
         let Some(state) = incident.run(run).cloned() else {
             return halted(format!("{run} is unknown"));
         };
-        // Who gave up on a step and brought it to its end the next time is not given up on.
-        let steps = state.steps.iter().chain(&state.undo);
-        let settled = steps.filter(|step| step.is_settled()).count();
-        if settled > self.settled {
-            (self.settled, self.reentries) = (settled, 0);
-        }
+        self.note_progress(&state);
         let leases = self.lease.as_ref();
         let Some((lost, held_until)) = leases.map(|held| (held.lost(), held.held_until())) else {
             return halted(format!("{run} has no lease"));
@@ -187,6 +182,16 @@ impl Heal {
                     Ok(None)
                 }
             }
+        }
+    }
+
+    /// A remediator that gave up on a step and brought it to its end the next time is not given up
+    /// on.
+    fn note_progress(&mut self, state: &RunState) {
+        let steps = state.steps.iter().chain(&state.undo);
+        let settled = steps.filter(|step| step.is_settled()).count();
+        if settled > self.settled {
+            (self.settled, self.reentries) = (settled, 0);
         }
     }
 
