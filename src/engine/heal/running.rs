@@ -185,7 +185,8 @@ impl Heal {
         }
     }
 
-    /// Who gave up on a step and brought it to its end the next time is not given up on.
+    /// A remediator that gave up on a step and brought it to its end the next time is not given up
+    /// on.
     fn note_progress(&mut self, state: &RunState) {
         let steps = state.steps.iter().chain(&state.undo);
         let settled = steps.filter(|step| step.is_settled()).count();
