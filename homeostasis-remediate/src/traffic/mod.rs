@@ -27,7 +27,7 @@ pub use slot_meter::{SlotInterval, SlotMeter};
     all(feature = "haproxy", unix),
     all(feature = "process", target_os = "linux")
 ))]
-pub(crate) use slots::{apportion, slot_violations, sums};
+pub(crate) use slots::{apportion, grows, slot_violations, sums};
 #[cfg(feature = "tower")]
 pub use weighted_service::{CopyLimits, RoutedFuture, WeightedService};
 

@@ -110,6 +110,14 @@ pub(crate) fn apportion(
     Ok(given)
 }
 
+/// Whether `slot` is to get more than it is told to have: only then its servers have to take requests. One
+/// that shrinks or stays is never a reason to refuse, or a dead slot could not be lowered.
+pub(crate) fn grows(slot: &str, weights: &Weights, told: Option<&Weights>) -> bool {
+    let wanted = weights.share(slot).get();
+    let had = told.map_or(0.0, |told| told.share(slot).get());
+    wanted > 0.0 && (had == 0.0 || wanted > had + ONE_POINT)
+}
+
 /// The weights of slots from those of their servers; `None` if nobody has any.
 pub(crate) fn sums(slots: &Slots, weight: impl Fn(&str) -> u32) -> Option<Weights> {
     let sums = slots.iter().map(|(slot, servers)| {
@@ -131,6 +139,18 @@ mod tests {
         slots
             .map(|(slot, n)| (format!("slot{slot}"), servers(slot, *n)))
             .collect()
+    }
+
+    #[test]
+    fn a_slot_grows_from_nothing_and_by_more_than_a_point() {
+        let of = |stable, canary| Weights::new([("stable", stable), ("canary", canary)]).unwrap();
+        let (half, told) = (of(50, 50), of(90, 10));
+        assert!(grows("canary", &half, Some(&told)));
+        assert!(!grows("stable", &half, Some(&told)));
+        assert!(!grows("canary", &told, Some(&told)), "repeated");
+        assert!(grows("canary", &of(999, 1), Some(&of(1, 0))));
+        assert!(grows("canary", &told, None));
+        assert!(!grows("canary", &of(1, 0), None));
     }
 
     fn given(weights: [u32; 2], sizes: [usize; 2]) -> Vec<u32> {

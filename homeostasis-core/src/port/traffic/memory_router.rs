@@ -63,10 +63,9 @@ impl MemoryRouter {
         slots: impl IntoIterator<Item = S>,
         initial: &Weights,
     ) -> Result<RouteFollower, TrafficError> {
-        let slots = slots
-            .into_iter()
-            .map(|slot| (slot.into().into(), Arc::default()));
-        let slots: Arc<Slots> = Arc::new(slots.collect());
+        let slots = slots.into_iter().map(|slot| slot.into().into());
+        let names: Vec<Arc<str>> = slots.collect();
+        let mut slots = Arc::new(Slots::new());
         self.change(service, |entry| {
             if entry
                 .slots
@@ -83,6 +82,13 @@ impl MemoryRouter {
                     mirror,
                 })
             });
+            // Requests of a former follower may still be on their way: they go on being counted.
+            let former = entry.slots.as_deref();
+            let count = |slot: Arc<str>| {
+                let count = former.and_then(|former| former.get(&slot)).cloned();
+                (slot, count.unwrap_or_default())
+            };
+            slots = Arc::new(names.into_iter().map(count).collect());
             check(service, &slots, &route.weights, route.mirror.as_ref())?;
             entry.route = Some(route);
             entry.slots = Some(Arc::clone(&slots));
@@ -280,6 +286,20 @@ mod tests {
 
     fn weights(stable: u32, canary: u32) -> Weights {
         Weights::new([("stable", stable), ("canary", canary)]).unwrap()
+    }
+
+    #[tokio::test]
+    async fn requests_on_their_way_are_counted_when_a_service_is_served_again() {
+        let router = Arc::new(MemoryRouter::default());
+        let slots = ["stable", "canary"];
+        let follower = router.serve("orders", slots, &weights(1, 0)).unwrap();
+        let request = follower.begin_at("canary").unwrap();
+        drop(follower);
+        let _follower = router.serve("orders", slots, &weights(1, 0)).unwrap();
+        let counted = async || router.in_flight("orders", "canary").await.unwrap();
+        assert_eq!(counted().await, Some(1));
+        drop(request);
+        assert_eq!(counted().await, Some(0));
     }
 
     #[tokio::test]

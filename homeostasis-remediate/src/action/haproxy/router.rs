@@ -14,7 +14,7 @@ use super::server::{Found, servers, statistic};
 use crate::action::flag::new_name;
 use crate::action::is_name;
 use crate::action::servers::ServerConfig as _;
-use crate::traffic::{apportion, slot_violations, sums};
+use crate::traffic::{apportion, grows, slot_violations, sums};
 
 /// The weight of `HAProxy`'s servers goes up to this.
 const MAX_WEIGHT: u32 = 256;
@@ -67,12 +67,17 @@ impl HaproxySlots {
 ///
 /// Of the port's promises:
 /// - *Somebody always serves:* one line of commands raises, the largest first, and only when that is read
-///   back, and every slot that is to get requests has a server that takes some, another one lowers. On the
+///   back, and every slot that is to get more has a server with a weight that takes requests, another one
+///   lowers. A slot that is to get less may be dead. On the
 ///   way from equal weights to others a slot's share lies between the old and the new; where a person set
 ///   the weights before, it may pass that for as long as `HAProxy` takes to read one line.
 /// - *Nothing is cut:* weight zero is what `HAProxy` calls drain; nothing is closed.
-/// - *Read back:* from `show servers state`, and only what takes requests counts: while a server is down,
-///   the share of its slot is smaller, and so it is told. What was set is compared server by server.
+/// - *Read back:* the weights from `show servers state`, compared server by server after setting. They are
+///   told whatever the health of a server is: while one is down or in maintenance, `HAProxy` gives its part
+///   to the others, and what is told is the split that holds again once it is back. So a flapping health
+///   check is never mistaken for a split to be restored.
+/// - Only servers that take requests at the moment of setting are refused as strangers; one that comes up
+///   later outside every slot gets its share unseen. Backup servers in a slot are not told apart.
 /// - Nothing is written to `HAProxy`'s file: a restart, and a reload without a state file, forget it, and
 ///   the next reading tells.
 /// - It copies no requests.
@@ -169,10 +174,20 @@ impl HaproxySlots {
             .collect())
     }
 
+    /// The weights of slots, whoever is down; `None` if all are zero.
+    fn told(&self, found: &BTreeMap<String, Found>) -> Option<Weights> {
+        let weight = |server: &str| {
+            let weight = found.get(server).map_or(0, |one| one.weight);
+            u32::try_from(weight).unwrap_or(u32::MAX)
+        };
+        sums(&self.slots, weight)
+    }
+
     /// Refuses what would not be shared as asked, or would leave nobody to serve.
     fn refuse(
         &self,
-        weights: &Weights,
+        (weights, wanted): (&Weights, &BTreeMap<String, u32>),
+        told: Option<&Weights>,
         found: &BTreeMap<String, Found>,
     ) -> Result<(), TrafficError> {
         let place = |slot: &str| format!("slot {slot} of backend {}", self.backend);
@@ -182,8 +197,11 @@ impl HaproxySlots {
                 let detail = format!("server {server:?}, expected one of {known:?}");
                 return Err(TrafficError::invalid(place(slot), detail));
             }
-            let takes = |server: &String| found[server].may_take_requests();
-            if weights.share(slot).get() > 0.0 && !servers.iter().any(takes) {
+            // Rounding may leave servers of a small slot without a weight.
+            let weighted = servers.iter().filter(|server| wanted[*server] > 0);
+            let servers: Vec<_> = weighted.collect();
+            let takes = |server: &&String| found[*server].may_take_requests();
+            if grows(slot, weights, told) && !servers.iter().any(takes) {
                 let detail = format!("none of {servers:?} takes requests, expected one that does");
                 return Err(TrafficError::transient(place(slot), detail));
             }
@@ -285,7 +303,8 @@ impl TrafficRouter for HaproxyRouter {
         let (slots, clock) = (self.of(service)?, &*self.clock);
         let wanted = apportion(service, weights, &slots.slots, MAX_WEIGHT)?;
         let found = slots.look(clock).await?;
-        slots.refuse(weights, &found)?;
+        let told = slots.told(&found);
+        slots.refuse((weights, &wanted), told.as_ref(), &found)?;
         slots.refuse_strangers(clock, &found).await?;
         let changes = wanted.iter().filter_map(|(server, weight)| {
             let before = found.get(server)?.weight;
@@ -303,7 +322,7 @@ impl TrafficRouter for HaproxyRouter {
         };
         if !raised.is_empty() {
             let found = slots.set(clock, &only(raised)).await?;
-            slots.refuse(weights, &found)?;
+            slots.refuse((weights, &wanted), told.as_ref(), &found)?;
         }
         if !lowered.is_empty() {
             slots.set(clock, &only(lowered)).await?;
@@ -316,13 +335,9 @@ impl TrafficRouter for HaproxyRouter {
             return Ok(None);
         };
         let found = slots.look(&*self.clock).await?;
-        let weight = |server: &str| match found.get(server) {
-            Some(one) if one.takes_requests() => u32::try_from(one.weight).unwrap_or(0),
-            _ => 0,
-        };
-        sums(&slots.slots, weight).map(Some).ok_or_else(|| {
+        slots.told(&found).map(Some).ok_or_else(|| {
             let what = format!("backend {}", slots.backend);
-            TrafficError::transient(what, "no server of a slot takes requests")
+            TrafficError::transient(what, "no server of a slot has a weight above zero")
         })
     }
 

@@ -189,23 +189,42 @@ async fn nothing_is_lowered_for_a_slot_that_takes_no_requests() {
     proxy.say("set server app/canary-1 state ready");
     router.set_weights("orders", &weights(0, 1)).await.unwrap();
     assert_eq!(told(&router).await, weights(0, 256));
-    // With a server of several down its slot has less, and is told so.
+    // What is set is told, whoever is down: it may be captured to be restored.
     router.set_weights("orders", &weights(1, 1)).await.unwrap();
-    proxy.say("set server app/stable-2 state maint");
-    assert_eq!(told(&router).await, weights(128, 256));
-    for server in ["stable-1", "canary-1"] {
+    for server in ["stable-2", "stable-1", "canary-1"] {
         proxy.say(&format!("set server app/{server} state maint"));
+        assert_eq!(told(&router).await, weights(256, 256), "{server}");
     }
-    let error = router
-        .weights("orders")
-        .await
-        .unwrap_err()
-        .report()
-        .to_string();
-    assert!(
-        error.contains("no server of a slot takes requests"),
-        "{error}"
-    );
+}
+
+#[tokio::test]
+async fn a_slot_that_died_is_lowered_and_what_is_in_force_repeated() {
+    let Some(proxy) = Proxy::start("roundrobin").await else {
+        return;
+    };
+    let router = proxy.router();
+    router.set_weights("orders", &weights(1, 1)).await.unwrap();
+    proxy.say("set server app/canary-1 state maint");
+    router.set_weights("orders", &weights(1, 1)).await.unwrap();
+    let back = weights(90, 10);
+    router.set_weights("orders", &back).await.unwrap();
+    assert!(told(&router).await.distance(&back).get() <= 0.01);
+    let error = router.set_weights("orders", &weights(1, 1)).await;
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::Transient);
+}
+
+#[tokio::test]
+async fn a_server_that_would_get_no_weight_serves_no_slot() {
+    let Some(proxy) = Proxy::start("roundrobin").await else {
+        return;
+    };
+    let router = proxy.router();
+    router.set_weights("orders", &weights(0, 1)).await.unwrap();
+    proxy.say("set server app/stable-1 state maint");
+    // Rounded, it is 1 for `stable-1` and nothing for `stable-2`, which is up.
+    let error = router.set_weights("orders", &weights(1, 256)).await;
+    let report = error.unwrap_err().report().to_string();
+    assert!(report.contains("none of [\"stable-1\"]"), "{report}");
 }
 
 #[tokio::test]

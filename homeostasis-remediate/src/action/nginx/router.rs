@@ -20,7 +20,7 @@ use crate::action::address::host_and_port;
 use crate::action::flag::new_name;
 use crate::action::servers::ServerConfig as _;
 use crate::action::{ActionCall, ActionError};
-use crate::traffic::{apportion, slot_violations, sums};
+use crate::traffic::{apportion, grows, slot_violations, sums};
 
 /// As much as `nginx_reload` takes.
 const MAX_WEIGHT: u32 = 1000;
@@ -67,7 +67,7 @@ impl NginxSlots {
 /// and nothing else: what else it had (`keepalive`, `zone`, another method) is gone.
 ///
 /// Of the port's promises:
-/// - *Somebody always serves:* before anything is changed, one server of every slot that is to get requests
+/// - *Somebody always serves:* before anything is changed, one server of every slot that is to get more
 ///   has to accept a connection within 2 s. Each worker has the old table or the new one; while they take
 ///   turns the shares lie between. Shares hold to within one point for the requests of each worker.
 /// - *Nothing is cut:* old workers finish the requests they have. They close connections that idle, which
@@ -79,6 +79,10 @@ impl NginxSlots {
 /// - [`in_flight`](TrafficRouter::in_flight) of a slot at weight zero is told to be zero once no worker from
 ///   before is left, and unknown otherwise.
 /// - It copies no requests.
+///
+/// Limits: workers are told from others by their number only. Where somebody else reloads the same nginx
+/// while this sets weights (another service of it, `nginx_reload`, a certificate tool), those workers may be
+/// taken for its own, and weights be told a reload too early: let one at a time reload an nginx.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -191,13 +195,18 @@ impl NginxSlots {
     }
 
     /// Refuses slots where nobody listens.
-    async fn refuse(&self, clock: &dyn Clock, weights: &Weights) -> Result<(), TrafficError> {
+    async fn refuse(
+        &self,
+        clock: &dyn Clock,
+        (weights, wanted): (&Weights, &BTreeMap<String, u32>),
+        told: Option<&Weights>,
+    ) -> Result<(), TrafficError> {
         for (slot, servers) in &self.slots {
-            if weights.share(slot).get() == 0.0 {
+            if !grows(slot, weights, told) {
                 continue;
             }
             let mut accepted = false;
-            for server in servers {
+            for server in servers.iter().filter(|server| wanted[*server] > 0) {
                 let connected = timeout(clock, CONNECT, TcpStream::connect(server)).await;
                 if matches!(connected, Ok(Ok(_))) {
                     accepted = true;
@@ -236,17 +245,16 @@ impl TrafficRouter for NginxRouter {
         let is_behind = is_behind.map_err(|error| TrafficError::permanent(&what, error))?;
         // What is there cannot be read before it was generated for the first time. A file that is not in
         // force yet is replaced, whatever is: the next reload would take it up.
-        let is_so = match slots.told() {
-            Ok(told) => {
-                !is_behind && told.as_ref() == sums(&slots.slots, |server| wanted[server]).as_ref()
-            }
-            Err(TrafficError::Invalid { .. }) => false,
+        let told = match slots.told() {
+            Ok(told) => told,
+            Err(TrafficError::Invalid { .. }) => None,
             Err(error) => return Err(error),
         };
-        if is_so {
+        if !is_behind && told == sums(&slots.slots, |server| wanted[server]) {
             return Ok(());
         }
-        slots.refuse(&*self.clock, weights).await?;
+        let asked = (weights, &wanted);
+        slots.refuse(&*self.clock, asked, told.as_ref()).await?;
         let wanted = wanted
             .into_iter()
             .map(|(at, weight)| (at, Value::from(weight)));

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::super::names::{LABEL, SUBDOMAIN};
 use super::super::tool::{Argv, Tool, argv};
 use crate::action::flag::new_name;
-use crate::traffic::{apportion, slot_violations, sums};
+use crate::traffic::{apportion, grows, slot_violations, sums};
 
 /// With its group, because others have routes too.
 const ROUTE: &str = "httproute.gateway.networking.k8s.io";
@@ -69,14 +69,18 @@ impl HttpRouteSlots {
 ///
 /// Of the port's promises:
 /// - *Somebody always serves:* all weights are changed by one request to the cluster, which refuses it if
-///   the route was changed since it was read. Before that every slot that is to get requests must have an
-///   endpoint that is ready.
+///   the route was changed since it was read. Before that every backend with a weight, of every slot that is to
+///   get more, must have an endpoint that is ready: a gateway answers for one without with an error.
 /// - *Nothing is cut* and the exactness of shares are the gateway's to keep: it drains connections as it is
 ///   configured.
 /// - *Read back:* the weights of the route, once every gateway says that it accepted them (`Accepted` and
 ///   `ResolvedRefs` of the present generation); it is awaited for 30 s. Before that reading them is an error
 ///   that passes. A gateway may need a moment more until its proxies have them.
 /// - It copies no requests and cannot tell how many are on their way.
+///
+/// Limits: backends are known by their name only, so that a rule with one `Service` twice, or with another
+/// kind or namespace of that name, is not for this router. A call of `kubectl` has no time limit but the one
+/// it is given (`--request-timeout=30s` as an argument of the tool).
 ///
 /// ```
 /// use std::sync::Arc;
@@ -181,32 +185,47 @@ impl HttpRouteRouter {
         serde_json::from_str(&answer).map_err(|error| TrafficError::permanent(what, error))
     }
 
-    /// Refuses slots without an endpoint that is ready.
-    async fn refuse(&self, slots: &HttpRouteSlots, weights: &Weights) -> Result<(), TrafficError> {
+    /// Refuses slots that grow onto a backend without an endpoint that is ready.
+    async fn refuse(
+        &self,
+        slots: &HttpRouteSlots,
+        (weights, wanted): (&Weights, &BTreeMap<String, u32>),
+        told: Option<&Weights>,
+    ) -> Result<(), TrafficError> {
         for (slot, backends) in &slots.slots {
-            if weights.share(slot).get() == 0.0 {
+            if !grows(slot, weights, told) {
                 continue;
             }
             let namespace = format!("--namespace={}", slots.namespace);
             let names = backends.join(",");
-            let selector = format!("--selector=kubernetes.io/service-name in ({names})");
+            let selector = format!("--selector={SERVICE_NAME} in ({names})");
             let asked = ["get", SLICES, &namespace, "--output=json", &selector];
             let what = format!("looking for endpoints of slot {slot}");
             let answer = self.run(&what, &argv(asked)).await?;
             let slices: Value = serde_json::from_str(&answer)
                 .map_err(|error| TrafficError::permanent(what, error))?;
             let all = |of: &Value, name: &str| of[name].as_array().cloned().unwrap_or_default();
-            let endpoints = all(&slices, "items");
-            let mut endpoints = endpoints.iter().flat_map(|slice| all(slice, "endpoints"));
-            // Absent is unknown, which counts as ready.
-            if !endpoints.any(|endpoint| endpoint["conditions"]["ready"] != json!(false)) {
-                let detail = format!("no endpoint of {backends:?} is ready, expected one");
+            let found = all(&slices, "items");
+            let is_ready = |backend: &str| {
+                let of = found
+                    .iter()
+                    .filter(|slice| slice["metadata"]["labels"][SERVICE_NAME] == backend);
+                // Absent is unknown, which counts as ready.
+                of.flat_map(|slice| all(slice, "endpoints"))
+                    .any(|endpoint| endpoint["conditions"]["ready"] != json!(false))
+            };
+            let mut weighted = backends.iter().filter(|backend| wanted[*backend] > 0);
+            if let Some(backend) = weighted.find(|backend| !is_ready(backend)) {
+                let detail = format!("no endpoint of {backend:?} is ready, expected one");
                 return Err(TrafficError::transient(format!("slot {slot}"), detail));
             }
         }
         Ok(())
     }
 }
+
+/// The label of a slice that names its service.
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// Where a backend stands in a route (`/spec/rules/0/backendRefs/1`), its name, and all of it.
 type Place<'a> = (String, &'a str, &'a Value);
@@ -326,7 +345,10 @@ impl TrafficRouter for HttpRouteRouter {
         }
         let is_set = |(_, name, now): &Place<'_>| now["weight"] == wanted[*name];
         if !places.iter().all(is_set) {
-            self.refuse(slots, weights).await?;
+            // Rules that differ are no word on who has what.
+            let told = slots.told(&route).ok().flatten();
+            let asked = (weights, &wanted);
+            self.refuse(slots, asked, told.as_ref()).await?;
             let version = &route["metadata"]["resourceVersion"];
             let test = json!({"op": "test", "path": "/metadata/resourceVersion", "value": version});
             let set = places.iter().map(|(place, name, _)| {

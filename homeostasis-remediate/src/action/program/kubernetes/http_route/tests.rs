@@ -107,6 +107,39 @@ async fn all_rules_of_a_route_get_the_weights_in_one_request_and_back() {
 }
 
 #[tokio::test]
+async fn each_backend_of_a_slot_that_grows_needs_an_endpoint_and_a_dead_one_is_lowered() {
+    let Some((server, tool)) = cluster() else {
+        return;
+    };
+    server.put(ROUTE_PATH, |route| {
+        for rule in [0, 2] {
+            let refs = route["spec"]["rules"][rule]["backendRefs"].as_array_mut();
+            refs.unwrap()
+                .push(json!({"name": "canary-2", "port": 80, "weight": 0}));
+        }
+    });
+    let clock = Arc::clone(laws::context().clock());
+    let slots = slots().slot("canary", ["canary", "canary-2"]);
+    let router = HttpRouteRouter::new(tool, clock).service("orders", slots);
+    let router = router.unwrap();
+    let (kind, said) = refusal(&router, &weights(1, 1)).await;
+    assert_eq!(kind, ErrorKind::Transient);
+    assert!(
+        said.contains(r#"no endpoint of "canary-2" is ready"#),
+        "{said}"
+    );
+    server.put(ROUTE_PATH, |route| {
+        for rule in [0, 2] {
+            route["spec"]["rules"][rule]["backendRefs"][1]["weight"] = 1.into();
+        }
+    });
+    let back = weights(90, 10);
+    router.set_weights("orders", &back).await.unwrap();
+    let told = router.weights("orders").await.unwrap().unwrap();
+    assert!(told.distance(&back).get() <= 0.01, "{told:?}");
+}
+
+#[tokio::test]
 async fn what_nobody_would_serve_or_somebody_else_changed_is_refused() {
     let Some((server, tool)) = cluster() else {
         return;
@@ -120,7 +153,7 @@ async fn what_nobody_would_serve_or_somebody_else_changed_is_refused() {
     let (kind, said) = refusal(&router, &weights(1, 1)).await;
     assert_eq!(kind, ErrorKind::Transient);
     assert!(
-        said.contains(r#"no endpoint of ["canary"] is ready"#),
+        said.contains(r#"no endpoint of "canary" is ready"#),
         "{said}"
     );
     assert_eq!(server.get(ROUTE_PATH), before);
