@@ -107,7 +107,10 @@ impl Check {
         if !why.is_empty() {
             reading.detail = format!("{}; {why}", reading.detail);
         }
-        if attribution == Attribution::Attributed {
+        if matches!(
+            attribution,
+            Attribution::Attributed | Attribution::AgainstPeers
+        ) {
             tracing::debug!(criterion = asked.fresh.words(), "attributed to the remedy");
         }
         Ok(())

@@ -34,8 +34,9 @@ impl Judgment {
 ///
 /// The reason of an uncertain verdict says what would settle it.
 ///
-/// Where all passed and one of them is [attributed](Attribution::Attributed) to the remedy, that is
-/// a success. Otherwise it is partial if untreated peers got well alike, and uncertain if it got well
+/// Where all passed and one of them is attributed to the remedy, that is a success: by
+/// [peers](Attribution::AgainstPeers) in any case, by its [own past](Attribution::Attributed) only if
+/// no untreated peers got well alike. Otherwise it is partial if untreated peers got well alike, and uncertain if it got well
 /// by itself before, or if every criterion rests on before and after without a control.
 ///
 /// ```
@@ -107,8 +108,9 @@ fn all_hold(readings: &[(&str, &Reading)]) -> Judgment {
         all.join("; ")
     };
     let any = |wanted| with(wanted).next().is_some();
-    if any(Attribution::Attributed) {
-        return Judgment::new(VerdictKind::Success, format!("{n} of {n} criteria hold"));
+    let success = || Judgment::new(VerdictKind::Success, format!("{n} of {n} criteria hold"));
+    if any(Attribution::AgainstPeers) {
+        return success();
     }
     if any(Attribution::PeersAlike) {
         let why = named(Attribution::PeersAlike);
@@ -116,6 +118,10 @@ fn all_hold(readings: &[(&str, &Reading)]) -> Judgment {
             VerdictKind::Partial,
             format!("{n} of {n} criteria hold, but nothing shows that the remedy did it: {why}"),
         );
+    }
+    // Its own past speaks for the remedy only where no peer speaks against it.
+    if any(Attribution::Attributed) {
+        return success();
     }
     if any(Attribution::ByItself) {
         let why = named(Attribution::ByItself);
@@ -135,7 +141,7 @@ fn all_hold(readings: &[(&str, &Reading)]) -> Judgment {
              without the remedy; a metric or health criterion, or untreated peers, would settle it",
         );
     }
-    Judgment::new(VerdictKind::Success, format!("{n} of {n} criteria hold"))
+    success()
 }
 
 #[cfg(test)]
@@ -176,7 +182,9 @@ mod tests {
 
     #[test]
     fn what_is_not_the_remedys_doing_is_no_success() {
-        use Attribution::{Attributed, ByItself, PeersAlike, Unexamined, WithoutControl};
+        use Attribution::{
+            AgainstPeers, Attributed, ByItself, PeersAlike, Unexamined, WithoutControl,
+        };
         for (worth, expected) in [
             (&[Unexamined][..], VerdictKind::Success),
             (&[WithoutControl], VerdictKind::Uncertain),
@@ -184,7 +192,9 @@ mod tests {
             (&[ByItself, Unexamined], VerdictKind::Uncertain),
             (&[PeersAlike, Unexamined], VerdictKind::Partial),
             (&[PeersAlike, ByItself], VerdictKind::Partial),
-            (&[PeersAlike, ByItself, Attributed], VerdictKind::Success),
+            (&[PeersAlike, ByItself, Attributed], VerdictKind::Partial),
+            (&[PeersAlike, AgainstPeers], VerdictKind::Success),
+            (&[ByItself, Attributed], VerdictKind::Success),
         ] {
             let readings: Vec<_> = worth
                 .iter()

@@ -99,7 +99,7 @@ impl Placebo {
             });
         }
         let until = past.untreated_until;
-        let episodes = episodes(fresh, look, (past.from, until), past.interval)?;
+        let (episodes, _) = episodes(fresh, look, (past.from, until), past.interval)?;
         let own = match episodes.split_last() {
             Some((Episode { from, to: None }, earlier)) => {
                 let by_itself = |episode: &&Episode| {
@@ -133,7 +133,8 @@ impl Placebo {
                     break;
                 };
                 let stretch = (past.from.max(look.since), until);
-                if is_ill(&self::episodes(&peer, look, stretch, past.interval)?) {
+                let (episodes, _) = self::episodes(&peer, look, stretch, past.interval)?;
+                if is_ill(&episodes) {
                     peers.push(peer);
                 }
                 if peers.len() == MAX_PEERS {
@@ -161,17 +162,26 @@ impl Placebo {
     ) -> Result<(Attribution, String), VerifyError> {
         if !self.peers.is_empty() {
             let stretch = (past.from.max(look.since), look.now);
-            let mut n_well = 0;
+            let (mut n_well, mut n) = (0, 0);
             for peer in &self.peers {
-                n_well += usize::from(!is_ill(&episodes(peer, look, stretch, past.interval)?));
+                let (episodes, last) = episodes(peer, look, stretch, past.interval)?;
+                // Of a peer that is silent now nobody knows whether it is still ill.
+                if matches!(last, CheckOutcome::Passed | CheckOutcome::Failed) {
+                    n += 1;
+                    n_well += usize::from(!is_ill(&episodes));
+                }
             }
-            let n = self.peers.len();
+            if n == 0 {
+                let words =
+                    "none of the untreated peers that failed it alike can be asked any more";
+                return Ok((Attribution::WithoutControl, words.to_owned()));
+            }
             let words =
                 format!("{n_well} of {n} untreated peers that failed it alike got well too");
             return Ok(if 2 * n_well >= n {
                 (Attribution::PeersAlike, words)
             } else {
-                (Attribution::Attributed, words)
+                (Attribution::AgainstPeers, words)
             });
         }
         Ok(match &self.own {
@@ -221,13 +231,14 @@ fn is_ill(episodes: &[Episode]) -> bool {
     episodes.last().is_some_and(|last| last.to.is_none())
 }
 
-/// When the criterion failed in the stretch, asked as it is asked after a remedy.
+/// When the criterion failed in the stretch, asked as it is asked after a remedy, and what the last
+/// look said.
 fn episodes(
     fresh: &Evaluator,
     look: &Look<'_>,
     (from, until): (Timestamp, Timestamp),
     interval: Duration,
-) -> Result<Vec<Episode>, VerifyError> {
+) -> Result<(Vec<Episode>, CheckOutcome), VerifyError> {
     let step = interval.max(until.since(from) / MAX_LOOKS);
     let mut episodes: Vec<Episode> = Vec::new();
     let mut evaluator = fresh.clone();
@@ -239,7 +250,8 @@ fn episodes(
             now,
             ..*look
         };
-        match evaluator.look(&then)?.outcome {
+        let outcome = evaluator.look(&then)?.outcome;
+        match outcome {
             CheckOutcome::Failed => {
                 if !is_ill(&episodes) {
                     episodes.push(Episode {
@@ -259,7 +271,7 @@ fn episodes(
             CheckOutcome::NoData | CheckOutcome::Undecided => {}
         }
         if now >= until || step.is_zero() {
-            return Ok(episodes);
+            return Ok((episodes, outcome));
         }
         now = (now + step).min(until);
     }
@@ -396,7 +408,7 @@ mod tests {
         };
         assert_eq!(ill(&[1030..1070], &[1031..1068]), Attribution::PeersAlike);
         assert_eq!(ill(&[1030..1070], &[1031..2000]), Attribution::PeersAlike);
-        assert_eq!(ill(&[1030..2000], &[1031..2000]), Attribution::Attributed);
+        assert_eq!(ill(&[1030..2000], &[1031..2000]), Attribution::AgainstPeers);
         // Peers that were well are no control: nothing of theirs could get well.
         assert_eq!(ill(&[], &[]), Attribution::Attributed);
         // What was well before the remedy owes it nothing, whatever peers do.
@@ -406,6 +418,45 @@ mod tests {
         assert_eq!(recovered, Attribution::ByItself);
         let healthy = attribution(&[("0", &[]), ("1", one)], &[]);
         assert_eq!(healthy, Attribution::Unexamined);
+    }
+
+    #[test]
+    fn peers_that_fall_silent_do_not_speak_for_the_remedy() {
+        let silent = |at_end: bool| {
+            let mut world = RecordedObservations::new();
+            for instance in ["0", "1", "2"] {
+                let key = SeriesKey::new("latency_seconds")
+                    .with("service", "orders")
+                    .with("instance", instance);
+                let is_gone = at_end && instance != "0";
+                let end = at(if is_gone { 1062 } else { 1100 });
+                let well_from = at(if instance == "0" { 1065 } else { 2000 });
+                let second = Duration::from_secs(1);
+                world = world.with_sampled(key, at(400), end, second, |now| {
+                    let is_ill = (at(1030)..well_from).contains(&now);
+                    if is_ill { 9.0 } else { 1.0 }
+                });
+            }
+            let criterion = Criterion::Metric {
+                condition: Condition::parse("latency_seconds < 5s").unwrap(),
+                target: "orders/0".parse().unwrap(),
+                window: Duration::from_secs(30),
+                consecutive: 3,
+            };
+            let fresh = Evaluator::new(&criterion, crate::Tolerance::default()).unwrap();
+            let treated = ["orders/0".parse().unwrap()];
+            let look = Look::new(&world, at(1030), at(1070), at(1100)).treating(&treated);
+            let past = Past {
+                from: at(400),
+                untreated_until: at(1060),
+                healed: &[],
+                interval: Duration::from_secs(1),
+            };
+            let placebo = Placebo::new(&fresh, &look, past).unwrap();
+            placebo.attribution(&look, past).unwrap().0
+        };
+        assert_eq!(silent(false), Attribution::AgainstPeers);
+        assert_eq!(silent(true), Attribution::WithoutControl);
     }
 
     #[test]

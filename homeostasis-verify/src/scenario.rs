@@ -133,6 +133,9 @@ impl Scenarios {
                 if !origin_of(url).is_some_and(|origin| self.origins.contains(&origin)) {
                     let origins: Vec<_> = self.origins.iter().map(String::as_str).collect();
                     let allowed = origins.join(", ");
+                    // A user and a password are not shown.
+                    let is_shown = !url.contains('@');
+                    let url = if is_shown { url } else { "(with a user)" };
                     return Some(format!("url = {url:?}, expected an origin of {allowed}"));
                 }
                 !step.is_safe()
@@ -143,8 +146,12 @@ impl Scenarios {
             },
             other => return Some(format!("{other:?}, expected a request or a function")),
         };
-        (has_effects && !step.side_effects)
-            .then(|| "it may change something and does not declare `side_effects`".to_owned())
+        // A verifier holds no permit, and what it does is repeated after a restart.
+        (has_effects || step.side_effects).then(|| {
+            "it may change something, expected a step that only reads: a scenario has no permit to \
+             act, and `side_effects: true` gives none"
+                .to_owned()
+        })
     }
 
     /// Does the steps in order, up to the first that does not answer as expected.

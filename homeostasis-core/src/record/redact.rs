@@ -15,9 +15,9 @@ use crate::error::ErrorReport;
 use crate::policy::GateRecord;
 use crate::port::Redactor;
 use crate::record::{
-    Anomaly, CausalChain, ChainStep, CheckResult, Diagnosis, EventKind, Expectation, Finding,
-    Hypothesis, Inverse, Outcome, Plan, PlanStep, Proof, Resolution, StepIntent, StepOutcome,
-    Subject, Verdict,
+    Anomaly, CausalChain, ChainStep, CheckResult, Criterion, Diagnosis, EventKind, Expectation,
+    Expected, Finding, Hypothesis, Inverse, Outcome, Plan, PlanStep, Proof, Resolution, Scenario,
+    ScenarioCall, ScenarioStep, StepIntent, StepOutcome, Subject, Verdict,
 };
 use crate::signal::redact_text;
 
@@ -290,14 +290,27 @@ impl Plan {
     ///
     /// A parameter may name a secret (an environment variable, a file), but not hold it.
     pub fn secret_parameter(&self, redactor: &dyn Redactor) -> Option<String> {
-        self.steps.iter().enumerate().find_map(|(i, step)| {
-            let mut args = step.args.iter();
-            let place = args.find_map(|(name, value)| {
-                let place = secret_within(name, value, redactor)?;
-                Some(format!("/{name}{place}"))
-            })?;
-            Some(format!("step {}: {place}", i + 1))
-        })
+        self.steps
+            .iter()
+            .enumerate()
+            .find_map(|(i, step)| {
+                let mut args = step.args.iter();
+                let place = args.find_map(|(name, value)| {
+                    let place = secret_within(name, value, redactor)?;
+                    Some(format!("/{name}{place}"))
+                })?;
+                Some(format!("step {}: {place}", i + 1))
+            })
+            .or_else(|| {
+                let phases = &self.verification.phases;
+                let criteria = self.verification.criteria.iter().chain(&phases.immediate);
+                criteria
+                    .filter_map(|criterion| match criterion {
+                        Criterion::Functional { scenario } => Some(scenario),
+                        _ => None,
+                    })
+                    .find_map(|scenario| secret_of_scenario(scenario, redactor))
+            })
     }
 }
 
@@ -338,6 +351,54 @@ impl Verdict {
             redact_text(detail, redactor);
         }
     }
+}
+
+/// The place of the first secret in a scenario: in a URL, a body, an argument, an expected answer.
+fn secret_of_scenario(scenario: &Scenario, redactor: &dyn Redactor) -> Option<String> {
+    if matches!(redactor.text(&scenario.name), Cow::Owned(_)) {
+        return Some("the name of a scenario".to_owned());
+    }
+    scenario.steps.iter().enumerate().find_map(|(i, step)| {
+        // By field, so that a new one is not forgotten.
+        let ScenarioStep {
+            name,
+            call,
+            expect:
+                Expected {
+                    status: _,
+                    contains,
+                    json: expected,
+                    within: _,
+                },
+            timeout: _,
+            side_effects: _,
+        } = step;
+        let is_secret = |text: &str| matches!(redactor.text(text), Cow::Owned(_));
+        let place = match call {
+            ScenarioCall::Http { url, .. } if is_secret(url) => Some("/url".to_owned()),
+            ScenarioCall::Http { json, .. } => json.as_ref().and_then(|json| {
+                let place = secret_within("json", json, redactor)?;
+                Some(format!("/json{place}"))
+            }),
+            ScenarioCall::Function { args, .. } => args.iter().find_map(|(name, value)| {
+                let place = secret_within(name, value, redactor)?;
+                Some(format!("/args/{name}{place}"))
+            }),
+        };
+        let place = place.or_else(|| is_secret(name).then(|| "/name".to_owned()));
+        let place = place.or_else(|| {
+            let is_secret = contains.as_deref().is_some_and(is_secret);
+            is_secret.then(|| "/expect/contains".to_owned())
+        });
+        let place = place.or_else(|| {
+            expected.iter().find_map(|(pointer, value)| {
+                let name = pointer.rsplit('/').next().unwrap_or_default();
+                let place = secret_within(name, value, redactor)?;
+                Some(format!("/expect/json{pointer}{place}"))
+            })
+        })?;
+        Some(format!("step {} of a scenario: {place}", i + 1))
+    })
 }
 
 /// Takes the secrets out of a JSON value; `name` is what it is called.

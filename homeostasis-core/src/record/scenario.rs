@@ -147,6 +147,13 @@ impl ScenarioCall {
                 let good = (url.starts_with("http://") || url.starts_with("https://"))
                     && url.len() <= MAX_TEXT
                     && bytes.iter().all(u8::is_ascii_graphic);
+                let authority = url.split('/').nth(2).unwrap_or_default();
+                if authority.contains('@') {
+                    // Not shown: it may hold a password.
+                    return Some(
+                        "url with a user, expected one without `user:password@`".to_owned(),
+                    );
+                }
                 (!good)
                     .then(|| format!("url = {url:?}, expected one such as http://127.0.0.1:8080/"))
                     .or_else(|| {
@@ -223,6 +230,11 @@ mod tests {
         assert!(violation(Vec::new()).contains("0 steps"));
         assert!(violation(vec![step("GET", "http://a/"); 17]).contains("at most 16"));
         assert!(violation(vec![step("GET", "ftp://a/")]).contains("url = \"ftp://a/\""));
+        let user = violation(vec![step("GET", "http://smoke:hunter2@a/")]);
+        assert!(
+            user.contains("without `user:password@`") && !user.contains("hunter2"),
+            "{user}"
+        );
         assert!(violation(vec![step("get", "http://a/")]).contains("method = \"get\""));
         let broken = |change: &dyn Fn(&mut ScenarioStep)| {
             let mut step = step("GET", "http://a/");

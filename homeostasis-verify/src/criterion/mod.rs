@@ -109,9 +109,12 @@ pub enum Attribution {
     /// its condition names the instance, so that peers cannot be asked. It counts.
     #[default]
     Unexamined,
-    /// It failed until the remedy began and holds since; neither its own past nor untreated peers
-    /// that failed it alike got well without a remedy.
+    /// It failed until the remedy began and holds since, and never got well without one in its own
+    /// past; no untreated peer could be asked.
     Attributed,
+    /// It failed until the remedy began and holds since, and most of the untreated peers that failed
+    /// it alike still do.
+    AgainstPeers,
     /// It rests on before and after of the treated alone, and the world may have changed by itself
     /// meanwhile.
     WithoutControl,

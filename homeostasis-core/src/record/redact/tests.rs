@@ -1,7 +1,7 @@
 use serde_json::Value;
 
-use super::secret_within;
-use crate::record::HealEvent;
+use super::{secret_of_scenario, secret_within};
+use crate::record::{HealEvent, Scenario};
 use crate::testing::MaskRedactor;
 
 /// One event of every kind.
@@ -135,4 +135,50 @@ fn the_features_of_an_anomaly_keep_no_secret() {
         feature.starts_with("queue of ") && !feature.contains(SECRET),
         "{feature}"
     );
+}
+
+#[test]
+fn a_scenario_holds_no_secret() {
+    let place = |call: serde_json::Value, expect: serde_json::Value| {
+        let scenario: Scenario = serde_json::from_value(serde_json::json!({
+            "name": "log in",
+            "steps": [{
+                "name": "page", "call": call, "expect": expect,
+                "timeout": {"secs": 1, "nanos": 0},
+            }],
+        }))
+        .unwrap();
+        secret_of_scenario(&scenario, &MaskRedactor(SECRET))
+    };
+    let http =
+        |url: &str, json| serde_json::json!({"http": {"method": "GET", "url": url, "json": json}});
+    let none = serde_json::json!({});
+    assert_eq!(place(http("http://a/", None::<&str>), none.clone()), None);
+    let url = format!("http://a/?key={SECRET}");
+    let body = serde_json::json!({"login": [SECRET]});
+    let args = serde_json::json!({"function": {"name": "f", "args": {"token": SECRET}}});
+    for (call, expect, end) in [
+        (http(&url, None), none.clone(), "/url"),
+        (
+            serde_json::json!({"http": {"method": "GET", "url": "http://a/", "json": body}}),
+            none.clone(),
+            "/json/login/0",
+        ),
+        (args, none, "/args/token"),
+        (
+            http("http://a/", None),
+            serde_json::json!({"contains": SECRET}),
+            "/expect/contains",
+        ),
+        (
+            http("http://a/", None),
+            serde_json::json!({"json": {"/user/key": SECRET}}),
+            "/expect/json/user/key",
+        ),
+    ] {
+        assert_eq!(
+            place(call, expect),
+            Some(format!("step 1 of a scenario: {end}"))
+        );
+    }
 }
