@@ -21,8 +21,7 @@ remediation_steps: [{action: noop}]
 verification:
 ";
 
-const WHOLE: &str = "\
-  check: error_rate < 0.1%
+const WHOLE: &str = "  check: error_rate < 0.1%
   consecutive: 3
   health_tiers:
     - {tier: shallow}
@@ -239,7 +238,7 @@ fn what_cannot_be_meant_is_refused_with_its_place() {
         (
             "  scenarios: [{name: s, steps: []}]\n".to_owned(),
             "scenarios[0].steps",
-            "at least 1",
+            "a list of 1 to 16",
         ),
         (
             "  health_tiers: [{tier: deep}]\n".to_owned(),

@@ -139,7 +139,7 @@ fn the_features_of_an_anomaly_keep_no_secret() {
 
 #[test]
 fn a_scenario_holds_no_secret() {
-    let place = |call: serde_json::Value, expect: serde_json::Value| {
+    let place = |call: Value, expect: Value| {
         let scenario: Scenario = serde_json::from_value(serde_json::json!({
             "name": "log in",
             "steps": [{
