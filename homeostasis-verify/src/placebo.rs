@@ -16,6 +16,9 @@ use homeostasis_core::{Target, Timestamp};
 
 use crate::criterion::{Attribution, Evaluator, Look};
 
+/// A peer that could not be judged for so long is silent.
+const SILENT_AFTER: Duration = Duration::from_secs(60);
+
 /// Looks at one stretch of the past.
 const MAX_LOOKS: u32 = 1024;
 
@@ -164,9 +167,9 @@ impl Placebo {
             let stretch = (past.from.max(look.since), look.now);
             let (mut n_well, mut n) = (0, 0);
             for peer in &self.peers {
-                let (episodes, last) = episodes(peer, look, stretch, past.interval)?;
+                let (episodes, decided) = episodes(peer, look, stretch, past.interval)?;
                 // Of a peer that is silent now nobody knows whether it is still ill.
-                if matches!(last, CheckOutcome::Passed | CheckOutcome::Failed) {
+                if decided.is_some_and(|at| look.now.since(at) <= SILENT_AFTER) {
                     n += 1;
                     n_well += usize::from(!is_ill(&episodes));
                 }
@@ -231,16 +234,17 @@ fn is_ill(episodes: &[Episode]) -> bool {
     episodes.last().is_some_and(|last| last.to.is_none())
 }
 
-/// When the criterion failed in the stretch, asked as it is asked after a remedy, and what the last
-/// look said.
+/// When the criterion failed in the stretch, asked as it is asked after a remedy, and when it was
+/// last decided.
 fn episodes(
     fresh: &Evaluator,
     look: &Look<'_>,
     (from, until): (Timestamp, Timestamp),
     interval: Duration,
-) -> Result<(Vec<Episode>, CheckOutcome), VerifyError> {
+) -> Result<(Vec<Episode>, Option<Timestamp>), VerifyError> {
     let step = interval.max(until.since(from) / MAX_LOOKS);
     let mut episodes: Vec<Episode> = Vec::new();
+    let mut decided = None;
     let mut evaluator = fresh.clone();
     let mut began = from - Duration::from_nanos(1);
     let mut now = from;
@@ -251,6 +255,9 @@ fn episodes(
             ..*look
         };
         let outcome = evaluator.look(&then)?.outcome;
+        if matches!(outcome, CheckOutcome::Passed | CheckOutcome::Failed) {
+            decided = Some(now);
+        }
         match outcome {
             CheckOutcome::Failed => {
                 if !is_ill(&episodes) {
@@ -271,7 +278,7 @@ fn episodes(
             CheckOutcome::NoData | CheckOutcome::Undecided => {}
         }
         if now >= until || step.is_zero() {
-            return Ok((episodes, outcome));
+            return Ok((episodes, decided));
         }
         now = (now + step).min(until);
     }
@@ -429,7 +436,7 @@ mod tests {
                     .with("service", "orders")
                     .with("instance", instance);
                 let is_gone = at_end && instance != "0";
-                let end = at(if is_gone { 1062 } else { 1100 });
+                let end = at(if is_gone { 1062 } else { 1140 });
                 let well_from = at(if instance == "0" { 1065 } else { 2000 });
                 let second = Duration::from_secs(1);
                 world = world.with_sampled(key, at(400), end, second, |now| {
@@ -445,7 +452,7 @@ mod tests {
             };
             let fresh = Evaluator::new(&criterion, crate::Tolerance::default()).unwrap();
             let treated = ["orders/0".parse().unwrap()];
-            let look = Look::new(&world, at(1030), at(1070), at(1100)).treating(&treated);
+            let look = Look::new(&world, at(1030), at(1070), at(1140)).treating(&treated);
             let past = Past {
                 from: at(400),
                 untreated_until: at(1060),

@@ -23,10 +23,16 @@ pub(super) fn called(evidence: &Evidence<'_>, found: &mut Findings) {
     for (id, events) in evidence.journal {
         timely(*id, events, found);
         let id = id.to_string();
+        let is_taken_on = events
+            .iter()
+            .any(|event| matches!(event.kind, EventKind::Acknowledged { .. }));
         for message in messages(&id, events) {
+            let is_call = message.key.contains("/level");
             let what = format!("{id}: {} was never told {}", message.channel, message.key);
             match told.remove(&(id.clone(), message)) {
                 Some(times) => found.repeated_harmless += times - 1,
+                // Who is still to be called when somebody takes it on is spared.
+                None if is_call && is_taken_on => {}
                 None => found.add(Fault::Lost, what),
             }
         }
