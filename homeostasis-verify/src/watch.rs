@@ -41,7 +41,7 @@ use crate::scenario::Scenarios;
 /// |---|---|---|---|
 /// | success | every criterion passed, each as often in a row and as long as it asks, and nothing got clearly worse | close | closes the incident and counts a success for the playbook |
 /// | partial | at the end some hold and some do not | keep watching | keeps the incident open and tries the next plan; people are called if there is none |
-/// | failed | clearly worse than in trouble ([`HarmWatch`]; at once), or at the end nothing holds | roll back | takes back what can be taken back, then tries the next plan or calls people |
+/// | failed | clearly worse than in trouble ([`HarmWatch`](crate::HarmWatch); at once), or at the end nothing holds | roll back | takes back what can be taken back, then tries the next plan or calls people |
 /// | uncertain | data are missing, not enough, or contradict each other | escalate | extends the watch once, then calls people; nothing further is changed |
 ///
 /// # Cancel safety
