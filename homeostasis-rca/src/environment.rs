@@ -67,7 +67,7 @@ impl EnvironmentAnalyzer {
             .observations()
             .logs(Some(&whole), scope.from, scope.to);
         errors.retain(|record| {
-            scope.covers(record.at) && (record.error.is_some() || record.level >= Level::Error)
+            scope.covers_line(record.at) && (record.error.is_some() || record.level >= Level::Error)
         });
         errors.sort_by_key(|record| record.at);
         let writer = |record: &LogRecord| record.target.clone().unwrap_or_else(|| whole.clone());

@@ -131,6 +131,17 @@ impl Group {
         }
     }
 
+    /// How much the latencies of its callees account for of what its service suffers, in nats, where
+    /// that was measured.
+    fn waits(&self) -> Option<f64> {
+        let measured = self
+            .others
+            .iter()
+            .filter(|finding| finding.role == Role::Symptom && finding.cause == "slow_dependency");
+        let nats = measured.map(|finding| -finding.log_likelihood_ratio);
+        nats.reduce(f64::max)
+    }
+
     /// Before anything is explained away.
     fn alone(&self) -> f64 {
         self.prior + self.evidence + self.context
@@ -303,7 +314,11 @@ impl LogOddsFuser {
         let waits = calls.depends_on(&effect.service, &other.service)
             && !calls.depends_on(&other.service, &effect.service);
         if waits {
-            sure * shows_a_callee(&effect.cause) * effect.outdone_by(other.evidence)
+            let nats = match effect.waits() {
+                Some(measured) if other.cause == "slow_response" => other.evidence.min(measured),
+                _ => other.evidence,
+            };
+            sure * shows_a_callee(&effect.cause) * effect.outdone_by(nats)
         } else {
             0.0
         }

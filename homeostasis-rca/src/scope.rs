@@ -110,6 +110,14 @@ impl<'a> Scope<'a> {
         self.evidence.covers(at)
     }
 
+    /// The same for a line somebody logged: those shortly before another incident was seen to begin
+    /// are most likely its first. (A series may lose no calm over that, so it keeps its points.)
+    pub(crate) fn covers_line(&self, at: Timestamp) -> bool {
+        let others = self.evidence.besides.iter();
+        let mut begun = others.map(|(from, _)| *from);
+        self.covers(at) && !begun.any(|from| at < from && from <= at + GUARD)
+    }
+
     /// The windows without the points of other incidents.
     fn own(&self, mut windows: Vec<SeriesWindow>) -> Vec<SeriesWindow> {
         for window in &mut windows {

@@ -15,11 +15,16 @@ use crate::shift::shifts_of;
 /// A latency that rose by less than this share of another's accounts for little beside it.
 const ACCOUNTS_FOR: f64 = 0.25;
 
+/// A callee that is only slower makes its caller fail where the caller's patience ends: a rise of this
+/// many seconds accounts for half of the caller's errors.
+const PATIENCE: f64 = 0.25;
+
 /// Walks from every ill service along its calls to the deepest ill callee.
 ///
 /// A service is ill if its latency, errors or queues rose, or if it is down. A caller that fell ill
 /// no earlier than an ill callee gets a *symptom* finding, which speaks against its being the cause
-/// by as much as the callee's illness is certain. The ill service that waits for no other ill one
+/// by as much as the callee's illness is certain; a callee that answers all the same, only later, speaks
+/// the less against a caller that fails the fewer milliseconds it is late. The ill service that waits for no other ill one
 /// gets a *context* finding of ln 2 if somebody suffers from it: root causes lie deep. Among such
 /// services that the same caller waits for, one whose latency rose by less than a quarter of
 /// another's accounts for little of what the caller suffers: its context speaks against it instead.
@@ -37,6 +42,19 @@ struct Illness {
     category: Category,
     /// By how many seconds its latency rose, if that is its illness.
     rise: Option<f64>,
+    /// Whether it fails calls: it is down, or its errors rose.
+    fails: bool,
+}
+
+impl Illness {
+    /// How much speaks for `caller` only suffering from this callee, in nats.
+    fn accounts_for(&self, caller: &Self) -> f64 {
+        let share = match self.rise {
+            Some(rise) if caller.fails && !self.fails => rise / (rise + PATIENCE),
+            _ => 1.0,
+        };
+        self.nats.min(4.0) * share
+    }
 }
 
 impl TopologyWalk {
@@ -58,6 +76,7 @@ impl TopologyWalk {
                 cause: finding.cause,
                 category: finding.category,
                 rise: None,
+                fails: true,
             };
             let service = finding.target.service_name().to_owned();
             let known = ill.entry(service).or_insert_with(|| illness.clone());
@@ -75,6 +94,7 @@ impl TopologyWalk {
                     cause: cause.to_owned(),
                     category,
                     rise: (shift.meaning == Meaning::Latency).then_some(shift.after - shift.before),
+                    fails: shift.meaning == Meaning::Errors,
                 };
                 let known = ill
                     .entry(service.clone())
@@ -84,10 +104,11 @@ impl TopologyWalk {
                     .into_iter()
                     .flatten()
                     .reduce(f64::max);
+                let fails = known.fails || illness.fails;
                 if illness.nats > known.nats {
                     *known = illness;
                 }
-                known.rise = rise;
+                (known.rise, known.fails) = (rise, fails);
             }
         }
         Ok(ill)
@@ -118,9 +139,10 @@ impl Analyzer for TopologyWalk {
                     scope.waits_for(service, callee) && illness.onset <= its.onset + TOLERANCE
                 })
                 .collect();
-            let worst = ill_callees
-                .iter()
-                .max_by(|a, b| a.1.nats.total_cmp(&b.1.nats).then_with(|| b.0.cmp(a.0)));
+            let worst = ill_callees.iter().max_by(|a, b| {
+                let (a_nats, b_nats) = (a.1.accounts_for(its), b.1.accounts_for(its));
+                a_nats.total_cmp(&b_nats).then_with(|| b.0.cmp(a.0))
+            });
             if let Some((callee, illness)) = worst {
                 let mut finding = Finding::new(
                     Self::NAME,
@@ -128,7 +150,7 @@ impl Analyzer for TopologyWalk {
                     "slow_dependency",
                     Category::DependencyFailure,
                     Role::Symptom,
-                    -illness.nats.min(4.0),
+                    -illness.accounts_for(its),
                 )
                 .proven_by(illness.proof.clone())
                 .saying(format!(

@@ -66,8 +66,9 @@ struct Entry {
     fingerprints: BTreeSet<Fingerprint>,
     /// The instances among its anomalies, and when one of each was last seen.
     instances: BTreeMap<Target, Timestamp>,
-    /// The checks among its anomalies, and what each reported last to this process.
-    checks: BTreeMap<String, BTreeMap<Target, Option<HealthReport>>>,
+    /// The checks among its anomalies, and what each reported last to this process. Boxed: nodes of the
+    /// map have room for eleven, and most incidents have one check.
+    checks: BTreeMap<String, BTreeMap<Target, Option<Box<HealthReport>>>>,
     /// When an anomaly of it was last seen, in this life or an earlier one.
     last_seen: Timestamp,
     /// Since when this process looks.
@@ -253,7 +254,7 @@ impl Board {
                 if last.as_ref().is_none_or(|known| known.at <= at) {
                     let mut report = report.clone();
                     report.at = at;
-                    *last = Some(report);
+                    *last = Some(Box::new(report));
                 }
             }
         }
@@ -262,7 +263,7 @@ impl Board {
     /// Whether each check among the anomalies of `id` said lately that its target is up. Silence of a
     /// check is no recovery, whatever else is heard of its target.
     pub(crate) fn are_checks_good(&self, id: IncidentId, now: Timestamp) -> bool {
-        let good = |last: &Option<HealthReport>| {
+        let good = |last: &Option<Box<HealthReport>>| {
             last.as_ref()
                 .is_some_and(|report| report.is_up() && report.is_fresh(now, STALE_INTERVALS))
         };

@@ -158,6 +158,8 @@ impl Incident {
                 if let Some(twice) = plans.iter().find(|plan| !ids.insert(plan.id)) {
                     return Err(self.illegal(event, &format!("{} comes twice", twice.id)));
                 }
+                // No room for more: an open incident is kept in memory, and its plans are most of it.
+                self.plans.reserve_exact(plans.len());
                 self.plans.clone_from(plans);
                 self.try_plan(0, "no plan applies")
             }

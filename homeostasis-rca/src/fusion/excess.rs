@@ -5,6 +5,7 @@ use std::time::Duration;
 use homeostasis_core::Timestamp;
 
 use super::bundle::{EvidenceSeries, Worse};
+use crate::meaning::{Meaning, Resource};
 use crate::stats::{Level, quantile, sorted};
 
 /// What happens in this time after the onset is left out: processes restart, caches warm, and
@@ -48,7 +49,7 @@ impl Excess {
         };
         let floor = match series.worse {
             Worse::Down => top.abs() * DOWN_FLOOR,
-            Worse::Up | Worse::Either => 0.0,
+            Worse::Up | Worse::Either => smallest_that_matters(&series.metric),
         };
         let level = Level::of(finite().map(oriented), MIN_CALM, floor)?;
         let z = |value: f64| {
@@ -99,6 +100,14 @@ impl Excess {
     }
 }
 
+/// Where the name of a metric tells its unit, the smallest deviation that can matter; else 0. Without it
+/// a processor that idles exactly would be beside itself over the first tick it works.
+fn smallest_that_matters(metric: &str) -> f64 {
+    let flow = Meaning::of(metric).map(|meaning| meaning.floor(metric));
+    let stock = || Resource::of(metric).map(|resource| resource.floor);
+    flow.or_else(stock).unwrap_or(0.0)
+}
+
 /// The highest level that two neighbors both reach: one spike, however high, is not enough. `None`
 /// for fewer than two values.
 pub(super) fn sustained(values: &[f64]) -> Option<f64> {
@@ -138,6 +147,20 @@ mod tests {
             excess.points[0].1
         };
         assert!((of(1.0) - of(1e-3)).abs() < 1e-9 && (of(1.0) - of(1e6)).abs() < 1e-9);
+    }
+
+    #[test]
+    fn an_idle_processor_that_works_a_little_has_not_moved() {
+        let mut idle = series(Worse::Up, &[0.0; 60], &[0.02, 0.02, 0.04]);
+        let of = |series: &EvidenceSeries| Excess::of(series).unwrap().points[2].1;
+        assert!(
+            of(&idle) > 1e6,
+            "of a metric nobody knows every step is large"
+        );
+        idle.metric = "process_cpu_ratio".to_owned();
+        assert!(of(&idle) < 1.0, "{}", of(&idle));
+        idle.points[2].1 = 0.9;
+        assert!(of(&idle) > 10.0, "{}", of(&idle));
     }
 
     #[test]

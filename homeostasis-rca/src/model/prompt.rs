@@ -160,7 +160,9 @@ fn kinds_of_lines(scope: &Scope<'_>) -> Vec<(u64, LogRecord, Target)> {
             .observations()
             .logs(Some(&whole), scope.split, scope.to)
         {
-            if (record.level < Level::Error && record.error.is_none()) || !scope.covers(record.at) {
+            if (record.level < Level::Error && record.error.is_none())
+                || !scope.covers_line(record.at)
+            {
                 continue;
             }
             let writer = record.target.clone().unwrap_or_else(|| whole.clone());

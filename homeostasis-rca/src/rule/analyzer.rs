@@ -119,7 +119,7 @@ impl RuleAnalyzer {
             .observations()
             .logs(Some(&whole), scope.from, scope.to);
         records.retain(|record| {
-            scope.covers(record.at) && (record.level >= Level::Warn || record.error.is_some())
+            scope.covers_line(record.at) && (record.level >= Level::Warn || record.error.is_some())
         });
         // Of several records of one instant the same one is shown, in whatever order they come.
         records.sort_by(|a, b| a.at.cmp(&b.at).then_with(|| a.message.cmp(&b.message)));

@@ -4,7 +4,7 @@ mod calibration;
 mod hostile;
 mod world;
 
-use homeostasis_core::record::{Diagnosis, Role};
+use homeostasis_core::record::{Diagnosis, Finding, Role};
 use homeostasis_core::signal::{ChangeKind, HealthState};
 use world::{ONSET, World};
 
@@ -129,6 +129,43 @@ async fn a_bad_deployment_is_named_when_only_its_own_service_came_to_harm() {
             "{role:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_callee_that_got_a_little_slower_does_not_excuse_a_bad_deployment() {
+    for seed in 30..40 {
+        let world = World::new(seed)
+            .calm(&["gateway", "orders"])
+            .p95("gateway", ill(0.005, 0.06))
+            .errors("gateway", ill(0.001, 0.75))
+            .p95("orders", ill(0.002, 0.05))
+            .errors("orders", |_| 0.001)
+            .change(299.0, ChangeKind::Deploy, "gateway")
+            .anomaly(ONSET, "gateway", "error_ratio");
+        assert_named(world, "bad_deploy of gateway").await;
+    }
+}
+
+#[tokio::test]
+async fn a_line_from_just_before_an_earlier_incident_was_seen_belongs_to_that_one() {
+    let world = |seen, closed| {
+        World::new(40)
+            .calm(&["gateway"])
+            .p95("gateway", |_| 0.02)
+            .errors("gateway", ill(0.001, 0.4))
+            .log(287.5, "gateway", "http://orders:80: connection refused")
+            .log(288.0, "gateway", "http://orders:80: connection refused")
+            .besides(seen, closed)
+            .anomaly(ONSET, "gateway", "error_ratio")
+    };
+    let accuses = |findings: Vec<Finding>| findings.iter().any(|it| it.analyzer == "rules");
+    let (_, findings) = world(292.0, 295.0).findings().await;
+    assert!(!accuses(findings));
+    let (_, findings) = world(260.0, 295.0).findings().await;
+    assert!(!accuses(findings));
+    // Nothing was wrong at that time but this.
+    let (_, findings) = world(260.0, 270.0).findings().await;
+    assert!(accuses(findings));
 }
 
 #[tokio::test]

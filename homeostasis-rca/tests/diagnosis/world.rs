@@ -40,6 +40,7 @@ pub(crate) struct World {
     observations: RecordedObservations,
     anomalies: Vec<Anomaly>,
     topology: Topology,
+    besides: Vec<(Timestamp, Timestamp)>,
     rng: Rng,
 }
 
@@ -49,6 +50,7 @@ impl World {
             observations: RecordedObservations::new(),
             anomalies: Vec::new(),
             topology: topology_of(&[("gateway", &["catalog", "orders"][..]), ("billing", &[])]),
+            besides: Vec::new(),
             rng: Rng::from_seed(seed),
         }
     }
@@ -139,6 +141,12 @@ impl World {
         self
     }
 
+    /// Another incident was seen to begin, and closed.
+    pub(crate) fn besides(mut self, since: f64, closed: f64) -> Self {
+        self.besides.push((at(since), at(closed)));
+        self
+    }
+
     pub(crate) fn in_topology(mut self, calls: &[(&str, &[&str])]) -> Self {
         self.topology = topology_of(calls);
         self
@@ -163,7 +171,7 @@ impl World {
             .observing(Arc::new(self.observations.clone()))
             .in_topology(Arc::new(self.topology.clone()));
         let incident = incident_of(&self.anomalies);
-        let evidence = Evidence::new(&incident, at(0.0), at(NOW));
+        let evidence = Evidence::new(&incident, at(0.0), at(NOW)).besides(&self.besides);
         let analyzers: [Arc<dyn Analyzer>; 8] = [
             Arc::new(rules().clone()),
             Arc::new(DownAnalyzer),
@@ -185,7 +193,7 @@ impl World {
     pub(crate) async fn diagnose(&self) -> Diagnosis {
         let (cx, findings) = self.findings().await;
         let incident = incident_of(&self.anomalies);
-        let evidence = Evidence::new(&incident, at(0.0), at(NOW));
+        let evidence = Evidence::new(&incident, at(0.0), at(NOW)).besides(&self.besides);
         LogOddsFuser::default().fuse(&cx, &evidence, findings)
     }
 }
