@@ -8,7 +8,11 @@ mod diff;
 mod edit;
 mod file_patch;
 mod file_patch_error;
+#[cfg(feature = "code")]
+mod language;
 mod project_file;
+#[cfg(feature = "code")]
+mod syntax;
 
 pub use applied_patch::{AppliedPatch, apply_candidate, revert};
 pub use config_patcher::ConfigPatcher;
@@ -18,3 +22,5 @@ pub use diff::{DEFAULT_CONTEXT, UnifiedDiff};
 pub use edit::{ConfigEdit, ConfigPath, EditError, EditOp, Format, PathSegment, apply_edits};
 pub use file_patch::FilePatch;
 pub use file_patch_error::FilePatchError;
+#[cfg(feature = "code")]
+pub use language::Language;
