@@ -571,11 +571,11 @@ impl Builder {
 }
 
 #[cfg(feature = "signals")]
-fn shipped_redactor() -> Arc<dyn Redactor> {
+pub(crate) fn shipped_redactor() -> Arc<dyn Redactor> {
     Arc::new(homeostasis_signals::SecretRedactor::default())
 }
 
 #[cfg(not(feature = "signals"))]
-fn shipped_redactor() -> Arc<dyn Redactor> {
+pub(crate) fn shipped_redactor() -> Arc<dyn Redactor> {
     Arc::new(homeostasis_core::port::NoRedaction)
 }

@@ -4,7 +4,7 @@ use homeostasis_core::record::{PatchCandidate, RiskLevel};
 use homeostasis_core::{Digest, IncidentId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::HandOverError;
+use super::{HandOverError, review};
 use crate::{FilePatch, FilePatchError};
 
 /// Patches of one incident that belong together: handed over all or none.
@@ -50,6 +50,11 @@ impl Proposal {
     /// may be added after it was given.
     pub fn hash(&self) -> Digest {
         Digest::of(&self.patches)
+    }
+
+    /// One line for people: the first file, and what is done to it.
+    pub fn subject(&self) -> String {
+        review::subject(self)
     }
 
     /// The worst risk of the patches; high if there is none.
