@@ -18,6 +18,7 @@ mod leases;
 mod limits;
 mod models;
 mod operator;
+mod patching;
 mod playbooks;
 mod plugins;
 mod recovery;
