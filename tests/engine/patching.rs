@@ -183,7 +183,7 @@ impl Shop {
             min_interval: Duration::ZERO,
             ..Policy::default()
         };
-        policy.pre_approved.insert("apply_patch".to_owned());
+        policy.pre_approved = ["apply_patch", "restart_shop"].map(str::to_owned).into();
         policy.patches.per_file_per_day = 9;
         self.world
             .without_doctor()
@@ -378,7 +378,7 @@ async fn the_gate_refuses_kinds_that_are_not_allowed_and_asks_people_without_a_c
         ..Policy::default()
     };
     policy.patches.kinds.insert(PatchKind::Code);
-    policy.pre_approved.insert("apply_patch".to_owned());
+    policy.pre_approved = ["apply_patch", "restart_shop"].map(str::to_owned).into();
     let builder = shop.builder(shop.patching().patcher(code())).policy(policy);
     shop.story(builder, "closed").await;
     assert_eq!(shop.text(), NEW);
