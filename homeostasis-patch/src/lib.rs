@@ -12,6 +12,7 @@ mod hand_over;
 #[cfg(feature = "code")]
 mod language;
 mod project_file;
+mod rebase;
 #[cfg(feature = "code")]
 mod syntax;
 
@@ -28,3 +29,4 @@ pub use hand_over::{PatchFolder, Proposal, Receipt, RolledBack, Session, Session
 pub use hand_over::{SessionState, Settled};
 #[cfg(feature = "code")]
 pub use language::Language;
+pub use rebase::{Fit, Rebased, rebase};

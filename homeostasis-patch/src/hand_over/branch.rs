@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use homeostasis_core::{Digest, ErrorKind};
 
@@ -117,7 +117,7 @@ impl PatchBranch {
             Ok(text)
         })?;
         // An index of its own in a folder of its own: git puts a lock beside it.
-        let scratch = Scratch::new(self.git_dir()?, proposal)?;
+        let scratch = Scratch::new(&self.git_dir()?, proposal)?;
         let index = scratch.at.join("index");
         let env = [("GIT_INDEX_FILE", index.as_os_str())];
         let git = |doing, args: &[&str], input: &[u8]| self.git.run(doing, args, &env, input);
@@ -306,7 +306,7 @@ struct Scratch {
 }
 
 impl Scratch {
-    fn new(git_dir: PathBuf, proposal: &Proposal) -> Result<Self, HandOverError> {
+    fn new(git_dir: &Path, proposal: &Proposal) -> Result<Self, HandOverError> {
         let hash = proposal.hash().short();
         // The same name for every attempt: what a killed one left is removed by the next.
         let at = git_dir.join(format!("homeostasis-{hash}"));

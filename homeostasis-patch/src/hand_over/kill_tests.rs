@@ -138,7 +138,7 @@ impl World {
             let name = path.file_name().unwrap().to_str().unwrap();
             let folder = path.parent().unwrap().file_name().unwrap();
             let is_copy = folder == "copies" && name.parse::<Digest>().is_ok();
-            let is_record = folder == "sessions" && name.ends_with(".json");
+            let is_record = folder == "sessions" && path.extension().is_some_and(|it| it == "json");
             let is_lock = folder == "store" && name == "lock";
             let is_file = FILES.iter().any(|file| path.ends_with(file.0));
             is_copy || is_record || is_lock || is_file
