@@ -376,6 +376,10 @@ impl Builder {
         let (mut builder, mut violations) = self.assemble();
         violations.absorb(crate::check::check(&builder));
         violations.into_result(())?;
+        #[cfg(all(feature = "patch", feature = "remediate"))]
+        if let Some(recovery) = builder.parts.patch_recovery.take() {
+            recovery.run().await;
+        }
         let parts = std::mem::take(&mut builder.parts);
         let healer = builder.launch().await?;
         #[cfg(feature = "remediate")]

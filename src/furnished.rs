@@ -52,6 +52,8 @@ pub(crate) struct Parts {
     pub(crate) redaction: Option<homeostasis_signals::RedactionConfig>,
     #[cfg(all(feature = "patch", feature = "remediate"))]
     pub(crate) patching: Option<crate::patching::Patching>,
+    #[cfg(all(feature = "patch", feature = "remediate"))]
+    pub(crate) patch_recovery: Option<crate::patching::Recovery>,
     pub(crate) violations: Violations,
 }
 
@@ -219,6 +221,7 @@ impl Builder {
         self = self.assemble_playbooks(&mut violations);
         #[cfg(all(feature = "patch", feature = "remediate"))]
         if let Some(patches) = patches {
+            self.parts.patch_recovery = Some(patches.recovery());
             self = self.remediator(patches);
         }
         self = self.assemble_conditions(&mut violations);

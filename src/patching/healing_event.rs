@@ -133,7 +133,7 @@ impl HealingEvent {
         let tests = items(&output["tests"]).filter_map(Value::as_str);
         let cause = incident.diagnosis.as_ref().and_then(|it| it.root_cause());
         let first = incident.anomalies.first();
-        let verdicts = incident.verdicts.iter().filter(|(of, _)| *of == run.run);
+        let mut verdicts = incident.verdicts.iter().filter(|(of, _)| *of == run.run);
         Self {
             schema_version: Self::SCHEMA_VERSION,
             incident: incident.id,
@@ -160,7 +160,7 @@ impl HealingEvent {
             started_at: run.opened_at,
             ended_at: run.ended_at,
             outcome: run.outcome.clone(),
-            verdict: verdicts.last().map(|(_, verdict)| HealingVerdict {
+            verdict: verdicts.next_back().map(|(_, verdict)| HealingVerdict {
                 kind: verdict.kind,
                 at: verdict.at,
                 reason: verdict.reason.clone(),

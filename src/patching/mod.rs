@@ -17,7 +17,7 @@ use homeostasis_remediate::action::ActionRegistry;
 use serde_json::{Map, Value};
 
 pub use healing_event::{HealingEvent, HealingVerdict, PatchedFile};
-pub(crate) use remediator::PatchRemediator;
+pub(crate) use remediator::{PatchRemediator, Recovery};
 
 /// The name of the remediator of patches in plans, journal and configuration.
 pub const PATCHES: &str = "patches";

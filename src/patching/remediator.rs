@@ -13,7 +13,7 @@ use homeostasis_core::stage::{
     ExecuteError, PatchRequest, PlanError, PlanRequest, Remediator, RunLog, Selection,
 };
 use homeostasis_core::{Context, PlanId, Target, Violations, async_trait};
-use homeostasis_patch::Proposal;
+use homeostasis_patch::{HandOver, Proposal};
 use homeostasis_remediate::action::{Action, ActionRegistry};
 use homeostasis_remediate::run;
 use serde_json::{Map, Value};
@@ -33,6 +33,31 @@ pub(crate) struct PatchRemediator {
     patching: Patching,
     actions: ActionRegistry,
     redactor: Arc<dyn Redactor>,
+}
+
+/// Settles what an earlier life was killed in.
+#[derive(Debug)]
+pub(crate) struct Recovery(Arc<dyn HandOver>);
+
+impl Recovery {
+    /// Does it; what people must settle is logged. Each hand-over tries it again, and is refused
+    /// where it cannot be done.
+    pub(crate) async fn run(self) {
+        let work = move || {
+            let way = self.0;
+            match way.recover() {
+                Ok(open) => {
+                    for what in open {
+                        tracing::error!(way = way.name(), what, "people must settle it");
+                    }
+                }
+                Err(error) => tracing::error!(way = way.name(), %error, "recovery failed"),
+            }
+        };
+        if let Err(error) = tokio::task::spawn_blocking(work).await {
+            tracing::error!(%error, "recovery of patches failed");
+        }
+    }
 }
 
 impl PatchRemediator {
@@ -66,6 +91,11 @@ impl PatchRemediator {
             actions,
             redactor,
         })
+    }
+
+    /// What settles what an earlier life was killed in.
+    pub(crate) fn recovery(&self) -> Recovery {
+        Recovery(Arc::clone(&self.patching.way))
     }
 
     /// Why a candidate is not worth a plan.

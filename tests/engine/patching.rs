@@ -426,6 +426,30 @@ async fn everything_that_is_wrong_with_patching_is_told_before_anything_starts()
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_a_kill_left_half_done_is_settled_when_the_healer_starts() {
+    let shop = Shop::new();
+    shop.story(shop.builder(shop.configured()), "closed").await;
+    // As a kill in the middle of the exchange leaves it; nothing is wrong that would be patched.
+    let records = shop.folder.path().join("sessions/sessions");
+    let record = fs::read_dir(records)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    let text = fs::read_to_string(&record).unwrap();
+    fs::write(&record, text.replace("\"applied\"", "\"rolling_back\"")).unwrap();
+    *shop.healthy.lock().unwrap() = OLD;
+    let healer = shop.builder(shop.configured()).start().await.unwrap();
+    assert_eq!(shop.text(), OLD);
+    assert_eq!(
+        shop.tree().sessions().unwrap()[0].state,
+        SessionState::RolledBack
+    );
+    healer.shutdown().await;
+}
+
 /// One life that dies at `point`; says how many writes it began.
 async fn die_at(shop: &Arc<Shop>, point: Option<CrashPoint>) -> u64 {
     let frozen = CrashStore::of(Arc::clone(&shop.store)).hanging();

@@ -447,6 +447,16 @@ impl HandOver for LiveTree {
         })
     }
 
+    fn recover(&self) -> Result<Vec<String>, HandOverError> {
+        let settled = Self::recover(self)?.into_iter();
+        let open = settled.filter(|one| !one.changed.is_empty());
+        let errors = open.map(|one| HandOverError::Unsettled {
+            session: one.session,
+            paths: one.changed,
+        });
+        Ok(errors.map(|error| error.to_string()).collect())
+    }
+
     fn take_back(&self, proposal: &Proposal) -> Result<bool, HandOverError> {
         self.locked(|| {
             self.settle_all()?;

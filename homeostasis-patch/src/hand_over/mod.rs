@@ -74,6 +74,15 @@ pub trait HandOver: fmt::Debug + Send + Sync {
     /// If it cannot be told.
     fn find(&self, proposal: &Proposal) -> Result<Option<Receipt>, HandOverError>;
 
+    /// Settles what a kill interrupted, and gives a sentence for each thing that people must settle;
+    /// called when the healer starts. By default there is nothing.
+    ///
+    /// # Errors
+    /// If it cannot be told; every later call tries again.
+    fn recover(&self) -> Result<Vec<String>, HandOverError> {
+        Ok(Vec::new())
+    }
+
     /// Takes the proposal back; `false` if there was nothing to take back.
     ///
     /// # Errors

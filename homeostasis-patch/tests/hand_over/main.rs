@@ -26,7 +26,7 @@ fn patch(path: &str, old: &str, new: &str) -> PatchCandidate {
     let made = FilePatch::from_texts(path, old, new).unwrap();
     let (base, diff) = (made.base_hash, made.diff.to_string());
     let mut patch = PatchCandidate::new("templates", PatchKind::Code, path, base, diff);
-    patch.explanation = "an empty list gives None instead of an error".to_owned();
+    patch.explanation = "an empty list gives None instead of an error".into();
     patch.risk = RiskLevel::Medium;
     patch
 }
@@ -38,7 +38,7 @@ fn proposal() -> Proposal {
     ];
     let incident = IncidentId::from_u128(0xabc);
     let mut proposal = Proposal::new(incident, Timestamp::from_secs(1_700_000_000), patches);
-    proposal.why = "ZeroDivisionError in mean of app/mean.py".to_owned();
+    proposal.why = "ZeroDivisionError in mean of app/mean.py".into();
     proposal.evidence = vec!["the traceback names line 2".to_owned()];
     proposal.tests = vec!["the trigger no longer raises".to_owned()];
     proposal
