@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -26,8 +26,8 @@ use serde_json::{Map, Value};
 
 use crate::world::{World, is, pass, until};
 
-const OLD: &str = "# of the shop\ntimeout_ms = 500 # low\n";
-const NEW: &str = "# of the shop\ntimeout_ms = 900 # low\n";
+pub(crate) const OLD: &str = "# of the shop\ntimeout_ms = 500 # low\n";
+pub(crate) const NEW: &str = "# of the shop\ntimeout_ms = 900 # low\n";
 const REMEDIES: &str = "\
 remedies:
   - cause: illness
@@ -40,6 +40,7 @@ remedies:
 /// Says what it is told to of each candidate, by the result.
 #[derive(Debug, Default)]
 struct Check {
+    takes: Duration,
     refuses: BTreeSet<&'static str>,
     asked: Arc<AtomicU32>,
 }
@@ -57,7 +58,7 @@ impl PatchCheck for Check {
         root: &Path,
     ) -> Result<PatchReport, PatchError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
-        cx.clock().sleep(Duration::from_secs(20)).await;
+        cx.clock().sleep(self.takes).await;
         let present = fs::read_to_string(root.join(&patches[0].path)).unwrap();
         let result = FilePatch::from_candidate(&patches[0], &present)
             .and_then(|patch| patch.apply(&present))
@@ -117,15 +118,19 @@ impl Action for Restart {
     }
 }
 
-struct Shop {
-    world: Arc<World>,
-    folder: Scratch,
+pub(crate) struct Shop {
+    pub(crate) world: Arc<World>,
+    folder: PathBuf,
+    /// Removes the folder.
+    _scratch: Option<Scratch>,
+    /// How long a check takes.
+    pub(crate) takes: Duration,
     store: Arc<dyn Store>,
     restarts: Arc<AtomicU32>,
     asked: Arc<AtomicU32>,
     refuses: BTreeSet<&'static str>,
     /// The text with which it is healthy.
-    healthy: Mutex<&'static str>,
+    pub(crate) healthy: Mutex<&'static str>,
 }
 
 impl Shop {
@@ -134,44 +139,56 @@ impl Shop {
     }
 
     fn made() -> Self {
-        let shop = Self {
+        let scratch = Scratch::new();
+        let shop = Self::at(scratch.path());
+        fs::create_dir(scratch.path().join("root")).unwrap();
+        fs::write(scratch.path().join("root/app.toml"), OLD).unwrap();
+        Self {
+            _scratch: Some(scratch),
+            ..shop
+        }
+    }
+
+    /// One whose project is in the folder `root` of this one.
+    pub(crate) fn at(folder: &Path) -> Self {
+        Self {
             world: Arc::default(),
-            folder: Scratch::new(),
+            folder: folder.to_owned(),
+            _scratch: None,
+            takes: Duration::from_secs(20),
             store: Arc::new(MemoryStore::default()),
             restarts: Arc::default(),
             asked: Arc::default(),
             refuses: BTreeSet::new(),
             healthy: Mutex::new(NEW),
-        };
-        fs::create_dir(shop.folder.path().join("root")).unwrap();
-        fs::write(shop.folder.path().join("root/app.toml"), OLD).unwrap();
-        shop
+        }
     }
 
-    fn text(&self) -> String {
-        fs::read_to_string(self.folder.path().join("root/app.toml")).unwrap()
+    pub(crate) fn text(&self) -> String {
+        fs::read_to_string(self.folder.join("root/app.toml")).unwrap()
     }
 
-    fn tree(&self) -> LiveTree {
-        let folder = self.folder.path();
+    pub(crate) fn tree(&self) -> LiveTree {
+        let folder = &self.folder;
         LiveTree::new(folder.join("root"), folder.join("sessions"))
     }
 
     fn patching(&self) -> Patching {
-        Patching::new(self.folder.path().join("root"), self.tree())
+        Patching::new(self.folder.join("root"), self.tree())
             .check(Check {
+                takes: self.takes,
                 refuses: self.refuses.clone(),
                 asked: Arc::clone(&self.asked),
             })
             .then("restart_shop", Map::new())
     }
 
-    fn configured(&self) -> Patching {
+    pub(crate) fn configured(&self) -> Patching {
         let patcher = ConfigPatcher::from_document("remedies.yaml", REMEDIES).unwrap();
         self.patching().patcher(patcher)
     }
 
-    fn builder(&self, patching: Patching) -> Builder {
+    pub(crate) fn builder(&self, patching: Patching) -> Builder {
         let mut settings = EngineSettings::default();
         settings.quiet = Duration::from_secs(30);
         settings.shutdown_grace = Duration::ZERO;
@@ -195,7 +212,7 @@ impl Shop {
     }
 
     /// The service is as its file makes it.
-    fn run(self: &Arc<Self>, healer: &Homeostasis) {
+    pub(crate) fn run(self: &Arc<Self>, healer: &Homeostasis) {
         self.world.watch(healer, &["a"]);
         let (shop, clock) = (Arc::clone(self), healer.clock());
         healer.spawn(async move {
@@ -362,7 +379,7 @@ async fn the_gate_refuses_kinds_that_are_not_allowed_and_asks_people_without_a_c
     );
 
     let shop = Shop::new();
-    let unchecked = Patching::new(shop.folder.path().join("root"), shop.tree())
+    let unchecked = Patching::new(shop.folder.join("root"), shop.tree())
         .patcher(ConfigPatcher::from_document("r", REMEDIES).unwrap());
     let (events, _) = shop.story(shop.builder(unchecked), "escalated").await;
     assert_eq!(shop.text(), OLD);
@@ -387,10 +404,7 @@ async fn the_gate_refuses_kinds_that_are_not_allowed_and_asks_people_without_a_c
 #[tokio::test(start_paused = true)]
 async fn a_patch_file_for_people_stays_when_the_trouble_stays() {
     let shop = Shop::new();
-    let (root, out) = (
-        shop.folder.path().join("root"),
-        shop.folder.path().join("out"),
-    );
+    let (root, out) = (shop.folder.join("root"), shop.folder.join("out"));
     let patching = Patching::new(&root, PatchFolder::new(&root, &out))
         .patcher(ConfigPatcher::from_document("r", REMEDIES).unwrap())
         .check(Check::default());
@@ -431,7 +445,7 @@ async fn what_a_kill_left_half_done_is_settled_when_the_healer_starts() {
     let shop = Shop::new();
     shop.story(shop.builder(shop.configured()), "closed").await;
     // As a kill in the middle of the exchange leaves it; nothing is wrong that would be patched.
-    let records = shop.folder.path().join("sessions/sessions");
+    let records = shop.folder.join("sessions/sessions");
     let record = fs::read_dir(records)
         .unwrap()
         .next()
