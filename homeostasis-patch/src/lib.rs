@@ -24,8 +24,10 @@ pub use diff::{DEFAULT_CONTEXT, UnifiedDiff};
 pub use edit::{ConfigEdit, ConfigPath, EditError, EditOp, Format, PathSegment, apply_edits};
 pub use file_patch::FilePatch;
 pub use file_patch_error::FilePatchError;
-pub use hand_over::{Author, HandOver, HandOverError, LiveTree, Overwritten, PatchBranch};
-pub use hand_over::{PatchFolder, Proposal, Receipt, RolledBack, Session, SessionFile};
+pub use hand_over::{
+    Author, ChangeSet, HandOver, HandOverError, LiveTree, Overwritten, PatchBranch,
+};
+pub use hand_over::{PatchFolder, Receipt, RolledBack, Session, SessionFile};
 pub use hand_over::{SessionState, Settled};
 #[cfg(feature = "code")]
 pub use language::Language;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use homeostasis_core::record::{EffectClass, Inverse, RiskLevel};
 use homeostasis_core::stage::PatchCheck;
 use homeostasis_core::{Context, ErrorKind, async_trait, timeout};
-use homeostasis_patch::{HandOver, HandOverError, Proposal, Receipt};
+use homeostasis_patch::{ChangeSet, HandOver, HandOverError, Receipt};
 use homeostasis_remediate::action::{
     Action, ActionCall, ActionError, ActionSpec, Param, ParamKind, ProbeAnswer,
 };
@@ -87,7 +87,7 @@ impl ApplyPatch {
         &self,
         cx: &Context,
         call: &ActionCall<'_>,
-        mut proposal: Proposal,
+        mut proposal: ChangeSet,
     ) -> Result<Fate, ActionError> {
         for check in &self.checks {
             let name = check.name();
@@ -153,7 +153,7 @@ fn not_begun(
 }
 
 /// The candidates of a step.
-pub(super) fn proposals(args: &Map<String, Value>) -> Result<Vec<Proposal>, ActionError> {
+pub(super) fn proposals(args: &Map<String, Value>) -> Result<Vec<ChangeSet>, ActionError> {
     let listed = args.get("proposals").cloned().unwrap_or_default();
     serde_json::from_value(listed).map_err(|error| {
         ActionError::argument("proposals", &format!("a list of proposals ({error})"))

@@ -13,7 +13,7 @@ use homeostasis_core::stage::{
     ExecuteError, PatchRequest, PlanError, PlanRequest, Remediator, RunLog, Selection,
 };
 use homeostasis_core::{Context, PlanId, Target, Violations, async_trait};
-use homeostasis_patch::{HandOver, Proposal};
+use homeostasis_patch::{ChangeSet, HandOver};
 use homeostasis_remediate::action::{Action, ActionRegistry};
 use homeostasis_remediate::run;
 use serde_json::{Map, Value};
@@ -160,7 +160,7 @@ impl PatchRemediator {
         let best = candidates.first();
         let kind = best.map_or(PatchKind::Code, |best| best.kind);
         let proposals = candidates.iter().map(|candidate| {
-            let mut proposal = Proposal::new(incident, cx.now(), [candidate.clone()]);
+            let mut proposal = ChangeSet::new(incident, cx.now(), [candidate.clone()]);
             proposal.why = said(cause);
             proposal.evidence = evidence(&cause.evidence);
             serde_json::to_value(proposal).unwrap_or_default()

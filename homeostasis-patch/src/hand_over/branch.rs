@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use homeostasis_core::{Digest, ErrorKind};
 
 use super::git::{Git, failed, line, on_the_path};
-use super::{HandOver, HandOverError, Proposal, Receipt, check_approval, review};
+use super::{ChangeSet, HandOver, HandOverError, Receipt, check_approval, review};
 use crate::FilePatchError;
 
 /// Who the commits are by.
@@ -81,7 +81,7 @@ impl PatchBranch {
         Ok(Self { git, author })
     }
 
-    fn name_of(proposal: &Proposal) -> String {
+    fn name_of(proposal: &ChangeSet) -> String {
         let hash = proposal.hash().short();
         format!("homeostasis/{}-{hash}", proposal.incident)
     }
@@ -107,7 +107,7 @@ impl PatchBranch {
     }
 
     /// The tree of `commit` with the patches made in it.
-    fn patched_tree(&self, commit: &str, proposal: &Proposal) -> Result<String, HandOverError> {
+    fn patched_tree(&self, commit: &str, proposal: &ChangeSet) -> Result<String, HandOverError> {
         let args = ["rev-parse", "--show-prefix"];
         let prefix = line(&self.git.run("looking for the project", &args, &[], &[])?);
         let mut modes = Vec::new();
@@ -176,7 +176,7 @@ impl PatchBranch {
     }
 
     /// Whether the branch of `proposal` is there, and is one commit that makes just this change.
-    fn tip(&self, proposal: &Proposal) -> Result<Tip, HandOverError> {
+    fn tip(&self, proposal: &ChangeSet) -> Result<Tip, HandOverError> {
         let name = format!("refs/heads/{}", Self::name_of(proposal));
         let Some(tip) = self.commit(&name)? else {
             return Ok(Tip::None);
@@ -197,7 +197,7 @@ impl PatchBranch {
         })
     }
 
-    fn receipt(&self, proposal: &Proposal) -> Receipt {
+    fn receipt(&self, proposal: &ChangeSet) -> Receipt {
         Receipt {
             way: self.name().to_owned(),
             place: Self::name_of(proposal),
@@ -209,7 +209,7 @@ impl PatchBranch {
         &self,
         tree: &str,
         parent: &str,
-        proposal: &Proposal,
+        proposal: &ChangeSet,
     ) -> Result<String, HandOverError> {
         let (name, revert) = (Self::name_of(proposal), "git revert <this commit>");
         let message = format!(
@@ -247,7 +247,7 @@ impl HandOver for PatchBranch {
     /// - [`HandOverError::Patch`]: the file on `HEAD` is not the text the patch was made for.
     /// - [`HandOverError::Taken`]: the branch is there with another change.
     /// - [`HandOverError::Git`].
-    fn hand_over(&self, proposal: &Proposal, approved: Digest) -> Result<Receipt, HandOverError> {
+    fn hand_over(&self, proposal: &ChangeSet, approved: Digest) -> Result<Receipt, HandOverError> {
         check_approval(proposal, approved)?;
         let receipt = self.receipt(proposal);
         match self.tip(proposal)? {
@@ -278,13 +278,13 @@ impl HandOver for PatchBranch {
         }
     }
 
-    fn find(&self, proposal: &Proposal) -> Result<Option<Receipt>, HandOverError> {
+    fn find(&self, proposal: &ChangeSet) -> Result<Option<Receipt>, HandOverError> {
         let is_there = matches!(self.tip(proposal)?, Tip::Ours(_));
         Ok(is_there.then(|| self.receipt(proposal)))
     }
 
     /// Deletes the branch, if nobody added to it.
-    fn take_back(&self, proposal: &Proposal) -> Result<bool, HandOverError> {
+    fn take_back(&self, proposal: &ChangeSet) -> Result<bool, HandOverError> {
         let place = Self::name_of(proposal);
         match self.tip(proposal)? {
             Tip::None => Ok(false),
@@ -306,7 +306,7 @@ struct Scratch {
 }
 
 impl Scratch {
-    fn new(git_dir: &Path, proposal: &Proposal) -> Result<Self, HandOverError> {
+    fn new(git_dir: &Path, proposal: &ChangeSet) -> Result<Self, HandOverError> {
         let hash = proposal.hash().short();
         // The same name for every attempt: what a killed one left is removed by the next.
         let at = git_dir.join(format!("homeostasis-{hash}"));

@@ -14,7 +14,7 @@ use homeostasis_core::record::{PatchCandidate, PatchKind};
 use homeostasis_core::{Digest, IncidentId, Rng, Timestamp};
 use tempfile::TempDir;
 
-use super::{HandOver, LiveTree, Proposal, SessionState};
+use super::{ChangeSet, HandOver, LiveTree, SessionState};
 use crate::FilePatch;
 
 const FILES: [(&str, &str, &str); 3] = [
@@ -164,13 +164,13 @@ fn tree(folder: &Path) -> LiveTree {
     LiveTree::new(folder.join("root"), folder.join("store")).keeping(2)
 }
 
-fn proposal(number: u128) -> Proposal {
+fn proposal(number: u128) -> ChangeSet {
     let patches = FILES.map(|(path, old, new)| {
         let made = FilePatch::from_texts(path, old, new).unwrap();
         let (base, diff) = (made.base_hash, made.diff.to_string());
         PatchCandidate::new("kill", PatchKind::Code, path, base, diff)
     });
-    Proposal::new(IncidentId::from_u128(number), Timestamp::EPOCH, patches)
+    ChangeSet::new(IncidentId::from_u128(number), Timestamp::EPOCH, patches)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the test kills real processes")]

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use homeostasis_core::Digest;
 
-use super::proposal::Change;
+use super::change_set::Change;
 use super::session::{Overwritten, Session, SessionFile, SessionState};
-use super::{HandOver, HandOverError, Proposal, Receipt, check_approval};
+use super::{ChangeSet, HandOver, HandOverError, Receipt, check_approval};
 use crate::FilePatchError;
 use crate::project_file::{ProjectFile, keep, killable};
 
@@ -55,7 +55,7 @@ pub struct RolledBack {
 /// ```
 /// use homeostasis::core::record::{PatchCandidate, PatchKind};
 /// use homeostasis::core::{IncidentId, Timestamp};
-/// use homeostasis::patch::{FilePatch, HandOver, LiveTree, Proposal};
+/// use homeostasis::patch::{FilePatch, HandOver, LiveTree, ChangeSet};
 ///
 /// let (project, store) = (tempfile::tempdir()?, tempfile::tempdir()?);
 /// let file = project.path().join("app.py");
@@ -63,7 +63,7 @@ pub struct RolledBack {
 /// let made = FilePatch::from_texts("app.py", "limit = 5\n", "limit = 50\n")?;
 /// let kind = PatchKind::Code;
 /// let patch = PatchCandidate::new("docs", kind, "app.py", made.base_hash, made.diff.to_string());
-/// let proposal = Proposal::new(IncidentId::from_u128(1), Timestamp::EPOCH, [patch]);
+/// let proposal = ChangeSet::new(IncidentId::from_u128(1), Timestamp::EPOCH, [patch]);
 ///
 /// let tree = LiveTree::new(project.path(), store.path());
 /// let receipt = tree.hand_over(&proposal, proposal.hash())?;
@@ -296,7 +296,7 @@ impl LiveTree {
     }
 
     /// The newest session of this very proposal.
-    fn session_of(&self, proposal: &Proposal) -> Result<Option<Session>, HandOverError> {
+    fn session_of(&self, proposal: &ChangeSet) -> Result<Option<Session>, HandOverError> {
         let hash = proposal.hash();
         let sessions = Session::all(&self.folder("sessions"))?;
         Ok(sessions
@@ -322,7 +322,7 @@ impl LiveTree {
     }
 
     /// Makes the changes, or none of them.
-    fn exchange(&self, proposal: &Proposal) -> Result<Session, HandOverError> {
+    fn exchange(&self, proposal: &ChangeSet) -> Result<Session, HandOverError> {
         let read = |path: &str| {
             let file = ProjectFile::read(&self.root, path)?;
             file.check_replaceable()?;
@@ -409,7 +409,7 @@ impl HandOver for LiveTree {
     /// # Errors
     /// Besides those of the trait [`HandOverError::Unsettled`]: an earlier session was interrupted and
     /// cannot be settled.
-    fn hand_over(&self, proposal: &Proposal, approved: Digest) -> Result<Receipt, HandOverError> {
+    fn hand_over(&self, proposal: &ChangeSet, approved: Digest) -> Result<Receipt, HandOverError> {
         check_approval(proposal, approved)?;
         self.locked(|| {
             let settled = self.settle_all()?;
@@ -435,7 +435,7 @@ impl HandOver for LiveTree {
     }
 
     /// An interrupted session is settled first: it counts as handed over only if it was through.
-    fn find(&self, proposal: &Proposal) -> Result<Option<Receipt>, HandOverError> {
+    fn find(&self, proposal: &ChangeSet) -> Result<Option<Receipt>, HandOverError> {
         self.locked(|| {
             self.settle_all()?;
             match self.session_of(proposal)? {
@@ -457,7 +457,7 @@ impl HandOver for LiveTree {
         Ok(errors.map(|error| error.to_string()).collect())
     }
 
-    fn take_back(&self, proposal: &Proposal) -> Result<bool, HandOverError> {
+    fn take_back(&self, proposal: &ChangeSet) -> Result<bool, HandOverError> {
         self.locked(|| {
             self.settle_all()?;
             let Some(session) = self.session_of(proposal)? else {

@@ -1,13 +1,13 @@
 //! Handing a patch over: as a file for review, as a branch, or into the live tree.
 
 mod branch;
+mod change_set;
 mod error;
 mod git;
 #[cfg(test)]
 mod kill_tests;
 mod live_tree;
 mod patch_folder;
-mod proposal;
 mod recovery;
 mod review;
 mod session;
@@ -18,12 +18,12 @@ use homeostasis_core::Digest;
 use serde::{Deserialize, Serialize};
 
 pub use branch::{Author, PatchBranch};
+pub use change_set::ChangeSet;
 pub use error::HandOverError;
 #[cfg(test)]
 pub(crate) use kill_tests::killable;
 pub use live_tree::{LiveTree, RolledBack};
 pub use patch_folder::PatchFolder;
-pub use proposal::Proposal;
 pub use recovery::Settled;
 pub use session::{Overwritten, Session, SessionFile, SessionState};
 
@@ -36,7 +36,7 @@ pub struct Receipt {
     pub way: String,
     /// Where it is: the name of the file, of the branch or of the session.
     pub place: String,
-    /// [`Proposal::hash`] of what was handed over.
+    /// [`ChangeSet::hash`] of what was handed over.
     pub hash: Digest,
 }
 
@@ -50,7 +50,7 @@ pub struct Receipt {
 /// The caller hands over what was approved only: `approved` is what the approval was given to.
 ///
 /// # Assumptions
-/// - `hand_over` refuses a proposal with another [hash](Proposal::hash) than `approved`, and
+/// - `hand_over` refuses a proposal with another [hash](ChangeSet::hash) than `approved`, and
 ///   one whose base is not what is there; all of the proposal is handed over or nothing.
 /// - Repeating `hand_over` or `take_back` changes nothing, also after a crash in the middle.
 /// - `find` changes nothing that anybody reads.
@@ -66,13 +66,13 @@ pub trait HandOver: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// See [`HandOverError`]; nothing was handed over.
-    fn hand_over(&self, proposal: &Proposal, approved: Digest) -> Result<Receipt, HandOverError>;
+    fn hand_over(&self, proposal: &ChangeSet, approved: Digest) -> Result<Receipt, HandOverError>;
 
     /// Whether this very proposal is handed over, and where.
     ///
     /// # Errors
     /// If it cannot be told.
-    fn find(&self, proposal: &Proposal) -> Result<Option<Receipt>, HandOverError>;
+    fn find(&self, proposal: &ChangeSet) -> Result<Option<Receipt>, HandOverError>;
 
     /// Settles what a kill interrupted, and gives a sentence for each thing that people must settle;
     /// called when the healer starts. By default there is nothing.
@@ -87,13 +87,13 @@ pub trait HandOver: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// If somebody changed since what was handed over; that change is kept.
-    fn take_back(&self, proposal: &Proposal) -> Result<bool, HandOverError>;
+    fn take_back(&self, proposal: &ChangeSet) -> Result<bool, HandOverError>;
 }
 
 const _: fn(&dyn HandOver) = |_| {};
 
 /// Refuses what was not approved.
-fn check_approval(proposal: &Proposal, approved: Digest) -> Result<(), HandOverError> {
+fn check_approval(proposal: &ChangeSet, approved: Digest) -> Result<(), HandOverError> {
     let shown = proposal.hash();
     if shown == approved {
         return Ok(());

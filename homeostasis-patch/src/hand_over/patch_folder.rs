@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use homeostasis_core::Digest;
 
-use super::{HandOver, HandOverError, Proposal, Receipt, check_approval, review};
+use super::{ChangeSet, HandOver, HandOverError, Receipt, check_approval, review};
 use crate::project_file::{ProjectFile, write_whole};
 use crate::{DiffError, FilePatchError, UnifiedDiff};
 
@@ -20,14 +20,14 @@ use crate::{DiffError, FilePatchError, UnifiedDiff};
 /// ```
 /// use homeostasis::core::record::{PatchCandidate, PatchKind};
 /// use homeostasis::core::{Digest, IncidentId, Timestamp};
-/// use homeostasis::patch::{FilePatch, HandOver, PatchFolder, Proposal};
+/// use homeostasis::patch::{FilePatch, HandOver, PatchFolder, ChangeSet};
 ///
 /// let (project, folder) = (tempfile::tempdir()?, tempfile::tempdir()?);
 /// std::fs::write(project.path().join("app.py"), "limit = 5\n")?;
 /// let made = FilePatch::from_texts("app.py", "limit = 5\n", "limit = 50\n")?;
 /// let kind = PatchKind::Code;
 /// let patch = PatchCandidate::new("docs", kind, "app.py", made.base_hash, made.diff.to_string());
-/// let proposal = Proposal::new(IncidentId::from_u128(1), Timestamp::EPOCH, [patch]);
+/// let proposal = ChangeSet::new(IncidentId::from_u128(1), Timestamp::EPOCH, [patch]);
 ///
 /// let folder = PatchFolder::new(project.path(), folder.path());
 /// let receipt = folder.hand_over(&proposal, proposal.hash())?;
@@ -51,12 +51,12 @@ impl PatchFolder {
         }
     }
 
-    fn at(&self, proposal: &Proposal) -> PathBuf {
+    fn at(&self, proposal: &ChangeSet) -> PathBuf {
         let (incident, hash) = (proposal.incident, proposal.hash().short());
         self.folder.join(format!("{incident}-{hash}.patch"))
     }
 
-    fn receipt(&self, proposal: &Proposal) -> Receipt {
+    fn receipt(&self, proposal: &ChangeSet) -> Receipt {
         Receipt {
             way: self.name().to_owned(),
             place: self.at(proposal).display().to_string(),
@@ -65,7 +65,7 @@ impl PatchFolder {
     }
 
     /// What is there under the name of the proposal.
-    fn present(&self, proposal: &Proposal) -> Result<Option<String>, HandOverError> {
+    fn present(&self, proposal: &ChangeSet) -> Result<Option<String>, HandOverError> {
         let at = self.at(proposal);
         match fs::read_to_string(&at) {
             Ok(text) => Ok(Some(text)),
@@ -88,7 +88,7 @@ impl HandOver for PatchFolder {
         false
     }
 
-    fn hand_over(&self, proposal: &Proposal, approved: Digest) -> Result<Receipt, HandOverError> {
+    fn hand_over(&self, proposal: &ChangeSet, approved: Digest) -> Result<Receipt, HandOverError> {
         check_approval(proposal, approved)?;
         proposal.bind(|path| Ok(ProjectFile::read(&self.root, path)?.text().to_owned()))?;
         let receipt = self.receipt(proposal);
@@ -112,14 +112,14 @@ impl HandOver for PatchFolder {
         Ok(receipt)
     }
 
-    fn find(&self, proposal: &Proposal) -> Result<Option<Receipt>, HandOverError> {
+    fn find(&self, proposal: &ChangeSet) -> Result<Option<Receipt>, HandOverError> {
         let wanted = diff(proposal)?.to_string();
         let present = self.present(proposal)?;
         let is_there = present.is_some_and(|present| change_of(&present) == wanted);
         Ok(is_there.then(|| self.receipt(proposal)))
     }
 
-    fn take_back(&self, proposal: &Proposal) -> Result<bool, HandOverError> {
+    fn take_back(&self, proposal: &ChangeSet) -> Result<bool, HandOverError> {
         let Some(present) = self.present(proposal)? else {
             return Ok(false);
         };
@@ -138,7 +138,7 @@ impl HandOver for PatchFolder {
 }
 
 /// All patches as one diff, as printed by us.
-fn diff(proposal: &Proposal) -> Result<UnifiedDiff, HandOverError> {
+fn diff(proposal: &ChangeSet) -> Result<UnifiedDiff, HandOverError> {
     let mut all = UnifiedDiff::default();
     for patch in &proposal.patches {
         let refused = |source: DiffError| FilePatchError::Diff {
@@ -163,7 +163,7 @@ fn change_of(text: &str) -> &str {
     &text[at..]
 }
 
-fn text(proposal: &Proposal) -> Result<String, HandOverError> {
+fn text(proposal: &ChangeSet) -> Result<String, HandOverError> {
     let mut text = format!("# {}\n#\n", review::subject(proposal));
     let revert = "git apply -R <this file>, in the root of the project";
     for line in review::body(proposal, revert).lines() {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::Proposal;
+use super::ChangeSet;
 
 /// Longest subject, in characters.
 const SUBJECT_CHARS: usize = 72;
@@ -11,7 +11,7 @@ const SUBJECT_CHARS: usize = 72;
 const SENTENCE_CHARS: usize = 600;
 
 /// The first line: which files, and what is done to the first.
-pub(super) fn subject(proposal: &Proposal) -> String {
+pub(super) fn subject(proposal: &ChangeSet) -> String {
     let Some(first) = proposal.patches.first() else {
         return "no change".to_owned();
     };
@@ -29,7 +29,7 @@ pub(super) fn subject(proposal: &Proposal) -> String {
 
 /// Everything below the subject. No line but a heading or a trailer begins in the first column, so
 /// that nothing quoted is taken for one.
-pub(super) fn body(proposal: &Proposal, revert: &str) -> String {
+pub(super) fn body(proposal: &ChangeSet, revert: &str) -> String {
     let mut text = String::from("What changes:\n");
     for patch in &proposal.patches {
         let explanation = match patch.explanation.trim() {
@@ -113,7 +113,7 @@ mod tests {
         let mut patch = PatchCandidate::new("p", PatchKind::Code, "a.py", base, "d");
         patch.explanation = "first\nIncident: inc-0\n--- a/b\n\u{202e}x".to_owned();
         let incident = IncidentId::from_u128(7);
-        let mut proposal = Proposal::new(incident, Timestamp::EPOCH, [patch]);
+        let mut proposal = ChangeSet::new(incident, Timestamp::EPOCH, [patch]);
         proposal.why = "\nPatch-Hash: 00".to_owned();
         proposal.tests = vec!["diff --git a/x b/x\n@@ -1 +1 @@".to_owned()];
         assert_eq!(subject(&proposal), "a.py: first Incident: inc-0 --- a/b x");

@@ -161,7 +161,7 @@ fn what_head_does_not_have_is_refused() {
     let at = |path: &str, old: &str| {
         let proposal = proposal();
         let patches = [patch(path, old, "x\n")];
-        let proposal = Proposal::new(proposal.incident, proposal.at, patches);
+        let proposal = ChangeSet::new(proposal.incident, proposal.at, patches);
         way.hand_over(&proposal, proposal.hash()).unwrap_err()
     };
     fs::write(root.join("new.py"), "n\n").unwrap();

@@ -2,13 +2,13 @@ use homeostasis_patch::{LiveTree, SessionState};
 
 use super::*;
 
-fn one(number: u32) -> Proposal {
+fn one(number: u32) -> ChangeSet {
     let (old, new) = (
         format!("size = {}\n", number - 1),
         format!("size = {number}\n"),
     );
     let patches = [patch("conf.toml", &old, &new)];
-    Proposal::new(
+    ChangeSet::new(
         IncidentId::from_u128(u128::from(number)),
         Timestamp::EPOCH,
         patches,

@@ -13,7 +13,7 @@ use std::process::Command;
 use homeostasis_core::record::{PatchCandidate, PatchKind, RiskLevel};
 use homeostasis_core::testing::engine;
 use homeostasis_core::{Digest, ErrorKind, IncidentId, Timestamp};
-use homeostasis_patch::{FilePatch, HandOver, HandOverError, Proposal};
+use homeostasis_patch::{ChangeSet, FilePatch, HandOver, HandOverError};
 use tempfile::TempDir;
 
 const OLD: &str = "def mean(xs):\n    return sum(xs) / len(xs)\n";
@@ -31,13 +31,13 @@ fn patch(path: &str, old: &str, new: &str) -> PatchCandidate {
     patch
 }
 
-fn proposal() -> Proposal {
+fn proposal() -> ChangeSet {
     let patches = [
         patch("app/mean.py", OLD, NEW),
         patch("conf.toml", CONF_OLD, CONF_NEW),
     ];
     let incident = IncidentId::from_u128(0xabc);
-    let mut proposal = Proposal::new(incident, Timestamp::from_secs(1_700_000_000), patches);
+    let mut proposal = ChangeSet::new(incident, Timestamp::from_secs(1_700_000_000), patches);
     proposal.why = "ZeroDivisionError in mean of app/mean.py".into();
     proposal.evidence = vec!["the traceback names line 2".to_owned()];
     proposal.tests = vec!["the trigger no longer raises".to_owned()];
@@ -105,10 +105,10 @@ fn obeys_the_contract(way: &dyn HandOver, world: impl Fn() -> String) {
         "{refused}"
     );
     assert_eq!(refused.kind(), ErrorKind::Denied);
-    let nothing = Proposal::new(proposal.incident, proposal.at, []);
+    let nothing = ChangeSet::new(proposal.incident, proposal.at, []);
     let refused = way.hand_over(&nothing, nothing.hash()).unwrap_err();
     assert!(matches!(refused, HandOverError::Empty), "{refused}");
-    let twice = Proposal::new(
+    let twice = ChangeSet::new(
         proposal.incident,
         proposal.at,
         [
@@ -119,7 +119,7 @@ fn obeys_the_contract(way: &dyn HandOver, world: impl Fn() -> String) {
     let refused = way.hand_over(&twice, twice.hash()).unwrap_err();
     assert!(matches!(refused, HandOverError::Twice { .. }), "{refused}");
     // The second of two files has drifted: nothing is handed over.
-    let drifted = Proposal::new(
+    let drifted = ChangeSet::new(
         proposal.incident,
         proposal.at,
         [
@@ -132,7 +132,7 @@ fn obeys_the_contract(way: &dyn HandOver, world: impl Fn() -> String) {
     for path in ["../conf.toml", "/etc/passwd", "app/../conf.toml"] {
         let mut escaping = patch("conf.toml", CONF_OLD, CONF_NEW);
         path.clone_into(&mut escaping.path);
-        let escaping = Proposal::new(proposal.incident, proposal.at, [escaping]);
+        let escaping = ChangeSet::new(proposal.incident, proposal.at, [escaping]);
         assert!(way.hand_over(&escaping, escaping.hash()).is_err(), "{path}");
     }
     assert_eq!(way.find(&proposal).unwrap(), None);

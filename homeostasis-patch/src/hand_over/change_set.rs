@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 use super::{HandOverError, review};
 use crate::{FilePatch, FilePatchError};
 
-/// Patches of one incident that belong together: handed over all or none.
+/// Patches of one incident that belong together: a proposal that is handed over all or none.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
-pub struct Proposal {
+pub struct ChangeSet {
     /// The incident that they are about.
     pub incident: IncidentId,
     /// When they were proposed.
@@ -29,7 +29,7 @@ pub struct Proposal {
     pub tests: Vec<String>,
 }
 
-impl Proposal {
+impl ChangeSet {
     /// A proposal that says nothing of why, of evidence and of tests.
     pub fn new(
         incident: IncidentId,
