@@ -376,6 +376,10 @@ impl Builder {
         let (mut builder, mut violations) = self.assemble();
         violations.absorb(crate::check::check(&builder));
         violations.into_result(())?;
+        #[cfg(all(feature = "patch", feature = "remediate"))]
+        if let Some(recovery) = builder.parts.patch_recovery.take() {
+            recovery.run().await;
+        }
         let parts = std::mem::take(&mut builder.parts);
         let healer = builder.launch().await?;
         #[cfg(feature = "remediate")]
@@ -571,11 +575,11 @@ impl Builder {
 }
 
 #[cfg(feature = "signals")]
-fn shipped_redactor() -> Arc<dyn Redactor> {
+pub(crate) fn shipped_redactor() -> Arc<dyn Redactor> {
     Arc::new(homeostasis_signals::SecretRedactor::default())
 }
 
 #[cfg(not(feature = "signals"))]
-fn shipped_redactor() -> Arc<dyn Redactor> {
+pub(crate) fn shipped_redactor() -> Arc<dyn Redactor> {
     Arc::new(homeostasis_core::port::NoRedaction)
 }

@@ -50,6 +50,10 @@ pub(crate) struct Parts {
     pub(crate) probes: Vec<std::sync::Arc<dyn homeostasis_signals::Probe>>,
     #[cfg(feature = "signals")]
     pub(crate) redaction: Option<homeostasis_signals::RedactionConfig>,
+    #[cfg(all(feature = "patch", feature = "remediate"))]
+    pub(crate) patching: Option<crate::patching::Patching>,
+    #[cfg(all(feature = "patch", feature = "remediate"))]
+    pub(crate) patch_recovery: Option<crate::patching::Recovery>,
     pub(crate) violations: Violations,
 }
 
@@ -172,6 +176,14 @@ impl Builder {
         self
     }
 
+    /// What is done with patches; nothing unless it is said. Of two that are given the later counts.
+    #[cfg(all(feature = "patch", feature = "remediate"))]
+    #[cfg_attr(docsrs, doc(cfg(all(feature = "patch", feature = "remediate"))))]
+    pub fn patching(mut self, patching: crate::patching::Patching) -> Self {
+        self.parts.patching = Some(patching);
+        self
+    }
+
     /// The sequential watch with settings of the host's own, or with what functional criteria may
     /// use, instead of the furnished one.
     ///
@@ -203,7 +215,15 @@ impl Builder {
         if let Some(watch) = self.parts.watch.clone() {
             self.verifiers.insert(0, std::sync::Arc::new(watch));
         }
+        // Looked for before the playbooks take the actions, and asked behind them.
+        #[cfg(all(feature = "patch", feature = "remediate"))]
+        let patches = self.assemble_patching(&mut violations);
         self = self.assemble_playbooks(&mut violations);
+        #[cfg(all(feature = "patch", feature = "remediate"))]
+        if let Some(patches) = patches {
+            self.parts.patch_recovery = Some(patches.recovery());
+            self = self.remediator(patches);
+        }
         self = self.assemble_conditions(&mut violations);
         #[cfg(feature = "detect")]
         {
@@ -330,6 +350,18 @@ impl Builder {
             violations.push(missing("rules", &path.display().to_string(), "rca"));
         }
         self
+    }
+
+    #[cfg(all(feature = "patch", feature = "remediate"))]
+    fn assemble_patching(
+        &mut self,
+        violations: &mut Violations,
+    ) -> Option<crate::patching::PatchRemediator> {
+        let patching = self.parts.patching.take()?;
+        let redactor = self.redactor.clone();
+        let redactor = redactor.unwrap_or_else(crate::builder::shipped_redactor);
+        let actions = &self.parts.actions;
+        crate::patching::PatchRemediator::new(patching, actions, redactor, violations)
     }
 
     #[cfg(feature = "remediate")]

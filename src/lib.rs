@@ -8,6 +8,8 @@ mod clock;
 mod config;
 mod engine;
 mod furnished;
+#[cfg(all(feature = "patch", feature = "remediate"))]
+mod patching;
 #[cfg(feature = "remediate")]
 mod playbooks;
 #[cfg(feature = "signals")]
@@ -31,6 +33,8 @@ pub use engine::{
 
 #[cfg(feature = "remediate")]
 pub use engine::RollOutError;
+#[cfg(all(feature = "patch", feature = "remediate"))]
+pub use patching::{HealingEvent, HealingVerdict, PATCHES, PatchedFile, Patching};
 #[cfg(feature = "remediate")]
 pub use playbooks::{DryRunReport, Reloaded};
 

@@ -107,23 +107,28 @@ impl FilePatchError {
             Self::Edit { source, .. } => source.kind(),
             Self::Diff { source, .. } => source.kind(),
             Self::Refused { .. } => ErrorKind::Denied,
-            Self::Io { source, .. } => match source.kind() {
-                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                    ErrorKind::Denied
-                }
-                io::ErrorKind::Interrupted
-                | io::ErrorKind::WouldBlock
-                | io::ErrorKind::TimedOut
-                | io::ErrorKind::ResourceBusy
-                | io::ErrorKind::QuotaExceeded
-                | io::ErrorKind::StorageFull => ErrorKind::Transient,
-                _ => ErrorKind::Permanent,
-            },
+            Self::Io { source, .. } => Self::kind_of(source),
             Self::Format { .. }
             | Self::NoChange { .. }
             | Self::Corrupt { .. }
             | Self::NoEdits { .. }
             | Self::Missing { .. } => ErrorKind::Permanent,
+        }
+    }
+
+    /// What may be done about a file system that failed so.
+    pub(crate) fn kind_of(error: &io::Error) -> ErrorKind {
+        match error.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                ErrorKind::Denied
+            }
+            io::ErrorKind::Interrupted
+            | io::ErrorKind::WouldBlock
+            | io::ErrorKind::TimedOut
+            | io::ErrorKind::ResourceBusy
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::StorageFull => ErrorKind::Transient,
+            _ => ErrorKind::Permanent,
         }
     }
 }

@@ -8,7 +8,13 @@ mod diff;
 mod edit;
 mod file_patch;
 mod file_patch_error;
+mod hand_over;
+#[cfg(feature = "code")]
+mod language;
 mod project_file;
+mod rebase;
+#[cfg(feature = "code")]
+mod syntax;
 
 pub use applied_patch::{AppliedPatch, apply_candidate, revert};
 pub use config_patcher::ConfigPatcher;
@@ -18,3 +24,11 @@ pub use diff::{DEFAULT_CONTEXT, UnifiedDiff};
 pub use edit::{ConfigEdit, ConfigPath, EditError, EditOp, Format, PathSegment, apply_edits};
 pub use file_patch::FilePatch;
 pub use file_patch_error::FilePatchError;
+pub use hand_over::{
+    Author, ChangeSet, HandOver, HandOverError, LiveTree, Overwritten, PatchBranch,
+};
+pub use hand_over::{PatchFolder, Receipt, RolledBack, Session, SessionFile};
+pub use hand_over::{SessionState, Settled};
+#[cfg(feature = "code")]
+pub use language::Language;
+pub use rebase::{Fit, Rebased, rebase};

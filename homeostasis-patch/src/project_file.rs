@@ -106,17 +106,8 @@ impl ProjectFile {
     ///   a replacement would change one; or as in [`ProjectFile::read`].
     /// - [`FilePatchError::Io`]: nothing was changed, unless flushing the folder failed.
     pub(crate) fn replace(&self, new: &str) -> Result<(), FilePatchError> {
+        self.check_replaceable()?;
         let permissions = self.metadata.permissions();
-        if permissions.readonly() {
-            return Err(refused(&self.path, "a read-only file", "a writable file"));
-        }
-        if n_names(&self.metadata) > 1 {
-            return Err(refused(
-                &self.path,
-                "a file with several names (hard links)",
-                "a file with one name",
-            ));
-        }
         let folder = self.at.parent().unwrap_or(&self.root);
         let io = |doing| {
             move |source| FilePatchError::Io {
@@ -142,26 +133,66 @@ impl ProjectFile {
         flush_folder(folder).map_err(io("flushing the folder after replacing"))
     }
 
+    /// Whether [`replace`](Self::replace) would be refused for what the file is.
+    pub(crate) fn check_replaceable(&self) -> Result<(), FilePatchError> {
+        if self.metadata.permissions().readonly() {
+            return Err(refused(&self.path, "a read-only file", "a writable file"));
+        }
+        if n_names(&self.metadata) > 1 {
+            return Err(refused(
+                &self.path,
+                "a file with several names (hard links)",
+                "a file with one name",
+            ));
+        }
+        Ok(())
+    }
+
     /// Keeps the content in `folder` under its digest, readable by the owner only, and gives the
     /// file. One that is there already with this content is kept.
     pub(crate) fn back_up(&self, folder: &Path) -> Result<PathBuf, FilePatchError> {
-        let at = folder.join(self.digest().to_string());
-        let keep = || {
-            fs::create_dir_all(folder)?;
-            let is_file = fs::symlink_metadata(&at).is_ok_and(|found| found.is_file());
-            if is_file && fs::read(&at).is_ok_and(|bytes| bytes == self.text.as_bytes()) {
-                return Ok(());
-            }
-            Temporary::write(folder, self.text.as_bytes(), |_| Ok(()))?.rename(&at)?;
-            flush_folder(folder)
-        };
-        keep().map_err(|source| FilePatchError::Io {
-            path: at.display().to_string(),
-            doing: "keeping a backup",
-            source,
-        })?;
-        Ok(at)
+        keep(folder, &self.text)
     }
+}
+
+/// Keeps `text` in `folder` under its digest, as [`ProjectFile::back_up`].
+pub(crate) fn keep(folder: &Path, text: &str) -> Result<PathBuf, FilePatchError> {
+    let at = folder.join(Digest::of_bytes(text.as_bytes()).to_string());
+    let keep = || {
+        fs::create_dir_all(folder)?;
+        let is_file = fs::symlink_metadata(&at).is_ok_and(|found| found.is_file());
+        if is_file && fs::read(&at).is_ok_and(|bytes| bytes == text.as_bytes()) {
+            return Ok(());
+        }
+        Temporary::write(folder, text.as_bytes(), |_| Ok(()))?.rename(&at)?;
+        flush_folder(folder)
+    };
+    keep().map_err(|source| FilePatchError::Io {
+        path: at.display().to_string(),
+        doing: "keeping a copy",
+        source,
+    })?;
+    Ok(at)
+}
+
+/// Puts `bytes` at `at` as a whole: a reader sees what was there before or all of it, and it is
+/// durable when this returns.
+pub(crate) fn write_whole(at: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = at.parent().unwrap_or(Path::new("."));
+    Temporary::write(folder, bytes, |_| Ok(()))?.rename(at)?;
+    flush_folder(folder)
+}
+
+/// Whether `name` is that of a temporary file that a process with one of these ids left behind;
+/// any process if none is given.
+pub(crate) fn is_leftover(name: &str, writers: &[u32]) -> bool {
+    let number = name
+        .strip_prefix(".homeostasis-")
+        .and_then(|rest| rest.strip_suffix(".tmp"));
+    let Some((id, _)) = number.and_then(|number| number.split_once('-')) else {
+        return false;
+    };
+    writers.is_empty() || id.parse().is_ok_and(|id| writers.contains(&id))
 }
 
 /// Why `path` is not a way to a file below a root, as what was expected instead.
@@ -241,9 +272,12 @@ impl Temporary {
         prepare: impl FnOnce(&File) -> io::Result<()>,
     ) -> io::Result<Self> {
         let (mut file, temporary) = Self::create(folder)?;
+        killable();
         file.write_all(bytes)?;
+        killable();
         prepare(&file)?;
         file.sync_all()?;
+        killable();
         Ok(temporary)
     }
 
@@ -268,6 +302,7 @@ impl Temporary {
     fn rename(mut self, to: &Path) -> io::Result<()> {
         if let Some(at) = &self.at {
             fs::rename(at, to)?;
+            killable();
         }
         self.at = None;
         Ok(())
@@ -328,13 +363,19 @@ fn owner_only(options: &mut OpenOptions) {
 #[cfg(not(unix))]
 fn owner_only(_: &mut OpenOptions) {}
 
+/// A place at which the kill tests stop the process; nothing otherwise.
+#[cfg(not(test))]
+pub(crate) fn killable() {}
+#[cfg(test)]
+pub(crate) use crate::hand_over::killable;
+
 /// Makes a rename in `folder` durable.
 #[cfg(unix)]
-fn flush_folder(folder: &Path) -> io::Result<()> {
+pub(crate) fn flush_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
 #[cfg(not(unix))]
-fn flush_folder(_: &Path) -> io::Result<()> {
+pub(crate) fn flush_folder(_: &Path) -> io::Result<()> {
     Ok(())
 }

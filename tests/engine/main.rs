@@ -18,6 +18,9 @@ mod leases;
 mod limits;
 mod models;
 mod operator;
+#[cfg(feature = "store")]
+mod patch_kills;
+mod patching;
 mod playbooks;
 mod plugins;
 mod recovery;

@@ -94,6 +94,11 @@ impl World {
 
     /// A healer of this world with every stage, in automatic mode.
     pub(crate) fn healer(self: &Arc<Self>) -> Builder {
+        self.without_doctor().remediator(Doctor(Arc::clone(self)))
+    }
+
+    /// The same without a remediator.
+    pub(crate) fn without_doctor(self: &Arc<Self>) -> Builder {
         let settings = {
             let mut settings = EngineSettings::default();
             settings.quiet = Duration::from_secs(30);
@@ -112,7 +117,6 @@ impl World {
             .notifier(Arc::clone(&self.notifier) as Arc<_>)
             .detector(IllnessDetector)
             .analyzer(IllnessAnalyzer)
-            .remediator(Doctor(Arc::clone(self)))
             .verifier(CureVerifier(Arc::clone(self)));
         ["a", "b", "c", "d"]
             .into_iter()

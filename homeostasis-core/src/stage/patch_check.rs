@@ -1,0 +1,88 @@
+//! Checks of patches: what a patch must pass before it touches anything that runs.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::context::Context;
+use crate::record::PatchCandidate;
+use crate::stage::PatchError;
+
+/// What a check says of patches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct PatchReport {
+    /// Why they must not be applied, if they must not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+    /// What was seen, a sentence each: what ran, what it rests on, what could not be looked at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+impl PatchReport {
+    /// They passed.
+    pub fn passed(notes: impl IntoIterator<Item = String>) -> Self {
+        Self {
+            refused: None,
+            notes: notes.into_iter().collect(),
+        }
+    }
+
+    /// They did not, because of `reason`.
+    pub fn refused(reason: impl Into<String>) -> Self {
+        Self {
+            refused: Some(reason.into()),
+            notes: Vec::new(),
+        }
+    }
+}
+
+/// Looks at patches before they are applied: a validator, tests on a copy in a sandbox.
+///
+/// # Guarantees
+/// Everything that is handed over has passed all checks, in the order they were given, after the
+/// gate let the plan pass. A check that failed to come to an answer counts as a refusal.
+///
+/// # Assumptions
+/// It changes nothing below `root`, and leaves nothing behind when its future is dropped. The same
+/// patches on the same tree get the same answer, but for tests that are flaky, which it says.
+#[async_trait]
+#[diagnostic::on_unimplemented(note = "implement `PatchCheck` with `#[async_trait]`")]
+pub trait PatchCheck: fmt::Debug + Send + Sync {
+    /// Stable; used in journals and messages.
+    fn name(&self) -> &str;
+
+    /// Checks `patches`, which are applied together, against the project at `root`.
+    ///
+    /// # Errors
+    /// If it cannot be told; what is worth another attempt has such a
+    /// [kind](crate::ErrorKind::is_retryable).
+    async fn check(
+        &self,
+        cx: &Context,
+        patches: &[PatchCandidate],
+        root: &Path,
+    ) -> Result<PatchReport, PatchError>;
+}
+
+const _: fn(&dyn PatchCheck) = |_| {};
+
+#[async_trait]
+impl<T: PatchCheck + ?Sized> PatchCheck for Arc<T> {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    async fn check(
+        &self,
+        cx: &Context,
+        patches: &[PatchCandidate],
+        root: &Path,
+    ) -> Result<PatchReport, PatchError> {
+        (**self).check(cx, patches, root).await
+    }
+}

@@ -1,0 +1,181 @@
+//! Patches in the cycle: candidates become plans, and a plan's run tests and hands them over.
+
+mod apply_patch;
+mod healing_event;
+mod remediator;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use homeostasis_core::record::{EffectClass, RiskLevel, VerificationSpec};
+use homeostasis_core::stage::{PatchCheck, Patcher};
+use homeostasis_core::{Violation, Violations};
+use homeostasis_patch::HandOver;
+use homeostasis_remediate::action::ActionRegistry;
+use serde_json::{Map, Value};
+
+pub use healing_event::{HealingEvent, HealingVerdict, PatchedFile};
+pub(crate) use remediator::{PatchRemediator, Recovery};
+
+/// The name of the remediator of patches in plans, journal and configuration.
+pub const PATCHES: &str = "patches";
+
+/// Longest time that checks may be given: a step lasts 24 h at most, with the hand-over.
+const MAX_TEST_TIME: Duration = Duration::from_secs(23 * 3600);
+
+/// What a host wants done with patches: who proposes them, what they must pass, where they go.
+///
+/// After a diagnosis every patcher is asked. What they propose becomes at most one plan for each
+/// kind of patch (configuration, code), tried behind the playbooks whose cause fits.
+/// The gate decides about the plan: [`PatchPolicy`](homeostasis_core::policy::PatchPolicy) says
+/// which kinds, how many a day, which files.
+/// Its run has one step, `apply_patch`: the candidates go through the checks in order, best first, and
+/// the first that passes all of them is handed over.
+/// The step can be probed, so that a run that was killed goes on; it is taken back, byte for byte,
+/// when the verdict is bad.
+/// The approval covers every candidate of the plan by its text.
+///
+/// Without a check only the best candidate is in the plan, and people must approve it if it goes
+/// to what runs.
+/// Where the patch goes to people (a branch, a file), nothing is taken back: the proposal stays.
+///
+/// # Examples
+/// ```
+/// use homeostasis::{Homeostasis, Patching};
+/// use homeostasis::patch::{ConfigPatcher, LiveTree};
+///
+/// let remedies = "\
+/// remedies:
+///   - {cause: slow_dependency, file: app.toml, edits: [{set: timeout_ms, to: 900}]}
+/// ";
+/// let tree = LiveTree::new("/srv/shop", "/var/lib/shop/patches");
+/// let patching = Patching::new("/srv/shop", tree)
+///     .patcher(ConfigPatcher::from_document("remedies.yaml", remedies)?);
+/// let builder = Homeostasis::builder().patching(patching);
+/// # drop(builder);
+/// # Ok::<(), homeostasis::core::ConfigError>(())
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct Patching {
+    root: PathBuf,
+    way: Arc<dyn HandOver>,
+    patchers: Vec<Arc<dyn Patcher>>,
+    checks: Vec<Arc<dyn PatchCheck>>,
+    then: Vec<(String, Map<String, Value>)>,
+    max_risk: RiskLevel,
+    max_candidates: usize,
+    test_time: Duration,
+    verification: VerificationSpec,
+}
+
+impl Patching {
+    /// Patches of the project at `root`, which go that way; nobody proposes any yet.
+    pub fn new(root: impl Into<PathBuf>, way: impl HandOver + 'static) -> Self {
+        Self {
+            root: root.into(),
+            way: Arc::new(way),
+            patchers: Vec::new(),
+            checks: Vec::new(),
+            then: Vec::new(),
+            max_risk: RiskLevel::Medium,
+            max_candidates: 5,
+            test_time: Duration::from_secs(10 * 60),
+            verification: VerificationSpec::default(),
+        }
+    }
+
+    /// One more who proposes.
+    pub fn patcher(mut self, patcher: impl Patcher + 'static) -> Self {
+        self.patchers.push(Arc::new(patcher));
+        self
+    }
+
+    /// One more check that every candidate must pass; they are asked in this order.
+    pub fn check(mut self, check: impl PatchCheck + 'static) -> Self {
+        self.checks.push(Arc::new(check));
+        self
+    }
+
+    /// One more action that follows on the target of the plan, such as the restart of the service
+    /// that runs the file. It is done again when the patch was taken back, so it must not be opaque.
+    pub fn then(mut self, action: impl Into<String>, args: Map<String, Value>) -> Self {
+        self.then.push((action.into(), args));
+        self
+    }
+
+    /// Candidates of higher risk are passed over. Default medium.
+    pub fn max_risk(mut self, risk: RiskLevel) -> Self {
+        self.max_risk = risk;
+        self
+    }
+
+    /// How many candidates a plan may have, 1 to 20. Default 5.
+    pub fn max_candidates(mut self, n_candidates: usize) -> Self {
+        self.max_candidates = n_candidates;
+        self
+    }
+
+    /// How long the checks of all candidates of a plan may take, 1 s to 23 h. Default 10 min.
+    pub fn test_time(mut self, limit: Duration) -> Self {
+        self.test_time = limit;
+        self
+    }
+
+    /// How it is judged whether a patch helped.
+    pub fn verified_by(mut self, verification: VerificationSpec) -> Self {
+        self.verification = verification;
+        self
+    }
+
+    /// What is wrong with it, as `patching.…`.
+    fn check_against(&self, actions: &ActionRegistry, violations: &mut Violations) {
+        if !(1..=20).contains(&self.max_candidates) {
+            let (place, value) = ("patching.max_candidates", self.max_candidates.to_string());
+            violations.push(Violation::new(place, value, "1..=20"));
+        }
+        if !(Duration::from_secs(1)..=MAX_TEST_TIME).contains(&self.test_time) {
+            let (place, value) = ("patching.test_time", format!("{:?}", self.test_time));
+            violations.push(Violation::new(place, value, "1s..=23h"));
+        }
+        if self.patchers.is_empty() {
+            violations.push(Violation::new("patching.patchers", "none", "at least one"));
+        }
+        if let Some(broken) = self.verification.violation() {
+            let (place, expected) = ("patching.verification", "one within its bounds");
+            violations.push(Violation::new(place, broken, expected));
+        }
+        for (idx, (name, args)) in self.then.iter().enumerate() {
+            let place = format!("patching.then[{idx}]");
+            let Some(action) = actions.get(name) else {
+                violations.push(Violation::new(place, name.as_str(), "a registered action"));
+                continue;
+            };
+            if action.effect(args) == EffectClass::Opaque {
+                let expected = "an action that may be repeated, or can tell whether it happened";
+                violations.push(Violation::new(&place, name.as_str(), expected));
+            }
+            let mut args = args.clone();
+            action.spec().fill_defaults(&mut args);
+            let mut problems = action.spec().problems(&args, false);
+            problems.extend(action.check(&args));
+            for problem in problems {
+                let place = format!("{place}{}", problem.pointer);
+                violations.push(Violation::new(place, name.as_str(), problem.expected));
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Patching {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Patching")
+            .field("root", &self.root)
+            .field("way", &self.way)
+            .field("patchers", &self.patchers)
+            .field("checks", &self.checks)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,352 @@
+//! The remediator of patches: candidates become plans.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use homeostasis_core::policy::{Permit, Reach, blast_radius};
+use homeostasis_core::port::Redactor;
+use homeostasis_core::record::{
+    Candidate, Finding, Hypothesis, Outcome, PatchCandidate, PatchKind, Plan, PlanPatch, PlanStep,
+    Retry,
+};
+use homeostasis_core::stage::{
+    ExecuteError, PatchRequest, PlanError, PlanRequest, Remediator, RunLog, Selection,
+};
+use homeostasis_core::{Context, PlanId, Target, Violations, async_trait};
+use homeostasis_patch::{ChangeSet, HandOver};
+use homeostasis_remediate::action::{Action, ActionRegistry};
+use homeostasis_remediate::run;
+use serde_json::{Map, Value};
+
+use super::apply_patch::{APPLY_PATCH, ApplyPatch, HAND_OVER_TIME};
+use super::{PATCHES, Patching};
+
+/// The longest diff that goes into a plan, in bytes: plans are journaled.
+const MAX_DIFF_BYTES: usize = 64 * 1024;
+
+/// How much evidence a proposal quotes.
+const MAX_EVIDENCE: usize = 8;
+
+/// Plans from what patchers propose, and runs those plans.
+#[derive(Debug)]
+pub(crate) struct PatchRemediator {
+    patching: Patching,
+    actions: ActionRegistry,
+    redactor: Arc<dyn Redactor>,
+}
+
+/// Settles what an earlier life was killed in.
+#[derive(Debug)]
+pub(crate) struct Recovery(Arc<dyn HandOver>);
+
+impl Recovery {
+    /// Does it; what people must settle is logged. Each hand-over tries it again, and is refused
+    /// where it cannot be done.
+    pub(crate) async fn run(self) {
+        let work = move || {
+            let way = self.0;
+            match way.recover() {
+                Ok(open) => {
+                    for what in open {
+                        tracing::error!(way = way.name(), what, "people must settle it");
+                    }
+                }
+                Err(error) => tracing::error!(way = way.name(), %error, "recovery failed"),
+            }
+        };
+        if let Err(error) = tokio::task::spawn_blocking(work).await {
+            tracing::error!(%error, "recovery of patches failed");
+        }
+    }
+}
+
+impl PatchRemediator {
+    /// With the actions of the host that follow a patch.
+    pub(crate) fn new(
+        patching: Patching,
+        known: &ActionRegistry,
+        redactor: Arc<dyn Redactor>,
+        violations: &mut Violations,
+    ) -> Option<Self> {
+        let mut found = Violations::new();
+        patching.check_against(known, &mut found);
+        violations.absorb(found.into_result(()))?;
+        let mut actions = ActionRegistry::default();
+        let mut then = Vec::new();
+        for (name, args) in &patching.then {
+            if let Some(action) = known.get(name) {
+                if actions.get(name).is_none() {
+                    violations.absorb(actions.register(Arc::clone(action)))?;
+                }
+                let mut args = args.clone();
+                action.spec().fill_defaults(&mut args);
+                then.push((Arc::clone(action), args));
+            }
+        }
+        let (root, way) = (patching.root.clone(), Arc::clone(&patching.way));
+        let apply = ApplyPatch::new(root, way, patching.checks.clone(), then);
+        violations.absorb(actions.register(apply))?;
+        Some(Self {
+            patching,
+            actions,
+            redactor,
+        })
+    }
+
+    /// What settles what an earlier life was killed in.
+    pub(crate) fn recovery(&self) -> Recovery {
+        Recovery(Arc::clone(&self.patching.way))
+    }
+
+    /// Why a candidate is not worth a plan.
+    fn objection_to(&self, candidate: &PatchCandidate) -> Option<String> {
+        if let Some(broken) = candidate.violation() {
+            return Some(broken);
+        }
+        if candidate.risk > self.patching.max_risk {
+            let (risk, wanted) = (candidate.risk, self.patching.max_risk);
+            return Some(format!("its risk is {risk}, at most {wanted} is wanted"));
+        }
+        let n_bytes = candidate.diff.len();
+        (n_bytes > MAX_DIFF_BYTES)
+            .then(|| format!("a diff of {n_bytes} bytes, at most {MAX_DIFF_BYTES} are planned"))
+    }
+
+    /// What every patcher proposes, best first, and what was passed over.
+    async fn candidates(
+        &self,
+        cx: &Context,
+        request: PatchRequest<'_>,
+    ) -> (Vec<PatchCandidate>, Vec<Candidate>) {
+        let mut found: Vec<PatchCandidate> = Vec::new();
+        let mut passed_over = Vec::new();
+        for patcher in &self.patching.patchers {
+            let proposed = match patcher.propose(cx, request).await {
+                Ok(proposed) => proposed,
+                Err(error) => {
+                    let why = error.report().to_string();
+                    tracing::warn!(patcher = patcher.name(), why, "it proposes nothing");
+                    passed_over.push(Candidate::passed_over(patcher.name(), why));
+                    continue;
+                }
+            };
+            for candidate in proposed {
+                if found.iter().any(|known| known.diff == candidate.diff) {
+                    continue;
+                }
+                match self.objection_to(&candidate) {
+                    None => found.push(candidate),
+                    Some(why) => passed_over.push(Candidate::passed_over(name_of(&candidate), why)),
+                }
+            }
+        }
+        // The sort is stable: within a patcher its own order counts among equals.
+        found.sort_by(|a, b| {
+            let by_confidence = b.confidence.cmp(&a.confidence);
+            by_confidence.then_with(|| a.risk.cmp(&b.risk))
+        });
+        (found, passed_over)
+    }
+
+    /// A plan that tries these candidates of one kind in order.
+    fn plan_of(
+        &self,
+        cx: &Context,
+        request: PlanRequest<'_>,
+        cause: &Hypothesis,
+        candidates: &[PatchCandidate],
+    ) -> Plan {
+        let incident = request.incident.id;
+        let best = candidates.first();
+        let kind = best.map_or(PatchKind::Code, |best| best.kind);
+        let proposals = candidates.iter().map(|candidate| {
+            let mut proposal = ChangeSet::new(incident, cx.now(), [candidate.clone()]);
+            proposal.why = said(cause);
+            proposal.evidence = evidence(&cause.evidence);
+            serde_json::to_value(proposal).unwrap_or_default()
+        });
+        let proposals: Vec<Value> = proposals.collect();
+        let stream = match kind {
+            PatchKind::Configuration => 0x9a7c_0000_0000_0001,
+            _ => 0x9a7c_0000_0000_0002,
+        };
+        let id = PlanId::new(cx.now(), &mut cx.rng(stream));
+        let title = match candidates {
+            [one] => format!("{kind} patch of {}", one.path),
+            many => format!("{kind} patch: the first of {} that passes", many.len()),
+        };
+        let target = cause.target.clone();
+        let mut plan = Plan::new(id, incident, PATCHES, title, target.clone());
+        plan.steps
+            .push(self.apply_step(&target, candidates, proposals));
+        for (name, args) in &self.patching.then {
+            if let Some(action) = self.actions.get(name) {
+                plan.steps.push(following(&**action, args.clone(), &target));
+            }
+        }
+        let mut patches: BTreeMap<&str, PlanPatch> = BTreeMap::new();
+        for candidate in candidates {
+            let (path, risk) = (candidate.path.clone(), candidate.risk);
+            let patch = PlanPatch { path, kind, risk };
+            let known = patches.entry(&candidate.path).or_insert(patch);
+            known.risk = known.risk.max(risk);
+        }
+        plan.patches = patches.into_values().collect();
+        let targets: Vec<_> = plan.steps.iter().map(|step| step.target.clone()).collect();
+        plan.radius = blast_radius(&targets, cx.topology(), Reach::default());
+        plan.require_approval = self.patching.checks.is_empty() && self.patching.way.is_live();
+        plan.verification = self.patching.verification.clone();
+        // Behind playbooks whose cause fits: those act sooner, a patch lasts longer.
+        plan.fitness = best.map_or(0.0, |best| best.confidence.get() / 4.0);
+        plan
+    }
+
+    fn apply_step(
+        &self,
+        target: &Target,
+        candidates: &[PatchCandidate],
+        proposals: Vec<Value>,
+    ) -> PlanStep {
+        let mut step = PlanStep::new("test and hand over", APPLY_PATCH, target.clone());
+        step.args.insert("proposals".to_owned(), proposals.into());
+        if let Some(action) = self.actions.get(APPLY_PATCH) {
+            step.effect = action.effect(&step.args);
+            step.inverse = action.inverse(&step.args);
+        }
+        let risks = candidates.iter().map(|candidate| candidate.risk);
+        step.risk = risks.max().unwrap_or(step.risk);
+        step.watches = self.patching.test_time;
+        step.timeout = self.patching.test_time.saturating_add(HAND_OVER_TIME);
+        step.retry = Retry {
+            attempts: 3,
+            ..Retry::default()
+        };
+        step
+    }
+
+    /// The best candidates of one kind that a plan may hold; the others are said to be passed over.
+    fn choose(
+        &self,
+        cx: &Context,
+        request: PlanRequest<'_>,
+        cause: &Hypothesis,
+        of_kind: impl Iterator<Item = PatchCandidate>,
+        considered: &mut Vec<Candidate>,
+    ) -> Vec<PatchCandidate> {
+        let most = if self.patching.checks.is_empty() {
+            1
+        } else {
+            self.patching.max_candidates
+        };
+        let mut chosen = Vec::new();
+        for candidate in of_kind {
+            let one = std::slice::from_ref(&candidate);
+            let why = if chosen.len() == most {
+                format!("{most} others come first")
+            } else if let Some(place) = self
+                .plan_of(cx, request, cause, one)
+                .secret_parameter(&*self.redactor)
+            {
+                // What the journal must not hold would stop the others, too.
+                format!("a secret in {place}, which no plan may hold")
+            } else {
+                chosen.push(candidate);
+                continue;
+            };
+            considered.push(Candidate::passed_over(name_of(&candidate), why));
+        }
+        chosen
+    }
+}
+
+/// A step of the host's own after the patch.
+fn following(action: &dyn Action, mut args: Map<String, Value>, target: &Target) -> PlanStep {
+    let spec = action.spec();
+    spec.fill_defaults(&mut args);
+    let name = format!("then {}", action.name());
+    let mut step = PlanStep::new(name, action.name(), action.touches(target, &args));
+    step.effect = action.effect(&args);
+    step.risk = spec.risk;
+    step.inverse = action.inverse(&args);
+    step.watches = action.watches(&args);
+    step.timeout = spec.default_timeout.saturating_add(step.watches);
+    step.args = args;
+    step
+}
+
+fn name_of(candidate: &PatchCandidate) -> String {
+    let hash = candidate.hash().short();
+    format!("{}: {} ({hash})", candidate.patcher, candidate.path)
+}
+
+fn said(cause: &Hypothesis) -> String {
+    if cause.explanation.is_empty() {
+        cause.to_string()
+    } else {
+        format!("{cause}: {}", cause.explanation)
+    }
+}
+
+fn evidence(findings: &[Finding]) -> Vec<String> {
+    let proofs = findings.iter().flat_map(|finding| &finding.proofs);
+    let statements = proofs.map(|proof| proof.statement.clone());
+    statements.take(MAX_EVIDENCE).collect()
+}
+
+#[async_trait]
+impl Remediator for PatchRemediator {
+    fn name(&self) -> &str {
+        PATCHES
+    }
+
+    async fn plan(&self, cx: &Context, request: PlanRequest<'_>) -> Result<Vec<Plan>, PlanError> {
+        Ok(self.select(cx, request).await?.plans)
+    }
+
+    async fn select(&self, cx: &Context, request: PlanRequest<'_>) -> Result<Selection, PlanError> {
+        let Some(cause) = request.diagnosis.root_cause() else {
+            return Ok(Selection::default());
+        };
+        let asked = PatchRequest::new(request.incident, request.diagnosis, &self.patching.root);
+        let (found, mut considered) = self.candidates(cx, asked).await;
+        let mut plans = Vec::new();
+        for kind in [PatchKind::Configuration, PatchKind::Code] {
+            let of_kind = found.iter().filter(|candidate| candidate.kind == kind);
+            let chosen = self.choose(cx, request, cause, of_kind.cloned(), &mut considered);
+            if chosen.is_empty() {
+                continue;
+            }
+            let plan = self.plan_of(cx, request, cause, &chosen);
+            for candidate in &chosen {
+                let why = format!("it treats {} of {}", cause.cause, cause.target);
+                considered.push(Candidate::weighed(name_of(candidate), plan.fitness, why));
+            }
+            plans.push(plan);
+        }
+        Ok(Selection::new(plans, considered))
+    }
+
+    fn known_names(&self) -> Option<BTreeSet<String>> {
+        let names = self.actions.names();
+        let names = names.flat_map(|name| [name.to_owned(), format!("{PATCHES}.{name}")]);
+        Some(names.collect())
+    }
+
+    async fn execute(
+        &self,
+        cx: &Context,
+        permit: Permit,
+        log: &mut RunLog<'_>,
+    ) -> Result<Outcome, ExecuteError> {
+        run::execute(&self.actions, cx, permit, log).await
+    }
+
+    async fn undo(
+        &self,
+        cx: &Context,
+        permit: Permit,
+        log: &mut RunLog<'_>,
+    ) -> Result<Outcome, ExecuteError> {
+        run::undo(&self.actions, cx, permit, log).await
+    }
+}
