@@ -11,6 +11,8 @@ mod file_patch_error;
 #[cfg(feature = "code")]
 mod language;
 mod project_file;
+#[cfg(all(feature = "sandbox", target_os = "linux"))]
+pub mod sandbox;
 #[cfg(feature = "code")]
 mod syntax;
 
