@@ -15,6 +15,8 @@ mod project_file;
 pub mod sandbox;
 #[cfg(feature = "code")]
 mod syntax;
+#[cfg(all(feature = "sandbox", target_os = "linux"))]
+pub mod trial;
 
 pub use applied_patch::{AppliedPatch, apply_candidate, revert};
 pub use config_patcher::ConfigPatcher;

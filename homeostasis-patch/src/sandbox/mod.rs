@@ -31,3 +31,4 @@ pub use project_copy::{CopyConfig, ProjectCopy, sweep};
 pub use report::{Bound, Ending, SandboxReport};
 pub use run::SandboxCommand;
 pub use runner::Sandbox;
+pub(crate) use runner::on_thread;

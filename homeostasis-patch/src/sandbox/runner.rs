@@ -112,6 +112,19 @@ impl Sandbox {
         &self.config
     }
 
+    /// Whether programs run in namespaces here.
+    pub fn has_namespaces(&self) -> bool {
+        self.machine.bubblewrap.is_ok()
+    }
+
+    /// Where programs see `project`: in namespaces where the original stands, else where the copy does.
+    pub fn place_of(&self, project: &ProjectCopy) -> PathBuf {
+        match self.has_namespaces() {
+            true => project.source().to_owned(),
+            false => project.path(),
+        }
+    }
+
     /// Runs `command` on `project`, when fewer than `parallel` programs run.
     ///
     /// It may take the time of its limits or what the context has left, whichever is less.
@@ -154,26 +167,15 @@ impl Sandbox {
             command,
             stop: Arc::clone(&stop.0),
         };
-        let (sender, mut receiver) = oneshot::channel();
-        thread::Builder::new()
-            .name("sandbox".to_owned())
-            .spawn(move || {
-                let ran = job.run();
-                drop(slot);
-                let _ = sender.send(ran);
-            })
-            .map_err(SandboxError::start("start a thread"))?;
-        let ran = match either(&mut cancelled, &mut receiver).await {
-            Some(ran) => ran,
-            None => {
-                stop.0.store(true, Ordering::SeqCst);
-                receiver.await
-            }
-        };
-        ran.unwrap_or_else(|_| {
-            let lost = std::io::Error::other("the thread ended without an answer");
-            Err(SandboxError::start("watch the program")(lost))
-        })
+        let mut ran = std::pin::pin!(on_thread(move || {
+            let _slot = slot;
+            job.run()
+        }));
+        if let Some(ran) = either(&mut cancelled, &mut ran).await {
+            return ran?;
+        }
+        stop.0.store(true, Ordering::SeqCst);
+        ran.await?
     }
 
     /// What a program in this sandbox finds around it, with what `version` (such as `python3 --version`)
@@ -202,6 +204,21 @@ impl Sandbox {
             machine_time_zone(),
         ))
     }
+}
+
+/// What `work` gives, done on a thread of its own.
+pub(crate) async fn on_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, SandboxError> {
+    let (sender, receiver) = oneshot::channel();
+    thread::Builder::new()
+        .name("sandbox".to_owned())
+        .spawn(move || drop(sender.send(work())))
+        .map_err(SandboxError::start("start a thread"))?;
+    receiver.await.map_err(|_| {
+        let lost = std::io::Error::other("the thread ended without an answer");
+        SandboxError::start("work on a thread")(lost)
+    })
 }
 
 struct StopOnDrop(Arc<AtomicBool>);

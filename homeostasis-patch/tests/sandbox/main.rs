@@ -4,3 +4,4 @@
 mod escapes;
 mod house;
 mod lives;
+mod trials;
