@@ -542,7 +542,7 @@ mod tests {
         fs::write(place.join("notes.lock"), "").unwrap();
         assert_eq!(sweep(&place).unwrap(), [dead]);
         assert!(living.path().join("run.sh").is_file());
-        assert_eq!(sweep(&place).unwrap(), [PathBuf::new(); 0]);
+        assert_eq!(sweep(&place).unwrap(), Vec::<PathBuf>::new());
         assert_eq!(fs::read_dir(&place).unwrap().count(), 4);
     }
 

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Write};
+use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -42,6 +43,9 @@ const TICK: Duration = Duration::from_millis(50);
 
 /// How long the dead may take to be gone.
 const BURIAL: Duration = Duration::from_secs(5);
+
+/// How long a sandbox may take to be made, on however busy a machine.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often the copy is measured, at most.
 const DISK_TICK: Duration = Duration::from_millis(500);
@@ -207,8 +211,11 @@ impl Job {
             &descriptors,
             3,
         ));
+        argv.extend(["/bin/sh", "-c", GATE, "sh"].map(OsString::from));
         argv.extend(limited);
         let mut command = self.prepare(&argv, output)?;
+        let (ours, theirs) = UnixStream::pair().map_err(SandboxError::start("make a socket"))?;
+        command.stdin(Stdio::from(OwnedFd::from(theirs)));
         command.fd_mappings(mappings).map_err(|error| {
             SandboxError::start("hand over descriptors")(io::Error::other(error))
         })?;
@@ -219,7 +226,7 @@ impl Job {
         drop(command);
         let mut status = BufReader::new(status);
         let init = first_process(&mut status);
-        Ok(Running {
+        let running = Running {
             root: child.id(),
             pidfd: open(child.id())?,
             output: Output::of(reader).map_err(SandboxError::start("read the output"))?,
@@ -229,7 +236,9 @@ impl Job {
                 status,
                 _cgroup: cgroup.ok(),
             },
-        })
+        };
+        open_gate(ours).map_err(SandboxError::start("wait for the sandbox"))?;
+        Ok(running)
     }
 
     fn start_in_group(
@@ -330,9 +339,10 @@ impl Job {
             // Outside of namespaces this would count what the service itself runs.
             if namespaces {
                 add("nproc", u64::from(limits.tasks) + 2);
-                how.push_str(match rustix::process::getuid().is_root() {
-                    true => "; the kernel does not bound the tasks of root",
-                    false => ", tasks of all",
+                how.push_str(if rustix::process::getuid().is_root() {
+                    "; the kernel does not bound the tasks of root"
+                } else {
+                    ", tasks of all"
                 });
             }
             argv.push("--".into());
@@ -433,6 +443,21 @@ impl Job {
 /// Joins the groups before `--`, then becomes the program after it.
 const JOIN: &str =
     r#"while [ "$1" != -- ]; do echo 0 > "$1" || exit 125; shift; done; shift; exec "$@""#;
+
+/// Becomes the program only when told. `bwrap` binds its life to ours some time after it began, so a
+/// program must not begin before, or it could outlive a service that was killed meanwhile.
+const GATE: &str = r#"echo ready >&0; read go && exec "$@" < /dev/null"#;
+
+/// Waits until the program stands at the gate and lets it through; nobody comes if `bwrap` failed.
+fn open_gate(mut gate: UnixStream) -> io::Result<()> {
+    gate.set_read_timeout(Some(PATIENCE))?;
+    let mut ready = [0; 6];
+    match gate.read_exact(&mut ready) {
+        Ok(()) => gate.write_all(b"go\n"),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+        Err(error) => Err(error),
+    }
+}
 
 #[derive(Debug)]
 struct Running {

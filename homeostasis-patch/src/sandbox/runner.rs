@@ -119,9 +119,10 @@ impl Sandbox {
 
     /// Where programs see `project`: in namespaces where the original stands, else where the copy does.
     pub fn place_of(&self, project: &ProjectCopy) -> PathBuf {
-        match self.has_namespaces() {
-            true => project.source().to_owned(),
-            false => project.path(),
+        if self.has_namespaces() {
+            project.source().to_owned()
+        } else {
+            project.path()
         }
     }
 

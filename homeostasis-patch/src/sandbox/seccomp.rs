@@ -135,9 +135,11 @@ pub(super) fn bytes(program: &BpfProgram) -> Vec<u8> {
     program
         .iter()
         .flat_map(|step| {
-            let [a, b] = step.code.to_ne_bytes();
-            let [c, d, e, f] = step.k.to_ne_bytes();
-            [a, b, step.jt, step.jf, c, d, e, f]
+            let mut bytes = [0; 8];
+            bytes[..2].copy_from_slice(&step.code.to_ne_bytes());
+            bytes[2..4].copy_from_slice(&[step.jt, step.jf]);
+            bytes[4..].copy_from_slice(&step.k.to_ne_bytes());
+            bytes
         })
         .collect()
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::plan::{Level, TrialPlan};
 use crate::project_file::ProjectFile;
 use crate::sandbox::{ProjectCopy, Sandbox};
-use crate::{LineKind, UnifiedDiff};
+use crate::{FileDiff, LineKind, UnifiedDiff};
 
 /// Which of the changed lines ran.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,8 +127,8 @@ fn judge(added: &BTreeSet<u64>, hits: &str) -> Coverage {
 fn added_lines(diff: &str) -> Result<BTreeSet<u64>, crate::DiffError> {
     let diff: UnifiedDiff = diff.parse()?;
     let mut added = BTreeSet::new();
-    for hunk in diff.files().iter().flat_map(|file| file.hunks()) {
-        let mut number = u64::try_from(hunk.new_start()).unwrap_or(u64::MAX);
+    for hunk in diff.files().iter().flat_map(FileDiff::hunks) {
+        let mut number = u64::try_from(hunk.new_start()).unwrap_or(u64::MAX - 1) + 1;
         for line in hunk.lines() {
             if line.kind == LineKind::Delete {
                 continue;

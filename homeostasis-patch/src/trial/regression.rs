@@ -141,10 +141,11 @@ fn python_body(
 ) -> String {
     let arguments = literal(&Value::from(arguments.to_vec()).to_string());
     let keywords = literal(&Value::from(keywords.clone()).to_string());
-    let attributes: String = function
+    let attributes: Vec<String> = function
         .split('.')
         .map(|name| format!("        called = getattr(called, {})\n", literal(name)))
         .collect();
+    let attributes = attributes.concat();
     format!(
         "        called = importlib.import_module({})\n{attributes}        \
          # It raised {raised}.\n        \

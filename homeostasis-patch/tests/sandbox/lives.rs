@@ -285,7 +285,7 @@ async fn a_killed_service_leaves_no_process_and_a_sweep_no_folder() {
         });
         assert_eq!(
             sweep(&place).unwrap(),
-            [std::path::PathBuf::new(); 0],
+            Vec::<std::path::PathBuf>::new(),
             "its owner lives"
         );
         service.kill().unwrap();
