@@ -216,6 +216,8 @@ impl Job {
         let mut command = self.prepare(&argv, output)?;
         let (ours, theirs) = UnixStream::pair().map_err(SandboxError::start("make a socket"))?;
         command.stdin(Stdio::from(OwnedFd::from(theirs)));
+        let guard = Guard::start()?;
+        command.process_group(guard.group()?);
         command.fd_mappings(mappings).map_err(|error| {
             SandboxError::start("hand over descriptors")(io::Error::other(error))
         })?;
@@ -235,6 +237,7 @@ impl Job {
                 init,
                 status,
                 _cgroup: cgroup.ok(),
+                _guard: guard,
             },
         };
         open_gate(ours).map_err(SandboxError::start("wait for the sandbox"))?;
@@ -262,11 +265,14 @@ impl Job {
         limited.extend(self.rlimits(layers, false));
         let guard = Guard::start()?;
         let group = guard.0.id();
+        let joined = guard.group()?;
         // On a thread of its own, for whoever watches must go on reading `/proc` and sending signals.
         let walled = thread::scope(|scope| {
             thread::Builder::new()
                 .name("sandbox-start".to_owned())
-                .spawn_scoped(scope, || self.spawn_walled(group, &limited, output, layers))
+                .spawn_scoped(scope, || {
+                    self.spawn_walled(joined, &limited, output, layers)
+                })
                 .map_err(SandboxError::start("start a thread"))?
                 .join()
                 .unwrap_or_else(|_| {
@@ -287,7 +293,7 @@ impl Job {
     /// Walls this thread in and starts the program from it.
     fn spawn_walled(
         &self,
-        group: u32,
+        group: i32,
         argv: &[OsString],
         output: PipeWriter,
         layers: &mut Layers,
@@ -303,7 +309,8 @@ impl Job {
             Ok(how) => layers.held(Layer::Landlock, how),
             Err(why) => layers.missing(Layer::Landlock, why),
         }
-        match seccomp::programs(Filtered::InGroup(group)).and_then(|all| walls::filter(&all)) {
+        let filtered = Filtered::InGroup(group.unsigned_abs());
+        match seccomp::programs(filtered).and_then(|all| walls::filter(&all)) {
             Ok(()) => layers.held(
                 Layer::Seccomp,
                 "other processes, mounts, namespaces, keys, clock, all sockets, leaving the process group",
@@ -312,7 +319,7 @@ impl Job {
         }
         self.require(layers)?;
         let mut command = self.prepare(argv, output)?;
-        command.process_group(i32::try_from(group).unwrap_or_default());
+        command.process_group(group);
         command
             .spawn()
             .map_err(SandboxError::start("start the program"))
@@ -477,6 +484,8 @@ enum Hold {
         init: Option<OwnedFd>,
         status: BufReader<PipeReader>,
         _cgroup: Option<Cgroup>,
+        /// Ends a `bwrap` whose service was killed before it bound its life to ours.
+        _guard: Guard,
     },
     Group(Guard),
 }
@@ -536,7 +545,8 @@ fn wait(child: &mut Child) -> Result<ExitStatus, SandboxError> {
         .map_err(SandboxError::start("wait for the program"))
 }
 
-/// Leads the process group of a program without namespaces, and ends the group when we are gone.
+/// Leads the process group of a program, or of the `bwrap` that makes its namespaces, and ends the group
+/// when we are gone.
 #[derive(Debug)]
 struct Guard(Child);
 
@@ -557,6 +567,13 @@ impl Guard {
             .spawn()
             .map(Self)
             .map_err(SandboxError::start("start the guard of the process group"))
+    }
+
+    /// The number of the group.
+    fn group(&self) -> Result<i32, SandboxError> {
+        i32::try_from(self.0.id())
+            .map_err(io::Error::other)
+            .map_err(SandboxError::start("name the process group"))
     }
 
     /// Kills the whole group and waits until it is empty, a moment at most.

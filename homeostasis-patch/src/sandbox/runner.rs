@@ -33,6 +33,24 @@ use super::run::{Job, SandboxCommand};
 ///   path of the copy; local sockets do not work.
 /// - The disk is measured, not limited: a fast writer goes beyond its bound by what it writes in half a
 ///   second, and space of deleted files that are still open is bounded for each file only.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example(cx: &homeostasis::core::Context) -> Result<(), Box<dyn std::error::Error>> {
+/// use std::path::Path;
+///
+/// use homeostasis::patch::sandbox::{CopyConfig, ProjectCopy, Sandbox, SandboxCommand, SandboxConfig};
+///
+/// let sandbox = Sandbox::new(SandboxConfig::default())?;
+/// let copy = ProjectCopy::make(Path::new("/srv/shop"), Path::new("/var/tmp"), &CopyConfig::default())?;
+/// let tests = SandboxCommand::new(["python3", "-m", "unittest"]);
+/// let report = sandbox.run(cx, &copy, &tests).await?;
+/// if !report.ending.success() {
+///     println!("{}: {}", report.ending, report.output);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Sandbox {
     config: Arc<SandboxConfig>,
