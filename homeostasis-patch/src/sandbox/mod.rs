@@ -13,6 +13,7 @@ mod cgroup;
 mod config;
 mod environment;
 mod error;
+mod guard;
 mod layer;
 mod output;
 mod process_tree;
@@ -21,6 +22,7 @@ mod report;
 mod run;
 mod runner;
 mod seccomp;
+mod usage;
 mod walls;
 
 pub use config::{Limits, SandboxConfig};

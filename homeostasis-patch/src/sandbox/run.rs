@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs;
-use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
+use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -16,20 +15,22 @@ use std::time::{Duration, Instant};
 
 use command_fds::{CommandFdExt, FdMapping};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
 use super::bubblewrap;
 use super::cgroup::Cgroup;
 use super::config::{Limits, SandboxConfig};
 use super::error::SandboxError;
+use super::guard::{GATE, Guard, open_gate};
 use super::layer::{Layer, Layers, NotInForce};
 use super::output::Output;
-use super::process_tree::{held, members};
+use super::process_tree::held;
 use super::project_copy::ProjectCopy;
 use super::report::{Bound, Ending, SandboxReport};
 use super::runner::Machine;
 use super::seccomp::{self, Filtered};
+use super::usage::usage;
 use super::walls;
 
 /// A program yields to the service it is to heal.
@@ -43,9 +44,6 @@ const TICK: Duration = Duration::from_millis(50);
 
 /// How long the dead may take to be gone.
 const BURIAL: Duration = Duration::from_secs(5);
-
-/// How long a sandbox may take to be made, on however busy a machine.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often the copy is measured, at most.
 const DISK_TICK: Duration = Duration::from_millis(500);
@@ -264,7 +262,7 @@ impl Job {
         }
         limited.extend(self.rlimits(layers, false));
         let guard = Guard::start()?;
-        let group = guard.0.id();
+        let group = guard.id();
         let joined = guard.group()?;
         // On a thread of its own, for whoever watches must go on reading `/proc` and sending signals.
         let walled = thread::scope(|scope| {
@@ -451,21 +449,6 @@ impl Job {
 const JOIN: &str =
     r#"while [ "$1" != -- ]; do echo 0 > "$1" || exit 125; shift; done; shift; exec "$@""#;
 
-/// Becomes the program only when told. `bwrap` binds its life to ours some time after it began, so a
-/// program must not begin before, or it could outlive a service that was killed meanwhile.
-const GATE: &str = r#"echo ready >&0; read go && exec "$@" < /dev/null"#;
-
-/// Waits until the program stands at the gate and lets it through; nobody comes if `bwrap` failed.
-fn open_gate(mut gate: UnixStream) -> io::Result<()> {
-    gate.set_read_timeout(Some(PATIENCE))?;
-    let mut ready = [0; 6];
-    match gate.read_exact(&mut ready) {
-        Ok(()) => gate.write_all(b"go\n"),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
 #[derive(Debug)]
 struct Running {
     child: Child,
@@ -545,61 +528,6 @@ fn wait(child: &mut Child) -> Result<ExitStatus, SandboxError> {
         .map_err(SandboxError::start("wait for the program"))
 }
 
-/// Leads the process group of a program, or of the `bwrap` that makes its namespaces, and ends the group
-/// when we are gone.
-#[derive(Debug)]
-struct Guard(Child);
-
-impl Guard {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the runner of sandboxed programs"
-    )]
-    fn start() -> Result<Self, SandboxError> {
-        // Reads from a pipe that nobody writes to and that closes when we die.
-        Command::new("/bin/sh")
-            .args(["-c", "read _; kill -KILL 0"])
-            .env_clear()
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map(Self)
-            .map_err(SandboxError::start("start the guard of the process group"))
-    }
-
-    /// The number of the group.
-    fn group(&self) -> Result<i32, SandboxError> {
-        i32::try_from(self.0.id())
-            .map_err(io::Error::other)
-            .map_err(SandboxError::start("name the process group"))
-    }
-
-    /// Kills the whole group and waits until it is empty, a moment at most.
-    fn kill(&mut self) {
-        let id = self.0.id();
-        let Some(group) = i32::try_from(id).ok().and_then(Pid::from_raw) else {
-            return;
-        };
-        for _ in 0..500 {
-            // Not yet waited for, so the number still names our group.
-            let _ = kill_process_group(group, Signal::KILL);
-            if members(id).is_empty() {
-                break;
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-    }
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        self.kill();
-        let _ = self.0.wait();
-    }
-}
-
 fn open(pid: u32) -> Result<OwnedFd, SandboxError> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput));
@@ -628,29 +556,4 @@ fn first_process(status: &mut impl BufRead) -> Option<OwnedFd> {
     status.read_line(&mut line).ok()?;
     let begun: Begun = serde_json::from_str(&line).ok()?;
     open(begun.child_pid).ok()
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Usage {
-    bytes: u64,
-    files: u64,
-}
-
-/// What a folder holds; links are not followed, and what vanishes meanwhile counts nothing.
-fn usage(folder: &Path) -> Usage {
-    use std::os::unix::fs::MetadataExt;
-    let mut usage = Usage::default();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let entries = fs::read_dir(folder).into_iter().flatten();
-        for entry in entries.filter_map(Result::ok) {
-            let Ok(meta) = entry.metadata() else { continue };
-            usage.files += 1;
-            usage.bytes += meta.blocks() * 512;
-            if meta.is_dir() {
-                folders.push(entry.path());
-            }
-        }
-    }
-    usage
 }
