@@ -306,3 +306,45 @@ fn until(mut holds: impl FnMut() -> bool) {
     }
     panic!("did not come to hold in 20 s");
 }
+
+#[tokio::test]
+async fn a_crate_is_tested_offline_with_a_toolchain_shown_read_only() {
+    // Set by cargo for the tests it runs: the real program in its toolchain.
+    let Some(cargo) = std::env::var_os("CARGO").map(std::path::PathBuf::from) else {
+        homeostasis_core::testing::engine::missing("the tests were not started by cargo");
+        return;
+    };
+    let bin = cargo.parent().unwrap();
+    let toolchain = bin.parent().unwrap().to_owned();
+    let config = SandboxConfig {
+        variables: [(
+            "PATH".to_owned(),
+            format!("{}:/usr/local/bin:/usr/bin:/bin", bin.display()),
+        )]
+        .into(),
+        read_only: vec![toolchain],
+        ..SandboxConfig::default()
+    };
+    let Some(house) = House::with(Way::Namespaces, config) else {
+        return;
+    };
+    let manifest =
+        "[package]\nname = \"shop\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n";
+    fs::create_dir(house.path("project/src")).unwrap();
+    fs::write(house.path("project/Cargo.toml"), manifest).unwrap();
+    let code = "#[test]\nfn last() {\n    let v: Vec<u8> = Vec::new();\n    v[v.len() - 1];\n}\n";
+    fs::write(house.path("project/src/lib.rs"), code).unwrap();
+    let command = SandboxCommand::new(["cargo", "test", "--offline", "--lib"]);
+    let copy = house.copy();
+    let report = house
+        .sandbox
+        .run(&context(), &copy, &command)
+        .await
+        .unwrap();
+    assert_eq!(report.ending, Ending::Exited(101), "{report:#?}");
+    assert!(
+        report.output.contains("attempt to subtract with overflow"),
+        "{report:#?}"
+    );
+    assert!(!house.path("project/target").exists());
+}
