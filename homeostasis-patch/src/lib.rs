@@ -13,8 +13,12 @@ mod hand_over;
 mod language;
 mod project_file;
 mod rebase;
+#[cfg(all(feature = "sandbox", target_os = "linux"))]
+pub mod sandbox;
 #[cfg(feature = "code")]
 mod syntax;
+#[cfg(all(feature = "sandbox", target_os = "linux"))]
+pub mod trial;
 
 pub use applied_patch::{AppliedPatch, apply_candidate, revert};
 pub use config_patcher::ConfigPatcher;

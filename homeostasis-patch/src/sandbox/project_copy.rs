@@ -1,0 +1,600 @@
+//! A copy of a project: what a program may write on instead of the project.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{
+    DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink,
+};
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use homeostasis_core::{Digest, Violation, Violations};
+use serde::{Deserialize, Serialize};
+
+use super::error::SandboxError;
+
+/// How the folder of a copy is called, before its number.
+const PREFIX: &str = "homeostasis-sandbox-";
+
+/// The home folder of programs in namespaces.
+pub(super) const HOME: &str = "/home/sandbox";
+
+/// What of a project is copied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CopyConfig {
+    /// Names of files and folders that are not copied, wherever they stand; one with a leading slash only
+    /// at the top of the project. Default `.git`, `__pycache__` and `/target`.
+    pub leave_out: Vec<String>,
+    /// Folders at the top of the project that are not copied but shown read-only in their place, where
+    /// they exist; default `node_modules`, `.venv` and `venv`. Needs namespaces: without them they are
+    /// missing.
+    pub read_only: Vec<String>,
+    /// How many bytes are copied at most; default 512 MiB. A larger project is refused.
+    pub max_bytes: u64,
+    /// How many files, folders and links are copied at most; default 50 000. A larger project is refused.
+    pub max_files: u64,
+}
+
+impl Default for CopyConfig {
+    fn default() -> Self {
+        let names = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+        Self {
+            leave_out: names(&[".git", "__pycache__", "/target"]),
+            read_only: names(&["node_modules", ".venv", "venv"]),
+            max_bytes: 512 * 1024 * 1024,
+            max_files: 50_000,
+        }
+    }
+}
+
+impl CopyConfig {
+    fn violations(&self) -> Violations {
+        let mut violations = Violations::new();
+        let names = [
+            ("leave_out", &self.leave_out),
+            ("read_only", &self.read_only),
+        ];
+        for (list, names) in names {
+            for (index, name) in names.iter().enumerate() {
+                let bare = match list {
+                    "leave_out" => name.strip_prefix('/').unwrap_or(name),
+                    _ => name,
+                };
+                let mut parts = Path::new(bare).components();
+                let single =
+                    matches!(parts.next(), Some(Component::Normal(_))) && parts.next().is_none();
+                if !single || bare.contains('/') {
+                    violations.push(Violation::new(
+                        format!("copy.{list}[{index}]"),
+                        name,
+                        "the name of one file or folder",
+                    ));
+                }
+            }
+        }
+        violations
+    }
+
+    fn leaves_out(&self, name: &str, at_top: bool) -> bool {
+        let anywhere = self.leave_out.iter().any(|out| out == name);
+        let top = |out: &String| out.strip_prefix('/') == Some(name);
+        anywhere
+            || at_top
+                && (self.leave_out.iter().any(top) || self.read_only.iter().any(|r| r == name))
+    }
+}
+
+/// A deep copy of a project in a folder of its own, removed with the last clone of this value.
+///
+/// Files keep their permissions and times.
+/// A symbolic link is copied as a link if it leads to a place inside the project; other links, sockets,
+/// pipes and devices are left out and named.
+/// Names that are not UTF-8 are refused, for no report could name them.
+///
+/// The folder is locked while this value lives, so [`sweep`] removes those of dead processes only.
+#[derive(Debug, Clone)]
+pub struct ProjectCopy {
+    folder: Arc<Folder>,
+    source: PathBuf,
+    read_only: Vec<String>,
+    left_out: Vec<String>,
+    bytes: u64,
+}
+
+impl ProjectCopy {
+    /// Copies the project at `source` into a new folder below `place`, which must exist.
+    ///
+    /// Takes as long as reading and writing the files; runs on the calling thread.
+    ///
+    /// # Errors
+    /// - [`SandboxError::Config`]: a name of the configuration has several components, or `source` is `/`.
+    /// - [`SandboxError::TooLarge`]: more bytes or files than allowed.
+    /// - [`SandboxError::File`]: something could not be read or written.
+    ///
+    /// Nothing is left behind on an error.
+    pub fn make(source: &Path, place: &Path, config: &CopyConfig) -> Result<Self, SandboxError> {
+        let mut violations = config.violations();
+        let source =
+            fs::canonicalize(source).map_err(SandboxError::file("find the project", source))?;
+        let place =
+            fs::canonicalize(place).map_err(SandboxError::file("find the folder", place))?;
+        if source.parent().is_none() || place.starts_with(&source) {
+            violations.push(Violation::new(
+                "project",
+                source.display(),
+                format!("a folder below / that does not contain {}", place.display()),
+            ));
+        }
+        violations.into_result(()).map_err(SandboxError::Config)?;
+        let folder = Folder::new(&place)?;
+        let mut copying = Copying {
+            source: &source,
+            config,
+            left_out: Vec::new(),
+            bytes: 0,
+            files: 0,
+        };
+        copying.folder(&source, &folder.tree(), true)?;
+        let (left_out, bytes) = (copying.left_out, copying.bytes);
+        let read_only = config
+            .read_only
+            .iter()
+            .filter(|name| source.join(name).is_dir())
+            .cloned()
+            .collect();
+        Ok(Self {
+            folder: Arc::new(folder),
+            source,
+            read_only,
+            left_out,
+            bytes,
+        })
+    }
+
+    /// The top of the copy.
+    pub fn path(&self) -> PathBuf {
+        self.folder.tree()
+    }
+
+    /// The project it was made from, without links.
+    pub fn source(&self) -> &Path {
+        &self.source
+    }
+
+    /// What was not copied, as paths below the project.
+    pub fn left_out(&self) -> &[String] {
+        &self.left_out
+    }
+
+    /// How many bytes were copied.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// One digest of the paths, kinds, execute permissions and contents below the top, as they are now.
+    ///
+    /// # Errors
+    /// Something could not be read.
+    pub fn digest(&self) -> Result<Digest, SandboxError> {
+        let mut digest = Digest::of_bytes(b"homeostasis tree 1");
+        chain_folder(&self.path(), "", &mut digest)?;
+        Ok(digest)
+    }
+
+    /// The folders of the project shown read-only in their place.
+    pub(super) fn read_only(&self) -> &[String] {
+        &self.read_only
+    }
+
+    /// A folder beside the copy for what the program needs besides.
+    pub(super) fn beside(&self) -> &Path {
+        &self.folder.path
+    }
+}
+
+/// Removes the copies below `place` that dead processes left, and gives their folders.
+///
+/// A copy whose owner lives, in whatever container, is locked and stays.
+/// What cannot be removed is tried again next time.
+///
+/// # Errors
+/// `place` cannot be read.
+pub fn sweep(place: &Path) -> Result<Vec<PathBuf>, SandboxError> {
+    let entries = fs::read_dir(place).map_err(SandboxError::file("read", place))?;
+    let mut removed = Vec::new();
+    for entry in entries.filter_map(Result::ok) {
+        let name = entry.file_name();
+        let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else {
+            continue;
+        };
+        let Some(folder) = name.strip_suffix(".lock") else {
+            continue;
+        };
+        let Ok(lock) = open_lock(&entry.path(), false) else {
+            continue;
+        };
+        if lock.try_lock().is_ok() {
+            let folder = place.join(folder);
+            if remove_tree(&folder).is_ok() {
+                let _ = fs::remove_file(entry.path());
+                removed.push(folder);
+            }
+        }
+    }
+    Ok(removed)
+}
+
+/// The folder of one copy with its locked file beside it.
+#[derive(Debug)]
+struct Folder {
+    path: PathBuf,
+    lock_path: PathBuf,
+    _lock: File,
+}
+
+impl Folder {
+    fn new(place: &Path) -> Result<Self, SandboxError> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        loop {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let name = format!("{PREFIX}{}-{number}", std::process::id());
+            let lock_path = place.join(format!("{name}.lock"));
+            let lock = match open_lock(&lock_path, true) {
+                Ok(lock) => lock,
+                // One of a dead process of the same number, which a sweep will remove.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                Err(error) => return Err(SandboxError::file("create", lock_path)(error)),
+            };
+            lock.lock()
+                .map_err(SandboxError::file("lock", &lock_path))?;
+            // A sweep may have come between creation and lock, and removed the file.
+            let (ours, there) = (lock.metadata(), fs::symlink_metadata(&lock_path));
+            if !matches!((ours, there), (Ok(a), Ok(b)) if (a.dev(), a.ino()) == (b.dev(), b.ino()))
+            {
+                continue;
+            }
+            let folder = Self {
+                path: place.join(name),
+                lock_path,
+                _lock: lock,
+            };
+            for path in [folder.path.clone(), folder.tree()] {
+                fs::DirBuilder::new()
+                    .mode(0o700)
+                    .create(&path)
+                    .map_err(SandboxError::file("create", path))?;
+            }
+            folder.write_users()?;
+            return Ok(folder);
+        }
+    }
+
+    fn tree(&self) -> PathBuf {
+        self.path.join("tree")
+    }
+
+    /// Who exists inside: the account we run as, under a name that tells nothing, and this machine.
+    fn write_users(&self) -> Result<(), SandboxError> {
+        let (user, group) = (rustix::process::getuid(), rustix::process::getgid());
+        let (user, group) = (user.as_raw(), group.as_raw());
+        let files = [
+            (
+                "passwd",
+                format!("sandbox:x:{user}:{group}::{HOME}:/bin/sh\n"),
+            ),
+            ("group", format!("sandbox:x:{group}:\n")),
+            ("hosts", "127.0.0.1 localhost\n::1 localhost\n".to_owned()),
+        ];
+        for (name, text) in files {
+            let path = self.path.join(name);
+            fs::write(&path, text).map_err(SandboxError::file("create", path))?;
+        }
+        let scratch = self.path.join("scratch");
+        fs::create_dir(&scratch).map_err(SandboxError::file("create", scratch))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        match remove_tree(&self.path) {
+            Ok(()) => drop(fs::remove_file(&self.lock_path)),
+            Err(error) => tracing::warn!(
+                folder = %self.path.display(),
+                %error,
+                "a copy of a project was not removed; the next sweep tries again"
+            ),
+        }
+    }
+}
+
+fn open_lock(path: &Path, create: bool) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(create)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
+}
+
+/// Removes a folder with all below it, also what its owner made unreadable; follows no link.
+fn remove_tree(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(_) => {
+            unlock_folders(path)?;
+            fs::remove_dir_all(path)
+        }
+        done => done,
+    }
+}
+
+fn unlock_folders(path: &Path) -> io::Result<()> {
+    if !fs::symlink_metadata(path)?.is_dir() {
+        return Ok(());
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(path)? {
+        unlock_folders(&entry?.path())?;
+    }
+    Ok(())
+}
+
+struct Copying<'a> {
+    source: &'a Path,
+    config: &'a CopyConfig,
+    left_out: Vec<String>,
+    bytes: u64,
+    files: u64,
+}
+
+impl Copying<'_> {
+    fn folder(&mut self, from: &Path, to: &Path, at_top: bool) -> Result<(), SandboxError> {
+        for entry in fs::read_dir(from).map_err(SandboxError::file("read", from))? {
+            let entry = entry.map_err(SandboxError::file("read", from))?;
+            let path = entry.path();
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else {
+                let error = io::Error::new(io::ErrorKind::InvalidData, "the name is not UTF-8");
+                return Err(SandboxError::file("copy", path)(error));
+            };
+            if self.config.leaves_out(name, at_top) {
+                self.leave_out(&path);
+                continue;
+            }
+            self.count(0)?;
+            let meta = fs::symlink_metadata(&path).map_err(SandboxError::file("read", &path))?;
+            let (kind, copy) = (meta.file_type(), to.join(name));
+            if kind.is_dir() {
+                fs::create_dir(&copy).map_err(SandboxError::file("create", &copy))?;
+                self.folder(&path, &copy, false)?;
+                fs::set_permissions(&copy, writable(&meta, 0o700))
+                    .map_err(SandboxError::file("create", &copy))?;
+            } else if kind.is_symlink() {
+                match link_inside(self.source, &path) {
+                    Some(target) => {
+                        symlink(target, &copy).map_err(SandboxError::file("link", &copy))?;
+                    }
+                    None => self.leave_out(&path),
+                }
+            } else if kind.is_file() {
+                self.count(meta.len())?;
+                copy_file(&path, &copy, &meta).map_err(SandboxError::file("copy", &path))?;
+            } else {
+                debug_assert!(
+                    kind.is_fifo()
+                        || kind.is_socket()
+                        || kind.is_block_device()
+                        || kind.is_char_device()
+                );
+                self.leave_out(&path);
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts a file or folder (0) or the bytes of a file.
+    fn count(&mut self, bytes: u64) -> Result<(), SandboxError> {
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.files += u64::from(bytes == 0);
+        let (limit, unit) = if self.bytes > self.config.max_bytes {
+            (self.config.max_bytes, "bytes")
+        } else if self.files > self.config.max_files {
+            (self.config.max_files, "files")
+        } else {
+            return Ok(());
+        };
+        Err(SandboxError::TooLarge {
+            root: self.source.display().to_string(),
+            limit,
+            unit,
+        })
+    }
+
+    fn leave_out(&mut self, path: &Path) {
+        let relative = path.strip_prefix(self.source).unwrap_or(path);
+        self.left_out.push(relative.display().to_string());
+    }
+}
+
+/// The target of the link, if it is relative and what it leads to stands inside the project.
+fn link_inside(project: &Path, link: &Path) -> Option<PathBuf> {
+    let target = fs::read_link(link).ok()?;
+    let leads_to = fs::canonicalize(link).ok()?;
+    (target.is_relative() && leads_to.starts_with(project)).then_some(target)
+}
+
+fn copy_file(from: &Path, to: &Path, meta: &fs::Metadata) -> io::Result<()> {
+    let mut reader = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(from)?;
+    let mut writer = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(to)?;
+    // Not one byte more than was counted, should the file grow meanwhile.
+    io::copy(&mut io::Read::take(&mut reader, meta.len()), &mut writer)?;
+    writer.set_modified(meta.modified()?)?;
+    writer.set_permissions(writable(meta, 0o600))
+}
+
+/// The permissions of the original without set-id bits, and `at_least` for the owner.
+fn writable(meta: &fs::Metadata, at_least: u32) -> fs::Permissions {
+    fs::Permissions::from_mode(meta.mode() & 0o777 | at_least)
+}
+
+fn chain_folder(folder: &Path, prefix: &str, digest: &mut Digest) -> Result<(), SandboxError> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(SandboxError::file("read", folder))? {
+        let entry = entry.map_err(SandboxError::file("read", folder))?;
+        names.push(entry.file_name());
+    }
+    names.sort();
+    for name in names {
+        let path = folder.join(&name);
+        let meta = fs::symlink_metadata(&path).map_err(SandboxError::file("read", &path))?;
+        let kind = meta.file_type();
+        let relative = format!("{prefix}/{}", name.display());
+        let mut entry = |kind: u8, content: &[u8]| {
+            let named = digest.chain(relative.as_bytes()).chain(&[kind]);
+            *digest = named.chain(Digest::of_bytes(content).as_bytes());
+        };
+        if kind.is_dir() {
+            entry(b'd', b"");
+            chain_folder(&path, &relative, digest)?;
+        } else if kind.is_symlink() {
+            let target = fs::read_link(&path).map_err(SandboxError::file("read", &path))?;
+            entry(b'l', target.as_os_str().as_encoded_bytes());
+        } else if kind.is_file() {
+            let content = fs::read(&path).map_err(SandboxError::file("read", &path))?;
+            let executable = meta.mode() & 0o100 != 0;
+            entry(if executable { b'x' } else { b'f' }, &content);
+        } else {
+            entry(b'?', b"");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn project() -> (tempfile::TempDir, PathBuf, PathBuf) {
+        let outer = tempfile::tempdir().unwrap();
+        let (project, place) = (outer.path().join("project"), outer.path().join("place"));
+        fs::create_dir_all(project.join("src/target")).unwrap();
+        fs::create_dir_all(project.join("target/debug")).unwrap();
+        fs::create_dir_all(project.join("node_modules/left-pad")).unwrap();
+        fs::create_dir(&place).unwrap();
+        fs::write(project.join("src/target/mod.rs"), "// kept").unwrap();
+        fs::write(project.join("run.sh"), "#!/bin/sh\n").unwrap();
+        fs::set_permissions(project.join("run.sh"), fs::Permissions::from_mode(0o4555)).unwrap();
+        symlink("src/target/mod.rs", project.join("inside")).unwrap();
+        symlink("../../etc", project.join("outside")).unwrap();
+        symlink("/etc/passwd", project.join("absolute")).unwrap();
+        (outer, project, place)
+    }
+
+    #[test]
+    fn what_leads_out_is_left_out_and_named() {
+        let (_outer, project, place) = project();
+        let copy = ProjectCopy::make(&project, &place, &CopyConfig::default()).unwrap();
+        let mut left_out = copy.left_out().to_vec();
+        left_out.sort();
+        assert_eq!(left_out, ["absolute", "node_modules", "outside", "target"]);
+        assert_eq!(copy.read_only(), ["node_modules"]);
+        let read = |name: &str| fs::read_to_string(copy.path().join(name)).unwrap();
+        assert_eq!(read("inside"), "// kept");
+        let mode = |root: &Path| fs::metadata(root.join("run.sh")).unwrap();
+        let (ours, theirs) = (mode(&copy.path()), mode(&project));
+        assert_eq!(
+            ours.mode() & 0o7777,
+            0o755,
+            "set-id bits go, the owner may write"
+        );
+        assert_eq!(ours.modified().unwrap(), theirs.modified().unwrap());
+    }
+
+    #[test]
+    fn the_copy_goes_with_its_last_owner_also_when_made_unreadable() {
+        let (_outer, project, place) = project();
+        let copy = ProjectCopy::make(&project, &place, &CopyConfig::default()).unwrap();
+        let second = copy.clone();
+        drop(copy);
+        let inner = second.path().join("src");
+        fs::set_permissions(&inner, fs::Permissions::from_mode(0o000)).unwrap();
+        drop(second);
+        assert_eq!(fs::read_dir(&place).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_sweep_removes_what_the_dead_left_and_nothing_else() {
+        let (_outer, project, place) = project();
+        let living = ProjectCopy::make(&project, &place, &CopyConfig::default()).unwrap();
+        let dead = place.join("homeostasis-sandbox-7-7");
+        fs::create_dir_all(dead.join("tree/deep")).unwrap();
+        fs::write(place.join("homeostasis-sandbox-7-7.lock"), "").unwrap();
+        fs::create_dir(place.join("homeostasis-sandbox-of-somebody")).unwrap();
+        fs::write(place.join("notes.lock"), "").unwrap();
+        assert_eq!(sweep(&place).unwrap(), [dead]);
+        assert!(living.path().join("run.sh").is_file());
+        assert_eq!(sweep(&place).unwrap(), Vec::<PathBuf>::new());
+        assert_eq!(fs::read_dir(&place).unwrap().count(), 4);
+    }
+
+    #[test]
+    fn a_project_beyond_the_bounds_is_refused_and_leaves_nothing() {
+        let (_outer, project, place) = project();
+        for (config, unit) in [
+            (
+                CopyConfig {
+                    max_bytes: 3,
+                    ..CopyConfig::default()
+                },
+                "bytes",
+            ),
+            (
+                CopyConfig {
+                    max_files: 2,
+                    ..CopyConfig::default()
+                },
+                "files",
+            ),
+        ] {
+            let error = ProjectCopy::make(&project, &place, &config).unwrap_err();
+            assert!(error.to_string().contains(unit), "{error}");
+            assert_eq!(fs::read_dir(&place).unwrap().count(), 0);
+        }
+        let config = CopyConfig {
+            leave_out: vec!["a/b".into(), "/target".into()],
+            read_only: vec!["/node_modules".into(), "..".into()],
+            ..CopyConfig::default()
+        };
+        let SandboxError::Config(error) = ProjectCopy::make(&project, &place, &config).unwrap_err()
+        else {
+            panic!("expected violations");
+        };
+        assert_eq!(error.violations().len(), 3, "{error}");
+    }
+
+    #[test]
+    fn the_digest_changes_with_content_name_and_permission_only() {
+        let (_outer, project, place) = project();
+        let make = || ProjectCopy::make(&project, &place, &CopyConfig::default()).unwrap();
+        let (one, two) = (make(), make());
+        let before = one.digest().unwrap();
+        assert_eq!(before, two.digest().unwrap());
+        let script = two.path().join("run.sh");
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o644)).unwrap();
+        let changed = two.digest().unwrap();
+        assert_ne!(changed, before);
+        fs::write(&script, "#!/bin/sh\nexit").unwrap();
+        assert_ne!(two.digest().unwrap(), changed);
+        fs::rename(one.path().join("run.sh"), one.path().join("ran.sh")).unwrap();
+        assert_ne!(one.digest().unwrap(), before);
+    }
+}

@@ -1,0 +1,231 @@
+//! The filter of system calls.
+//!
+//! It takes away what tests of a service never need and escapes do: reaching into other processes, mounts,
+//! namespaces, keys, kernel programs, the clock.
+//! A refused call answers with `EPERM`, and `clone3`, whose flags a filter cannot read, with `ENOSYS`, so
+//! that callers fall back to `clone`.
+
+use std::collections::BTreeMap;
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch, sock_filter,
+};
+
+/// Calls refused whatever their arguments.
+const REFUSED: &[i64] = &[
+    // Other processes.
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_process_madvise,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_kcmp,
+    libc::SYS_migrate_pages,
+    libc::SYS_move_pages,
+    // Mounts and namespaces.
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_mount_setattr,
+    libc::SYS_move_mount,
+    libc::SYS_open_tree,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fspick,
+    libc::SYS_pivot_root,
+    libc::SYS_chroot,
+    libc::SYS_unshare,
+    libc::SYS_setns,
+    libc::SYS_name_to_handle_at,
+    libc::SYS_open_by_handle_at,
+    // Keys, programs in the kernel, its rarely trodden paths.
+    libc::SYS_keyctl,
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_userfaultfd,
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_fanotify_init,
+    libc::SYS_personality,
+    // The machine.
+    libc::SYS_kexec_load,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_reboot,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_acct,
+    libc::SYS_quotactl,
+    libc::SYS_syslog,
+    libc::SYS_vhangup,
+    libc::SYS_settimeofday,
+    libc::SYS_clock_settime,
+    libc::SYS_clock_adjtime,
+    libc::SYS_adjtimex,
+    libc::SYS_sethostname,
+    libc::SYS_setdomainname,
+];
+
+/// Calls that reach what namespaces would hide: sockets, objects of the same user, other sessions.
+const REFUSED_IN_GROUP: &[i64] = &[
+    libc::SYS_socket,
+    libc::SYS_setsid,
+    libc::SYS_ioprio_set,
+    libc::SYS_sched_setaffinity,
+    libc::SYS_sched_setattr,
+    libc::SYS_sched_setparam,
+    libc::SYS_sched_setscheduler,
+    libc::SYS_shmget,
+    libc::SYS_shmat,
+    libc::SYS_shmctl,
+    libc::SYS_semget,
+    libc::SYS_semctl,
+    libc::SYS_msgget,
+    libc::SYS_msgctl,
+    libc::SYS_mq_open,
+    libc::SYS_mq_unlink,
+];
+
+/// Flags of `clone` that make namespaces: mounts, cgroup, host name, System V, users, processes, network.
+const NEW_NAMESPACES: [u64; 7] = [
+    0x0002_0000,
+    0x0200_0000,
+    0x0400_0000,
+    0x0800_0000,
+    0x1000_0000,
+    0x2000_0000,
+    0x4000_0000,
+];
+
+/// Whom the filter is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Filtered {
+    /// A program with a network and processes of its own: local sockets of the usual families work.
+    InNamespaces,
+    /// One without: no sockets but pairs, and no session or process group but this.
+    InGroup(u32),
+}
+
+/// The filters to load, one after the other, or why there are none.
+pub(super) fn programs(filtered: Filtered) -> Result<[BpfProgram; 2], String> {
+    let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(|e| e.to_string())?;
+    let refuse = |rules, errno: i32| -> Result<BpfProgram, String> {
+        let errno = SeccompAction::Errno(u32::try_from(errno).unwrap_or(1));
+        let filter = SeccompFilter::new(rules, SeccompAction::Allow, errno, arch);
+        let program: BpfProgram = filter
+            .and_then(TryInto::try_into)
+            .map_err(|error| error.to_string())?;
+        Ok(program)
+    };
+    let mut refused = refuse(rules(filtered)?, libc::EPERM)?;
+    if cfg!(target_arch = "x86_64") {
+        refused.splice(0..0, REFUSE_X32);
+    }
+    let clone3 = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
+    Ok([refused, refuse(clone3, libc::ENOSYS)?])
+}
+
+/// The bytes `bwrap` reads.
+pub(super) fn bytes(program: &BpfProgram) -> Vec<u8> {
+    program
+        .iter()
+        .flat_map(|step| {
+            let mut bytes = [0; 8];
+            bytes[..2].copy_from_slice(&step.code.to_ne_bytes());
+            bytes[2..4].copy_from_slice(&[step.jt, step.jf]);
+            bytes[4..].copy_from_slice(&step.k.to_ne_bytes());
+            bytes
+        })
+        .collect()
+}
+
+/// On x86-64 the same kernel may answer a second numbering, from 2^30 up, that no rule names.
+const REFUSE_X32: [sock_filter; 3] = [
+    // Load the number; below 2^30 jump over the next; answer EPERM.
+    sock_filter {
+        code: 0x20,
+        jt: 0,
+        jf: 0,
+        k: 0,
+    },
+    sock_filter {
+        code: 0x35,
+        jt: 0,
+        jf: 1,
+        k: 0x4000_0000,
+    },
+    sock_filter {
+        code: 0x06,
+        jt: 0,
+        jf: 0,
+        k: 0x0005_0001,
+    },
+];
+
+fn rules(filtered: Filtered) -> Result<BTreeMap<i64, Vec<SeccompRule>>, String> {
+    use SeccompCmpOp::{Eq, MaskedEq, Ne};
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
+        REFUSED.iter().map(|call| (*call, Vec::new())).collect();
+    let namespaces: Result<_, String> = NEW_NAMESPACES
+        .iter()
+        .map(|flag| rule(&[(0, MaskedEq(*flag), *flag)]))
+        .collect();
+    rules.insert(libc::SYS_clone, namespaces?);
+    // Typing into a terminal: TIOCSTI, TIOCLINUX.
+    let terminal = [0x5412, 0x541c].map(|request| rule(&[(1, Eq, request)]));
+    let terminal: Result<_, String> = terminal.into_iter().collect();
+    rules.insert(libc::SYS_ioctl, terminal?);
+    match filtered {
+        Filtered::InNamespaces => {
+            // Others than local, IPv4, IPv6 and netlink may leave the namespace or the beaten track.
+            let families = [1, 2, 10, 16].map(|family| (0, Ne, family));
+            rules.insert(libc::SYS_socket, vec![rule(&families)?]);
+        }
+        Filtered::InGroup(group) => {
+            rules.extend(REFUSED_IN_GROUP.iter().map(|call| (*call, Vec::new())));
+            let leaves = rule(&[(1, Ne, u64::from(group))])?;
+            rules.insert(libc::SYS_setpgid, vec![leaves]);
+            let of_another = rule(&[(0, Ne, 0)])?;
+            rules.insert(libc::SYS_prlimit64, vec![of_another.clone()]);
+            let who = rule(&[(1, Ne, 0)])?;
+            rules.insert(libc::SYS_setpriority, vec![of_another, who]);
+        }
+    }
+    Ok(rules)
+}
+
+/// All of `conditions`: the index of the argument, how it compares, with what.
+fn rule(conditions: &[(u8, SeccompCmpOp, u64)]) -> Result<SeccompRule, String> {
+    let conditions: Result<Vec<_>, _> = conditions
+        .iter()
+        .map(|(index, how, value)| {
+            SeccompCondition::new(*index, SeccompCmpArgLen::Dword, how.clone(), *value)
+        })
+        .collect();
+    conditions
+        .and_then(SeccompRule::new)
+        .map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_is_whole_instructions_below_the_bound_of_the_kernel() {
+        for filtered in [Filtered::InNamespaces, Filtered::InGroup(7)] {
+            let [refused, clone3] = programs(filtered).unwrap();
+            assert_eq!(bytes(&refused).len(), refused.len() * 8);
+            assert!(refused.len() > REFUSED.len() && refused.len() < 4096);
+            assert!(clone3.len() < 20);
+            // The second instruction of the x32 guard jumps over the refusal only.
+            let guard = bytes(&refused)[8..16].to_vec();
+            assert_eq!(guard[..4], [0x35, 0, 0, 1]);
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Which of the changed lines ran.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use homeostasis_core::Context;
+use homeostasis_core::record::PatchCandidate;
+use serde::{Deserialize, Serialize};
+
+use super::plan::{Level, TrialPlan};
+use crate::project_file::ProjectFile;
+use crate::sandbox::{ProjectCopy, Sandbox};
+use crate::{FileDiff, LineKind, UnifiedDiff};
+
+/// Which of the changed lines ran.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Coverage {
+    /// Lines of the patched file, counted from 1, that the patch added and that can run.
+    Measured {
+        /// Those that ran.
+        ran: BTreeSet<u64>,
+        /// Those that did not.
+        missed: BTreeSet<u64>,
+    },
+    /// Not known, and why.
+    NotMeasured(String),
+}
+
+/// The folder of the tracer in the copy.
+const FOLDER: &str = ".homeostasis-coverage";
+
+/// Python imports this by itself at every start. It appends what ran of one file, and what could, at the
+/// end of each process; a process that is killed says nothing.
+const TRACER: &str = r#"import atexit, os, sys, threading
+path, hits = os.environ["HOMEOSTASIS_COVERAGE"], set()
+def trace(frame, event, argument):
+    if os.path.realpath(frame.f_code.co_filename) != path:
+        return None
+    hits.add(frame.f_lineno)
+    return trace
+def runnable(code, lines):
+    lines.update(line for _, _, line in code.co_lines() if line)
+    for constant in code.co_consts:
+        if hasattr(constant, "co_lines"):
+            runnable(constant, lines)
+    return lines
+def tell():
+    sys.settrace(None)
+    with open(path, "rb") as source:
+        lines = runnable(compile(source.read(), path, "exec"), set())
+    with open(os.path.join(os.path.dirname(__file__), "hits"), "a") as out:
+        out.write("".join(f"+{line}\n" for line in hits) + "".join(f"?{line}\n" for line in lines))
+atexit.register(tell)
+threading.settrace(trace)
+sys.settrace(trace)
+"#;
+
+/// Runs the triggers and related tests once more with a tracer, on a copy that is not used afterwards.
+///
+/// What the tests do with the tracer is theirs: this informs people, and decides nothing.
+pub(super) async fn measure(
+    cx: &Context,
+    sandbox: &Sandbox,
+    plan: &TrialPlan,
+    copy: &ProjectCopy,
+    candidate: &PatchCandidate,
+) -> Coverage {
+    let not = |why: &str| Coverage::NotMeasured(why.to_owned());
+    if Path::new(&candidate.path)
+        .extension()
+        .is_none_or(|extension| extension != "py")
+    {
+        return not("only Python has a tracer of its own");
+    }
+    let Ok(added) = added_lines(&candidate.diff) else {
+        return not("the diff cannot be read");
+    };
+    let folder = copy.path().join(FOLDER);
+    let written = std::fs::create_dir(&folder)
+        .and_then(|()| std::fs::write(folder.join("sitecustomize.py"), TRACER));
+    if let Err(error) = written {
+        return Coverage::NotMeasured(format!("the tracer could not be written: {error}"));
+    }
+    let project = sandbox.place_of(copy);
+    let traced = project.join(&candidate.path).display().to_string();
+    for test in plan
+        .tests
+        .iter()
+        .filter(|test| test.level <= Level::Related)
+    {
+        let mut command = test.command.clone();
+        let mut search = project.join(FOLDER).display().to_string();
+        if let Some(present) = command.variables.get("PYTHONPATH") {
+            search = format!("{search}:{present}");
+        }
+        command.variables.insert("PYTHONPATH".to_owned(), search);
+        command
+            .variables
+            .insert("HOMEOSTASIS_COVERAGE".to_owned(), traced.clone());
+        if let Err(error) = sandbox.run(cx, copy, &command).await {
+            return Coverage::NotMeasured(error.to_string());
+        }
+    }
+    match ProjectFile::read(&copy.path(), &format!("{FOLDER}/hits")) {
+        Ok(file) => judge(&added, file.text()),
+        Err(_) => not("no traced process came to its end"),
+    }
+}
+
+/// What the lines of the tracer say of `added`.
+fn judge(added: &BTreeSet<u64>, hits: &str) -> Coverage {
+    let told = |mark: char| -> BTreeSet<u64> {
+        hits.lines()
+            .filter_map(|line| line.strip_prefix(mark)?.parse().ok())
+            .collect()
+    };
+    let (hit, runnable) = (told('+'), told('?'));
+    let (ran, missed) = added
+        .iter()
+        .filter(|line| runnable.contains(line))
+        .partition(|line| hit.contains(line));
+    Coverage::Measured { ran, missed }
+}
+
+/// The numbers in the new text of the lines a diff adds.
+fn added_lines(diff: &str) -> Result<BTreeSet<u64>, crate::DiffError> {
+    let diff: UnifiedDiff = diff.parse()?;
+    let mut added = BTreeSet::new();
+    for hunk in diff.files().iter().flat_map(FileDiff::hunks) {
+        let mut number = u64::try_from(hunk.new_start()).unwrap_or(u64::MAX - 1) + 1;
+        for line in hunk.lines() {
+            if line.kind == LineKind::Delete {
+                continue;
+            }
+            if line.kind == LineKind::Insert {
+                added.insert(number);
+            }
+            number += 1;
+        }
+    }
+    Ok(added)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn added_lines_are_counted_in_the_new_text() {
+        let diff = "--- a/x.py\n+++ b/x.py\n@@ -3,3 +3,4 @@\n a\n-b\n+c\n+d\n e\n";
+        assert_eq!(added_lines(diff).unwrap(), BTreeSet::from([4, 5]));
+        let judged = judge(&BTreeSet::from([4, 5, 6]), "+4\n+1\n?1\n?4\n?5\nnoise\n");
+        let (ran, missed) = (BTreeSet::from([4]), BTreeSet::from([5]));
+        assert_eq!(
+            judged,
+            Coverage::Measured { ran, missed },
+            "line 6 cannot run"
+        );
+    }
+}

@@ -1,0 +1,359 @@
+//! Runs a plan for a candidate.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::task::Poll;
+
+use homeostasis_core::record::PatchCandidate;
+use homeostasis_core::{Context, Digest};
+
+use super::cache::Cache;
+use super::coverage::{self, Coverage};
+use super::error::TrialError;
+use super::plan::{Level, TrialFile, TrialPlan, TrialTest};
+use super::report::{Attempt, TestOutcome, TestResult, TrialReport, TrialVerdict};
+use crate::apply_candidate;
+use crate::sandbox::{CopyConfig, Ending, ProjectCopy, Sandbox, SandboxReport, on_thread};
+
+/// How much of an output a report keeps, in bytes.
+const OUTPUT: usize = 8 * 1024;
+
+/// Tries patches of one project, and remembers what it tested already.
+///
+/// # Guarantees
+/// - The project itself is only read; every test runs in the sandbox on a copy that is removed afterwards.
+/// - A patch is accepted only if each trigger failed on the project as it is, in every attempt and with
+///   what it must show, and passed with the patch in every attempt; and if each required test passed.
+/// - An outcome is taken from an earlier trial only for the same content of the project (what its copy
+///   leaves out does not count), the same test and the same sandbox.
+#[derive(Debug)]
+pub struct Trial {
+    sandbox: Sandbox,
+    plan: TrialPlan,
+    place: PathBuf,
+    copy: CopyConfig,
+    cache: Cache,
+}
+
+impl Trial {
+    /// Tries patches by `plan` in `sandbox`, on copies below the folder `place`.
+    ///
+    /// # Errors
+    /// [`TrialError::Config`]: everything in the plan that is out of range.
+    pub fn new(
+        sandbox: Sandbox,
+        plan: TrialPlan,
+        place: impl Into<PathBuf>,
+        copy: CopyConfig,
+    ) -> Result<Self, TrialError> {
+        plan.validate().map_err(TrialError::Config)?;
+        Ok(Self {
+            sandbox,
+            plan,
+            place: place.into(),
+            copy,
+            cache: Cache::default(),
+        })
+    }
+
+    /// The tests.
+    pub fn plan(&self) -> &TrialPlan {
+        &self.plan
+    }
+
+    /// Tries `candidate` on the project at `project`.
+    ///
+    /// # Errors
+    /// - [`TrialError::Patch`]: the candidate was made for another text.
+    /// - [`TrialError::Sandbox`], [`TrialError::File`]: nothing could be tested.
+    /// - [`TrialError::ProjectChanged`], [`TrialError::Cancelled`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future kills what runs; the copies are removed.
+    pub async fn test(
+        &self,
+        cx: &Context,
+        project: &Path,
+        candidate: &PatchCandidate,
+    ) -> Result<TrialReport, TrialError> {
+        let mut report = TrialReport {
+            candidate: candidate.hash(),
+            tree: None,
+            verdict: TrialVerdict::Accepted,
+            before: Vec::new(),
+            after: Vec::new(),
+            coverage: Coverage::NotMeasured("not asked for".to_owned()),
+        };
+        let (copy, tree) = self.prepare(project, None).await?;
+        report.before = self.level(cx, &copy, tree, Level::Trigger).await?;
+        drop(copy);
+        let triggers = self.of_level(Level::Trigger);
+        let mut reasons: Vec<String> = triggers
+            .zip(&report.before)
+            .filter_map(|(test, outcome)| does_not_reproduce(test, outcome))
+            .collect();
+        if !reasons.is_empty() {
+            report.verdict = TrialVerdict::Refused(reasons);
+            return Ok(report);
+        }
+
+        let (copy, patched) = self.prepare(project, Some((candidate, tree))).await?;
+        report.tree = Some(patched);
+        let levels: BTreeSet<Level> = self.plan.tests.iter().map(|test| test.level).collect();
+        for level in levels {
+            if !reasons.is_empty() {
+                let skipped = self.of_level(level).map(|test| not_run(test, &reasons[0]));
+                report.after.extend(skipped);
+                continue;
+            }
+            let outcomes = self.level(cx, &copy, patched, level).await?;
+            reasons.extend(outcomes.iter().filter_map(refuses));
+            report.after.extend(outcomes);
+        }
+        if self.plan.coverage && reasons.is_empty() {
+            report.coverage =
+                coverage::measure(cx, &self.sandbox, &self.plan, &copy, candidate).await;
+        }
+        if !reasons.is_empty() {
+            report.verdict = TrialVerdict::Refused(reasons);
+        }
+        Ok(report)
+    }
+
+    fn of_level(&self, level: Level) -> impl Iterator<Item = &TrialTest> {
+        self.plan
+            .tests
+            .iter()
+            .filter(move |test| test.level == level)
+    }
+
+    /// A copy with the files of the plan, and with the patch if the copy before it had the given digest.
+    async fn prepare(
+        &self,
+        project: &Path,
+        patch: Option<(&PatchCandidate, Digest)>,
+    ) -> Result<(ProjectCopy, Digest), TrialError> {
+        let (project, place) = (project.to_owned(), self.place.clone());
+        let (config, files) = (self.copy.clone(), self.plan.files.clone());
+        let patch = patch.map(|(candidate, before)| (candidate.clone(), before));
+        let prepared = on_thread(move || {
+            let failed = || TrialError::sandbox("the copy");
+            let copy = ProjectCopy::make(&project, &place, &config).map_err(failed())?;
+            for file in &files {
+                write_new(&copy.path(), file).map_err(|source| TrialError::File {
+                    path: file.path.clone(),
+                    source,
+                })?;
+            }
+            let mut digest = copy.digest().map_err(failed())?;
+            if let Some((candidate, before)) = patch {
+                if digest != before {
+                    return Err(TrialError::ProjectChanged);
+                }
+                apply_candidate(&candidate, &copy.path(), None).map_err(TrialError::Patch)?;
+                digest = copy.digest().map_err(failed())?;
+            }
+            Ok((copy, digest))
+        });
+        prepared.await.map_err(TrialError::sandbox("the copy"))?
+    }
+
+    /// The tests of a level, side by side as far as the sandbox lets them.
+    async fn level(
+        &self,
+        cx: &Context,
+        copy: &ProjectCopy,
+        tree: Digest,
+        level: Level,
+    ) -> Result<Vec<TestOutcome>, TrialError> {
+        let tests = self
+            .of_level(level)
+            .map(|test| self.outcome(cx, copy, tree, test));
+        all(tests).await.into_iter().collect()
+    }
+
+    async fn outcome(
+        &self,
+        cx: &Context,
+        copy: &ProjectCopy,
+        tree: Digest,
+        test: &TrialTest,
+    ) -> Result<TestOutcome, TrialError> {
+        let key = Digest::of(&(
+            tree,
+            test,
+            self.sandbox.config(),
+            self.sandbox.has_namespaces(),
+        ));
+        if let Some(outcome) = self.cache.get(&key) {
+            return Ok(outcome);
+        }
+        let mut attempts = Vec::new();
+        let mut telling: Option<SandboxReport> = None;
+        for _ in 0..test.attempts {
+            let report = self.sandbox.run(cx, copy, &test.command).await;
+            let report = report.map_err(TrialError::sandbox(&test.name))?;
+            if report.ending == Ending::Cancelled {
+                return Err(TrialError::Cancelled);
+            }
+            let passed = report.ending.success();
+            attempts.push(Attempt {
+                ending: report.ending,
+                took: report.took,
+            });
+            if !passed || telling.as_ref().is_none_or(|last| last.ending.success()) {
+                telling = Some(report);
+            }
+            if passed && test.level != Level::Trigger {
+                break;
+            }
+        }
+        let passes = attempts
+            .iter()
+            .filter(|attempt| attempt.ending.success())
+            .count();
+        let result = match passes {
+            0 => TestResult::Failed,
+            all if all == attempts.len() => TestResult::Passed,
+            _ => TestResult::Flaky,
+        };
+        let (output, layers) = telling
+            .map(|report| (tail(&report.output), report.layers))
+            .unwrap_or_default();
+        let outcome = TestOutcome {
+            name: test.name.clone(),
+            level: test.level,
+            required: test.is_required(),
+            result,
+            attempts,
+            output,
+            layers,
+            cached: false,
+        };
+        // A bound may be that of the context or of a busy machine, and a flaky test says nothing twice.
+        let by_itself = |attempt: &Attempt| matches!(attempt.ending, Ending::Exited(_));
+        if outcome.result != TestResult::Flaky && outcome.attempts.iter().all(by_itself) {
+            self.cache.put(key, outcome.clone());
+        }
+        Ok(outcome)
+    }
+}
+
+/// Why this trigger, on the project as it is, shows no fault.
+fn does_not_reproduce(test: &TrialTest, outcome: &TestOutcome) -> Option<String> {
+    let name = &outcome.name;
+    let failures = outcome
+        .attempts
+        .iter()
+        .filter(|attempt| !attempt.ending.success())
+        .count();
+    match &outcome.result {
+        TestResult::Failed => {}
+        TestResult::Flaky => {
+            return Some(format!(
+                "the trigger {name} is flaky: without the patch it failed {failures} of {} times",
+                outcome.attempts.len()
+            ));
+        }
+        _ => {
+            return Some(format!(
+                "the trigger does not reproduce: {name} passes without the patch"
+            ));
+        }
+    }
+    if let Some(Ending::Exited(status @ (126 | 127))) = outcome.attempts.first().map(|a| a.ending) {
+        return Some(format!(
+            "the trigger {name} cannot be run: status {status}: {}",
+            outcome.output.trim()
+        ));
+    }
+    let expected = test
+        .shows
+        .as_deref()
+        .filter(|text| !outcome.output.contains(text))?;
+    Some(format!(
+        "the trigger does not reproduce: {name} fails without the patch, but does not show {expected:?}"
+    ))
+}
+
+/// Why this outcome, with the patch, refuses it.
+fn refuses(outcome: &TestOutcome) -> Option<String> {
+    let TestOutcome { name, level, .. } = outcome;
+    match outcome.result {
+        _ if !outcome.required => None,
+        TestResult::Passed | TestResult::NotRun(_) => None,
+        TestResult::Flaky => Some(format!("{level} test {name} is flaky and proves nothing")),
+        TestResult::Failed => {
+            let ending = outcome.attempts.last()?.ending;
+            Some(format!("{level} test {name} fails: {ending}"))
+        }
+    }
+}
+
+fn not_run(test: &TrialTest, why: &str) -> TestOutcome {
+    TestOutcome {
+        name: test.name.clone(),
+        level: test.level,
+        required: test.is_required(),
+        result: TestResult::NotRun(why.to_owned()),
+        attempts: Vec::new(),
+        output: String::new(),
+        layers: crate::sandbox::Layers::default(),
+        cached: false,
+    }
+}
+
+/// The last bytes of `text`, whole characters.
+fn tail(text: &str) -> String {
+    let mut from = text.len().saturating_sub(OUTPUT);
+    while !text.is_char_boundary(from) {
+        from += 1;
+    }
+    text[from..].to_owned()
+}
+
+/// Writes a file that is not there yet, below `root` and through no link; the copy is ours, and nothing ran
+/// on it yet.
+fn write_new(root: &Path, file: &TrialFile) -> std::io::Result<()> {
+    use std::io::{Error, ErrorKind};
+    let plain = |part| matches!(part, std::path::Component::Normal(_));
+    if file.path.is_empty() || !Path::new(&file.path).components().all(plain) {
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            "expected a path below the project",
+        ));
+    }
+    let path = root.join(&file.path);
+    let folder = path.parent().unwrap_or(root);
+    fs::create_dir_all(folder)?;
+    if !fs::canonicalize(folder)?.starts_with(fs::canonicalize(root)?) {
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            "a link leads out of the project",
+        ));
+    }
+    fs::File::create_new(path)?.write_all(file.text.as_bytes())
+}
+
+/// Drives all futures together and gives their values in order.
+async fn all<T>(futures: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let mut running: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
+    std::future::poll_fn(move |cx| {
+        let mut pending = false;
+        for (future, value) in &mut running {
+            if value.is_none() {
+                match future.as_mut().poll(cx) {
+                    Poll::Ready(ready) => *value = Some(ready),
+                    Poll::Pending => pending = true,
+                }
+            }
+        }
+        if pending {
+            return Poll::Pending;
+        }
+        Poll::Ready(running.drain(..).filter_map(|(_, value)| value).collect())
+    })
+    .await
+}

@@ -1,0 +1,242 @@
+//! Patches of a small service, tried.
+
+use std::fs;
+
+use homeostasis_core::Digest;
+use homeostasis_core::record::{PatchCandidate, PatchKind};
+use homeostasis_patch::UnifiedDiff;
+use homeostasis_patch::sandbox::{CopyConfig, Ending, SandboxCommand};
+use homeostasis_patch::trial::{
+    Coverage, FailingCall, Level, RegressionTest, TestResult, Trial, TrialError, TrialPlan,
+    TrialReport, TrialTest, TrialVerdict,
+};
+
+use crate::house::{House, PYTHON, Way, context};
+
+const FAULTY: &str = "def price(item):\n    return item['price'] * 2\n";
+const MENDED: &str = "def price(item):\n    if 'price' not in item:\n        return 0\n    return item['price'] * 2\n";
+const WRONG: &str = "def price(item):\n    return item.get('price', 0)\n";
+
+fn house() -> Option<House> {
+    let house = House::new(Way::Namespaces)?;
+    fs::write(house.path("project/shop.py"), FAULTY).unwrap();
+    Some(house)
+}
+
+fn candidate(new: &str) -> PatchCandidate {
+    let diff = UnifiedDiff::between("shop.py", Some(FAULTY), Some(new), 3).unwrap();
+    let base = Digest::of_bytes(FAULTY.as_bytes());
+    PatchCandidate::new("test", PatchKind::Code, "shop.py", base, diff.to_string())
+}
+
+fn python(code: &str) -> SandboxCommand {
+    SandboxCommand::new([PYTHON, "-c", code])
+}
+
+fn trigger(code: &str) -> TrialTest {
+    TrialTest::new("trigger", Level::Trigger, python(code)).showing("KeyError: 'price'")
+}
+
+fn unit() -> TrialTest {
+    let code = "import shop; assert shop.price({'price': 2}) == 4";
+    TrialTest::new("double", Level::Unit, python(code))
+}
+
+fn trial(house: &House, plan: TrialPlan) -> Trial {
+    let place = house.path("place");
+    Trial::new(house.sandbox.clone(), plan, place, CopyConfig::default()).unwrap()
+}
+
+async fn tried(house: &House, trial: &Trial, new: &str) -> TrialReport {
+    let project = house.path("project");
+    let report = trial
+        .test(&context(), &project, &candidate(new))
+        .await
+        .unwrap();
+    assert_eq!(fs::read_dir(house.path("place")).unwrap().count(), 0);
+    let untouched = fs::read_to_string(project.join("shop.py")).unwrap();
+    assert_eq!(untouched, FAULTY);
+    report
+}
+
+fn reason(report: &TrialReport) -> &str {
+    match &report.verdict {
+        TrialVerdict::Refused(reasons) => &reasons[0],
+        TrialVerdict::Accepted => panic!("accepted: {report:#?}"),
+    }
+}
+
+const SHOWS: &str = "import shop; shop.price({})";
+
+#[tokio::test]
+async fn a_patch_that_mends_is_accepted_and_one_that_breaks_is_refused() {
+    let Some(house) = house() else { return };
+    let system = TrialTest::new("system", Level::System, python("print('ran')"));
+    let plan = TrialPlan {
+        tests: vec![system, unit(), trigger(SHOWS)],
+        coverage: true,
+        ..TrialPlan::default()
+    };
+    let trial = trial(&house, plan);
+    let report = tried(&house, &trial, MENDED).await;
+    assert!(report.is_accepted(), "{report:#?}");
+    assert_eq!(report.candidate, candidate(MENDED).hash());
+    assert_eq!(report.before[0].result, TestResult::Failed);
+    let after: Vec<_> = report
+        .after
+        .iter()
+        .map(|o| (&*o.name, o.attempts.len()))
+        .collect();
+    assert_eq!(after, [("trigger", 3), ("double", 1), ("system", 1)]);
+    // The trigger takes the new branch.
+    let (ran, missed) = ([2, 3].into(), [].into());
+    assert_eq!(report.coverage, Coverage::Measured { ran, missed });
+
+    let report = tried(&house, &trial, WRONG).await;
+    assert_eq!(
+        reason(&report),
+        "unit test double fails: exited with status 1"
+    );
+    assert!(report.after[1].output.contains("AssertionError"));
+    assert!(matches!(&report.after[2].result, TestResult::NotRun(why) if why.contains("double")));
+    assert!(
+        report.before[0].cached,
+        "the project as it is was tested before"
+    );
+    assert!(!report.after[1].cached, "other content is tested anew");
+
+    let again = tried(&house, &trial, WRONG).await;
+    assert!(again.after[1].cached);
+    assert_eq!(again.verdict, report.verdict);
+}
+
+#[tokio::test]
+async fn a_trigger_that_shows_nothing_refuses_the_patch() {
+    let Some(house) = house() else { return };
+    let flaky = "import os, sys\nif os.path.exists('seen'): sys.exit(0)\nopen('seen', 'w')\nimport shop; shop.price({})";
+    for (code, expected) in [
+        (
+            "import shop",
+            "the trigger does not reproduce: trigger passes without the patch",
+        ),
+        (
+            "import sho",
+            "fails without the patch, but does not show \"KeyError: 'price'\"",
+        ),
+        (flaky, "is flaky: without the patch it failed 1 of 3 times"),
+    ] {
+        let plan = TrialPlan {
+            tests: vec![trigger(code), unit()],
+            ..TrialPlan::default()
+        };
+        let report = tried(&house, &trial(&house, plan), MENDED).await;
+        assert!(reason(&report).contains(expected), "{report:#?}");
+        assert!(report.after.is_empty() && report.tree.is_none());
+    }
+    let mut absent = trigger("");
+    absent.command = SandboxCommand::new(["no-such-program"]);
+    let plan = TrialPlan {
+        tests: vec![absent],
+        ..TrialPlan::default()
+    };
+    let report = tried(&house, &trial(&house, plan), MENDED).await;
+    assert!(
+        reason(&report).contains("cannot be run: status 127"),
+        "{report:#?}"
+    );
+}
+
+#[tokio::test]
+async fn a_flaky_test_is_said_and_counts_for_nothing() {
+    let Some(house) = house() else { return };
+    let code = "import os, sys\nif os.path.exists('seen'): sys.exit(0)\nopen('seen', 'w').close()\nsys.exit(1)";
+    let flaky = || TrialTest::new("flaky", Level::Integration, python(code));
+    let plan = |test| TrialPlan {
+        tests: vec![trigger(SHOWS), test],
+        ..TrialPlan::default()
+    };
+    let report = tried(&house, &trial(&house, plan(flaky())), MENDED).await;
+    assert_eq!(report.after[1].result, TestResult::Flaky);
+    let endings: Vec<_> = report.after[1].attempts.iter().map(|a| a.ending).collect();
+    assert_eq!(endings, [Ending::Exited(1), Ending::Exited(0)]);
+    assert_eq!(
+        reason(&report),
+        "integration test flaky is flaky and proves nothing"
+    );
+    let report = tried(&house, &trial(&house, plan(flaky().optional())), MENDED).await;
+    assert!(report.is_accepted() && report.after[1].result == TestResult::Flaky);
+}
+
+#[tokio::test]
+async fn the_tests_of_a_level_run_side_by_side() {
+    let Some(house) = house() else { return };
+    // Each waits until it sees the other.
+    let meet = |mine: &str, other: &str| {
+        let code = format!(
+            "import os, sys, time\nopen('{mine}', 'w').close()\nfor _ in range(300):\n    if os.path.exists('{other}'): sys.exit(0)\n    time.sleep(0.05)\nsys.exit(1)"
+        );
+        let mut test = TrialTest::new(mine, Level::Related, python(&code));
+        test.attempts = 1;
+        test
+    };
+    let tests = vec![trigger(SHOWS), meet("left", "right"), meet("right", "left")];
+    let plan = TrialPlan {
+        tests,
+        ..TrialPlan::default()
+    };
+    let report = tried(&house, &trial(&house, plan), MENDED).await;
+    assert!(report.is_accepted(), "{report:#?}");
+}
+
+#[tokio::test]
+async fn a_generated_test_fails_without_the_patch_and_passes_with_it() {
+    let Some(house) = house() else { return };
+    let calls = [
+        FailingCall::Python {
+            module: "shop".to_owned(),
+            function: "price".to_owned(),
+            arguments: vec![serde_json::json!({"name": "caf\u{e9} \"\u{1f980}\"\n"})],
+            keywords: serde_json::Map::new(),
+            raised: "KeyError".to_owned(),
+        },
+        FailingCall::Command {
+            argv: [PYTHON, "-c", SHOWS].map(str::to_owned).to_vec(),
+        },
+    ];
+    for call in calls {
+        let test = RegressionTest::generate("price_is_missing", &call).unwrap();
+        let plan = TrialPlan {
+            tests: vec![test.as_trigger().showing("KeyError: 'price'")],
+            files: vec![test.file.clone()],
+            ..TrialPlan::default()
+        };
+        let report = tried(&house, &trial(&house, plan), MENDED).await;
+        assert!(report.is_accepted(), "{report:#?}");
+        assert!(!house.path("project").join(&test.file.path).exists());
+    }
+}
+
+#[tokio::test]
+async fn a_candidate_for_another_text_and_a_bad_plan_are_errors() {
+    let Some(house) = house() else { return };
+    let plan = TrialPlan {
+        tests: vec![trigger(SHOWS)],
+        ..TrialPlan::default()
+    };
+    let mut other = candidate(MENDED);
+    other.base = Digest::of_bytes(b"other");
+    let project = house.path("project");
+    let error = trial(&house, plan)
+        .test(&context(), &project, &other)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, TrialError::Patch(_)), "{error:?}");
+    assert_eq!(fs::read_dir(house.path("place")).unwrap().count(), 0);
+    let none = Trial::new(
+        house.sandbox.clone(),
+        TrialPlan::default(),
+        house.path("place"),
+        CopyConfig::default(),
+    );
+    assert!(matches!(none.unwrap_err(), TrialError::Config(_)));
+}
