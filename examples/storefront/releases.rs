@@ -79,7 +79,7 @@ impl Release {
     /// How many ask, and how long each thinks in between.
     fn crowd(self, world: &World) -> Crowd {
         let (n, pause) = match self {
-            Self::BadVersion | Self::GoodVersion => (4, Duration::from_millis(4)),
+            Self::BadVersion | Self::GoodVersion => (8, Duration::from_millis(4)),
             Self::HotSwap => (8, Duration::ZERO),
         };
         Crowd::start(world.deployment.quotes.front, world.seed, n, pause)
