@@ -124,7 +124,12 @@ impl Shop {
             permit_ttl: Duration::from_secs(30),
             ..Policy::default()
         };
-        for name in ["rollouts.shift_traffic", "shift_traffic", "await_canary"] {
+        for name in [
+            "rollouts.shift_traffic",
+            "shift_traffic",
+            "await_canary",
+            "restart",
+        ] {
             policy.pre_approved.insert(name.to_owned());
         }
         let meter = Arc::clone(self) as Arc<dyn ArmMeter>;

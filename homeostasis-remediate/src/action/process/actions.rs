@@ -24,7 +24,8 @@ pub struct RestartProcess {
 
 /// Starts a registered process unless it lives; undo stops it if it did not live before.
 ///
-/// Parameter: `process` (a registered name).
+/// Parameters: `process` (a registered name), and `must_be_new`: with `true` it refuses to begin if one
+/// lives already, which is not the version that is to be started. Default `false`.
 #[derive(Debug)]
 pub struct StartProcess {
     spec: ActionSpec,
@@ -63,6 +64,10 @@ impl StartProcess {
     pub fn new(supervisor: ProcessSupervisor) -> Self {
         Self {
             spec: spec("start a process unless it lives")
+                .with_params([
+                    Param::required("process", ParamKind::Name, "which process"),
+                    Param::optional("must_be_new", ParamKind::Bool, "it must not live already"),
+                ])
                 .with_effect(EffectClass::Idempotent)
                 .with_inverse(Inverse::Captured("whether it lived".to_owned())),
             supervisor,
@@ -203,6 +208,11 @@ impl Action for StartProcess {
 
     async fn perform(&self, _: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
         let name = call.text("process")?;
+        let must_be_new = call.args.get("must_be_new") == Some(&Value::Bool(true));
+        if must_be_new && let Some(process) = captured(call)?.0 {
+            let detail = format!("{} lives, expected none", json!(process));
+            return Err(ActionError::invalid(format!("process {name:?}"), detail));
+        }
         let started = self.supervisor.start(name).await;
         let process = started.map_err(|error| failed(name, error))?;
         Ok(json!({ "process": process }))

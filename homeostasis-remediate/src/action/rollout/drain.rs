@@ -196,7 +196,7 @@ mod tests {
         let cx = laws::context();
         let router = Arc::new(MemoryRouter::default());
         let of = |blue, green| Weights::new([("blue", blue), ("green", green)]).unwrap();
-        let mut follower = router
+        let follower = router
             .serve(
                 "orders",
                 ["blue", "green"].map(str::to_owned).iter(),
