@@ -110,7 +110,10 @@ impl Release {
         rollout.decide_within = world.pace.heal_within;
         let first_quote = format!("http://{}/quote/1/1", to.service.address);
         rollout.before = vec![
-            RolloutStep::new("start_process", json!({"process": to.slot.process()})),
+            RolloutStep::new(
+                "start_process",
+                json!({"process": to.slot.process(), "must_be_new": true}),
+            ),
             RolloutStep {
                 attempts: 10,
                 ..RolloutStep::new("http_request", json!({"method": "GET", "url": first_quote}))

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use homeostasis::core::ServiceFacts;
 use homeostasis::core::cycle::Phase;
 use homeostasis::core::port::{MemoryStore, Principal, Role, Store, TrafficRouter, Weights};
 use homeostasis::core::record::{EffectClass, HandOverAnswer, Outcome, Resolution};
@@ -332,7 +333,10 @@ async fn in_need(severity: &str) -> (bool, u32) {
         done.store(true, Ordering::SeqCst);
         Box::pin(async { Ok::<Value, ActionError>(Value::Null) })
     });
-    let builder = shop.healer(&store).action(restart);
+    // One of many: how bad it is comes from the playbook, not from how much of everything is hit.
+    let builder = (0..30).fold(shop.healer(&store).action(restart), |builder, n| {
+        builder.service(format!("other-{n}"), ServiceFacts::default())
+    });
     let playbook = RESTART.replace("SEVERITY", severity);
     let healer = builder
         .playbook("restart.yaml", playbook)
