@@ -115,6 +115,16 @@ impl Shop {
 
     /// A healer of this shop that may roll out without asking.
     pub(super) fn healer(self: &Arc<Self>, store: &Arc<dyn Store>) -> Builder {
+        let meter = Arc::clone(self) as Arc<dyn ArmMeter>;
+        self.healer_by(store, AwaitCanary::new(meter, Arc::new(PlainAnalyst)))
+    }
+
+    /// The same with another watch.
+    pub(super) fn healer_by(
+        self: &Arc<Self>,
+        store: &Arc<dyn Store>,
+        watch: AwaitCanary,
+    ) -> Builder {
         let mut settings = EngineSettings::default();
         settings.tick = Duration::from_secs(1);
         settings.lease_ttl = Duration::from_secs(10);
@@ -129,10 +139,11 @@ impl Shop {
             "shift_traffic",
             "await_canary",
             "restart",
+            "prepare",
+            "retire",
         ] {
             policy.pre_approved.insert(name.to_owned());
         }
-        let meter = Arc::clone(self) as Arc<dyn ArmMeter>;
         Homeostasis::empty()
             .settings(settings)
             .policy(policy)
@@ -141,7 +152,7 @@ impl Shop {
             .store(Arc::clone(store))
             .service("orders", ServiceFacts::default())
             .action(ShiftTraffic::new(Arc::clone(self) as Arc<_>))
-            .action(AwaitCanary::new(meter, Arc::new(PlainAnalyst)))
+            .action(watch)
     }
 
     /// Waits until the rollout is closed or with people, for at most `secs`.

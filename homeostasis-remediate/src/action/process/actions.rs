@@ -295,6 +295,33 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_process_that_lives_is_not_taken_for_a_new_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let supervisor = supervisor(&dir);
+        let action = StartProcess::new(supervisor.clone());
+        let (cx, key) = (laws::context(), laws::key(0));
+        let target = Target::instance("catalog", "0").unwrap();
+        let args = json!({"process": "catalog", "must_be_new": true});
+        assert_eq!(action.spec().problems(args.as_object().unwrap(), false), []);
+        let call = ActionCall::new(&target, args.as_object().unwrap(), &key);
+        let captured = action.capture(&cx, &call).await.unwrap();
+        let call = call.with_captured(&captured);
+        // Its own is new, however often it is asked for.
+        for _ in 0..2 {
+            action.perform(&cx, &call).await.unwrap();
+        }
+        let again = ActionCall::new(&target, args.as_object().unwrap(), &key);
+        let captured = action.capture(&cx, &again).await.unwrap();
+        let refused = action.perform(&cx, &again.with_captured(&captured)).await;
+        let error = refused.unwrap_err();
+        assert!(
+            !error.may_have_begun() && error.to_string().contains("expected none"),
+            "{error}"
+        );
+        supervisor.stop("catalog").await.unwrap();
+    }
+
+    #[tokio::test]
     async fn a_restart_obeys_the_laws_whether_it_ran_before_or_not() {
         let dir = tempfile::tempdir().unwrap();
         let supervisor = supervisor(&dir);
