@@ -263,13 +263,14 @@ fn is_half_back(run: &RunState) -> bool {
 impl Story {
     /// The shop turns when the new version has half of the traffic, in the second life too.
     async fn turn_once_half(self, shop: &Arc<Shop>) {
-        let shop = Arc::clone(shop);
+        let (weak, clock) = (Arc::downgrade(shop), Arc::clone(&shop.clock));
         tokio::spawn(async move {
-            for _ in 0..400 {
+            while let Some(shop) = weak.upgrade() {
                 if shop.green().await >= 50 {
                     self.turn(&shop);
                 }
-                shop.clock.sleep(Duration::from_secs(1)).await;
+                drop(shop);
+                clock.sleep(Duration::from_secs(1)).await;
             }
         });
         tokio::task::yield_now().await;
