@@ -139,8 +139,8 @@ fn shifts(incident: &Incident) -> Vec<(usize, u64, u64)> {
 /// began.
 fn moved(may_be: &mut BTreeSet<u64>, step: &StepState, weight: u64) {
     match step {
-        StepState::NotStarted => {}
-        StepState::Ended {
+        StepState::NotStarted
+        | StepState::Ended {
             outcome: StepOutcome::Skipped { .. },
             ..
         } => {}
@@ -176,10 +176,10 @@ struct Met {
     busy: u64,
     is_promoted: bool,
     /// It was in the middle of taking back.
-    in_undo: bool,
+    in_undo: u32,
     /// A shift was intended and its outcome not known.
-    in_shift: bool,
-    is_held: bool,
+    in_shift: u32,
+    is_held: u32,
 }
 
 /// One rollout whose engine is killed, and the life after.
@@ -227,8 +227,8 @@ async fn killed(kill: Kill, story: Story) -> Met {
         Some(id) => {
             let incident = replay(&store.read(*id).await.unwrap()).unwrap().unwrap();
             let run = incident.runs.last();
-            met.in_undo = run.is_some_and(is_half_back);
-            met.is_held = incident.hand_over().is_some();
+            met.in_undo = u32::from(run.is_some_and(is_half_back));
+            met.is_held = u32::from(incident.hand_over().is_some());
             owned(&incident)
         }
         // Never begun, or over.
@@ -238,7 +238,7 @@ async fn killed(kill: Kill, story: Story) -> Met {
         may_be.contains(&green),
         "{story:?} {kill:?}: {green} of {may_be:?}"
     );
-    met.in_shift = may_be.len() > 1;
+    met.in_shift = u32::from(may_be.len() > 1);
 
     let second_life = healer(&shop, &store).start().await.unwrap();
     if let Some(id) = open.first() {
@@ -340,9 +340,9 @@ async fn killed_at_every_write_and_second_it_goes_on_or_goes_back_and_traffic_ha
             n_kills += 1;
             n_good += u32::from(story.is_promoted());
             n_promoted += u32::from(met.is_promoted);
-            n_in_undo += u32::from(met.in_undo);
-            n_in_shift += u32::from(met.in_shift);
-            n_held += u32::from(met.is_held);
+            n_in_undo += met.in_undo;
+            n_in_shift += met.in_shift;
+            n_held += met.is_held;
         }
     }
     // Of all that a kill can meet it met some.
