@@ -12,6 +12,8 @@ mod file_patch_error;
 mod language;
 mod project_file;
 #[cfg(feature = "code")]
+mod propose;
+#[cfg(feature = "code")]
 mod syntax;
 
 pub use applied_patch::{AppliedPatch, apply_candidate, revert};
@@ -24,3 +26,5 @@ pub use file_patch::FilePatch;
 pub use file_patch_error::FilePatchError;
 #[cfg(feature = "code")]
 pub use language::Language;
+#[cfg(feature = "code")]
+pub use propose::{Dropped, Proposal, Proposer, Refusal, SourceTree, TemplatePatcher, TemplateSet};
