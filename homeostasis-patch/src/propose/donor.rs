@@ -99,7 +99,7 @@ fn values(site: &Site<'_>, function: &SyntaxNode<'_>) -> Vec<(String, f64, &'sta
             Some(declared) => found.extend(rust_default(declared)),
             None => {}
         },
-        Language::Python => found.extend(python_default(site, function, declared.as_deref())),
+        Language::Python => found.push(python_default(site, function, declared.as_deref())),
         Language::JavaScript | Language::TypeScript | Language::Tsx => {
             let value = match declared.as_deref() {
                 Some("number") => "0",
@@ -240,7 +240,7 @@ fn python_default(
     site: &Site<'_>,
     function: &SyntaxNode<'_>,
     declared: Option<&str>,
-) -> Option<(String, f64, &'static str)> {
+) -> (String, f64, &'static str) {
     let by_type = declared.and_then(|declared| {
         let base = declared.split('[').next().unwrap_or(declared);
         Some(match base {
@@ -259,11 +259,11 @@ fn python_default(
         })
     });
     if let Some(value) = by_type {
-        return Some((value.to_owned(), 0.85, ", which is of its type"));
+        return (value.to_owned(), 0.85, ", which is of its type");
     }
     let values = returns(function);
     if values.is_empty() || values.iter().all(Option::is_none) {
-        return Some((String::new(), 0.85, ""));
+        return (String::new(), 0.85, "");
     }
     // `return out` where `out = []` was said: the same empty value.
     for value in values.iter().flatten() {
@@ -280,7 +280,7 @@ fn python_default(
             text,
             "[]" | "{}" | "0" | "0.0" | "\"\"" | "''" | "set()" | "None" | "False"
         ) {
-            return Some((text.to_owned(), 0.9, ", with which it begins its result"));
+            return (text.to_owned(), 0.9, ", with which it begins its result");
         }
         let kind = value.kind();
         let by_kind = match kind.as_ref() {
@@ -300,9 +300,9 @@ fn python_default(
             }
             _ => continue,
         };
-        return Some((by_kind.to_owned(), 0.75, ", which is like its other values"));
+        return (by_kind.to_owned(), 0.75, ", which is like its other values");
     }
-    Some(("None".to_owned(), 0.7, ""))
+    ("None".to_owned(), 0.7, "")
 }
 
 /// Zero values of Go's result types; an error cannot be invented without an import.

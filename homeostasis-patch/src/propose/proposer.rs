@@ -286,7 +286,11 @@ fn with_imports(language: Language, text: String, imports: &[String]) -> String 
         }
     }
     drop(syntax);
-    let mut lines: String = missing.iter().map(|line| format!("{line}\n")).collect();
+    let mut lines = String::new();
+    for line in &missing {
+        lines.push_str(line);
+        lines.push('\n');
+    }
     if after > 0 && !text[..after].ends_with('\n') {
         lines.insert(0, '\n');
     }

@@ -48,7 +48,7 @@ impl<'a> Site<'a> {
             syntax = with_open_macros(syntax, text, start..start + content.len());
         }
         Some(Self {
-            language,
+            language: syntax.language(),
             text,
             error,
             line,

@@ -64,7 +64,7 @@ impl SourceTree {
         if names.is_empty() || names.iter().any(|name| FOREIGN.contains(name)) {
             return None;
         }
-        if names.len() == 1 && file.ends_with(".java") {
+        if names.len() == 1 && path.extension().is_some_and(|end| end == "java") {
             return self.locate_java(&frame.function, names[0]);
         }
         let n_least = if path.is_absolute() && inside.is_none() {

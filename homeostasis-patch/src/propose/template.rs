@@ -241,32 +241,22 @@ impl Template {
             .collect();
         let env = found.get_env();
         for name in self.patterns.iter().flat_map(Pattern::defined_vars) {
-            let binding = match env.get_match(name) {
-                Some(node) => Binding {
-                    text: site.text_of(node).to_owned(),
-                    is_compound: is_compound(node),
-                    calls: has_call(node),
-                },
-                None => {
-                    let nodes = env.get_multiple_matches(name);
-                    let (Some(first), Some(last)) = (nodes.first(), nodes.last()) else {
-                        continue;
-                    };
-                    let range = first.range().start..last.range().end;
-                    Binding {
-                        calls: nodes.iter().any(has_call),
-                        ..Binding::of(site.text.get(range).unwrap_or_default())
-                    }
+            let binding = if let Some(node) = env.get_match(name) {
+                binding_of(site, node)
+            } else {
+                let nodes = env.get_multiple_matches(name);
+                let (Some(first), Some(last)) = (nodes.first(), nodes.last()) else {
+                    continue;
+                };
+                let range = first.range().start..last.range().end;
+                Binding {
+                    calls: nodes.iter().any(has_call),
+                    ..Binding::of(site.text.get(range).unwrap_or_default())
                 }
             };
             bindings.insert(name.to_owned(), binding);
         }
-        let whole = Binding {
-            text: site.text_of(found).to_owned(),
-            is_compound: is_compound(found),
-            calls: has_call(found),
-        };
-        bindings.insert("MATCH".to_owned(), whole);
+        bindings.insert("MATCH".to_owned(), binding_of(site, found));
         bindings
     }
 
@@ -308,6 +298,14 @@ impl Template {
             risk: self.risk,
             requires_review: self.requires_review,
         });
+    }
+}
+
+fn binding_of(site: &Site<'_>, node: &SyntaxNode<'_>) -> Binding {
+    Binding {
+        text: site.text_of(node).to_owned(),
+        is_compound: is_compound(node),
+        calls: has_call(node),
     }
 }
 

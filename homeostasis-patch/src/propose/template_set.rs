@@ -206,7 +206,10 @@ fn template(d: &mut Fields<'_>, languages: &[Language]) -> Option<Vec<Template>>
         Vec::new(),
     );
     let refusal = refusal?;
-    let message = regex(d, message?);
+    let message = match message? {
+        Some(text) => regex(d, &text).map(Some),
+        None => Some(None),
+    };
     let constraints = regexes(d, constraints?);
     let not = regexes(d, not?);
     let within = match within? {
@@ -260,33 +263,42 @@ fn template(d: &mut Fields<'_>, languages: &[Language]) -> Option<Vec<Template>>
         requires_review: requires_review?,
         refusal,
     };
-    let mut templates = Vec::new();
-    for &language in languages {
-        let mut compiled = Vec::new();
-        for pattern in &patterns {
-            match compile(language, pattern) {
-                Ok(pattern) => compiled.push(pattern),
-                Err(error) => {
-                    let expected = format!("a pattern of {language}: {error}");
-                    d.merge([pattern.violation(expected)]);
-                    return None;
-                }
-            }
-        }
-        let template = Template {
-            language,
-            patterns: compiled,
-            ..first.clone()
-        };
-        for example in examples.iter().chain(&counter) {
-            if let Err(said) = run(&template, example, &examples[0]) {
-                d.merge([example.violation(format!("{} ({language}): {said}", template.id))]);
+    let proofs: Vec<_> = examples.iter().chain(&counter).collect();
+    languages
+        .iter()
+        .map(|&language| proven(d, &first, language, &patterns, &proofs))
+        .collect()
+}
+
+/// The template for a language, with its patterns compiled, if its examples come out.
+fn proven(
+    d: &mut Fields<'_>,
+    template: &Template,
+    language: Language,
+    patterns: &[Located<String>],
+    examples: &[&Located<Example>],
+) -> Option<Template> {
+    let mut template = Template {
+        language,
+        ..template.clone()
+    };
+    for pattern in patterns {
+        match compile(language, pattern) {
+            Ok(pattern) => template.patterns.push(pattern),
+            Err(error) => {
+                let expected = format!("a pattern of {language}: {error}");
+                d.merge([pattern.violation(expected)]);
                 return None;
             }
         }
-        templates.push(template);
     }
-    Some(templates)
+    for example in examples {
+        if let Err(said) = run(&template, example, examples[0]) {
+            d.merge([example.violation(format!("{} ({language}): {said}", template.id))]);
+            return None;
+        }
+    }
+    Some(template)
 }
 
 fn example(d: &mut Fields<'_>, is_good: bool) -> Option<Example> {
@@ -308,12 +320,9 @@ fn example(d: &mut Fields<'_>, is_good: bool) -> Option<Example> {
     })
 }
 
-fn regex(d: &mut Fields<'_>, text: Option<Located<String>>) -> Option<Option<Regex>> {
-    let Some(text) = text else {
-        return Some(None);
-    };
-    match Regex::new(&text) {
-        Ok(regex) => Some(Some(regex)),
+fn regex(d: &mut Fields<'_>, text: &Located<String>) -> Option<Regex> {
+    match Regex::new(text) {
+        Ok(regex) => Some(regex),
         Err(error) => {
             d.merge([text.violation(format!("a regular expression: {error}"))]);
             None
@@ -327,7 +336,7 @@ fn regexes(
 ) -> Option<BTreeMap<String, Regex>> {
     let mut read = BTreeMap::new();
     for (name, text) in texts {
-        read.insert(name, regex(d, Some(text))??);
+        read.insert(name, regex(d, &text)?);
     }
     Some(read)
 }

@@ -2,6 +2,7 @@
 // Helpers of tests are tests, which the lint cannot see.
 #![allow(clippy::unwrap_used)]
 
+mod normalized;
 mod properties;
 mod python;
 mod rust;
