@@ -175,30 +175,45 @@ fn donors(site: &Site<'_>, function: &SyntaxNode<'_>) -> Vec<(String, usize)> {
 /// Whether a value is made of literals, constants, constructors and parameters alone.
 fn is_constant(site: &Site<'_>, value: &SyntaxNode<'_>, parameters: &[String]) -> bool {
     let is_bare_parameter = parameters.iter().any(|name| name == site.text_of(value));
+    let is_field_of = |parent: &SyntaxNode<'_>, field: &str, node: &SyntaxNode<'_>| {
+        parent
+            .field(field)
+            .is_some_and(|found| found.range() == node.range())
+    };
     !is_bare_parameter
         && value.dfs().all(|node| {
             let kind = node.kind();
-            if kind.contains("binary") || kind.contains("subscript") || kind.contains("index") {
-                return false;
-            }
-            if kind != "identifier" {
-                return kind != "try_expression" && kind != "await";
-            }
             let text = site.text_of(&node);
-            let is_called = node.parent().is_some_and(|parent| {
-                let kind = parent.kind();
-                (kind.contains("scoped") || kind == "macro_invocation" || kind == "attribute")
-                    && value.range() != node.range()
-            });
-            text.starts_with(|c: char| c.is_ascii_uppercase())
-                || is_called
-                || text == "nil"
-                || text == "undefined"
-                || text == "dict"
-                || text == "list"
-                || text == "set"
-                || parameters.iter().any(|name| name == text)
+            match kind.as_ref() {
+                "try_expression" | "await" | "await_expression" | "subscript" => false,
+                "call" | "call_expression" | "method_invocation" => constructs(text),
+                "identifier" => {
+                    let is_name = node.parent().is_some_and(|parent| {
+                        let kind = parent.kind();
+                        kind.contains("scoped")
+                            || kind == "macro_invocation"
+                            || is_field_of(&parent, "attribute", &node)
+                    });
+                    is_name
+                        || text.starts_with(|c: char| c.is_ascii_uppercase())
+                        || CONSTANTS.contains(&text)
+                        || parameters.iter().any(|name| name == text)
+                }
+                _ => !kind.contains("binary") && !kind.contains("index"),
+            }
         })
+}
+
+/// Names that mean the same everywhere, and packages and functions that only make values.
+const CONSTANTS: [&str; 7] = ["nil", "undefined", "dict", "list", "set", "errors", "fmt"];
+
+/// Whether a call makes a value and does nothing else, by its name.
+fn constructs(call: &str) -> bool {
+    let name = call.split('(').next().unwrap_or_default();
+    let is_variant = name.starts_with(|c: char| c.is_ascii_uppercase());
+    let is_maker = ["dict", "list", "set", "errors.New", "fmt.Errorf"].contains(&name);
+    let converts = [".into()", ".to_owned()", ".to_string()"];
+    is_variant || name.contains("::") || is_maker || converts.iter().any(|end| call.ends_with(end))
 }
 
 fn rust_default(declared: &str) -> Option<(String, f64, &'static str)> {
@@ -372,5 +387,65 @@ pub(crate) fn value_for(site: &Site<'_>, node: &SyntaxNode<'_>) -> &'static str 
             }
         }
         _ => "None",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use homeostasis_core::signal::ErrorEvent;
+
+    use super::*;
+
+    fn statements(language: Language, text: &str, at: &str) -> Vec<String> {
+        let line = text[..text.find(at).unwrap()].matches('\n').count() + 1;
+        let error = ErrorEvent::default();
+        let line = u32::try_from(line).unwrap();
+        let site = Site::new(language, text, &error, line, 0).unwrap();
+        let root = site.root();
+        let node = root.dfs().find(|node| site.text_of(node) == at).unwrap();
+        let found = exits(&site, &node);
+        found.into_iter().map(|exit| exit.statement).collect()
+    }
+
+    #[test]
+    fn siblings_come_first_and_nothing_that_is_called_or_local_is_a_sibling() {
+        let python = "def f(a, q):\n    x = g(a)\n    if a:\n        return -1\n    if q:\n        return q.pop()\n    return x.size()\n";
+        assert_eq!(
+            statements(Language::Python, python, "g(a)"),
+            ["return -1", "return None"]
+        );
+        let rust = "fn f(a: u8) -> Result<u8, E> {\n    let x = g(a);\n    if a == 0 {\n        return Err(E::None { a });\n    }\n    h(x)\n}\n";
+        assert_eq!(
+            statements(Language::Rust, rust, "g(a)"),
+            ["return Err(E::None { a });"]
+        );
+        let go = "package p\n\nfunc f(a int) (int, error) {\n\tx := g(a)\n\tif x > 1 {\n\t\treturn 0, errors.New(\"big\")\n\t}\n\treturn x, nil\n}\n";
+        assert_eq!(
+            statements(Language::Go, go, "g(a)"),
+            ["return 0, errors.New(\"big\")"]
+        );
+    }
+
+    #[test]
+    fn a_round_is_skipped_and_a_result_begun_empty_stays_empty() {
+        let python = "def f(xs):\n    out = []\n    y = g(xs)\n    for x in xs:\n        out.append(h(x))\n    return out\n";
+        assert_eq!(statements(Language::Python, python, "g(xs)"), ["return []"]);
+        assert_eq!(
+            statements(Language::Python, python, "h(x)"),
+            ["continue", "return []"]
+        );
+    }
+
+    #[test]
+    fn the_failure_of_a_function_is_its_own() {
+        let rust = "fn f(a: u8) -> Result<u8, String> {\n    let x = g(a);\n    if a == 0 {\n        return Err(\"none\".into());\n    }\n    Ok(x)\n}\n";
+        let error = ErrorEvent::default();
+        let site = Site::new(Language::Rust, rust, &error, 2, 0).unwrap();
+        let root = site.root();
+        let node = root
+            .dfs()
+            .find(|node| site.text_of(node) == "g(a)")
+            .unwrap();
+        assert_eq!(failure(&site, &node).as_deref(), Some("\"none\""));
     }
 }

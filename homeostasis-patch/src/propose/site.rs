@@ -7,7 +7,7 @@ use homeostasis_core::signal::ErrorEvent;
 use crate::Language;
 use crate::syntax::{Syntax, SyntaxNode};
 
-/// Matches over more lines than this must begin on the line of the frame.
+/// Matches over more lines than this must begin or end on the line of the frame.
 const MAX_LINES: usize = 8;
 
 /// How often a macro inside the arguments of a macro is opened.
@@ -72,7 +72,10 @@ impl<'a> Site<'a> {
     pub(crate) fn fit(&self, node: &SyntaxNode<'_>) -> f64 {
         let (first, last) = (node.start_pos().line(), node.end_pos().line());
         let is_long = last - first > MAX_LINES;
-        if self.line < first || self.line > last || (is_long && first != self.line) {
+        if self.line < first
+            || self.line > last
+            || (is_long && first != self.line && last != self.line)
+        {
             return 0.0;
         }
         match self.at {
