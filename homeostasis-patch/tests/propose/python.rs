@@ -140,16 +140,19 @@ fn healed_by(python: &Path, kind: &str, source: &str, has_columns: bool) -> Resu
         error.frames.iter_mut().for_each(|frame| frame.column = 0);
     }
     let proposal = propose(folder.path(), &error);
-    let mut tried = format!("{error:?}\n");
+    let mut tried = vec![format!("{error:?}")];
     for (nth, candidate) in proposal.candidates.iter().take(5).enumerate() {
         apply(folder.path(), candidate, source);
         let now = raised(python, folder.path());
-        tried += &format!("{}\n{}\n{now:?}\n", candidate.template, candidate.diff);
+        tried.push(format!(
+            "{}\n{}\n{now:?}",
+            candidate.template, candidate.diff
+        ));
         if now.is_none() {
             return Ok(nth + 1);
         }
     }
-    Err(tried)
+    Err(tried.join("\n"))
 }
 
 #[test]

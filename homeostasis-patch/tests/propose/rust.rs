@@ -155,19 +155,20 @@ fn rust_programs_are_healed_within_five_candidates() {
         let failed = outcome(&rustc, folder.path()).unwrap_err();
         let error = panic_of(&failed);
         let proposal = propose(folder.path(), &error);
-        let mut tried = String::new();
+        let mut tried = Vec::new();
         let healed = proposal.candidates.iter().take(5).position(|candidate| {
             apply(folder.path(), candidate, source);
             let outcome = outcome(&rustc, folder.path());
-            tried += &format!(
-                "{}\n{}\n{:?}\n",
+            tried.push(format!(
+                "{}\n{}\n{:?}",
                 candidate.template, candidate.diff, outcome
-            );
+            ));
             outcome.is_ok()
         });
         assert!(
             healed.is_some(),
-            "{name}: {error:?}\n{tried}\n{:?}",
+            "{name}: {error:?}\n{}\n{:?}",
+            tried.join("\n"),
             proposal.dropped
         );
         eprintln!("{name}: candidate {}", healed.unwrap() + 1);
