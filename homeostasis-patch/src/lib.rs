@@ -12,6 +12,8 @@ mod hand_over;
 #[cfg(feature = "code")]
 mod language;
 mod project_file;
+#[cfg(feature = "code")]
+mod propose;
 mod rebase;
 #[cfg(all(feature = "sandbox", target_os = "linux"))]
 pub mod sandbox;
@@ -35,4 +37,8 @@ pub use hand_over::{PatchFolder, Receipt, RolledBack, Session, SessionFile};
 pub use hand_over::{SessionState, Settled};
 #[cfg(feature = "code")]
 pub use language::Language;
+#[cfg(feature = "code")]
+pub use propose::{
+    Dropped, Proposal, Proposer, SourceTree, TemplatePatcher, TemplateRefusal, TemplateSet,
+};
 pub use rebase::{Fit, Rebased, rebase};

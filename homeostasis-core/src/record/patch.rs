@@ -55,6 +55,15 @@ pub struct PatchCandidate {
     pub confidence: Confidence,
     /// How dangerous.
     pub risk: RiskLevel,
+    /// Which template it was made from; empty if from none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub template: String,
+    /// What the program does after the change for which inputs, in words; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub behaviour: String,
+    /// Whether people must see it before it is applied, whatever the tests say.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub requires_review: bool,
 }
 
 impl PatchCandidate {
@@ -75,6 +84,9 @@ impl PatchCandidate {
             explanation: String::new(),
             confidence: Confidence::ZERO,
             risk: RiskLevel::High,
+            template: String::new(),
+            behaviour: String::new(),
+            requires_review: false,
         }
     }
 
@@ -90,5 +102,25 @@ impl PatchCandidate {
         }
         leaves_project(&self.path)
             .then(|| format!("path {:?}, expected one inside the project", self.path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn candidates_of_before_templates_are_still_read_and_hash_the_same() {
+        let base = Digest::of_bytes(b"a");
+        let made = PatchCandidate::new("p", PatchKind::Code, "a.py", base, "d");
+        let text = serde_json::to_string(&made).unwrap();
+        assert!(!text.contains("template") && !text.contains("requires_review"));
+        let read: PatchCandidate = serde_json::from_str(&text).unwrap();
+        assert_eq!((read.hash(), &read), (made.hash(), &made));
+        let reviewed = PatchCandidate {
+            requires_review: true,
+            ..made.clone()
+        };
+        assert_ne!(reviewed.hash(), made.hash());
     }
 }

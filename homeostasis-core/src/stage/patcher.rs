@@ -10,6 +10,7 @@ use crate::context::Context;
 use crate::cycle::Incident;
 use crate::error::stage_error;
 use crate::record::{Diagnosis, PatchCandidate};
+use crate::signal::ErrorEvent;
 
 stage_error!(
     /// Why a patcher proposed nothing.
@@ -27,6 +28,8 @@ pub struct PatchRequest<'a> {
     pub diagnosis: &'a Diagnosis,
     /// The project's root; a patcher reads below it and writes nowhere.
     pub root: &'a Path,
+    /// The errors that were seen, the most telling first; may be empty.
+    pub errors: &'a [ErrorEvent],
 }
 
 impl<'a> PatchRequest<'a> {
@@ -36,7 +39,14 @@ impl<'a> PatchRequest<'a> {
             incident,
             diagnosis,
             root,
+            errors: &[],
         }
+    }
+
+    /// The same with the errors that were seen.
+    pub fn with_errors(mut self, errors: &'a [ErrorEvent]) -> Self {
+        self.errors = errors;
+        self
     }
 }
 

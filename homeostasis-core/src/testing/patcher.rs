@@ -62,7 +62,8 @@ pub async fn conformance<P: Patcher>(
     assert_eq!(patcher.name(), name, "the name of {name} changed");
 
     assert!(tree(empty).is_empty(), "{} is not empty", empty.display());
-    let request = PatchRequest::new(request.incident, request.diagnosis, empty);
+    let request =
+        PatchRequest::new(request.incident, request.diagnosis, empty).with_errors(request.errors);
     match patcher.propose(&cx, request).await {
         Ok(candidates) => check(&name, &candidates, empty),
         Err(error) => assert!(
