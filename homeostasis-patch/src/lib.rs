@@ -13,6 +13,8 @@ mod language;
 mod project_file;
 #[cfg(feature = "code")]
 mod syntax;
+#[cfg(feature = "code")]
+mod validate;
 
 pub use applied_patch::{AppliedPatch, apply_candidate, revert};
 pub use config_patcher::ConfigPatcher;
@@ -24,3 +26,7 @@ pub use file_patch::FilePatch;
 pub use file_patch_error::FilePatchError;
 #[cfg(feature = "code")]
 pub use language::Language;
+#[cfg(feature = "code")]
+pub use validate::{Flag, PatchValidator, Refusal, RefusalReason, RiskFactor, TextSide};
+#[cfg(feature = "code")]
+pub use validate::{Validation, ValidatorConfig};
