@@ -101,19 +101,29 @@ fn is_hidden(c: char, before: Option<char>) -> bool {
 /// compilers take for others.
 fn is_confusable(word: &str) -> bool {
     let is_twin = |c: char| LOOKALIKES.contains(c);
-    let is_styled = |c: char| matches!(u32::from(c), 0x1d400..=0x1d7ff | 0xff01..=0xff5e | 0x24b6..=0x24e9 | 0x1f130..=0x1f189 | 0xfb00..=0xfb06 | 0x2160..=0x217f);
     let has_latin = word.chars().any(|c| c.is_ascii_alphabetic());
     let has_twin = word.chars().any(is_twin);
     let mathematical = word
         .chars()
         .any(|c| matches!(u32::from(c), 0x1d400..=0x1d7ff));
-    let styled = word.chars().any(is_styled);
+    let styled = has_styled_letters(word);
     // A single letter is a sign of physics; a word of such letters is a disguise.
     let only_twins = word.chars().count() > 2
         && word
             .chars()
             .all(|c| is_twin(c) || c == '_' || c.is_ascii_digit());
     mathematical || styled && has_latin || has_twin && has_latin || only_twins
+}
+
+/// Letters that compilers may read as plain ones: bold, full-width, in circles.
+pub(super) fn has_styled_letters(word: &str) -> bool {
+    let is_styled = |c: char| {
+        matches!(
+            u32::from(c),
+            0x1d400..=0x1d7ff | 0xff01..=0xff5e | 0x24b6..=0x24e9 | 0x1f130..=0x1f189 | 0xfb00..=0xfb06 | 0x2160..=0x217f
+        )
+    };
+    word.chars().any(is_styled)
 }
 
 /// `\u0041` for a character that could be written plainly.

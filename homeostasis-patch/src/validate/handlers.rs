@@ -225,7 +225,8 @@ impl<'a, 't> Finder<'a, 't> {
                     .all(|(w, t)| t.is(w))
         };
         match node.kind {
-            "let_declaration" if starts(&["let", "_", "="]) && calls(tokens) => {
+            "let_declaration"
+                if (starts(&["let", "_", "="]) || starts(&["let", "_", ":"])) && calls(tokens) => {
                 self.swallowed("let _", node.line, &text());
             }
             "assignment_expression" if starts(&["_", "="]) && calls(tokens) => {

@@ -33,6 +33,11 @@ impl Names {
                     names.python(tokens, node.line)
                 }
                 "import_statement" => names.javascript(tokens, node.line),
+                "export_statement" if tokens.iter().any(|t| t.is("from")) => {
+                    if let Some(module) = tokens.iter().rev().find_map(Token::value) {
+                        names.glob(module_path(module), node.line);
+                    }
+                }
                 "import_from_statement" => names.python_from(tokens, node.line),
                 "import_spec" => names.go(tokens, node.line),
                 "import_declaration" if tree.language == Language::Java => {

@@ -1,9 +1,10 @@
 //! Every mention of a dangerous name, however it is reached.
 
 use super::RefusalReason::{
-    self, Environment, Evaluation, ForeignCode, HiddenCharacter, Network, Process, Reflection,
+    self, ConfusableCharacter, Environment, Evaluation, ForeignCode, HiddenCharacter, Network, Process, Reflection,
     UnsafeCode, UnverifiedTls,
 };
+use super::characters::has_styled_letters;
 use super::danger::{judged, judged_glob};
 use super::fact::{Fact, Sense};
 use super::names::{Names, required_module};
@@ -42,7 +43,8 @@ fn reference_at(tree: &FlatTree<'_>, at: usize) -> (Option<Reference>, usize) {
     let first = &tokens[at];
     let mut path = match first.kind {
         Kind::Word => first.text.to_owned(),
-        Kind::Punctuation if matches!(first.text, ")" | "]") => "()".to_owned(),
+        Kind::Punctuation if first.text == ")" => parenthesized(tree, at).to_owned(),
+        Kind::Punctuation if first.text == "]" => "()".to_owned(),
         Kind::Text(_) | Kind::Template => "()".to_owned(),
         _ => return (None, at + 1),
     };
@@ -61,7 +63,7 @@ fn reference_at(tree: &FlatTree<'_>, at: usize) -> (Option<Reference>, usize) {
             break;
         }
     }
-    if path == "()" {
+    if !path.contains('.') && !first.is_word() {
         return (None, at + 1);
     }
     let reference = Reference {
@@ -70,6 +72,27 @@ fn reference_at(tree: &FlatTree<'_>, at: usize) -> (Option<Reference>, usize) {
         line: first.line,
     };
     (Some(reference), end)
+}
+
+/// The name in `(name)` or `(name as T)` that ends at `at`; `()` stands for anything else.
+fn parenthesized<'t>(tree: &FlatTree<'t>, at: usize) -> &'t str {
+    let tokens = &tree.tokens;
+    let start = at.saturating_sub(6);
+    let Some(open) = (start..at).rev().find(|idx| tokens[*idx].is("(")) else {
+        return "()";
+    };
+    let is_call = open > 0
+        && (tokens[open - 1].is_word() || tokens[open - 1].is(")") || tokens[open - 1].is("]"))
+        && !["return", "await", "in", "not", "and", "or", "yield", "else", "typeof"]
+            .iter()
+            .any(|word| tokens[open - 1].is(word));
+    let is_name = open + 1 < at && tokens[open + 1..at].iter().all(Token::is_word);
+    let is_cast = at - open == 2 || at - open > 2 && tokens[open + 2].is("as");
+    if !is_call && is_name && is_cast {
+        tokens[open + 1].text
+    } else {
+        "()"
+    }
 }
 
 /// `["name"]` or `?.["name"]` at `at`: the name, and its closing bracket.
@@ -260,11 +283,16 @@ impl Finder<'_, '_> {
                 }
             }
         }
-        if tree.language == Language::Python && (path == "vars" || path.ends_with(".__dict__")) {
+        if tree.language == Language::Python && (path == "vars" || path.contains(".__dict__")) {
             let target = if path == "vars" {
                 tree.first_argument(end).iter().map(|t| t.text).collect()
             } else {
-                reference.path.trim_end_matches(".__dict__").to_owned()
+                reference
+                    .path
+                    .split(".__dict__")
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned()
             };
             if self.names.is_alias(&target) {
                 self.add(
@@ -319,6 +347,19 @@ impl Finder<'_, '_> {
                 if path == "os.environ" && (is_item || deletes) || is_member {
                     self.add(Environment, path.to_owned(), line, &reference.path);
                 }
+                if matches!(path, "operator.attrgetter" | "operator.methodcaller") {
+                    let folded = tree.folded(end + 1);
+                    let is_plain = argument.iter().filter(|t| t.value().is_some()).count() == 1;
+                    let is_harmless = folded.is_some_and(|(name, _)| {
+                        ["", "os.", "sys."]
+                            .iter()
+                            .all(|module| judged(tree.language, &format!("{module}{name}")).is_none())
+                    });
+                    if !(is_plain && is_harmless) {
+                        let text = format!("{path}({}", joined(argument));
+                        self.add(Reflection, text.clone(), line, &text);
+                    }
+                }
                 if matches!(path, "__import__" | "importlib.import_module")
                     && let Some(reason) = argument
                         .first()
@@ -349,7 +390,9 @@ impl Finder<'_, '_> {
                     self.add(Environment, path.to_owned(), line, &reference.path);
                 }
                 // A computed `constructor` leads to the compiler.
-                if last == "constructor" && tree.tokens[end - 1].is("]") {
+                let is_own = path.starts_with("this.") || path.starts_with("super.");
+                let is_called = next.is_some_and(|t| t.is("(")) && !is_own;
+                if last == "constructor" && (tree.tokens[end - 1].is("]") || is_called) && path.contains('.') {
                     self.add(Evaluation, "constructor".to_owned(), line, &reference.path);
                 }
             }
@@ -378,6 +421,9 @@ impl Finder<'_, '_> {
             let next = tree.tokens.get(idx + 1);
             let follows =
                 |texts: &[&str]| next.is_some_and(|t| texts.iter().any(|text| t.is(text)));
+            if has_styled_letters(token.text) {
+                self.add(ConfusableCharacter, token.text.to_owned(), token.line, token.text);
+            }
             if token.text.contains('\\') {
                 self.add(
                     HiddenCharacter,

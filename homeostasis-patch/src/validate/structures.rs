@@ -132,7 +132,13 @@ fn node_facts(tree: &FlatTree<'_>, idx: usize, found: &mut Vec<Fact>) {
                 "deny" | "forbid" | "must_use" => {
                     push(required(SuppressedLint), joined(tokens), &joined(tokens))
                 }
-                "cfg" if words.contains(&"test") || words.contains(&"any") && words.len() == 2 => {}
+                "cfg" if words == ["cfg", "any"] => {
+                    push(
+                        Sense::Forbidden(SkippedTest),
+                        "cfg".to_owned(),
+                        &joined(tokens),
+                    );
+                }
                 _ => {}
             }
         }
@@ -183,6 +189,14 @@ fn node_facts(tree: &FlatTree<'_>, idx: usize, found: &mut Vec<Fact>) {
         {
             push(required(RemovedTest), "test".to_owned(), &joined(tokens));
         }
+        (_, "block" | "statement_block") => {
+            if let Some(at) = unreachable(tree, idx) {
+                let text = joined(tree.tokens_of(&tree.nodes[at]));
+                let line = tree.nodes[at].line;
+                let sense = Sense::Forbidden(RemovedCheck);
+                found.push(Fact::new(sense, "unreachable", line, &text));
+            }
+        }
         _ if is_condition_holder(node.kind) => {
             let header = header(tree, idx);
             if let Some(constant) = constant_part(header) {
@@ -203,6 +217,21 @@ fn node_facts(tree: &FlatTree<'_>, idx: usize, found: &mut Vec<Fact>) {
         }
         _ => {}
     }
+}
+
+/// The first statement of a block that no path reaches.
+fn unreachable(tree: &FlatTree<'_>, block: usize) -> Option<usize> {
+    let mut has_left = false;
+    for child in tree.children(block) {
+        let node = &tree.nodes[child];
+        if has_left && !node.kind.contains("function") && !node.kind.contains("label") && !node.kind.ends_with("_item") {
+            return Some(child);
+        }
+        let first = tree.tokens_of(node).first().map_or("", |t| t.text);
+        let is_statement = node.kind.ends_with("_statement") || node.kind == "expression_statement";
+        has_left |= is_statement && matches!(first, "return" | "raise" | "throw" | "break" | "continue");
+    }
+    None
 }
 
 pub(super) fn is_condition_holder(kind: &str) -> bool {

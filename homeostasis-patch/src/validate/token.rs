@@ -243,6 +243,11 @@ impl<'t> Builder<'t> {
             }
             return;
         }
+        if kind == "line_continuation" {
+            self.gap(range.start);
+            self.at = self.at.max(range.end);
+            return;
+        }
         let children: Vec<_> = node.children().collect();
         if children.is_empty() {
             if self.at <= range.start {
@@ -250,7 +255,9 @@ impl<'t> Builder<'t> {
             }
             if range.start < range.end {
                 let kind = word_kind(&self.text[range.clone()], kind);
-                self.push(kind, range.start, range.end);
+                // Rust's raw names are the names.
+                let is_raw = kind == Kind::Word && self.text[range.clone()].starts_with("r#");
+                self.push(kind, range.start + 2 * usize::from(is_raw), range.end);
             }
             return;
         }
@@ -294,7 +301,8 @@ impl<'t> Builder<'t> {
                 } else {
                     rest.chars().next().map_or(1, char::len_utf8)
                 };
-            if !rest.starts_with(char::is_whitespace) {
+            let continues = rest.starts_with("\\\n") || rest.starts_with("\\\r\n");
+            if !continues && !rest.starts_with(char::is_whitespace) {
                 self.push(Kind::Punctuation, at, at + length);
             }
             at += length;

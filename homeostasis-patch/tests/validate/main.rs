@@ -2,6 +2,7 @@
 #![cfg(feature = "code")]
 
 mod corpus;
+mod wild;
 
 use std::fmt::Write as _;
 
@@ -137,7 +138,7 @@ fn refusal_names_place_text_and_what_was_expected() {
     let validation = PatchValidator::default().validate("app/a.py", old, new);
     assert_eq!(
         validation.to_string(),
-        "app/a.py: refused for 1 reason, risk low (1 = 1 code)\n\
+        "app/a.py: refused for 1 reason, risk medium (4 = 1 code + 3 near_danger)\n\
          app/a.py:3: process: \"os.system(x\", expected no new process"
     );
     let validation = PatchValidator::default().validate("app/a.py", new, old);
