@@ -3,6 +3,9 @@
 //! A pattern is a path and everything below it; `*.x` is the last name of any longer path; `=x` is
 //! the path and nothing below it. Modules of JavaScript begin with `@`, Go's are import paths.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 use super::RefusalReason::{
     self, Deserialization, Destruction, Environment, Evaluation, Exit, ForeignCode, Network,
     OpenPermissions, Process, Reflection, SilencedLog, SkippedTest, SuppressedLint, SwallowedError,
@@ -53,7 +56,7 @@ const RUST: Rules = &[
     ),
     (
         UnverifiedTls,
-        "openssl.ssl.SslVerifyMode.NONE SslVerifyMode.NONE SslVerifyMode::NONE *.dangerous",
+        "openssl.ssl.SslVerifyMode.NONE SslVerifyMode.NONE *.dangerous",
     ),
     (
         SwallowedError,
@@ -74,7 +77,7 @@ const PYTHON: Rules = &[
     ),
     (
         Evaluation,
-        "eval exec compile execfile __import__ importlib imp runpy code codeop timeit pdb zipimport \
+        "eval exec compile execfile __import__ =importlib importlib.import_module importlib.reload importlib.util importlib.machinery importlib.__import__ importlib._bootstrap imp runpy code codeop timeit pdb zipimport \
          pkgutil.get_loader",
     ),
     (
@@ -140,7 +143,7 @@ const JAVASCRIPT: Rules = &[
     (
         Evaluation,
         "eval Function @vm @vm2 @repl @module @worker_threads GeneratorFunction AsyncFunction \
-         *.constructor.constructor document.write document.writeln dangerouslySetInnerHTML \
+         document.write document.writeln dangerouslySetInnerHTML \
          *.insertAdjacentHTML *.runInThisContext *.runInNewContext *.runInContext importScripts \
          *._compile module._load module.constructor",
     ),
@@ -254,7 +257,7 @@ const JAVA: Rules = &[
     (Exit, "System.exit *.halt"),
     (
         Reflection,
-        "Class.forName java.lang.reflect java.lang.invoke MethodHandles java.lang.instrument \
+        "Class.forName =java.lang.reflect java.lang.reflect.Method java.lang.reflect.Field java.lang.reflect.Constructor java.lang.reflect.Proxy java.lang.reflect.InvocationHandler java.lang.reflect.AccessibleObject java.lang.invoke MethodHandles java.lang.instrument \
          ClassLoader URLClassLoader java.net.URLClassLoader *.getDeclaredMethod *.getDeclaredMethods \
          *.getDeclaredField *.getDeclaredFields *.getDeclaredConstructor *.setAccessible *.loadClass \
          *.defineClass *.newInstance",
@@ -299,45 +302,88 @@ const fn rules(language: Language) -> Rules {
     }
 }
 
+/// The rules of a language, found by name.
+#[derive(Default)]
+struct Index {
+    /// Paths that cover what is below them.
+    prefixes: HashMap<&'static str, RefusalReason>,
+    exact: HashMap<&'static str, RefusalReason>,
+    /// Last names of longer paths.
+    members: HashMap<&'static str, RefusalReason>,
+}
+
+impl Index {
+    fn of(rules: Rules) -> Self {
+        let mut index = Self::default();
+        for (reason, patterns) in rules {
+            for pattern in patterns.split_ascii_whitespace() {
+                let (map, name) = if let Some(member) = pattern.strip_prefix("*.") {
+                    (&mut index.members, member)
+                } else if let Some(exact) = pattern.strip_prefix('=') {
+                    (&mut index.exact, exact)
+                } else {
+                    (&mut index.prefixes, pattern)
+                };
+                map.entry(name).or_insert(*reason);
+            }
+        }
+        index
+    }
+
+    fn judge(&self, path: &str) -> Option<RefusalReason> {
+        if let Some(reason) = self.exact.get(path) {
+            return Some(*reason);
+        }
+        let ends = path.match_indices(['.', '/']).map(|(at, _)| at);
+        for end in ends.chain([path.len()]) {
+            if let Some(reason) = self.prefixes.get(&path[..end]) {
+                return Some(*reason);
+            }
+        }
+        let names: Vec<_> = path.split('.').collect();
+        names
+            .iter()
+            .skip(1)
+            .find_map(|name| self.members.get(name).copied())
+    }
+}
+
+fn index(language: Language) -> &'static Index {
+    static RUST_INDEX: LazyLock<Index> = LazyLock::new(|| Index::of(RUST));
+    static PYTHON_INDEX: LazyLock<Index> = LazyLock::new(|| Index::of(PYTHON));
+    static JAVASCRIPT_INDEX: LazyLock<Index> = LazyLock::new(|| Index::of(JAVASCRIPT));
+    static GO_INDEX: LazyLock<Index> = LazyLock::new(|| Index::of(GO));
+    static JAVA_INDEX: LazyLock<Index> = LazyLock::new(|| Index::of(JAVA));
+    match language {
+        Language::Rust => &RUST_INDEX,
+        Language::Python => &PYTHON_INDEX,
+        Language::JavaScript | Language::TypeScript | Language::Tsx => &JAVASCRIPT_INDEX,
+        Language::Go => &GO_INDEX,
+        Language::Java => &JAVA_INDEX,
+    }
+}
+
 /// What is wrong with a resolved path, if anything.
 pub(super) fn judged(language: Language, path: &str) -> Option<RefusalReason> {
-    let path = plain(language, path);
-    find(language, |pattern| covers(pattern, &path))
+    // A chain of thousands of names is nobody's module.
+    let path = path.get(..512).unwrap_or(path);
+    index(language).judge(&plain(language, path))
 }
 
 /// What is wrong with taking in all names of a module, if anything: some of them are dangerous.
 pub(super) fn judged_glob(language: Language, module: &str) -> Option<RefusalReason> {
-    let module = plain(language, module);
-    find(language, |pattern| {
-        let below = || {
-            pattern
-                .strip_prefix(module.as_str())
-                .is_some_and(|rest| rest.starts_with('.'))
-        };
-        covers(pattern, &module) || below()
-    })
-}
-
-fn find(language: Language, is_meant: impl Fn(&str) -> bool) -> Option<RefusalReason> {
-    let mut rules = rules(language).iter();
-    rules
-        .find(|(_, patterns)| patterns.split_ascii_whitespace().any(&is_meant))
-        .map(|(reason, _)| *reason)
-}
-
-fn covers(pattern: &str, path: &str) -> bool {
-    if let Some(last) = pattern.strip_prefix("*.") {
-        return path.rsplit_once('.').is_some_and(|(_, name)| name == last)
-            || path.contains(&format!(".{last}."))
-            || last.contains('.') && path.ends_with(last);
-    }
-    if let Some(exact) = pattern.strip_prefix('=') {
-        return path == exact;
-    }
-    let Some(rest) = path.strip_prefix(pattern) else {
-        return false;
+    let found = judged(language, module);
+    let start = format!("{}.", plain(language, module));
+    let below = |rule: &&(RefusalReason, &str)| {
+        let mut patterns = rule.1.split_ascii_whitespace();
+        patterns.any(|pattern| pattern.starts_with(&start))
     };
-    rest.is_empty() || rest.starts_with('.') || rest.starts_with('/')
+    found.or_else(|| {
+        rules(language)
+            .iter()
+            .find(below)
+            .map(|(reason, _)| *reason)
+    })
 }
 
 /// The one spelling the tables use.

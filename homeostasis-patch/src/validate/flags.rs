@@ -4,7 +4,7 @@ use super::fact::{Fact, Sense};
 use super::names::Names;
 use super::references::{Reference, is_script};
 use super::structures::{header, name_words};
-use super::token::{FlatNode, FlatTree, joined};
+use super::token::{FlatNode, FlatTree, is_function, joined};
 use super::validation::Flag;
 use crate::Language;
 
@@ -196,7 +196,7 @@ fn is_sensitive(tree: &FlatTree<'_>, token: usize, line: usize, file_words: &[St
         .flat_map(|t| name_words(t.text))
         .any(|word| known(&word));
     in_line
-        || enclosing_function(tree, token).is_some_and(|idx| {
+        || tree.function_of(token).is_some_and(|idx| {
             let head = header(tree, idx);
             head.iter()
                 .take(6)
@@ -204,27 +204,6 @@ fn is_sensitive(tree: &FlatTree<'_>, token: usize, line: usize, file_words: &[St
                 .flat_map(|t| name_words(t.text))
                 .any(|word| known(&word))
         })
-}
-
-/// The innermost function around a token.
-pub(super) fn enclosing_function(tree: &FlatTree<'_>, token: usize) -> Option<usize> {
-    // Nodes are in preorder, so their first tokens ascend.
-    let mut at = tree
-        .nodes
-        .partition_point(|node| node.tokens.0 <= token)
-        .checked_sub(1);
-    while let Some(idx) = at {
-        let node = &tree.nodes[idx];
-        if is_function(node.kind) && node.tokens.1 > token {
-            return Some(idx);
-        }
-        at = if node.tokens.1 > token {
-            node.parent
-        } else {
-            node.parent.filter(|p| *p < idx)
-        };
-    }
-    None
 }
 
 fn is_loop(kind: &str) -> bool {
@@ -237,19 +216,6 @@ fn is_loop(kind: &str) -> bool {
             | "for_in_statement"
             | "enhanced_for_statement"
             | "do_statement"
-    )
-}
-
-pub(super) fn is_function(kind: &str) -> bool {
-    matches!(
-        kind,
-        "function_item"
-            | "function_definition"
-            | "function_declaration"
-            | "method_definition"
-            | "method_declaration"
-            | "constructor_declaration"
-            | "generator_function_declaration"
     )
 }
 

@@ -70,7 +70,9 @@ impl<'a, 't> Finder<'a, 't> {
                 "block" | "statement_block" | "constructor_body"
             )
         });
-        block.last().map(|block| self.tokens(block))
+        // Handlers may be nested deeply: what a long one does at its end is not seen.
+        let tokens = block.last().map(|block| self.tokens(block))?;
+        Some(&tokens[..tokens.len().min(4000)])
     }
 
     fn python(&mut self, idx: usize) {
@@ -80,7 +82,9 @@ impl<'a, 't> Finder<'a, 't> {
         }
         let tokens = self.tokens(idx);
         let body = self.body(idx).unwrap_or_default();
-        let head = &tokens[..tokens.len() - body.len()];
+        let head = &tokens[..tokens.len().min(4000)];
+        let end = head.iter().position(|t| t.is(":")).unwrap_or(head.len());
+        let head = &head[..end];
         let types = head.split(|t| t.is("as")).next().unwrap_or_default();
         let caught: Vec<String> = types
             .split(|t| t.is(",") || t.is("(") || t.is(")"))
@@ -203,7 +207,13 @@ impl<'a, 't> Finder<'a, 't> {
                 "return_statement" | "break_statement" | "continue_statement"
             )
         };
-        for below in self.tree.below(idx).iter().filter(|n| leaves(n.kind)) {
+        for below in self
+            .tree
+            .below(idx)
+            .iter()
+            .take(4000)
+            .filter(|n| leaves(n.kind))
+        {
             self.swallowed("finally", below.line, &joined(self.tree.tokens_of(below)));
         }
     }
@@ -225,8 +235,10 @@ impl<'a, 't> Finder<'a, 't> {
                     .all(|(w, t)| t.is(w))
         };
         match node.kind {
+            "let_declaration" | "assignment_expression" if ends(&["?", ";"]) || ends(&["?"]) => {}
             "let_declaration"
-                if (starts(&["let", "_", "="]) || starts(&["let", "_", ":"])) && calls(tokens) => {
+                if (starts(&["let", "_", "="]) || starts(&["let", "_", ":"])) && calls(tokens) =>
+            {
                 self.swallowed("let _", node.line, &text());
             }
             "assignment_expression" if starts(&["_", "="]) && calls(tokens) => {

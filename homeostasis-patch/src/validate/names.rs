@@ -272,6 +272,8 @@ impl Names {
 
     /// `x = a.b`, `const {a: b} = require("m")`, `let f = a::b;`
     fn assignment(&mut self, tree: &FlatTree<'_>, (start, end): (usize, usize)) {
+        // A plain path is short, and assignments may be nested deeply.
+        let end = end.min(start + 64);
         let tokens = &tree.tokens[start..end];
         let is_sign = |t: &Token<'_>| t.is("=") || t.is(":=");
         let Some(sign) = tokens.iter().position(is_sign) else {

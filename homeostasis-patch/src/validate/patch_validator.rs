@@ -7,7 +7,7 @@ use super::fact::{ChangedLines, Difference, Fact, Sense, compare};
 use super::names::Names;
 use super::references::{self, references};
 use super::time_limits::{self, TimeLimit};
-use super::token::FlatTree;
+use super::token::{FlatTree, line_starts};
 use super::validation::{Flag, shortened};
 use super::{
     Refusal, RefusalReason, RiskFactor, TextSide, Validation, ValidatorConfig, characters, flags,
@@ -22,6 +22,9 @@ use crate::{
 /// A change over more lines than this, from the first to the last, is not even compared.
 const MAX_SPAN: usize = 5_000;
 
+/// People do not write lines of more bytes than this.
+const MAX_LINE: usize = 2_000;
+
 /// Judges a change of one file by what it adds and takes away, as syntax.
 ///
 /// What was there before may stay. Refused is what is new and dangerous (processes, text run as
@@ -34,7 +37,9 @@ const MAX_SPAN: usize = 5_000;
 /// It is a filter, not a proof: a name can be hidden from any reader of syntax, so a patch is also
 /// tested in a sandbox.
 ///
-/// It takes time and memory linear in the texts, reads no files, and panics on nothing.
+/// A change that is larger than allowed is refused for that alone and not looked at further.
+/// Otherwise it takes some ten milliseconds for a file of usual size; it reads no files and panics on
+/// nothing.
 ///
 /// # Examples
 /// ```
@@ -95,7 +100,9 @@ impl PatchValidator {
             judge.refuse(RefusalReason::Unchanged, path);
             return judge.finish(&self.config);
         }
-        let changed = judge.measure(old, new, &self.config);
+        let Some(changed) = judge.measure(old, new, &self.config) else {
+            return judge.finish(&self.config);
+        };
         let language = Language::from_path(path.as_ref());
         let format = Format::from_path(path);
         let (before, after) = match (language, format) {
@@ -271,18 +278,17 @@ impl Judge {
         }
     }
 
-    /// Counts lines and hunks, and tells which lines are touched.
-    fn measure(&mut self, old: &str, new: &str, config: &ValidatorConfig) -> ChangedLines {
+    /// Counts lines and hunks, and tells which lines are touched. A change that is too large is
+    /// not looked at further: `None`. That bounds what a parser gets to read that the project did
+    /// not hold before.
+    fn measure(&mut self, old: &str, new: &str, config: &ValidatorConfig) -> Option<ChangedLines> {
         let mut changed = ChangedLines::default();
         let span = span(old, new);
         if span > MAX_SPAN {
             let expected = format!("a change within {MAX_SPAN} lines");
-            self.refuse_as(
-                RefusalReason::TooManyLines,
-                &format!("a change over {span} lines"),
-                &expected,
-            );
-            return changed;
+            let text = format!("a change over {span} lines");
+            self.refuse_as(RefusalReason::TooManyLines, &text, &expected);
+            return None;
         }
         let diff = match UnifiedDiff::between(
             &self.validation.file,
@@ -293,16 +299,20 @@ impl Judge {
             Ok(diff) => diff,
             Err(error) => {
                 self.refuse(RefusalReason::UnreadableDiff, &error.to_string());
-                return changed;
+                return None;
             }
         };
+        let mut longest = 0;
         for hunk in diff.files().iter().flat_map(crate::FileDiff::hunks) {
             self.validation.n_hunks += 1;
             let (mut at_old, mut at_new) = (hunk.old_start() + 1, hunk.new_start() + 1);
             for line in hunk.lines() {
                 match line.kind {
                     LineKind::Delete => changed.old.push(at_old),
-                    LineKind::Insert => changed.new.push(at_new),
+                    LineKind::Insert => {
+                        longest = longest.max(line.text.len());
+                        changed.new.push(at_new);
+                    }
                     LineKind::Context => {}
                 }
                 at_old += usize::from(line.kind != LineKind::Insert);
@@ -331,7 +341,18 @@ impl Judge {
                 &expected,
             );
         }
-        changed
+        if longest > MAX_LINE {
+            let expected = format!("added lines of at most {MAX_LINE} bytes");
+            let text = format!("a line of {longest} bytes");
+            self.refuse_as(RefusalReason::TooLarge, &text, &expected);
+        }
+        let is_small = self.validation.refusals.iter().all(|refusal| {
+            !matches!(
+                refusal.reason,
+                RefusalReason::TooManyLines | RefusalReason::TooManyHunks | RefusalReason::TooLarge
+            )
+        });
+        is_small.then_some(changed)
     }
 
     fn code(
@@ -345,11 +366,13 @@ impl Judge {
         let (old_syntax, new_syntax) = (Syntax::parse(language, old), Syntax::parse(language, new));
         let (n_old, errors) = (old_syntax.errors().len(), new_syntax.errors());
         if errors.len() > n_old {
-            let at = errors.iter().map(|range| line_of(new, range.start));
-            let line = at
-                .clone()
-                .find(|line| changed.new.contains(line))
-                .or_else(|| at.min())
+            let lines = line_starts(new);
+            let line_of = |offset: usize| lines.partition_point(|start| *start <= offset);
+            let found = || errors.iter().map(|range| line_of(range.start));
+            let is_changed = |line: &usize| changed.new.binary_search(line).is_ok();
+            let line = found()
+                .find(is_changed)
+                .or_else(|| found().min())
                 .unwrap_or(0);
             let text = new.lines().nth(line.saturating_sub(1)).unwrap_or_default();
             let reason = RefusalReason::SyntaxError;
@@ -395,7 +418,7 @@ impl Judge {
     fn near_danger(&mut self, tree: &FlatTree<'_>, facts: &[Fact], changed: &ChangedLines) {
         let function_at = |line: usize| {
             let token = tree.tokens.partition_point(|t| t.line < line);
-            flags::enclosing_function(tree, token)
+            tree.function_of(token)
         };
         let touched: Vec<_> = changed
             .new
@@ -507,9 +530,4 @@ fn span(old: &str, new: &str) -> usize {
         .take_while(|(a, b)| a == b)
         .count();
     old.len().max(new.len()) - end
-}
-
-fn line_of(text: &str, offset: usize) -> usize {
-    let before = text.get(..offset).unwrap_or(text);
-    1 + before.bytes().filter(|byte| *byte == b'\n').count()
 }

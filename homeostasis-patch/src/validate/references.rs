@@ -1,8 +1,8 @@
 //! Every mention of a dangerous name, however it is reached.
 
 use super::RefusalReason::{
-    self, ConfusableCharacter, Environment, Evaluation, ForeignCode, HiddenCharacter, Network, Process, Reflection,
-    UnsafeCode, UnverifiedTls,
+    self, ConfusableCharacter, Environment, Evaluation, ForeignCode, HiddenCharacter, Network,
+    Process, Reflection, UnsafeCode, UnverifiedTls,
 };
 use super::characters::has_styled_letters;
 use super::danger::{judged, judged_glob};
@@ -83,9 +83,11 @@ fn parenthesized<'t>(tree: &FlatTree<'t>, at: usize) -> &'t str {
     };
     let is_call = open > 0
         && (tokens[open - 1].is_word() || tokens[open - 1].is(")") || tokens[open - 1].is("]"))
-        && !["return", "await", "in", "not", "and", "or", "yield", "else", "typeof"]
-            .iter()
-            .any(|word| tokens[open - 1].is(word));
+        && ![
+            "return", "await", "in", "not", "and", "or", "yield", "else", "typeof",
+        ]
+        .iter()
+        .any(|word| tokens[open - 1].is(word));
     let is_name = open + 1 < at && tokens[open + 1..at].iter().all(Token::is_word);
     let is_cast = at - open == 2 || at - open > 2 && tokens[open + 2].is("as");
     if !is_call && is_name && is_cast {
@@ -351,9 +353,9 @@ impl Finder<'_, '_> {
                     let folded = tree.folded(end + 1);
                     let is_plain = argument.iter().filter(|t| t.value().is_some()).count() == 1;
                     let is_harmless = folded.is_some_and(|(name, _)| {
-                        ["", "os.", "sys."]
-                            .iter()
-                            .all(|module| judged(tree.language, &format!("{module}{name}")).is_none())
+                        ["", "os.", "sys."].iter().all(|module| {
+                            judged(tree.language, &format!("{module}{name}")).is_none()
+                        })
                     });
                     if !(is_plain && is_harmless) {
                         let text = format!("{path}({}", joined(argument));
@@ -392,7 +394,10 @@ impl Finder<'_, '_> {
                 // A computed `constructor` leads to the compiler.
                 let is_own = path.starts_with("this.") || path.starts_with("super.");
                 let is_called = next.is_some_and(|t| t.is("(")) && !is_own;
-                if last == "constructor" && (tree.tokens[end - 1].is("]") || is_called) && path.contains('.') {
+                if last == "constructor"
+                    && (tree.tokens[end - 1].is("]") || is_called)
+                    && path.contains('.')
+                {
                     self.add(Evaluation, "constructor".to_owned(), line, &reference.path);
                 }
             }
@@ -422,7 +427,12 @@ impl Finder<'_, '_> {
             let follows =
                 |texts: &[&str]| next.is_some_and(|t| texts.iter().any(|text| t.is(text)));
             if has_styled_letters(token.text) {
-                self.add(ConfusableCharacter, token.text.to_owned(), token.line, token.text);
+                self.add(
+                    ConfusableCharacter,
+                    token.text.to_owned(),
+                    token.line,
+                    token.text,
+                );
             }
             if token.text.contains('\\') {
                 self.add(
@@ -483,10 +493,7 @@ impl Finder<'_, '_> {
     /// Addresses in strings: each host is known or new.
     fn hosts(&mut self) {
         for idx in 0..self.tree.tokens.len() {
-            if idx > 0
-                && self.tree.tokens[idx - 1].value().is_some()
-                && self.tree.tokens[idx].value().is_some()
-            {
+            if self.tree.is_continued(idx) {
                 continue;
             }
             let Some((value, _)) = self.tree.folded(idx) else {

@@ -67,14 +67,12 @@ const MARKS: &[&str] = &[
 pub(super) fn facts(tree: &FlatTree<'_>, text: &str) -> Vec<Fact> {
     let mut found = plain_facts(text);
     for (idx, token) in tree.tokens.iter().enumerate() {
-        let Some((value, end)) = tree.folded(idx) else {
-            continue;
-        };
-        let follows =
-            idx > 0 && (tree.tokens[idx - 1].is("+") || tree.tokens[idx - 1].value().is_some());
-        if follows && end - idx == 1 {
+        if tree.is_continued(idx) {
             continue;
         }
+        let Some((value, _)) = tree.folded(idx) else {
+            continue;
+        };
         let before = |n: usize| idx.checked_sub(n).map(|at| &tree.tokens[at]);
         let is_given =
             before(1).is_some_and(|t| t.is("=") || t.is(":") || t.is(":=") || t.is("=>"));

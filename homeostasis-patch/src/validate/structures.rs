@@ -224,12 +224,17 @@ fn unreachable(tree: &FlatTree<'_>, block: usize) -> Option<usize> {
     let mut has_left = false;
     for child in tree.children(block) {
         let node = &tree.nodes[child];
-        if has_left && !node.kind.contains("function") && !node.kind.contains("label") && !node.kind.ends_with("_item") {
+        if has_left
+            && !node.kind.contains("function")
+            && !node.kind.contains("label")
+            && !node.kind.ends_with("_item")
+        {
             return Some(child);
         }
         let first = tree.tokens_of(node).first().map_or("", |t| t.text);
         let is_statement = node.kind.ends_with("_statement") || node.kind == "expression_statement";
-        has_left |= is_statement && matches!(first, "return" | "raise" | "throw" | "break" | "continue");
+        has_left |=
+            is_statement && matches!(first, "return" | "raise" | "throw" | "break" | "continue");
     }
     None
 }
@@ -253,7 +258,9 @@ pub(super) fn header<'a, 't>(tree: &'a FlatTree<'t>, idx: usize) -> &'a [Token<'
         .children(idx)
         .find(|child| bodies.contains(&tree.nodes[*child].kind))
         .map_or(node.tokens.1, |child| tree.nodes[child].tokens.0);
-    &tree.tokens[node.tokens.0..end.max(node.tokens.0)]
+    // Conditions may be nested deeply.
+    let end = end.clamp(node.tokens.0, node.tokens.0 + 2000);
+    &tree.tokens[node.tokens.0..end]
 }
 
 /// `true ||`, `if false`, `and False`: the part of a condition that decides it alone.

@@ -24,6 +24,8 @@ pub(super) struct Token<'t> {
     pub(super) text: &'t str,
     /// 1-based.
     pub(super) line: usize,
+    /// The innermost node around it.
+    node: Option<usize>,
 }
 
 impl Token<'_> {
@@ -33,6 +35,14 @@ impl Token<'_> {
 
     pub(super) fn is_word(&self) -> bool {
         self.kind == Kind::Word
+    }
+
+    fn opens(&self) -> bool {
+        self.kind == Kind::Punctuation && matches!(self.text, "(" | "[" | "{" | "${" | "#{")
+    }
+
+    fn closes(&self) -> bool {
+        self.kind == Kind::Punctuation && matches!(self.text, ")" | "]" | "}")
     }
 
     pub(super) fn value(&self) -> Option<&str> {
@@ -54,6 +64,8 @@ pub(super) struct FlatNode<'t> {
     pub(super) parent: Option<usize>,
     /// 1-based.
     pub(super) line: usize,
+    /// The innermost function it is or lies in.
+    function: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -64,6 +76,8 @@ pub(super) struct FlatTree<'t> {
     pub(super) nodes: Vec<FlatNode<'t>>,
     /// Comments with their 1-based line.
     pub(super) comments: Vec<(usize, &'t str)>,
+    /// For each token, where the bracket it opens is closed.
+    closed_at: Vec<usize>,
 }
 
 enum Visit<'r> {
@@ -78,11 +92,13 @@ impl<'t> FlatTree<'t> {
             text,
             lines: line_starts(text),
             at: 0,
+            node: None,
             tree: Self {
                 language: syntax.language(),
                 tokens: Vec::new(),
                 nodes: Vec::new(),
                 comments: Vec::new(),
+                closed_at: Vec::new(),
             },
         };
         let mut stack = vec![Visit::Enter(syntax.root(), None)];
@@ -98,7 +114,28 @@ impl<'t> FlatTree<'t> {
             }
         }
         builder.gap(text.len());
+        builder.tree.match_brackets();
         builder.tree
+    }
+
+    fn match_brackets(&mut self) {
+        let n = self.tokens.len();
+        self.closed_at = vec![n; n];
+        let mut open = Vec::new();
+        for (idx, token) in self.tokens.iter().enumerate() {
+            if token.opens() {
+                open.push(idx);
+            } else if token.closes()
+                && let Some(start) = open.pop()
+            {
+                self.closed_at[start] = idx;
+            }
+        }
+    }
+
+    /// The innermost function around a token.
+    pub(super) fn function_of(&self, token: usize) -> Option<usize> {
+        self.nodes[self.tokens.get(token)?.node?].function
     }
 
     pub(super) fn tokens_of(&self, node: &FlatNode<'_>) -> &[Token<'t>] {
@@ -131,40 +168,36 @@ impl<'t> FlatTree<'t> {
 
     /// Where the bracket at `open` is closed; the end of the tokens if it is not.
     pub(super) fn closing(&self, open: usize) -> usize {
-        let mut depth = 0_usize;
-        for (idx, token) in self.tokens.iter().enumerate().skip(open) {
-            if token.kind != Kind::Punctuation {
-                continue;
-            }
-            match token.text {
-                "(" | "[" | "{" | "${" | "#{" => depth += 1,
-                ")" | "]" | "}" => {
-                    depth = depth.saturating_sub(1);
-                    if depth == 0 {
-                        return idx;
-                    }
-                }
-                _ => {}
-            }
-        }
-        self.tokens.len()
+        self.closed_at
+            .get(open)
+            .copied()
+            .unwrap_or(self.tokens.len())
     }
 
-    /// The first argument after the opening bracket at `open`.
+    /// The first argument after the opening bracket (or comma) at `open`.
     pub(super) fn first_argument(&self, open: usize) -> &[Token<'t>] {
-        let mut depth = 0_usize;
         let start = (open + 1).min(self.tokens.len());
-        for (idx, token) in self.tokens.iter().enumerate().skip(start) {
-            match token.text {
-                _ if token.kind != Kind::Punctuation => {}
-                "(" | "[" | "{" | "${" => depth += 1,
-                "," if depth == 0 => return &self.tokens[start..idx],
-                ")" | "]" | "}" if depth == 0 => return &self.tokens[start..idx],
-                ")" | "]" | "}" => depth -= 1,
-                _ => {}
+        let mut at = start;
+        while let Some(token) = self.tokens.get(at) {
+            if token.closes() || token.is(",") {
+                break;
             }
+            at = if token.opens() {
+                self.closing(at) + 1
+            } else {
+                at + 1
+            };
         }
-        &self.tokens[start..]
+        &self.tokens[start..at.min(self.tokens.len())]
+    }
+
+    /// The string at `at` is a later part of one that is folded from its start.
+    pub(super) fn is_continued(&self, at: usize) -> bool {
+        let is_text = |n: usize| {
+            at.checked_sub(n)
+                .is_some_and(|idx| self.tokens[idx].value().is_some())
+        };
+        is_text(1) || is_text(2) && self.tokens[at - 1].is("+")
     }
 
     /// The string the tokens from `at` stand for, and where it ends: strings side by side or
@@ -197,9 +230,12 @@ impl<'t> FlatTree<'t> {
     }
 }
 
-/// Tokens as one text, a space between any two.
+/// Tokens as one text, a space between any two; of more than 400 the first, and their number.
 pub(super) fn joined(tokens: &[Token<'_>]) -> String {
-    let words: Vec<_> = tokens.iter().map(|token| token.text).collect();
+    let words: Vec<_> = tokens.iter().take(400).map(|token| token.text).collect();
+    if tokens.len() > 400 {
+        return format!("{} … {} tokens", words.join(" "), tokens.len());
+    }
     words.join(" ")
 }
 
@@ -208,11 +244,14 @@ struct Builder<'t> {
     lines: Vec<usize>,
     /// How far the text is covered by tokens.
     at: usize,
+    /// The node whose tokens come.
+    node: Option<usize>,
     tree: FlatTree<'t>,
 }
 
 impl<'t> Builder<'t> {
     fn enter(&mut self, node: &SyntaxNode<'t>, parent: Option<usize>, stack: &mut Vec<Visit<'t>>) {
+        self.node = parent;
         let kind = node.get_inner_node().kind();
         let range = node.range();
         if range.start > range.end || range.end > self.text.len() {
@@ -273,6 +312,11 @@ impl<'t> Builder<'t> {
                 end: idx + 1,
                 parent,
                 line: self.line(range.start),
+                function: if is_function(kind) {
+                    Some(idx)
+                } else {
+                    parent.and_then(|parent| self.tree.nodes[parent].function)
+                },
             });
             above = Some(idx);
             stack.push(Visit::Leave(idx));
@@ -285,7 +329,13 @@ impl<'t> Builder<'t> {
     fn push(&mut self, kind: Kind, start: usize, end: usize) {
         let line = self.line(start);
         let text = &self.text[start..end];
-        self.tree.tokens.push(Token { kind, text, line });
+        let node = self.node;
+        self.tree.tokens.push(Token {
+            kind,
+            text,
+            line,
+            node,
+        });
         self.at = self.at.max(end);
     }
 
@@ -334,6 +384,19 @@ fn word_kind(text: &str, kind: &str) -> Kind {
         }
         _ => Kind::Punctuation,
     }
+}
+
+pub(super) fn is_function(kind: &str) -> bool {
+    matches!(
+        kind,
+        "function_item"
+            | "function_definition"
+            | "function_declaration"
+            | "method_definition"
+            | "method_declaration"
+            | "constructor_declaration"
+            | "generator_function_declaration"
+    )
 }
 
 fn is_string(kind: &str) -> bool {
