@@ -1,5 +1,7 @@
 //! What protects a program: checks, tests, permissions, warnings, logs.
 
+use std::fmt::Write as _;
+
 use super::RefusalReason::{
     RemovedAuthorization, RemovedCheck, RemovedTest, SilencedLog, SkippedTest, SuppressedLint,
 };
@@ -61,6 +63,7 @@ pub(super) fn facts(tree: &FlatTree<'_>, names: &Names, references: &[Reference]
     found
 }
 
+#[expect(clippy::too_many_lines, reason = "one arm for each construct")]
 fn node_facts(tree: &FlatTree<'_>, idx: usize, found: &mut Vec<Fact>) {
     let node = &tree.nodes[idx];
     let tokens = tree.tokens_of(node);
@@ -413,7 +416,7 @@ fn shape(condition: &[Token<'_>]) -> String {
                     known.push(token.text);
                     known.len() - 1
                 });
-            words.push_str(&format!("n{idx} "));
+            let _ = write!(words, "n{idx} ");
         } else {
             words.push_str(token.text);
             words.push(' ');
