@@ -45,17 +45,12 @@ fn characters(line: &str, number: usize, is_first: bool, found: &mut Vec<Fact>) 
         .split(|c: char| !is_part(c))
         .filter(|word| !word.is_ascii() && is_confusable(word))
     {
-        let text = format!("{word} ({})", word.escape_unicode());
-        let odd: String = word
+        let odd: Vec<_> = word
             .chars()
             .filter(|c| !c.is_ascii())
-            .map(|c| format!(" U+{:04X}", u32::from(c)))
+            .map(|c| format!("U+{:04X}", u32::from(c)))
             .collect();
-        let text = if text.len() > 60 {
-            format!("{word}:{odd}")
-        } else {
-            text
-        };
+        let text = format!("{word}: {}", odd.join(" "));
         found.push(Fact::new(
             Sense::Forbidden(ConfusableCharacter),
             word,

@@ -320,8 +320,8 @@ impl<'a, 't> Finder<'a, 't> {
                     .collect();
                 match inside.as_slice() {
                     [] => self.swallowed("if err", node.line, &joined(tokens)),
-                    ["return", "nil"] | ["return", "true"] => {
-                        self.swallowed("return nil", node.line, &joined(tokens))
+                    ["return", "nil" | "true"] => {
+                        self.swallowed("return nil", node.line, &joined(tokens));
                     }
                     words
                         if words

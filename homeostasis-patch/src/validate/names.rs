@@ -30,7 +30,7 @@ impl Names {
             let tokens = tree.tokens_of(node);
             match node.kind {
                 "import_statement" if tree.language == Language::Python => {
-                    names.python(tokens, node.line)
+                    names.python(tokens, node.line);
                 }
                 "import_statement" => names.javascript(tokens, node.line),
                 "export_statement" if tokens.iter().any(|t| t.is("from")) => {
@@ -41,7 +41,7 @@ impl Names {
                 "import_from_statement" => names.python_from(tokens, node.line),
                 "import_spec" => names.go(tokens, node.line),
                 "import_declaration" if tree.language == Language::Java => {
-                    names.java(tokens, node.line)
+                    names.java(tokens, node.line);
                 }
                 "use_declaration" | "extern_crate_declaration" => names.rust(tokens, node.line),
                 "assignment"
@@ -115,18 +115,17 @@ impl Names {
         for part in tokens.get(1..).unwrap_or_default().split(|t| t.is(",")) {
             let (path, alias) = renamed(part);
             let path = dotted(path);
-            match alias {
-                Some(alias) => self.import(alias, path, line),
-                None => {
-                    let head = path.split('.').next().unwrap_or_default().to_owned();
-                    self.aliases.insert(head.clone(), head);
-                    let is_glob = false;
-                    self.imports.push(Import {
-                        path,
-                        is_glob,
-                        line,
-                    });
-                }
+            if let Some(alias) = alias {
+                self.import(alias, path, line)
+            } else {
+                let head = path.split('.').next().unwrap_or_default().to_owned();
+                self.aliases.insert(head.clone(), head);
+                let is_glob = false;
+                self.imports.push(Import {
+                    path,
+                    is_glob,
+                    line,
+                });
             }
         }
     }

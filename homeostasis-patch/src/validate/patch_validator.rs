@@ -462,7 +462,7 @@ impl Judge {
                     self.refuse_at(reason, &fact.text, reason.expected(), fact.line, side);
                 }
                 Sense::Risky(flag) | Sense::Kept(flag) => {
-                    self.flag(flag, fact.line, side, &fact.text)
+                    self.flag(flag, fact.line, side, &fact.text);
                 }
             }
         }

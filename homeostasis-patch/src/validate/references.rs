@@ -49,8 +49,7 @@ fn reference_at(tree: &FlatTree<'_>, at: usize) -> (Option<Reference>, usize) {
         _ => return (None, at + 1),
     };
     let mut end = at + 1;
-    loop {
-        let Some(next) = tokens.get(end) else { break };
+    while let Some(next) = tokens.get(end) {
         if is_link(next) && tokens.get(end + 1).is_some_and(Token::is_word) {
             path.push('.');
             path.push_str(tokens[end + 1].text);
@@ -258,30 +257,27 @@ impl Finder<'_, '_> {
                     .get(*after)
                     .is_some_and(|t| t.is(",") || t.is(")"))
             });
-            match folded {
-                Some((name, _)) => {
-                    let full = self.names.resolved(&format!("{target}.{name}"));
-                    if let Some(reason) = judged(tree.language, &full) {
-                        self.add(reason, full.clone(), reference.line, &full);
-                    }
+            if let Some((name, _)) = folded {
+                let full = self.names.resolved(&format!("{target}.{name}"));
+                if let Some(reason) = judged(tree.language, &full) {
+                    self.add(reason, full.clone(), reference.line, &full);
                 }
-                None => {
-                    let name = tree.first_argument(comma);
-                    let is_simple = name.len() == 1;
-                    let is_module = self.names.is_alias(&target)
-                        || target == "__builtins__"
-                        || target == "builtins";
-                    let key = format!("{path}({target},{}", joined(name));
-                    if is_simple && !is_module {
-                        self.facts.push(Fact::new(
-                            Sense::Risky(Flag::DynamicName),
-                            key.clone(),
-                            reference.line,
-                            &key,
-                        ));
-                    } else {
-                        self.add(Reflection, key.clone(), reference.line, &key);
-                    }
+            } else {
+                let name = tree.first_argument(comma);
+                let is_simple = name.len() == 1;
+                let is_module = self.names.is_alias(&target)
+                    || target == "__builtins__"
+                    || target == "builtins";
+                let key = format!("{path}({target},{}", joined(name));
+                if is_simple && !is_module {
+                    self.facts.push(Fact::new(
+                        Sense::Risky(Flag::DynamicName),
+                        key.clone(),
+                        reference.line,
+                        &key,
+                    ));
+                } else {
+                    self.add(Reflection, key.clone(), reference.line, &key);
                 }
             }
         }
@@ -306,16 +302,13 @@ impl Finder<'_, '_> {
             }
         }
         if is_script(tree.language) && is_call && (path == "require" || path == "import") {
-            match required_module(tree, start) {
-                Some((module, _)) => {
-                    if let Some(reason) = judged(tree.language, &module) {
-                        self.add(reason, format!("import {module}"), reference.line, &module);
-                    }
+            if let Some((module, _)) = required_module(tree, start) {
+                if let Some(reason) = judged(tree.language, &module) {
+                    self.add(reason, format!("import {module}"), reference.line, &module);
                 }
-                None => {
-                    let key = format!("{path}({}", joined(tree.first_argument(end)));
-                    self.add(Reflection, key.clone(), reference.line, &key);
-                }
+            } else {
+                let key = format!("{path}({}", joined(tree.first_argument(end)));
+                self.add(Reflection, key.clone(), reference.line, &key);
             }
         }
         let is_global = matches!(path, "globalThis" | "window" | "global" | "self");

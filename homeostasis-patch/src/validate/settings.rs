@@ -139,7 +139,7 @@ pub(super) fn facts(tree: &FlatTree<'_>) -> Vec<Fact> {
                 key.clone(),
                 token.line,
                 &key,
-            ))
+            ));
         };
         if let Some(name) = setting_name(token) {
             for value in values(tokens, idx) {
@@ -217,7 +217,7 @@ fn values<'a>(tokens: &'a [Token<'_>], idx: usize) -> Vec<Setting<'a>> {
             Kind::Number if found.is_empty() => found.push(Setting::Text(token.text)),
             Kind::Word if matches!(token.text, "true" | "True") => found.push(Setting::Bool(true)),
             Kind::Word if matches!(token.text, "false" | "False" | "None" | "null" | "nil") => {
-                found.push(Setting::Bool(false))
+                found.push(Setting::Bool(false));
             }
             Kind::Punctuation if matches!(token.text, "[" | "(" | "{") && found.is_empty() => {
                 continue;

@@ -106,7 +106,7 @@ fn node_facts(tree: &FlatTree<'_>, idx: usize, found: &mut Vec<Fact>) {
                 .collect();
             match words.first().copied().unwrap_or_default() {
                 "test" | "rstest" | "test_case" | "proptest" => {
-                    push(required(RemovedTest), "test".to_owned(), &joined(tokens))
+                    push(required(RemovedTest), "test".to_owned(), &joined(tokens));
                 }
                 _ if words.last() == Some(&"test") && tokens.iter().any(|t| t.is("::")) => {
                     push(required(RemovedTest), "test".to_owned(), &joined(tokens));
@@ -133,7 +133,7 @@ fn node_facts(tree: &FlatTree<'_>, idx: usize, found: &mut Vec<Fact>) {
                     );
                 }
                 "deny" | "forbid" | "must_use" => {
-                    push(required(SuppressedLint), joined(tokens), &joined(tokens))
+                    push(required(SuppressedLint), joined(tokens), &joined(tokens));
                 }
                 "cfg" if words == ["cfg", "any"] => {
                     push(
