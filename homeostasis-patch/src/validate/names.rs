@@ -116,7 +116,7 @@ impl Names {
             let (path, alias) = renamed(part);
             let path = dotted(path);
             if let Some(alias) = alias {
-                self.import(alias, path, line)
+                self.import(alias, path, line);
             } else {
                 let head = path.split('.').next().unwrap_or_default().to_owned();
                 self.aliases.insert(head.clone(), head);

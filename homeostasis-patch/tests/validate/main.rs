@@ -168,12 +168,14 @@ fn size_is_bounded_at_the_limit() {
         ..ValidatorConfig::default()
     };
     let validator = PatchValidator::new(config).expect("in range");
-    let old: String = (0..100).map(|n| format!("a{n} = {n}\n")).collect();
+    let text = |line: &dyn Fn(usize) -> usize| {
+        let lines: Vec<_> = (0..100).map(|n| format!("a{n} = {}\n", line(n))).collect();
+        lines.concat()
+    };
+    let old = text(&|n| n);
     let with = |lines: &[usize], width: usize| {
         let changed = |n: usize| lines.iter().any(|line| (*line..line + width).contains(&n));
-        (0..100)
-            .map(|n| format!("a{n} = {}\n", if changed(n) { n + 1000 } else { n }))
-            .collect::<String>()
+        text(&|n| if changed(n) { n + 1000 } else { n })
     };
     assert!(
         validator
