@@ -21,6 +21,8 @@ pub mod sandbox;
 mod syntax;
 #[cfg(all(feature = "sandbox", target_os = "linux"))]
 pub mod trial;
+#[cfg(feature = "code")]
+mod validate;
 
 pub use applied_patch::{AppliedPatch, apply_candidate, revert};
 pub use config_patcher::ConfigPatcher;
@@ -42,3 +44,7 @@ pub use propose::{
     Dropped, Proposal, Proposer, SourceTree, TemplatePatcher, TemplateRefusal, TemplateSet,
 };
 pub use rebase::{Fit, Rebased, rebase};
+#[cfg(feature = "code")]
+pub use validate::{Flag, PatchValidator, Refusal, RefusalReason, RiskFactor, TextSide};
+#[cfg(feature = "code")]
+pub use validate::{Validation, ValidatorConfig};

@@ -358,7 +358,7 @@ pub fn apply_edits(
         .try_fold(source.to_owned(), |text, edit| edit.apply(&text, format))
 }
 
-pub(super) fn parse(source: &str, format: Format) -> Result<Node, EditError> {
+pub(crate) fn parse(source: &str, format: Format) -> Result<Node, EditError> {
     match format {
         Format::Toml => toml::parse(source),
         Format::Yaml => yaml::parse(source),

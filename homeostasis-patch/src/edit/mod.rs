@@ -19,7 +19,13 @@ mod yaml;
 mod yaml_block;
 mod yaml_scalar;
 
+#[cfg(feature = "code")]
+pub(crate) use config_edit::parse;
 pub use config_edit::{ConfigEdit, EditOp, apply_edits};
+#[cfg(feature = "code")]
+pub(crate) use datum::Datum;
 pub use error::EditError;
 pub use format::Format;
 pub use path::{ConfigPath, PathSegment};
+#[cfg(feature = "code")]
+pub(crate) use tree::{Kind, Node};

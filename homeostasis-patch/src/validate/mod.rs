@@ -1,0 +1,28 @@
+//! Whether a change of a file may be made at all, and how risky it is.
+//!
+//! Both texts become trees, each tree a list of *facts* (a call that starts a process, an assertion,
+//! a handler that does nothing), and the two lists are compared: what was there before may stay,
+//! what is new and dangerous or gone and protective is refused.
+
+mod characters;
+mod config;
+mod danger;
+mod fact;
+mod flags;
+mod handlers;
+mod names;
+mod patch_validator;
+mod protected;
+mod reason;
+mod references;
+mod secrets;
+mod settings;
+mod structures;
+mod time_limits;
+mod token;
+mod validation;
+
+pub use config::ValidatorConfig;
+pub use patch_validator::PatchValidator;
+pub use reason::RefusalReason;
+pub use validation::{Flag, Refusal, RiskFactor, TextSide, Validation};
