@@ -11,6 +11,8 @@ mod file_patch_error;
 mod hand_over;
 #[cfg(feature = "code")]
 mod language;
+#[cfg(any(feature = "code", all(feature = "sandbox", target_os = "linux")))]
+mod patch_checks;
 mod project_file;
 #[cfg(feature = "code")]
 mod propose;

@@ -1,0 +1,101 @@
+//! The validator and the trial as checks that patches pass before they are handed over.
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use homeostasis_core::Context;
+use homeostasis_core::record::PatchCandidate;
+use homeostasis_core::stage::{PatchCheck, PatchError, PatchReport};
+
+/// Refuses what the validator refuses, and what is more dangerous than its patcher said: the gate
+/// decided by that.
+#[cfg(feature = "code")]
+#[async_trait]
+impl PatchCheck for crate::PatchValidator {
+    fn name(&self) -> &str {
+        "validator"
+    }
+
+    /// # Errors
+    /// If a file cannot be read, with the kind of
+    /// [`FilePatchError::kind`](crate::FilePatchError::kind).
+    async fn check(
+        &self,
+        _: &Context,
+        patches: &[PatchCandidate],
+        root: &Path,
+    ) -> Result<PatchReport, PatchError> {
+        let mut notes = Vec::new();
+        for patch in patches {
+            let file = crate::project_file::ProjectFile::read(root, &patch.path);
+            let file = file.map_err(|error| PatchError::Failed {
+                what: format!("reading {}", patch.path),
+                kind: error.kind(),
+                source: Some(error.into()),
+            })?;
+            let found = self.validate_candidate(patch, file.text());
+            if !found.is_accepted() {
+                return Ok(PatchReport::refused(found.to_string()));
+            }
+            if found.risk > patch.risk {
+                let (risk, said) = (found.risk, patch.risk);
+                let reason = format!(
+                    "{}: its risk is {risk}, its patcher said {said}",
+                    patch.path
+                );
+                return Ok(PatchReport::refused(reason));
+            }
+            let (path, risk) = (&patch.path, found.risk);
+            let (added, removed) = (found.n_added, found.n_removed);
+            notes.push(format!(
+                "{path}: {added} lines added, {removed} removed, risk {risk}"
+            ));
+        }
+        Ok(PatchReport::passed(notes))
+    }
+}
+
+/// Tests one patch on a copy of the project.
+#[cfg(all(feature = "sandbox", target_os = "linux"))]
+#[async_trait]
+impl PatchCheck for crate::trial::Trial {
+    fn name(&self) -> &str {
+        "trial"
+    }
+
+    /// # Errors
+    /// If it is not one patch, or nothing could be tested, with the kind of
+    /// [`TrialError::kind`](crate::trial::TrialError::kind).
+    async fn check(
+        &self,
+        cx: &Context,
+        patches: &[PatchCandidate],
+        root: &Path,
+    ) -> Result<PatchReport, PatchError> {
+        use crate::trial::TrialVerdict;
+
+        let [patch] = patches else {
+            let detail = format!("{} patches, expected one", patches.len());
+            return Err(PatchError::invalid("a trial", detail));
+        };
+        let report = self.test(cx, root, patch).await;
+        let report = report.map_err(|error| PatchError::Failed {
+            what: format!("a trial of {}", patch.path),
+            kind: error.kind(),
+            source: Some(error.into()),
+        })?;
+        if let TrialVerdict::Refused(reasons) = &report.verdict {
+            return Ok(PatchReport::refused(reasons.join("; ")));
+        }
+        let notes = report.after.iter().map(|test| {
+            let n_runs = test.attempts.len();
+            let cached = if test.cached {
+                ", as tested before"
+            } else {
+                ""
+            };
+            format!("{}: {:?} in {n_runs} runs{cached}", test.name, test.result)
+        });
+        Ok(PatchReport::passed(notes))
+    }
+}
