@@ -158,7 +158,8 @@ impl HttpRouteRouter {
 
     async fn run(&self, what: &str, args: &Argv) -> Result<String, TrafficError> {
         let cx = Context::new(Arc::clone(&self.clock), 0);
-        let ended = timeout(&*self.clock, CALL, self.kubectl.run(&cx, "", args)).await;
+        let call = Box::pin(self.kubectl.run(&cx, "", args));
+        let ended = timeout(&*self.clock, CALL, call).await;
         let ended = ended.map_err(|_| {
             let detail = format!("kubectl has not answered within {CALL:?}");
             TrafficError::transient(what, detail)
