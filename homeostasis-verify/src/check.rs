@@ -1,5 +1,6 @@
 //! One thing to look at after a remedy, and whose doing it is.
 
+use homeostasis_core::Timestamp;
 use homeostasis_core::record::{Anomaly, CheckOutcome, Criterion};
 use homeostasis_core::stage::VerifyError;
 
@@ -22,6 +23,10 @@ struct Asked {
     fresh: Evaluator,
     evaluator: Evaluator,
     placebo: Option<Placebo>,
+    /// When it first passed since it last failed.
+    held: Option<Timestamp>,
+    /// Whose doing it is, as far as the short watch could tell.
+    found: Option<(Attribution, String)>,
 }
 
 impl Asked {
@@ -30,6 +35,35 @@ impl Asked {
             fresh: evaluator.clone(),
             evaluator,
             placebo: None,
+            held: None,
+            found: None,
+        }
+    }
+
+    fn look(&mut self, look: &Look<'_>) -> Result<Reading, VerifyError> {
+        let reading = self.evaluator.look(look)?;
+        match reading.outcome {
+            CheckOutcome::Passed => self.held = self.held.or(Some(look.now)),
+            CheckOutcome::Failed => self.held = None,
+            CheckOutcome::NoData | CheckOutcome::Undecided => {}
+        }
+        Ok(reading)
+    }
+
+    fn tell(&self, reading: &mut Reading) {
+        let Some((attribution, why)) = &self.found else {
+            return;
+        };
+        reading.attribution = *attribution;
+        if !why.is_empty() {
+            reading.detail = format!("{}; {why}", reading.detail);
+        }
+        let is_attributed = matches!(
+            attribution,
+            Attribution::Attributed | Attribution::AgainstPeers
+        );
+        if is_attributed {
+            tracing::debug!(criterion = self.fresh.words(), "attributed to the remedy");
         }
     }
 }
@@ -65,10 +99,10 @@ impl Check {
 
     /// The words and the reading of what had something to say.
     pub(crate) fn look(&mut self, look: &Look<'_>) -> Result<(String, Reading), VerifyError> {
-        let reading = self.main.evaluator.look(look)?;
+        let reading = self.main.look(look)?;
         self.is_stood_in = false;
         if let Some(stand_in) = &mut self.stand_in {
-            let instead = stand_in.evaluator.look(look)?;
+            let instead = stand_in.look(look)?;
             if reading.outcome == CheckOutcome::NoData && instead.outcome != CheckOutcome::NoData {
                 self.is_stood_in = true;
                 return Ok((stand_in.evaluator.words().to_owned(), instead));
@@ -77,21 +111,17 @@ impl Check {
         Ok((self.words().to_owned(), reading))
     }
 
-    /// Says of a pass whose doing it is. Until the last look a pass that has a control is not
-    /// decided: untreated peers are given as long.
+    /// Says of a pass in the short watch whose doing it is. Until its last look a pass that has a
+    /// control is not decided: untreated peers are given as long.
     pub(crate) fn attribute(
         &mut self,
         reading: &mut Reading,
         look: &Look<'_>,
         (past, is_last): (Past<'_>, bool),
     ) -> Result<(), VerifyError> {
-        let asked = match &mut self.stand_in {
-            Some(stand_in) if self.is_stood_in => stand_in,
-            _ => &mut self.main,
-        };
-        if reading.outcome != CheckOutcome::Passed || !asked.fresh.has_past() {
+        let Some(asked) = self.asked(reading) else {
             return Ok(());
-        }
+        };
         let placebo = match asked.placebo.take() {
             Some(placebo) => placebo,
             None => Placebo::new(&asked.fresh, look, past)?,
@@ -102,17 +132,26 @@ impl Check {
             reading.would_settle = Some("what untreated peers do that suffer alike".to_owned());
             return Ok(());
         }
-        let (attribution, why) = placebo.attribution(look, past)?;
-        reading.attribution = attribution;
-        if !why.is_empty() {
-            reading.detail = format!("{}; {why}", reading.detail);
-        }
-        if matches!(
-            attribution,
-            Attribution::Attributed | Attribution::AgainstPeers
-        ) {
-            tracing::debug!(criterion = asked.fresh.words(), "attributed to the remedy");
-        }
+        let held = asked.held.unwrap_or(look.now);
+        asked.found = Some(placebo.attribution(look, held, past)?);
+        asked.tell(reading);
         Ok(())
+    }
+
+    /// Says of a pass after the short watch what that found: how long one watches on says nothing of
+    /// whose doing it is.
+    pub(crate) fn recall(&mut self, reading: &mut Reading) {
+        if let Some(asked) = self.asked(reading) {
+            asked.tell(reading);
+        }
+    }
+
+    /// What passed, if it has a past.
+    fn asked(&mut self, reading: &Reading) -> Option<&mut Asked> {
+        let asked = match &mut self.stand_in {
+            Some(stand_in) if self.is_stood_in => stand_in,
+            _ => &mut self.main,
+        };
+        (reading.outcome == CheckOutcome::Passed && asked.fresh.has_past()).then_some(asked)
     }
 }

@@ -147,7 +147,7 @@ async fn one_instance_that_a_restart_cures_is_a_success_at_once() {
     let pool = Pool::new(true);
     let healer = pool.builder(RESTART).start().await.unwrap();
     pool.record(&healer, &["0", "1", "2"]);
-    pass(&healer, 60).await;
+    pass(&healer, 300).await;
     let mut events = healer.subscribe();
     pool.set(&["0"], 9.0);
     let began = healer.clock().now();
@@ -167,6 +167,29 @@ async fn one_instance_that_a_restart_cures_is_a_success_at_once() {
         !matches!(resolution, Resolution::Recovered),
         "{resolution:?}"
     );
+    healer.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_single_host_that_was_hardly_seen_before_is_partial_at_most() {
+    let pool = Pool::new(true);
+    let healer = pool.builder(RESTART).start().await.unwrap();
+    pool.record(&healer, &["0"]);
+    pass(&healer, 15).await;
+    let mut events = healer.subscribe();
+    pool.set(&["0"], 9.0);
+    let verified = until(&healer, &mut events, is("verified")).await;
+    let verdict = verdict_of(&verified.kind).unwrap();
+    assert_eq!(verdict.kind, VerdictKind::Partial, "{verdict:?}");
+    assert!(verdict.reason.contains("it was seen for"), "{verdict:?}");
+    // It is over, nobody is called, and nobody says that the playbook did it.
+    let closed = until(&healer, &mut events, is("closed")).await;
+    assert!(matches!(
+        &closed.kind,
+        EventKind::Closed {
+            resolution: Resolution::Recovered
+        }
+    ));
     healer.shutdown().await;
 }
 
@@ -324,7 +347,7 @@ async fn every_phase_of_the_workflow_is_gone_through_in_its_time() {
             .sequential_watch(with_orders(&orders));
         let healer = builder.start().await.unwrap();
         pool.record(&healer, &["0"]);
-        pass(&healer, 60).await;
+        pass(&healer, 300).await;
         let mut events = healer.subscribe();
         pool.set(&["0"], 9.0);
         let ended = until(&healer, &mut events, is("run_ended")).await;

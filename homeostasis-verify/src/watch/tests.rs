@@ -114,6 +114,9 @@ struct Case {
     scenarios: Scenarios,
     deadline: Option<Duration>,
     cancel_at: Option<i64>,
+    /// When the healer comes to it.
+    begins: i64,
+    until: Option<i64>,
 }
 
 impl Case {
@@ -126,12 +129,14 @@ impl Case {
             scenarios: Scenarios::default(),
             deadline: None,
             cancel_at: None,
+            begins: ENDED,
+            until: None,
         }
     }
 
     /// Waits 5 s, looks every second, watches 60 s. The time moves when everybody sleeps.
     fn run(self) -> Result<Verdict, VerifyError> {
-        let clock = ManualClock::new(at(ENDED));
+        let clock = ManualClock::new(at(self.begins));
         let world = self.world.paced_by(Arc::new(clock.clone()));
         let cancellation = Cancellation::default();
         let mut cx = Context::new(Arc::new(clock.clone()), 1)
@@ -160,7 +165,8 @@ impl Case {
         let watch = SequentialWatch::new(WatchConfig::default())
             .unwrap()
             .with_scenarios(self.scenarios);
-        let request = VerifyRequest::new(&self.incident, &plan, at(STARTED), at(ENDED));
+        let mut request = VerifyRequest::new(&self.incident, &plan, at(STARTED), at(ENDED));
+        request.until = self.until.map(at);
         let mut verifying = pin!(watch.verify(&cx, request));
         let mut task = std::task::Context::from_waker(Waker::noop());
         loop {
