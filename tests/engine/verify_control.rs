@@ -394,3 +394,22 @@ async fn a_scenario_that_cannot_be_done_here_is_refused_at_the_start() {
         "{text}"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_baseline_that_is_long_forgotten_is_refused_at_the_start() {
+    let compare =
+        "  comparison: [{metric: queue_seconds, at_most: 1.1, baseline: same_time_last_week}]";
+    let playbook = format!("{RESTART}{compare}\n");
+    let started = |window| {
+        let mut settings = EngineSettings::default();
+        settings.window = Duration::from_secs(window);
+        let builder = Pool::new(true).builder(&playbook).settings(settings);
+        async move { builder.start().await }
+    };
+    let text = started(900).await.unwrap_err().to_string();
+    assert!(
+        text.contains("restart.verification.comparison") && text.contains("this needs 604860s"),
+        "{text}"
+    );
+    started(7 * 86_400 + 60).await.unwrap().shutdown().await;
+}
