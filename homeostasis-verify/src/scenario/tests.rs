@@ -309,7 +309,7 @@ async fn what_does_not_answer_in_time_has_failed_and_what_is_not_allowed_is_no_d
 
 #[test]
 fn numbers_that_mean_the_same_are_the_same() {
-    let same = |one: Value, other: Value| super::is_same(&one, &other);
+    let same = |one: Value, other: Value| is_same(&one, &other);
     assert!(same(json!(3), json!(3.0)));
     assert!(same(
         json!({"a": [3, {"b": 1.0}]}),
