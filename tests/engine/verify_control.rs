@@ -145,7 +145,9 @@ fn verdict_of(kind: &EventKind) -> Option<Verdict> {
 #[tokio::test(start_paused = true)]
 async fn one_instance_that_a_restart_cures_is_a_success_at_once() {
     let pool = Pool::new(true);
-    let healer = pool.builder(RESTART).start().await.unwrap();
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+    let builder = pool.builder(RESTART).store(Arc::clone(&store));
+    let healer = builder.start().await.unwrap();
     pool.record(&healer, &["0", "1", "2"]);
     pass(&healer, 300).await;
     let mut events = healer.subscribe();
@@ -167,6 +169,8 @@ async fn one_instance_that_a_restart_cures_is_a_success_at_once() {
         !matches!(resolution, Resolution::Recovered),
         "{resolution:?}"
     );
+    let breaker = store.document("breaker/restart").await.unwrap();
+    assert!(breaker.is_some(), "it counts a success");
     healer.shutdown().await;
 }
 
@@ -196,7 +200,9 @@ async fn a_single_host_that_was_hardly_seen_before_is_partial_at_most() {
 #[tokio::test(start_paused = true)]
 async fn a_metric_that_falls_everywhere_by_itself_is_partial_and_not_a_success() {
     let pool = Pool::new(false);
-    let healer = pool.builder(RESTART).start().await.unwrap();
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+    let builder = pool.builder(RESTART).store(Arc::clone(&store));
+    let healer = builder.start().await.unwrap();
     pool.record(&healer, &["0", "1", "2"]);
     pass(&healer, 60).await;
     let mut events = healer.subscribe();
@@ -229,6 +235,11 @@ async fn a_metric_that_falls_everywhere_by_itself_is_partial_and_not_a_success()
         verdicts
             .into_iter()
             .all(|it| it.kind != VerdictKind::Success)
+    );
+    let breaker = store.document("breaker/restart").await.unwrap();
+    assert!(
+        breaker.is_none(),
+        "nothing failed, and nothing is proven: {breaker:?}"
     );
     healer.shutdown().await;
 }
