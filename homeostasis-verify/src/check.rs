@@ -23,6 +23,8 @@ struct Asked {
     fresh: Evaluator,
     evaluator: Evaluator,
     placebo: Option<Placebo>,
+    /// When it was seen to fail, by the record of the incident: its memory outlives the process.
+    witnessed: Option<Timestamp>,
     /// When it first passed since it last failed.
     held: Option<Timestamp>,
     /// Whose doing it is, as far as the short watch could tell.
@@ -35,6 +37,7 @@ impl Asked {
             fresh: evaluator.clone(),
             evaluator,
             placebo: None,
+            witnessed: None,
             held: None,
             found: None,
         }
@@ -82,7 +85,11 @@ impl Check {
     pub(crate) fn recovery(anomaly: &Anomaly, config: &WatchConfig) -> Self {
         let health = Asked::new(Evaluator::health_of(&anomaly.target, config));
         let (main, stand_in) = match Evaluator::recovery(anomaly, config) {
-            Some(evaluator) => (Asked::new(evaluator), Some(health)),
+            Some(evaluator) => {
+                let mut asked = Asked::new(evaluator);
+                asked.witnessed = Some(anomaly.at);
+                (asked, Some(health))
+            }
             None => (health, None),
         };
         Self {
@@ -133,7 +140,14 @@ impl Check {
             return Ok(());
         }
         let held = asked.held.unwrap_or(look.now);
-        asked.found = Some(placebo.attribution(look, held, past)?);
+        let (mut attribution, mut why) = placebo.attribution(look, held, past)?;
+        // A state that the incident saw fail before the remedy needs no memory of this process.
+        let is_witnessed = asked.witnessed.is_some_and(|at| at < past.untreated_until);
+        if attribution == Attribution::Unexamined && is_witnessed && placebo.is_unseen() {
+            attribution = Attribution::Attributed;
+            "it failed when the incident was opened".clone_into(&mut why);
+        }
+        asked.found = Some((attribution, why));
         asked.tell(reading);
         Ok(())
     }

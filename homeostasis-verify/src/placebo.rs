@@ -208,6 +208,11 @@ impl Placebo {
         !self.peers.is_empty()
     }
 
+    /// Whether nothing was seen of it before the remedy.
+    pub(crate) fn is_unseen(&self) -> bool {
+        matches!(self.own, Own::Unseen)
+    }
+
     /// What a pass at `look` of what holds since `held` is worth, and why.
     pub(crate) fn attribution(
         &self,

@@ -279,6 +279,33 @@ fn without_criteria_health_checks_stand_in_for_a_silent_series() {
 }
 
 #[test]
+fn a_restarted_healer_believes_what_the_incident_saw_of_a_state_and_of_a_level_nothing() {
+    // It sees nothing from before the remedy ended.
+    let world = (ENDED + 1..1400).fold(RecordedObservations::new(), |world, s| {
+        let report = HealthReport::new(at(s), target(), "http", HealthState::Healthy);
+        world.with_health(report)
+    });
+    let world = world.with_sampled(
+        key("queue_length"),
+        at(ENDED + 1),
+        at(1400),
+        secs(1),
+        |_| 1.0,
+    );
+    let verdict = |anomaly| {
+        let mut case = Case::new(world.clone(), vec![metric("queue_length < 5", 1)]);
+        case.incident = incident(anomaly);
+        case.verdict()
+    };
+    let mut unhealthy = anomaly("up", None, None);
+    unhealthy.subject = Subject::Health("http".to_owned());
+    let proven = verdict(unhealthy);
+    assert_eq!(proven.kind, VerdictKind::Success, "{proven:?}");
+    let high = verdict(anomaly("queue_length", None, Some(5.0)));
+    assert_eq!(high.kind, VerdictKind::Partial, "{high:?}");
+}
+
+#[test]
 fn things_that_get_clearly_worse_fail_long_before_the_end() {
     let world = sampled(up_again(9999), "http_requests_rate", |_| 50.0);
     let world = sampled(world, "error_ratio", |now| {
