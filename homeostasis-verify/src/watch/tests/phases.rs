@@ -100,7 +100,8 @@ fn what_holds_must_go_on_holding_and_a_relapse_is_remembered() {
 /// `up` is down in trouble until 1075, and again in `relapses`.
 fn up_but(relapses: &[std::ops::Range<i64>]) -> RecordedObservations {
     sampled(RecordedObservations::new(), "up", |now| {
-        let mut down = relapses.iter().chain(&[SINCE..1075]);
+        let trouble = SINCE..1075;
+        let mut down = relapses.iter().chain([&trouble]);
         let is_down = down.any(|it| (at(it.start)..at(it.end)).contains(&now));
         f64::from(u8::from(!is_down))
     })
