@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+use crate::chapters::Chapter;
 use crate::deployment::ServiceName;
-use crate::faults::Fault;
 
 /// First argument of the process in which Homeostasis is embedded.
 pub(crate) const SHOP_ROLE: &str = "__shop";
@@ -15,23 +15,29 @@ pub(crate) const SHOP_ROLE: &str = "__shop";
 pub(crate) const SERVICE_ROLE: &str = "__service";
 
 pub(crate) const HELP: &str = "\
-A shop of real processes under load; faults are injected and Homeostasis heals them.
+A shop of real processes under load; faults are injected and Homeostasis heals them, new versions
+are released and Homeostasis promotes or takes back each.
 
 Usage: storefront [--fast] [--seed N] [--only LETTERS] [--self-check]
 
-  --fast          finish in under two minutes (shorter fault-free stretch, faster leak)
+  --fast          finish in under two minutes (shorter fault-free stretch, faster leak, shorter stages)
   --seed N        seed of the load's arrivals and choices; default 42
-  --only LETTERS  inject only these faults, comma separated, of
+  --only LETTERS  tell only these chapters, comma separated, of
                     a  orders is killed
                     b  catalog leaks memory
                     c  a bad configuration of gateway is deployed
                     d  catalog becomes slow and calls pile up
                     e  the healer itself is killed in the middle of a heal
+                    f  a bad version of quotes is released behind a canary, and taken back
+                    g  a good version of quotes is released, and promoted
+                    h  a worker of quotes is swapped under 50,000 requests, and none is lost
+                    p  a trouble passes by itself: the heal that seems to help is not believed
   --self-check    prove that the faults are real: run the shop without Homeostasis, check from
                   outside that each fault hurts, cure it by hand, check that it is gone
   --help          this text
 
-Writes target/storefront/report.json. Exit codes: 0 every fault healed, 1 not, 2 wrong usage.";
+Writes target/storefront/report.json. Exit codes: 0 every chapter ended as it should,
+1 not, 2 wrong usage.";
 
 /// What this process is.
 #[derive(Debug)]
@@ -47,7 +53,7 @@ pub(crate) enum Role {
 pub(crate) struct ConductorOptions {
     pub(crate) fast: bool,
     pub(crate) seed: u64,
-    pub(crate) faults: Vec<Fault>,
+    pub(crate) chapters: Vec<Chapter>,
     pub(crate) self_check: bool,
 }
 
@@ -71,6 +77,10 @@ pub(crate) struct ServiceOptions {
     pub(crate) data_dir: PathBuf,
     /// The folder with `current` and `slots/`; only a service with deployment slots has one.
     pub(crate) slots: Option<PathBuf>,
+    /// The file of prices; only quotes has one.
+    pub(crate) tariff: Option<PathBuf>,
+    /// Who is asked for the surcharge; only quotes asks.
+    pub(crate) carrier: Option<SocketAddr>,
 }
 
 /// Why a command line was refused.
@@ -104,7 +114,7 @@ fn parse_conductor(mut args: impl Iterator<Item = String>) -> Result<Role, ArgsE
     let mut options = ConductorOptions {
         fast: false,
         seed: 42,
-        faults: Fault::ALL.to_vec(),
+        chapters: Chapter::ALL.to_vec(),
         self_check: false,
     };
     while let Some(flag) = args.next() {
@@ -117,7 +127,7 @@ fn parse_conductor(mut args: impl Iterator<Item = String>) -> Result<Role, ArgsE
             }
             "--only" => {
                 let list: String = value(&flag, &mut args, "letters")?;
-                options.faults = faults(&flag, &list)?;
+                options.chapters = chapters(&flag, &list)?;
             }
             _ => return Err(ArgsError::Unknown(flag)),
         }
@@ -125,21 +135,21 @@ fn parse_conductor(mut args: impl Iterator<Item = String>) -> Result<Role, ArgsE
     Ok(Role::Conductor(options))
 }
 
-fn faults(flag: &str, list: &str) -> Result<Vec<Fault>, ArgsError> {
+fn chapters(flag: &str, list: &str) -> Result<Vec<Chapter>, ArgsError> {
     let mut chosen = list
         .split(',')
         .map(|letter| {
-            Fault::ALL
+            Chapter::ALL
                 .into_iter()
-                .find(|fault| letter.trim() == fault.letter().to_string())
+                .find(|chapter| letter.trim() == chapter.letter().to_string())
                 .ok_or_else(|| ArgsError::Invalid {
                     flag: flag.to_owned(),
                     value: list.to_owned(),
-                    expected: "letters from a to e, comma separated",
+                    expected: "letters from a to h and p, comma separated",
                 })
         })
         .collect::<Result<Vec<_>, _>>()?;
-    chosen.sort_unstable();
+    chosen.sort_unstable_by_key(|chapter| chapter.letter());
     chosen.dedup();
     Ok(chosen)
 }
@@ -160,9 +170,14 @@ fn parse_shop(mut args: impl Iterator<Item = String>) -> Result<Role, ArgsError>
 }
 
 fn parse_service(mut args: impl Iterator<Item = String>) -> Result<Role, ArgsError> {
-    let name = value(SERVICE_ROLE, &mut args, "gateway, orders or catalog")?;
+    let name = value(
+        SERVICE_ROLE,
+        &mut args,
+        "gateway, orders, catalog or quotes",
+    )?;
     let (mut listen, mut pid_file, mut log_file, mut data_dir, mut slots) =
         (None, None, None, None, None);
+    let (mut tariff, mut carrier) = (None, None);
     while let Some(flag) = args.next() {
         match flag.as_str() {
             "--listen" => listen = Some(value(&flag, &mut args, "an address like 127.0.0.1:8080")?),
@@ -170,6 +185,10 @@ fn parse_service(mut args: impl Iterator<Item = String>) -> Result<Role, ArgsErr
             "--log-file" => log_file = Some(value(&flag, &mut args, "a path")?),
             "--data-dir" => data_dir = Some(value(&flag, &mut args, "a path")?),
             "--slots" => slots = Some(value(&flag, &mut args, "a path")?),
+            "--tariff" => tariff = Some(value(&flag, &mut args, "a path")?),
+            "--carrier" => {
+                carrier = Some(value(&flag, &mut args, "an address like 127.0.0.1:8080")?);
+            }
             _ => return Err(ArgsError::Unknown(flag)),
         }
     }
@@ -180,6 +199,8 @@ fn parse_service(mut args: impl Iterator<Item = String>) -> Result<Role, ArgsErr
         log_file: required(log_file, SERVICE_ROLE, "--log-file")?,
         data_dir: required(data_dir, SERVICE_ROLE, "--data-dir")?,
         slots,
+        tariff,
+        carrier,
     }))
 }
 
@@ -217,17 +238,18 @@ mod tests {
     }
 
     #[test]
-    fn no_flag_means_every_fault_and_the_default_seed() {
+    fn no_flag_means_every_chapter_and_the_default_seed() {
         let options = conductor("").unwrap();
-        assert_eq!(options.faults, Fault::ALL);
+        assert_eq!(options.chapters, Chapter::ALL);
         assert_eq!(options.seed, 42);
         assert!(!options.fast && !options.self_check);
     }
 
     #[test]
     fn only_keeps_the_order_of_the_story_and_drops_repeats() {
-        let options = conductor("--only c,a,c --seed 7 --fast").unwrap();
-        assert_eq!(options.faults, [Fault::OrdersKilled, Fault::BadDeployment]);
+        let options = conductor("--only c,f,a,c --seed 7 --fast").unwrap();
+        let letters: String = options.chapters.iter().map(|it| it.letter()).collect();
+        assert_eq!(letters, "acf");
         assert_eq!((options.seed, options.fast), (7, true));
     }
 
@@ -243,7 +265,7 @@ mod tests {
         );
         assert_eq!(
             conductor("--only a,z").unwrap_err().to_string(),
-            "`--only a,z`: expected letters from a to e, comma separated"
+            "`--only a,z`: expected letters from a to h and p, comma separated"
         );
         assert_eq!(
             conductor("--seed").unwrap_err().to_string(),

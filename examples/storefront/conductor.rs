@@ -1,5 +1,5 @@
 //! The story: open the shop, let customers in, learn what is normal, inject one fault after
-//! another, watch each being healed, count, report.
+//! another, watch each being healed, release new versions, count, report.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,19 +9,18 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::BoxError;
 use crate::args::ConductorOptions;
+use crate::chapters::Chapter;
 use crate::deployment::Deployment;
 use crate::faults::Fault;
 use crate::json_log;
 use crate::narrator::Narrator;
 use crate::observed::{Incident, Observer};
+use crate::releases;
 use crate::report::{FaultFree, FaultReport, Report};
 use crate::self_check;
 use crate::state::State;
 use crate::timeline::{CALM, Normal};
 use crate::world::{LOOK, World};
-
-/// Verdict that means the healer itself is satisfied.
-const SUCCESS: &str = "success";
 
 /// In the stretch without faults this share of the requests may fail, of the machine's own doing.
 const MAX_FAILED_SHARE: f64 = 0.01;
@@ -45,7 +44,7 @@ pub(crate) async fn run(options: ConductorOptions) -> Result<ExitCode, BoxError>
 }
 
 async fn tell(state: &State, options: &ConductorOptions) -> Result<ExitCode, BoxError> {
-    let narrator = Narrator::new(options.faults.len() + 1);
+    let narrator = Narrator::new(options.chapters.len() + 1);
     narrator.say(format!(
         "the shop opens; its files are in {}",
         state.run_dir().display()
@@ -53,7 +52,7 @@ async fn tell(state: &State, options: &ConductorOptions) -> Result<ExitCode, Box
     let deployment = Deployment::prepare(state.run_dir())?;
     let (world, load) = World::open(deployment, options, narrator).await?;
     if options.self_check {
-        let passed = self_check::run(&world, load, &options.faults).await?;
+        let passed = self_check::run(&world, load, &options.chapters).await?;
         return Ok(if passed {
             ExitCode::SUCCESS
         } else {
@@ -65,8 +64,11 @@ async fn tell(state: &State, options: &ConductorOptions) -> Result<ExitCode, Box
     let (fault_free, normal) = watch_fault_free(&world, &mut observer).await?;
     let mut faults = Vec::new();
     let mut incidents = Vec::new();
-    for &fault in &options.faults {
-        let (report, incident) = watch_fault(&world, &mut observer, fault, normal).await?;
+    for &chapter in &options.chapters {
+        let (report, incident) = match chapter {
+            Chapter::Fault(fault) => watch_fault(&world, &mut observer, fault, normal).await?,
+            Chapter::Release(release) => releases::watch(&world, &mut observer, release).await?,
+        };
         faults.push(report);
         incidents.push(incident);
         world.narrator.chapter();
@@ -90,7 +92,7 @@ async fn tell(state: &State, options: &ConductorOptions) -> Result<ExitCode, Box
 }
 
 /// Reads what the healer did meanwhile and tells it.
-fn listen(world: &World, observer: &mut Observer) -> Result<(), BoxError> {
+pub(crate) fn listen(world: &World, observer: &mut Observer) -> Result<(), BoxError> {
     for event in observer.refresh()? {
         world
             .narrator
@@ -203,7 +205,8 @@ async fn watch_fault(
     let recovered_after = recovered(world);
     // A heal of something that is well is wrong, also when the right one was healed besides.
     for other in observer.since(injected_at) {
-        if !other.actions.is_empty() && other.root_cause.as_ref() != Some(&fault.root_cause()) {
+        let is_it = incident.as_ref().is_some_and(|it| it.id == other.id);
+        if !is_it && !other.actions.is_empty() && other.root_cause != fault.root_cause() {
             let actions = other.actions.join(", ");
             problems.push(format!("wrongly acted in {}: {actions}", other.id));
         }
@@ -233,9 +236,10 @@ async fn watch_fault(
 /// root cause, else the first.
 fn matching(observer: &Observer, fault: Fault, injected_at: Timestamp) -> Option<&Incident> {
     let incidents = observer.since(injected_at);
+    let expected = fault.root_cause();
     let named = incidents
         .iter()
-        .find(|incident| incident.root_cause.as_ref() == Some(&fault.root_cause()));
+        .find(|incident| expected.is_some() && incident.root_cause == expected);
     named.or(incidents.first()).copied()
 }
 
@@ -272,11 +276,17 @@ impl FaultReport {
         if incident.is_none() {
             problems.push("not detected".to_owned());
         }
-        if named.as_ref() != Some(&expected) {
+        if expected.is_some() && named != expected {
             problems.push("root cause not named".to_owned());
         }
-        if verdict.as_deref() != Some(SUCCESS) {
-            problems.push("not verified".to_owned());
+        if !verdict
+            .as_deref()
+            .is_some_and(|verdict| fault.verdicts().contains(&verdict))
+        {
+            problems.push(match &verdict {
+                None => "not verified".to_owned(),
+                Some(verdict) => format!("verdict {verdict}, expected {:?}", fault.verdicts()),
+            });
         }
         if recovered_after.is_none() {
             problems.push("not recovered".to_owned());
@@ -290,15 +300,17 @@ impl FaultReport {
                 let after = incident.detected_at.duration_since(injected_at);
                 u64::try_from(after.as_millis()).unwrap_or_default()
             }),
-            root_cause_expected: expected.to_string(),
+            root_cause_expected: expected.map(|expected| expected.to_string()),
             root_cause_named: named.map(|named| named.to_string()),
             actions: incident
                 .map(|incident| incident.actions.clone())
                 .unwrap_or_default(),
+            traffic: None,
             verdict,
             recovered_after_ms: recovered_after
                 .map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
             requests_failed,
+            requests: None,
             healed: problems.is_empty(),
             problems,
         }

@@ -9,7 +9,6 @@ use crate::BoxError;
 use crate::deployment::ServiceName;
 use crate::faults::Fault;
 use crate::http::Call;
-use crate::json_log::JsonLog;
 use crate::shop;
 use crate::world::World;
 
@@ -29,6 +28,10 @@ impl Fault {
                     world.start_shop().await?;
                 }
                 ensure_running(world, ServiceName::Orders).await
+            }
+            Self::TroublePasses => {
+                world.carrier.set_answering(true);
+                Ok(())
             }
         }
     }
@@ -58,11 +61,5 @@ async fn restart(world: &World, name: ServiceName) -> Result<(), BoxError> {
 }
 
 async fn ensure_running(world: &World, name: ServiceName) -> Result<(), BoxError> {
-    if world.running(name).is_ok() {
-        return Ok(());
-    }
-    let path = world.deployment.run_dir.join("logs/conductor.jsonl");
-    let log = JsonLog::open(&path, "conductor")?;
-    let started = shop::start(world.deployment.service(name)?, log).await;
-    started.map(|_| ())
+    world.ensure_running(world.deployment.service(name)?).await
 }

@@ -18,25 +18,30 @@ use crate::args::SERVICE_ROLE;
 use crate::files::write_atomically;
 use crate::process::{Identity, PidFile};
 use crate::service::gateway::Settings;
+use crate::service::quotes::{Tariff, ZONES};
 
-/// The shop's three programs.
+/// The shop's programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ServiceName {
     Catalog,
     Orders,
     Gateway,
+    Quotes,
 }
 
 impl ServiceName {
-    /// In the order they are started: callees first.
-    pub(crate) const ALL: [Self; 3] = [Self::Catalog, Self::Orders, Self::Gateway];
+    const ALL: [Self; 4] = [Self::Catalog, Self::Orders, Self::Gateway, Self::Quotes];
+
+    /// Those that run once and always, in the order they are started: callees first.
+    pub(crate) const RESIDENT: [Self; 3] = [Self::Catalog, Self::Orders, Self::Gateway];
 
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Catalog => "catalog",
             Self::Orders => "orders",
             Self::Gateway => "gateway",
+            Self::Quotes => "quotes",
         }
     }
 
@@ -44,7 +49,7 @@ impl ServiceName {
     pub(crate) const fn calls(self) -> &'static [Self] {
         match self {
             Self::Gateway => &[Self::Catalog, Self::Orders],
-            Self::Catalog | Self::Orders => &[],
+            Self::Catalog | Self::Orders | Self::Quotes => &[],
         }
     }
 }
@@ -84,6 +89,57 @@ pub(crate) struct Deployment {
     pub(crate) journal_file: PathBuf,
     /// Callees first.
     pub(crate) services: Vec<ServiceSpec>,
+    pub(crate) quotes: QuotesSpec,
+}
+
+/// The quotes: workers in two slots behind a front. One has the traffic, the other a new version.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct QuotesSpec {
+    /// Where customers ask, and operators order releases.
+    pub(crate) front: SocketAddr,
+    /// Whom the workers ask; no part of the shop.
+    pub(crate) carrier: SocketAddr,
+    pub(crate) workers: Vec<WorkerSpec>,
+}
+
+/// The worker of one slot.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct WorkerSpec {
+    pub(crate) slot: Slot,
+    pub(crate) service: ServiceSpec,
+    /// Its version: read when it starts.
+    pub(crate) tariff_file: PathBuf,
+}
+
+/// Where a version of the quotes runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Slot {
+    Blue,
+    Green,
+}
+
+impl Slot {
+    pub(crate) const ALL: [Self; 2] = [Self::Blue, Self::Green];
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Blue => "blue",
+            Self::Green => "green",
+        }
+    }
+
+    pub(crate) const fn other(self) -> Self {
+        match self {
+            Self::Blue => Self::Green,
+            Self::Green => Self::Blue,
+        }
+    }
+
+    /// The name of its process.
+    pub(crate) fn process(self) -> String {
+        format!("{}-{}", ServiceName::Quotes, self.as_str())
+    }
 }
 
 /// One service: how to start it, where to look at it, whom it calls.
@@ -134,12 +190,31 @@ impl Deployment {
             .into_os_string()
             .into_string()
             .map_err(|path| format!("the program's path is not UTF-8: {}", path.display()))?;
-        let ports = free_ports(ServiceName::ALL.len())?;
-        let services = ServiceName::ALL
-            .into_iter()
-            .zip(ports)
-            .map(|(name, address)| ServiceSpec::new(name, address, &program, run_dir))
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut ports = free_ports(ServiceName::RESIDENT.len() + Slot::ALL.len() + 2)?.into_iter();
+        let mut port = || ports.next().ok_or("a port is missing");
+        let mut services = Vec::new();
+        for name in ServiceName::RESIDENT {
+            let stem = name.as_str();
+            services.push(ServiceSpec::new((name, stem), port()?, &program, run_dir)?);
+        }
+        let (front, carrier) = (port()?, port()?);
+        let mut workers = Vec::new();
+        for slot in Slot::ALL {
+            let stem = slot.process();
+            let name = (ServiceName::Quotes, stem.as_str());
+            let mut service = ServiceSpec::new(name, port()?, &program, run_dir)?;
+            let tariff_file = service.data_dir.join("tariff.json");
+            let carrier = carrier.to_string();
+            for (flag, value) in [("--tariff", utf8(&tariff_file)?), ("--carrier", &carrier)] {
+                service.argv.extend([flag.to_owned(), value.to_owned()]);
+            }
+            Tariff::up_to("v1", ZONES).write(&tariff_file)?;
+            workers.push(WorkerSpec {
+                slot,
+                service,
+                tariff_file,
+            });
+        }
         let deployment = Self {
             run_dir: run_dir.to_owned(),
             shop_pid_file: run_dir.join("pids/shop.pid"),
@@ -147,6 +222,11 @@ impl Deployment {
             events_file: run_dir.join("events.jsonl"),
             journal_file: run_dir.join("journal.redb"),
             services,
+            quotes: QuotesSpec {
+                front,
+                carrier,
+                workers,
+            },
         };
         deployment.gateway_slots()?.write(
             "v1",
@@ -180,6 +260,13 @@ impl Deployment {
             .ok_or_else(|| format!("the deployment has no service `{name}`").into())
     }
 
+    pub(crate) fn worker(&self, slot: Slot) -> Result<&WorkerSpec, BoxError> {
+        let mut workers = self.quotes.workers.iter();
+        workers
+            .find(|worker| worker.slot == slot)
+            .ok_or_else(|| format!("the deployment has no worker `{}`", slot.process()).into())
+    }
+
     pub(crate) fn gateway_slots(&self) -> Result<&SlotsSpec, BoxError> {
         self.service(ServiceName::Gateway)?
             .slots
@@ -190,14 +277,14 @@ impl Deployment {
 
 impl ServiceSpec {
     fn new(
-        name: ServiceName,
+        (name, stem): (ServiceName, &str),
         address: SocketAddr,
         program: &str,
         run_dir: &Path,
     ) -> Result<Self, BoxError> {
-        let pid_file = run_dir.join(format!("pids/{name}.pid"));
-        let log_file = run_dir.join(format!("logs/{name}.jsonl"));
-        let data_dir = run_dir.join(format!("data/{name}"));
+        let pid_file = run_dir.join(format!("pids/{stem}.pid"));
+        let log_file = run_dir.join(format!("logs/{stem}.jsonl"));
+        let data_dir = run_dir.join(format!("data/{stem}"));
         let slots = (name == ServiceName::Gateway).then(|| SlotsSpec {
             root: run_dir.join("deploy/gateway"),
             reload_url: format!("http://{address}/admin/reload"),
@@ -207,7 +294,7 @@ impl ServiceSpec {
                 name: "catalog_fallback".to_owned(),
                 url: format!("http://{address}/admin/flags/catalog_fallback"),
             }],
-            ServiceName::Catalog | ServiceName::Orders => Vec::new(),
+            ServiceName::Catalog | ServiceName::Orders | ServiceName::Quotes => Vec::new(),
         };
         fs::create_dir_all(&data_dir)?;
         let mut argv = vec![
@@ -224,16 +311,13 @@ impl ServiceSpec {
         ];
         paths.extend(slots.as_ref().map(|slots| ("--slots", &slots.root)));
         for (flag, path) in paths {
-            let path = path
-                .to_str()
-                .ok_or_else(|| format!("{} is not UTF-8", path.display()))?;
-            argv.extend([flag.to_owned(), path.to_owned()]);
+            argv.extend([flag.to_owned(), utf8(path)?.to_owned()]);
         }
         Ok(Self {
             name,
             address,
             argv,
-            output_file: run_dir.join(format!("logs/{name}.out")),
+            output_file: run_dir.join(format!("logs/{stem}.out")),
             pid_file,
             log_file,
             data_dir,
@@ -287,6 +371,11 @@ impl SlotsSpec {
             format!("{version}\n").as_bytes(),
         )
     }
+}
+
+fn utf8(path: &Path) -> Result<&str, BoxError> {
+    path.to_str()
+        .ok_or_else(|| format!("{} is not UTF-8", path.display()).into())
 }
 
 /// Loopback addresses that nobody uses: bound all at once, so that they differ, and released.

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use rustix::process::Signal;
 use serde_json::json;
 
 use crate::BoxError;
-use crate::deployment::ServiceName;
+use crate::deployment::{ServiceName, Slot};
 use crate::http::Call;
 use crate::observed::{Observer, RootCause};
 use crate::service::gateway::{Rounding, Settings};
@@ -19,25 +20,18 @@ const SLOW_MS: u64 = 250;
 /// How long the shop stays without a healer after the healer was killed.
 const WITHOUT_HEALER: Duration = Duration::from_secs(1);
 
-/// The faults, in the order of the story.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// The faults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     OrdersKilled,
     CatalogLeaks,
     BadDeployment,
     CatalogSlow,
     HealerKilled,
+    TroublePasses,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 5] = [
-        Self::OrdersKilled,
-        Self::CatalogLeaks,
-        Self::BadDeployment,
-        Self::CatalogSlow,
-        Self::HealerKilled,
-    ];
-
     pub(crate) const fn letter(self) -> char {
         match self {
             Self::OrdersKilled => 'a',
@@ -45,6 +39,7 @@ impl Fault {
             Self::BadDeployment => 'c',
             Self::CatalogSlow => 'd',
             Self::HealerKilled => 'e',
+            Self::TroublePasses => 'p',
         }
     }
 
@@ -55,24 +50,36 @@ impl Fault {
             Self::BadDeployment => "a bad gateway is deployed",
             Self::CatalogSlow => "catalog is slow, calls pile up",
             Self::HealerKilled => "the healer is killed mid-heal",
+            Self::TroublePasses => "a trouble passes by itself",
         }
     }
 
-    /// What the healer must name.
-    pub(crate) fn root_cause(self) -> RootCause {
+    /// What the healer must name; `None` for what is nothing of the shop's.
+    pub(crate) fn root_cause(self) -> Option<RootCause> {
         let (service, cause) = match self {
             Self::OrdersKilled | Self::HealerKilled => (ServiceName::Orders, "process_down"),
             Self::CatalogLeaks => (ServiceName::Catalog, "memory_leak"),
             Self::BadDeployment => (ServiceName::Gateway, "bad_deploy"),
             Self::CatalogSlow => (ServiceName::Catalog, "slow_response"),
+            Self::TroublePasses => return None,
         };
-        RootCause {
+        Some(RootCause {
             service: service.to_string(),
             cause: cause.to_owned(),
+        })
+    }
+
+    /// What the healer may say of what it did: that it helped, and no such thing where it only
+    /// seems so.
+    pub(crate) const fn verdicts(self) -> &'static [&'static str] {
+        match self {
+            Self::TroublePasses => &["partial", "uncertain"],
+            _ => &["success"],
         }
     }
 
-    /// Makes it happen. Only [`Fault::HealerKilled`] looks at what the healer does.
+    /// Makes it happen. [`Fault::HealerKilled`] and [`Fault::TroublePasses`] look at what the healer
+    /// does.
     pub(crate) async fn inject(
         self,
         world: &World,
@@ -84,6 +91,7 @@ impl Fault {
             Self::BadDeployment => deploy_bad_gateway(world),
             Self::CatalogSlow => slow_catalog(world).await,
             Self::HealerKilled => kill_healer_mid_heal(world, observer).await,
+            Self::TroublePasses => let_trouble_pass(world, observer).await,
         }
     }
 }
@@ -138,14 +146,36 @@ pub(crate) fn deploy_bad_gateway(world: &World) -> Result<(), BoxError> {
 async fn kill_healer_mid_heal(world: &World, observer: &mut Observer) -> Result<(), BoxError> {
     let begun = crate::json_log::now();
     kill_orders(world).await?;
+    let acting = acting(world, observer, begun).await;
+    acting.map_err(|error| format!("{error}, so it was not killed"))?;
+    world.kill_shop().await?;
+    world.narrator.say("    the healer is dead");
+    tokio::time::sleep(WITHOUT_HEALER).await;
+    world.start_shop().await?;
+    world.narrator.say("    the healer is started again");
+    Ok(())
+}
+
+/// The carrier falls silent, so that the surcharge of both workers grows old; as soon as the healer has
+/// begun to act on one of them the carrier answers again, as it would have anyway.
+async fn let_trouble_pass(world: &World, observer: &mut Observer) -> Result<(), BoxError> {
+    world.start_worker(Slot::Blue).await?;
+    world.start_worker(Slot::Green).await?;
+    let begun = crate::json_log::now();
+    world.carrier.set_answering(false);
+    let acting = acting(world, observer, begun).await;
+    world.carrier.set_answering(true);
+    world.narrator.say("    the carrier answers again");
+    acting
+}
+
+/// Waits until the healer is in the middle of a heal that began after `begun`.
+async fn acting(world: &World, observer: &mut Observer, begun: Timestamp) -> Result<(), BoxError> {
     let acting = async {
         loop {
             observer.refresh()?;
-            if observer
-                .since(begun)
-                .iter()
-                .any(|incident| incident.is_acting())
-            {
+            let incidents = observer.since(begun);
+            if incidents.iter().any(|incident| incident.is_acting()) {
                 return Ok::<(), BoxError>(());
             }
             // Faster than elsewhere: a heal may be over soon.
@@ -154,11 +184,5 @@ async fn kill_healer_mid_heal(world: &World, observer: &mut Observer) -> Result<
     };
     tokio::time::timeout(world.pace.heal_within, acting)
         .await
-        .map_err(|_| "the healer never began to act, so it was not killed")??;
-    world.kill_shop().await?;
-    world.narrator.say("    the healer is dead");
-    tokio::time::sleep(WITHOUT_HEALER).await;
-    world.start_shop().await?;
-    world.narrator.say("    the healer is started again");
-    Ok(())
+        .map_err(|_| "the healer never began to act")?
 }

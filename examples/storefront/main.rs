@@ -3,20 +3,23 @@
 //! `cargo run --release --example storefront` starts three small HTTP services on loopback
 //! (gateway, orders, catalog) as child processes of a fourth, the *shop*, in which Homeostasis is
 //! embedded. The process you start, the *conductor*, sends load through the gateway, injects one
-//! fault after another, and watches from outside whether the shop heals. What it saw it writes to
-//! `target/storefront/report.json`; it exits with 0 only if every fault was healed.
+//! fault after another, and watches from outside whether the shop heals. Then it releases new
+//! versions of a fifth program, *quotes*, whose workers stand behind a front in the shop. What it saw
+//! it writes to `target/storefront/report.json`; it exits with 0 only if every fault was healed and
+//! every release ended as it should.
 //!
 //! One binary plays every part; it starts itself again with a role as its first argument:
 //!
 //! ```text
-//! conductor ──starts──> shop (Homeostasis inside) ──starts──> gateway, orders, catalog
+//! conductor ──starts──> shop (Homeostasis inside) ──starts──> gateway, orders, catalog, quotes
 //!     │                    └── events.jsonl ──┐                   ^
 //!     ├── reads what the healer did <─────────┘                   │
 //!     └── load, faults ───────────────────────────────────────────┘
 //! ```
 //!
-//! Where to read: [`conductor`] for the story, [`faults`] for what goes wrong, [`healer`] for how
-//! Homeostasis is embedded, [`service`] for the shop's three programs.
+//! Where to read: [`conductor`] for the story, [`faults`] for what goes wrong, [`releases`] for new
+//! versions, [`healer`] for how Homeostasis is embedded, [`front`] for how requests are routed,
+//! [`service`] for the shop's programs.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -32,11 +35,15 @@
 )]
 
 mod args;
+mod carrier;
+mod chapters;
 mod conductor;
+mod crowd;
 mod cures;
 mod deployment;
 mod faults;
 mod files;
+mod front;
 mod healer;
 mod http;
 mod json_log;
@@ -45,6 +52,7 @@ mod memory_watch;
 mod narrator;
 mod observed;
 mod process;
+mod releases;
 mod report;
 mod rng;
 mod self_check;

@@ -79,6 +79,19 @@ impl Incident {
     pub(crate) fn is_acting(&self) -> bool {
         !self.actions.is_empty() && self.verdict.is_none() && !self.closed
     }
+
+    /// Is nothing done about it any more: closed, or taken back?
+    pub(crate) fn has_ended(&self) -> bool {
+        self.closed || self.first("undo_ended").is_some()
+    }
+
+    /// When an event of this kind came first.
+    pub(crate) fn first(&self, kind: &str) -> Option<Timestamp> {
+        let mut events = self.events.iter();
+        events
+            .find(|event| event.kind == kind)
+            .map(|event| event.at)
+    }
 }
 
 /// Reads the event file as it grows.
@@ -158,6 +171,10 @@ impl Observer {
             .collect();
         found.sort_by_key(|incident| incident.detected_at);
         found
+    }
+
+    pub(crate) fn incident(&self, id: &str) -> Option<&Incident> {
+        self.incidents.get(id)
     }
 
     pub(crate) fn has_open_incident(&self) -> bool {

@@ -15,7 +15,8 @@ use crate::timeline::Summary;
 /// Everything, as in `report.json`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
-    /// Every fault healed, no false heal, no acknowledged order lost.
+    /// Every fault healed, every release ended as it should, no false heal, no acknowledged order
+    /// lost.
     pub(crate) passed: bool,
     seed: u64,
     fast: bool,
@@ -25,7 +26,7 @@ pub(crate) struct Report {
     orders: Orders,
 }
 
-/// One fault and what became of it.
+/// One fault or release and what became of it.
 #[derive(Debug, Serialize)]
 pub(crate) struct FaultReport {
     pub(crate) fault: String,
@@ -33,15 +34,24 @@ pub(crate) struct FaultReport {
     pub(crate) injected_at: String,
     pub(crate) incident: Option<String>,
     pub(crate) detected_after_ms: Option<u64>,
-    pub(crate) root_cause_expected: String,
+    /// `None` where there is none: for releases, and for what passes by itself.
+    pub(crate) root_cause_expected: Option<String>,
     pub(crate) root_cause_named: Option<String>,
     pub(crate) actions: Vec<String>,
+    /// Of a release: the percentages of the traffic that the new version had, one after the other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) traffic: Option<Vec<u32>>,
     pub(crate) verdict: Option<String>,
-    /// Measured from outside: customers well again, memory given back.
+    /// Measured from outside: customers well again, memory given back. Of a release: until it was
+    /// through.
     pub(crate) recovered_after_ms: Option<u64>,
     pub(crate) requests_failed: usize,
+    /// Of a release: how many there were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) requests: Option<usize>,
+    /// Whether it ended as it should.
     pub(crate) healed: bool,
-    /// Why it does not count as healed.
+    /// Why it does not count as that.
     pub(crate) problems: Vec<String>,
 }
 
@@ -159,10 +169,10 @@ impl Report {
                 format!("({}) {}", fault.fault, fault.title),
                 seconds(fault.detected_after_ms),
                 or_dash(fault.root_cause_named.as_deref()),
-                or_dash(Some(fault.actions.join(", ").as_str())),
+                or_dash(Some(fault.did().as_str())),
                 or_dash(fault.verdict.as_deref()),
                 seconds(fault.recovered_after_ms),
-                fault.requests_failed.to_string(),
+                fault.failed(),
             ]
         }));
         table(&rows)
@@ -172,7 +182,7 @@ impl Report {
     pub(crate) fn conclusion(&self) -> String {
         let healed = self.faults.iter().filter(|fault| fault.healed).count();
         let mut text = format!(
-            "{healed} of {} faults healed; {} false heals in {} s without faults; {}",
+            "{healed} of {} chapters ended as they should; {} false heals in {} s without faults; {}",
             self.faults.len(),
             self.fault_free.false_heals,
             self.fault_free.seconds,
@@ -202,15 +212,42 @@ impl FaultReport {
     /// One line for the story.
     pub(crate) fn summary(&self) -> String {
         let outcome = if self.healed {
-            "healed".to_owned()
+            "as it should".to_owned()
         } else {
-            format!("NOT healed: {}", self.problems.join("; "))
+            format!("NOT as it should: {}", self.problems.join("; "))
         };
         format!(
-            "{outcome}; recovered after {}, {} requests failed",
+            "{outcome}; {} after {}, {} requests failed",
+            if self.traffic.is_some() {
+                "through"
+            } else {
+                "recovered"
+            },
             seconds(self.recovered_after_ms),
-            self.requests_failed
+            self.failed()
         )
+    }
+
+    /// What was done, in few words.
+    fn did(&self) -> String {
+        match &self.traffic {
+            None => self.actions.join(", "),
+            Some(traffic) => {
+                let percents = traffic.iter().map(ToString::to_string);
+                format!("traffic {} %", percents.collect::<Vec<_>>().join(" > "))
+            }
+        }
+    }
+
+    /// How many requests failed, and of how many if that is known.
+    fn failed(&self) -> String {
+        match self.requests {
+            None => self.requests_failed.to_string(),
+            Some(requests) => {
+                let percent = 100.0 * self.requests_failed as f64 / requests.max(1) as f64;
+                format!("{} of {requests} ({percent:.2} %)", self.requests_failed)
+            }
+        }
     }
 
     fn to_markdown(&self, incident: &Incident) -> String {
@@ -222,11 +259,14 @@ impl FaultReport {
                 "Root cause named",
                 or_dash(self.root_cause_named.as_deref()),
             ),
-            ("Root cause expected", self.root_cause_expected.clone()),
+            (
+                "Root cause expected",
+                or_dash(self.root_cause_expected.as_deref()),
+            ),
             ("Actions", or_dash(Some(self.actions.join(", ").as_str()))),
             ("Verdict", or_dash(self.verdict.as_deref())),
             ("Recovered after", seconds(self.recovered_after_ms)),
-            ("Requests failed", self.requests_failed.to_string()),
+            ("Requests failed", self.failed()),
             ("Problems", or_dash(Some(self.problems.join("; ").as_str()))),
         ];
         page.push_str("| | |\n|---|---|\n");

@@ -4,11 +4,16 @@
 use std::time::Duration;
 
 use crate::BoxError;
+use crate::chapters::Chapter;
+use crate::crowd::Crowd;
 use crate::cures::set_catalog_fallback;
-use crate::deployment::ServiceName;
+use crate::deployment::{ServiceName, Slot};
 use crate::faults::{self, Fault};
 use crate::http::Call;
 use crate::load::Load;
+use crate::releases::{self, Release};
+use crate::service::quotes::Known;
+use crate::shop::GRACE;
 use crate::timeline::{CALM, Normal, Summary};
 use crate::world::World;
 
@@ -25,7 +30,7 @@ const CURE_WITHIN: Duration = Duration::from_secs(15);
 const LEAKED_BYTES: u64 = 12 * 1024 * 1024;
 
 /// Checks every fault; `false` if one of them is not what it claims to be.
-pub(crate) async fn run(world: &World, load: Load, faults: &[Fault]) -> Result<bool, BoxError> {
+pub(crate) async fn run(world: &World, load: Load, chapters: &[Chapter]) -> Result<bool, BoxError> {
     let say = |text: String| world.narrator.say(text);
     let from = world.timeline.now();
     tokio::time::sleep(WARM_UP).await;
@@ -36,10 +41,14 @@ pub(crate) async fn run(world: &World, load: Load, faults: &[Fault]) -> Result<b
         warm.requests, warm.failed, warm.p95_ms
     ));
     let mut passed = true;
-    for &fault in faults {
-        say(format!("({}) {}", fault.letter(), fault.title()));
-        match check(world, fault, normal).await {
-            Ok(()) => say("    real, and cured by hand".to_owned()),
+    for &chapter in chapters {
+        say(format!("({}) {}", chapter.letter(), chapter.title()));
+        let checked = match chapter {
+            Chapter::Fault(fault) => check(world, fault, normal).await,
+            Chapter::Release(release) => check_release(world, release).await,
+        };
+        match checked {
+            Ok(()) => say("    real".to_owned()),
             Err(error) => {
                 say(format!("    FAILED: {error}"));
                 passed = false;
@@ -65,6 +74,7 @@ async fn check(world: &World, fault: Fault, normal: Normal) -> Result<(), BoxErr
         Fault::BadDeployment => check_bad_deployment(world).await?,
         Fault::CatalogSlow => check_catalog_slow(world, normal).await?,
         Fault::HealerKilled => check_healer_killed(world, normal).await?,
+        Fault::TroublePasses => check_trouble_passes(world).await?,
     }
     calm(world, normal, "after the cure").await
 }
@@ -147,7 +157,7 @@ async fn check_catalog_slow(world: &World, normal: Normal) -> Result<(), BoxErro
 /// Without the healer process the shop goes on, and the next one adopts the services.
 async fn check_healer_killed(world: &World, normal: Normal) -> Result<(), BoxError> {
     let pids = || {
-        ServiceName::ALL
+        ServiceName::RESIDENT
             .into_iter()
             .map(|name| world.running(name))
             .collect::<Result<Vec<_>, _>>()
@@ -172,6 +182,57 @@ async fn check_healer_killed(world: &World, normal: Normal) -> Result<(), BoxErr
         .await;
     ensure(restarted.is_some(), || {
         "the new shop did not start orders".to_owned()
+    })
+}
+
+/// Both workers suffer alike while the carrier is silent, and both are well again without a cure.
+async fn check_trouble_passes(world: &World) -> Result<(), BoxError> {
+    for slot in Slot::ALL {
+        world.start_worker(slot).await?;
+    }
+    world.carrier.set_answering(false);
+    leave_alone(world).await;
+    let silent = ages(world).await?;
+    world.carrier.set_answering(true);
+    tokio::time::sleep(CALM).await;
+    let answered = ages(world).await?;
+    ensure(silent.iter().all(|age| *age > 3.0), || {
+        format!("the surcharge was {silent:?} s old without the carrier")
+    })?;
+    ensure(answered.iter().all(|age| *age < 2.0), || {
+        format!("the surcharge is {answered:?} s old with the carrier")
+    })
+}
+
+async fn ages(world: &World) -> Result<Vec<f64>, BoxError> {
+    let mut ages = Vec::new();
+    for worker in &world.deployment.quotes.workers {
+        let call = Call::get(worker.service.address, "/surcharge");
+        let known: Known = world.ask(call).await?.json()?;
+        ages.push(known.age_seconds);
+    }
+    Ok(ages)
+}
+
+/// The version fails as often as it claims to, asked directly.
+async fn check_release(world: &World, release: Release) -> Result<(), BoxError> {
+    let worker = world.deployment.worker(Slot::Green)?;
+    releases::deploy(worker, &release.tariff()).await?;
+    world.start_worker(Slot::Green).await?;
+    let mut crowd = Crowd::start(worker.service.address, world.seed, 4, Duration::ZERO);
+    tokio::time::sleep(CALM).await;
+    let counted = crowd.stop().await;
+    if let Some(process) = worker.service.running() {
+        process.stop(GRACE).await?;
+    }
+    let (share, requests) = (counted.failed_share(), counted.requests);
+    let is_good = if release.is_good() {
+        counted.failed == 0
+    } else {
+        (0.4..=0.6).contains(&share)
+    };
+    ensure(is_good && requests >= 100, || {
+        format!("{:.1} % of {requests} requests failed", share * 100.0)
     })
 }
 

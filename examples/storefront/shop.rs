@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::BoxError;
 use crate::args::ShopOptions;
-use crate::deployment::{Deployment, ServiceName, ServiceSpec};
+use crate::deployment::{Deployment, ServiceName, ServiceSpec, Slot};
 use crate::healer;
 use crate::json_log::JsonLog;
 use crate::process::{Identity, PidFile};
@@ -72,14 +72,16 @@ impl Shop {
     /// Sees to it that every service runs, callees first.
     pub(crate) async fn open(&self) -> Result<(), BoxError> {
         for service in &self.deployment.services {
-            self.ensure_running(service.name).await?;
+            self.ensure_running(service).await?;
         }
+        self.ensure_running(&self.deployment.worker(Slot::Blue)?.service)
+            .await?;
         Ok(())
     }
 
     /// Adopts the service if it runs, starts it if not. Harmless when repeated.
-    pub(crate) async fn ensure_running(&self, name: ServiceName) -> Result<Presence, BoxError> {
-        let service = self.deployment.service(name)?;
+    pub(crate) async fn ensure_running(&self, service: &ServiceSpec) -> Result<Presence, BoxError> {
+        let name = service.name;
         if let Some(identity) = service.running() {
             self.log.info(
                 "adopted a running service",
@@ -97,7 +99,9 @@ impl Shop {
 
     async fn stop_all(&self) {
         // Callers first, so that nobody is left calling into nothing.
-        for service in self.deployment.services.iter().rev() {
+        let workers = self.deployment.quotes.workers.iter();
+        let workers = workers.map(|worker| &worker.service);
+        for service in workers.chain(self.deployment.services.iter().rev()) {
             if let Some(identity) = service.running()
                 && let Err(error) = identity.stop(GRACE).await
             {

@@ -1,6 +1,7 @@
 //! What the conductor has in its hands: the shop from outside, the load, and the watches.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,14 +9,17 @@ use rustix::process::Signal;
 
 use crate::BoxError;
 use crate::args::{ConductorOptions, SHOP_ROLE};
-use crate::deployment::{Deployment, ServiceName, spawn_detached};
-use crate::http::{Call, Client};
+use crate::carrier::Carrier;
+use crate::deployment::{Deployment, ServiceName, ServiceSpec, Slot, spawn_detached};
+use crate::http::{Answer, Call, Client};
+use crate::json_log::JsonLog;
 use crate::load::{Load, RATE_PER_SECOND};
 use crate::memory_watch::MemoryWatch;
 use crate::narrator::Narrator;
 use crate::process::{Identity, PidFile};
 use crate::report::Orders;
 use crate::service::order_log::Order;
+use crate::service::quotes::Quote;
 use crate::shop;
 use crate::timeline::{Normal, Timeline};
 
@@ -35,6 +39,10 @@ pub(crate) struct Pace {
     /// From having healed to being calm.
     pub(crate) calm_within: Duration,
     pub(crate) leak_bytes_per_second: u64,
+    /// How long a stage of a release lasts at least.
+    pub(crate) stage: Duration,
+    /// From ordering a release to its end.
+    pub(crate) roll_out_within: Duration,
 }
 
 impl Pace {
@@ -46,6 +54,8 @@ impl Pace {
                 heal_within: Duration::from_secs(25),
                 calm_within: Duration::from_secs(10),
                 leak_bytes_per_second: 12 * MIB,
+                stage: Duration::from_secs(2),
+                roll_out_within: Duration::from_secs(90),
             }
         } else {
             Self {
@@ -53,6 +63,8 @@ impl Pace {
                 heal_within: Duration::from_secs(90),
                 calm_within: Duration::from_secs(30),
                 leak_bytes_per_second: 4 * MIB,
+                stage: Duration::from_secs(6),
+                roll_out_within: Duration::from_secs(150),
             }
         }
     }
@@ -67,6 +79,8 @@ pub(crate) struct World {
     pub(crate) catalog_memory: MemoryWatch,
     pub(crate) narrator: Narrator,
     pub(crate) pace: Pace,
+    pub(crate) seed: u64,
+    pub(crate) carrier: Carrier,
     heal: bool,
 }
 
@@ -85,11 +99,14 @@ impl World {
             timeline,
             narrator,
             pace: Pace::new(options.fast),
+            seed: options.seed,
+            carrier: Carrier::start(deployment.quotes.carrier)?,
             heal: !options.self_check,
             deployment,
         };
         world.start_shop().await?;
         shop::wait_healthy(&world.deployment, &world.client, PATIENCE).await?;
+        world.wait_quoting().await?;
         let gateway = world.deployment.service(ServiceName::Gateway)?.address;
         let load = Load::start(gateway, options.seed, Arc::clone(&world.timeline));
         Ok((world, load))
@@ -137,11 +154,61 @@ impl World {
         kill(self.running(name)?).await
     }
 
+    /// Starts a service unless it runs.
+    pub(crate) async fn ensure_running(&self, service: &ServiceSpec) -> Result<(), BoxError> {
+        if service.running().is_some() {
+            return Ok(());
+        }
+        let path = self.deployment.run_dir.join("logs/conductor.jsonl");
+        let log = JsonLog::open(&path, "conductor")?;
+        shop::start(service, log).await.map(|_| ())
+    }
+
+    /// Starts a worker of the quotes unless it runs, and waits until it answers.
+    pub(crate) async fn start_worker(&self, slot: Slot) -> Result<(), BoxError> {
+        let service = &self.deployment.worker(slot)?.service;
+        self.ensure_running(service).await?;
+        let answering = async {
+            while self.quote(service.address).await.is_err() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let answering = tokio::time::timeout(PATIENCE, answering).await;
+        answering.map_err(|_| format!("worker {} does not answer", slot.process()).into())
+    }
+
+    /// Asks the front, or a worker, for a quote that every version has.
+    pub(crate) async fn quote(&self, address: SocketAddr) -> Result<Quote, BoxError> {
+        Ok(self.ask(Call::get(address, "/quote/1/1")).await?.json()?)
+    }
+
+    /// Waits until the quotes can be asked for; without a healer there is no front.
+    async fn wait_quoting(&self) -> Result<(), BoxError> {
+        let quotes = &self.deployment.quotes;
+        let address = if self.heal {
+            quotes.front
+        } else {
+            self.deployment.worker(Slot::Blue)?.service.address
+        };
+        let quoting = async {
+            while self.quote(address).await.is_err() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let quoting = tokio::time::timeout(PATIENCE, quoting).await;
+        quoting.map_err(|_| format!("nobody quotes at {address}").into())
+    }
+
     /// Sends a request that must succeed.
     pub(crate) async fn command(&self, call: Call) -> Result<(), BoxError> {
+        self.ask(call).await.map(drop)
+    }
+
+    /// Sends a request that must succeed, for its answer.
+    pub(crate) async fn ask(&self, call: Call) -> Result<Answer, BoxError> {
         let answer = self.client.send(&call).await?;
         if answer.status.is_success() {
-            return Ok(());
+            return Ok(answer);
         }
         let body = String::from_utf8_lossy(&answer.body).into_owned();
         Err(format!("{} {}: {} {body}", call.method, call.path, answer.status).into())

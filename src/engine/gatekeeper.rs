@@ -4,6 +4,7 @@ mod breaker;
 mod facts;
 mod last_runs;
 mod outside;
+mod way;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,6 +90,9 @@ pub(crate) async fn admit(
         Ok(lease) => lease,
         Err(error) => {
             tracing::debug!(%error, "no lease yet");
+            if let CoordinateError::Held { holder, .. } = &error {
+                way::make(shared, incident, plan, holder).await;
+            }
             let soonest = shared.now() + LEASE_RETRY;
             let until = match error {
                 CoordinateError::Held { until, .. } => until.max(soonest),

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use homeostasis::core::Target;
 use homeostasis::remediate::action::{
     DeploymentSlots, HttpRequestAction, PidFileWriter, ProcessSpec, ProcessSupervisor,
     RestartIntensity, RestartProcess, RollbackDeployment,
@@ -12,16 +13,26 @@ use homeostasis::signals::HyperClient;
 use homeostasis::{Builder, SystemClock};
 
 use crate::BoxError;
-use crate::deployment::{Deployment, ServiceName};
+use crate::deployment::{Deployment, ServiceName, ServiceSpec, Slot};
 use crate::healer::target;
 use crate::shop::GRACE;
 
-/// Runs the services; they outlive this process and are adopted by the next.
+/// Runs the services and workers; they outlive this process and are adopted by the next.
 pub(super) fn supervisor(deployment: &Deployment) -> Result<ProcessSupervisor, BoxError> {
     let supervisor = ProcessSupervisor::new(Arc::new(SystemClock));
-    for service in &deployment.services {
+    let residents = deployment.services.iter().map(|service| {
+        let name = service.name;
+        Ok((name.to_string(), target(name)?, service))
+    });
+    let workers = deployment.quotes.workers.iter().map(|worker| {
+        let target = Target::instance(ServiceName::Quotes.as_str(), worker.slot.as_str())?;
+        Ok((worker.slot.process(), target, &worker.service))
+    });
+    for process in residents.chain(workers) {
+        let (name, target, service): (String, Target, &ServiceSpec) =
+            process.map_err(|error: BoxError| error)?;
         let argv = service.argv.iter().cloned();
-        let mut spec = ProcessSpec::new(target(service.name)?, argv, &service.pid_file);
+        let mut spec = ProcessSpec::new(target, argv, &service.pid_file);
         spec.pid_file_writer = PidFileWriter::Process;
         spec.output_file = Some(service.output_file.clone());
         spec.grace = GRACE;
@@ -29,7 +40,7 @@ pub(super) fn supervisor(deployment: &Deployment) -> Result<ProcessSupervisor, B
             max: 10,
             period: Duration::from_secs(60),
         };
-        supervisor.register(service.name.as_str(), spec)?;
+        supervisor.register(name, spec)?;
     }
     Ok(supervisor)
 }
@@ -48,19 +59,22 @@ pub(super) fn register(
         .find(|flag| flag.name == "catalog_fallback")
         .ok_or("the gateway has no flag `catalog_fallback`")?;
     let client = Arc::new(HyperClient::new(Arc::new(SystemClock)));
+    let workers = deployment.quotes.workers.iter().map(|it| &it.service);
+    let origins = workers
+        .chain([gateway])
+        .map(|service| format!("http://{}", service.address));
+    let blue = deployment.worker(Slot::Blue)?.service.address;
     let gateway_slots = DeploymentSlots::new(target(ServiceName::Gateway)?, &slots.root);
     let builder = builder
         .action(RestartProcess::new(supervisor))
         .action(RollbackDeployment::default().deployment("gateway", gateway_slots)?)
-        .action(HttpRequestAction::new(
-            client,
-            [format!("http://{}", gateway.address)],
-        )?);
+        .action(HttpRequestAction::new(client, origins)?);
     // Addresses are known only now: they are written into the playbooks before they are read.
     let playbook = |builder: Builder, name: &str, text: &str| {
         let text = text
             .replace("{gateway_reload}", &slots.reload_url)
-            .replace("{catalog_fallback}", &fallback.url);
+            .replace("{catalog_fallback}", &fallback.url)
+            .replace("{surcharge_refresh}", &format!("http://{blue}/surcharge"));
         builder.playbook(name, text)
     };
     let texts = [
@@ -79,6 +93,10 @@ pub(super) fn register(
         (
             "relieve-slow-catalog.yaml",
             include_str!("playbooks/relieve-slow-catalog.yaml"),
+        ),
+        (
+            "refresh-surcharge.yaml",
+            include_str!("playbooks/refresh-surcharge.yaml"),
         ),
     ];
     Ok(texts.into_iter().fold(builder, |builder, (name, text)| {

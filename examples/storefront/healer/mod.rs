@@ -8,6 +8,7 @@ mod actions;
 mod events;
 mod pager;
 mod probes;
+mod releases;
 
 use std::time::Duration;
 
@@ -19,7 +20,8 @@ use homeostasis::{Builder, ConfigSource, Homeostasis};
 use serde_json::json;
 
 use crate::BoxError;
-use crate::deployment::ServiceName;
+use crate::deployment::{ServiceName, Slot};
+use crate::front::Front;
 use crate::shop::Shop;
 
 /// Opens the shop, or adopts what an earlier shop left running, and keeps it for good.
@@ -30,7 +32,9 @@ pub(crate) async fn tend(shop: &Shop) -> Result<(), BoxError> {
         for service in &shop.deployment.services {
             supervisor.start(service.name.as_str()).await?;
         }
+        supervisor.start(&Slot::Blue.process()).await?;
     }
+    let front = Front::new(&shop.deployment.quotes)?;
     let config = ConfigSource::new(include_str!("homeostasis.yaml"))
         .named("homeostasis.yaml")
         .read()?;
@@ -40,6 +44,7 @@ pub(crate) async fn tend(shop: &Shop) -> Result<(), BoxError> {
     )?));
     let builder = builder.notifier(std::sync::Arc::new(pager::Pager::new(shop.log.clone())));
     let builder = watch_memory(builder)?;
+    let builder = releases::register(builder, &front, &supervisor)?;
     let builder = actions::register(builder, &shop.deployment, supervisor)?;
     let builder = probes::register(builder, &shop.deployment)?;
     let healer = builder.start().await?;
@@ -47,7 +52,11 @@ pub(crate) async fn tend(shop: &Shop) -> Result<(), BoxError> {
         "tending the shop",
         json!({"kind": "tend", "resumed": healer.recovered().resumed.len()}),
     );
-    events::write(&healer, &shop.deployment.events_file).await
+    tokio::select! {
+        written = events::write(&healer, &shop.deployment.events_file) => written,
+        served = front.serve(&healer) => served,
+        () = releases::watch(&healer, &shop.deployment) => Ok(()),
+    }
 }
 
 /// Memory that grows by more than this within the window is a leak.

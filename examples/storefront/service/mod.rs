@@ -6,6 +6,7 @@ pub(crate) mod gateway;
 mod metrics;
 pub(crate) mod order_log;
 mod orders;
+pub(crate) mod quotes;
 
 use std::fs;
 use std::io;
@@ -57,6 +58,7 @@ async fn serve(options: &ServiceOptions, log: &JsonLog) -> Result<(), BoxError> 
             env!("CARGO_PKG_VERSION").into(),
         ),
         ServiceName::Catalog => (catalog::router(log), env!("CARGO_PKG_VERSION").into()),
+        ServiceName::Quotes => quotes::router(options, log)?,
     };
     let router = router
         .layer(middleware::from_fn_with_state(
@@ -85,7 +87,7 @@ async fn show_metrics(State(metrics): State<Arc<Metrics>>) -> String {
 }
 
 /// A listening socket; an address in `TIME_WAIT` is no obstacle.
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
@@ -93,7 +95,9 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Tries for [`HANDOVER`], because a predecessor may still be on its way out.
-async fn retry<T, F: Future<Output = io::Result<T>>>(attempt: impl Fn() -> F) -> io::Result<T> {
+pub(crate) async fn retry<T, F: Future<Output = io::Result<T>>>(
+    attempt: impl Fn() -> F,
+) -> io::Result<T> {
     let started = std::time::Instant::now();
     loop {
         match attempt().await {
@@ -136,6 +140,6 @@ fn request_id(headers: &HeaderMap) -> String {
 }
 
 /// An answer in JSON that says what went wrong.
-fn problem(status: StatusCode, error: impl Into<String>) -> Response {
+pub(crate) fn problem(status: StatusCode, error: impl Into<String>) -> Response {
     (status, axum::Json(json!({"error": error.into()}))).into_response()
 }

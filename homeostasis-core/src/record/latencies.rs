@@ -31,6 +31,29 @@ const LAST: u16 = 463;
 pub struct Latencies(BTreeMap<u16, u64>);
 
 impl Latencies {
+    /// How many buckets there are; the `Vec` or array of a counter that takes no lock has that length.
+    pub const N_BUCKETS: usize = LAST as usize + 1;
+
+    /// The bucket of a latency, below [`Latencies::N_BUCKETS`]. O(1).
+    pub fn bucket_of(latency: Duration) -> usize {
+        usize::from(bucket(latency))
+    }
+
+    /// The histogram that has these counts in its buckets, from the first one on; those beyond the last
+    /// are not looked at.
+    ///
+    /// ```
+    /// use homeostasis::core::record::Latencies;
+    /// use std::time::Duration;
+    /// let mut counts = [0; Latencies::N_BUCKETS];
+    /// counts[Latencies::bucket_of(Duration::from_millis(3))] = 7;
+    /// assert_eq!(Latencies::of_counts(counts).count(), 7);
+    /// ```
+    pub fn of_counts(counts: impl IntoIterator<Item = u64>) -> Self {
+        let buckets = (0..=LAST).zip(counts);
+        Self(buckets.filter(|(_, times)| *times > 0).collect())
+    }
+
     /// Adds `times` requests that took so long. O(log buckets).
     pub fn record(&mut self, latency: Duration, times: u64) {
         if times > 0 {
@@ -130,6 +153,16 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        #[test]
+        fn counts_of_buckets_are_what_was_recorded(micros in proptest::collection::vec(0_u64..1 << 34, 0..50)) {
+            let (mut recorded, mut counts) = (Latencies::default(), [0; Latencies::N_BUCKETS]);
+            for latency in micros.into_iter().map(Duration::from_micros) {
+                recorded.record(latency, 1);
+                counts[Latencies::bucket_of(latency)] += 1;
+            }
+            prop_assert_eq!(Latencies::of_counts(counts), recorded);
+        }
+
         #[test]
         fn a_latency_is_told_to_a_sixteenth(micros in 0_u64..1 << 32) {
             let latency = Duration::from_micros(micros);

@@ -76,7 +76,11 @@ impl Rollout {
             let place = format!("strategy.stages[{idx}]");
             let percent = shift.stage.percent;
             let name = format!("give {} {percent} % of the traffic", self.to);
-            steps.push((place.clone(), (name, self.shift(idx, shift)), false));
+            steps.push((
+                place.clone(),
+                (name, self.shift(&shifts[..idx], shift)),
+                false,
+            ));
             let is_last = idx + 1 == shifts.len();
             let floor = shift.stage.min_success.or(is_last.then_some(LAST_FLOOR));
             let watch = self.watch(shift.stage.at_least, floor, shift.from_weight > 0);
@@ -147,7 +151,8 @@ impl Rollout {
         shifts
     }
 
-    fn shift(&self, idx: usize, shift: &Shift) -> RolloutStep {
+    /// The step that follows on those `before` it.
+    fn shift(&self, before: &[Shift], shift: &Shift) -> RolloutStep {
         let weights = |from: u32, to: u32| {
             let pairs = [(&self.from, from), (&self.to, to)];
             let pairs = pairs.map(|(slot, weight)| (slot.clone(), Value::from(weight)));
@@ -157,12 +162,13 @@ impl Rollout {
             "service": self.service,
             "weights": weights(shift.from_weight, shift.to_weight),
         });
-        if idx == 0 {
-            args["all_from"] = self.from.clone().into();
+        match before.last() {
+            None => args["all_from"] = self.from.clone().into(),
+            Some(before) => args["expects"] = weights(before.from_weight, before.to_weight),
         }
         match self.rollback {
             // The first stage goes back to what was found.
-            RollbackMode::Immediate if idx > 0 => args["back_to"] = weights(1, 0),
+            RollbackMode::Immediate if !before.is_empty() => args["back_to"] = weights(1, 0),
             // What was started before is stopped next: it answers what it has.
             RollbackMode::Gradual { pause } if !self.before.is_empty() => {
                 args["pause"] = format_duration(pause.max(SETTLES_IN)).into();

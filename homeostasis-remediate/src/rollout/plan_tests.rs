@@ -117,6 +117,14 @@ proptest! {
             prop_assert!(green > before, "{} after {}", green, before);
             before = green;
         }
+        // Each begins only on the weights of the one before.
+        let mut shifts = plan.steps.iter().filter(|step| step.action == "shift_traffic");
+        let mut last = shifts.next().unwrap();
+        prop_assert_eq!(last.args.get("all_from"), Some(&json!("blue")));
+        for shift in shifts {
+            prop_assert_eq!(shift.args.get("expects"), last.args.get("weights"));
+            last = shift;
+        }
         // Rounded up, at least one, and never less than a stage asks for.
         for stage in &stages {
             let least = (u64::from(stage.percent) * all).div_ceil(100).max(1);
@@ -284,7 +292,16 @@ fn everything_that_is_wrong_is_said_at_once_with_its_place() {
     ] {
         assert!(said.contains(place), "{place}: {said}");
     }
-    assert!(serde_json::from_value::<Rollout>(json!({"service": "a", "form": "b"})).is_err());
+    for strange in [
+        json!({"service": "a", "from": "b", "to": "c", "form": "b"}),
+        json!({"service": "a", "from": "b", "to": "c", "rollback": {"gradual": {"pause": "1s", "stop": 1}}}),
+        json!({"service": "a", "from": "b", "to": "c", "strategy": {"stepwise": {"initial": 1, "step": 1, "setp": 1}}}),
+    ] {
+        assert!(
+            serde_json::from_value::<Rollout>(strange.clone()).is_err(),
+            "{strange}"
+        );
+    }
 }
 
 #[test]

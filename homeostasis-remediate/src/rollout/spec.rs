@@ -51,7 +51,8 @@ pub struct Rollout {
     /// version, `0..=1`. Default 0.05.
     #[serde(default = "Rollout::five_percent")]
     pub max_error_increase: f64,
-    /// How many requests decide where there is no old version to compare with. Default 100.
+    /// How many requests it takes at least where there is no old version to compare with. Default 100;
+    /// the proof that `min_success` holds takes more.
     #[serde(default = "Rollout::hundred")]
     pub min_requests: u32,
     /// How many instances the service has, if its router gives traffic to whole instances only:
@@ -69,8 +70,8 @@ pub struct Rollout {
     /// What is done before: start the new version, warm it up, check it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub before: Vec<RolloutStep>,
-    /// What is done when all is confirmed: drain and stop the old version. From then on nothing is
-    /// taken back.
+    /// What is done when all is confirmed: drain and stop the old version. The stages are not taken
+    /// back any more; of these steps, those that were done are if a later one fails.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<RolloutStep>,
 }
@@ -109,7 +110,7 @@ impl RolloutStep {
 
 /// How a rollout that failed is taken back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum RollbackMode {
     /// All traffic goes back at once. The default.

@@ -40,7 +40,7 @@ impl RolloutStage {
 
 /// How a new version comes to all of the traffic.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum RolloutStrategy {
     /// 1, 10, 50 and 100 %, each for at least five minutes. The default.

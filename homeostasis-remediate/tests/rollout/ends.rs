@@ -1,13 +1,19 @@
 //! How a rollout ends: promoted, taken back, with people; never promoted without data.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use homeostasis::core::ServiceFacts;
 use homeostasis::core::cycle::Phase;
-use homeostasis::core::port::{MemoryStore, Principal, Role, Store};
-use homeostasis::core::record::{HandOverAnswer, Outcome, Resolution};
+use homeostasis::core::port::{MemoryStore, Principal, Role, Store, TrafficRouter, Weights};
+use homeostasis::core::record::{EffectClass, HandOverAnswer, Outcome, Resolution};
+use homeostasis::core::signal::SeriesKey;
+use homeostasis::remediate::action::{ActionError, ActionSpec, CallFunction};
 use homeostasis::remediate::rollout::{OnUncertain, RollbackMode, RolloutStage, RolloutStrategy};
 use homeostasis::{CommandError, Homeostasis, RollOutError};
+
+use serde_json::Value;
 
 use super::shop::{Shop, quick};
 
@@ -272,4 +278,101 @@ async fn four_versions_that_are_taken_back_do_not_keep_a_good_one_from_being_rol
     assert!(incident.is_closed(), "{incident:?}");
     assert_eq!(shop.green().await, 100);
     healer.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn weights_that_somebody_set_between_two_stages_are_not_overwritten() {
+    let shop = Shop::open().await;
+    let (healer, _) = started(&shop).await;
+    let id = healer.roll_out(&quick(), "ada").await.unwrap();
+    while shop.green().await < 10 {
+        shop.clock.sleep(Duration::from_secs(1)).await;
+    }
+    let by_hand = Weights::new([("blue", 97), ("green", 3)]).unwrap();
+    shop.router.set_weights("orders", &by_hand).await.unwrap();
+    let incident = shop.ended(&healer, id, 300).await;
+    assert_eq!(shop.green().await, 3);
+    let asked = incident.hand_over().unwrap();
+    assert!(asked.reason.contains("expected"), "{}", asked.reason);
+    // Put back as the stage before had them, it goes on.
+    let back = Weights::new([("blue", 90), ("green", 10)]).unwrap();
+    shop.router.set_weights("orders", &back).await.unwrap();
+    let bob = healer.operator_as(Principal::new("bob", [Role::Operator]));
+    bob.answer_hand_over(&asked, HandOverAnswer::Resume, "as it was")
+        .await
+        .unwrap();
+    let mut left = 300;
+    while !healer.incident(id).await.unwrap().is_closed() && left > 0 {
+        shop.clock.sleep(Duration::from_secs(1)).await;
+        left -= 1;
+    }
+    assert_eq!(shop.green().await, 100);
+    healer.shutdown().await;
+}
+
+const RESTART: &str = "\
+playbook_id: restart
+name: Restart it
+version: '1'
+severity: SEVERITY
+trigger: {condition: queue_seconds > 5, duration: 5s, service: orders}
+remediation_steps:
+  - {step: 1, action: restart, timeout: 30s}
+verification: {check: queue_seconds < 2, consecutive: 3, wait_time: 1s, watch: 30s}
+";
+
+/// Whether a heal of this severity acted, and the weight of the new version, two minutes after it
+/// became due in the middle of a rollout that takes hours.
+async fn in_need(severity: &str) -> (bool, u32) {
+    let shop = Shop::open().await;
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+    let acted = Arc::new(AtomicBool::new(false));
+    let done = Arc::clone(&acted);
+    let spec = ActionSpec::new("a test").with_effect(EffectClass::Idempotent);
+    let restart = CallFunction::new("restart", spec, move |_| {
+        done.store(true, Ordering::SeqCst);
+        Box::pin(async { Ok::<Value, ActionError>(Value::Null) })
+    });
+    // One of many: how bad it is comes from the playbook, not from how much of everything is hit.
+    let builder = (0..30).fold(shop.healer(&store).action(restart), |builder, n| {
+        builder.service(format!("other-{n}"), ServiceFacts::default())
+    });
+    let playbook = RESTART.replace("SEVERITY", severity);
+    let healer = builder
+        .playbook("restart.yaml", playbook)
+        .start()
+        .await
+        .unwrap();
+    let mut rollout = quick();
+    rollout.strategy = RolloutStrategy::Stages(vec![
+        RolloutStage {
+            at_least: Duration::from_secs(6 * 3600),
+            ..RolloutStage::of(10)
+        },
+        RolloutStage::of(100),
+    ]);
+    healer.roll_out(&rollout, "ada").await.unwrap();
+    while shop.green().await < 10 {
+        shop.clock.sleep(Duration::from_secs(1)).await;
+    }
+    let queue = healer.recorder();
+    let queue = queue.series(&SeriesKey::new("queue_seconds").with("service", "orders"));
+    for _ in 0..120 {
+        let secs = if acted.load(Ordering::SeqCst) {
+            1.0
+        } else {
+            9.0
+        };
+        queue.record(secs);
+        shop.clock.sleep(Duration::from_secs(1)).await;
+    }
+    let green = shop.green().await;
+    healer.shutdown().await;
+    (acted.load(Ordering::SeqCst), green)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_worse_than_a_rollout_does_not_wait_for_its_end_and_what_is_not_does() {
+    assert_eq!(in_need("high").await, (true, 0));
+    assert_eq!(in_need("low").await, (false, 10));
 }

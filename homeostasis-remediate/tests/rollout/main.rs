@@ -10,5 +10,6 @@
 mod ends;
 #[cfg(all(feature = "process", target_os = "linux"))]
 mod hot_swap;
+mod judges;
 mod kills;
 mod shop;

@@ -52,7 +52,7 @@ pub(super) fn green(weights: &Weights) -> u32 {
 }
 
 impl Shop {
-    /// All requests go to `blue`; they flow until the test ends.
+    /// All requests go to `blue`; they flow as long as somebody has the shop.
     pub(super) async fn open() -> Arc<Self> {
         let start = Timestamp::from_secs(1_700_000_000);
         let shop = Arc::new(Self {
@@ -67,33 +67,30 @@ impl Shop {
         });
         let all = Weights::new([("blue", 100)]).unwrap();
         shop.router.set_weights("orders", &all).await.unwrap();
-        let serving = Arc::clone(&shop);
-        tokio::spawn(async move { serving.serve().await });
+        let (weak, clock) = (Arc::downgrade(&shop), Arc::clone(&shop.clock));
+        tokio::spawn(async move {
+            let mut rng = Rng::from_seed(7);
+            while let Some(shop) = weak.upgrade() {
+                shop.serve_a_second(&mut rng);
+                drop(shop);
+                clock.sleep(Duration::from_secs(1)).await;
+            }
+        });
         shop
     }
 
-    async fn serve(&self) {
-        let mut rng = Rng::from_seed(7);
-        loop {
-            for _ in 0..LOAD {
-                let slot = self.router.pick("orders", &mut rng).unwrap();
-                let share = self
-                    .fails
-                    .lock()
-                    .unwrap()
-                    .get(&slot)
-                    .copied()
-                    .unwrap_or(0.0);
-                let is_failed = rng.unit() < share;
-                let mut answered = self.answered.lock().unwrap();
-                let counts = answered.entry(slot.clone()).or_default();
-                counts.0 += u64::from(!is_failed);
-                counts.1 += u64::from(is_failed);
-                let took = Duration::from_millis(5);
-                self.arms
-                    .record(&*self.clock, ("orders", &slot), took, is_failed);
-            }
-            self.clock.sleep(Duration::from_secs(1)).await;
+    fn serve_a_second(&self, rng: &mut Rng) {
+        for _ in 0..LOAD {
+            let slot = self.router.pick("orders", rng).unwrap();
+            let fails = self.fails.lock().unwrap();
+            let is_failed = rng.unit() < fails.get(&slot).copied().unwrap_or(0.0);
+            let mut answered = self.answered.lock().unwrap();
+            let counts = answered.entry(slot.clone()).or_default();
+            counts.0 += u64::from(!is_failed);
+            counts.1 += u64::from(is_failed);
+            let took = Duration::from_millis(5);
+            self.arms
+                .record(&*self.clock, ("orders", &slot), took, is_failed);
         }
     }
 
@@ -115,6 +112,16 @@ impl Shop {
 
     /// A healer of this shop that may roll out without asking.
     pub(super) fn healer(self: &Arc<Self>, store: &Arc<dyn Store>) -> Builder {
+        let meter = Arc::clone(self) as Arc<dyn ArmMeter>;
+        self.healer_by(store, AwaitCanary::new(meter, Arc::new(PlainAnalyst)))
+    }
+
+    /// The same with another watch.
+    pub(super) fn healer_by(
+        self: &Arc<Self>,
+        store: &Arc<dyn Store>,
+        watch: AwaitCanary,
+    ) -> Builder {
         let mut settings = EngineSettings::default();
         settings.tick = Duration::from_secs(1);
         settings.lease_ttl = Duration::from_secs(10);
@@ -124,10 +131,16 @@ impl Shop {
             permit_ttl: Duration::from_secs(30),
             ..Policy::default()
         };
-        for name in ["rollouts.shift_traffic", "shift_traffic", "await_canary"] {
+        for name in [
+            "rollouts.shift_traffic",
+            "shift_traffic",
+            "await_canary",
+            "restart",
+            "prepare",
+            "retire",
+        ] {
             policy.pre_approved.insert(name.to_owned());
         }
-        let meter = Arc::clone(self) as Arc<dyn ArmMeter>;
         Homeostasis::empty()
             .settings(settings)
             .policy(policy)
@@ -136,7 +149,7 @@ impl Shop {
             .store(Arc::clone(store))
             .service("orders", ServiceFacts::default())
             .action(ShiftTraffic::new(Arc::clone(self) as Arc<_>))
-            .action(AwaitCanary::new(meter, Arc::new(PlainAnalyst)))
+            .action(watch)
     }
 
     /// Waits until the rollout is closed or with people, for at most `secs`.

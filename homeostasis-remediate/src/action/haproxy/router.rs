@@ -335,6 +335,8 @@ impl TrafficRouter for HaproxyRouter {
             return Ok(None);
         };
         let found = slots.look(&*self.clock).await?;
+        // Shares among slots are none where somebody else has one, too.
+        slots.refuse_strangers(&*self.clock, &found).await?;
         slots.told(&found).map(Some).ok_or_else(|| {
             let what = format!("backend {}", slots.backend);
             TrafficError::transient(what, "no server of a slot has a weight above zero")

@@ -259,11 +259,15 @@ async fn what_cannot_be_shared_as_asked_is_refused_before_anything_is_said() {
     );
     // A backup server may be a stranger, another not.
     let slots = Proxy::slots(&proxy.socket).slot("stable", ["stable-1"]);
-    let error = refused(&Proxy::router_of(slots), "orders", &weights(1, 1)).await;
+    let router_of_less = Proxy::router_of(slots);
+    let error = refused(&router_of_less, "orders", &weights(1, 1)).await;
     assert!(
         error.contains(r#"server "stable-2" takes requests"#),
         "{error}"
     );
+    let unread = router_of_less.weights("orders").await.unwrap_err();
+    let unread = unread.report().to_string();
+    assert!(unread.contains(r#"server "stable-2" takes"#), "{unread}");
     let mut slots = Proxy::slots(&proxy.socket);
     slots.backend = "none".to_owned();
     let error = refused(&Proxy::router_of(slots), "orders", &weights(1, 1)).await;

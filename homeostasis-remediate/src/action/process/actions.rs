@@ -24,7 +24,8 @@ pub struct RestartProcess {
 
 /// Starts a registered process unless it lives; undo stops it if it did not live before.
 ///
-/// Parameter: `process` (a registered name).
+/// Parameters: `process` (a registered name), and `must_be_new`: with `true` it refuses to begin if one
+/// lives already, which is not the version that is to be started. Default `false`.
 #[derive(Debug)]
 pub struct StartProcess {
     spec: ActionSpec,
@@ -63,6 +64,10 @@ impl StartProcess {
     pub fn new(supervisor: ProcessSupervisor) -> Self {
         Self {
             spec: spec("start a process unless it lives")
+                .with_params([
+                    Param::required("process", ParamKind::Name, "which process"),
+                    Param::optional("must_be_new", ParamKind::Bool, "it must not live already"),
+                ])
                 .with_effect(EffectClass::Idempotent)
                 .with_inverse(Inverse::Captured("whether it lived".to_owned())),
             supervisor,
@@ -203,6 +208,11 @@ impl Action for StartProcess {
 
     async fn perform(&self, _: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
         let name = call.text("process")?;
+        let must_be_new = call.args.get("must_be_new") == Some(&Value::Bool(true));
+        if must_be_new && let Some(process) = captured(call)?.0 {
+            let detail = format!("{} lives, expected none", json!(process));
+            return Err(ActionError::invalid(format!("process {name:?}"), detail));
+        }
         let started = self.supervisor.start(name).await;
         let process = started.map_err(|error| failed(name, error))?;
         Ok(json!({ "process": process }))
@@ -282,6 +292,33 @@ mod tests {
         let supervisor = ProcessSupervisor::new(Arc::new(RealClock));
         supervisor.register("catalog", spec).unwrap();
         supervisor
+    }
+
+    #[tokio::test]
+    async fn a_process_that_lives_is_not_taken_for_a_new_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let supervisor = supervisor(&dir);
+        let action = StartProcess::new(supervisor.clone());
+        let (cx, key) = (laws::context(), laws::key(0));
+        let target = Target::instance("catalog", "0").unwrap();
+        let args = json!({"process": "catalog", "must_be_new": true});
+        assert_eq!(action.spec().problems(args.as_object().unwrap(), false), []);
+        let call = ActionCall::new(&target, args.as_object().unwrap(), &key);
+        let captured = action.capture(&cx, &call).await.unwrap();
+        let call = call.with_captured(&captured);
+        // Its own is new, however often it is asked for.
+        for _ in 0..2 {
+            action.perform(&cx, &call).await.unwrap();
+        }
+        let again = ActionCall::new(&target, args.as_object().unwrap(), &key);
+        let captured = action.capture(&cx, &again).await.unwrap();
+        let refused = action.perform(&cx, &again.with_captured(&captured)).await;
+        let error = refused.unwrap_err();
+        assert!(
+            !error.may_have_begun() && error.to_string().contains("expected none"),
+            "{error}"
+        );
+        supervisor.stop("catalog").await.unwrap();
     }
 
     #[tokio::test]

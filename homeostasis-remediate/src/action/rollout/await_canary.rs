@@ -25,12 +25,14 @@ use crate::action::{
 /// Parameters:
 /// - `service` and `canary`: the slot that is watched.
 /// - `baseline`: the slot of the old version, answering at the same time. With one, the
-///   [analyst](CanaryAnalyst) decides. Without one (it gets no traffic) the canary must keep
-///   `min_success` over at least `min_requests`.
+///   [analyst](CanaryAnalyst) decides, and the share that succeeded must not be below `min_success`.
+///   Without one (it gets no traffic) it must be proven over at least `min_requests` that the canary
+///   keeps `min_success`: of 98 %, that takes 357 requests of which none fails, and more if some do.
 /// - `interval`: how long one look spans, 1 s to 1 h. Default 1 min.
 /// - `at_least`: how long it is watched even if it is decided before. Default 0 s.
-/// - `at_most`: when it must be decided, up to 23 h.
-/// - `min_success`: the share of requests that must succeed, `0..=1`; required without a baseline.
+/// - `at_most`: when it must be decided, up to 22 h.
+/// - `min_success`: the share of requests that must succeed, `0..=1`; bad at once if it is proven not
+///   to be kept. Required, and below 1, without a baseline.
 /// - `min_requests`: default 100.
 /// - `max_error_increase`: at once bad if the share that fails is proven to be more than this above
 ///   that of the baseline, `0..=1`. Default 0.05.
@@ -39,10 +41,6 @@ use crate::action::{
 ///
 /// An analysis that is over while the watch goes on is followed by a new one: what says roll back ends
 /// the watch, also if an earlier one said promote, and each adds its own chance of an error.
-///
-/// Without a baseline, and beside one, `min_success` is a floor on what was seen when the time is
-/// over, not a proof: of 100 requests to a version that fails 3 %, four in ten times 98 % or more
-/// succeed. Let `min_requests` be many times what may fail.
 ///
 /// It counts from its first attempt: one that takes up after a crash reads what it missed from the
 /// [meter](ArmMeter). An interval that cannot be read is missing; nothing is made up for it.
@@ -215,9 +213,22 @@ impl Seen {
         self.analysis = Some(analyst.begin());
     }
 
+    /// Whether what must succeed does: beside a baseline as far as it was seen, alone proven.
+    fn keeps_floor(&self, floor: Option<f64>) -> bool {
+        match (floor, &self.analysis) {
+            (Some(floor), None) => self.canary.is_below(1.0 - floor),
+            (Some(floor), Some(_)) => self.success().is_some_and(|success| success >= floor),
+            (None, _) => self.success().is_some(),
+        }
+    }
+
+    /// The share that succeeded; `None` without requests.
+    fn success(&self) -> Option<f64> {
+        self.canary.failure_ratio().map(|ratio| 1.0 - ratio)
+    }
+
     /// What is decided `elapsed` after the beginning.
     fn decide(&self, watch: &Watch<'_>, elapsed: Duration) -> Decision {
-        let success = self.canary.failure_ratio().map(|ratio| 1.0 - ratio);
         if self
             .canary
             .exceeds_by(self.baseline, watch.max_error_increase)
@@ -255,23 +266,19 @@ impl Seen {
             Some(answer) => answer == CanaryAnswer::Promote,
             None => self.canary.requests >= watch.min_requests,
         };
-        if is_enough && elapsed >= watch.at_least {
-            // It is looked at once, when it is over.
-            return match (watch.min_success, success) {
-                (Some(floor), Some(success)) if success < floor => Decision::Bad(format!(
-                    "{}: {success:.4} succeed, expected at least {floor}",
-                    self.words()
-                )),
-                (_, Some(_)) => Decision::Good(because(&self.words())),
-                (_, None) => Decision::Undecided("no request was seen".to_owned()),
-            };
+        let keeps_floor = self.keeps_floor(watch.min_success);
+        if is_enough && keeps_floor && elapsed >= watch.at_least {
+            return Decision::Good(because(&self.words()));
         }
         if elapsed < watch.at_most {
             return Decision::GoOn;
         }
         let settled_by = decision.and_then(|decision| decision.settled_by);
-        let settled_by = settled_by
-            .unwrap_or_else(|| format!("{} requests to the new version", watch.min_requests));
+        let settled_by = match watch.min_success.filter(|_| is_enough && !keeps_floor) {
+            Some(floor) => format!("more requests: it is not proven whether {floor} succeed"),
+            None => settled_by
+                .unwrap_or_else(|| format!("{} requests to the new version", watch.min_requests)),
+        };
         Decision::Undecided(format!(
             "{}; it would be settled by {settled_by}",
             self.words()
@@ -304,16 +311,19 @@ impl AwaitCanary {
         (from, until): (Timestamp, Timestamp),
         seen: &mut Seen,
     ) -> CanaryInterval {
+        // A meter that hangs makes a watch longer by one interval and not by one each time.
+        let give_up = cx.now().max(until) + until.since(from);
         let mut arms = [None, None];
         for (arm, slot) in arms.iter_mut().zip([Some(watch.canary), watch.baseline]) {
             let Some(slot) = slot else { continue };
             let arm_of = (watch.service, slot);
             let answered = self.arms.answered(cx, arm_of, from, until);
-            match timeout(&**cx.clock(), MEASURED_WITHIN, answered).await {
+            let within = MEASURED_WITHIN.min(give_up.since(cx.now()));
+            match timeout(&**cx.clock(), within, answered).await {
                 Ok(Ok(answered)) => *arm = answered,
                 Ok(Err(error)) => seen.last_error = Some(error.report().to_string()),
                 Err(_) => {
-                    let error = format!("measuring took longer than {MEASURED_WITHIN:?}");
+                    let error = format!("measuring took longer than {within:?}");
                     seen.last_error = Some(error);
                 }
             }
@@ -362,6 +372,11 @@ impl Action for AwaitCanary {
         }
         if args.get("baseline").is_none() && args.get("min_success").is_none() {
             let expected = "a share, 0 to 1: without a baseline it is all there is to judge by";
+            problems.push(ArgumentProblem::new("/min_success", expected));
+        }
+        let floor = args.get("min_success").and_then(Value::as_f64);
+        if args.get("baseline").is_none() && floor == Some(1.0) {
+            let expected = "a share below 1: no number of requests proves that none fails";
             problems.push(ArgumentProblem::new("/min_success", expected));
         }
         if args

@@ -186,10 +186,7 @@ async fn a_floor_holds_whatever_the_comparison_says() {
     let arms = || Steady(vec![("green", 100, 50), ("blue", 100, 50)]);
     let (ended, _) = watched(arms(), &args(json!({"min_success": 0.99}))).await;
     let report = ended.unwrap_err().report().to_string();
-    assert!(
-        report.contains("0.9800 succeed, expected at least 0.99"),
-        "{report}"
-    );
+    assert!(report.contains("below 0.99 that succeed"), "{report}");
     assert!(
         watched(arms(), &args(json!({"min_success": 0.98})))
             .await
@@ -399,4 +396,89 @@ async fn an_analysis_that_gives_up_early_does_not_end_the_watch() {
             .contains("uncertain")
     );
     assert_eq!(took, Duration::from_secs(20 * 60));
+}
+
+#[tokio::test]
+async fn a_floor_without_a_baseline_is_proven_and_not_read_off_a_hundred_requests() {
+    let alone = json!({
+        "service": "orders", "canary": "green", "interval": "10s", "at_most": "10m",
+        "min_success": 0.98,
+    });
+    // Of a hundred requests none fails four in ten times if three in a hundred do.
+    let (ended, took) = watched(Steady(vec![("green", 10, 0)]), &alone).await;
+    assert_eq!(ended.unwrap()["requests"], 400);
+    assert_eq!(took.as_secs(), 40);
+    // Twice what is allowed is found, and what is allowed by a hair is decided by nobody.
+    let (ended, took) = watched(Steady(vec![("green", 100, 25)]), &alone).await;
+    assert!(
+        ended
+            .unwrap_err()
+            .report()
+            .to_string()
+            .contains("below 0.98")
+    );
+    assert!((10..=60).contains(&took.as_secs()), "{took:?}");
+    let (ended, took) = watched(Steady(vec![("green", 10, 50)]), &alone).await;
+    assert!(
+        ended
+            .unwrap_err()
+            .report()
+            .to_string()
+            .contains("uncertain")
+    );
+    assert_eq!(took.as_secs(), 600);
+}
+
+/// Two requests of the first look of each arm fail, and none after it.
+#[derive(Debug)]
+struct Stumbles;
+
+#[async_trait]
+impl ArmMeter for Stumbles {
+    async fn answered(
+        &self,
+        _: &Context,
+        _: (&str, &str),
+        from: Timestamp,
+        _: Timestamp,
+    ) -> Result<Option<ArmInterval>, TrafficError> {
+        let is_first = from == START;
+        Ok(Some(ArmInterval::new(1500, 2 * u64::from(is_first))))
+    }
+}
+
+#[tokio::test]
+async fn few_failures_below_a_high_floor_are_no_breach_that_is_proven() {
+    let action = AwaitCanary::new(Arc::new(Stumbles), Arc::new(PlainAnalyst));
+    let given = args(json!({"min_success": 0.999, "at_least": "10s", "max_error_increase": 1}));
+    let (ended, took) = watched_by(&action, &given).await;
+    // 1,498 of 1,500 are below it, 2,998 of 3,000 are not.
+    assert_eq!(ended.unwrap()["failed"], 2);
+    assert_eq!(took.as_secs(), 20);
+}
+
+/// Never answers.
+#[derive(Debug)]
+struct Hangs;
+
+#[async_trait]
+impl ArmMeter for Hangs {
+    async fn answered(
+        &self,
+        _: &Context,
+        _: (&str, &str),
+        _: Timestamp,
+        _: Timestamp,
+    ) -> Result<Option<ArmInterval>, TrafficError> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn a_meter_that_hangs_does_not_make_the_watch_longer() {
+    let action = AwaitCanary::new(Arc::new(Hangs), Arc::new(PlainAnalyst));
+    let (ended, took) = watched_by(&action, &args(json!({"at_most": "2m"}))).await;
+    let report = ended.unwrap_err().report().to_string();
+    assert!(report.contains("measuring took longer"), "{report}");
+    assert!(took.as_secs() <= 130, "{took:?}");
 }

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use homeostasis_core::document::parse_duration;
-use homeostasis_core::port::ArmMeter;
+use homeostasis_core::port::{ArmMeter, TrafficRouter};
 use homeostasis_core::record::{EffectClass, Inverse, RiskLevel};
 use homeostasis_core::{Context, ErrorKind, Target};
 use serde_json::{Map, Value, json};
 
 use crate::action::{Action, ActionCall, ActionError, ActionSpec, Param, ParamKind};
 
-/// Waits until a slot has answered nothing for a while.
+/// Waits until a slot has answered nothing for a while, or has no request on its way any more where
+/// the router can tell ([`with_router`](Self::with_router)).
 ///
 /// Parameters:
 /// - `service` and `slot`.
@@ -20,11 +21,13 @@ use crate::action::{Action, ActionCall, ActionError, ActionSpec, Param, ParamKin
 ///   seen when it is answered. Default 10 s.
 /// - `at_most`: it fails if that takes longer, up to 1 h. Default 5 min.
 ///
-/// A slot that is not measured is not drained.
+/// A slot that is not measured is not drained, and one that gets traffic is not either where the
+/// router is known.
 #[derive(Debug)]
 pub struct AwaitDrained {
     spec: ActionSpec,
     arms: Arc<dyn ArmMeter>,
+    router: Option<Arc<dyn TrafficRouter>>,
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -46,7 +49,58 @@ impl AwaitDrained {
             .with_effect(EffectClass::Read)
             .with_risk(RiskLevel::Low)
             .with_inverse(Inverse::Nothing);
-        Self { spec, arms }
+        Self {
+            spec,
+            arms,
+            router: None,
+        }
+    }
+
+    /// The same, where the router that shares the traffic is asked first: a slot without weight that
+    /// has no request [on its way](TrafficRouter::in_flight) is drained, whether or not it was ever
+    /// measured in this life of the process. A router that cannot tell leaves it to the meter.
+    #[must_use]
+    pub fn with_router(mut self, router: Arc<dyn TrafficRouter>) -> Self {
+        self.router = Some(router);
+        self
+    }
+
+    /// What the router knows: drained, or why not; `None` if it cannot tell.
+    async fn on_its_way(&self, service: &str, slot: &str) -> Option<Result<(), String>> {
+        let router = self.router.as_ref()?;
+        match router.weights(service).await {
+            Ok(Some(weights)) if weights.share(slot).get() > 0.0 => {
+                return Some(Err("it gets traffic".to_owned()));
+            }
+            Ok(_) => {}
+            Err(error) => return Some(Err(error.report().to_string())),
+        }
+        match router.in_flight(service, slot).await {
+            Ok(None) => None,
+            Ok(Some(0)) => Some(Ok(())),
+            Ok(Some(n)) => Some(Err(format!("{n} requests are on their way"))),
+            Err(error) => Some(Err(error.report().to_string())),
+        }
+    }
+
+    /// Nothing if the slot is drained, else what was seen.
+    async fn undrained(
+        &self,
+        cx: &Context,
+        (service, slot): (&str, &str),
+        quiet: Duration,
+    ) -> Option<String> {
+        if let Some(told) = self.on_its_way(service, slot).await {
+            return told.err();
+        }
+        let now = cx.now();
+        let answered = self.arms.answered(cx, (service, slot), now - quiet, now);
+        match answered.await {
+            Ok(Some(arm)) if arm.requests == 0 => None,
+            Ok(Some(arm)) => Some(format!("{} requests in the last {quiet:?}", arm.requests)),
+            Ok(None) => Some("it is not measured".to_owned()),
+            Err(error) => Some(error.report().to_string()),
+        }
     }
 }
 
@@ -74,17 +128,12 @@ impl Action for AwaitDrained {
         let (quiet, at_most) = (call.duration("quiet")?, call.duration("at_most")?);
         let begun = cx.now();
         loop {
-            let now = cx.now();
-            let answered = self.arms.answered(cx, (service, slot), now - quiet, now);
-            let seen = match answered.await {
-                Ok(Some(arm)) if arm.requests == 0 => {
-                    return Ok(json!({ "drained_after_seconds": now.since(begun).as_secs() }));
-                }
-                Ok(Some(arm)) => format!("{} requests in the last {quiet:?}", arm.requests),
-                Ok(None) => "it is not measured".to_owned(),
-                Err(error) => error.report().to_string(),
+            let undrained = self.undrained(cx, (service, slot), quiet).await;
+            let took = cx.now().since(begun);
+            let Some(seen) = undrained else {
+                return Ok(json!({ "drained_after_seconds": took.as_secs() }));
             };
-            if now.since(begun) >= at_most {
+            if took >= at_most {
                 let what = format!("draining slot {slot:?} of {service:?}");
                 return Err(ActionError::not_begun(what, ErrorKind::Timeout, seen));
             }
@@ -95,7 +144,7 @@ impl Action for AwaitDrained {
 
 #[cfg(test)]
 mod tests {
-    use homeostasis_core::port::MemoryArms;
+    use homeostasis_core::port::{MemoryArms, MemoryRouter, Weights};
     use homeostasis_core::{ManualClock, Timestamp};
 
     use super::*;
@@ -140,6 +189,32 @@ mod tests {
             error.report().to_string().contains("not measured"),
             "{error}"
         );
+    }
+
+    #[tokio::test]
+    async fn a_slot_nobody_measured_is_drained_when_the_router_has_nothing_on_its_way() {
+        let cx = laws::context();
+        let router = Arc::new(MemoryRouter::default());
+        let of = |blue, green| Weights::new([("blue", blue), ("green", green)]).unwrap();
+        let follower = router
+            .serve(
+                "orders",
+                ["blue", "green"].map(str::to_owned).iter(),
+                &of(1, 0),
+            )
+            .unwrap();
+        let on_its_way = follower.begin_at("blue").unwrap();
+        let action = AwaitDrained::new(Arc::new(MemoryArms::default()))
+            .with_router(Arc::clone(&router) as Arc<_>);
+        let seen = async || {
+            let arm = ("orders", "blue");
+            action.undrained(&cx, arm, SECOND).await
+        };
+        assert_eq!(seen().await.unwrap(), "it gets traffic");
+        router.set_weights("orders", &of(0, 1)).await.unwrap();
+        assert_eq!(seen().await.unwrap(), "1 requests are on their way");
+        drop(on_its_way);
+        assert_eq!(seen().await, None);
     }
 
     #[tokio::test]

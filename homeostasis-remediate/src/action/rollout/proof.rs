@@ -41,8 +41,38 @@ impl Tally {
 
     /// Whether more than a share of `limit` is proven to fail.
     pub(super) fn exceeds(self, limit: f64) -> bool {
-        self.failure_ratio()
-            .is_some_and(|ratio| ratio - self.radius() > limit)
+        if limit <= 0.0 {
+            return self.failed > 0;
+        }
+        // Larger shares, never more than all: from half as much again to thirty times as much.
+        let larger = [1.5, 3.0, 10.0, 30.0].map(|times| 1.0 - (1.0 - limit).powf(times));
+        limit < 1.0 && self.contradicts(limit, larger)
+    }
+
+    /// Whether less than a share of `limit` is proven to fail. Of a limit of 2 % that takes 357
+    /// requests of which none fails.
+    pub(super) fn is_below(self, limit: f64) -> bool {
+        limit > 0.0
+            && limit < 1.0
+            && self.contradicts(limit, [0.0, 0.25, 0.5, 0.75].map(|part| limit * part))
+    }
+
+    /// Whether the requests prove that the true share lies on the side of `others`, as seen from
+    /// `limit`: at every look at once, if it does not, with probability [`ALPHA`] at most.
+    ///
+    /// A mean of likelihood ratios of requests that fail independently: each is a test
+    /// supermartingale for every share on the other side of the limit, because it is monotone in the
+    /// failures. Source: A. Wald, *Sequential Analysis*, 1947; J. Ville, *Étude critique de la notion
+    /// de collectif*, 1939, for the bound.
+    fn contradicts(self, limit: f64, others: [f64; 4]) -> bool {
+        let (failed, good) = (self.failed as f64, (self.requests - self.failed) as f64);
+        let times = |count: f64, log: f64| if count == 0.0 { 0.0 } else { count * log };
+        let logs = others.map(|share| {
+            times(failed, (share / limit).ln()) + times(good, ((1.0 - share) / (1.0 - limit)).ln())
+        });
+        let highest = logs.into_iter().fold(f64::NEG_INFINITY, f64::max);
+        let sum: f64 = logs.iter().map(|log| (log - highest).exp()).sum();
+        highest + (sum / logs.len() as f64).ln() >= (1.0 / ALPHA).ln()
     }
 
     /// Whether the share that fails is proven to be more than `limit` above that of `other`.
@@ -100,5 +130,31 @@ mod tests {
         assert!(!none.exceeds(0.0) && !none.exceeds_by(bad, 0.0) && !bad.exceeds_by(none, 0.05));
         assert!(bad.exceeds(0.9));
         assert_eq!(none.failure_ratio(), None);
+        assert!(!none.is_below(0.02) && !none.is_below(1.0) && !bad.is_below(0.99));
+    }
+
+    #[test]
+    fn a_limit_that_is_kept_is_proven_by_enough_requests_and_one_that_is_not_by_none() {
+        let tally = |requests, failed| Tally { requests, failed };
+        assert!(!tally(356, 0).is_below(0.02) && tally(357, 0).is_below(0.02));
+        assert!(tally(20_000, 200).is_below(0.02) && !tally(20_000, 390).is_below(0.02));
+        assert!(
+            tally(1, 1).exceeds(0.0) && !tally(9, 0).exceeds(0.0) && !tally(9, 0).is_below(0.0)
+        );
+        // At every look of 400 services that fail exactly as often as the limit says.
+        let mut rng = Rng::from_seed(5);
+        let (mut n_below, mut n_above) = (0, 0);
+        for _ in 0..400 {
+            let (mut seen, mut below, mut above) = (Tally::default(), false, false);
+            for _ in 0..5000 {
+                seen.add(1, u64::from(rng.unit() < 0.02));
+                below |= seen.is_below(0.02);
+                above |= seen.exceeds(0.02);
+            }
+            n_below += u32::from(below);
+            n_above += u32::from(above);
+        }
+        // 0.25 % of 400 is one.
+        assert!(n_below <= 3 && n_above <= 3, "{n_below} and {n_above}");
     }
 }

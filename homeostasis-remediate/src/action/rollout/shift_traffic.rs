@@ -22,6 +22,9 @@ use crate::action::{
 /// - `weights`: slot to weight, 0 to 1,000,000, one of them above 0. A slot that has a weight and
 ///   is not named gets 0.
 /// - `back_to`: what undo sets instead of the weights before, for a rollback that jumps.
+/// - `expects`: the weights that must be in force when it begins, to within a point of the shares;
+///   else somebody else set them, nothing is touched, and people are asked. Those it sets itself
+///   will do: then it was done before.
 /// - `all_from`: it refuses to begin unless this slot has all of the traffic.
 /// - `pause`: how long undo waits after it shifted: for a rollback in stages, or for the requests
 ///   that are on their way. Default none.
@@ -34,6 +37,9 @@ pub struct ShiftTraffic {
 }
 
 const MAX_WEIGHT: i64 = 1_000_000;
+
+/// How far shares may be from those that were set: routers round.
+const ONE_POINT: f64 = 0.01;
 
 impl ShiftTraffic {
     /// The action over `router`.
@@ -56,6 +62,11 @@ impl ShiftTraffic {
                     "back_to",
                     weights(),
                     "what undo sets, if not what was before",
+                ),
+                Param::optional(
+                    "expects",
+                    weights(),
+                    "the weights that must be in force, or people are asked",
                 ),
                 Param::optional(
                     "all_from",
@@ -130,7 +141,7 @@ impl Action for ShiftTraffic {
 
     fn check(&self, args: &Map<String, Value>) -> Vec<ArgumentProblem> {
         let mut problems = Vec::new();
-        for name in ["weights", "back_to"] {
+        for name in ["weights", "back_to", "expects"] {
             if let Some(Err(_)) = weights(args, name) {
                 let expected = "a weight above 0 for at least one slot";
                 problems.push(ArgumentProblem::new(format!("/{name}"), expected));
@@ -159,6 +170,18 @@ impl Action for ShiftTraffic {
         };
         let present = self.present(service).await?;
         let wanted = over(&present, &wanted)?;
+        if let Some(Ok(expected)) = weights(call.args, "expects")
+            && [&expected, &wanted]
+                .iter()
+                .all(|known| present.distance(known).get() > ONE_POINT)
+        {
+            let reason = format!(
+                "{} of {service:?} are in force, expected {}: somebody else set them",
+                json!(present),
+                json!(expected)
+            );
+            return Err(ActionError::Undecided { reason });
+        }
         if present != wanted {
             self.set(service, &wanted).await?;
         }

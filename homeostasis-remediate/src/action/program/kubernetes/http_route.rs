@@ -3,13 +3,13 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use homeostasis_core::port::{TrafficError, TrafficRouter, Weights};
-use homeostasis_core::{Clock, ConfigError, Context, ErrorKind, Violation};
+use homeostasis_core::{Clock, ConfigError, Context, ErrorKind, Violation, timeout};
 use serde_json::{Value, json};
 
 use super::super::names::{LABEL, SUBDOMAIN};
@@ -23,6 +23,8 @@ const SLICES: &str = "endpointslices.discovery.k8s.io";
 /// Of 1 000 000 that the API allows: enough for a point of a point.
 const MAX_WEIGHT: u32 = 10_000;
 /// How long the gateway has to take up a change, and how often it is asked.
+/// How long one call of `kubectl` may take.
+const CALL: Duration = Duration::from_secs(30);
 const SETTLE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(500);
 
@@ -78,9 +80,8 @@ impl HttpRouteSlots {
 ///   that passes. A gateway may need a moment more until its proxies have them.
 /// - It copies no requests and cannot tell how many are on their way.
 ///
-/// Limits: backends are known by their name only, so that a rule with one `Service` twice, or with another
-/// kind or namespace of that name, is not for this router. A call of `kubectl` has no time limit but the one
-/// it is given (`--request-timeout=30s` as an argument of the tool).
+/// A rule that names one `Service` twice (at two ports) is refused: its share would be doubled. A backend of
+/// another kind or namespace is somebody else's, whatever its name. A call of `kubectl` may take 30 s.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -157,7 +158,11 @@ impl HttpRouteRouter {
 
     async fn run(&self, what: &str, args: &Argv) -> Result<String, TrafficError> {
         let cx = Context::new(Arc::clone(&self.clock), 0);
-        let ended = self.kubectl.run(&cx, "", args).await;
+        let ended = timeout(&*self.clock, CALL, self.kubectl.run(&cx, "", args)).await;
+        let ended = ended.map_err(|_| {
+            let detail = format!("kubectl has not answered within {CALL:?}");
+            TrafficError::transient(what, detail)
+        })?;
         let ended = ended.map_err(|error| TrafficError::Failed {
             what: what.to_owned(),
             kind: error.kind(),
@@ -233,7 +238,14 @@ type Place<'a> = (String, &'a str, &'a Value);
 impl HttpRouteSlots {
     /// Our backends in the route, by rule.
     fn places<'a>(&self, route: &'a Value) -> Result<Vec<Vec<Place<'a>>>, TrafficError> {
-        let ours = |name: &str| self.slots.values().flatten().any(|own| own == name);
+        // Absent kinds and groups are those of a Service, an absent namespace is the route's.
+        let ours = |name: &str, backend: &Value| {
+            let is = |field: &str, own: &str| backend[field].as_str().is_none_or(|it| it == own);
+            is("kind", "Service")
+                && is("group", "")
+                && is("namespace", &self.namespace)
+                && self.slots.values().flatten().any(|own| own == name)
+        };
         let mut places = Vec::new();
         let rules = route["spec"]["rules"]
             .as_array()
@@ -251,13 +263,18 @@ impl HttpRouteSlots {
                 })
                 .collect();
             let (own, others): (Vec<_>, Vec<_>) =
-                refs.into_iter().partition(|(_, name, _)| ours(name));
+                refs.into_iter().partition(|(_, name, one)| ours(name, one));
             if own.is_empty() {
                 continue;
             }
             let what = || format!("route {}/{}", self.namespace, self.route);
             if let Some((place, name, _)) = others.iter().find(|(.., one)| one["weight"] != 0) {
                 let detail = format!("{place} = {name:?}, expected a backend of a slot");
+                return Err(TrafficError::invalid(what(), detail));
+            }
+            let mut seen = BTreeSet::new();
+            if let Some((place, name, _)) = own.iter().find(|(_, name, _)| !seen.insert(*name)) {
+                let detail = format!("{place} = {name:?}, expected each backend once in a rule");
                 return Err(TrafficError::invalid(what(), detail));
             }
             let mut backends = self.slots.values().flatten();

@@ -161,13 +161,18 @@ async fn what_nobody_would_serve_or_somebody_else_changed_is_refused() {
         slice["endpoints"][0]["conditions"]["ready"] = true.into();
     });
     // A stranger in a rule of ours, and a rule without one of ours.
-    for (name, expected) in [
-        ("other", "expected a backend of a slot"),
-        ("stable", "expected all slots"),
+    let of = |name: &str| json!({"name": name, "weight": 1});
+    let (mut elsewhere, mut of_another_kind) = (of("canary"), of("canary"));
+    elsewhere["namespace"] = "elsewhere".into();
+    of_another_kind["kind"] = "Bucket".into();
+    for (backend, expected) in [
+        (of("other"), "expected a backend of a slot"),
+        (elsewhere, "expected a backend of a slot"),
+        (of_another_kind, "expected a backend of a slot"),
+        (of("stable"), "expected each backend once"),
     ] {
         server.put(ROUTE_PATH, |route| {
-            let backend = &mut route["spec"]["rules"][2]["backendRefs"][1];
-            *backend = json!({"name": name, "weight": 1});
+            route["spec"]["rules"][2]["backendRefs"][1] = backend;
         });
         let (kind, said) = refusal(&router, &weights(1, 1)).await;
         assert_eq!(kind, ErrorKind::Permanent);
@@ -176,6 +181,12 @@ async fn what_nobody_would_serve_or_somebody_else_changed_is_refused() {
             "{said}"
         );
     }
+    server.put(ROUTE_PATH, |route| {
+        let backends = route["spec"]["rules"][2]["backendRefs"].as_array_mut();
+        backends.unwrap().truncate(1);
+    });
+    let (_, said) = refusal(&router, &weights(1, 1)).await;
+    assert!(said.contains("expected all slots"), "{said}");
     server.put(ROUTE_PATH, |route| route["spec"]["rules"] = json!([]));
     assert_eq!(router.weights("orders").await.unwrap(), None);
     let (_, said) = refusal(&router, &weights(1, 1)).await;

@@ -1,0 +1,104 @@
+//! A crowd at the front: so many customers who ask for quotes one after the other, each over a
+//! connection that stays open, and count what they get.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use crate::http::{Call, Client};
+use crate::rng::Rng;
+use crate::service::quotes::{Quote, ZONES};
+
+/// What the customers saw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Counted {
+    pub(crate) requests: usize,
+    pub(crate) failed: usize,
+}
+
+impl Counted {
+    /// The share that failed; zero without requests.
+    pub(crate) fn failed_share(self) -> f64 {
+        self.failed as f64 / self.requests.max(1) as f64
+    }
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    is_over: AtomicBool,
+    requests: AtomicUsize,
+    failed: AtomicUsize,
+    first_failure: Mutex<Option<String>>,
+}
+
+/// The customers; [`stop`](Self::stop) waits for their last answers.
+#[derive(Debug)]
+pub(crate) struct Crowd {
+    counts: Arc<Counts>,
+    customers: JoinSet<()>,
+}
+
+impl Crowd {
+    /// `n` customers; each thinks for `pause` between an answer and the next question.
+    pub(crate) fn start(front: SocketAddr, seed: u64, n: u64, pause: Duration) -> Self {
+        let counts = Arc::new(Counts::default());
+        let mut customers = JoinSet::new();
+        for customer in 0..n {
+            let counts = Arc::clone(&counts);
+            customers.spawn(ask(front, Rng::new(seed ^ customer), pause, counts));
+        }
+        Self { counts, customers }
+    }
+
+    pub(crate) fn counted(&self) -> Counted {
+        Counted {
+            requests: self.counts.requests.load(Ordering::SeqCst),
+            failed: self.counts.failed.load(Ordering::SeqCst),
+        }
+    }
+
+    /// How the first request that failed did.
+    pub(crate) fn first_failure(&self) -> Option<String> {
+        let first = self.counts.first_failure.lock();
+        first.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Nobody asks any more, and everybody has an answer.
+    pub(crate) async fn stop(&mut self) -> Counted {
+        self.counts.is_over.store(true, Ordering::SeqCst);
+        while self.customers.join_next().await.is_some() {}
+        self.counted()
+    }
+}
+
+async fn ask(front: SocketAddr, mut rng: Rng, pause: Duration, counts: Arc<Counts>) {
+    let client = Client::default();
+    while !counts.is_over.load(Ordering::SeqCst) {
+        let (zone, kg) = (1 + rng.below(ZONES), 1 + rng.below(30));
+        let call = Call::get(front, format!("/quote/{zone}/{kg}"));
+        let failure = match client.send(&call).await {
+            Ok(answer) if !answer.status.is_success() => Some(format!(
+                "{}: {}",
+                answer.status,
+                String::from_utf8_lossy(&answer.body)
+            )),
+            Ok(answer) => answer.json::<Quote>().err().map(|error| error.to_string()),
+            Err(error) => Some(crate::chain(&error)),
+        };
+        if let Some(failure) = failure {
+            counts.failed.fetch_add(1, Ordering::SeqCst);
+            let mut first = counts
+                .first_failure
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            first.get_or_insert(failure);
+        }
+        counts.requests.fetch_add(1, Ordering::SeqCst);
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
+    }
+}
