@@ -98,7 +98,7 @@ pub(crate) fn settings(settings: &EngineSettings, violations: &mut Violations) {
     bounds(settings, violations);
     let durations = [
         ("tick", settings.tick, MS..=MINUTE),
-        ("window", settings.window, SECOND..=7 * DAY),
+        ("window", settings.window, SECOND..=8 * DAY),
         ("settle", settings.settle, Duration::ZERO..=10 * MINUTE),
         ("patience", settings.patience, Duration::ZERO..=HOUR),
         (

@@ -392,6 +392,10 @@ impl Builder {
         #[cfg(not(feature = "verify"))]
         let scenarios = crate::playbooks::ScenarioCheck::default();
         violations.merge(scenarios.violations(&set));
+        violations.merge(crate::playbooks::unreachable_baselines(
+            &set,
+            self.settings.window,
+        ));
         #[cfg(feature = "detect")]
         if self.remediators.is_empty() {
             // A remediator of the host's own may know others.

@@ -67,6 +67,30 @@ impl ScenarioCheck {
     }
 }
 
+/// Every comparison with a time that is forgotten when it is asked for.
+pub(crate) fn unreachable_baselines(set: &PlaybookSet, remembered: Duration) -> Vec<Violation> {
+    let comparisons = set.iter().flat_map(|playbook| {
+        let check = playbook.verification().into_iter();
+        let all = check.flat_map(|check| &check.comparisons);
+        all.map(move |comparison| (playbook.id(), comparison))
+    });
+    comparisons
+        .filter_map(|(id, comparison)| {
+            let needed = comparison.baseline.ago()? + comparison.window;
+            (remembered < needed).then(|| {
+                Violation::new(
+                    format!("{id}.verification.comparison"),
+                    format!("{} with {:?}", comparison.metric, comparison.baseline),
+                    format!(
+                        "a baseline that is remembered: `engine.window` is {remembered:?}, this needs \
+                         {needed:?}"
+                    ),
+                )
+            })
+        })
+        .collect()
+}
+
 impl fmt::Debug for ScenarioCheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("ScenarioCheck")
@@ -301,6 +325,7 @@ impl Shelf {
         let set = violations.absorb(PlaybookSet::parse(pairs, actions, checks));
         if let Some(set) = &set {
             violations.merge(self.scenarios.violations(set));
+            violations.merge(unreachable_baselines(set, settings.window));
         }
         let rules = set.as_ref().map(rules_of).unwrap_or_default();
         #[cfg(feature = "detect")]

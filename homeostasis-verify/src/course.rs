@@ -1,6 +1,5 @@
 //! The course of one verification: its phases, one after another.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use homeostasis_core::record::{
@@ -17,6 +16,9 @@ use crate::harm::{HarmReading, HarmWatch};
 use crate::judgment::{Judgment, judge};
 use crate::placebo::Past;
 use crate::scenario::Scenarios;
+
+/// Silent at more than this share of its looks, what is to hold for long was not watched for long.
+const MAX_SILENT: f64 = 0.2;
 
 /// Readings with their criteria in words.
 type Readings = Vec<(String, Reading)>;
@@ -75,12 +77,22 @@ impl<'a> Course<'a> {
         let short = self.short_watch(&mut checks, &mut harm).await?;
         let is_over =
             self.spec.phases.stability.is_zero() && self.functional_tests().next().is_none();
-        if is_over || short.0.kind != VerdictKind::Success {
+        // What is silent leaves the word to the scenarios, which may be all that a plan asks for.
+        let is_silent = short.0.kind == VerdictKind::Uncertain
+            && !short.1.is_worse()
+            && self.found.iter().all(|(_, reading)| {
+                matches!(reading.outcome, CheckOutcome::Passed | CheckOutcome::NoData)
+            });
+        if is_over || !(short.0.kind == VerdictKind::Success || is_silent) {
             let (judgment, harm) = short;
             return Ok(self.verdict(judgment, Some(&harm)));
         }
         if let Some(verdict) = self.functional(&short.1).await? {
             return Ok(verdict);
+        }
+        if is_silent {
+            let judgment = judge(&named(&self.found));
+            return Ok(self.verdict(judgment, Some(&short.1)));
         }
         if self.spec.phases.stability.is_zero() {
             let (judgment, harm) = short;
@@ -92,7 +104,9 @@ impl<'a> Course<'a> {
     fn look(&self, now: Timestamp) -> Look<'_> {
         let request = self.request;
         let observations = self.cx.observations();
-        Look::new(observations, request.incident.since, request.ended, now).treating(&self.treated)
+        Look::new(observations, request.incident.since, request.ended, now)
+            .treating(&self.treated)
+            .leaving_out(request.healed_before)
     }
 
     fn past(&self) -> Past<'a> {
@@ -120,10 +134,13 @@ impl<'a> Course<'a> {
         )
     }
 
-    /// When something that may last `span` from `from` ends: sooner if the deadline is.
+    /// When something that may last `span` from `from` ends: sooner if the deadline is, or the time by
+    /// which there must be a verdict.
     fn end(&self, from: Timestamp, span: Duration) -> Timestamp {
-        let end = from + span;
-        self.cx.deadline().map_or(end, |deadline| deadline.min(end))
+        [self.cx.deadline(), self.request.until]
+            .into_iter()
+            .flatten()
+            .fold(from + span, Timestamp::min)
     }
 
     /// What the short watch looks at. Comparisons wait for the stability watch, if there is one.
@@ -221,7 +238,8 @@ impl<'a> Course<'a> {
             let is_last = now >= end;
             let look = self.look(now);
             let mut readings = look_all(checks, &look)?;
-            if judge(&named(&readings)).kind == VerdictKind::Success {
+            let mut outcomes = readings.iter().map(|(_, reading)| reading.outcome);
+            if outcomes.all(|outcome| outcome == CheckOutcome::Passed) {
                 // Only now: the past is long, and what does not hold needs no explanation.
                 for (check, (_, reading)) in checks.iter_mut().zip(&mut readings) {
                     check.attribute(reading, &look, (self.past(), is_last))?;
@@ -295,7 +313,7 @@ impl<'a> Course<'a> {
             .filter(|criterion| matches!(criterion, Criterion::Comparison { .. }))
             .map(|criterion| Check::new(criterion, self.config))
             .collect::<Result<Vec<_>, _>>()?;
-        let mut relapses: BTreeMap<usize, usize> = BTreeMap::new();
+        let mut kept = vec![Kept::default(); checks.len()];
         let mut n_looks = 0;
         loop {
             let next = (self.cx.now() + phases.stability_interval).min(end);
@@ -305,29 +323,40 @@ impl<'a> Course<'a> {
             let is_last = now >= end;
             let look = self.look(now);
             let mut readings = look_all(&mut checks, &look)?;
-            for (idx, (_, reading)) in readings.iter().enumerate() {
-                if reading.outcome == CheckOutcome::Failed {
-                    *relapses.entry(idx).or_default() += 1;
-                }
+            for (kept, (_, reading)) in kept.iter_mut().zip(&readings) {
+                kept.count(reading.outcome);
             }
             let harm = harm.look(self.cx.observations(), now);
             if !is_last && !harm.is_worse() {
                 continue;
             }
-            for (idx, (check, (_, reading))) in checks.iter_mut().zip(&mut readings).enumerate() {
-                check.attribute(reading, &look, (self.past(), true))?;
-                if let Some(n) = relapses.get(&idx) {
-                    reading.outcome = CheckOutcome::Failed;
-                    reading.detail =
-                        format!("failed at {n} of {n_looks} looks; {}", reading.detail);
-                }
+            for (check, (kept, (_, reading))) in
+                checks.iter_mut().zip(kept.iter().zip(&mut readings))
+            {
+                check.recall(reading);
+                kept.tell(reading, n_looks);
             }
             label(&mut readings, "stability");
+            let relapses = relapses(&kept, &readings);
             let mut compared = look_all(&mut comparisons, &look)?;
             label(&mut compared, "comparison");
             readings.append(&mut compared);
             let mut judgment =
                 decide(&readings, &harm, true).unwrap_or_else(|| judge(&named(&readings)));
+            // One bad look takes nothing back, and is no success either.
+            let is_final = match judgment.kind {
+                VerdictKind::Failed => harm.is_worse() || kept.iter().any(Kept::is_confirmed),
+                VerdictKind::Success => relapses.is_empty(),
+                VerdictKind::Partial | VerdictKind::Uncertain => true,
+            };
+            if !is_final {
+                let reason = if relapses.is_empty() {
+                    judgment.reason
+                } else {
+                    format!("what held did not go on holding: {}", relapses.join("; "))
+                };
+                judgment = Judgment::new(VerdictKind::Partial, reason);
+            }
             let watched = now.since(begun);
             if judgment.kind == VerdictKind::Success && watched < phases.stability {
                 let (kind, all) = (VerdictKind::Uncertain, phases.stability);
@@ -352,6 +381,55 @@ impl<'a> Course<'a> {
         let checks = found.chain(harm.map(harm_result)).collect();
         Verdict::new(judgment.kind, self.cx.now(), judgment.reason).resting_on(checks)
     }
+}
+
+/// How one criterion went on in the stability watch.
+#[derive(Debug, Clone, Copy, Default)]
+struct Kept {
+    n_failed: u32,
+    n_silent: u32,
+    /// Failed looks at the end.
+    row: u32,
+}
+
+impl Kept {
+    fn count(&mut self, outcome: CheckOutcome) {
+        match outcome {
+            CheckOutcome::Failed => {
+                self.n_failed += 1;
+                self.row += 1;
+            }
+            CheckOutcome::NoData => self.n_silent += 1,
+            CheckOutcome::Passed | CheckOutcome::Undecided => self.row = 0,
+        }
+    }
+
+    /// Whether it failed at the last two looks at which there was something to see.
+    fn is_confirmed(&self) -> bool {
+        self.row >= 2
+    }
+
+    /// Says of the last look what was before it.
+    fn tell(&self, reading: &mut Reading, n_looks: u32) {
+        if self.n_failed > 0 {
+            let n = self.n_failed;
+            reading.detail = format!("failed at {n} of {n_looks} looks; {}", reading.detail);
+        }
+        if f64::from(self.n_silent) > MAX_SILENT * f64::from(n_looks) && !self.is_confirmed() {
+            let n = self.n_silent;
+            reading.outcome = CheckOutcome::NoData;
+            reading.detail = format!("silent at {n} of {n_looks} looks; {}", reading.detail);
+            reading.would_settle = Some("data of the whole stability watch".to_owned());
+        }
+    }
+}
+
+/// What failed at a look of the stability watch, in words.
+fn relapses(kept: &[Kept], readings: &[(String, Reading)]) -> Vec<String> {
+    let all = kept.iter().zip(readings);
+    all.filter(|(kept, _)| kept.n_failed > 0)
+        .map(|(_, (words, reading))| format!("{words} ({})", reading.detail))
+        .collect()
 }
 
 fn harm_result(harm: &HarmReading) -> CheckResult {

@@ -36,8 +36,9 @@ impl Judgment {
 ///
 /// Where all passed and one of them is attributed to the remedy, that is a success: by
 /// [peers](Attribution::AgainstPeers) in any case, by its [own past](Attribution::Attributed) only if
-/// no untreated peers got well alike. Otherwise it is partial if untreated peers got well alike, and uncertain if it got well
-/// by itself before, or if every criterion rests on before and after without a control.
+/// no untreated peers got well alike. Otherwise it is partial if untreated peers got well alike,
+/// uncertain if it got well by itself before, and partial if a criterion rests on before and after
+/// [without a control](Attribution::WithoutControl).
 ///
 /// ```
 /// use homeostasis::core::record::VerdictKind;
@@ -134,11 +135,15 @@ fn all_hold(readings: &[(&str, &Reading)]) -> Judgment {
             ),
         );
     }
-    if with(Attribution::WithoutControl).count() == n {
+    if any(Attribution::WithoutControl) {
+        let why = named(Attribution::WithoutControl);
         return Judgment::new(
-            VerdictKind::Uncertain,
-            "everything compared is as before the incident, but nothing shows that it would not be so \
-             without the remedy; a metric or health criterion, or untreated peers, would settle it",
+            VerdictKind::Partial,
+            format!(
+                "{n} of {n} criteria hold, but nothing shows that they would not without the remedy: \
+                 {why}; a criterion of a state such as health, a longer history, or untreated peers \
+                 would show it"
+            ),
         );
     }
     success()
@@ -187,8 +192,10 @@ mod tests {
         };
         for (worth, expected) in [
             (&[Unexamined][..], VerdictKind::Success),
-            (&[WithoutControl], VerdictKind::Uncertain),
-            (&[WithoutControl, Unexamined], VerdictKind::Success),
+            (&[WithoutControl], VerdictKind::Partial),
+            (&[WithoutControl, Unexamined], VerdictKind::Partial),
+            (&[WithoutControl, ByItself], VerdictKind::Uncertain),
+            (&[WithoutControl, Attributed], VerdictKind::Success),
             (&[ByItself, Unexamined], VerdictKind::Uncertain),
             (&[PeersAlike, Unexamined], VerdictKind::Partial),
             (&[PeersAlike, ByItself], VerdictKind::Partial),

@@ -22,6 +22,13 @@ const SILENT_AFTER: Duration = Duration::from_secs(60);
 /// Looks at one stretch of the past.
 const MAX_LOOKS: u32 = 1024;
 
+/// As many untreated stretches as long must have passed without the like of it. Of n + 1 stretches
+/// that are exchangeable each is with the same probability the one in which it happened, so that it
+/// happened in the one with the remedy has at most the probability 1 / (n + 1), one in ten here: the
+/// argument of permutation tests (R. A. Fisher, The Design of Experiments, 1935) and of conformal
+/// prediction. Neighboring stretches are not independent, so it is a guide and no level.
+const MIN_QUIET: u32 = 9;
+
 /// Fewer episodes have no usual length.
 const MIN_EPISODES: u32 = 3;
 
@@ -57,22 +64,73 @@ pub(crate) struct Placebo {
     /// Whether there are untreated peers that cannot be asked, because the criterion itself names
     /// its instance: its own past is then no proof.
     is_unasked: bool,
+    /// Whether it asks for a level, which noise crosses both ways.
+    is_level: bool,
 }
 
 #[derive(Debug)]
 enum Own {
-    /// It did not fail before the remedy, or nothing was seen.
+    /// It did not fail before the remedy.
     Well,
+    /// Nothing was seen before the remedy.
+    Unseen,
     /// It failed and held again before anything was done.
     RecoveredBefore,
-    /// It failed from `onset` until the remedy; the episodes before it that ended by themselves took
-    /// so long.
-    Ill {
-        onset: Timestamp,
-        earlier: Vec<Duration>,
-    },
+    /// It failed until the remedy.
+    Ill(Illness),
     /// Its target is itself an untreated peer: that it is well says nothing of the remedy.
     Untreated,
+}
+
+/// What failed until the remedy.
+#[derive(Debug)]
+struct Illness {
+    onset: Timestamp,
+    /// How long earlier trouble took that ended by itself.
+    earlier: Vec<Duration>,
+    /// The longest it held in this trouble before it failed again.
+    longest_respite: Duration,
+    /// For how long it was seen before.
+    seen: Duration,
+}
+
+impl Illness {
+    /// `None` if there is no trouble.
+    fn new(
+        past: Past<'_>,
+        (before, trouble): (&[Episode], &[Episode]),
+        seen: &Seen,
+    ) -> Option<Self> {
+        let onset = trouble.first()?.from;
+        let by_itself = |episode: &&Episode| {
+            let end = episode.to.unwrap_or(past.untreated_until);
+            let mut healed = past.healed.iter();
+            healed.all(|(since, closed)| end < *since || *closed < episode.from)
+        };
+        let earlier = before.iter().filter(by_itself);
+        Some(Self {
+            onset,
+            earlier: earlier
+                .filter_map(|episode| Some(episode.to?.since(episode.from)))
+                .collect(),
+            longest_respite: longest_respite(trouble),
+            seen: seen.until(onset),
+        })
+    }
+
+    /// Whether enough untreated time passed without such an end: before the trouble, or in it.
+    fn is_without_control(&self, lasted: Duration, cured_in: Duration) -> bool {
+        self.seen < MIN_QUIET * lasted && lasted < MIN_QUIET * cured_in
+    }
+}
+
+/// The longest time between two episodes.
+fn longest_respite(trouble: &[Episode]) -> Duration {
+    let pairs = trouble.iter().zip(trouble.iter().skip(1));
+    pairs
+        .filter_map(|(one, next)| Some(next.from.since(one.to?)))
+        .max()
+        .unwrap_or_default()
 }
 
 impl Placebo {
@@ -99,33 +157,25 @@ impl Placebo {
                 own: Own::Untreated,
                 peers: Vec::new(),
                 is_unasked: false,
+                is_level: fresh.is_level(),
             });
         }
         let until = past.untreated_until;
-        let (episodes, _) = episodes(fresh, look, (past.from, until), past.interval)?;
-        let own = match episodes.split_last() {
-            Some((Episode { from, to: None }, earlier)) => {
-                let by_itself = |episode: &&Episode| {
-                    let end = episode.to.unwrap_or(until);
-                    let mut healed = past.healed.iter();
-                    healed.all(|(since, closed)| end < *since || *closed < episode.from)
-                };
-                let earlier = earlier.iter().filter(by_itself);
-                Own::Ill {
-                    onset: *from,
-                    earlier: earlier
-                        .filter_map(|episode| Some(episode.to?.since(episode.from)))
-                        .collect(),
-                }
-            }
-            Some((Episode { to: Some(to), .. }, _)) if *to >= look.since => Own::RecoveredBefore,
-            _ => Own::Well,
+        let (episodes, seen) = episodes(fresh, look, (past.from, until), past.interval)?;
+        let n_before = episodes.partition_point(|it| it.to.is_some_and(|to| to < look.since));
+        let split = episodes.split_at(n_before);
+        // What held again for a moment, as it did before in this trouble, has not recovered.
+        let is_over = |to: Timestamp| until.since(to) > longest_respite(split.1);
+        let own = match split.1.last() {
+            _ if seen.looks.is_empty() => Own::Unseen,
+            Some(Episode { to: Some(to), .. }) if is_over(*to) => Own::RecoveredBefore,
+            _ => Illness::new(past, split, &seen).map_or(Own::Well, Own::Ill),
         };
         let mut peers = Vec::new();
         let mut is_unasked = false;
         // Only what was ill until the remedy has got well with it.
         let is_compared = |it: &Target| it.instance_name().is_some() && is_treated(it);
-        let target = target.filter(|it| matches!(own, Own::Ill { .. }) && is_compared(it));
+        let target = target.filter(|it| matches!(own, Own::Ill(_)) && is_compared(it));
         if let Some(target) = target {
             for peer in instances(look, &target)
                 .into_iter()
@@ -149,6 +199,7 @@ impl Placebo {
             own,
             peers,
             is_unasked,
+            is_level: fresh.is_level(),
         })
     }
 
@@ -157,19 +208,28 @@ impl Placebo {
         !self.peers.is_empty()
     }
 
-    /// What a pass at `look` is worth, and why.
+    /// Whether nothing was seen of it before the remedy.
+    pub(crate) fn is_unseen(&self) -> bool {
+        matches!(self.own, Own::Unseen)
+    }
+
+    /// What a pass at `look` of what holds since `held` is worth, and why.
     pub(crate) fn attribution(
         &self,
         look: &Look<'_>,
+        held: Timestamp,
         past: Past<'_>,
     ) -> Result<(Attribution, String), VerifyError> {
         if !self.peers.is_empty() {
             let stretch = (past.from.max(look.since), look.now);
             let (mut n_well, mut n) = (0, 0);
             for peer in &self.peers {
-                let (episodes, decided) = episodes(peer, look, stretch, past.interval)?;
+                let (episodes, seen) = episodes(peer, look, stretch, past.interval)?;
                 // Of a peer that is silent now nobody knows whether it is still ill.
-                if decided.is_some_and(|at| look.now.since(at) <= SILENT_AFTER) {
+                if seen
+                    .decided
+                    .is_some_and(|at| look.now.since(at) <= SILENT_AFTER)
+                {
                     n += 1;
                     n_well += usize::from(!is_ill(&episodes));
                 }
@@ -188,17 +248,38 @@ impl Placebo {
             });
         }
         Ok(match &self.own {
-            Own::Well | Own::Untreated => (Attribution::Unexamined, String::new()),
+            Own::Unseen if self.is_level => {
+                let words = "it was not seen before the remedy";
+                (Attribution::WithoutControl, words.to_owned())
+            }
+            Own::Well | Own::Unseen | Own::Untreated => (Attribution::Unexamined, String::new()),
             Own::RecoveredBefore => (
                 Attribution::ByItself,
                 "it held again in this trouble before anything was done".to_owned(),
             ),
-            Own::Ill { onset, earlier } => {
-                let lasted = past.untreated_until.since(*onset);
-                match passes_by_itself(earlier, lasted, look.now.since(*onset)) {
-                    Some(words) => (Attribution::ByItself, words),
-                    None if self.is_unasked => (Attribution::Unexamined, String::new()),
-                    None => (Attribution::Attributed, String::new()),
+            Own::Ill(illness) => {
+                let lasted = past.untreated_until.since(illness.onset);
+                let cured_in = held.since(past.untreated_until);
+                let respite = illness.longest_respite;
+                if !respite.is_zero() && look.now.since(held) <= respite {
+                    let words =
+                        format!("it held for {respite:?} before in this trouble, and failed again");
+                    (Attribution::ByItself, words)
+                } else if let Some(words) =
+                    passes_by_itself(&illness.earlier, lasted, held.since(illness.onset))
+                {
+                    (Attribution::ByItself, words)
+                } else if self.is_level && illness.is_without_control(lasted, cured_in) {
+                    let words = format!(
+                        "it was seen for {:?} before it failed, expected {MIN_QUIET} times the \
+                         {lasted:?} that it failed",
+                        illness.seen
+                    );
+                    (Attribution::WithoutControl, words)
+                } else if self.is_unasked {
+                    (Attribution::Unexamined, String::new())
+                } else {
+                    (Attribution::Attributed, String::new())
                 }
             }
         })
@@ -234,17 +315,37 @@ fn is_ill(episodes: &[Episode]) -> bool {
     episodes.last().is_some_and(|last| last.to.is_none())
 }
 
-/// When the criterion failed in the stretch, asked as it is asked after a remedy, and when it was
-/// last decided.
+/// When there was something to see.
+#[derive(Debug, Default)]
+struct Seen {
+    step: Duration,
+    looks: Vec<Timestamp>,
+    /// When it last passed or failed.
+    decided: Option<Timestamp>,
+}
+
+impl Seen {
+    /// For how long before `until`.
+    fn until(&self, until: Timestamp) -> Duration {
+        let n = self.looks.partition_point(|it| *it < until);
+        self.step * u32::try_from(n).unwrap_or(u32::MAX)
+    }
+}
+
+/// When the criterion failed in the stretch, asked as it is asked after a remedy, and when there was
+/// something to see.
 fn episodes(
     fresh: &Evaluator,
     look: &Look<'_>,
     (from, until): (Timestamp, Timestamp),
     interval: Duration,
-) -> Result<(Vec<Episode>, Option<Timestamp>), VerifyError> {
+) -> Result<(Vec<Episode>, Seen), VerifyError> {
     let step = interval.max(until.since(from) / MAX_LOOKS);
     let mut episodes: Vec<Episode> = Vec::new();
-    let mut decided = None;
+    let mut seen = Seen {
+        step,
+        ..Seen::default()
+    };
     let mut evaluator = fresh.clone();
     let mut began = from - Duration::from_nanos(1);
     let mut now = from;
@@ -256,7 +357,10 @@ fn episodes(
         };
         let outcome = evaluator.look(&then)?.outcome;
         if matches!(outcome, CheckOutcome::Passed | CheckOutcome::Failed) {
-            decided = Some(now);
+            seen.decided = Some(now);
+        }
+        if outcome != CheckOutcome::NoData {
+            seen.looks.push(now);
         }
         match outcome {
             CheckOutcome::Failed => {
@@ -278,7 +382,7 @@ fn episodes(
             CheckOutcome::NoData | CheckOutcome::Undecided => {}
         }
         if now >= until || step.is_zero() {
-            return Ok((episodes, decided));
+            return Ok((episodes, seen));
         }
         now = (now + step).min(until);
     }
@@ -358,7 +462,96 @@ mod tests {
             interval: Duration::from_secs(1),
         };
         let placebo = Placebo::new(&fresh, &look, past).unwrap();
-        placebo.attribution(&look, past).unwrap().0
+        placebo.attribution(&look, at(1073), past).unwrap().0
+    }
+
+    /// The same of `condition` where `orders/0` is seen since `seen` only, failed in `ill`, was treated
+    /// from 1060 on, holds since `held`, and is judged at `now`.
+    fn attribution_alone(
+        condition: &str,
+        seen: i64,
+        ill: &[std::ops::Range<i64>],
+        (held, now): (i64, i64),
+    ) -> Attribution {
+        let key = SeriesKey::new("level")
+            .with("service", "orders")
+            .with("instance", "0");
+        let second = Duration::from_secs(1);
+        let world =
+            RecordedObservations::new().with_sampled(key, at(seen), at(1400), second, |now| {
+                let is_ill = ill
+                    .iter()
+                    .any(|it| (at(it.start)..at(it.end)).contains(&now));
+                f64::from(u8::from(is_ill))
+            });
+        let criterion = Criterion::Metric {
+            condition: Condition::parse(condition).unwrap(),
+            target: "orders/0".parse().unwrap(),
+            window: Duration::from_secs(30),
+            consecutive: 1,
+        };
+        let fresh = Evaluator::new(&criterion, crate::Tolerance::default()).unwrap();
+        let treated = ["orders/0".parse().unwrap()];
+        let since = at(1000);
+        let look = Look::new(&world, since, at(1070), at(now)).treating(&treated);
+        let past = Past {
+            from: at(100),
+            untreated_until: at(1060),
+            healed: &[],
+            interval: second,
+        };
+        let placebo = Placebo::new(&fresh, &look, past).unwrap();
+        placebo.attribution(&look, at(held), past).unwrap().0
+    }
+
+    #[test]
+    fn a_level_proves_nothing_before_it_was_seen_for_long_and_a_state_does() {
+        let ill = [1030..1065];
+        let of = |condition, seen| attribution_alone(condition, seen, &ill, (1071, 1080));
+        assert_eq!(of("level < 0.5", 700), Attribution::Attributed);
+        assert_eq!(of("level < 0.5", 800), Attribution::WithoutControl);
+        assert_eq!(of("level < 0.5", 1030), Attribution::WithoutControl);
+        assert_eq!(of("level < 0.5", 1066), Attribution::WithoutControl);
+        // What is down stays down: nobody needs to have seen it up.
+        assert_eq!(of("level == 0", 1030), Attribution::Attributed);
+        assert_eq!(of("level == 0", 1066), Attribution::Unexamined);
+    }
+
+    #[test]
+    fn what_lasted_long_and_is_over_at_once_has_its_own_time_as_control() {
+        let of =
+            |onset, held| attribution_alone("level < 0.5", onset, &[onset..1065], (held, held));
+        assert_eq!(of(960, 1071), Attribution::Attributed);
+        assert_eq!(of(960, 1072), Attribution::WithoutControl);
+        assert_eq!(of(1000, 1071), Attribution::WithoutControl);
+    }
+
+    #[test]
+    fn what_flaps_has_not_recovered_until_it_holds_longer_than_it_ever_did() {
+        // Down, up for 10 s, down, up for 12 s, down until it is mended.
+        let ill = [1000..1008, 1018..1026, 1038..1065];
+        let of = |held, now| attribution_alone("level == 0", 0, &ill, (held, now));
+        assert_eq!(of(1071, 1083), Attribution::ByItself);
+        assert_eq!(of(1071, 1084), Attribution::Attributed);
+        // Up when the remedy began, as it was before in the same trouble.
+        let ill = [1000..1030, 1045..1050, 1061..1065];
+        let of = |held, now| attribution_alone("level == 0", 0, &ill, (held, now));
+        assert_eq!(of(1071, 1090), Attribution::Attributed);
+        // Well for longer than in any respite before it.
+        let ill = [1000..1030, 1035..1050];
+        let of = |held, now| attribution_alone("level == 0", 0, &ill, (held, now));
+        assert_eq!(of(1071, 1090), Attribution::ByItself);
+    }
+
+    #[test]
+    fn how_long_one_watches_on_does_not_count_for_how_long_it_took() {
+        // 100 s of trouble before: longer than twice the 41 s of this one, however long one watches.
+        let of = |now| {
+            let ill = [400..500, 1030..1065];
+            attribution_alone("level == 0", 0, &ill, (1071, now))
+        };
+        assert_eq!(of(1080), Attribution::Attributed);
+        assert_eq!(of(1390), Attribution::Attributed);
     }
 
     #[test]
@@ -460,7 +653,7 @@ mod tests {
                 interval: Duration::from_secs(1),
             };
             let placebo = Placebo::new(&fresh, &look, past).unwrap();
-            placebo.attribution(&look, past).unwrap().0
+            placebo.attribution(&look, at(1073), past).unwrap().0
         };
         assert_eq!(silent(false), Attribution::AgainstPeers);
         assert_eq!(silent(true), Attribution::WithoutControl);

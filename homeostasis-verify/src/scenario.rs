@@ -212,7 +212,7 @@ impl Scenarios {
             ScenarioCall::Function { name, args } => {
                 let function = self.functions.get(name).ok_or_else(gone)?;
                 let answer = function.call(cx, args).await;
-                let json = answer.map_err(|error| Refused::new(error.to_string()))?;
+                let json = answer.map_err(|error| Refused::new(brief(&error.to_string())))?;
                 Ok(Answer {
                     status: None,
                     text: json
@@ -282,8 +282,9 @@ impl Answer {
                 return Err(format!("expected JSON; {}", self.shown()));
             };
             let found = json.pointer(pointer);
-            if found != Some(wanted) {
+            if !found.is_some_and(|found| is_same(found, wanted)) {
                 let found = found.map_or_else(|| "nothing".to_owned(), |it| brief(&it.to_string()));
+                let wanted = brief(&wanted.to_string());
                 return Err(format!("{found} at {pointer:?}, expected {wanted}"));
             }
         }
@@ -295,6 +296,27 @@ impl Answer {
 
     fn shown(&self) -> String {
         format!("the answer was {:?}", brief(&self.text))
+    }
+}
+
+/// Whether two values mean the same: 3 and 3.0 are one number, as JSON has it.
+fn is_same(found: &Value, wanted: &Value) -> bool {
+    match (found, wanted) {
+        (Value::Number(one), Value::Number(other)) => {
+            one == other || (one.is_f64() || other.is_f64()) && one.as_f64() == other.as_f64()
+        }
+        (Value::Array(some), Value::Array(others)) => {
+            let mut pairs = some.iter().zip(others);
+            some.len() == others.len() && pairs.all(|(one, other)| is_same(one, other))
+        }
+        (Value::Object(some), Value::Object(others)) => {
+            let mut fields = some.iter();
+            let is_there = |(name, one): (&String, &Value)| {
+                others.get(name).is_some_and(|it| is_same(one, it))
+            };
+            some.len() == others.len() && fields.all(is_there)
+        }
+        _ => found == wanted,
     }
 }
 

@@ -14,27 +14,28 @@ use crate::scenario::Scenarios;
 /// `interval` apart until `watch` after the first look or the deadline of the context. All waiting
 /// goes through the context's clock. Only what was seen after the remedy ended counts.
 ///
-/// A plan's criteria decide. A plan without criteria, or with comparisons only, is also judged by
-/// the incident's own anomalies being gone (their series back in the expected band, their
+/// A plan's criteria decide, and whatever they are the incident's own anomalies must be gone (their series back in the expected band, their
 /// conditions false); where an anomaly cannot say so or its series is silent, the health checks of
-/// its target stand in. So must be any anomaly that began after the remedy.
+/// its target stand in. So must any anomaly be that began after the remedy.
 ///
 /// # The phases
 /// | phase | when | it ends the verification with |
 /// |---|---|---|
 /// | immediate checks | from the end of the remedy, at most `immediate_within` | failed: take it back |
 /// | short watch | after `wait`, at most `watch`, every `interval` | failed: take it back; partial; uncertain |
-/// | functional tests | once, if the short watch succeeded | partial: investigate |
-/// | stability watch | for `stability`, every `stability_interval` | failed, partial: what held failed again |
+/// | functional tests | once, if the short watch succeeded or everything undecided in it is silent | partial: investigate; uncertain in silence |
+/// | stability watch | for `stability`, every `stability_interval` | failed: nothing holds, twice in a row; partial: what held failed at a look; uncertain: silent at more than a fifth of the looks |
 /// | comparison | at the end of the stability watch | partial: keep watching |
 ///
 /// A phase with nothing to judge is left out. The whole ends within
-/// [`VerificationSpec::longest`](homeostasis_core::record::VerificationSpec::longest).
+/// [`VerificationSpec::longest`](homeostasis_core::record::VerificationSpec::longest) if the process
+/// lives, and in any case with the first look after
+/// [`VerifyRequest::until`](homeostasis_core::stage::VerifyRequest::until).
 ///
 /// # Whose doing it is
 /// A criterion that holds is asked again where there was no remedy: in the time before, and of
 /// untreated peers of the treated instance that failed it alike. Those are given as long as the
-/// whole watch. What holds there too is no proof: see [`judge`](crate::judge).
+/// short watch. What holds there too is no proof: see [`judge`](crate::judge).
 ///
 /// # The states and what follows
 /// | verdict | when | advice | what the healing cycle does |

@@ -29,7 +29,7 @@ pub struct EngineSettings {
     pub label_values: BTreeMap<String, usize>,
     /// How floods of log records are sampled.
     pub flood: FloodSettings,
-    /// How long signals are remembered. Default 15 min, 1 s to 7 d.
+    /// How long signals are remembered. Default 15 min, 1 s to 8 d.
     pub window: Duration,
     /// Points remembered per series. Default 1 024, 2 to 100 000; 16 bytes each.
     pub window_points: usize,

@@ -145,9 +145,11 @@ fn verdict_of(kind: &EventKind) -> Option<Verdict> {
 #[tokio::test(start_paused = true)]
 async fn one_instance_that_a_restart_cures_is_a_success_at_once() {
     let pool = Pool::new(true);
-    let healer = pool.builder(RESTART).start().await.unwrap();
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+    let builder = pool.builder(RESTART).store(Arc::clone(&store));
+    let healer = builder.start().await.unwrap();
     pool.record(&healer, &["0", "1", "2"]);
-    pass(&healer, 60).await;
+    pass(&healer, 300).await;
     let mut events = healer.subscribe();
     pool.set(&["0"], 9.0);
     let began = healer.clock().now();
@@ -167,13 +169,40 @@ async fn one_instance_that_a_restart_cures_is_a_success_at_once() {
         !matches!(resolution, Resolution::Recovered),
         "{resolution:?}"
     );
+    let breaker = store.document("breaker/restart").await.unwrap();
+    assert!(breaker.is_some(), "it counts a success");
+    healer.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_single_host_that_was_hardly_seen_before_is_partial_at_most() {
+    let pool = Pool::new(true);
+    let healer = pool.builder(RESTART).start().await.unwrap();
+    pool.record(&healer, &["0"]);
+    pass(&healer, 15).await;
+    let mut events = healer.subscribe();
+    pool.set(&["0"], 9.0);
+    let verified = until(&healer, &mut events, is("verified")).await;
+    let verdict = verdict_of(&verified.kind).unwrap();
+    assert_eq!(verdict.kind, VerdictKind::Partial, "{verdict:?}");
+    assert!(verdict.reason.contains("it was seen for"), "{verdict:?}");
+    // It is over, nobody is called, and nobody says that the playbook did it.
+    let closed = until(&healer, &mut events, is("closed")).await;
+    assert!(matches!(
+        &closed.kind,
+        EventKind::Closed {
+            resolution: Resolution::Recovered
+        }
+    ));
     healer.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_metric_that_falls_everywhere_by_itself_is_partial_and_not_a_success() {
     let pool = Pool::new(false);
-    let healer = pool.builder(RESTART).start().await.unwrap();
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+    let builder = pool.builder(RESTART).store(Arc::clone(&store));
+    let healer = builder.start().await.unwrap();
     pool.record(&healer, &["0", "1", "2"]);
     pass(&healer, 60).await;
     let mut events = healer.subscribe();
@@ -206,6 +235,11 @@ async fn a_metric_that_falls_everywhere_by_itself_is_partial_and_not_a_success()
         verdicts
             .into_iter()
             .all(|it| it.kind != VerdictKind::Success)
+    );
+    let breaker = store.document("breaker/restart").await.unwrap();
+    assert!(
+        breaker.is_none(),
+        "nothing failed, and nothing is proven: {breaker:?}"
     );
     healer.shutdown().await;
 }
@@ -324,7 +358,7 @@ async fn every_phase_of_the_workflow_is_gone_through_in_its_time() {
             .sequential_watch(with_orders(&orders));
         let healer = builder.start().await.unwrap();
         pool.record(&healer, &["0"]);
-        pass(&healer, 60).await;
+        pass(&healer, 300).await;
         let mut events = healer.subscribe();
         pool.set(&["0"], 9.0);
         let ended = until(&healer, &mut events, is("run_ended")).await;
@@ -370,4 +404,23 @@ async fn a_scenario_that_cannot_be_done_here_is_refused_at_the_start() {
         text.contains("restart.verification.scenarios") && text.contains(r#"function = "orders""#),
         "{text}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_baseline_that_is_long_forgotten_is_refused_at_the_start() {
+    let compare =
+        "  comparison: [{metric: queue_seconds, at_most: 1.1, baseline: same_time_last_week}]";
+    let playbook = format!("{RESTART}{compare}\n");
+    let started = |window| {
+        let mut settings = EngineSettings::default();
+        settings.window = Duration::from_secs(window);
+        let builder = Pool::new(true).builder(&playbook).settings(settings);
+        async move { builder.start().await }
+    };
+    let text = started(900).await.unwrap_err().to_string();
+    assert!(
+        text.contains("restart.verification.comparison") && text.contains("this needs 604860s"),
+        "{text}"
+    );
+    started(7 * 86_400 + 60).await.unwrap().shutdown().await;
 }

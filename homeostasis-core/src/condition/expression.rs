@@ -69,6 +69,11 @@ impl Condition {
         all.into_iter()
     }
 
+    /// Whether it asks anywhere for more or less, and not only for what is equal, different or one of a list. O(length).
+    pub fn asks_for_order(&self) -> bool {
+        self.root.asks_for_order()
+    }
+
     /// Whether the condition holds for the values of `scope`.
     ///
     /// Every part is evaluated, so that an error does not depend on the other values.
@@ -205,6 +210,15 @@ impl Expr {
             write!(f, "({self})")
         } else {
             write!(f, "{self}")
+        }
+    }
+
+    fn asks_for_order(&self) -> bool {
+        match &self.kind {
+            Kind::Or(parts) | Kind::And(parts) => parts.iter().any(Self::asks_for_order),
+            Kind::Not(part) => part.asks_for_order(),
+            Kind::Compare(_, comparison, _) => comparison.is_order(),
+            _ => false,
         }
     }
 

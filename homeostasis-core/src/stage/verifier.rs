@@ -31,6 +31,9 @@ pub struct VerifyRequest<'a> {
     /// Stretches of earlier trouble of the same services that the healer did something about: what
     /// ended in one of them did not end by itself.
     pub healed_before: &'a [(Timestamp, Timestamp)],
+    /// By when there must be a verdict, however often the process restarts; one look is always taken.
+    /// `None` leaves it to the context's deadline.
+    pub until: Option<Timestamp>,
 }
 
 impl<'a> VerifyRequest<'a> {
@@ -47,12 +50,19 @@ impl<'a> VerifyRequest<'a> {
             started,
             ended,
             healed_before: &[],
+            until: None,
         }
     }
 
     /// The same where the healer acted on the services in these stretches.
     pub fn healed_before(mut self, stretches: &'a [(Timestamp, Timestamp)]) -> Self {
         self.healed_before = stretches;
+        self
+    }
+
+    /// The same where a verdict is due at `until`.
+    pub fn due(mut self, until: Timestamp) -> Self {
+        self.until = Some(until);
         self
     }
 }

@@ -100,17 +100,22 @@ pub(super) fn verification(d: &mut Fields<'_>) -> Option<VerificationCheck> {
     if looks > DAY {
         d.reject("retry", "`wait_time` times `retry` of at most 24h");
     }
+    let (window, health, health_tiers) = (window?, health?, health_tiers?);
+    let longest = health_tiers.iter().map(|tier| tier.window).max();
+    // Health is judged over whole windows, so by default it is watched as long.
+    let of_health = health.map(|_| window);
+    let default = Duration::from_secs(120).max(longest.max(of_health).unwrap_or_default());
     let watch = watch?.unwrap_or(if retry.is_some() {
         looks.max(SECOND)
     } else {
-        Duration::from_secs(120)
+        default
     });
     let check = VerificationCheck {
         condition: check?,
         consecutive: consecutive?,
-        window: window?,
-        health: health?,
-        health_tiers: health_tiers?,
+        window,
+        health,
+        health_tiers,
         scenarios: scenarios?,
         min_pass_rate: min_pass_rate?,
         comparisons: comparisons?,
@@ -121,7 +126,6 @@ pub(super) fn verification(d: &mut Fields<'_>) -> Option<VerificationCheck> {
         stability: stability?,
         stability_interval: stability_interval?,
     };
-    let longest = check.health_tiers.iter().map(|tier| tier.window).max();
     if let Some(longest) = longest.filter(|longest| *longest > wait + watch) {
         let expected =
             format!("`wait_time` and `watch` of at least {longest:?}, the window of a tier");

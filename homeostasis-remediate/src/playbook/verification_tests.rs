@@ -182,6 +182,22 @@ fn a_playbook_without_them_has_the_short_watch_alone() {
 }
 
 #[test]
+fn by_default_it_watches_for_as_long_as_health_is_judged_over() {
+    assert_eq!(
+        spec("  health_tiers: [{tier: deep}]\n").watch,
+        Duration::from_secs(300)
+    );
+    assert_eq!(
+        spec("  health: 100%\n  window: 4m\n").watch,
+        Duration::from_secs(240)
+    );
+    assert_eq!(
+        spec("  check: up == 1\n  window: 4m\n").watch,
+        Duration::from_secs(120)
+    );
+}
+
+#[test]
 fn what_cannot_be_meant_is_refused_with_its_place() {
     let step = |step: &str| format!("  scenarios: [{{name: s, steps: [{{name: x, {step}}}]}}]\n");
     for (text, place, expected) in [
@@ -241,7 +257,7 @@ fn what_cannot_be_meant_is_refused_with_its_place() {
             "a list of 1 to 16",
         ),
         (
-            "  health_tiers: [{tier: deep}]\n".to_owned(),
+            "  health_tiers: [{tier: deep}]\n  watch: 2m\n".to_owned(),
             "verification.watch",
             "of a tier",
         ),

@@ -105,7 +105,9 @@ impl Compared {
         let new = self.side(look, (look.from(self.window), look.now), of_target);
         let then = look.now - ago;
         let of_stretch = |stretch: (Timestamp, Timestamp)| {
-            let is_past = stretch.1 < look.since;
+            let mut healed = look.healed.iter();
+            let is_past = stretch.1 < look.since
+                && healed.all(|(from, to)| stretch.1 < *from || *to < stretch.0);
             let side = self.side(look, stretch, of_target).enough();
             Some(side.filter(|_| is_past)?.value)
         };
@@ -146,11 +148,15 @@ impl Compared {
             Comparison::AtMost(_) => new.value > usual.high,
             Comparison::AtLeast(_) => new.value < usual.low,
         };
-        if is_outside && self.is_violated(usual.median, new.value) {
-            return Reading::new(CheckOutcome::Failed, detail);
-        }
-        not_over(look, self.window, &detail)
-            .unwrap_or_else(|| Reading::new(CheckOutcome::Passed, detail))
+        let mut reading = if is_outside && self.is_violated(usual.median, new.value) {
+            Reading::new(CheckOutcome::Failed, detail)
+        } else {
+            not_over(look, self.window, &detail)
+                .unwrap_or_else(|| Reading::new(CheckOutcome::Passed, detail))
+        };
+        // Another day says what is usual, and nothing of what would be without the remedy.
+        reading.attribution = Attribution::WithoutControl;
+        reading
     }
 
     fn against_before(&self, look: &Look<'_>) -> Reading {
@@ -444,7 +450,7 @@ mod tests {
     fn the_same_time_yesterday_has_a_band_and_a_short_history_is_no_data() {
         // One value a minute; yesterday it swung between 0.10 and 0.14 around this time.
         const DAY: i64 = 24 * 3600;
-        let look = |after: f64, days: i64| {
+        let judge = |after: f64, days: i64, healed: &[(Timestamp, Timestamp)]| {
             let first = 8 * DAY - days * DAY - 3600;
             let world = RecordedObservations::new().with_sampled(
                 key("latency_seconds", "0"),
@@ -468,16 +474,19 @@ mod tests {
                 0.005,
             )
             .unwrap()
-            .look(&Look::new(
-                &world,
-                at(8 * DAY - 600),
-                at(8 * DAY),
-                at(8 * DAY + 1200),
-            ))
+            .look(
+                &Look::new(&world, at(8 * DAY - 600), at(8 * DAY), at(8 * DAY + 1200))
+                    .leaving_out(healed),
+            )
         };
+        let look = |after, days| judge(after, days, &[]);
         let within = look(0.139, 2);
         assert_eq!(within.outcome, CheckOutcome::Passed, "{within:?}");
         assert!(within.detail.contains("from 0.1 to 0.14"), "{within:?}");
+        assert_eq!(within.attribution, Attribution::WithoutControl);
+        // Of what was healed then nobody learns what is usual.
+        let all = [(at(0), at(8 * DAY))];
+        assert_eq!(judge(0.139, 2, &all).outcome, CheckOutcome::NoData);
         let above = look(0.16, 2);
         assert_eq!(above.outcome, CheckOutcome::Failed, "{above:?}");
         let short = look(0.11, 0);

@@ -49,6 +49,11 @@ impl Holding {
         })
     }
 
+    /// Whether it asks for a level, which noise may cross, and not for a state.
+    pub(super) fn is_level(&self) -> bool {
+        self.condition.asks_for_order()
+    }
+
     pub(super) fn target(&self) -> &Target {
         &self.target
     }

@@ -35,6 +35,9 @@ pub struct Look<'a> {
     pub now: Timestamp,
     /// Who was treated; the others of the same service are the control group.
     pub treated: &'a [Target],
+    /// Stretches of earlier trouble that the healer did something about: what was measured in them is
+    /// not usual.
+    pub healed: &'a [(Timestamp, Timestamp)],
 }
 
 impl<'a> Look<'a> {
@@ -51,7 +54,14 @@ impl<'a> Look<'a> {
             ended,
             now,
             treated: &[],
+            healed: &[],
         }
+    }
+
+    /// The same where the healer acted in these stretches of earlier trouble.
+    pub fn leaving_out(mut self, healed: &'a [(Timestamp, Timestamp)]) -> Self {
+        self.healed = healed;
+        self
     }
 
     /// The same where `treated` were acted on and their peers were not.
@@ -105,8 +115,8 @@ impl Reading {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Attribution {
-    /// Nothing is known for or against it: the criterion held all the time, its past was not seen, or
-    /// its condition names the instance, so that peers cannot be asked. It counts.
+    /// Nothing is known for or against it: the criterion held all the time, asks for a state whose past
+    /// was not seen, or names the instance, so that peers cannot be asked. It counts.
     #[default]
     Unexamined,
     /// It failed until the remedy began and holds since, and never got well without one in its own
@@ -116,7 +126,8 @@ pub enum Attribution {
     /// it alike still do.
     AgainstPeers,
     /// It rests on before and after of the treated alone, and the world may have changed by itself
-    /// meanwhile.
+    /// meanwhile: a comparison without untreated peers, or a level of which too little was seen before
+    /// the trouble.
     WithoutControl,
     /// It got well by itself before: in this trouble before anything was done, or after earlier
     /// trouble of the same length.
@@ -145,7 +156,8 @@ enum Kind {
 /// | comparison | within the factor over the whole window | outside, relatively and absolutely | fewer than 5 values before or after | the window is not over |
 ///
 /// A comparison with the same time yesterday or last week fails only outside of what was usual then,
-/// too: the lowest to the highest of up to 13 stretches around that time. Fewer than 5 are no data.
+/// too: the lowest to the highest of up to 13 stretches around that time, without those in which the
+/// healer acted and those that stick out. Fewer than 5 are no data.
 /// Functional criteria are not looked at but done: see [`Scenarios`](crate::Scenarios).
 ///
 /// A health check passes if it finds its target healthy; degraded is not recovered.
@@ -313,6 +325,16 @@ impl Evaluator {
     /// Whether it can be asked of another time: comparisons bring theirs with them.
     pub(crate) fn has_past(&self) -> bool {
         !matches!(self.kind, Kind::Compared(_))
+    }
+
+    /// Whether it asks for a level, which noise crosses both ways, and not for a state such as up or
+    /// healthy.
+    pub(crate) fn is_level(&self) -> bool {
+        match &self.kind {
+            Kind::Holding(holding) => holding.is_level(),
+            Kind::Healthy(_) => false,
+            Kind::Band(_) | Kind::Compared(_) => true,
+        }
     }
 
     /// The same question about another instance; `None` where it cannot be asked.

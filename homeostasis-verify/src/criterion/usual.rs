@@ -9,7 +9,15 @@ use crate::stats;
 /// Stretches looked at before and after the one that counts, each as long as it.
 const NEIGHBORS: u32 = 6;
 
-/// A band of what one statistic was in stretches around one time.
+/// Stretches farther from the median than so many scaled median absolute deviations are trouble of
+/// that day and no measure for this one (the identifier of F. Hampel, The breakdown points of the mean
+/// combined with some rejection rules, Technometrics 27, 1985).
+const MAX_DEVIATIONS: f64 = 3.0;
+
+/// The standard deviation of a normal distribution in median absolute deviations.
+const SCALE: f64 = 1.4826;
+
+/// A band of what one statistic was in stretches around one time, trouble left out.
 ///
 /// If the present belongs to the same distribution as the n stretches, it lies above the highest of
 /// them with a probability of 1 / (n + 1), whatever that distribution is: the conformal argument
@@ -41,11 +49,18 @@ impl Usual {
             .collect();
         let median = stats::median(&known).filter(|_| known.len() >= Self::MIN_STRETCHES);
         let median = median.ok_or(known.len())?;
+        let deviations: Vec<f64> = known.iter().map(|value| (value - median).abs()).collect();
+        let limit = MAX_DEVIATIONS * SCALE * stats::median(&deviations).unwrap_or_default();
+        // More than half of them are left, the median among them or around it.
+        let usual: Vec<f64> = known
+            .into_iter()
+            .filter(|value| (value - median).abs() <= limit)
+            .collect();
         Ok(Self {
             median,
-            low: known.iter().copied().fold(f64::INFINITY, f64::min),
-            high: known.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-            n_stretches: known.len(),
+            low: usual.iter().copied().fold(median, f64::min),
+            high: usual.iter().copied().fold(median, f64::max),
+            n_stretches: usual.len(),
         })
     }
 }
@@ -74,5 +89,18 @@ mod tests {
             Usual::around(then, window, seen(10_120)).map(|usual| usual.n_stretches),
             Ok(5)
         );
+    }
+
+    #[test]
+    fn trouble_of_that_day_is_not_usual() {
+        let then = Timestamp::from_secs(10_000);
+        let window = Duration::from_secs(60);
+        let statistic = |(_, end): (Timestamp, Timestamp)| match end {
+            end if end == then => Some(50.0),
+            end if end < then => Some(1.0),
+            _ => Some(1.2),
+        };
+        let usual = Usual::around(then, window, statistic).unwrap();
+        assert_eq!((usual.low, usual.high, usual.n_stretches), (1.0, 1.2, 12));
     }
 }

@@ -306,3 +306,23 @@ async fn what_does_not_answer_in_time_has_failed_and_what_is_not_allowed_is_no_d
     let reading = scenarios.run(&cx, &scenario(vec![elsewhere])).await;
     assert_eq!(reading.outcome, CheckOutcome::NoData, "{reading:?}");
 }
+
+#[test]
+fn numbers_that_mean_the_same_are_the_same() {
+    let same = |one: Value, other: Value| is_same(&one, &other);
+    assert!(same(json!(3), json!(3.0)));
+    assert!(same(
+        json!({"a": [3, {"b": 1.0}]}),
+        json!({"a": [3.0, {"b": 1}]})
+    ));
+    for (one, other) in [
+        (json!(3), json!(3.1)),
+        (json!(3), json!("3")),
+        (json!([1, 2]), json!([1])),
+        (json!({"a": 1}), json!({"b": 1})),
+        (json!({"a": 1}), json!({"a": 1, "b": 1})),
+        (json!(u64::MAX), json!(u64::MAX - 1)),
+    ] {
+        assert!(!same(one.clone(), other.clone()), "{one} and {other}");
+    }
+}

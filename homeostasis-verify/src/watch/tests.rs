@@ -114,6 +114,9 @@ struct Case {
     scenarios: Scenarios,
     deadline: Option<Duration>,
     cancel_at: Option<i64>,
+    /// When the healer comes to it.
+    begins: i64,
+    until: Option<i64>,
 }
 
 impl Case {
@@ -126,12 +129,14 @@ impl Case {
             scenarios: Scenarios::default(),
             deadline: None,
             cancel_at: None,
+            begins: ENDED,
+            until: None,
         }
     }
 
     /// Waits 5 s, looks every second, watches 60 s. The time moves when everybody sleeps.
     fn run(self) -> Result<Verdict, VerifyError> {
-        let clock = ManualClock::new(at(ENDED));
+        let clock = ManualClock::new(at(self.begins));
         let world = self.world.paced_by(Arc::new(clock.clone()));
         let cancellation = Cancellation::default();
         let mut cx = Context::new(Arc::new(clock.clone()), 1)
@@ -160,7 +165,8 @@ impl Case {
         let watch = SequentialWatch::new(WatchConfig::default())
             .unwrap()
             .with_scenarios(self.scenarios);
-        let request = VerifyRequest::new(&self.incident, &plan, at(STARTED), at(ENDED));
+        let mut request = VerifyRequest::new(&self.incident, &plan, at(STARTED), at(ENDED));
+        request.until = self.until.map(at);
         let mut verifying = pin!(watch.verify(&cx, request));
         let mut task = std::task::Context::from_waker(Waker::noop());
         loop {
@@ -270,6 +276,33 @@ fn without_criteria_health_checks_stand_in_for_a_silent_series() {
     );
     let verdict = Case::new(RecordedObservations::new(), Vec::new()).verdict();
     assert_eq!(verdict.kind, VerdictKind::Uncertain);
+}
+
+#[test]
+fn a_restarted_healer_believes_what_the_incident_saw_of_a_state_and_of_a_level_nothing() {
+    // It sees nothing from before the remedy ended.
+    let world = (ENDED + 1..1400).fold(RecordedObservations::new(), |world, s| {
+        let report = HealthReport::new(at(s), target(), "http", HealthState::Healthy);
+        world.with_health(report)
+    });
+    let world = world.with_sampled(
+        key("queue_length"),
+        at(ENDED + 1),
+        at(1400),
+        secs(1),
+        |_| 1.0,
+    );
+    let verdict = |anomaly| {
+        let mut case = Case::new(world.clone(), vec![metric("queue_length < 5", 1)]);
+        case.incident = incident(anomaly);
+        case.verdict()
+    };
+    let mut unhealthy = anomaly("up", None, None);
+    unhealthy.subject = Subject::Health("http".to_owned());
+    let proven = verdict(unhealthy);
+    assert_eq!(proven.kind, VerdictKind::Success, "{proven:?}");
+    let high = verdict(anomaly("queue_length", None, Some(5.0)));
+    assert_eq!(high.kind, VerdictKind::Partial, "{high:?}");
 }
 
 #[test]

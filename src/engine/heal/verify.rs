@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use homeostasis_core::record::{EventKind, Verdict, VerdictKind};
+use homeostasis_core::cycle::Phase;
+use homeostasis_core::record::{CheckOutcome, EventKind, Verdict, VerdictKind};
 use homeostasis_core::stage::VerifyRequest;
 use homeostasis_core::{Incident, RunId};
 
@@ -43,6 +44,12 @@ impl Heal {
         let limit = [spec.interval, self.shared.settings.stage_deadline]
             .into_iter()
             .fold(spec.longest(), Duration::saturating_add);
+        // Over all restarts: as long again as one watch without them takes.
+        let extensions = match &incident.phase {
+            Phase::Verifying { extensions, .. } => *extensions,
+            _ => 0,
+        };
+        let until = ended + limit.saturating_mul(2 * (1 + extensions));
         let healed: Arc<[_]> = self.shared.board().healed(incident).into();
         let mut kinds = Vec::new();
         let mut verdicts = Vec::new();
@@ -55,8 +62,9 @@ impl Heal {
             calls.push((
                 name,
                 Box::pin(self.call(limit, async move {
-                    let request =
-                        VerifyRequest::new(&subject, &plan, started, ended).healed_before(&healed);
+                    let request = VerifyRequest::new(&subject, &plan, started, ended)
+                        .healed_before(&healed)
+                        .due(until);
                     verifier
                         .verify(&cx, request)
                         .await
@@ -78,7 +86,9 @@ impl Heal {
         let verdict = Verdict::join(verdicts, self.shared.now());
         let success = match verdict.kind {
             VerdictKind::Success => Some(true),
-            VerdictKind::Failed | VerdictKind::Partial => Some(false),
+            VerdictKind::Failed => Some(false),
+            // Where everything holds nothing speaks against the remedy, and nothing for it.
+            VerdictKind::Partial => is_any_failed(&verdict).then_some(false),
             VerdictKind::Uncertain => None,
         };
         kinds.push(EventKind::Verified { run, verdict });
@@ -89,4 +99,9 @@ impl Heal {
             None => self.journal.append(kinds).await.map(drop),
         }
     }
+}
+
+fn is_any_failed(verdict: &Verdict) -> bool {
+    let mut checks = verdict.checks.iter();
+    checks.any(|check| check.outcome == CheckOutcome::Failed)
 }

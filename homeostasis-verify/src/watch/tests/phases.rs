@@ -97,6 +97,84 @@ fn what_holds_must_go_on_holding_and_a_relapse_is_remembered() {
     );
 }
 
+/// `up` is down in trouble until 1075, and again in `relapses`.
+fn up_but(relapses: &[std::ops::Range<i64>]) -> RecordedObservations {
+    sampled(RecordedObservations::new(), "up", |now| {
+        let trouble = SINCE..1075;
+        let mut down = relapses.iter().chain([&trouble]);
+        let is_down = down.any(|it| (at(it.start)..at(it.end)).contains(&now));
+        f64::from(u8::from(!is_down))
+    })
+}
+
+#[test]
+fn one_bad_look_of_the_stability_watch_takes_nothing_back_and_two_at_its_end_do() {
+    // It looks at 1087, 1097 and so on until 1197.
+    let stretch = |from, to| -> std::ops::Range<i64> { from..to };
+    for (relapse, kind) in [
+        (stretch(1125, 1130), VerdictKind::Partial),
+        (stretch(1105, 1150), VerdictKind::Partial),
+        (stretch(1195, 1400), VerdictKind::Partial),
+        (stretch(1180, 1400), VerdictKind::Failed),
+    ] {
+        let world = up_but(std::slice::from_ref(&relapse));
+        let mut case = Case::new(world, vec![metric("up == 1", 1)]);
+        case.phases = stable_for(120);
+        let verdict = case.verdict();
+        assert_eq!(
+            (verdict.kind, verdict.at),
+            (kind, at(1197)),
+            "{relapse:?}: {verdict:?}"
+        );
+        assert!(verdict.reason.contains("of 12 looks"), "{verdict:?}");
+    }
+}
+
+#[test]
+fn silence_in_the_stability_watch_is_not_holding() {
+    let mut world = RecordedObservations::new();
+    for (from, to) in [(400, 1080), (1190, 1400)] {
+        world = world.with_sampled(key("up"), at(from), at(to), secs(1), |now| {
+            f64::from(u8::from(now < at(SINCE) || now >= at(1075)))
+        });
+    }
+    let mut case = Case::new(world, vec![metric("up == 1", 1)]);
+    case.phases = stable_for(120);
+    let verdict = case.verdict();
+    assert_eq!(
+        (verdict.kind, verdict.at),
+        (VerdictKind::Uncertain, at(1197)),
+        "{verdict:?}"
+    );
+    let silent = |check: &homeostasis_core::record::CheckResult| {
+        check.outcome == CheckOutcome::NoData && check.detail.contains("silent at 8 of 12 looks")
+    };
+    assert!(verdict.checks.iter().any(silent), "{verdict:?}");
+}
+
+#[test]
+fn a_verdict_that_is_due_is_given_after_one_look_however_often_it_began() {
+    let mut case = Case::new(up_again(9999), vec![metric("up == 1", 1)]);
+    (case.begins, case.until) = (1300, Some(1270));
+    let verdict = case.verdict();
+    assert_eq!(
+        (verdict.kind, verdict.at),
+        (VerdictKind::Failed, at(1300)),
+        "{verdict:?}"
+    );
+    // The stability watch that is left is none.
+    let mut case = Case::new(up_again(1075), vec![metric("up == 1", 1)]);
+    (case.begins, case.until) = (1300, Some(1270));
+    case.phases = stable_for(120);
+    let verdict = case.verdict();
+    assert_eq!(
+        (verdict.kind, verdict.at),
+        (VerdictKind::Uncertain, at(1300)),
+        "{verdict:?}"
+    );
+    assert!(verdict.reason.contains("cut short"), "{verdict:?}");
+}
+
 #[test]
 fn comparisons_are_judged_at_the_end_of_the_stability_watch() {
     // Slower than before for the first minute, because caches are cold.
@@ -223,6 +301,24 @@ fn too_few_functional_tests_are_partial_and_ask_to_investigate() {
         "{missing:?}"
     );
     assert_eq!(verdict(&[ill(), unknown()], 1.0).kind, VerdictKind::Partial);
+}
+
+#[test]
+fn scenarios_are_done_where_everything_else_is_silent() {
+    for (says, kind) in [
+        ("all is well", VerdictKind::Uncertain),
+        ("no", VerdictKind::Partial),
+    ] {
+        let tests = vec![scenario("echo", Some(says))];
+        let mut case = Case::new(RecordedObservations::new(), tests);
+        case.scenarios = Scenarios::default().with_function("echo", Echo).unwrap();
+        let verdict = case.verdict();
+        assert_eq!(verdict.kind, kind, "{verdict:?}");
+        let is_done = |check: &homeostasis_core::record::CheckResult| {
+            check.criterion.starts_with("functional: echo says")
+        };
+        assert!(verdict.checks.iter().any(is_done), "{verdict:?}");
+    }
 }
 
 #[test]
