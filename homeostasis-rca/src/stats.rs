@@ -52,6 +52,9 @@ pub(crate) struct Level {
 }
 
 impl Level {
+    /// No scale is smaller.
+    pub(crate) const MIN_SCALE: f64 = 1e-9;
+
     /// The level of `values`; `scale` is the largest of IQR/1.349, 1.4826 MAD, 5 % of the median
     /// and `floor`. `None` with fewer than `min_values` finite values.
     pub(crate) fn of(
@@ -73,7 +76,7 @@ impl Level {
             .max(mad * 1.4826)
             .max(median.abs() * 0.05)
             .max(floor)
-            .max(1e-9);
+            .max(Self::MIN_SCALE);
         // Values near the ends of f64 may overflow a difference; such a level says nothing.
         (median.is_finite() && scale.is_finite()).then_some(Self { median, scale })
     }

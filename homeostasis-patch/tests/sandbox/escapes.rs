@@ -290,11 +290,11 @@ print("contained")
     }
 }
 
-#[tokio::test]
 #[expect(
     clippy::disallowed_methods,
     reason = "the tests run again as another user"
 )]
+#[tokio::test]
 async fn every_escape_fails_for_an_ordinary_user_too() {
     let is_root = fs::metadata("/proc/self").is_ok_and(|meta| {
         use std::os::unix::fs::MetadataExt;

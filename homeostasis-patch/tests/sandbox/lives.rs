@@ -233,11 +233,11 @@ async fn the_environment_of_a_sandbox_is_compared_with_the_service() {
 /// The service that `a_killed_service_leaves_no_process` kills: runs the same test again, to be killed.
 const VICTIM: &str = "HOMEOSTASIS_SANDBOX_VICTIM";
 
-#[tokio::test]
 #[expect(
     clippy::disallowed_methods,
     reason = "the service to be killed is a real process"
 )]
+#[tokio::test]
 async fn a_killed_service_leaves_no_process_and_a_sweep_no_folder() {
     if let Ok(way) = std::env::var(VICTIM) {
         let way = if way == "Group" {

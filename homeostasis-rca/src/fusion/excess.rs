@@ -49,9 +49,15 @@ impl Excess {
         };
         let floor = match series.worse {
             Worse::Down => top.abs() * DOWN_FLOOR,
-            Worse::Up | Worse::Either => smallest_that_matters(&series.metric),
+            Worse::Up | Worse::Either => 0.0,
         };
-        let level = Level::of(finite().map(oriented), MIN_CALM, floor)?;
+        let mut level = Level::of(finite().map(oriented), MIN_CALM, floor)?;
+        if level.scale <= Level::MIN_SCALE {
+            let farthest = finite()
+                .map(|value| (oriented(value) - level.median).abs())
+                .fold(0.0, f64::max);
+            level.scale = unit_of_idle(&series.metric, farthest).max(level.scale);
+        }
         let z = |value: f64| {
             let z = level.z(oriented(value)).clamp(-FAR, FAR);
             match series.worse {
@@ -100,9 +106,13 @@ impl Excess {
     }
 }
 
-/// Where the name of a metric tells its unit, the smallest deviation that can matter; else 0. Without it
-/// a processor that idles exactly would be beside itself over the first tick it works.
-fn smallest_that_matters(metric: &str) -> f64 {
+/// The unit of a series whose calm is idle, at zero but for a few values, and so has no spread: half of the
+/// farthest of these, or if there are none, the smallest deviation that can matter where the name of the
+/// metric tells it. Without one, a processor that idles would be beside itself over the first ticks it works.
+fn unit_of_idle(metric: &str, farthest: f64) -> f64 {
+    if farthest > 0.0 {
+        return farthest / 2.0;
+    }
     let flow = Meaning::of(metric).map(|meaning| meaning.floor(metric));
     let stock = || Resource::of(metric).map(|resource| resource.floor);
     flow.or_else(stock).unwrap_or(0.0)
@@ -161,6 +171,12 @@ mod tests {
         assert!(of(&idle) < 1.0, "{}", of(&idle));
         idle.points[2].1 = 0.9;
         assert!(of(&idle) > 10.0, "{}", of(&idle));
+        // One that ticks now and then, of whatever name and in whatever unit.
+        for unit in [1.0, 1e3] {
+            let mut ticks = series(Worse::Up, &[0.0; 60], &[0.0, 0.0, 0.04 * unit]);
+            ticks.calm[20] = 0.02 * unit;
+            assert!((of(&ticks) - 4.0).abs() < 1e-9, "{}", of(&ticks));
+        }
     }
 
     #[test]
