@@ -20,7 +20,7 @@ are released and Homeostasis promotes or takes back each.
 
 Usage: storefront [--fast] [--seed N] [--only LETTERS] [--self-check]
 
-  --fast          finish in under two minutes (shorter fault-free stretch, faster leak, shorter stages)
+  --fast          finish in two and a half minutes (shorter fault-free stretch, faster leak, shorter stages)
   --seed N        seed of the load's arrivals and choices; default 42
   --only LETTERS  tell only these chapters, comma separated, of
                     a  orders is killed

@@ -50,7 +50,7 @@ impl Pace {
         const MIB: u64 = 1024 * 1024;
         if fast {
             Self {
-                fault_free: Duration::from_secs(30),
+                fault_free: Duration::from_secs(50),
                 heal_within: Duration::from_secs(25),
                 calm_within: Duration::from_secs(10),
                 leak_bytes_per_second: 12 * MIB,
