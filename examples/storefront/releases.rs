@@ -26,6 +26,9 @@ const AROUND: Duration = Duration::from_secs(3);
 /// At most this share of a chapter's requests may meet a version that is taken back.
 const MAX_HARMED_SHARE: f64 = 0.01;
 
+/// A judge that sees something decides against the bad version within this; one that is blind takes longer.
+const DECIDED_WITHIN: Duration = Duration::from_secs(20);
+
 /// What a hot swap must stand without losing one request.
 const SWAP_REQUESTS: usize = 50_000;
 
@@ -202,13 +205,17 @@ pub(crate) async fn watch(
     let incident = observer.incident(&id).cloned();
     let ended = incident.as_ref().and_then(|it| it.first("run_ended"));
     let decided = ended.filter(|_| !release.is_good());
+    let decided_after = decided.map(|at| at.duration_since(ordered_at));
+    if !release.is_good() && decided_after.is_none_or(|it| it.unsigned_abs() > DECIDED_WITHIN) {
+        problems.push(format!("not decided within {DECIDED_WITHIN:?}"));
+    }
     let report = FaultReport {
         fault: release.letter().to_string(),
         title: release.title().to_owned(),
         injected_at: ordered_at.to_string(),
         incident: Some(id),
-        detected_after_ms: decided
-            .map(|at| u64::try_from(at.duration_since(ordered_at).as_millis()).unwrap_or_default()),
+        detected_after_ms: decided_after
+            .map(|it| u64::try_from(it.as_millis()).unwrap_or_default()),
         root_cause_expected: None,
         root_cause_named: None,
         actions: incident

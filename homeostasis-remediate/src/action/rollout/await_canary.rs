@@ -215,7 +215,8 @@ impl Seen {
 
     /// Whether what must succeed does: beside a baseline as far as it was seen, alone proven.
     fn keeps_floor(&self, floor: Option<f64>) -> bool {
-        match (floor, &self.analysis) {
+        // A floor of nothing is none.
+        match (floor.filter(|floor| *floor > 0.0), &self.analysis) {
             (Some(floor), None) => self.canary.is_below(1.0 - floor),
             (Some(floor), Some(_)) => self.success().is_some_and(|success| success >= floor),
             (None, _) => self.success().is_some(),

@@ -196,17 +196,41 @@ impl Action for ShiftTraffic {
         })?;
         let back_to = match weights(call.args, "back_to") {
             Some(Ok(back_to)) => over(&before, &back_to)?,
-            _ => before,
+            _ => before.clone(),
         };
         // A person who takes the routes away while it is taken back is no reason to give up.
         let present = self.router.weights(service).await;
         let present = present.map_err(|error| refused(service, error))?;
+        if let Some(present) = &present
+            && has_been_lowered(call, &before, &back_to, present)
+        {
+            return Ok(json!({ "weights": present, "left_as_somebody_set_them": true }));
+        }
         if present.as_ref() != Some(&back_to) {
             self.set(service, &back_to).await?;
         }
         cx.clock().sleep(call.duration("pause")?).await;
         Ok(json!({ "weights": back_to }))
     }
+}
+
+/// Whether somebody took back more already than this would: of the slots that were to get more, one has
+/// less than it would be given back, and none has more. Giving it traffic again is no way back.
+fn has_been_lowered(
+    call: &ActionCall<'_>,
+    before: &Weights,
+    back_to: &Weights,
+    present: &Weights,
+) -> bool {
+    let Some(Ok(wanted)) = weights(call.args, "weights") else {
+        return false;
+    };
+    let excess: Vec<f64> = wanted
+        .iter()
+        .filter(|(slot, _)| wanted.share(slot).get() > before.share(slot).get())
+        .map(|(slot, _)| present.share(slot).get() - back_to.share(slot).get())
+        .collect();
+    excess.iter().any(|more| *more < -ONE_POINT) && excess.iter().all(|more| *more <= ONE_POINT)
 }
 
 #[cfg(test)]
@@ -274,6 +298,29 @@ mod tests {
             seen(&router),
             Some(json!({"stable": 1, "canary": 0, "old": 0}))
         );
+    }
+
+    #[tokio::test]
+    async fn a_slot_that_a_person_emptied_gets_nothing_back() {
+        let (router, action) = routed();
+        put(&router, &[("blue", 90), ("green", 10)]).await;
+        let (cx, key) = (laws::context(), laws::key(0));
+        let target = Target::service("orders").unwrap();
+        let args = json!({"service": "orders", "weights": {"blue": 50, "green": 50}});
+        let mut args = args.as_object().unwrap().clone();
+        action.spec().fill_defaults(&mut args);
+        let call = ActionCall::new(&target, &args, &key);
+        let captured = action.capture(&cx, &call).await.unwrap();
+        let call = call.with_captured(&captured);
+        action.perform(&cx, &call).await.unwrap();
+        put(&router, &[("blue", 1), ("green", 0)]).await;
+        let outcome = action.undo(&cx, &call).await.unwrap();
+        assert_eq!(outcome["left_as_somebody_set_them"], true);
+        assert_eq!(seen(&router), Some(json!({"blue": 1, "green": 0})));
+        // Somebody who gave it more is no reason to leave it there.
+        put(&router, &[("blue", 0), ("green", 1)]).await;
+        action.undo(&cx, &call).await.unwrap();
+        assert_eq!(seen(&router), Some(json!({"blue": 90, "green": 10})));
     }
 
     #[tokio::test]
