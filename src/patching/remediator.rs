@@ -1,6 +1,7 @@
 //! The remediator of patches: candidates become plans.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use homeostasis_core::policy::{Permit, Reach, blast_radius};
@@ -13,7 +14,7 @@ use homeostasis_core::stage::{
     ExecuteError, PatchRequest, PlanError, PlanRequest, Remediator, RunLog, Selection,
 };
 use homeostasis_core::{Context, PlanId, Target, Violations, async_trait};
-use homeostasis_patch::{ChangeSet, HandOver};
+use homeostasis_patch::{ChangeSet, Format, HandOver};
 use homeostasis_remediate::action::{Action, ActionRegistry};
 use homeostasis_remediate::run;
 use serde_json::{Map, Value};
@@ -102,6 +103,12 @@ impl PatchRemediator {
     fn objection_to(&self, candidate: &PatchCandidate) -> Option<String> {
         if let Some(broken) = candidate.violation() {
             return Some(broken);
+        }
+        // The policy decides by the kind, so the kind is not the patcher's word alone.
+        let is_settings = Format::from_path(Path::new(&candidate.path)).is_some();
+        if candidate.kind == PatchKind::Configuration && !is_settings {
+            let path = &candidate.path;
+            return Some(format!("{path:?} is called configuration, expected code"));
         }
         if candidate.risk > self.patching.max_risk {
             let (risk, wanted) = (candidate.risk, self.patching.max_risk);
@@ -194,7 +201,10 @@ impl PatchRemediator {
         plan.patches = patches.into_values().collect();
         let targets: Vec<_> = plan.steps.iter().map(|step| step.target.clone()).collect();
         plan.radius = blast_radius(&targets, cx.topology(), Reach::default());
-        plan.require_approval = self.patching.checks.is_empty() && self.patching.way.is_live();
+        // What people read before it counts, a branch or a file, needs nobody's word before it is made.
+        let wants_review = candidates.iter().any(|candidate| candidate.requires_review);
+        let is_unproven = self.patching.checks.is_empty() || wants_review;
+        plan.require_approval = is_unproven && self.patching.way.is_live();
         plan.verification = self.patching.verification.clone();
         // Behind playbooks whose cause fits: those act sooner, a patch lasts longer.
         plan.fitness = best.map_or(0.0, |best| best.confidence.get() / 4.0);

@@ -5,12 +5,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use homeostasis_core::Digest;
+use homeostasis_core::record::PatchCandidate;
 
 use super::change_set::Change;
 use super::session::{Overwritten, Session, SessionFile, SessionState};
 use super::{ChangeSet, HandOver, HandOverError, Receipt, check_approval};
-use crate::FilePatchError;
 use crate::project_file::{ProjectFile, keep, killable};
+use crate::{FilePatchError, UnifiedDiff};
 
 /// How many sessions are kept unless told otherwise.
 const SESSIONS: usize = 5;
@@ -374,6 +375,17 @@ impl LiveTree {
     }
 
     /// Removes sessions that are too many, and content that no session needs.
+    /// Whether the file is what this patch makes of its base: taken back by its own diff, it is the base.
+    fn holds(&self, patch: &PatchCandidate) -> bool {
+        let base = || -> Option<Digest> {
+            let file = ProjectFile::read(&self.root, &patch.path).ok()?;
+            let diff: UnifiedDiff = patch.diff.parse().ok()?;
+            let old = diff.inverted().apply(file.text()).ok()?;
+            Some(Digest::of_bytes(old.as_bytes()))
+        };
+        base() == Some(patch.base)
+    }
+
     fn prune(&self) -> Result<(), HandOverError> {
         let folder = self.folder("sessions");
         let mut n_kept = 0;
@@ -461,7 +473,19 @@ impl HandOver for LiveTree {
         self.locked(|| {
             self.settle_all()?;
             let Some(session) = self.session_of(proposal)? else {
-                return Ok(false);
+                // Nothing is left to restore from; whether something should be is seen in the files.
+                let patches = proposal.patches.iter();
+                let there = patches.filter(|patch| self.holds(patch));
+                let paths: Vec<_> = there.map(|patch| patch.path.clone()).collect();
+                if paths.is_empty() {
+                    return Ok(false);
+                }
+                let reason = format!(
+                    "it is not kept any more, and its patch is in {}; restore it by hand",
+                    paths.join(", ")
+                );
+                let session = proposal.hash().short();
+                return Err(HandOverError::Session { session, reason });
             };
             Ok(!self.put_back(session, false)?.restored.is_empty())
         })

@@ -36,6 +36,8 @@ fn five_sessions_are_kept_and_each_is_rolled_back_in_turn() {
     let incidents: Vec<_> = sessions.iter().map(|it| it.incident.as_u128()).collect();
     assert_eq!(incidents, [7, 6, 5, 4, 3]);
     assert_eq!(below(&store.path().join("copies")).len(), 5);
+    // Of those not kept nothing is said to be taken back that is not.
+    assert!(!tree.take_back(&one(1)).unwrap());
     // An older one cannot be taken back before those that came after it.
     let early = tree.roll_back(&sessions[1].id, false).unwrap_err();
     assert_eq!(early.kind(), ErrorKind::Conflict, "{early}");
@@ -52,6 +54,31 @@ fn five_sessions_are_kept_and_each_is_rolled_back_in_turn() {
         "{unknown}"
     );
     assert_eq!(tree.recover().unwrap(), []);
+}
+
+#[test]
+fn what_cannot_be_taken_back_any_more_is_an_error_while_it_is_there() {
+    let (root, store) = (project(), tempfile::tempdir().unwrap());
+    let tree = LiveTree::new(root.path(), store.path()).keeping(1);
+    fs::write(root.path().join("conf.toml"), "size = 0\n").unwrap();
+    let early = one(1);
+    tree.hand_over(&early, early.hash()).unwrap();
+    let other = proposal();
+    let later = ChangeSet::new(
+        IncidentId::from_u128(9),
+        Timestamp::EPOCH,
+        other
+            .patches
+            .iter()
+            .filter(|it| it.path != "conf.toml")
+            .cloned(),
+    );
+    tree.hand_over(&later, later.hash()).unwrap();
+    assert_eq!(tree.sessions().unwrap().len(), 1);
+    let gone = tree.take_back(&early).unwrap_err();
+    assert!(gone.to_string().contains("restore it by hand"), "{gone}");
+    let text = fs::read_to_string(root.path().join("conf.toml")).unwrap();
+    assert_eq!(text, "size = 1\n");
 }
 
 #[test]
