@@ -54,9 +54,12 @@ pub(crate) async fn tend(shop: &Shop) -> Result<(), BoxError> {
     let front = Front::new(ServiceName::Quotes, quotes.front, &served, &traffic)?;
     let labels = shop.deployment.labels.as_ref();
     let labels = labels.map(|spec| Labels::new(spec, &traffic)).transpose()?;
-    let config = ConfigSource::new(include_str!("homeostasis.yaml"))
+    let mut config = ConfigSource::new(include_str!("homeostasis.yaml"))
         .named("homeostasis.yaml")
         .read()?;
+    let rules = shop.deployment.run_dir.join("labels-rules.yaml");
+    std::fs::write(&rules, include_str!("rules/labels.yaml"))?;
+    config.rules.push(rules);
     let builder = Homeostasis::builder().config(config);
     let builder = builder.store(std::sync::Arc::new(homeostasis::store::RedbStore::open(
         &shop.deployment.journal_file,
