@@ -247,7 +247,8 @@ async fn until_refused(
     while world.timeline.now() < begun + world.pace.roll_out_within {
         listen(world, observer)?;
         let incident = observer.since(begun_at).into_iter().find(is_of_labels);
-        if incident.is_some_and(|it| it.first("run_ended").is_some()) {
+        // What was begun is undone first, and be it nothing.
+        if incident.is_some_and(Incident::has_ended) {
             break;
         }
         let asking = customers.counted();

@@ -13,7 +13,7 @@ pub(super) struct HidingPatcher;
 impl HidingPatcher {
     const NAME: &str = "hiding";
 
-    fn propose_for(tree: &SourceTree, error: &ErrorEvent) -> Option<PatchCandidate> {
+    pub(super) fn propose_for(tree: &SourceTree, error: &ErrorEvent) -> Option<PatchCandidate> {
         let mut frames = error.frames.iter();
         let (path, line) = frames.find_map(|frame| Some((tree.locate(frame)?, frame.line)))?;
         let old = tree.read(&path).ok()?;

@@ -111,3 +111,64 @@ impl PatchCheck for Replay {
         Ok(report)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+    use std::sync::Arc;
+
+    use homeostasis::SystemClock;
+    use homeostasis::core::signal::{ErrorEvent, Frame};
+    use homeostasis::core::testing::engine;
+    use homeostasis::patch::SourceTree;
+    use homeostasis::patch::trial::TrialVerdict;
+
+    use super::super::hiding::HidingPatcher;
+    use super::*;
+
+    /// The validator refuses it before; here it is let pass.
+    #[tokio::test]
+    async fn tests_refuse_what_only_hides_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let python = engine::find("python3", &["/usr/bin", "/usr/local/bin"]);
+        let bubblewrap = engine::find("bwrap", &["/usr/bin"]);
+        let (Some(_), Some(_)) = (python, bubblewrap) else {
+            return;
+        };
+        let mut ports = std::iter::repeat(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
+        let spec = LabelsSpec::prepare(dir.path(), &mut ports);
+        let spec = spec.unwrap().unwrap();
+        let log = JsonLog::open(&dir.path().join("shop.jsonl"), "shop").unwrap();
+        let replay = Replay::new(&spec, &log).unwrap();
+
+        let source = spec.source().unwrap();
+        let raising = source
+            .lines()
+            .position(|it| it.contains("assert "))
+            .unwrap();
+        let mut error = ErrorEvent::new("python", "AssertionError", "a parcel of 31 kg");
+        error.frames.push(Frame {
+            file: spec.project.join("labels.py").display().to_string(),
+            line: u32::try_from(raising + 1).unwrap(),
+            ..Frame::default()
+        });
+        let tree = SourceTree::new(&spec.project);
+        let hiding = HidingPatcher::propose_for(&tree, &error).unwrap();
+
+        let plan = replay.plan("AssertionError", "/label/DE/31");
+        let sandbox = Sandbox::new(replay.sandbox.clone()).unwrap();
+        let trial = Trial::new(sandbox, plan, &spec.trials, CopyConfig::default()).unwrap();
+        let cx = Context::new(Arc::new(SystemClock), 1);
+        let report = trial.test(&cx, &spec.project, &hiding).await.unwrap();
+        // The request is answered now, and what the answer promises is not so.
+        assert!(report.after[0].attempts[0].ending.success(), "{report:?}");
+        let TrialVerdict::Refused(reasons) = &report.verdict else {
+            panic!("{report:?}")
+        };
+        assert!(
+            reasons.concat().contains("tests of the service"),
+            "{reasons:?}"
+        );
+        assert_eq!(spec.source().unwrap(), source);
+    }
+}
