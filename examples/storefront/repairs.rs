@@ -105,7 +105,10 @@ pub(crate) async fn watch(
         Repair::RarePath => until_swapped(world, observer, labels, repair).await?,
         Repair::Hiding => until_refused(world, observer, labels, repair).await?,
     };
-    let incident = observer.since(injected_at).into_iter().find(is_of_labels);
+    let incident = observer
+        .since(injected_at)
+        .into_iter()
+        .find(|it| is_of_labels(it));
     let incident = incident.cloned();
     let documents = match &incident {
         Some(incident) => healing(world, &incident.id).await?,
@@ -169,7 +172,7 @@ pub(crate) async fn watch(
     Ok(Ok((report, incident)))
 }
 
-fn is_of_labels(incident: &&Incident) -> bool {
+fn is_of_labels(incident: &Incident) -> bool {
     let labels = ServiceName::Labels.as_str();
     let mut events = incident.events.iter();
     events.any(|event| event.text("service").as_deref() == Some(labels))
@@ -207,7 +210,10 @@ async fn until_swapped(
             seen.before = before.stop().await;
             seen.took = Some(world.timeline.now().saturating_sub(begun));
         }
-        let incident = observer.since(begun_at).into_iter().find(is_of_labels);
+        let incident = observer
+            .since(begun_at)
+            .into_iter()
+            .find(|it| is_of_labels(it));
         let is_closed = incident.is_some_and(|it| it.closed);
         let served = after.as_ref().map_or(0, |crowd| crowd.counted().requests);
         if is_closed && served >= MIN_REQUESTS {
@@ -246,7 +252,10 @@ async fn until_refused(
     let mut customers = crowd(world, labels, repair);
     while world.timeline.now() < begun + world.pace.roll_out_within {
         listen(world, observer)?;
-        let incident = observer.since(begun_at).into_iter().find(is_of_labels);
+        let incident = observer
+            .since(begun_at)
+            .into_iter()
+            .find(|it| is_of_labels(it));
         // What was begun is undone first, and be it nothing.
         if incident.is_some_and(Incident::has_ended) {
             break;
@@ -264,7 +273,7 @@ async fn until_refused(
     seen.before = customers.stop().await;
     listen(world, observer)?;
     for incident in observer.since(begun_at) {
-        if is_of_labels(&incident) && !incident.closed {
+        if is_of_labels(incident) && !incident.closed {
             let note = "the check is right: customers are told in another way".to_owned();
             close(world, &incident.id, note).await?;
         }

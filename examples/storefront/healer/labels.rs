@@ -83,10 +83,12 @@ impl<'a> Labels<'a> {
         };
         let tail = LogTail::new(lines, Arc::new(SystemClock))?;
         let tree = LiveTree::new(&spec.project, &spec.sessions);
-        let mut watch = VerificationSpec::default();
-        watch.wait = Duration::from_millis(500);
-        watch.interval = INTERVAL;
-        watch.watch = Duration::from_secs(20);
+        let watch = VerificationSpec {
+            wait: Duration::from_millis(500),
+            interval: INTERVAL,
+            watch: Duration::from_secs(20),
+            ..VerificationSpec::default()
+        };
         let patching = Patching::new(&spec.project, tree)
             .patcher(HidingPatcher)
             .patcher(TemplatePatcher::built_in()?)

@@ -65,12 +65,13 @@ impl Replay {
         let again = self.command(&["serve.py", "--replay", path]);
         let again = TrialTest::new(format!("GET {path}"), Level::Trigger, again);
         let tests = self.command(&["-m", "unittest", "-q", "test_labels"]);
-        let mut plan = TrialPlan::default();
-        plan.tests = vec![
-            again.showing(kind),
-            TrialTest::new("tests of the service", Level::Unit, tests),
-        ];
-        plan
+        TrialPlan {
+            tests: vec![
+                again.showing(kind),
+                TrialTest::new("tests of the service", Level::Unit, tests),
+            ],
+            ..TrialPlan::default()
+        }
     }
 }
 
