@@ -16,11 +16,11 @@ pub(crate) const SERVICE_ROLE: &str = "__service";
 
 pub(crate) const HELP: &str = "\
 A shop of real processes under load; faults are injected and Homeostasis heals them, new versions
-are released and Homeostasis promotes or takes back each.
+are released and Homeostasis promotes or takes back each; a program is repaired in its source.
 
 Usage: storefront [--fast] [--seed N] [--only LETTERS] [--self-check]
 
-  --fast          finish in two and a half minutes (shorter fault-free stretch, faster leak, shorter stages)
+  --fast          finish in about three minutes (shorter fault-free stretch, faster leak, shorter stages)
   --seed N        seed of the load's arrivals and choices; default 42
   --only LETTERS  tell only these chapters, comma separated, of
                     a  orders is killed
@@ -31,6 +31,8 @@ Usage: storefront [--fast] [--seed N] [--only LETTERS] [--self-check]
                     f  a bad version of quotes is released behind a canary, and taken back
                     g  a good version of quotes is released, and promoted
                     h  a worker of quotes is swapped under 50,000 requests, and none is lost
+                    i  a worker in Python fails in a rare path, and its source is patched and swapped
+                    j  a patch that would only hide an error is refused
                     p  a trouble passes by itself: the heal that seems to help is not believed
   --self-check    prove that the faults are real: run the shop without Homeostasis, check from
                   outside that each fault hurts, cure it by hand, check that it is gone
@@ -145,7 +147,7 @@ fn chapters(flag: &str, list: &str) -> Result<Vec<Chapter>, ArgsError> {
                 .ok_or_else(|| ArgsError::Invalid {
                     flag: flag.to_owned(),
                     value: list.to_owned(),
-                    expected: "letters from a to h and p, comma separated",
+                    expected: "letters from a to j and p, comma separated",
                 })
         })
         .collect::<Result<Vec<_>, _>>()?;
@@ -265,7 +267,7 @@ mod tests {
         );
         assert_eq!(
             conductor("--only a,z").unwrap_err().to_string(),
-            "`--only a,z`: expected letters from a to h and p, comma separated"
+            "`--only a,z`: expected letters from a to j and p, comma separated"
         );
         assert_eq!(
             conductor("--seed").unwrap_err().to_string(),

@@ -1,18 +1,21 @@
-//! What the story tells after the stretch without faults: faults, and releases of new versions.
+//! What the story tells after the stretch without faults: faults, releases of new versions,
+//! and repairs of code.
 
 use crate::faults::Fault;
 use crate::releases::Release;
+use crate::repairs::Repair;
 
 /// A chapter, told by a letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Chapter {
     Fault(Fault),
     Release(Release),
+    Repair(Repair),
 }
 
 impl Chapter {
     /// In the order of the story.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Fault(Fault::OrdersKilled),
         Self::Fault(Fault::CatalogLeaks),
         Self::Fault(Fault::BadDeployment),
@@ -21,6 +24,8 @@ impl Chapter {
         Self::Release(Release::BadVersion),
         Self::Release(Release::GoodVersion),
         Self::Release(Release::HotSwap),
+        Self::Repair(Repair::RarePath),
+        Self::Repair(Repair::Hiding),
         Self::Fault(Fault::TroublePasses),
     ];
 
@@ -28,6 +33,7 @@ impl Chapter {
         match self {
             Self::Fault(fault) => fault.letter(),
             Self::Release(release) => release.letter(),
+            Self::Repair(repair) => repair.letter(),
         }
     }
 
@@ -35,6 +41,7 @@ impl Chapter {
         match self {
             Self::Fault(fault) => fault.title(),
             Self::Release(release) => release.title(),
+            Self::Repair(repair) => repair.title(),
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::json_log;
 use crate::narrator::Narrator;
 use crate::observed::{Incident, Observer};
 use crate::releases;
+use crate::repairs;
 use crate::report::{FaultFree, FaultReport, Report};
 use crate::self_check;
 use crate::state::State;
@@ -64,10 +65,21 @@ async fn tell(state: &State, options: &ConductorOptions) -> Result<ExitCode, Box
     let (fault_free, normal) = watch_fault_free(&world, &mut observer).await?;
     let mut faults = Vec::new();
     let mut incidents = Vec::new();
+    let mut skipped = Vec::new();
     for &chapter in &options.chapters {
         let (report, incident) = match chapter {
             Chapter::Fault(fault) => watch_fault(&world, &mut observer, fault, normal).await?,
             Chapter::Release(release) => releases::watch(&world, &mut observer, release).await?,
+            Chapter::Repair(repair) => match repairs::watch(&world, &mut observer, repair).await? {
+                Ok(watched) => watched,
+                Err(why) => {
+                    let told = format!("({}) skipped: {why}", chapter.letter());
+                    world.narrator.say(&told);
+                    world.narrator.chapter();
+                    skipped.push(told);
+                    continue;
+                }
+            },
         };
         faults.push(report);
         incidents.push(incident);
@@ -79,7 +91,13 @@ async fn tell(state: &State, options: &ConductorOptions) -> Result<ExitCode, Box
         .timeline
         .write_csv(&state.run_dir().join("load.csv"))?;
 
-    let report = Report::new(options, state.run_dir(), faults, fault_free, orders);
+    let report = Report::new(
+        options,
+        state.run_dir(),
+        (faults, skipped),
+        fault_free,
+        orders,
+    );
     report.write(state.root(), &incidents)?;
     world.narrator.end(&report.to_table());
     println!("{}", report.conclusion());
@@ -306,6 +324,7 @@ impl FaultReport {
                 .map(|incident| incident.actions.clone())
                 .unwrap_or_default(),
             traffic: None,
+            healing: None,
             verdict,
             recovered_after_ms: recovered_after
                 .map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),

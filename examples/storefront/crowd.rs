@@ -1,4 +1,4 @@
-//! A crowd at the front: so many customers who ask for quotes one after the other, each over a
+//! A crowd at a front: so many customers who ask one question after the other, each over a
 //! connection that stays open, and count what they get.
 
 use std::net::SocketAddr;
@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
 use crate::http::{Call, Client};
 use crate::rng::Rng;
-use crate::service::quotes::{Quote, ZONES};
+use crate::service::quotes::ZONES;
 
 /// What the customers saw.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Counted {
     pub(crate) requests: usize,
     pub(crate) failed: usize,
@@ -43,12 +44,25 @@ pub(crate) struct Crowd {
 
 impl Crowd {
     /// `n` customers; each thinks for `pause` between an answer and the next question.
-    pub(crate) fn start(front: SocketAddr, seed: u64, n: u64, pause: Duration) -> Self {
+    /// What they ask is a path, drawn from chance; what they expect is a `T`.
+    pub(crate) fn start<T: DeserializeOwned + 'static>(
+        front: SocketAddr,
+        question: fn(&mut Rng) -> String,
+        seed: u64,
+        n: u64,
+        pause: Duration,
+    ) -> Self {
         let counts = Arc::new(Counts::default());
         let mut customers = JoinSet::new();
         for customer in 0..n {
             let counts = Arc::clone(&counts);
-            customers.spawn(ask(front, Rng::new(seed ^ customer), pause, counts));
+            customers.spawn(ask::<T>(
+                front,
+                question,
+                Rng::new(seed ^ customer),
+                pause,
+                counts,
+            ));
         }
         Self { counts, customers }
     }
@@ -74,18 +88,28 @@ impl Crowd {
     }
 }
 
-async fn ask(front: SocketAddr, mut rng: Rng, pause: Duration, counts: Arc<Counts>) {
+/// A quote that every version should have.
+pub(crate) fn any_quote(rng: &mut Rng) -> String {
+    format!("/quote/{}/{}", 1 + rng.below(ZONES), 1 + rng.below(30))
+}
+
+async fn ask<T: DeserializeOwned>(
+    front: SocketAddr,
+    question: fn(&mut Rng) -> String,
+    mut rng: Rng,
+    pause: Duration,
+    counts: Arc<Counts>,
+) {
     let client = Client::default();
     while !counts.is_over.load(Ordering::SeqCst) {
-        let (zone, kg) = (1 + rng.below(ZONES), 1 + rng.below(30));
-        let call = Call::get(front, format!("/quote/{zone}/{kg}"));
+        let call = Call::get(front, question(&mut rng));
         let failure = match client.send(&call).await {
             Ok(answer) if !answer.status.is_success() => Some(format!(
                 "{}: {}",
                 answer.status,
                 String::from_utf8_lossy(&answer.body)
             )),
-            Ok(answer) => answer.json::<Quote>().err().map(|error| error.to_string()),
+            Ok(answer) => answer.json::<T>().err().map(|error| error.to_string()),
             Err(error) => Some(crate::chain(&error)),
         };
         if let Some(failure) = failure {

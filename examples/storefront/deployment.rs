@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::BoxError;
 use crate::args::SERVICE_ROLE;
 use crate::files::write_atomically;
+use crate::labels::LabelsSpec;
 use crate::process::{Identity, PidFile};
 use crate::service::gateway::Settings;
 use crate::service::quotes::{Tariff, ZONES};
@@ -28,10 +29,17 @@ pub(crate) enum ServiceName {
     Orders,
     Gateway,
     Quotes,
+    Labels,
 }
 
 impl ServiceName {
-    const ALL: [Self; 4] = [Self::Catalog, Self::Orders, Self::Gateway, Self::Quotes];
+    const ALL: [Self; 5] = [
+        Self::Catalog,
+        Self::Orders,
+        Self::Gateway,
+        Self::Quotes,
+        Self::Labels,
+    ];
 
     /// Those that run once and always, in the order they are started: callees first.
     pub(crate) const RESIDENT: [Self; 3] = [Self::Catalog, Self::Orders, Self::Gateway];
@@ -42,6 +50,7 @@ impl ServiceName {
             Self::Orders => "orders",
             Self::Gateway => "gateway",
             Self::Quotes => "quotes",
+            Self::Labels => "labels",
         }
     }
 
@@ -49,7 +58,7 @@ impl ServiceName {
     pub(crate) const fn calls(self) -> &'static [Self] {
         match self {
             Self::Gateway => &[Self::Catalog, Self::Orders],
-            Self::Catalog | Self::Orders | Self::Quotes => &[],
+            Self::Catalog | Self::Orders | Self::Quotes | Self::Labels => &[],
         }
     }
 }
@@ -90,6 +99,8 @@ pub(crate) struct Deployment {
     /// Callees first.
     pub(crate) services: Vec<ServiceSpec>,
     pub(crate) quotes: QuotesSpec,
+    /// `None` on a machine without Python.
+    pub(crate) labels: Option<LabelsSpec>,
 }
 
 /// The quotes: workers in two slots behind a front. One has the traffic, the other a new version.
@@ -138,7 +149,12 @@ impl Slot {
 
     /// The name of its process.
     pub(crate) fn process(self) -> String {
-        format!("{}-{}", ServiceName::Quotes, self.as_str())
+        self.process_of(ServiceName::Quotes)
+    }
+
+    /// The name of the process of a service in this slot.
+    pub(crate) fn process_of(self, service: ServiceName) -> String {
+        format!("{service}-{}", self.as_str())
     }
 }
 
@@ -190,7 +206,8 @@ impl Deployment {
             .into_os_string()
             .into_string()
             .map_err(|path| format!("the program's path is not UTF-8: {}", path.display()))?;
-        let mut ports = free_ports(ServiceName::RESIDENT.len() + Slot::ALL.len() + 2)?.into_iter();
+        let mut ports =
+            free_ports(ServiceName::RESIDENT.len() + 2 * Slot::ALL.len() + 3)?.into_iter();
         let mut port = || ports.next().ok_or("a port is missing");
         let mut services = Vec::new();
         for name in ServiceName::RESIDENT {
@@ -215,6 +232,7 @@ impl Deployment {
                 tariff_file,
             });
         }
+        let labels = LabelsSpec::prepare(run_dir, &mut ports)?;
         let deployment = Self {
             run_dir: run_dir.to_owned(),
             shop_pid_file: run_dir.join("pids/shop.pid"),
@@ -227,6 +245,7 @@ impl Deployment {
                 carrier,
                 workers,
             },
+            labels,
         };
         deployment.gateway_slots()?.write(
             "v1",
@@ -294,7 +313,10 @@ impl ServiceSpec {
                 name: "catalog_fallback".to_owned(),
                 url: format!("http://{address}/admin/flags/catalog_fallback"),
             }],
-            ServiceName::Catalog | ServiceName::Orders | ServiceName::Quotes => Vec::new(),
+            ServiceName::Catalog
+            | ServiceName::Orders
+            | ServiceName::Quotes
+            | ServiceName::Labels => Vec::new(),
         };
         fs::create_dir_all(&data_dir)?;
         let mut argv = vec![

@@ -1,10 +1,11 @@
-//! The front of the quotes: it lives in the shop and shares the requests among the workers of both
-//! slots, by weights that the healer shifts. An operator orders releases here.
+//! The fronts of the quotes and the labels: they live in the shop and share the requests among the
+//! workers of both slots, by weights that the healer shifts. An operator orders releases here.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -24,19 +25,34 @@ use serde_json::json;
 use tower_service::Service;
 
 use crate::BoxError;
-use crate::deployment::{QuotesSpec, ServiceName, Slot};
+use crate::deployment::{ServiceName, Slot};
 use crate::http::{Call, Client};
 use crate::service::{listen, problem, retry};
 
 /// Chance of the front's draws.
 const SEED: u64 = 7;
 
+/// What fronts share: where the traffic goes, and what each slot answered.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Traffic {
+    pub(crate) router: Arc<MemoryRouter>,
+    pub(crate) arms: Arc<MemoryArms>,
+}
+
+/// Who serves in a slot.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Served {
+    pub(crate) slot: Slot,
+    pub(crate) address: SocketAddr,
+    pub(crate) is_running: bool,
+}
+
 /// Routes requests, and counts what each slot answers.
 #[derive(Debug)]
 pub(crate) struct Front {
     address: SocketAddr,
-    pub(crate) router: Arc<MemoryRouter>,
-    pub(crate) arms: Arc<MemoryArms>,
+    traffic: Traffic,
+    n_failed: Arc<AtomicU64>,
     service: WeightedService<Worker, Request<Body>>,
 }
 
@@ -55,34 +71,49 @@ pub(crate) struct Ordered {
 
 impl Front {
     /// The slot whose worker runs has the traffic.
-    pub(crate) fn new(spec: &QuotesSpec) -> Result<Self, BoxError> {
-        let router = Arc::new(MemoryRouter::default());
-        let arms = Arc::new(MemoryArms::default());
+    pub(crate) fn new(
+        name: ServiceName,
+        address: SocketAddr,
+        served: &[Served],
+        traffic: &Traffic,
+    ) -> Result<Self, BoxError> {
         let client = Arc::new(Client::default());
-        let slots = spec.workers.iter().map(|worker| {
-            let served = Worker {
-                slot: worker.slot,
-                address: worker.service.address,
+        let n_failed = Arc::new(AtomicU64::new(0));
+        let slots = served.iter().map(|served| {
+            let worker = Worker {
+                name,
+                slot: served.slot,
+                address: served.address,
                 client: Arc::clone(&client),
-                arms: Arc::clone(&arms),
+                arms: Arc::clone(&traffic.arms),
+                n_failed: Arc::clone(&n_failed),
             };
-            (worker.slot.as_str(), served)
+            (served.slot.as_str(), worker)
         });
-        let mut running = spec
-            .workers
-            .iter()
-            .filter(|it| it.service.running().is_some());
+        let mut running = served.iter().filter(|it| it.is_running);
         let first = running.next().map_or(Slot::Blue, |worker| worker.slot);
         let all = Weights::new(Slot::ALL.map(|slot| (slot.as_str(), u32::from(slot == first))))?;
-        let name = ServiceName::Quotes.as_str();
+        let (router, name) = (&traffic.router, name.as_str());
         let clock = Arc::new(SystemClock);
-        let service = WeightedService::new(&router, name, slots, &all, clock, SEED)?;
+        let service = WeightedService::new(router, name, slots, &all, clock, SEED)?;
         Ok(Self {
-            address: spec.front,
-            router,
-            arms,
+            address,
+            traffic: traffic.clone(),
+            n_failed,
             service: service.failing_when(|answer: &Response| answer.status().is_server_error()),
         })
+    }
+
+    /// How many requests failed so far.
+    pub(crate) fn n_failed(&self) -> u64 {
+        self.n_failed.load(Ordering::SeqCst)
+    }
+
+    /// Serves customers for good.
+    pub(crate) async fn serve_customers(&self) -> Result<(), BoxError> {
+        let router = Router::new().fallback_service(self.service.clone());
+        let listener = retry(|| async { listen(self.address) }).await?;
+        Ok(axum::serve(listener, router).await?)
     }
 
     /// Serves customers, and operators under `/admin`, for good.
@@ -90,18 +121,19 @@ impl Front {
         let admin = Router::new()
             .route("/admin/rollouts", post(roll_out))
             .route("/admin/incidents/{id}/close", post(close))
+            .route("/admin/incidents/{id}/healing", get(healing))
             .with_state(healer.clone());
         let weights = Router::new()
-            .route("/admin/weights", get(weights))
-            .with_state(Arc::clone(&self.router));
+            .route("/admin/weights/{service}", get(weights))
+            .with_state(Arc::clone(&self.traffic.router));
         let router = admin.merge(weights).fallback_service(self.service.clone());
         let listener = retry(|| async { listen(self.address) }).await?;
         Ok(axum::serve(listener, router).await?)
     }
 }
 
-async fn weights(State(router): State<Arc<MemoryRouter>>) -> Response {
-    match router.weights(ServiceName::Quotes.as_str()).await {
+async fn weights(State(router): State<Arc<MemoryRouter>>, Path(service): Path<String>) -> Response {
+    match router.weights(&service).await {
         Ok(weights) => Json(weights).into_response(),
         Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     }
@@ -128,13 +160,23 @@ async fn close(
     }
 }
 
+/// The documents of the patches of an incident.
+async fn healing(State(healer): State<Homeostasis>, Path(id): Path<IncidentId>) -> Response {
+    match healer.healing_events(id).await {
+        Ok(documents) => Json(documents).into_response(),
+        Err(error) => problem(StatusCode::NOT_FOUND, error.to_string()),
+    }
+}
+
 /// Passes requests on to the worker of one slot.
 #[derive(Debug, Clone)]
 struct Worker {
+    name: ServiceName,
     slot: Slot,
     address: SocketAddr,
     client: Arc<Client>,
     arms: Arc<MemoryArms>,
+    n_failed: Arc<AtomicU64>,
 }
 
 impl Service<Request<Body>> for Worker {
@@ -159,7 +201,10 @@ impl Service<Request<Body>> for Worker {
                 Err(error) => problem(StatusCode::BAD_GATEWAY, crate::chain(&error)),
             };
             let is_failed = answer.status().is_server_error();
-            let arm = (ServiceName::Quotes.as_str(), worker.slot.as_str());
+            if is_failed {
+                worker.n_failed.fetch_add(1, Ordering::SeqCst);
+            }
+            let arm = (worker.name.as_str(), worker.slot.as_str());
             worker
                 .arms
                 .record(&SystemClock, arm, started.elapsed(), is_failed);

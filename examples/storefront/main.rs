@@ -4,21 +4,22 @@
 //! (gateway, orders, catalog) as child processes of a fourth, the *shop*, in which Homeostasis is
 //! embedded. The process you start, the *conductor*, sends load through the gateway, injects one
 //! fault after another, and watches from outside whether the shop heals. Then it releases new
-//! versions of a fifth program, *quotes*, whose workers stand behind a front in the shop. What it saw
+//! versions of a fifth program, *quotes*, whose workers stand behind a front in the shop. A sixth,
+//! *labels*, is written in Python, where the machine has one, and is repaired in its source. What it saw
 //! it writes to `target/storefront/report.json`; it exits with 0 only if every fault was healed and
 //! every release ended as it should.
 //!
 //! One binary plays every part; it starts itself again with a role as its first argument:
 //!
 //! ```text
-//! conductor ──starts──> shop (Homeostasis inside) ──starts──> gateway, orders, catalog, quotes
+//! conductor ──starts──> shop (Homeostasis inside) ──starts──> gateway, orders, catalog, quotes, labels
 //!     │                    └── events.jsonl ──┐                   ^
 //!     ├── reads what the healer did <─────────┘                   │
 //!     └── load, faults ───────────────────────────────────────────┘
 //! ```
 //!
 //! Where to read: [`conductor`] for the story, [`faults`] for what goes wrong, [`releases`] for new
-//! versions, [`healer`] for how Homeostasis is embedded, [`front`] for how requests are routed,
+//! versions, [`repairs`] for patches of code, [`healer`] for how Homeostasis is embedded, [`front`] for how requests are routed,
 //! [`service`] for the shop's programs.
 #![allow(
     clippy::print_stdout,
@@ -47,12 +48,14 @@ mod front;
 mod healer;
 mod http;
 mod json_log;
+mod labels;
 mod load;
 mod memory_watch;
 mod narrator;
 mod observed;
 mod process;
 mod releases;
+mod repairs;
 mod report;
 mod rng;
 mod self_check;

@@ -129,8 +129,9 @@ impl PidFile {
     }
 }
 
-/// Living processes with one of `roles` as first argument and a path under `root` among the rest.
-pub(crate) fn find_by_arguments(roles: &[&str], root: &Path) -> Vec<Identity> {
+/// Living processes with one of `roles` as first argument and a path under `root` among the rest;
+/// or, with `scripts`, a script under `root` as first argument.
+pub(crate) fn find_by_arguments(roles: &[&str], scripts: bool, root: &Path) -> Vec<Identity> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
     };
@@ -142,8 +143,10 @@ pub(crate) fn find_by_arguments(roles: &[&str], root: &Path) -> Vec<Identity> {
                 .split(|byte| *byte == 0)
                 .map(|part| PathBuf::from(String::from_utf8_lossy(part).into_owned()))
                 .collect();
-            let role = arguments.get(1)?.to_str()?;
-            let ours = roles.contains(&role) && arguments.iter().any(|part| part.starts_with(root));
+            let first = arguments.get(1)?;
+            let plays = first.to_str().is_some_and(|role| roles.contains(&role))
+                && arguments.iter().any(|part| part.starts_with(root));
+            let ours = plays || (scripts && first.starts_with(root));
             ours.then(|| Identity::of(pid)).flatten()
         })
         .collect()

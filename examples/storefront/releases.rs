@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::BoxError;
 use crate::conductor::listen;
-use crate::crowd::{Counted, Crowd};
+use crate::crowd::{Counted, Crowd, any_quote};
 use crate::deployment::{ServiceName, Slot, WorkerSpec};
 use crate::front::{Close, Ordered};
 use crate::http::Call;
@@ -85,7 +85,13 @@ impl Release {
             Self::BadVersion | Self::GoodVersion => (8, Duration::from_millis(4)),
             Self::HotSwap => (8, Duration::ZERO),
         };
-        Crowd::start(world.deployment.quotes.front, world.seed, n, pause)
+        Crowd::start::<Quote>(
+            world.deployment.quotes.front,
+            any_quote,
+            world.seed,
+            n,
+            pause,
+        )
     }
 
     /// Fewer requests are not counted as a chapter.
@@ -140,7 +146,8 @@ pub(crate) async fn watch(
     let narrator = &world.narrator;
     narrator.say(format!("({}) {}", release.letter(), release.title()));
     let begun_at = json_log::now();
-    let from = owner(&weights(world).await?).ok_or("both slots of the quotes have traffic")?;
+    let from = owner(&weights(world, ServiceName::Quotes).await?)
+        .ok_or("both slots of the quotes have traffic")?;
     let to = world.deployment.worker(from.other())?;
     deploy(to, &release.tariff()).await?;
     let mut crowd = release.crowd(world);
@@ -154,7 +161,7 @@ pub(crate) async fn watch(
     let mut took = None;
     while world.timeline.now() < ordered + world.pace.roll_out_within {
         listen(world, observer)?;
-        let percent = percent_of(&weights(world).await?, to.slot);
+        let percent = percent_of(&weights(world, ServiceName::Quotes).await?, to.slot);
         if traffic.last().copied().unwrap_or(0) != percent {
             traffic.push(percent);
         }
@@ -177,7 +184,7 @@ pub(crate) async fn watch(
     let counted = crowd.stop().await;
     listen(world, observer)?;
 
-    let weights = weights(world).await?;
+    let weights = weights(world, ServiceName::Quotes).await?;
     let wanted = if release.is_good() { to.slot } else { from };
     let verdict = match owner(&weights) {
         None => "undecided",
@@ -222,6 +229,7 @@ pub(crate) async fn watch(
             .as_ref()
             .map_or_else(Vec::new, |it| it.actions.clone()),
         traffic: Some(traffic),
+        healing: None,
         verdict: Some(verdict.to_owned()),
         recovered_after_ms: took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
         requests_failed: counted.failed,
@@ -292,20 +300,21 @@ async fn order(world: &World, rollout: &Rollout) -> Result<String, BoxError> {
     Ok(answer.json::<Ordered>()?.incident)
 }
 
-async fn close(world: &World, id: &str, note: String) -> Result<(), BoxError> {
+pub(crate) async fn close(world: &World, id: &str, note: String) -> Result<(), BoxError> {
     let front = world.deployment.quotes.front;
     let path = format!("/admin/incidents/{id}/close");
     let call = Call::post(front, path, serde_json::to_value(Close { note })?);
     world.command(call).await
 }
 
-async fn weights(world: &World) -> Result<Weights, BoxError> {
-    let call = Call::get(world.deployment.quotes.front, "/admin/weights");
+pub(crate) async fn weights(world: &World, service: ServiceName) -> Result<Weights, BoxError> {
+    let front = world.deployment.quotes.front;
+    let call = Call::get(front, format!("/admin/weights/{service}"));
     Ok(world.ask(call).await?.json()?)
 }
 
 /// The slot with all of the traffic.
-fn owner(weights: &Weights) -> Option<Slot> {
+pub(crate) fn owner(weights: &Weights) -> Option<Slot> {
     let mut slots = Slot::ALL.into_iter();
     slots.find(|slot| percent_of(weights, *slot) == 100)
 }

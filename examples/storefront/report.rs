@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::BoxError;
 use crate::args::ConductorOptions;
@@ -22,6 +23,8 @@ pub(crate) struct Report {
     fast: bool,
     run_dir: String,
     faults: Vec<FaultReport>,
+    /// Chapters this machine cannot tell, and why.
+    skipped: Vec<String>,
     fault_free: FaultFree,
     orders: Orders,
 }
@@ -49,6 +52,9 @@ pub(crate) struct FaultReport {
     /// Of a release: how many there were.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) requests: Option<usize>,
+    /// Of a repair: the document of the patch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) healing: Option<Value>,
     /// Whether it ended as it should.
     pub(crate) healed: bool,
     /// Why it does not count as that.
@@ -122,7 +128,7 @@ impl Report {
     pub(crate) fn new(
         options: &ConductorOptions,
         run_dir: &Path,
-        faults: Vec<FaultReport>,
+        (faults, skipped): (Vec<FaultReport>, Vec<String>),
         fault_free: FaultFree,
         orders: Orders,
     ) -> Self {
@@ -134,6 +140,7 @@ impl Report {
             fast: options.fast,
             run_dir: run_dir.display().to_string(),
             faults,
+            skipped,
             fault_free,
             orders,
         }
@@ -188,6 +195,9 @@ impl Report {
             self.fault_free.seconds,
             self.orders,
         );
+        for told in &self.skipped {
+            text.push_str(&format!("\n  {told}"));
+        }
         for fault in self.faults.iter().filter(|fault| !fault.healed) {
             text.push_str(&format!(
                 "\n  ({}) {}",
@@ -286,12 +296,38 @@ impl FaultReport {
                 "\n## How it came to that\n\n```text\n{chain}\n```\n"
             ));
         }
+        if let Some(document) = &self.healing {
+            page.push_str(&patched(document));
+        }
         page.push_str("\n## What the healer did\n\n");
         for event in &incident.events {
             page.push_str(&format!("- {} {}\n", event.at, event.describe()));
         }
         page
     }
+}
+
+/// What a patch changed, what it passed, and what others were refused for.
+fn patched(document: &Value) -> String {
+    let mut page = String::new();
+    for file in document["files"].as_array().into_iter().flatten() {
+        let text = |field: &str| file[field].as_str().unwrap_or_default();
+        let (path, diff) = (text("path"), text("diff"));
+        page.push_str(&format!(
+            "\n## What was changed in {path}\n\n{}\n\n```diff\n{diff}```\n",
+            text("explanation")
+        ));
+    }
+    for (field, title) in [("tests", "What it passed"), ("refused", "What was refused")] {
+        let said = document[field].as_array().into_iter().flatten();
+        let said: Vec<_> = said.filter_map(Value::as_str).collect();
+        if !said.is_empty() {
+            // As it is: programs and patches wrote it.
+            let said = said.join("\n");
+            page.push_str(&format!("\n## {title}\n\n```text\n{said}\n```\n"));
+        }
+    }
+    page
 }
 
 fn seconds(millis: Option<u64>) -> String {

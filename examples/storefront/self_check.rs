@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use crate::BoxError;
 use crate::chapters::Chapter;
-use crate::crowd::Crowd;
+use crate::crowd::{Crowd, any_quote};
 use crate::cures::set_catalog_fallback;
 use crate::deployment::{ServiceName, Slot};
 use crate::faults::{self, Fault};
 use crate::http::Call;
 use crate::load::Load;
 use crate::releases::{self, Release};
-use crate::service::quotes::Known;
+use crate::repairs;
+use crate::service::quotes::{Known, Quote};
 use crate::shop::GRACE;
 use crate::timeline::{CALM, Normal, Summary};
 use crate::world::World;
@@ -46,6 +47,7 @@ pub(crate) async fn run(world: &World, load: Load, chapters: &[Chapter]) -> Resu
         let checked = match chapter {
             Chapter::Fault(fault) => check(world, fault, normal).await,
             Chapter::Release(release) => check_release(world, release).await,
+            Chapter::Repair(repair) => repairs::check(world, repair).await,
         };
         match checked {
             Ok(()) => say("    real".to_owned()),
@@ -219,7 +221,13 @@ async fn check_release(world: &World, release: Release) -> Result<(), BoxError> 
     let worker = world.deployment.worker(Slot::Green)?;
     releases::deploy(worker, &release.tariff()).await?;
     world.start_worker(Slot::Green).await?;
-    let mut crowd = Crowd::start(worker.service.address, world.seed, 4, Duration::ZERO);
+    let mut crowd = Crowd::start::<Quote>(
+        worker.service.address,
+        any_quote,
+        world.seed,
+        4,
+        Duration::ZERO,
+    );
     tokio::time::sleep(CALM).await;
     let counted = crowd.stop().await;
     if let Some(process) = worker.service.running() {

@@ -98,6 +98,16 @@ impl Shop {
     }
 
     async fn stop_all(&self) {
+        let labels = self.deployment.labels.iter().flat_map(|it| &it.workers);
+        for worker in labels {
+            if let Some(identity) = PidFile::read(&worker.pid_file)
+                && let Err(error) = identity.stop(GRACE).await
+            {
+                let child = worker.slot.process_of(ServiceName::Labels);
+                let fields = json!({"child": child, "error": error.to_string()});
+                self.log.error("cannot stop a service", fields);
+            }
+        }
         // Callers first, so that nobody is left calling into nothing.
         let workers = self.deployment.quotes.workers.iter();
         let workers = workers.map(|worker| &worker.service);

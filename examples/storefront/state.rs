@@ -70,7 +70,7 @@ impl Drop for State {
 fn sweep(root: &Path) {
     for role in [SHOP_ROLE, SERVICE_ROLE] {
         for (signal, patience) in [(Signal::TERM, 4), (Signal::KILL, 2)] {
-            let found = find_by_arguments(&[role], root);
+            let found = find_by_arguments(&[role], role == SERVICE_ROLE, root);
             for process in &found {
                 // A process that ended meanwhile is what we want.
                 let _ = process.signal(signal);

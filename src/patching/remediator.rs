@@ -1,8 +1,10 @@
 //! The remediator of patches: candidates become plans.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use homeostasis_core::policy::{Permit, Reach, blast_radius};
 use homeostasis_core::port::Redactor;
@@ -10,10 +12,11 @@ use homeostasis_core::record::{
     Candidate, Finding, Hypothesis, Outcome, PatchCandidate, PatchKind, Plan, PlanPatch, PlanStep,
     Retry,
 };
+use homeostasis_core::signal::ErrorEvent;
 use homeostasis_core::stage::{
     ExecuteError, PatchRequest, PlanError, PlanRequest, Remediator, RunLog, Selection,
 };
-use homeostasis_core::{Context, PlanId, Target, Violations, async_trait};
+use homeostasis_core::{Context, Incident, PlanId, Target, Timestamp, Violations, async_trait};
 use homeostasis_patch::{ChangeSet, Format, HandOver};
 use homeostasis_remediate::action::{Action, ActionRegistry};
 use homeostasis_remediate::run;
@@ -24,6 +27,12 @@ use super::{PATCHES, Patching};
 
 /// The longest diff that goes into a plan, in bytes: plans are journaled.
 const MAX_DIFF_BYTES: usize = 64 * 1024;
+
+/// How many kinds of errors patchers are told.
+const MAX_ERRORS: usize = 16;
+
+/// How long before an incident its errors may have begun.
+const ERRORS_BEFORE: Duration = Duration::from_secs(60);
 
 /// How much evidence a proposal quotes.
 const MAX_EVIDENCE: usize = 8;
@@ -303,6 +312,34 @@ fn evidence(findings: &[Finding]) -> Vec<String> {
     statements.take(MAX_EVIDENCE).collect()
 }
 
+/// The errors in the logs of the cause's target, each kind once as it was seen last; the most
+/// frequent first, among equals the latest.
+///
+/// Those of the incident count, and if there is none, those of [`ERRORS_BEFORE`] it.
+fn errors_of(cx: &Context, incident: &Incident, target: &Target) -> Vec<ErrorEvent> {
+    let from = incident.since - ERRORS_BEFORE;
+    let mut records = cx.observations().logs(Some(target), from, cx.now());
+    records.retain(|record| record.error.is_some());
+    if records.iter().any(|record| record.at >= incident.since) {
+        records.retain(|record| record.at >= incident.since);
+    }
+    let mut kinds: BTreeMap<String, (u64, Timestamp, ErrorEvent)> = BTreeMap::new();
+    for record in records {
+        let Some(error) = record.error else { continue };
+        let key = if error.fingerprint.is_empty() {
+            format!("{} {}", error.kind, error.message)
+        } else {
+            error.fingerprint.clone()
+        };
+        let n_before = kinds.get(&key).map_or(0, |(n, ..)| *n);
+        kinds.insert(key, (n_before + 1, record.at, *error));
+    }
+    let mut kinds: Vec<_> = kinds.into_values().collect();
+    kinds.sort_by_key(|(n, at, _)| Reverse((*n, *at)));
+    let errors = kinds.into_iter().map(|(_, _, error)| error);
+    errors.take(MAX_ERRORS).collect()
+}
+
 #[async_trait]
 impl Remediator for PatchRemediator {
     fn name(&self) -> &str {
@@ -317,7 +354,9 @@ impl Remediator for PatchRemediator {
         let Some(cause) = request.diagnosis.root_cause() else {
             return Ok(Selection::default());
         };
-        let asked = PatchRequest::new(request.incident, request.diagnosis, &self.patching.root);
+        let errors = errors_of(cx, request.incident, &cause.target);
+        let asked = PatchRequest::new(request.incident, request.diagnosis, &self.patching.root)
+            .with_errors(&errors);
         let (found, mut considered) = self.candidates(cx, asked).await;
         let mut plans = Vec::new();
         for kind in [PatchKind::Configuration, PatchKind::Code] {

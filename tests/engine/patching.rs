@@ -15,10 +15,11 @@ use homeostasis::core::record::{
     EffectClass, EventKind, Inverse, Outcome, PatchCandidate, PatchKind, Resolution, RiskLevel,
     VerdictKind,
 };
+use homeostasis::core::signal::{ErrorEvent, Level, LogRecord};
 use homeostasis::core::stage::{PatchCheck, PatchError, PatchReport, PatchRequest, Patcher};
 use homeostasis::core::testing::engine::Scratch;
 use homeostasis::core::testing::store::{CrashPoint, CrashStore};
-use homeostasis::core::{Clock, Confidence, Context, async_trait};
+use homeostasis::core::{Clock, Confidence, Context, Target, async_trait};
 use homeostasis::patch::{ConfigPatcher, FilePatch, LiveTree, PatchFolder, SessionState};
 use homeostasis::remediate::action::{Action, ActionCall, ActionError, ActionSpec};
 use homeostasis::{Builder, EngineSettings, HealingEvent, Homeostasis, Patching};
@@ -304,6 +305,57 @@ async fn a_patch_is_planned_gated_tested_applied_verified_and_documented() {
         &serde_json::from_str::<HealingEvent>(&json).unwrap(),
         document
     );
+}
+
+/// Notes which errors it is told of, and proposes nothing.
+#[derive(Debug, Clone, Default)]
+struct Hearing(Arc<Mutex<Vec<String>>>);
+
+#[async_trait]
+impl Patcher for Hearing {
+    fn name(&self) -> &str {
+        "hearing"
+    }
+
+    async fn propose(
+        &self,
+        _: &Context,
+        request: PatchRequest<'_>,
+    ) -> Result<Vec<PatchCandidate>, PatchError> {
+        let told = request
+            .errors
+            .iter()
+            .map(|it| format!("{} {}", it.kind, it.message));
+        self.0.lock().unwrap().extend(told);
+        Ok(Vec::new())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn patchers_are_told_the_errors_of_the_target_the_most_frequent_first() {
+    let shop = Shop::new();
+    let hearing = Hearing::default();
+    let builder = shop.builder(shop.patching().patcher(hearing.clone()));
+    let healer = builder.start().await.unwrap();
+    let mut events = healer.subscribe();
+    let recorder = healer.recorder();
+    for (service, kind) in [
+        ("a", "E1"),
+        ("a", "E2"),
+        ("a", "E2"),
+        ("b", "E3"),
+        ("a", "E1"),
+        ("a", "E2"),
+    ] {
+        let mut record = LogRecord::new(healer.clock().now(), Level::Error, "failed");
+        record.target = Some(Target::service(service).unwrap());
+        record.error = Some(Box::new(ErrorEvent::new("python", kind, "m")));
+        recorder.log(record);
+    }
+    shop.run(&healer);
+    until(&healer, &mut events, is("planned")).await;
+    healer.shutdown().await;
+    assert_eq!(*hearing.0.lock().unwrap(), ["E2 m", "E1 m"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -28,6 +28,18 @@ pub(super) fn supervisor(deployment: &Deployment) -> Result<ProcessSupervisor, B
         let target = Target::instance(ServiceName::Quotes.as_str(), worker.slot.as_str())?;
         Ok((worker.slot.process(), target, &worker.service))
     });
+    let labels = deployment.labels.iter().flat_map(|it| &it.workers);
+    for worker in labels {
+        let target = Target::instance(ServiceName::Labels.as_str(), worker.slot.as_str())?;
+        let mut spec = ProcessSpec::new(target, worker.argv.iter().cloned(), &worker.pid_file);
+        spec.output_file = Some(worker.output_file.clone());
+        spec.grace = GRACE;
+        // Bytecode beside the sources would be a part of what is tested.
+        let no_bytecode = ("PYTHONDONTWRITEBYTECODE", "1");
+        spec.env
+            .insert(no_bytecode.0.to_owned(), no_bytecode.1.to_owned());
+        supervisor.register(worker.slot.process_of(ServiceName::Labels), spec)?;
+    }
     for process in residents.chain(workers) {
         let (name, target, service): (String, Target, &ServiceSpec) =
             process.map_err(|error: BoxError| error)?;

@@ -6,9 +6,13 @@
 
 mod actions;
 mod events;
+mod hiding;
+mod labels;
 mod pager;
 mod probes;
 mod releases;
+mod replay;
+mod swap;
 
 use std::time::Duration;
 
@@ -19,9 +23,10 @@ use homeostasis::detect::{
 use homeostasis::{Builder, ConfigSource, Homeostasis};
 use serde_json::json;
 
+use self::labels::Labels;
 use crate::BoxError;
 use crate::deployment::{ServiceName, Slot};
-use crate::front::Front;
+use crate::front::{Front, Served, Traffic};
 use crate::shop::Shop;
 
 /// Opens the shop, or adopts what an earlier shop left running, and keeps it for good.
@@ -33,18 +38,39 @@ pub(crate) async fn tend(shop: &Shop) -> Result<(), BoxError> {
             supervisor.start(service.name.as_str()).await?;
         }
         supervisor.start(&Slot::Blue.process()).await?;
+        if shop.deployment.labels.is_some() {
+            let labels = Slot::Blue.process_of(ServiceName::Labels);
+            supervisor.start(&labels).await?;
+        }
     }
-    let front = Front::new(&shop.deployment.quotes)?;
-    let config = ConfigSource::new(include_str!("homeostasis.yaml"))
+    let traffic = Traffic::default();
+    let quotes = &shop.deployment.quotes;
+    let served = quotes.workers.iter().map(|worker| Served {
+        slot: worker.slot,
+        address: worker.service.address,
+        is_running: worker.service.running().is_some(),
+    });
+    let served: Vec<_> = served.collect();
+    let front = Front::new(ServiceName::Quotes, quotes.front, &served, &traffic)?;
+    let labels = shop.deployment.labels.as_ref();
+    let labels = labels.map(|spec| Labels::new(spec, &traffic)).transpose()?;
+    let mut config = ConfigSource::new(include_str!("homeostasis.yaml"))
         .named("homeostasis.yaml")
         .read()?;
+    let rules = shop.deployment.run_dir.join("labels-rules.yaml");
+    std::fs::write(&rules, include_str!("rules/labels.yaml"))?;
+    config.rules.push(rules);
     let builder = Homeostasis::builder().config(config);
     let builder = builder.store(std::sync::Arc::new(homeostasis::store::RedbStore::open(
         &shop.deployment.journal_file,
     )?));
     let builder = builder.notifier(std::sync::Arc::new(pager::Pager::new(shop.log.clone())));
     let builder = watch_memory(builder)?;
-    let builder = releases::register(builder, &front, &supervisor)?;
+    let builder = releases::register(builder, &traffic, &supervisor)?;
+    let builder = match &labels {
+        Some(labels) => labels.register(builder, &traffic, &supervisor, &shop.log)?,
+        None => builder,
+    };
     let builder = actions::register(builder, &shop.deployment, supervisor)?;
     let builder = probes::register(builder, &shop.deployment)?;
     let healer = builder.start().await?;
@@ -56,6 +82,7 @@ pub(crate) async fn tend(shop: &Shop) -> Result<(), BoxError> {
         written = events::write(&healer, &shop.deployment.events_file) => written,
         served = front.serve(&healer) => served,
         () = releases::watch(&healer, &shop.deployment) => Ok(()),
+        served = Labels::tend(labels.as_ref(), &healer) => served,
     }
 }
 

@@ -13,7 +13,7 @@ use homeostasis::{Builder, Homeostasis};
 
 use crate::BoxError;
 use crate::deployment::{Deployment, ServiceName};
-use crate::front::Front;
+use crate::front::Traffic;
 use crate::http::{Call, Client};
 use crate::service::quotes::Known;
 
@@ -23,10 +23,10 @@ const INTERVAL: Duration = Duration::from_millis(250);
 /// Registers what rollouts are made of.
 pub(super) fn register(
     builder: Builder,
-    front: &Front,
+    traffic: &Traffic,
     supervisor: &ProcessSupervisor,
 ) -> Result<Builder, BoxError> {
-    let (router, arms) = (Arc::clone(&front.router), Arc::clone(&front.arms));
+    let (router, arms) = (Arc::clone(&traffic.router), Arc::clone(&traffic.arms));
     // Seconds instead of minutes, as everywhere in this shop; one failure in a hundred is no harm.
     let judges = CanaryJudges::new(CanaryConfig {
         warm_up: Duration::from_secs(1),

@@ -59,6 +59,7 @@ async fn serve(options: &ServiceOptions, log: &JsonLog) -> Result<(), BoxError> 
         ),
         ServiceName::Catalog => (catalog::router(log), env!("CARGO_PKG_VERSION").into()),
         ServiceName::Quotes => quotes::router(options, log)?,
+        ServiceName::Labels => return Err("labels is a program in Python".into()),
     };
     let router = router
         .layer(middleware::from_fn_with_state(
