@@ -205,11 +205,16 @@ pub(crate) fn has_call(node: &SyntaxNode<'_>) -> bool {
 /// Whether a node calls something that takes, moves on or writes, by its name.
 pub(crate) fn has_effect(text: &str) -> bool {
     [
-        "next(",
-        "pop(",
-        "popleft(",
-        "pop_front(",
-        "pop_back(",
+        "next",
+        "nth(",
+        "pop",
+        "drain(",
+        "accept(",
+        "acquire(",
+        "charge",
+        "withdraw",
+        "random",
+        "get()",
         "read",
         "recv(",
         "take(",

@@ -321,4 +321,35 @@ mod tests {
         assert_eq!(with("x = 1\n"), "import math\nx = 1\n");
         assert_eq!(with("import math\n"), "import math\n");
     }
+
+    #[test]
+    fn nothing_that_has_an_effect_is_done_twice() {
+        let root = tempfile::tempdir().unwrap();
+        let tree = SourceTree::new(root.path());
+        let proposer = Proposer::new(TemplateSet::built_in().unwrap());
+        for (line, attribute) in [
+            ("q.get().name", "name"),
+            ("charge_card(order).receipt", "receipt"),
+        ] {
+            let text = format!("def f(q, order):\n    return {line}\n");
+            std::fs::write(root.path().join("shop.py"), text).unwrap();
+            let message = format!("'NoneType' object has no attribute '{attribute}'");
+            let mut error = ErrorEvent::new("python", "AttributeError", message);
+            error.frames = vec![Frame {
+                function: "f".to_owned(),
+                file: "shop.py".to_owned(),
+                line: 2,
+                column: 0,
+                in_project: true,
+            }];
+            let proposal = proposer.propose(&tree, &error);
+            let call = line.split('(').next().unwrap();
+            for candidate in &proposal.candidates {
+                let added = candidate.diff.lines().filter(|line| line.starts_with('+'));
+                let n_calls: usize = added.map(|line| line.matches(call).count()).sum();
+                assert!(n_calls <= 1, "{}", candidate.diff);
+            }
+            assert!(proposal.dropped.evaluates_twice > 0, "{proposal:?}");
+        }
+    }
 }

@@ -197,7 +197,9 @@ impl Template {
         let (mut calls, mut is_twice) = (false, false);
         for name in &uses {
             let n_uses = uses.iter().filter(|use_of| use_of == &name).count();
-            let again = n_uses > 1 || (needs(STATEMENT) && *name != STATEMENT);
+            // The whole statement, and the whole match, hold what else is bound.
+            let within = |whole: &str| needs(whole) && *name != whole;
+            let again = n_uses > 1 || within(STATEMENT) || within("MATCH");
             if let Some(bound) = bindings.get(*name).filter(|bound| again && bound.calls) {
                 calls = true;
                 is_twice |= has_effect(&bound.text);
