@@ -17,7 +17,7 @@ use crate::narrator::Narrator;
 use crate::observed::{Incident, Observer};
 use crate::releases;
 use crate::repairs;
-use crate::report::{FaultFree, FaultReport, Report};
+use crate::report::{FaultFree, FaultReport, Report, millis};
 use crate::self_check;
 use crate::state::State;
 use crate::timeline::{CALM, Normal};
@@ -310,28 +310,12 @@ impl FaultReport {
             problems.push("not recovered".to_owned());
         }
         Self {
-            fault: fault.letter().to_string(),
-            title: fault.title().to_owned(),
-            injected_at: injected_at.to_string(),
-            incident: incident.map(|incident| incident.id.clone()),
-            detected_after_ms: incident.map(|incident| {
-                let after = incident.detected_at.duration_since(injected_at);
-                u64::try_from(after.as_millis()).unwrap_or_default()
-            }),
             root_cause_expected: expected.map(|expected| expected.to_string()),
-            root_cause_named: named.map(|named| named.to_string()),
-            actions: incident
-                .map(|incident| incident.actions.clone())
-                .unwrap_or_default(),
-            traffic: None,
-            healing: None,
-            verdict,
-            recovered_after_ms: recovered_after
-                .map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+            recovered_after_ms: recovered_after.map(millis),
             requests_failed,
-            requests: None,
             healed: problems.is_empty(),
             problems,
+            ..Self::of(fault.letter(), fault.title(), injected_at, incident)
         }
     }
 }

@@ -99,6 +99,8 @@ pub(crate) struct Deployment {
     /// Callees first.
     pub(crate) services: Vec<ServiceSpec>,
     pub(crate) quotes: QuotesSpec,
+    /// Where operators order releases; customers do not know it.
+    pub(crate) desk: SocketAddr,
     /// `None` on a machine without Python.
     pub(crate) labels: Option<LabelsSpec>,
 }
@@ -106,7 +108,7 @@ pub(crate) struct Deployment {
 /// The quotes: workers in two slots behind a front. One has the traffic, the other a new version.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct QuotesSpec {
-    /// Where customers ask, and operators order releases.
+    /// Where customers ask.
     pub(crate) front: SocketAddr,
     /// Whom the workers ask; no part of the shop.
     pub(crate) carrier: SocketAddr,
@@ -207,14 +209,14 @@ impl Deployment {
             .into_string()
             .map_err(|path| format!("the program's path is not UTF-8: {}", path.display()))?;
         let mut ports =
-            free_ports(ServiceName::RESIDENT.len() + 2 * Slot::ALL.len() + 3)?.into_iter();
+            free_ports(ServiceName::RESIDENT.len() + 2 * Slot::ALL.len() + 4)?.into_iter();
         let mut port = || ports.next().ok_or("a port is missing");
         let mut services = Vec::new();
         for name in ServiceName::RESIDENT {
             let stem = name.as_str();
             services.push(ServiceSpec::new((name, stem), port()?, &program, run_dir)?);
         }
-        let (front, carrier) = (port()?, port()?);
+        let (front, carrier, desk) = (port()?, port()?, port()?);
         let mut workers = Vec::new();
         for slot in Slot::ALL {
             let stem = slot.process();
@@ -245,6 +247,7 @@ impl Deployment {
                 carrier,
                 workers,
             },
+            desk,
             labels,
         };
         deployment.gateway_slots()?.write(

@@ -1,5 +1,5 @@
 //! The fronts of the quotes and the labels: they live in the shop and share the requests among the
-//! workers of both slots, by weights that the healer shifts. An operator orders releases here.
+//! workers of both slots, by weights that the healer shifts.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -9,19 +9,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, State};
 use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
-use homeostasis::core::IncidentId;
-use homeostasis::core::port::{MemoryArms, MemoryRouter, TrafficRouter, Weights};
-use homeostasis::remediate::rollout::Rollout;
+use homeostasis::SystemClock;
+use homeostasis::core::port::{MemoryArms, MemoryRouter, Weights};
 use homeostasis::remediate::traffic::WeightedService;
-use homeostasis::{Homeostasis, SystemClock};
-use serde::{Deserialize, Serialize};
-use serde_json::json;
 use tower_service::Service;
 
 use crate::BoxError;
@@ -51,22 +45,8 @@ pub(crate) struct Served {
 #[derive(Debug)]
 pub(crate) struct Front {
     address: SocketAddr,
-    traffic: Traffic,
     n_failed: Arc<AtomicU64>,
     service: WeightedService<Worker, Request<Body>>,
-}
-
-/// An order to close an incident, with what the person says about it.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Close {
-    pub(crate) note: String,
-}
-
-/// What became of an order.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Ordered {
-    pub(crate) incident: String,
 }
 
 impl Front {
@@ -98,7 +78,6 @@ impl Front {
         let service = WeightedService::new(router, name, slots, &all, clock, SEED)?;
         Ok(Self {
             address,
-            traffic: traffic.clone(),
             n_failed,
             service: service.failing_when(|answer: &Response| answer.status().is_server_error()),
         })
@@ -110,61 +89,10 @@ impl Front {
     }
 
     /// Serves customers for good.
-    pub(crate) async fn serve_customers(&self) -> Result<(), BoxError> {
+    pub(crate) async fn serve(&self) -> Result<(), BoxError> {
         let router = Router::new().fallback_service(self.service.clone());
         let listener = retry(|| async { listen(self.address) }).await?;
         Ok(axum::serve(listener, router).await?)
-    }
-
-    /// Serves customers, and operators under `/admin`, for good.
-    pub(crate) async fn serve(&self, healer: &Homeostasis) -> Result<(), BoxError> {
-        let admin = Router::new()
-            .route("/admin/rollouts", post(roll_out))
-            .route("/admin/incidents/{id}/close", post(close))
-            .route("/admin/incidents/{id}/healing", get(healing))
-            .with_state(healer.clone());
-        let weights = Router::new()
-            .route("/admin/weights/{service}", get(weights))
-            .with_state(Arc::clone(&self.traffic.router));
-        let router = admin.merge(weights).fallback_service(self.service.clone());
-        let listener = retry(|| async { listen(self.address) }).await?;
-        Ok(axum::serve(listener, router).await?)
-    }
-}
-
-async fn weights(State(router): State<Arc<MemoryRouter>>, Path(service): Path<String>) -> Response {
-    match router.weights(&service).await {
-        Ok(weights) => Json(weights).into_response(),
-        Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
-    }
-}
-
-async fn roll_out(State(healer): State<Homeostasis>, Json(rollout): Json<Rollout>) -> Response {
-    match healer.roll_out(&rollout, "operator").await {
-        Ok(incident) => Json(Ordered {
-            incident: incident.to_string(),
-        })
-        .into_response(),
-        Err(error) => problem(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()),
-    }
-}
-
-async fn close(
-    State(healer): State<Homeostasis>,
-    Path(id): Path<IncidentId>,
-    Json(order): Json<Close>,
-) -> Response {
-    match healer.close_incident(id, "operator", order.note).await {
-        Ok(()) => Json(json!({})).into_response(),
-        Err(error) => problem(StatusCode::CONFLICT, error.to_string()),
-    }
-}
-
-/// The documents of the patches of an incident.
-async fn healing(State(healer): State<Homeostasis>, Path(id): Path<IncidentId>) -> Response {
-    match healer.healing_events(id).await {
-        Ok(documents) => Json(documents).into_response(),
-        Err(error) => problem(StatusCode::NOT_FOUND, error.to_string()),
     }
 }
 

@@ -19,8 +19,8 @@
 //! ```
 //!
 //! Where to read: [`conductor`] for the story, [`faults`] for what goes wrong, [`releases`] for new
-//! versions, [`repairs`] for patches of code, [`healer`] for how Homeostasis is embedded, [`front`] for how requests are routed,
-//! [`service`] for the shop's programs.
+//! versions, [`repairs`] for patches of code, [`healer`] for how Homeostasis is embedded, [`front`] for how
+//! requests are routed, [`desk`] for what people order, [`service`] for the shop's programs.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -42,6 +42,7 @@ mod conductor;
 mod crowd;
 mod cures;
 mod deployment;
+mod desk;
 mod faults;
 mod files;
 mod front;

@@ -11,11 +11,10 @@ use crate::BoxError;
 use crate::conductor::listen;
 use crate::crowd::{Counted, Crowd, any_quote};
 use crate::deployment::{ServiceName, Slot, WorkerSpec};
-use crate::front::{Close, Ordered};
-use crate::http::Call;
+use crate::desk;
 use crate::json_log;
 use crate::observed::{Incident, Observer};
-use crate::report::FaultReport;
+use crate::report::{FaultReport, millis};
 use crate::service::quotes::{Quote, Tariff, ZONES};
 use crate::shop::GRACE;
 use crate::world::{LOOK, World};
@@ -146,7 +145,7 @@ pub(crate) async fn watch(
     let narrator = &world.narrator;
     narrator.say(format!("({}) {}", release.letter(), release.title()));
     let begun_at = json_log::now();
-    let from = owner(&weights(world, ServiceName::Quotes).await?)
+    let from = owner(&desk::weights(world, ServiceName::Quotes).await?)
         .ok_or("both slots of the quotes have traffic")?;
     let to = world.deployment.worker(from.other())?;
     deploy(to, &release.tariff()).await?;
@@ -156,12 +155,12 @@ pub(crate) async fn watch(
 
     let ordered_at = json_log::now();
     let ordered = world.timeline.now();
-    let id = order(world, &release.order(world, from, to)).await?;
+    let id = desk::order(world, &release.order(world, from, to)).await?;
     let mut traffic: Vec<u32> = Vec::new();
     let mut took = None;
     while world.timeline.now() < ordered + world.pace.roll_out_within {
         listen(world, observer)?;
-        let percent = percent_of(&weights(world, ServiceName::Quotes).await?, to.slot);
+        let percent = percent_of(&desk::weights(world, ServiceName::Quotes).await?, to.slot);
         if traffic.last().copied().unwrap_or(0) != percent {
             traffic.push(percent);
         }
@@ -184,7 +183,7 @@ pub(crate) async fn watch(
     let counted = crowd.stop().await;
     listen(world, observer)?;
 
-    let weights = weights(world, ServiceName::Quotes).await?;
+    let weights = desk::weights(world, ServiceName::Quotes).await?;
     let wanted = if release.is_good() { to.slot } else { from };
     let verdict = match owner(&weights) {
         None => "undecided",
@@ -201,7 +200,7 @@ pub(crate) async fn watch(
     problems.extend(check_counts(release, counted, crowd.first_failure()));
     if let Some(incident) = observer.incident(&id).filter(|it| !it.closed) {
         let note = format!("{} is fixed first", release.tariff().version);
-        close(world, &incident.id, note).await?;
+        desk::close(world, &incident.id, note).await?;
     }
     for other in observer.since(begun_at) {
         if !other.actions.is_empty() && other.id != id {
@@ -217,25 +216,23 @@ pub(crate) async fn watch(
         problems.push(format!("not decided within {DECIDED_WITHIN:?}"));
     }
     let report = FaultReport {
-        fault: release.letter().to_string(),
-        title: release.title().to_owned(),
-        injected_at: ordered_at.to_string(),
         incident: Some(id),
         detected_after_ms: decided_after
             .map(|it| u64::try_from(it.as_millis()).unwrap_or_default()),
-        root_cause_expected: None,
         root_cause_named: None,
-        actions: incident
-            .as_ref()
-            .map_or_else(Vec::new, |it| it.actions.clone()),
         traffic: Some(traffic),
-        healing: None,
         verdict: Some(verdict.to_owned()),
-        recovered_after_ms: took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
+        recovered_after_ms: took.map(millis),
         requests_failed: counted.failed,
         requests: Some(counted.requests),
         healed: problems.is_empty(),
         problems,
+        ..FaultReport::of(
+            release.letter(),
+            release.title(),
+            ordered_at,
+            incident.as_ref(),
+        )
     };
     narrator.say(format!("    {}", report.summary()));
     Ok((report, incident))
@@ -291,26 +288,6 @@ fn check_counts(release: Release, counted: Counted, first: Option<String>) -> Ve
         problems.push("the bad version harmed nobody: it was never met".to_owned());
     }
     problems
-}
-
-async fn order(world: &World, rollout: &Rollout) -> Result<String, BoxError> {
-    let front = world.deployment.quotes.front;
-    let call = Call::post(front, "/admin/rollouts", serde_json::to_value(rollout)?);
-    let answer = world.ask(call).await?;
-    Ok(answer.json::<Ordered>()?.incident)
-}
-
-pub(crate) async fn close(world: &World, id: &str, note: String) -> Result<(), BoxError> {
-    let front = world.deployment.quotes.front;
-    let path = format!("/admin/incidents/{id}/close");
-    let call = Call::post(front, path, serde_json::to_value(Close { note })?);
-    world.command(call).await
-}
-
-pub(crate) async fn weights(world: &World, service: ServiceName) -> Result<Weights, BoxError> {
-    let front = world.deployment.quotes.front;
-    let call = Call::get(front, format!("/admin/weights/{service}"));
-    Ok(world.ask(call).await?.json()?)
 }
 
 /// The slot with all of the traffic.

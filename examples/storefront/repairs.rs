@@ -4,18 +4,20 @@
 use std::fs;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::BoxError;
 use crate::conductor::listen;
 use crate::crowd::{Counted, Crowd};
 use crate::deployment::ServiceName;
+use crate::desk;
 use crate::http::Call;
 use crate::json_log;
 use crate::labels::{LabelsSpec, no_python};
 use crate::observed::{Incident, Observer};
-use crate::releases::{close, owner, weights};
-use crate::report::FaultReport;
+use crate::releases::owner;
+use crate::report::{FaultReport, millis};
 use crate::rng::Rng;
 use crate::world::{LOOK, World};
 
@@ -105,13 +107,9 @@ pub(crate) async fn watch(
         Repair::RarePath => until_swapped(world, observer, labels, repair).await?,
         Repair::Hiding => until_refused(world, observer, labels, repair).await?,
     };
-    let incident = observer
-        .since(injected_at)
-        .into_iter()
-        .find(|it| is_of_labels(it));
-    let incident = incident.cloned();
+    let incident = of_labels(observer, injected_at).cloned();
     let documents = match &incident {
-        Some(incident) => healing(world, &incident.id).await?,
+        Some(incident) => desk::healing(world, &incident.id).await?,
         None => Value::Null,
     };
     let document = documents.get(0).cloned().unwrap_or_default();
@@ -138,35 +136,23 @@ pub(crate) async fn watch(
     let verdict = verdict.or(incident.as_ref().and_then(|it| it.verdict.as_deref()));
     let after = seen.after.unwrap_or_default();
     let report = FaultReport {
-        fault: repair.letter().to_string(),
-        title: repair.title().to_owned(),
-        injected_at: injected_at.to_string(),
-        incident: incident.as_ref().map(|it| it.id.clone()),
-        detected_after_ms: incident.as_ref().map(|it| {
-            let after = it.detected_at.duration_since(injected_at);
-            u64::try_from(after.as_millis()).unwrap_or_default()
-        }),
         root_cause_expected: Some("labels: application_exception".to_owned()),
-        root_cause_named: incident
-            .as_ref()
-            .and_then(|it| it.root_cause.as_ref())
-            .map(ToString::to_string),
-        actions: incident
-            .as_ref()
-            .map_or_else(Vec::new, |it| it.actions.clone()),
-        traffic: None,
         verdict: match repair {
             Repair::RarePath => verdict.map(str::to_owned),
             Repair::Hiding => Some("refused".to_owned()).filter(|_| problems.is_empty()),
         },
-        recovered_after_ms: seen
-            .took
-            .map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
+        recovered_after_ms: seen.took.map(millis),
         requests_failed: seen.before.failed + after.failed,
         requests: Some(seen.before.requests + after.requests),
         healing: Some(document).filter(|it| !it.is_null()),
         healed: problems.is_empty(),
         problems,
+        ..FaultReport::of(
+            repair.letter(),
+            repair.title(),
+            injected_at,
+            incident.as_ref(),
+        )
     };
     narrator.say(format!("    {}", report.summary()));
     Ok(Ok((report, incident)))
@@ -176,6 +162,21 @@ fn is_of_labels(incident: &Incident) -> bool {
     let labels = ServiceName::Labels.as_str();
     let mut events = incident.events.iter();
     events.any(|event| event.text("service").as_deref() == Some(labels))
+}
+
+/// The first incident of the labels since then.
+fn of_labels(observer: &Observer, since: Timestamp) -> Option<&Incident> {
+    let mut incidents = observer.since(since).into_iter();
+    incidents.find(|it| is_of_labels(it))
+}
+
+async fn look_again(world: &World, repair: Repair, asking: &Crowd) {
+    let Counted { requests, failed } = asking.counted();
+    world.narrator.status(format!(
+        "({}) {failed} of {requests} requests failed",
+        repair.letter()
+    ));
+    tokio::time::sleep(LOOK).await;
 }
 
 fn crowd(world: &World, labels: &LabelsSpec, repair: Repair) -> Crowd {
@@ -198,35 +199,25 @@ async fn until_swapped(
 ) -> Result<Seen, BoxError> {
     let begun_at = json_log::now();
     let begun = world.timeline.now();
-    let from = owner(&weights(world, ServiceName::Labels).await?);
+    let from = owner(&desk::weights(world, ServiceName::Labels).await?);
     let mut seen = Seen::default();
     let mut before = crowd(world, labels, repair);
     let mut after: Option<Crowd> = None;
     while world.timeline.now() < begun + world.pace.roll_out_within {
         listen(world, observer)?;
-        if after.is_none() && owner(&weights(world, ServiceName::Labels).await?) != from {
+        if after.is_none() && owner(&desk::weights(world, ServiceName::Labels).await?) != from {
             // Who asks from now on meets the patched worker alone.
             after = Some(crowd(world, labels, repair));
             seen.before = before.stop().await;
             seen.took = Some(world.timeline.now().saturating_sub(begun));
         }
-        let incident = observer
-            .since(begun_at)
-            .into_iter()
-            .find(|it| is_of_labels(it));
+        let incident = of_labels(observer, begun_at);
         let is_closed = incident.is_some_and(|it| it.closed);
         let served = after.as_ref().map_or(0, |crowd| crowd.counted().requests);
         if is_closed && served >= MIN_REQUESTS {
             break;
         }
-        let asking = after.as_ref().unwrap_or(&before).counted();
-        world.narrator.status(format!(
-            "({}) {} of {} requests failed",
-            repair.letter(),
-            asking.failed,
-            asking.requests
-        ));
-        tokio::time::sleep(LOOK).await;
+        look_again(world, repair, after.as_ref().unwrap_or(&before)).await;
     }
     match after {
         Some(mut crowd) => {
@@ -252,22 +243,12 @@ async fn until_refused(
     let mut customers = crowd(world, labels, repair);
     while world.timeline.now() < begun + world.pace.roll_out_within {
         listen(world, observer)?;
-        let incident = observer
-            .since(begun_at)
-            .into_iter()
-            .find(|it| is_of_labels(it));
+        let incident = of_labels(observer, begun_at);
         // What was begun is undone first, and be it nothing.
         if incident.is_some_and(Incident::has_ended) {
             break;
         }
-        let asking = customers.counted();
-        world.narrator.status(format!(
-            "({}) {} of {} requests failed",
-            repair.letter(),
-            asking.failed,
-            asking.requests
-        ));
-        tokio::time::sleep(LOOK).await;
+        look_again(world, repair, &customers).await;
     }
     seen.took = Some(world.timeline.now().saturating_sub(begun));
     seen.before = customers.stop().await;
@@ -275,16 +256,10 @@ async fn until_refused(
     for incident in observer.since(begun_at) {
         if is_of_labels(incident) && !incident.closed {
             let note = "the check is right: customers are told in another way".to_owned();
-            close(world, &incident.id, note).await?;
+            desk::close(world, &incident.id, note).await?;
         }
     }
     Ok(seen)
-}
-
-async fn healing(world: &World, id: &str) -> Result<Value, BoxError> {
-    let front = world.deployment.quotes.front;
-    let call = Call::get(front, format!("/admin/incidents/{id}/healing"));
-    Ok(world.ask(call).await?.json()?)
 }
 
 /// What is wrong with a heal.

@@ -3,7 +3,9 @@
 use std::fmt::{self, Display};
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -59,6 +61,11 @@ pub(crate) struct FaultReport {
     pub(crate) healed: bool,
     /// Why it does not count as that.
     pub(crate) problems: Vec<String>,
+}
+
+/// In whole milliseconds.
+pub(crate) fn millis(took: Duration) -> u64 {
+    u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The stretch in which nothing was wrong.
@@ -219,6 +226,37 @@ impl Report {
 }
 
 impl FaultReport {
+    /// A chapter, with what its incident says; what customers met is yet to be told.
+    pub(crate) fn of(
+        letter: char,
+        title: &str,
+        injected_at: Timestamp,
+        incident: Option<&Incident>,
+    ) -> Self {
+        let root_cause = incident.and_then(|it| it.root_cause.as_ref());
+        Self {
+            fault: letter.to_string(),
+            title: title.to_owned(),
+            injected_at: injected_at.to_string(),
+            incident: incident.map(|it| it.id.clone()),
+            detected_after_ms: incident.map(|it| {
+                let after = it.detected_at.duration_since(injected_at);
+                u64::try_from(after.as_millis()).unwrap_or_default()
+            }),
+            root_cause_expected: None,
+            root_cause_named: root_cause.map(ToString::to_string),
+            actions: incident.map_or_else(Vec::new, |it| it.actions.clone()),
+            traffic: None,
+            verdict: incident.and_then(|it| it.verdict.clone()),
+            recovered_after_ms: None,
+            requests_failed: 0,
+            requests: None,
+            healing: None,
+            healed: false,
+            problems: Vec::new(),
+        }
+    }
+
     /// One line for the story.
     pub(crate) fn summary(&self) -> String {
         let outcome = if self.healed {

@@ -110,7 +110,7 @@ impl<'a> Labels<'a> {
             return std::future::pending().await;
         };
         tokio::select! {
-            served = labels.front.serve_customers() => served,
+            served = labels.front.serve() => served,
             () = labels.record_failures(healer) => Ok(()),
         }
     }

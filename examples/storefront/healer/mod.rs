@@ -14,6 +14,7 @@ mod releases;
 mod replay;
 mod swap;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use homeostasis::core::{ConfigError, Target};
@@ -26,6 +27,7 @@ use serde_json::json;
 use self::labels::Labels;
 use crate::BoxError;
 use crate::deployment::{ServiceName, Slot};
+use crate::desk;
 use crate::front::{Front, Served, Traffic};
 use crate::shop::Shop;
 
@@ -61,10 +63,10 @@ pub(crate) async fn tend(shop: &Shop) -> Result<(), BoxError> {
     std::fs::write(&rules, include_str!("rules/labels.yaml"))?;
     config.rules.push(rules);
     let builder = Homeostasis::builder().config(config);
-    let builder = builder.store(std::sync::Arc::new(homeostasis::store::RedbStore::open(
+    let builder = builder.store(Arc::new(homeostasis::store::RedbStore::open(
         &shop.deployment.journal_file,
     )?));
-    let builder = builder.notifier(std::sync::Arc::new(pager::Pager::new(shop.log.clone())));
+    let builder = builder.notifier(Arc::new(pager::Pager::new(shop.log.clone())));
     let builder = watch_memory(builder)?;
     let builder = releases::register(builder, &traffic, &supervisor)?;
     let builder = match &labels {
@@ -80,7 +82,8 @@ pub(crate) async fn tend(shop: &Shop) -> Result<(), BoxError> {
     );
     tokio::select! {
         written = events::write(&healer, &shop.deployment.events_file) => written,
-        served = front.serve(&healer) => served,
+        served = front.serve() => served,
+        served = desk::serve(shop.deployment.desk, &healer, Arc::clone(&traffic.router)) => served,
         () = releases::watch(&healer, &shop.deployment) => Ok(()),
         served = Labels::tend(labels.as_ref(), &healer) => served,
     }
