@@ -3,9 +3,10 @@
 use super::fact::{Fact, Sense};
 use super::names::Names;
 use super::references::{Reference, is_script};
-use super::structures::{header, name_words};
+use super::structures::header;
 use super::token::{FlatNode, FlatTree, is_function, joined};
 use super::validation::Flag;
+use super::words::name_words;
 use crate::Language;
 
 /// Words of code where a wrong value costs most.

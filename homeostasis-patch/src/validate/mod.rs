@@ -5,11 +5,16 @@
 //! what is new and dangerous or gone and protective is refused.
 
 mod characters;
+mod condition;
 mod config;
 mod danger;
 mod fact;
 mod flags;
+mod guard;
+mod guard_changes;
 mod handlers;
+mod identity;
+mod lints;
 mod names;
 mod patch_validator;
 mod protected;
@@ -21,6 +26,7 @@ mod structures;
 mod time_limits;
 mod token;
 mod validation;
+mod words;
 
 pub use config::ValidatorConfig;
 pub use patch_validator::PatchValidator;

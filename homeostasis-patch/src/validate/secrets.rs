@@ -3,8 +3,8 @@
 
 use super::RefusalReason::Secret;
 use super::fact::{Fact, Sense};
-use super::structures::name_words;
 use super::token::FlatTree;
+use super::words::name_words;
 
 /// Prefixes of issued credentials, and how many characters of a token follow at least.
 const PREFIXES: &[(&str, usize)] = &[

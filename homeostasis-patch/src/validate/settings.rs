@@ -6,10 +6,10 @@ use super::RefusalReason::{
 };
 use super::fact::{Fact, Sense};
 use super::secrets;
-use super::structures::name_words;
 use super::time_limits::is_time_limit;
 use super::token::{FlatTree, Kind, Token, line_starts};
 use super::validation::Flag;
+use super::words::name_words;
 use crate::edit::{self, Datum, Node};
 
 /// What must not be false.

@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 use super::RefusalReason::{
     RemovedAuthorization, RemovedCheck, RemovedTest, SilencedLog, SkippedTest, SuppressedLint,
 };
+use super::condition::Formula;
 use super::fact::{Fact, Sense};
+use super::identity::is_authorization;
 use super::names::Names;
 use super::references::{Reference, is_script};
 use super::token::{FlatTree, Kind, Token, joined};
@@ -28,9 +30,6 @@ pub(super) fn facts(tree: &FlatTree<'_>, names: &Names, references: &[Reference]
                 &reference.path,
             ));
         };
-        if is_authorization(last) {
-            require(RemovedAuthorization, last);
-        }
         if is_call && is_check(tree.language, &path, last) {
             require(RemovedCheck, last);
         }
@@ -59,7 +58,6 @@ pub(super) fn facts(tree: &FlatTree<'_>, names: &Names, references: &[Reference]
         node_facts(tree, idx, &mut found);
     }
     errors(tree, &mut found);
-    lints(tree, &mut found);
     found
 }
 
@@ -494,159 +492,3 @@ fn is_error_log(path: &str, last: &str, is_macro: bool) -> bool {
     is_level && is_log
 }
 
-/// `check_permission`, `requireAuth`, `is_admin`, `login_required`, `PreAuthorize`.
-pub(super) fn is_authorization(name: &str) -> bool {
-    let words = name_words(name);
-    let Some(first) = words.first() else {
-        return false;
-    };
-    let verbs = [
-        "check", "require", "requires", "required", "verify", "ensure", "assert", "has", "is",
-        "validate", "can", "must", "enforce", "pre", "roles", "with",
-    ];
-    let nouns = [
-        "auth",
-        "authenticated",
-        "authorized",
-        "authentication",
-        "authorization",
-        "permission",
-        "permissions",
-        "admin",
-        "role",
-        "roles",
-        "login",
-        "logged",
-        "access",
-        "owner",
-        "csrf",
-        "signature",
-        "scope",
-        "privilege",
-        "credentials",
-        "allowed",
-        "authorize",
-        "superuser",
-        "staff",
-        "jwt",
-    ];
-    let starts = [
-        "authorize",
-        "authenticate",
-        "authorized",
-        "authenticated",
-        "secured",
-    ];
-    if starts.contains(&first.as_str()) {
-        return true;
-    }
-    let has_noun = words[1..].iter().any(|word| nouns.contains(&word.as_str()));
-    verbs.contains(&first.as_str()) && has_noun
-        || words.last().is_some_and(|last| last == "required") && nouns.contains(&first.as_str())
-        || first == "csrf" && words.iter().any(|word| word == "protect")
-}
-
-/// The words of a name in lower case: `userId` and `user_id` are `user`, `id`.
-pub(super) fn name_words(name: &str) -> Vec<String> {
-    let mut words: Vec<String> = Vec::new();
-    let mut was_lower = false;
-    for c in name.chars() {
-        if !c.is_alphanumeric() {
-            was_lower = false;
-            words.push(String::new());
-            continue;
-        }
-        if c.is_uppercase() && was_lower || words.is_empty() {
-            words.push(String::new());
-        }
-        was_lower = c.is_lowercase() || c.is_ascii_digit();
-        if let Some(word) = words.last_mut() {
-            word.extend(c.to_lowercase());
-        }
-    }
-    words.retain(|word| !word.is_empty());
-    words
-}
-
-/// Words in comments that turn off a tool.
-const DIRECTIVES: &[&str] = &[
-    "noqa",
-    "type: ignore",
-    "type:ignore",
-    "pylint: disable",
-    "pylint:disable",
-    "nosec",
-    "pragma: no cover",
-    "mypy: ignore",
-    "pyright: ignore",
-    "flake8: noqa",
-    "ruff: noqa",
-    "fmt: off",
-    "eslint-disable",
-    "@ts-ignore",
-    "@ts-nocheck",
-    "@ts-expect-error",
-    "istanbul ignore",
-    "tslint:disable",
-    "jshint ignore",
-    "nolint",
-    "#nosec",
-    "go:build ignore",
-    "nosonar",
-    "checkstyle:off",
-    "noinspection",
-    "codeql",
-    "nosemgrep",
-    "biome-ignore",
-    "deno-lint-ignore",
-    "@phpstan",
-    "cspell:disable",
-];
-
-fn lints(tree: &FlatTree<'_>, found: &mut Vec<Fact>) {
-    for (line, comment) in &tree.comments {
-        let lower = comment.to_lowercase();
-        for directive in DIRECTIVES
-            .iter()
-            .filter(|directive| lower.contains(**directive))
-        {
-            found.push(Fact::new(
-                Sense::Forbidden(SuppressedLint),
-                *directive,
-                *line,
-                comment,
-            ));
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_permission_checks_are_known() {
-        for name in [
-            "check_permission",
-            "requireAuth",
-            "is_admin",
-            "login_required",
-            "PreAuthorize",
-            "authorize",
-        ] {
-            assert!(is_authorization(name), "{name}");
-        }
-        for name in [
-            "author",
-            "is_empty",
-            "has_next",
-            "checkout",
-            "role",
-            "permissions",
-            "required",
-            "isolate",
-        ] {
-            assert!(!is_authorization(name), "{name}");
-        }
-    }
-}
