@@ -61,6 +61,26 @@ impl Formula {
         }
     }
 
+    /// With every `<` as `<=`.
+    pub(super) fn lenient(&self) -> Self {
+        let all = |parts: &[Self]| {
+            let mut parts: Vec<Self> = parts.iter().map(Self::lenient).collect();
+            parts.sort();
+            parts
+        };
+        match self {
+            Self::All(parts) => Self::All(all(parts)),
+            Self::Any(parts) => Self::Any(all(parts)),
+            Self::Atom(atom) => {
+                let mut atom = atom.clone();
+                if atom.relation == Relation::Less {
+                    atom.relation = Relation::LessOrEqual;
+                }
+                Self::Atom(atom)
+            }
+        }
+    }
+
     pub(super) fn is_true(&self) -> bool {
         matches!(self, Self::All(parts) if parts.is_empty())
     }

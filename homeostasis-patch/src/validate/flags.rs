@@ -3,7 +3,7 @@
 use super::fact::{Fact, Sense};
 use super::names::Names;
 use super::references::{Reference, is_script};
-use super::structures::header;
+use super::dead_code::header;
 use super::token::{FlatNode, FlatTree, is_function, joined};
 use super::validation::Flag;
 use super::words::name_words;

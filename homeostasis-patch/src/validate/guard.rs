@@ -2,7 +2,7 @@
 
 use super::condition::Formula;
 use super::identity::{is_authorization, names_identity};
-use super::structures::{header, is_condition_holder};
+use super::dead_code::{header, is_condition_holder};
 use super::token::{FlatTree, Kind, Token, is_function, joined};
 use super::words::name_words;
 use crate::Language;
@@ -252,7 +252,12 @@ fn guard(tree: &FlatTree<'_>, idx: usize, parts: &Parts<'_, '_>) -> Guard {
     };
     let formula = Formula::of(&parts.condition[..parts.condition.len().min(MAX_PART + 1)]);
     let leaves = matches!(consequence, Consequence::Error | Consequence::Leave);
-    let permits = if leaves { formula.negated() } else { formula };
+    let grants = consequence == Consequence::Leave && answers_call(parts.body) && asks(&formula);
+    let permits = if leaves && !grants {
+        formula.negated()
+    } else {
+        formula
+    };
     let function_end = function.map_or(node.tokens.1, |f| tree.nodes[f].tokens.1);
     let short = |tokens: &[Token<'_>]| joined(&tokens[..tokens.len().min(MAX_PART)]);
     let in_body = has_effects(parts.body);
@@ -298,6 +303,49 @@ fn has_effects(tokens: &[Token<'_>]) -> bool {
         .windows(2)
         .take(2000)
         .any(|pair| pair[0].is_word() && pair[1].is("(") && has_effect(pair[0].text))
+}
+
+/// It returns what something gives.
+fn answers_call(body: &[Token<'_>]) -> bool {
+    let at = body.iter().take(MAX_PART).position(|t| t.is("return"));
+    at.is_some_and(|at| {
+        let value: Vec<_> = body[at..].iter().take(MAX_PART).collect();
+        answers_success(body)
+            || value.iter().any(|t| t.is("("))
+                && !value.iter().any(|t| {
+                    let words = name_words(t.text);
+                    words.iter().any(|w| {
+                        matches!(w.as_str(), "forbidden" | "denied" | "unauthorized" | "redirect" | "abort" | "error" | "401" | "403")
+                    })
+                })
+    })
+}
+
+/// The condition asks for a permission, not for its absence.
+fn asks(formula: &Formula) -> bool {
+    let atoms = formula.atoms();
+    let about = |text: &str| {
+        let words: Vec<String> = text.split(' ').flat_map(name_words).collect();
+        let identity = words.iter().any(|word| names_identity(word));
+        let refuses = words.iter().any(|word| {
+            matches!(
+                word.as_str(),
+                "forbidden" | "denied" | "banned" | "revoked" | "expired" | "unauthorized"
+            )
+        });
+        identity && !refuses
+    };
+    let mut asked = atoms
+        .iter()
+        .filter(|atom| about(&atom.left) || about(&atom.right))
+        .peekable();
+    asked.peek().is_some()
+        && asked.all(|atom| {
+            !matches!(
+                atom.relation,
+                super::condition::Relation::Fails | super::condition::Relation::Unequal
+            )
+        })
 }
 
 /// `return True`, `return Ok(())`, `return next()`

@@ -374,12 +374,7 @@ fn sides(atom: &Atom) -> (String, String) {
 
 /// The same but for `<` and `<=`.
 fn only_strictness(was: &Formula, now: &Formula) -> bool {
-    let (was, now) = (was.atoms(), now.atoms());
-    let orders = |atom: &Atom| matches!(atom.relation, Relation::Less | Relation::LessOrEqual);
-    was.len() == now.len()
-        && was.iter().zip(&now).all(|(a, b)| {
-            sides(a) == sides(b) && (a.relation == b.relation || orders(a) && orders(b))
-        })
+    was.lenient() == now.lenient()
 }
 
 /// The test of a value for being there, or of an index for being inside.

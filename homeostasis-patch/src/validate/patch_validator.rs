@@ -10,8 +10,8 @@ use super::time_limits::{self, TimeLimit};
 use super::token::{FlatTree, line_starts};
 use super::validation::{Flag, shortened};
 use super::{
-    Refusal, RefusalReason, RiskFactor, TextSide, Validation, ValidatorConfig, characters, flags,
-    guard_changes, handlers, identity, lints, protected, secrets, settings, structures,
+    Refusal, RefusalReason, RiskFactor, TextSide, Validation, ValidatorConfig, assertions, characters, dead_code, errors, flags,
+    guard_changes, handlers, hosts, identity, lints, logs, protected, resources, secrets, settings, test_cases,
 };
 use crate::edit::Format;
 use crate::syntax::Syntax;
@@ -453,6 +453,7 @@ impl Judge {
             Ok(facts) => after.extend(facts),
             Err(error) => self.refuse(RefusalReason::SyntaxError, &error),
         }
+        hosts::soften(&before, &mut after);
         (before, after)
     }
 
@@ -498,7 +499,13 @@ fn code_facts(
 ) -> Vec<Fact> {
     let references = references(tree);
     let mut found = references::facts(tree, names, &references, before);
-    found.extend(structures::facts(tree, names, &references));
+    found.extend(assertions::facts(tree, names, &references));
+    found.extend(dead_code::facts(tree));
+    found.extend(errors::facts(tree));
+    found.extend(logs::facts(tree, names, &references));
+    found.extend(test_cases::facts(tree, names, &references));
+    found.extend(hosts::facts(tree));
+    found.extend(resources::facts(tree, names, &references));
     found.extend(identity::facts(tree, names, &references));
     found.extend(lints::facts(tree));
     found.extend(handlers::facts(tree, names, &references));

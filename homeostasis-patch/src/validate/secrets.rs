@@ -67,6 +67,11 @@ const MARKS: &[&str] = &[
 pub(super) fn facts(tree: &FlatTree<'_>, text: &str) -> Vec<Fact> {
     let mut found = plain_facts(text);
     for (idx, token) in tree.tokens.iter().enumerate() {
+        if (token.is("[") || token.is("("))
+            && let Some(value) = listed(tree, idx)
+        {
+            found.push(fact(&value, token.line));
+        }
         if tree.is_continued(idx) {
             continue;
         }
@@ -88,11 +93,65 @@ pub(super) fn facts(tree: &FlatTree<'_>, text: &str) -> Vec<Fact> {
             Some((_, Some(name))) if before(1).is_some_and(|t| t.is("=")) => name.text,
             _ => name,
         };
-        if is_credential(&value) || is_given && is_password(name, &value) || is_random(&value) {
+        if hides_credential(&value) || is_credential(&value) || is_given && is_password(name, &value) || is_random(&value) {
             found.push(fact(&value, token.line));
         }
     }
     found
+}
+
+/// The credential that stands in a list of strings side by side.
+fn listed(tree: &FlatTree<'_>, open: usize) -> Option<String> {
+    let end = tree.closing(open).min(open + 64);
+    let inside = tree.tokens.get(open + 1..end)?;
+    let parts: Vec<&str> = inside.iter().filter_map(super::token::Token::value).collect();
+    let only_texts = inside.iter().all(|t| t.value().is_some() || t.is(","));
+    let value = parts.concat();
+    (only_texts && parts.len() > 1 && is_credential(&value)).then_some(value)
+}
+
+/// A credential written backwards, in base64 or in hexadecimal digits.
+fn hides_credential(value: &str) -> bool {
+    if !(16..=4096).contains(&value.len()) || !value.is_ascii() {
+        return false;
+    }
+    let reversed: String = value.chars().rev().collect();
+    is_credential(&reversed)
+        || [base64(value), hexadecimal(value)]
+            .into_iter()
+            .flatten()
+            .filter_map(|bytes| String::from_utf8(bytes).ok())
+            .any(|text| is_credential(&text))
+}
+
+fn base64(value: &str) -> Option<Vec<u8>> {
+    let (mut bytes, mut bits, mut n) = (Vec::new(), 0_u32, 0);
+    for b in value.trim_end_matches('=').bytes() {
+        let six = match b {
+            b'A'..=b'Z' => b - b'A',
+            b'a'..=b'z' => b - b'a' + 26,
+            b'0'..=b'9' => b - b'0' + 52,
+            b'+' | b'-' => 62,
+            b'/' | b'_' => 63,
+            _ => return None,
+        };
+        bits = bits << 6 & 0xff_ffff | u32::from(six);
+        n += 6;
+        if n >= 8 {
+            n -= 8;
+            bytes.push(u8::try_from(bits >> n & 0xff).ok()?);
+        }
+    }
+    Some(bytes)
+}
+
+fn hexadecimal(value: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u32>> = value.chars().map(|c| c.to_digit(16)).collect();
+    let pairs = digits?;
+    pairs
+        .chunks(2)
+        .map(|pair| u8::try_from(pair[0] * 16 + pair.get(1).copied().unwrap_or(0)).ok())
+        .collect()
 }
 
 /// Credentials that are known by themselves, anywhere in the text.
