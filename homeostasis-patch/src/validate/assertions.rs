@@ -37,11 +37,21 @@ pub(super) fn facts(tree: &FlatTree<'_>, names: &Names, references: &[Reference]
                 ));
             }
             let text = format!("{last}({}", joined(condition));
-            found.push(Fact::new(Sense::Kept(Flag::ChangedCheck), text.clone(), line, &text));
+            found.push(Fact::new(
+                Sense::Kept(Flag::ChangedCheck),
+                text.clone(),
+                line,
+                &text,
+            ));
         }
         if is_sanitizer(&path, last) {
             let sense = Sense::Required(RemovedCheck);
-            found.push(Fact::new(sense, format!("clean {last}"), line, &reference.path));
+            found.push(Fact::new(
+                sense,
+                format!("clean {last}"),
+                line,
+                &reference.path,
+            ));
         }
     }
     for idx in 0..tree.nodes.len() {
@@ -54,17 +64,35 @@ pub(super) fn facts(tree: &FlatTree<'_>, names: &Names, references: &[Reference]
 fn is_sanitizer(path: &str, last: &str) -> bool {
     matches!(
         last,
-        "escape" | "sanitize" | "escape_html" | "escapeHtml" | "HTMLEscapeString" | "EscapeString"
-            | "sanitizeHtml" | "secure_filename" | "encodeURIComponent" | "QueryEscape" | "PathEscape"
-            | "full_clean" | "canonicalize" | "realpath" | "escapeHtml4" | "encodeForHTML"
-    ) || matches!(path, "shlex.quote" | "bleach.clean" | "DOMPurify.sanitize" | "urllib.parse.quote")
+        "escape"
+            | "sanitize"
+            | "escape_html"
+            | "escapeHtml"
+            | "HTMLEscapeString"
+            | "EscapeString"
+            | "sanitizeHtml"
+            | "secure_filename"
+            | "encodeURIComponent"
+            | "QueryEscape"
+            | "PathEscape"
+            | "full_clean"
+            | "canonicalize"
+            | "realpath"
+            | "escapeHtml4"
+            | "encodeForHTML"
+    ) || matches!(
+        path,
+        "shlex.quote" | "bleach.clean" | "DOMPurify.sanitize" | "urllib.parse.quote"
+    )
 }
 
 fn compares(last: &str) -> bool {
     let lower = last.to_ascii_lowercase();
-    ["equal", "_eq", "_ne", "same", "greater", "less", "assertis", "in"]
-        .iter()
-        .any(|part| lower.contains(part))
+    [
+        "equal", "_eq", "_ne", "same", "greater", "less", "assertis", "in",
+    ]
+    .iter()
+    .any(|part| lower.contains(part))
 }
 
 /// It cannot fail: the same on both sides, or nothing but literals.
@@ -76,7 +104,10 @@ fn is_tautology(condition: &[Token<'_>], last: &str) -> bool {
     let second = condition.get(first.len() + 1..).unwrap_or_default();
     if second.is_empty() {
         let text = joined(first);
-        let is_message = matches!(last, "Fatal" | "Fatalf" | "Error" | "Errorf" | "Fail" | "FailNow" | "fail");
+        let is_message = matches!(
+            last,
+            "Fatal" | "Fatalf" | "Error" | "Errorf" | "Fail" | "FailNow" | "fail"
+        );
         return !is_message
             && !last.starts_with("to")
             && (is_literal(&text) || Formula::of(first).has_constant());
@@ -100,7 +131,8 @@ fn statement(tree: &FlatTree<'_>, idx: usize, found: &mut Vec<Fact>) {
                 .take_while(|t| !t.is("!"))
                 .last()
                 .map_or("", |t| t.text);
-            if !name.starts_with("assert") && !name.starts_with("debug_assert") && name != "ensure" {
+            if !name.starts_with("assert") && !name.starts_with("debug_assert") && name != "ensure"
+            {
                 return;
             }
             let n_arguments = if name.ends_with("_eq") || name.ends_with("_ne") {

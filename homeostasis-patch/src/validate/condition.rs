@@ -112,10 +112,12 @@ impl Formula {
                 }
                 Self::Atom(atom) => {
                     let is_same = atom.left == atom.right
-                        && matches!(atom.relation, Relation::Equal | Relation::LessOrEqual | Relation::Less);
+                        && matches!(
+                            atom.relation,
+                            Relation::Equal | Relation::LessOrEqual | Relation::Less
+                        );
                     let alone = matches!(atom.relation, Relation::Holds | Relation::Fails);
-                    let both =
-                        is_literal(&atom.left) && (alone || is_literal(&atom.right));
+                    let both = is_literal(&atom.left) && (alone || is_literal(&atom.right));
                     if is_same || both {
                         return true;
                     }
@@ -211,8 +213,12 @@ impl Atom {
 }
 
 pub(super) fn is_literal(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '"' | '\'' | '`')) && !text.contains(' ')
-        || matches!(text, "True" | "False" | "true" | "false" | "None" | "null" | "nil" | "undefined")
+    text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '"' | '\'' | '`'))
+        && !text.contains(' ')
+        || matches!(
+            text,
+            "True" | "False" | "true" | "false" | "None" | "null" | "nil" | "undefined"
+        )
 }
 
 fn parsed(tokens: &[Token<'_>], depth: usize) -> Formula {

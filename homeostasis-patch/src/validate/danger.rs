@@ -391,11 +391,35 @@ pub(super) fn judged_within(
     let path = path.get(..512).unwrap_or(path);
     let modules: &[&str] = if is_module {
         &[
-            "os", "sys", "subprocess", "builtins", "ctypes", "importlib", "posix", "pty", "pickle",
-            "marshal", "shutil", "socket", "runpy", "code", "codeop", "imp", "types", "gc", "inspect",
+            "os",
+            "sys",
+            "subprocess",
+            "builtins",
+            "ctypes",
+            "importlib",
+            "posix",
+            "pty",
+            "pickle",
+            "marshal",
+            "shutil",
+            "socket",
+            "runpy",
+            "code",
+            "codeop",
+            "imp",
+            "types",
+            "gc",
+            "inspect",
         ]
     } else {
-        &["os", "subprocess", "builtins", "ctypes", "importlib", "posix"]
+        &[
+            "os",
+            "subprocess",
+            "builtins",
+            "ctypes",
+            "importlib",
+            "posix",
+        ]
     };
     path.match_indices('.').find_map(|(at, _)| {
         let rest = &path[at + 1..];
@@ -405,7 +429,9 @@ pub(super) fn judged_within(
         }
         // The module itself, taken from another one, is as good as its worst name.
         judged(language, rest).or_else(|| {
-            (head == rest).then(|| judged_glob(language, head)).flatten()
+            (head == rest)
+                .then(|| judged_glob(language, head))
+                .flatten()
         })
     })
 }

@@ -1,8 +1,8 @@
 //! Guards: conditions, what follows from them, and what they stand before.
 
 use super::condition::Formula;
-use super::identity::{is_authorization, names_identity};
 use super::dead_code::{header, is_condition_holder};
+use super::identity::{is_authorization, names_identity};
 use super::token::{FlatTree, Kind, Token, is_function, joined};
 use super::words::name_words;
 use crate::Language;
@@ -58,7 +58,15 @@ impl Guard {
         self.words.iter().any(|word| {
             matches!(
                 word.as_str(),
-                "limit" | "limits" | "max" | "quota" | "balance" | "attempts" | "amount" | "funds" | "allowance"
+                "limit"
+                    | "limits"
+                    | "max"
+                    | "quota"
+                    | "balance"
+                    | "attempts"
+                    | "amount"
+                    | "funds"
+                    | "allowance"
             )
         })
     }
@@ -69,10 +77,34 @@ pub(super) fn has_effect(name: &str) -> bool {
     name_words(name).first().is_some_and(|verb| {
         matches!(
             verb.as_str(),
-            "delete" | "destroy" | "purge" | "wipe" | "send" | "ship" | "pay" | "charge" | "refund"
-                | "transfer" | "withdraw" | "deposit" | "publish" | "deploy" | "execute" | "exec"
-                | "grant" | "revoke" | "commit" | "save" | "unlink" | "truncate" | "overwrite"
-                | "approve" | "cancel" | "kill" | "shutdown" | "restart"
+            "delete"
+                | "destroy"
+                | "purge"
+                | "wipe"
+                | "send"
+                | "ship"
+                | "pay"
+                | "charge"
+                | "refund"
+                | "transfer"
+                | "withdraw"
+                | "deposit"
+                | "publish"
+                | "deploy"
+                | "execute"
+                | "exec"
+                | "grant"
+                | "revoke"
+                | "commit"
+                | "save"
+                | "unlink"
+                | "truncate"
+                | "overwrite"
+                | "approve"
+                | "cancel"
+                | "kill"
+                | "shutdown"
+                | "restart"
         )
     })
 }
@@ -80,9 +112,10 @@ pub(super) fn has_effect(name: &str) -> bool {
 /// The names in a function that are called with an effect, and where.
 pub(super) fn effects(tree: &FlatTree<'_>, range: (usize, usize)) -> Vec<(usize, String)> {
     let tokens = &tree.tokens[range.0..range.1];
-    let calls = tokens.windows(2).enumerate().filter(|(_, pair)| {
-        pair[0].is_word() && pair[1].is("(") && has_effect(pair[0].text)
-    });
+    let calls = tokens
+        .windows(2)
+        .enumerate()
+        .filter(|(_, pair)| pair[0].is_word() && pair[1].is("(") && has_effect(pair[0].text));
     calls
         .filter(|(idx, _)| {
             // A definition is not a call.
@@ -145,7 +178,10 @@ fn parts<'a, 't>(tree: &'a FlatTree<'t>, idx: usize) -> Option<Parts<'a, 't>> {
             is_answer: false,
         });
     }
-    let is_braced = matches!(tree.language, Language::Rust | Language::Go | Language::Python);
+    let is_braced = matches!(
+        tree.language,
+        Language::Rust | Language::Go | Language::Python
+    );
     let (condition, body_at) = if is_braced {
         let head = header(tree, idx);
         let condition = head.get(1..).unwrap_or_default();
@@ -185,8 +221,12 @@ fn answer<'a, 't>(tree: &'a FlatTree<'t>, idx: usize) -> Option<Parts<'a, 't>> {
             }
             tokens.get(1..)?
         }
-        "assignment" | "let_declaration" | "variable_declarator" | "short_var_declaration"
-        | "assignment_expression" | "assignment_statement" => {
+        "assignment"
+        | "let_declaration"
+        | "variable_declarator"
+        | "short_var_declaration"
+        | "assignment_expression"
+        | "assignment_statement" => {
             let sign = tokens.iter().position(|t| t.is("=") || t.is(":="))?;
             let target = tokens[..sign].iter().rev().find(|t| t.is_word())?;
             let words = name_words(target.text);
@@ -315,7 +355,17 @@ fn answers_call(body: &[Token<'_>]) -> bool {
                 && !value.iter().any(|t| {
                     let words = name_words(t.text);
                     words.iter().any(|w| {
-                        matches!(w.as_str(), "forbidden" | "denied" | "unauthorized" | "redirect" | "abort" | "error" | "401" | "403")
+                        matches!(
+                            w.as_str(),
+                            "forbidden"
+                                | "denied"
+                                | "unauthorized"
+                                | "redirect"
+                                | "abort"
+                                | "error"
+                                | "401"
+                                | "403"
+                        )
                     })
                 })
     })
@@ -403,9 +453,9 @@ fn consequence(language: Language, body: &[Token<'_>]) -> Consequence {
         "raise" | "throw" | "panic" | "bail" | "abort" => true,
         "return" => match language {
             Language::Rust => rest.get(1).is_some_and(|t| t.is("Err")),
-            Language::Go => rest.iter().any(|t| {
-                t.text.starts_with("err") || t.text.starts_with("Err") || t.is("Errorf")
-            }),
+            Language::Go => rest
+                .iter()
+                .any(|t| t.text.starts_with("err") || t.text.starts_with("Err") || t.is("Errorf")),
             _ => false,
         },
         _ => false,
@@ -424,9 +474,10 @@ pub(super) fn function_name(tree: &FlatTree<'_>, idx: usize) -> String {
         return String::new();
     }
     let tokens = tree.tokens_of(node);
-    let called = tokens
-        .windows(2)
-        .take(60)
-        .find(|pair| pair[0].is_word() && (pair[1].is("(") || pair[1].is("<")) && !matches!(pair[0].text, "func" | "function" | "pub"));
+    let called = tokens.windows(2).take(60).find(|pair| {
+        pair[0].is_word()
+            && (pair[1].is("(") || pair[1].is("<"))
+            && !matches!(pair[0].text, "func" | "function" | "pub")
+    });
     called.map_or_else(String::new, |pair| pair[0].text.to_owned())
 }

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::RefusalReason::{self, RemovedAuthorization, RemovedCheck, SkippedTest};
+use super::TextSide;
 use super::condition::{Atom, Formula, Relation, is_literal};
 use super::fact::{ChangedLines, Difference, Fact, Sense};
 use super::guard::{Consequence, Guard, effects, guards, is_permission};
 use super::identity::is_authorization;
 use super::token::{FlatTree, is_function, joined};
 use super::validation::Flag;
-use super::TextSide;
 
 /// So many guards of a text are compared at most; the first that differ count.
 const MAX_GUARDS: usize = 200;
@@ -66,7 +66,10 @@ fn matched<'a>(old: &'a [Guard], new: &'a [Guard], changed: &ChangedLines) -> So
             None => gone.push(guard),
         }
     }
-    let mut come: Vec<&Guard> = new.iter().filter(|guard| !used.contains(&guard.at)).collect();
+    let mut come: Vec<&Guard> = new
+        .iter()
+        .filter(|guard| !used.contains(&guard.at))
+        .collect();
     // A condition may begin above the line that changed: nothing is left out, only put later.
     come.sort_by_key(|guard| changed.new.binary_search(&guard.line).is_err());
     gone.sort_by_key(|guard| changed.old.binary_search(&guard.line).is_err());
@@ -82,7 +85,11 @@ fn partner(guard: &Guard, come: &[&Guard]) -> Option<usize> {
         if other.function != guard.function || is_answer(guard) != is_answer(other) {
             return 0;
         }
-        let shared = guard.words.iter().filter(|word| other.words.contains(word)).count();
+        let shared = guard
+            .words
+            .iter()
+            .filter(|word| other.words.contains(word))
+            .count();
         let same_body = !guard.body.is_empty() && other.body == guard.body;
         shared + 8 * usize::from(same_body)
     };
@@ -134,7 +141,8 @@ impl Found {
                 return;
             }
         }
-        let matters = was.is_identity() || was.consequence == Consequence::Error || was.before_effect;
+        let matters =
+            was.is_identity() || was.consequence == Consequence::Error || was.before_effect;
         let refused = if is_inverted {
             matters
         } else if forth {
@@ -202,7 +210,12 @@ impl Found {
             };
             let names = |tree: &FlatTree<'_>| -> Vec<String> {
                 range(tree, &guard.function)
-                    .map(|range| effects(tree, range).into_iter().map(|(_, name)| name).collect())
+                    .map(|range| {
+                        effects(tree, range)
+                            .into_iter()
+                            .map(|(_, name)| name)
+                            .collect()
+                    })
                     .unwrap_or_default()
             };
             let left = names(new);
@@ -259,13 +272,15 @@ impl Found {
 
     /// A guard that stays, with an effect before it that came after it.
     fn later(&mut self, was: &Guard, now: &Guard, old: &FlatTree<'_>, new: &FlatTree<'_>) {
-        let leaves = |guard: &Guard| {
-            matches!(guard.consequence, Consequence::Error | Consequence::Leave)
-        };
+        let leaves =
+            |guard: &Guard| matches!(guard.consequence, Consequence::Error | Consequence::Leave);
         if !leaves(was) || !leaves(now) || !was.before_effect {
             return;
         }
-        if is_later((old, was.at, was.function_idx), (new, now.at, now.function_idx)) {
+        if is_later(
+            (old, was.at, was.function_idx),
+            (new, now.at, now.function_idx),
+        ) {
             let reason = if was.is_identity() {
                 RemovedAuthorization
             } else {
@@ -295,7 +310,9 @@ impl Found {
         };
         let now = calls(new);
         for (function, name, at, idx) in calls(old) {
-            let mut same = now.iter().filter(|call| call.0 == function && call.1 == name);
+            let mut same = now
+                .iter()
+                .filter(|call| call.0 == function && call.1 == name);
             let (Some(call), None) = (same.next(), same.next()) else {
                 continue;
             };
@@ -331,9 +348,10 @@ impl Found {
             return;
         };
         let start = new.nodes[now_in].tokens.0;
-        let touches = changed.new.iter().any(|line| {
-            (new.nodes[now_in].line..=now.line).contains(line)
-        });
+        let touches = changed
+            .new
+            .iter()
+            .any(|line| (new.nodes[now_in].line..=now.line).contains(line));
         if !touches {
             return;
         }
@@ -342,7 +360,9 @@ impl Found {
         for (name, value, line) in &after {
             if !now.heads.contains(name)
                 || changed.new.binary_search(line).is_err()
-                || before.iter().any(|known| known.0 == *name && known.1 == *value)
+                || before
+                    .iter()
+                    .any(|known| known.0 == *name && known.1 == *value)
                 || value.split(' ').any(|word| word == name)
             {
                 continue;
@@ -379,8 +399,14 @@ fn only_strictness(was: &Formula, now: &Formula) -> bool {
 
 /// The test of a value for being there, or of an index for being inside.
 fn is_presence(atom: &Atom, of: &Guard) -> bool {
-    let none = |text: &str| matches!(text, "None" | "null" | "nil" | "undefined" | "0" | "\"\"" | "''");
-    let counts = |text: &str| text.contains("len") || text.contains("length") || text.contains("size");
+    let none = |text: &str| {
+        matches!(
+            text,
+            "None" | "null" | "nil" | "undefined" | "0" | "\"\"" | "''"
+        )
+    };
+    let counts =
+        |text: &str| text.contains("len") || text.contains("length") || text.contains("size");
     match atom.relation {
         Relation::Equal | Relation::Unequal => none(&atom.left) || none(&atom.right),
         Relation::Less | Relation::LessOrEqual => {
@@ -390,7 +416,9 @@ fn is_presence(atom: &Atom, of: &Guard) -> bool {
             let name = atom.left.split(" . ").next().unwrap_or_default();
             atom.left.starts_with("isinstance")
                 || atom.left.contains("is_empty")
-                || !name.contains(' ') && of.heads.iter().any(|head| head == name) && name == atom.left
+                || !name.contains(' ')
+                    && of.heads.iter().any(|head| head == name)
+                    && name == atom.left
                 || atom.left.contains(" in ")
         }
     }
@@ -400,7 +428,9 @@ fn is_presence(atom: &Atom, of: &Guard) -> bool {
 fn loses_identity(was: &Guard, now: &Guard) -> bool {
     let n = |guard: &Guard| {
         let words = guard.words.iter();
-        words.filter(|word| super::identity::names_identity(word)).count()
+        words
+            .filter(|word| super::identity::names_identity(word))
+            .count()
     };
     n(was) > n(now) || was.consequence == Consequence::Answer && now.permits.is_true()
 }
@@ -421,8 +451,9 @@ fn raises_limit(was: &Guard, now: &Guard) -> bool {
     };
     let now = numbers(now);
     numbers(was).iter().any(|(name, value)| {
-        now.iter()
-            .any(|(other, more)| other == name && value.abs() > 0.0 && more.abs() >= 10.0 * value.abs())
+        now.iter().any(|(other, more)| {
+            other == name && value.abs() > 0.0 && more.abs() >= 10.0 * value.abs()
+        })
     })
 }
 
@@ -434,7 +465,10 @@ fn is_later(old: Place<'_, '_>, new: Place<'_, '_>) -> bool {
         let (start, end) = tree.nodes[function?].tokens;
         let end = end.min(start + 8000);
         let names = |range: (usize, usize)| -> Vec<String> {
-            effects(tree, range).into_iter().map(|(_, name)| name).collect()
+            effects(tree, range)
+                .into_iter()
+                .map(|(_, name)| name)
+                .collect()
         };
         let at = at.clamp(start, end);
         Some((names((start, at)), names((at, end))))
@@ -443,9 +477,9 @@ fn is_later(old: Place<'_, '_>, new: Place<'_, '_>) -> bool {
         return false;
     };
     let n = |list: &[String], name: &String| list.iter().filter(|known| *known == name).count();
-    now.0.iter().any(|name| {
-        n(&now.0, name) > n(&was.0, name) && n(&was.1, name) > n(&now.1, name)
-    })
+    now.0
+        .iter()
+        .any(|name| n(&now.0, name) > n(&was.0, name) && n(&was.1, name) > n(&now.1, name))
 }
 
 fn functions(tree: &FlatTree<'_>) -> Vec<(String, (usize, usize))> {

@@ -47,7 +47,12 @@ pub(super) fn of_setting(path: &str, value: &str, line: usize) -> Option<Fact> {
 
 fn fact(host: &str, line: usize, text: &str) -> Fact {
     let host = host.to_ascii_lowercase();
-    Fact::new(Sense::Forbidden(Network), format!("{KEY}{host}"), line, text)
+    Fact::new(
+        Sense::Forbidden(Network),
+        format!("{KEY}{host}"),
+        line,
+        text,
+    )
 }
 
 /// New hosts of a known domain or of the inner network become a matter of risk: people move such
@@ -55,7 +60,8 @@ fn fact(host: &str, line: usize, text: &str) -> Fact {
 pub(super) fn soften(before: &[Fact], after: &mut [Fact]) {
     let known: Vec<&str> = before.iter().filter_map(host_in).map(domain).collect();
     for fact in after {
-        let is_near = host_in(fact).is_some_and(|host| is_inner(host) || known.contains(&domain(host)));
+        let is_near =
+            host_in(fact).is_some_and(|host| is_inner(host) || known.contains(&domain(host)));
         if is_near {
             fact.sense = Sense::Risky(Flag::NewHost);
         }
@@ -68,7 +74,9 @@ fn host_in(fact: &Fact) -> Option<&str> {
 
 fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
-        Some((name, port)) if !name.contains(':') && port.bytes().all(|b| b.is_ascii_digit()) => name,
+        Some((name, port)) if !name.contains(':') && port.bytes().all(|b| b.is_ascii_digit()) => {
+            name
+        }
         _ => host,
     }
 }
@@ -96,14 +104,20 @@ fn domain(host: &str) -> &str {
 fn is_inner(host: &str) -> bool {
     let host = without_port(host);
     if is_address(host) {
-        let parts: Vec<u8> = host.split('.').filter_map(|part| part.parse().ok()).collect();
+        let parts: Vec<u8> = host
+            .split('.')
+            .filter_map(|part| part.parse().ok())
+            .collect();
         return matches!(
             parts.as_slice(),
             [10 | 127, ..] | [192, 168, ..] | [172, 16..=31, ..]
         );
     }
     let top = host.rsplit('.').next().unwrap_or_default();
-    let is_inner = matches!(top, "internal" | "local" | "localdomain" | "lan" | "svc" | "intranet" | "corp");
+    let is_inner = matches!(
+        top,
+        "internal" | "local" | "localdomain" | "lan" | "svc" | "intranet" | "corp"
+    );
     is_inner || !host.contains('.') && !host.contains(':')
 }
 
@@ -117,9 +131,29 @@ fn bare_host<'v>(name: &str, value: &'v str) -> Option<&'v str> {
     let names_host = name.split('.').flat_map(name_words).any(|word| {
         matches!(
             word.as_str(),
-            "host" | "hosts" | "hostname" | "endpoint" | "endpoints" | "server" | "servers" | "upstream"
-                | "proxy" | "registry" | "webhook" | "mirror" | "broker" | "brokers" | "address"
-                | "addr" | "url" | "uri" | "domain" | "relay" | "peer" | "peers" | "origin"
+            "host"
+                | "hosts"
+                | "hostname"
+                | "endpoint"
+                | "endpoints"
+                | "server"
+                | "servers"
+                | "upstream"
+                | "proxy"
+                | "registry"
+                | "webhook"
+                | "mirror"
+                | "broker"
+                | "brokers"
+                | "address"
+                | "addr"
+                | "url"
+                | "uri"
+                | "domain"
+                | "relay"
+                | "peer"
+                | "peers"
+                | "origin"
         )
     });
     let value = value.trim();
@@ -171,7 +205,12 @@ mod tests {
         ] {
             assert_eq!(domain(host), expected, "{host}");
         }
-        for (host, inner) in [("db", true), ("192.168.1.9", true), ("203.0.113.9", false), ("a.example", false)] {
+        for (host, inner) in [
+            ("db", true),
+            ("192.168.1.9", true),
+            ("203.0.113.9", false),
+            ("a.example", false),
+        ] {
             assert_eq!(is_inner(host), inner, "{host}");
         }
     }

@@ -16,7 +16,11 @@ pub(super) fn facts(tree: &FlatTree<'_>, names: &Names, references: &[Reference]
     for reference in references {
         let path = names.resolved(&reference.path);
         let last = path.rsplit('.').next().unwrap_or_default();
-        let is_own = reference.path.rsplit('.').next().is_some_and(is_authorization);
+        let is_own = reference
+            .path
+            .rsplit('.')
+            .next()
+            .is_some_and(is_authorization);
         if !is_authorization(last) && !is_own && !compares_secrets(last) {
             continue;
         }
@@ -34,7 +38,10 @@ pub(super) fn facts(tree: &FlatTree<'_>, names: &Names, references: &[Reference]
         let is_plain = !reference.path.contains('.');
         if is_plain && (defines || next.is_some_and(|t| t.is("=") || t.is(":="))) {
             // Counted by its uses: a definition beside an import takes its place.
-            push(Sense::Forbidden(RemovedAuthorization), format!("defines {last}"));
+            push(
+                Sense::Forbidden(RemovedAuthorization),
+                format!("defines {last}"),
+            );
         }
         if defines || !next.is_some_and(|t| t.is("(")) {
             continue;
@@ -45,12 +52,18 @@ pub(super) fn facts(tree: &FlatTree<'_>, names: &Names, references: &[Reference]
             if argument.is_empty() {
                 break;
             }
-            push(Sense::Required(RemovedAuthorization), format!("{last} argument {idx}"));
+            push(
+                Sense::Required(RemovedAuthorization),
+                format!("{last} argument {idx}"),
+            );
             let text = joined(argument);
             let is_written = argument.len() == 1
                 && (is_literal(&text) || matches!(argument[0].kind, Kind::Text(_) | Kind::Number));
             if is_written {
-                push(Sense::Forbidden(RemovedAuthorization), format!("{last}({text}"));
+                push(
+                    Sense::Forbidden(RemovedAuthorization),
+                    format!("{last}({text}"),
+                );
             }
             push(Sense::Kept(Flag::ChangedCheck), format!("{last}({text}"));
             open += 1 + argument.len();

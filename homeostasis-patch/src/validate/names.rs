@@ -99,9 +99,9 @@ impl Names {
         let Some(full) = self.aliases.get(name) else {
             return false;
         };
-        self.imports.iter().any(|import| {
-            import.path == *full || import.path.starts_with(&format!("{full}."))
-        })
+        self.imports
+            .iter()
+            .any(|import| import.path == *full || import.path.starts_with(&format!("{full}.")))
     }
 
     fn import(&mut self, alias: &str, path: String, line: usize) {
@@ -235,7 +235,9 @@ impl Names {
     fn rust(&mut self, tokens: &[Token<'_>], line: usize) {
         // `pub(crate) use a` and `extern crate a`
         let starts = |word: &str| tokens.iter().position(|t| t.is(word));
-        let start = starts("use").or_else(|| starts("crate")).map_or(0, |at| at + 1);
+        let start = starts("use")
+            .or_else(|| starts("crate"))
+            .map_or(0, |at| at + 1);
         let mut prefixes: Vec<String> = vec![String::new()];
         let mut path = String::new();
         let mut alias: Option<String> = None;

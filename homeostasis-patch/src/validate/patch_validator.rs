@@ -10,8 +10,9 @@ use super::time_limits::{self, TimeLimit};
 use super::token::{FlatTree, line_starts};
 use super::validation::{Flag, shortened};
 use super::{
-    Refusal, RefusalReason, RiskFactor, TextSide, Validation, ValidatorConfig, assertions, characters, dead_code, errors, flags,
-    guard_changes, handlers, hosts, identity, lints, logs, protected, resources, secrets, settings, test_cases,
+    Refusal, RefusalReason, RiskFactor, TextSide, Validation, ValidatorConfig, assertions,
+    characters, dead_code, errors, flags, guard_changes, handlers, hosts, identity, lints, logs,
+    protected, resources, secrets, settings, test_cases,
 };
 use crate::edit::Format;
 use crate::syntax::Syntax;

@@ -1,7 +1,8 @@
 //! Every mention of a dangerous name, however it is reached.
 
 use super::RefusalReason::{
-    self, ConfusableCharacter, Environment, Evaluation, ForeignCode, HiddenCharacter, Process, Reflection, UnsafeCode, UnverifiedTls,
+    self, ConfusableCharacter, Environment, Evaluation, ForeignCode, HiddenCharacter, Process,
+    Reflection, UnsafeCode, UnverifiedTls,
 };
 use super::characters::has_styled_letters;
 use super::danger::{judged, judged_glob, judged_within};
@@ -380,7 +381,8 @@ impl Finder<'_, '_> {
                 if is_patched {
                     self.add(Reflection, format!("{path} ="), line, &reference.path);
                 }
-                let runs_query = matches!(last, "execute" | "executemany" | "executescript" | "raw");
+                let runs_query =
+                    matches!(last, "execute" | "executemany" | "executescript" | "raw");
                 if runs_query && is_put_together(argument) {
                     let text = format!("{last}({}", joined(argument));
                     self.add(Evaluation, text.clone(), line, &text);
@@ -461,11 +463,17 @@ impl Finder<'_, '_> {
             }
             Language::Java => {
                 let of_class = ["class", "getClass"].iter().any(|word| {
-                    tree.tokens[start.saturating_sub(3)..end].iter().any(|t| t.is(word))
+                    tree.tokens[start.saturating_sub(3)..end]
+                        .iter()
+                        .any(|t| t.is(word))
                 });
                 let lists = matches!(
                     last,
-                    "getMethods" | "getConstructors" | "getFields" | "getConstructor" | "getEnclosingMethod"
+                    "getMethods"
+                        | "getConstructors"
+                        | "getFields"
+                        | "getConstructor"
+                        | "getEnclosingMethod"
                 );
                 if lists && of_class {
                     self.add(Reflection, last.to_owned(), line, &reference.path);
@@ -533,13 +541,16 @@ impl Finder<'_, '_> {
                 (Language::Rust, "path") if idx >= 2 && tree.tokens[idx - 2].is("#") => {
                     self.add(ForeignCode, "#[path]".to_owned(), token.line, "#[path]");
                 }
-                (Language::Rust, "env" | "option_env" | "naked_asm" | "llvm_asm") if follows(&["!"]) => {
+                (Language::Rust, "env" | "option_env" | "naked_asm" | "llvm_asm")
+                    if follows(&["!"]) =>
+                {
                     let text = format!("{}!", token.text);
                     self.add(ForeignCode, text.clone(), token.line, &text);
                 }
-                (Language::Rust, "used" | "ctor" | "dtor" | "global_allocator" | "panic_handler" | "feature")
-                    if idx >= 2 && (tree.tokens[idx - 2].is("#") || tree.tokens[idx - 2].is("!")) =>
-                {
+                (
+                    Language::Rust,
+                    "used" | "ctor" | "dtor" | "global_allocator" | "panic_handler" | "feature",
+                ) if idx >= 2 && (tree.tokens[idx - 2].is("#") || tree.tokens[idx - 2].is("!")) => {
                     let text = format!("#[{}]", token.text);
                     self.add(ForeignCode, text.clone(), token.line, &text);
                 }
@@ -565,8 +576,10 @@ impl Finder<'_, '_> {
             return;
         }
         for trio in self.tree.tokens.windows(3) {
-            let is_built = trio[0].is("::") && trio[1].text.starts_with('$')
-                && trio[1].text != "$crate" && !(trio[1].is("$") && trio[2].is("crate"));
+            let is_built = trio[0].is("::")
+                && trio[1].text.starts_with('$')
+                && trio[1].text != "$crate"
+                && !(trio[1].is("$") && trio[2].is("crate"));
             if is_built {
                 self.add(Reflection, "::$".to_owned(), trio[0].line, &joined(trio));
             }
@@ -587,7 +600,10 @@ impl Finder<'_, '_> {
                 .filter(|c| !c.is_whitespace() && !c.is_control())
                 .flat_map(char::to_lowercase)
                 .collect();
-            if plain.starts_with("javascript:") || plain.starts_with("vbscript:") || plain.starts_with("data:text/html") {
+            if plain.starts_with("javascript:")
+                || plain.starts_with("vbscript:")
+                || plain.starts_with("data:text/html")
+            {
                 self.add(Evaluation, plain.clone(), token.line, text);
             }
         }
@@ -620,8 +636,7 @@ impl Finder<'_, '_> {
 }
 
 /// Modules whose functions everything rests on.
-const PATCHED_MODULES: &str =
-    "os sys builtins json time datetime ssl hmac hashlib logging random secrets socket subprocess \
+const PATCHED_MODULES: &str = "os sys builtins json time datetime ssl hmac hashlib logging random secrets socket subprocess \
      re shutil tempfile threading urllib http requests yaml pickle io pathlib math decimal";
 
 /// `"{0.__class__}"`: a format that reads attributes of the language's own.
@@ -646,13 +661,18 @@ fn is_put_together(argument: &[Token<'_>]) -> bool {
             .flat_map(char::to_lowercase)
             .collect();
         matches!(token.kind, Kind::Text(_) | Kind::Template)
-            && ["select ", "insert ", "update ", "delete ", "replace ", "drop ", "alter ", "with "]
-                .iter()
-                .any(|verb| start.starts_with(verb))
+            && [
+                "select ", "insert ", "update ", "delete ", "replace ", "drop ", "alter ", "with ",
+            ]
+            .iter()
+            .any(|verb| start.starts_with(verb))
     });
     is_query
         && argument.iter().take(200).any(|token| {
             token.kind == Kind::Template || token.is("%") || token.is("format") || token.is("+")
         })
-        && argument.iter().take(200).any(|token| token.is_word() || token.kind == Kind::Template)
+        && argument
+            .iter()
+            .take(200)
+            .any(|token| token.is_word() || token.kind == Kind::Template)
 }

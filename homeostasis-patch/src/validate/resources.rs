@@ -78,11 +78,18 @@ pub(super) fn facts(tree: &FlatTree<'_>, names: &Names, references: &[Reference]
             let ends = below.map(|n| n.kind).any(|kind| {
                 matches!(
                     kind,
-                    "break_statement" | "break_expression" | "return_statement" | "return_expression"
-                        | "raise_statement" | "throw_statement"
+                    "break_statement"
+                        | "break_expression"
+                        | "return_statement"
+                        | "return_expression"
+                        | "raise_statement"
+                        | "throw_statement"
                 )
             }) || tokens.iter().take(4000).any(|t| {
-                matches!(t.text, "break" | "return" | "raise" | "throw" | "?" | "yield")
+                matches!(
+                    t.text,
+                    "break" | "return" | "raise" | "throw" | "?" | "yield"
+                )
             });
             if endless && !ends {
                 found.push(Fact::new(
@@ -111,7 +118,10 @@ fn called(tree: &FlatTree<'_>, names: &Names, reference: &Reference, found: &mut
     let draws_secret = path.starts_with("secrets.")
         || path.contains("SystemRandom")
         || path.starts_with("SecureRandom")
-        || matches!(path.as_str(), "os.urandom" | "crypto.randomBytes" | "crypto.randomUUID" | "crypto/rand.Read");
+        || matches!(
+            path.as_str(),
+            "os.urandom" | "crypto.randomBytes" | "crypto.randomUUID" | "crypto/rand.Read"
+        );
     if draws_secret {
         let sense = Sense::Required(WeakCryptography);
         found.push(Fact::new(sense, "secret chance", line, &reference.path));
@@ -126,7 +136,9 @@ fn called(tree: &FlatTree<'_>, names: &Names, reference: &Reference, found: &mut
             .product();
         let is_number = arguments.iter().any(|t| t.kind == Kind::Number);
         let millis = matches!(tree.language, Language::Java)
-            || arguments.iter().any(|t| t.text.to_lowercase().contains("milli"));
+            || arguments
+                .iter()
+                .any(|t| t.text.to_lowercase().contains("milli"));
         let seconds = if millis { seconds / 1000.0 } else { seconds };
         if is_number && seconds > LONG_SLEEP {
             let text = format!("{}({}", reference.path, joined(arguments));
@@ -139,17 +151,45 @@ fn called(tree: &FlatTree<'_>, names: &Names, reference: &Reference, found: &mut
         }
     }
     let lower = path.to_lowercase();
-    let is_log = (["log", "console", "sentry", "tracing", "slog"].iter().any(|word| lower.contains(word))
+    let is_log = (["log", "console", "sentry", "tracing", "slog"]
+        .iter()
+        .any(|word| lower.contains(word))
         && matches!(
             last.to_lowercase().as_str(),
-            "debug" | "info" | "warn" | "warning" | "error" | "exception" | "critical" | "log" | "trace"
-                | "fatal" | "infof" | "errorf" | "debugf" | "warnf" | "printf" | "println" | "print"
+            "debug"
+                | "info"
+                | "warn"
+                | "warning"
+                | "error"
+                | "exception"
+                | "critical"
+                | "log"
+                | "trace"
+                | "fatal"
+                | "infof"
+                | "errorf"
+                | "debugf"
+                | "warnf"
+                | "printf"
+                | "println"
+                | "print"
         ))
-        || matches!(lower.as_str(), "print" | "fmt.println" | "fmt.printf" | "system.out.println" | "pprint")
+        || matches!(
+            lower.as_str(),
+            "print" | "fmt.println" | "fmt.printf" | "system.out.println" | "pprint"
+        )
         || is_macro
             && matches!(
                 last,
-                "println" | "eprintln" | "print" | "dbg" | "info" | "warn" | "error" | "debug" | "trace"
+                "println"
+                    | "eprintln"
+                    | "print"
+                    | "dbg"
+                    | "info"
+                    | "warn"
+                    | "error"
+                    | "debug"
+                    | "trace"
             );
     if is_log {
         for token in told(arguments, tree.language) {
@@ -182,7 +222,9 @@ fn called(tree: &FlatTree<'_>, names: &Names, reference: &Reference, found: &mut
 fn told<'a>(arguments: &'a [Token<'_>], language: Language) -> Vec<&'a str> {
     let mut found: Vec<&str> = Vec::new();
     for (idx, token) in arguments.iter().enumerate() {
-        let is_called = arguments.get(idx + 1).is_some_and(|t| t.is("(") || t.is("."));
+        let is_called = arguments
+            .get(idx + 1)
+            .is_some_and(|t| t.is("(") || t.is("."));
         let is_named = arguments.get(idx + 1).is_some_and(|t| t.is("="));
         if token.is_word() && !is_called && !is_named && is_told_name(token.text) {
             found.push(token.text);
@@ -190,7 +232,10 @@ fn told<'a>(arguments: &'a [Token<'_>], language: Language) -> Vec<&'a str> {
         if language == Language::Rust
             && let Some(value) = token.value()
         {
-            let inside = value.split('{').skip(1).filter_map(|part| part.split(['}', ':']).next());
+            let inside = value
+                .split('{')
+                .skip(1)
+                .filter_map(|part| part.split(['}', ':']).next());
             found.extend(inside.filter(|name| is_told_name(name)));
         }
     }
@@ -200,26 +245,34 @@ fn told<'a>(arguments: &'a [Token<'_>], language: Language) -> Vec<&'a str> {
 fn is_told_name(name: &str) -> bool {
     let words = name_words(name);
     is_credential_name(name)
-        || words
-            .last()
-            .is_some_and(|last| matches!(last.as_str(), "token" | "secret" | "cookie" | "credential" | "authorization"))
+        || words.last().is_some_and(|last| {
+            matches!(
+                last.as_str(),
+                "token" | "secret" | "cookie" | "credential" | "authorization"
+            )
+        })
 }
 
 fn is_credential_name(name: &str) -> bool {
     let words = name_words(name);
     let last = words.last().map_or("", String::as_str);
-    matches!(last, "password" | "passwd" | "passphrase" | "pwd" | "secret" | "credentials" | "apikey")
-        || words.len() >= 2
-            && last == "key"
-            && matches!(
-                words[words.len() - 2].as_str(),
-                "api" | "private" | "secret" | "signing" | "encryption"
-            )
+    matches!(
+        last,
+        "password" | "passwd" | "passphrase" | "pwd" | "secret" | "credentials" | "apikey"
+    ) || words.len() >= 2
+        && last == "key"
+        && matches!(
+            words[words.len() - 2].as_str(),
+            "api" | "private" | "secret" | "signing" | "encryption"
+        )
 }
 
 fn is_tries(name: &str) -> bool {
     name_words(name).iter().any(|word| {
-        matches!(word.as_str(), "retries" | "retry" | "attempts" | "tries" | "redirects")
+        matches!(
+            word.as_str(),
+            "retries" | "retry" | "attempts" | "tries" | "redirects"
+        )
     })
 }
 
@@ -228,12 +281,24 @@ fn is_unbounded(rest: &[Token<'_>]) -> bool {
     let [sign, value, ..] = rest else {
         return false;
     };
-    let value = if value.is("-") { &rest[2.min(rest.len() - 1)] } else { value };
+    let value = if value.is("-") {
+        &rest[2.min(rest.len() - 1)]
+    } else {
+        value
+    };
     matches!(sign.text, "=" | ":" | ":=" | "(")
         && (value.kind == Kind::Number && number(value.text) >= 1000.0
             || matches!(
                 value.text,
-                "None" | "null" | "Infinity" | "inf" | "MAX_VALUE" | "math" | "usize" | "u32" | "u64"
+                "None"
+                    | "null"
+                    | "Infinity"
+                    | "inf"
+                    | "MAX_VALUE"
+                    | "math"
+                    | "usize"
+                    | "u32"
+                    | "u64"
             ))
 }
 
@@ -244,15 +309,25 @@ fn number(text: &str) -> f64 {
         let digits: String = digits.chars().take_while(|c| c.is_digit(radix)).collect();
         u64::from_str_radix(&digits, radix).ok()
     };
-    if let Some(value) = based("0x", 16).or_else(|| based("0o", 8)).or_else(|| based("0b", 2)) {
+    if let Some(value) = based("0x", 16)
+        .or_else(|| based("0o", 8))
+        .or_else(|| based("0b", 2))
+    {
         // Addresses, masks and hashes are written so: they are not sizes.
-        return if value > u64::from(u32::MAX) { 0.0 } else { 1.0 };
+        return if value > u64::from(u32::MAX) {
+            0.0
+        } else {
+            1.0
+        };
     }
     let digits: String = plain
         .chars()
         .take_while(|c| c.is_ascii_digit() || matches!(c, '.' | 'e' | 'E'))
         .collect();
-    digits.trim_end_matches(['e', 'E', '.']).parse().unwrap_or(0.0)
+    digits
+        .trim_end_matches(['e', 'E', '.'])
+        .parse()
+        .unwrap_or(0.0)
 }
 
 /// A group that is repeated and ends with something that is repeated: `(a+)+`.
@@ -261,9 +336,15 @@ fn backtracks(pattern: &str) -> bool {
         return false;
     }
     let chars: Vec<char> = pattern.chars().collect();
-    let repeats = |at: usize| matches!(chars.get(at), Some('+' | '*'))
-        || chars.get(at) == Some(&'{')
-            && chars[at..].iter().take(8).collect::<String>().contains(",}");
+    let repeats = |at: usize| {
+        matches!(chars.get(at), Some('+' | '*'))
+            || chars.get(at) == Some(&'{')
+                && chars[at..]
+                    .iter()
+                    .take(8)
+                    .collect::<String>()
+                    .contains(",}")
+    };
     let mut open: Vec<usize> = Vec::new();
     let mut at = 0;
     while at < chars.len() {
@@ -298,16 +379,40 @@ fn is_sensitive(value: &str) -> bool {
         return false;
     }
     let starts = [
-        "/etc/shadow", "/etc/passwd", "/etc/sudoers", "/etc/ssh", "/etc/cron", "/etc/ld.so", "/root/",
-        "/proc/self/mem", "/proc/self/environ", "/proc/self/maps", "/dev/mem", "/dev/kmem", "/var/run/docker.sock",
+        "/etc/shadow",
+        "/etc/passwd",
+        "/etc/sudoers",
+        "/etc/ssh",
+        "/etc/cron",
+        "/etc/ld.so",
+        "/root/",
+        "/proc/self/mem",
+        "/proc/self/environ",
+        "/proc/self/maps",
+        "/dev/mem",
+        "/dev/kmem",
+        "/var/run/docker.sock",
         "/var/run/secrets",
     ];
     let parts = [
-        "/.ssh/", "/.aws/", "/.kube/", "/.gnupg/", "/.netrc", "/.docker/config", "/.bashrc", "/.bash_history",
-        "/.profile", "/.npmrc", "/.pypirc", "id_rsa", "id_ed25519", "authorized_keys",
+        "/.ssh/",
+        "/.aws/",
+        "/.kube/",
+        "/.gnupg/",
+        "/.netrc",
+        "/.docker/config",
+        "/.bashrc",
+        "/.bash_history",
+        "/.profile",
+        "/.npmrc",
+        "/.pypirc",
+        "id_rsa",
+        "id_ed25519",
+        "authorized_keys",
     ];
-    starts.iter().any(|start| value.starts_with(start) || value.starts_with("file://") && value[7..].starts_with(start))
-        || parts.iter().any(|part| value.contains(part))
+    starts.iter().any(|start| {
+        value.starts_with(start) || value.starts_with("file://") && value[7..].starts_with(start)
+    }) || parts.iter().any(|part| value.contains(part))
         || value.starts_with("~/.")
         || value.starts_with("/proc/") && value.ends_with("/mem")
 }
@@ -317,7 +422,18 @@ fn is_weak(value: &str) -> bool {
     let plain = value.to_ascii_uppercase();
     matches!(
         plain.as_str(),
-        "MD5" | "MD4" | "MD2" | "SHA1" | "SHA-1" | "DES" | "RC4" | "ARCFOUR" | "RC2" | "SSLV3" | "TLSV1" | "TLSV1.1"
+        "MD5"
+            | "MD4"
+            | "MD2"
+            | "SHA1"
+            | "SHA-1"
+            | "DES"
+            | "RC4"
+            | "ARCFOUR"
+            | "RC2"
+            | "SSLV3"
+            | "TLSV1"
+            | "TLSV1.1"
     ) || plain.contains("/ECB/")
         || plain.ends_with("-ECB")
         || plain.starts_with("DES-")
@@ -330,17 +446,38 @@ mod tests {
 
     #[test]
     fn patterns_that_backtrack_are_known() {
-        for pattern in [r"(a+)+", r"^(\w+\s?)+$", r"(.*)*", r"((a|b)*)+", r"(x{2,})+"] {
+        for pattern in [
+            r"(a+)+",
+            r"^(\w+\s?)+$",
+            r"(.*)*",
+            r"((a|b)*)+",
+            r"(x{2,})+",
+        ] {
             assert!(backtracks(pattern), "{pattern}");
         }
-        for pattern in [r"\w+", r"(\d+,)*", r"([a-z]+\.)+", r"(a|b)+", r"\(a+\)+", "(", "(a", r"(?:\d{3})+"] {
+        for pattern in [
+            r"\w+",
+            r"(\d+,)*",
+            r"([a-z]+\.)+",
+            r"(a|b)+",
+            r"\(a+\)+",
+            "(",
+            "(a",
+            r"(?:\d{3})+",
+        ] {
             assert!(!backtracks(pattern), "{pattern}");
         }
     }
 
     #[test]
     fn numbers_are_read_in_any_form() {
-        for (text, value) in [("10_000", 1e4), ("1e9", 1e9), ("0xff", 1.0), ("3usize", 3.0), ("2.5", 2.5)] {
+        for (text, value) in [
+            ("10_000", 1e4),
+            ("1e9", 1e9),
+            ("0xff", 1.0),
+            ("3usize", 3.0),
+            ("2.5", 2.5),
+        ] {
             assert!((number(text) - value).abs() < 1e-9, "{text}");
         }
     }

@@ -93,7 +93,11 @@ pub(super) fn facts(tree: &FlatTree<'_>, text: &str) -> Vec<Fact> {
             Some((_, Some(name))) if before(1).is_some_and(|t| t.is("=")) => name.text,
             _ => name,
         };
-        if hides_credential(&value) || is_credential(&value) || is_given && is_password(name, &value) || is_random(&value) {
+        if hides_credential(&value)
+            || is_credential(&value)
+            || is_given && is_password(name, &value)
+            || is_random(&value)
+        {
             found.push(fact(&value, token.line));
         }
     }
@@ -104,7 +108,10 @@ pub(super) fn facts(tree: &FlatTree<'_>, text: &str) -> Vec<Fact> {
 fn listed(tree: &FlatTree<'_>, open: usize) -> Option<String> {
     let end = tree.closing(open).min(open + 64);
     let inside = tree.tokens.get(open + 1..end)?;
-    let parts: Vec<&str> = inside.iter().filter_map(super::token::Token::value).collect();
+    let parts: Vec<&str> = inside
+        .iter()
+        .filter_map(super::token::Token::value)
+        .collect();
     let only_texts = inside.iter().all(|t| t.value().is_some() || t.is(","));
     let value = parts.concat();
     (only_texts && parts.len() > 1 && is_credential(&value)).then_some(value)

@@ -5,11 +5,11 @@ use super::RefusalReason::{
     UnverifiedTls, WildcardHost,
 };
 use super::fact::{Fact, Sense};
-use super::{hosts, secrets};
 use super::time_limits::is_time_limit;
 use super::token::{FlatTree, Kind, Token, line_starts};
 use super::validation::Flag;
 use super::words::name_words;
+use super::{hosts, secrets};
 use crate::edit::{self, Datum, Node};
 
 /// What must not be false.

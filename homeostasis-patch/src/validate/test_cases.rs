@@ -13,15 +13,24 @@ pub(super) fn facts(tree: &FlatTree<'_>, names: &Names, references: &[Reference]
     for reference in references {
         let path = names.resolved(&reference.path);
         let next = tree.tokens.get(reference.tokens.1);
-        let is_test = is_script(tree.language) && matches!(path.as_str(), "it" | "test" | "describe");
+        let is_test =
+            is_script(tree.language) && matches!(path.as_str(), "it" | "test" | "describe");
         if is_test && next.is_some_and(|t| t.is("(")) {
             let sense = Sense::Required(RemovedTest);
             found.push(Fact::new(sense, "test", reference.line, &reference.path));
         }
-        let switches = matches!(reference.path.as_str(), "__test__" | "pytestmark" | "collect_ignore");
+        let switches = matches!(
+            reference.path.as_str(),
+            "__test__" | "pytestmark" | "collect_ignore"
+        );
         if tree.language == Language::Python && switches && next.is_some_and(|t| t.is("=")) {
             let sense = Sense::Forbidden(SkippedTest);
-            found.push(Fact::new(sense, &reference.path, reference.line, &reference.path));
+            found.push(Fact::new(
+                sense,
+                &reference.path,
+                reference.line,
+                &reference.path,
+            ));
         }
     }
     for idx in 0..tree.nodes.len() {
@@ -64,7 +73,11 @@ fn definition(tree: &FlatTree<'_>, idx: usize, found: &mut Vec<Fact>) {
 /// An attribute of Rust about tests or lints.
 fn attribute(tokens: &[Token<'_>], line: usize, found: &mut Vec<Fact>) {
     let tokens = &tokens[..tokens.len().min(200)];
-    let words: Vec<_> = tokens.iter().filter(|t| t.is_word()).map(|t| t.text).collect();
+    let words: Vec<_> = tokens
+        .iter()
+        .filter(|t| t.is_word())
+        .map(|t| t.text)
+        .collect();
     let text = joined(tokens);
     let mut push = |sense, key: &str| found.push(Fact::new(sense, key, line, &text));
     match words.first().copied().unwrap_or_default() {
@@ -91,7 +104,13 @@ fn attribute(tokens: &[Token<'_>], line: usize, found: &mut Vec<Fact>) {
 
 /// `any()`, `not(all())`, `not(test)`, `FALSE`: no test is built so.
 fn never_holds(text: &str) -> bool {
-    ["any ( )", "not ( all ( ) )", "not ( test )", "FALSE", "( false )"]
-        .iter()
-        .any(|part| text.contains(part))
+    [
+        "any ( )",
+        "not ( all ( ) )",
+        "not ( test )",
+        "FALSE",
+        "( false )",
+    ]
+    .iter()
+    .any(|part| text.contains(part))
 }

@@ -141,7 +141,18 @@ impl<'t> FlatTree<'t> {
             let kind = self.nodes[idx].kind;
             let defines = is_function(kind)
                 || kind.contains("class")
-                || matches!(kind, "struct_item" | "enum_item" | "impl_item" | "trait_item" | "mod_item" | "lambda" | "arrow_function" | "closure_expression" | "type_spec");
+                || matches!(
+                    kind,
+                    "struct_item"
+                        | "enum_item"
+                        | "impl_item"
+                        | "trait_item"
+                        | "mod_item"
+                        | "lambda"
+                        | "arrow_function"
+                        | "closure_expression"
+                        | "type_spec"
+                );
             n_definitions += usize::from(defines && kind != "class_body");
             if n_definitions > 1 {
                 return false;
@@ -491,7 +502,11 @@ fn unescaped(body: &str) -> String {
             }
             '0'..='7' => {
                 // Up to three octal digits; one alone ends a text.
-                let n = rest.bytes().take(2).take_while(|b| (b'0'..=b'7').contains(b)).count();
+                let n = rest
+                    .bytes()
+                    .take(2)
+                    .take_while(|b| (b'0'..=b'7').contains(b))
+                    .count();
                 let digits = format!("{c}{}", &rest[..n]);
                 rest = &rest[n..];
                 let code = u32::from_str_radix(&digits, 8).unwrap_or(0);
