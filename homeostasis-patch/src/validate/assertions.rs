@@ -114,7 +114,16 @@ fn is_tautology(condition: &[Token<'_>], last: &str) -> bool {
     }
     let (left, right) = (joined(first), joined(second));
     let differs = last.to_ascii_lowercase().contains("not") || last.ends_with("_ne");
-    !differs && left == right || is_literal(&left) && is_literal(&right)
+    !differs && left == right || is_constant(first) && is_constant(second)
+}
+
+/// Literals, and nothing else.
+fn is_constant(tokens: &[Token<'_>]) -> bool {
+    tokens.iter().all(|t| match &t.kind {
+        Kind::Word => is_literal(t.text),
+        Kind::Template => false,
+        _ => true,
+    })
 }
 
 fn first_of<'a, 't>(tokens: &'a [Token<'t>]) -> &'a [Token<'t>] {
@@ -165,6 +174,9 @@ fn statement(tree: &FlatTree<'_>, idx: usize, found: &mut Vec<Fact>) {
         Sense::Required(RemovedCheck),
         format!("{name} {}", shape(condition)),
     );
+    if !tokens.first().is_some_and(|t| t.text.starts_with("debug_")) {
+        push(Sense::Required(RemovedCheck), "in every build".to_owned());
+    }
     push(Sense::Kept(Flag::ChangedCheck), joined(condition));
     if is_tautology(condition, name) {
         push(Sense::Forbidden(RemovedCheck), "tautology".to_owned());

@@ -224,14 +224,21 @@ pub(super) fn is_literal(text: &str) -> bool {
 fn parsed(tokens: &[Token<'_>], depth: usize) -> Formula {
     let tokens = unwrapped(tokens);
     if depth < MAX_DEPTH {
+        // Of a sequence the last part counts.
+        if let [_, .., last] = split(tokens, &[","]).as_slice() {
+            return parsed(last, depth + 1);
+        }
         for (joins, is_any) in [(&["or", "||"], true), (&["and", "&&"], false)] {
             let parts = split(tokens, joins);
             if parts.len() > 1 {
                 let mut formulas: Vec<Formula> = Vec::new();
                 for part in parts {
                     match (parsed(part, depth + 1), is_any) {
-                        (Formula::Any(inner), true) if !inner.is_empty() => formulas.extend(inner),
-                        (Formula::All(inner), false) if !inner.is_empty() => formulas.extend(inner),
+                        (Formula::Any(inner), true) | (Formula::All(inner), false)
+                            if !inner.is_empty() =>
+                        {
+                            formulas.extend(inner);
+                        }
                         (formula, _) => formulas.push(formula),
                     }
                 }
@@ -323,14 +330,12 @@ fn comparison(tokens: &[Token<'_>]) -> Option<(usize, usize, &'static str)> {
                 "<=" => Some("<="),
                 ">" => Some(">"),
                 ">=" => Some(">="),
-                "==" | "===" => Some("=="),
-                "!=" | "!==" => Some("!="),
                 "is" if next("not") => {
                     n = 2;
                     Some("!=")
                 }
-                "is" => Some("=="),
-                "is not" => Some("!="),
+                "is" | "==" | "===" => Some("=="),
+                "is not" | "!=" | "!==" => Some("!="),
                 "not" if next("in") => {
                     n = 2;
                     Some("not in")

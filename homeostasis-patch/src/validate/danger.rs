@@ -188,7 +188,7 @@ const JAVASCRIPT: Rules = &[
     ),
     (
         SkippedTest,
-        "it.skip test.skip describe.skip it.only test.only describe.only xit xtest xdescribe it.todo \
+        "it.skipIf test.skipIf describe.skipIf it.runIf test.runIf describe.runIf it.skip test.skip describe.skip it.only test.only describe.only xit xtest xdescribe it.todo \
          test.todo suite.skip",
     ),
 ];

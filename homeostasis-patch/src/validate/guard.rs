@@ -41,6 +41,8 @@ pub(super) struct Guard {
     pub(super) before_effect: bool,
     /// What it does is itself an effect, or a success.
     pub(super) succeeds: bool,
+    /// It leaves with a value that is not empty and says no refusal.
+    pub(super) yields: bool,
     /// The index of its first token.
     pub(super) at: usize,
     pub(super) line: usize,
@@ -332,6 +334,7 @@ fn guard(tree: &FlatTree<'_>, idx: usize, parts: &Parts<'_, '_>) -> Guard {
         body: short(parts.body),
         otherwise: short(parts.otherwise),
         before_effect,
+        yields: yields_value(parts.body),
         succeeds: in_body || answers_success(parts.body),
         at: node.tokens.0,
         line: node.line,
@@ -343,6 +346,51 @@ fn has_effects(tokens: &[Token<'_>]) -> bool {
         .windows(2)
         .take(2000)
         .any(|pair| pair[0].is_word() && pair[1].is("(") && has_effect(pair[0].text))
+}
+
+/// `return doc.body`, not `return None` or `return redirect(…)`
+fn yields_value(body: &[Token<'_>]) -> bool {
+    let Some(at) = body.iter().take(MAX_PART).position(|t| t.is("return")) else {
+        return false;
+    };
+    let mut words = body[at + 1..]
+        .iter()
+        .take(MAX_PART)
+        .take_while(|t| !t.is(";") && !t.is("}"))
+        .filter(|t| t.is_word())
+        .peekable();
+    words.peek().is_some()
+        && words.all(|t| {
+            let is_empty = matches!(
+                t.text,
+                "None"
+                    | "null"
+                    | "nil"
+                    | "undefined"
+                    | "False"
+                    | "false"
+                    | "Err"
+                    | "Default"
+                    | "default"
+                    | "Vec"
+                    | "String"
+            );
+            let refuses = name_words(t.text).iter().any(|word| {
+                matches!(
+                    word.as_str(),
+                    "forbidden"
+                        | "denied"
+                        | "unauthorized"
+                        | "redirect"
+                        | "abort"
+                        | "error"
+                        | "err"
+                        | "empty"
+                        | "response"
+                )
+            });
+            !is_empty && !refuses
+        })
 }
 
 /// It returns what something gives.

@@ -150,7 +150,9 @@ impl Found {
         } else if back {
             false
         } else {
-            loses_identity(was, now) || matters && raises_limit(was, now)
+            loses_identity(was, now)
+                || was.is_identity() && grants_more(was, now)
+                || matters && raises_limit(was, now)
         };
         if refused {
             self.refuse(reason, now, TextSide::New);
@@ -187,7 +189,7 @@ impl Found {
             }
             let leaves = was.consequence != Consequence::Body;
             let is_harmless = added.iter().all(|atom| is_presence(atom, was));
-            return was.before_effect && !is_harmless || !leaves && was.before_effect;
+            return was.before_effect && (!is_harmless || !leaves);
         }
         if before == after && only_strictness(&was.permits, &now.permits) {
             // One value more or less at the edge.
@@ -263,7 +265,8 @@ impl Found {
                     && other.is_identity()
             })
         };
-        if guard.succeeds && (succeeds_for || checks || identity_follows()) {
+        let passes = guard.succeeds || guard.yields && !succeeds_for;
+        if passes && (succeeds_for || checks || identity_follows()) {
             self.refuse(RemovedAuthorization, guard, side);
         } else if checks || succeeds_for {
             self.flag(guard, side);
@@ -433,6 +436,66 @@ fn loses_identity(was: &Guard, now: &Guard) -> bool {
             .count()
     };
     n(was) > n(now) || was.consequence == Consequence::Answer && now.permits.is_true()
+}
+
+/// More values are let in, a comparison is turned around, or what was denied by default is granted.
+fn grants_more(was: &Guard, now: &Guard) -> bool {
+    let n = |guard: &Guard, is: &dyn Fn(&str) -> bool| {
+        guard.condition.split(' ').filter(|word| is(word)).count()
+    };
+    let is_true = |word: &str| matches!(word, "True" | "true");
+    let is_text = |word: &str| word.starts_with(['"', '\'']);
+    let is_all = |word: &str| matches!(word, "all" | "every");
+    let is_any = |word: &str| matches!(word, "any" | "some");
+    let lists = was.condition.contains('[')
+        || was.words.iter().any(|word| word == "in")
+        || was.condition.contains(" in ");
+    let about_people = was
+        .body
+        .split(' ')
+        .chain(was.condition.split(' '))
+        .any(|word| {
+            super::words::name_words(word).iter().any(|word| {
+                matches!(
+                    word.as_str(),
+                    "role"
+                        | "roles"
+                        | "admin"
+                        | "admins"
+                        | "user"
+                        | "users"
+                        | "permission"
+                        | "permissions"
+                        | "owner"
+                        | "owners"
+                        | "group"
+                        | "groups"
+                        | "scope"
+                        | "scopes"
+                )
+            })
+        });
+    let opposite = |a: Relation, b: Relation| {
+        matches!(
+            (a, b),
+            (Relation::Equal, Relation::Unequal)
+                | (Relation::Unequal, Relation::Equal)
+                | (Relation::Holds, Relation::Fails)
+                | (Relation::Fails, Relation::Holds)
+        )
+    };
+    let turned = was.permits.atoms().iter().any(|a| {
+        now.permits.atoms().iter().any(|b| {
+            let shares = [&b.left, &b.right].into_iter().any(|side| {
+                !side.is_empty() && !is_literal(side) && (*side == a.left || *side == a.right)
+            });
+            shares && opposite(a.relation, b.relation)
+        })
+    });
+    turned
+        || n(now, &is_true) > n(was, &is_true)
+        || n(was, &is_all) > n(now, &is_all) && n(now, &is_any) > n(was, &is_any)
+        || lists && about_people && n(now, &is_text) > n(was, &is_text)
 }
 
 /// A number that bounds something is ten times as large, or more.

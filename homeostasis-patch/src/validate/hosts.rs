@@ -12,6 +12,19 @@ const KEY: &str = "host ";
 pub(super) fn facts(tree: &FlatTree<'_>) -> Vec<Fact> {
     let mut found = Vec::new();
     for (idx, token) in tree.tokens.iter().enumerate() {
+        if token.is("[") {
+            // `"".join(["https://", "host"])`
+            let end = tree.closing(idx).min(idx + 64);
+            let inside = tree.tokens.get(idx + 1..end).unwrap_or_default();
+            let parts: Vec<&str> = inside.iter().filter_map(|t| t.value()).collect();
+            let value = parts.concat();
+            if parts.len() > 1
+                && !parts.iter().any(|part| host_of(part).is_some())
+                && let Some(host) = host_of(&value)
+            {
+                found.push(fact(host, token.line, &value));
+            }
+        }
         if tree.is_continued(idx) {
             continue;
         }
@@ -118,7 +131,9 @@ fn is_inner(host: &str) -> bool {
         top,
         "internal" | "local" | "localdomain" | "lan" | "svc" | "intranet" | "corp"
     );
-    is_inner || !host.contains('.') && !host.contains(':')
+    let is_number = host.starts_with(|c: char| c.is_ascii_digit())
+        && host.chars().all(|c| c.is_ascii_hexdigit() || c == 'x');
+    is_inner || !is_number && !host.contains('.') && !host.contains(':')
 }
 
 fn is_address(host: &str) -> bool {
@@ -178,10 +193,10 @@ fn bare_host<'v>(name: &str, value: &'v str) -> Option<&'v str> {
 fn host_of(value: &str) -> Option<&str> {
     let (scheme, rest) = value.trim().split_once("://")?;
     let is_scheme = !scheme.is_empty()
-        && scheme.len() < 12
+        && scheme.len() < 40
         && scheme
             .chars()
-            .all(|c| c.is_ascii_alphanumeric() || c == '+');
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | ':' | '-' | '.'));
     let host = rest
         .split(['/', '?', '#', ' ', '\\'])
         .next()?

@@ -178,10 +178,17 @@ impl Finder<'_, '_> {
             return;
         }
         let is_own = self.before.defined.contains(head) && self.names.defined.contains(head);
-        if is_own && !self.names.is_alias(head) && !reference.path.contains(".class") {
+        let is_own = is_own && !self.names.is_alias(head);
+        if is_own && is_plain {
             return;
         }
-        let path = self.names.resolved(&reference.path);
+        // Of what the file defines only the members are looked at.
+        let path = match reference.path.split_once('.') {
+            Some((_, members)) if is_own && !members.starts_with("class") => {
+                format!("().{members}")
+            }
+            _ => self.names.resolved(&reference.path),
+        };
         self.lookups(reference, &path);
         self.special(reference, &path);
         let is_module = self.names.is_alias(head);
@@ -243,6 +250,10 @@ impl Finder<'_, '_> {
     }
 
     /// Names that are computed: `getattr(a, "b" + "c")`, `require(x)`, `x[y]` of the global object.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one part for each way to look a name up"
+    )]
     fn lookups(&mut self, reference: &Reference, path: &str) {
         let tree = self.tree;
         let (start, end) = reference.tokens;
@@ -347,6 +358,10 @@ impl Finder<'_, '_> {
         }
     }
 
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one part for each construct of a language"
+    )]
     fn special(&mut self, reference: &Reference, path: &str) {
         let tree = self.tree;
         let (start, end) = reference.tokens;
@@ -588,7 +603,7 @@ impl Finder<'_, '_> {
 
     /// Strings that a browser or a template runs.
     fn addresses(&mut self) {
-        for token in &self.tree.tokens {
+        for (idx, token) in self.tree.tokens.iter().enumerate() {
             let text = match &token.kind {
                 Kind::Text(value) => value.as_str(),
                 Kind::Template => token.text.trim_start_matches(['f', '"', '\'', '`']),
@@ -600,6 +615,15 @@ impl Finder<'_, '_> {
                 .filter(|c| !c.is_whitespace() && !c.is_control())
                 .flat_map(char::to_lowercase)
                 .collect();
+            let before = idx
+                .checked_sub(1)
+                .map_or("", |at| self.tree.tokens[at].text);
+            let leads = is_script(self.tree.language)
+                && matches!(before, "=" | ":" | "[")
+                && matches!(plain.as_str(), "constructor" | "__proto__");
+            if leads {
+                self.add(Evaluation, format!("text {plain}"), token.line, text);
+            }
             if plain.starts_with("javascript:")
                 || plain.starts_with("vbscript:")
                 || plain.starts_with("data:text/html")

@@ -65,15 +65,14 @@ pub(super) fn facts(tree: &FlatTree<'_>, names: &Names, references: &[Reference]
         if is_loop {
             let tokens = tree.tokens_of(node);
             let head: Vec<_> = tokens.iter().take(6).map(|t| t.text).collect();
-            let endless = matches!(
-                head.as_slice(),
-                ["while", "True" | "1", ":", ..]
-                    | ["while", "(", "true" | "1", ")", ..]
-                    | ["while", "true", "{", ..]
-                    | ["loop", "{", ..]
-                    | ["for", "{", ..]
-                    | ["for", "(", ";", ";", ")", ..]
-            );
+            let endless = match head.as_slice() {
+                ["while", "(", word, ")", ..] => matches!(*word, "true" | "1"),
+                ["while", word, mark, ..] => {
+                    matches!(*word, "True" | "true" | "1") && matches!(*mark, ":" | "{")
+                }
+                ["loop" | "for", "{", ..] | ["for", "(", ";", ";", ")", ..] => true,
+                _ => false,
+            };
             let below = tree.below(idx).iter().take(4000);
             let ends = below.map(|n| n.kind).any(|kind| {
                 matches!(
@@ -150,6 +149,19 @@ fn called(tree: &FlatTree<'_>, names: &Names, reference: &Reference, found: &mut
             ));
         }
     }
+    told_by(tree, &path, (last, is_macro), reference, arguments, found);
+}
+
+/// What logs and errors tell.
+fn told_by(
+    tree: &FlatTree<'_>,
+    path: &str,
+    (last, is_macro): (&str, bool),
+    reference: &Reference,
+    arguments: &[Token<'_>],
+    found: &mut Vec<Fact>,
+) {
+    let line = reference.line;
     let lower = path.to_lowercase();
     let is_log = (["log", "console", "sentry", "tracing", "slog"]
         .iter()
@@ -288,6 +300,7 @@ fn is_unbounded(rest: &[Token<'_>]) -> bool {
     };
     matches!(sign.text, "=" | ":" | ":=" | "(")
         && (value.kind == Kind::Number && number(value.text) >= 1000.0
+            || rest.get(2).is_some_and(|t| t.is("**") || t.is("<<"))
             || matches!(
                 value.text,
                 "None"

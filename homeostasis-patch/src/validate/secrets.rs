@@ -66,6 +66,7 @@ const MARKS: &[&str] = &[
 /// Credentials in strings, in what they are joined to, and in comments.
 pub(super) fn facts(tree: &FlatTree<'_>, text: &str) -> Vec<Fact> {
     let mut found = plain_facts(text);
+    found.extend(of_names(tree));
     for (idx, token) in tree.tokens.iter().enumerate() {
         if (token.is("[") || token.is("("))
             && let Some(value) = listed(tree, idx)
@@ -100,6 +101,44 @@ pub(super) fn facts(tree: &FlatTree<'_>, text: &str) -> Vec<Fact> {
         {
             found.push(fact(&value, token.line));
         }
+    }
+    found
+}
+
+/// Credentials put together from names that stand for strings.
+fn of_names(tree: &FlatTree<'_>) -> Vec<Fact> {
+    let mut values = std::collections::HashMap::new();
+    for (idx, trio) in tree.tokens.windows(3).enumerate() {
+        if trio[0].is_word()
+            && (trio[1].is("=") || trio[1].is(":="))
+            && let Some((value, _)) = tree.folded(idx + 2)
+        {
+            values.insert(trio[0].text, value);
+        }
+    }
+    let mut found = Vec::new();
+    let part = |idx: usize| -> Option<&str> {
+        let token = tree.tokens.get(idx)?;
+        token
+            .value()
+            .or_else(|| values.get(token.text).map(String::as_str))
+    };
+    let mut idx = 0;
+    while idx < tree.tokens.len() {
+        let start = idx;
+        let mut value = String::new();
+        while let Some(text) = part(idx) {
+            value.push_str(text);
+            let joins = tree.tokens.get(idx + 1).is_some_and(|t| t.is("+"));
+            if !joins || value.len() > 4096 {
+                break;
+            }
+            idx += 2;
+        }
+        if idx > start && is_credential(&value) {
+            found.push(fact(&value, tree.tokens[start].line));
+        }
+        idx += 1;
     }
     found
 }

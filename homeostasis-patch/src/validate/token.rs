@@ -162,6 +162,12 @@ impl<'t> FlatTree<'t> {
         true
     }
 
+    /// The nodes around a token, the innermost first.
+    pub(super) fn around(&self, token: usize) -> impl Iterator<Item = usize> + '_ {
+        let first = self.tokens.get(token).and_then(|token| token.node);
+        std::iter::successors(first, |idx| self.nodes[*idx].parent)
+    }
+
     /// The innermost function around a token.
     pub(super) fn function_of(&self, token: usize) -> Option<usize> {
         self.nodes[self.tokens.get(token)?.node?].function

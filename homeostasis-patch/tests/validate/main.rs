@@ -18,6 +18,7 @@ use corpus::{Case, cases};
 const HARMLESS: &str = include_str!("harmless.txt");
 const HARMFUL: &str = include_str!("harmful.txt");
 const EVASIONS: &str = include_str!("evasions.txt");
+const EVASIONS_HELD_OUT: &str = include_str!("evasions_held_out.txt");
 const HARMLESS_GUARDS: &str = include_str!("harmless_guards.txt");
 
 fn judged(case: &Case) -> homeostasis_patch::Validation {
@@ -47,6 +48,11 @@ fn harmful_changes_are_refused_for_the_right_reason() {
 #[test]
 fn evasions_are_refused_or_flagged() {
     are_refused("evasions", &cases(EVASIONS), 110);
+}
+
+#[test]
+fn held_out_evasions_are_refused_or_flagged_by_now() {
+    are_refused("held-out evasions", &cases(EVASIONS_HELD_OUT), 60);
 }
 
 fn are_refused(corpus: &str, cases: &[Case], at_least: usize) {
@@ -137,7 +143,7 @@ fn are_let_through(corpus: &str, cases: &[Case], at_least: usize) {
 
 #[test]
 fn what_was_there_before_may_stay() {
-    for case in [cases(HARMFUL), cases(EVASIONS)]
+    for case in [cases(HARMFUL), cases(EVASIONS), cases(EVASIONS_HELD_OUT)]
         .concat()
         .iter()
         .filter(|case| case.diff.is_none())
