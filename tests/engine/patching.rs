@@ -498,13 +498,20 @@ async fn the_gate_decides_by_the_highest_of_the_patchers_risk_and_what_the_check
         .flat_map(|plan| plan.patches.iter().map(|patch| patch.risk))
         .collect();
     assert_eq!(risks, [RiskLevel::Medium]);
-    assert_eq!(shop.asked.load(Ordering::SeqCst), 0, "people are asked first");
+    assert_eq!(
+        shop.asked.load(Ordering::SeqCst),
+        0,
+        "people are asked first"
+    );
 
     let shop = Shop::new();
     let patching = shop.configured().check(Judge).max_risk(RiskLevel::Low);
     let (events, _) = shop.story(shop.builder(patching), "escalated").await;
     let said = format!("{events:?}");
-    assert!(said.contains("its risk is medium, at most low is wanted"), "{said}");
+    assert!(
+        said.contains("its risk is medium, at most low is wanted"),
+        "{said}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

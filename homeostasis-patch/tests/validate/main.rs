@@ -55,6 +55,7 @@ fn held_out_evasions_are_refused_or_flagged_by_now() {
     are_refused("held-out evasions", &cases(EVASIONS_HELD_OUT), 60);
 }
 
+#[expect(clippy::print_stdout, reason = "the numbers of docs/patching.md")]
 fn are_refused(corpus: &str, cases: &[Case], at_least: usize) {
     let mut missed = String::new();
     let mut n_missed = 0;
@@ -115,6 +116,7 @@ fn small_repairs_near_the_rules_are_let_through() {
     are_let_through("harmless near the rules", &cases(HARMLESS_GUARDS), 40);
 }
 
+#[expect(clippy::print_stdout, reason = "the numbers of docs/patching.md")]
 fn are_let_through(corpus: &str, cases: &[Case], at_least: usize) {
     let mut refused = String::new();
     let mut n_refused = 0;
