@@ -33,7 +33,7 @@ pub(super) fn differences(
         }
     }
     for guard in come {
-        found.come(guard, new);
+        found.come(guard, &new_guards, new);
     }
     for (was, now) in &same {
         found.later(was, now, old, new);
@@ -233,7 +233,7 @@ impl Found {
     }
 
     /// A guard that was not there: one that succeeds passes by what follows it.
-    fn come(&mut self, guard: &Guard, tree: &FlatTree<'_>) {
+    fn come(&mut self, guard: &Guard, all: &[Guard], tree: &FlatTree<'_>) {
         let side = TextSide::New;
         if guard.consequence == Consequence::Answer {
             if guard.permits.is_true() {
@@ -258,7 +258,7 @@ impl Found {
             .skip(1)
             .any(|pair| pair[0].is_word() && pair[1].is("(") && is_authorization(pair[0].text));
         let identity_follows = || {
-            guards(tree).iter().any(|other| {
+            all.iter().any(|other| {
                 other.function_idx == guard.function_idx
                     && other.at > guard.at
                     && other.consequence == Consequence::Error
