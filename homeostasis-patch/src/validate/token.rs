@@ -211,6 +211,14 @@ impl<'t> FlatTree<'t> {
 
     /// The first argument after the opening bracket (or comma) at `open`.
     pub(super) fn first_argument(&self, open: usize) -> &[Token<'t>] {
+        let starts = self
+            .tokens
+            .get(open)
+            .is_some_and(|t| t.opens() || t.is(","));
+        if !starts {
+            // Elsewhere the next comma may be far away.
+            return &[];
+        }
         let start = (open + 1).min(self.tokens.len());
         let mut at = start;
         while let Some(token) = self.tokens.get(at) {
