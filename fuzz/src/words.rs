@@ -473,6 +473,18 @@ pub const CONDITION: &[&str] = &[
     "contains",
 ];
 
+/// Lines of programs and settings in several languages, kept, removed and added.
+pub const PATCHED: &[&str] = &[
+    "\n", "\n", "\n+", "\n-", "\n ", "    ", "\t", " ", "(", ")", "{", "}", "[", "]", ":", ";", ",", ".", "::", "=", "==",
+    "!=", "<", ">=", "!", "not ", " and ", " or ", " && ", " || ", "if ", "else", "elif ", "for ", "while ", "return ",
+    "raise ", "throw ", "def f(x):\n", "fn f(x: u8) -> u8 {\n", "func F(x int) error {\n", "function f(x) {\n",
+    "class A {\n", "import os\n", "use std::{a as b, process::*};\n", "pub(crate) use ", "require(", "check_permission(x)",
+    "user.is_admin", "doc.delete()", "assert ", "assert!(", "assertEqual(", "expect(", "True", "false", "None", "nil", "null",
+    "timeout=", "retries: ", "1_000_000", "0x1f", "1e9", "**", "\"https://a.example/\"", "'x'", "`a${b}c`", "f\"{x!r:{y}}\"",
+    "\"\\163\\N{LATIN SMALL LETTER A}\\u{41}\\\"", "r#\"", "\"\"\"", "#", "//", "/*", "*/", "#[cfg(any())]", "@", "|", "=>",
+    "->", "?", "??", "x", "getattr(", "eval", "os.system", "Err(", "Ok(())", "match ", "let ", "mut ", "lambda: ", "...",
+];
+
 /// Unified diffs.
 pub const DIFF: &[&str] = &[
     "--- a/src/main.rs\n",

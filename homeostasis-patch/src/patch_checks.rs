@@ -5,6 +5,8 @@ use std::path::Path;
 use async_trait::async_trait;
 use homeostasis_core::Context;
 use homeostasis_core::record::PatchCandidate;
+#[cfg(feature = "code")]
+use homeostasis_core::record::RiskLevel;
 use homeostasis_core::stage::{PatchCheck, PatchError, PatchReport};
 
 /// Refuses what the validator refuses, and what is more dangerous than its patcher said: the gate
@@ -27,13 +29,7 @@ impl PatchCheck for crate::PatchValidator {
     ) -> Result<PatchReport, PatchError> {
         let mut notes = Vec::new();
         for patch in patches {
-            let file = crate::project_file::ProjectFile::read(root, &patch.path);
-            let file = file.map_err(|error| PatchError::Failed {
-                what: format!("reading {}", patch.path),
-                kind: error.kind(),
-                source: Some(error.into()),
-            })?;
-            let found = self.validate_candidate(patch, file.text());
+            let found = validated(self, patch, root)?;
             if !found.is_accepted() {
                 return Ok(PatchReport::refused(found.to_string()));
             }
@@ -53,6 +49,32 @@ impl PatchCheck for crate::PatchValidator {
         }
         Ok(PatchReport::passed(notes))
     }
+
+    /// # Errors
+    /// As [`check`](PatchCheck::check).
+    async fn risk(
+        &self,
+        _: &Context,
+        patch: &PatchCandidate,
+        root: &Path,
+    ) -> Result<Option<RiskLevel>, PatchError> {
+        Ok(Some(validated(self, patch, root)?.risk))
+    }
+}
+
+#[cfg(feature = "code")]
+fn validated(
+    validator: &crate::PatchValidator,
+    patch: &PatchCandidate,
+    root: &Path,
+) -> Result<crate::Validation, PatchError> {
+    let file = crate::project_file::ProjectFile::read(root, &patch.path);
+    let file = file.map_err(|error| PatchError::Failed {
+        what: format!("reading {}", patch.path),
+        kind: error.kind(),
+        source: Some(error.into()),
+    })?;
+    Ok(validator.validate_candidate(patch, file.text()))
 }
 
 /// Tests one patch on a copy of the project.

@@ -14,7 +14,7 @@ use homeostasis_core::record::{
 };
 use homeostasis_core::signal::ErrorEvent;
 use homeostasis_core::stage::{
-    ExecuteError, PatchRequest, PlanError, PlanRequest, Remediator, RunLog, Selection,
+    ExecuteError, PatchError, PatchRequest, PlanError, PlanRequest, Remediator, RunLog, Selection,
 };
 use homeostasis_core::{Context, Incident, PlanId, Target, Timestamp, Violations, async_trait};
 use homeostasis_patch::{ChangeSet, Format, HandOver};
@@ -128,6 +128,24 @@ impl PatchRemediator {
             .then(|| format!("a diff of {n_bytes} bytes, at most {MAX_DIFF_BYTES} are planned"))
     }
 
+    /// The gate decides by the risk, so it is the highest of what the patcher says and what the
+    /// checks find.
+    async fn raise_risk(
+        &self,
+        cx: &Context,
+        candidate: &mut PatchCandidate,
+    ) -> Result<(), PatchError> {
+        if candidate.violation().is_some() {
+            // Passed over for that.
+            return Ok(());
+        }
+        for check in &self.patching.checks {
+            let found = check.risk(cx, candidate, &self.patching.root).await?;
+            candidate.risk = candidate.risk.max(found.unwrap_or(candidate.risk));
+        }
+        Ok(())
+    }
+
     /// What every patcher proposes, best first, and what was passed over.
     async fn candidates(
         &self,
@@ -146,8 +164,13 @@ impl PatchRemediator {
                     continue;
                 }
             };
-            for candidate in proposed {
+            for mut candidate in proposed {
                 if found.iter().any(|known| known.diff == candidate.diff) {
+                    continue;
+                }
+                if let Err(error) = self.raise_risk(cx, &mut candidate).await {
+                    let why = error.report().to_string();
+                    passed_over.push(Candidate::passed_over(name_of(&candidate), why));
                     continue;
                 }
                 match self.objection_to(&candidate) {

@@ -453,6 +453,67 @@ async fn the_gate_refuses_kinds_that_are_not_allowed_and_asks_people_without_a_c
     assert_eq!(shop.text(), NEW);
 }
 
+/// Finds every patch of medium risk, and lets it pass.
+#[derive(Debug)]
+struct Judge;
+
+#[async_trait]
+impl PatchCheck for Judge {
+    fn name(&self) -> &str {
+        "judge"
+    }
+
+    async fn check(
+        &self,
+        _: &Context,
+        _: &[PatchCandidate],
+        _: &Path,
+    ) -> Result<PatchReport, PatchError> {
+        Ok(PatchReport::passed([]))
+    }
+
+    async fn risk(
+        &self,
+        _: &Context,
+        _: &PatchCandidate,
+        _: &Path,
+    ) -> Result<Option<RiskLevel>, PatchError> {
+        Ok(Some(RiskLevel::Medium))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_gate_decides_by_the_highest_of_the_patchers_risk_and_what_the_checks_find() {
+    let shop = Shop::new();
+    let builder = shop.builder(shop.configured().check(Judge));
+    let (events, _) = shop.story(builder, "escalated").await;
+    assert_eq!(shop.text(), OLD);
+    let risks: Vec<_> = events
+        .iter()
+        .filter_map(|kind| match kind {
+            EventKind::Planned { plans, .. } => Some(plans),
+            _ => None,
+        })
+        .flatten()
+        .flat_map(|plan| plan.patches.iter().map(|patch| patch.risk))
+        .collect();
+    assert_eq!(risks, [RiskLevel::Medium]);
+    assert_eq!(
+        shop.asked.load(Ordering::SeqCst),
+        0,
+        "people are asked first"
+    );
+
+    let shop = Shop::new();
+    let patching = shop.configured().check(Judge).max_risk(RiskLevel::Low);
+    let (events, _) = shop.story(shop.builder(patching), "escalated").await;
+    let said = format!("{events:?}");
+    assert!(
+        said.contains("its risk is medium, at most low is wanted"),
+        "{said}"
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_patch_file_for_people_stays_when_the_trouble_stays() {
     let shop = Shop::new();

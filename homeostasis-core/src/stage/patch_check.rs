@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
-use crate::record::PatchCandidate;
+use crate::record::{PatchCandidate, RiskLevel};
 use crate::stage::PatchError;
 
 /// What a check says of patches.
@@ -67,6 +67,21 @@ pub trait PatchCheck: fmt::Debug + Send + Sync {
         patches: &[PatchCandidate],
         root: &Path,
     ) -> Result<PatchReport, PatchError>;
+
+    /// How risky it takes `patch` to be, if it judges that; asked before the plan is made. The gate
+    /// decides by the highest of the answers and what the patcher said.
+    ///
+    /// # Errors
+    /// If it should know and cannot tell: the patch is then passed over.
+    async fn risk(
+        &self,
+        cx: &Context,
+        patch: &PatchCandidate,
+        root: &Path,
+    ) -> Result<Option<RiskLevel>, PatchError> {
+        let _ = (cx, patch, root);
+        Ok(None)
+    }
 }
 
 const _: fn(&dyn PatchCheck) = |_| {};
@@ -84,5 +99,14 @@ impl<T: PatchCheck + ?Sized> PatchCheck for Arc<T> {
         root: &Path,
     ) -> Result<PatchReport, PatchError> {
         (**self).check(cx, patches, root).await
+    }
+
+    async fn risk(
+        &self,
+        cx: &Context,
+        patch: &PatchCandidate,
+        root: &Path,
+    ) -> Result<Option<RiskLevel>, PatchError> {
+        (**self).risk(cx, patch, root).await
     }
 }

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use super::RefusalReason::{
     self, Deserialization, Destruction, Environment, Evaluation, Exit, ForeignCode, Network,
     OpenPermissions, Process, Reflection, SilencedLog, SkippedTest, SuppressedLint, SwallowedError,
-    UnsafeCode, UnverifiedTls,
+    UnsafeCode, UnverifiedTls, WeakCryptography,
 };
 use crate::Language;
 
@@ -78,7 +78,8 @@ const PYTHON: Rules = &[
     (
         Evaluation,
         "eval exec compile execfile __import__ =importlib importlib.import_module importlib.reload importlib.util importlib.machinery importlib.__import__ importlib._bootstrap imp runpy code codeop timeit pdb zipimport \
-         pkgutil.get_loader",
+         pkgutil.get_loader pkgutil.resolve_name pydoc.locate pandas.eval numexpr.evaluate \
+         django.utils.module_loading.import_string werkzeug.utils.import_string jinja2.Template",
     ),
     (
         Deserialization,
@@ -120,6 +121,10 @@ const PYTHON: Rules = &[
         "ssl._create_unverified_context ssl.CERT_NONE ssl._create_default_https_context \
          *.disable_warnings *.CERT_NONE",
     ),
+    (
+        WeakCryptography,
+        "hashlib.md5 hashlib.sha1 Crypto.Cipher.DES Crypto.Cipher.ARC4 *.MODE_ECB random.SystemRandom.seed",
+    ),
     (SwallowedError, "sys.excepthook threading.excepthook"),
     (
         SuppressedLint,
@@ -130,7 +135,7 @@ const PYTHON: Rules = &[
         SkippedTest,
         "pytest.mark.skip pytest.mark.skipif pytest.mark.xfail pytest.skip pytest.xfail \
          pytest.importorskip unittest.skip unittest.skipIf unittest.skipUnless \
-         unittest.expectedFailure *.skipTest",
+         unittest.expectedFailure unittest.SkipTest pytest.mark.skip *.skipTest",
     ),
 ];
 
@@ -183,7 +188,7 @@ const JAVASCRIPT: Rules = &[
     ),
     (
         SkippedTest,
-        "it.skip test.skip describe.skip it.only test.only describe.only xit xtest xdescribe it.todo \
+        "it.skipIf test.skipIf describe.skipIf it.runIf test.runIf describe.runIf it.skip test.skip describe.skip it.only test.only describe.only xit xtest xdescribe it.todo \
          test.todo suite.skip",
     ),
 ];
@@ -191,6 +196,10 @@ const JAVASCRIPT: Rules = &[
 const GO: Rules = &[
     (Process, "os/exec os.StartProcess os.FindProcess"),
     (UnsafeCode, "unsafe"),
+    (
+        WeakCryptography,
+        "crypto/md5 crypto/sha1 crypto/des crypto/rc4",
+    ),
     (
         ForeignCode,
         "C plugin syscall golang.org/x/sys runtime/cgo github.com/ebitengine/purego",
@@ -257,7 +266,7 @@ const JAVA: Rules = &[
     (Exit, "System.exit *.halt"),
     (
         Reflection,
-        "Class.forName =java.lang.reflect java.lang.reflect.Method java.lang.reflect.Field java.lang.reflect.Constructor java.lang.reflect.Proxy java.lang.reflect.InvocationHandler java.lang.reflect.AccessibleObject java.lang.invoke MethodHandles java.lang.instrument \
+        "Class.forName =java.lang.reflect java.lang.reflect.Method java.lang.reflect.Field java.lang.reflect.Constructor java.lang.reflect.Proxy java.lang.reflect.InvocationHandler java.lang.reflect.AccessibleObject java.lang.invoke MethodHandles java.lang.instrument java.beans.Statement java.beans.Expression java.beans.EventHandler \
          ClassLoader URLClassLoader java.net.URLClassLoader *.getDeclaredMethod *.getDeclaredMethods \
          *.getDeclaredField *.getDeclaredFields *.getDeclaredConstructor *.setAccessible *.loadClass \
          *.defineClass *.newInstance",
@@ -368,6 +377,63 @@ pub(super) fn judged(language: Language, path: &str) -> Option<RefusalReason> {
     // A chain of thousands of names is nobody's module.
     let path = path.get(..512).unwrap_or(path);
     index(language).judge(&plain(language, path))
+}
+
+/// What is wrong with a path that reaches a module through another one: `logging.os.system`.
+pub(super) fn judged_within(
+    language: Language,
+    path: &str,
+    is_module: bool,
+) -> Option<RefusalReason> {
+    if language != Language::Python {
+        return None;
+    }
+    let path = path.get(..512).unwrap_or(path);
+    let modules: &[&str] = if is_module {
+        &[
+            "os",
+            "sys",
+            "subprocess",
+            "builtins",
+            "ctypes",
+            "importlib",
+            "posix",
+            "pty",
+            "pickle",
+            "marshal",
+            "shutil",
+            "socket",
+            "runpy",
+            "code",
+            "codeop",
+            "imp",
+            "types",
+            "gc",
+            "inspect",
+        ]
+    } else {
+        &[
+            "os",
+            "subprocess",
+            "builtins",
+            "ctypes",
+            "importlib",
+            "posix",
+        ]
+    };
+    path.match_indices('.').find_map(|(at, _)| {
+        let rest = &path[at + 1..];
+        let head = rest.split('.').next().unwrap_or_default();
+        if !modules.contains(&head) || !is_module && head == rest {
+            return None;
+        }
+        // The module itself, taken from another one, is as good as its worst name.
+        judged(language, rest).or_else(|| {
+            (head == rest)
+                .then(|| judged_glob(language, head))
+                .flatten()
+        })
+    })
 }
 
 /// What is wrong with taking in all names of a module, if anything: some of them are dangerous.

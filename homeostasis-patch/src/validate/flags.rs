@@ -1,11 +1,12 @@
 //! What raises the risk without forbidding anything.
 
+use super::dead_code::header;
 use super::fact::{Fact, Sense};
 use super::names::Names;
 use super::references::{Reference, is_script};
-use super::structures::{header, name_words};
 use super::token::{FlatNode, FlatTree, is_function, joined};
 use super::validation::Flag;
+use super::words::name_words;
 use crate::Language;
 
 /// Words of code where a wrong value costs most.

@@ -4,23 +4,35 @@
 //! a handler that does nothing), and the two lists are compared: what was there before may stay,
 //! what is new and dangerous or gone and protective is refused.
 
+mod assertions;
 mod characters;
+mod condition;
 mod config;
 mod danger;
+mod dead_code;
+mod errors;
 mod fact;
 mod flags;
+mod guard;
+mod guard_changes;
 mod handlers;
+mod hosts;
+mod identity;
+mod lints;
+mod logs;
 mod names;
 mod patch_validator;
 mod protected;
 mod reason;
 mod references;
+mod resources;
 mod secrets;
 mod settings;
-mod structures;
+mod test_cases;
 mod time_limits;
 mod token;
 mod validation;
+mod words;
 
 pub use config::ValidatorConfig;
 pub use patch_validator::PatchValidator;

@@ -19,7 +19,7 @@ pub(super) struct Import {
 pub(super) struct Names {
     aliases: HashMap<String, String>,
     pub(super) imports: Vec<Import>,
-    /// Functions and types the file defines.
+    /// Functions and types the file defines for all of its code: not methods, not what is local.
     pub(super) defined: HashSet<String>,
 }
 
@@ -55,9 +55,12 @@ impl Names {
                 _ => {}
             }
         }
-        for pair in tree.tokens.windows(2) {
+        for (idx, pair) in tree.tokens.windows(2).enumerate() {
             let defines = ["def", "class", "fn", "func", "function", "struct", "enum"];
-            if defines.iter().any(|word| pair[0].is(word)) && pair[1].is_word() {
+            if defines.iter().any(|word| pair[0].is(word))
+                && pair[1].is_word()
+                && (tree.language == Language::Java || tree.is_outermost(idx))
+            {
                 names.defined.insert(pair[1].text.to_owned());
             }
         }
@@ -89,6 +92,16 @@ impl Names {
     /// The name was imported, or stands for something else.
     pub(super) fn is_alias(&self, name: &str) -> bool {
         self.aliases.contains_key(name)
+    }
+
+    /// The name stands for an imported module.
+    pub(super) fn is_module(&self, name: &str) -> bool {
+        let Some(full) = self.aliases.get(name) else {
+            return false;
+        };
+        self.imports
+            .iter()
+            .any(|import| import.path == *full || import.path.starts_with(&format!("{full}.")))
     }
 
     fn import(&mut self, alias: &str, path: String, line: usize) {
@@ -220,8 +233,11 @@ impl Names {
 
     /// `use a::b::{c as d, self, e::*};`
     fn rust(&mut self, tokens: &[Token<'_>], line: usize) {
-        let is_start = |t: &Token<'_>| t.is("use") || t.is("crate");
-        let start = tokens.iter().position(is_start).map_or(0, |at| at + 1);
+        // `pub(crate) use a` and `extern crate a`
+        let starts = |word: &str| tokens.iter().position(|t| t.is(word));
+        let start = starts("use")
+            .or_else(|| starts("crate"))
+            .map_or(0, |at| at + 1);
         let mut prefixes: Vec<String> = vec![String::new()];
         let mut path = String::new();
         let mut alias: Option<String> = None;

@@ -10,8 +10,9 @@ use super::time_limits::{self, TimeLimit};
 use super::token::{FlatTree, line_starts};
 use super::validation::{Flag, shortened};
 use super::{
-    Refusal, RefusalReason, RiskFactor, TextSide, Validation, ValidatorConfig, characters, flags,
-    handlers, protected, secrets, settings, structures,
+    Refusal, RefusalReason, RiskFactor, TextSide, Validation, ValidatorConfig, assertions,
+    characters, dead_code, errors, flags, guard_changes, handlers, hosts, identity, lints, logs,
+    protected, resources, secrets, settings, test_cases,
 };
 use crate::edit::Format;
 use crate::syntax::Syntax;
@@ -387,6 +388,7 @@ impl Judge {
         let before = code_facts(&old_tree, old, &path, &old_names, &old_names);
         let after = code_facts(&new_tree, new, &path, &Names::of(&new_tree), &old_names);
         self.near_danger(&new_tree, &after, changed);
+        self.found(guard_changes::differences(&old_tree, &new_tree, changed));
         let (old_limits, new_limits) = (
             time_limits::time_limits(&old_tree),
             time_limits::time_limits(&new_tree),
@@ -452,11 +454,16 @@ impl Judge {
             Ok(facts) => after.extend(facts),
             Err(error) => self.refuse(RefusalReason::SyntaxError, &error),
         }
+        hosts::soften(&before, &mut after);
         (before, after)
     }
 
     fn differences(&mut self, before: &[Fact], after: &[Fact], changed: &ChangedLines) {
-        for Difference { fact, side } in compare(before, after, changed) {
+        self.found(compare(before, after, changed));
+    }
+
+    fn found(&mut self, differences: Vec<Difference>) {
+        for Difference { fact, side } in differences {
             match fact.sense {
                 Sense::Forbidden(reason) | Sense::Required(reason) => {
                     self.refuse_at(reason, &fact.text, reason.expected(), fact.line, side);
@@ -493,7 +500,15 @@ fn code_facts(
 ) -> Vec<Fact> {
     let references = references(tree);
     let mut found = references::facts(tree, names, &references, before);
-    found.extend(structures::facts(tree, names, &references));
+    found.extend(assertions::facts(tree, names, &references));
+    found.extend(dead_code::facts(tree));
+    found.extend(errors::facts(tree));
+    found.extend(logs::facts(tree, names, &references));
+    found.extend(test_cases::facts(tree, names, &references));
+    found.extend(hosts::facts(tree));
+    found.extend(resources::facts(tree, names, &references));
+    found.extend(identity::facts(tree, names, &references));
+    found.extend(lints::facts(tree));
     found.extend(handlers::facts(tree, names, &references));
     found.extend(settings::facts(tree));
     found.extend(secrets::facts(tree, text));

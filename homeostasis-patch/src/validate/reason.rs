@@ -100,6 +100,10 @@ reasons! {
     WiderTimeLimit, "wider_time_limit", "a time limit as short as before";
     /// Certificates or signatures are not verified.
     UnverifiedTls, "unverified_tls", "verification on";
+    /// A file of the machine's accounts, keys or processes is named.
+    SensitivePath, "sensitive_path", "no path of accounts, keys or processes";
+    /// A cipher, a hash or a source of chance that protects less.
+    WeakCryptography, "weak_cryptography", "an algorithm as strong as before";
     /// Everybody may write.
     OpenPermissions, "open_permissions", "no write permission for everybody";
     /// Every origin may call.

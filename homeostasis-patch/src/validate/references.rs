@@ -1,11 +1,11 @@
 //! Every mention of a dangerous name, however it is reached.
 
 use super::RefusalReason::{
-    self, ConfusableCharacter, Environment, Evaluation, ForeignCode, HiddenCharacter, Network,
-    Process, Reflection, UnsafeCode, UnverifiedTls,
+    self, ConfusableCharacter, Environment, Evaluation, ForeignCode, HiddenCharacter, Process,
+    Reflection, UnsafeCode, UnverifiedTls,
 };
 use super::characters::has_styled_letters;
-use super::danger::{judged, judged_glob};
+use super::danger::{judged, judged_glob, judged_within};
 use super::fact::{Fact, Sense};
 use super::names::{Names, required_module};
 use super::token::{FlatTree, Kind, Token, joined};
@@ -135,7 +135,8 @@ pub(super) fn facts(
     };
     for import in &names.imports {
         let judge = if import.is_glob { judged_glob } else { judged };
-        if let Some(reason) = judge(tree.language, &import.path) {
+        let within = || judged_within(tree.language, &import.path, true);
+        if let Some(reason) = judge(tree.language, &import.path).or_else(within) {
             finder.add(
                 reason,
                 format!("import {}", import.path),
@@ -149,7 +150,8 @@ pub(super) fn facts(
     }
     finder.words();
     finder.directives();
-    finder.hosts();
+    finder.built_paths();
+    finder.addresses();
     finder.facts
 }
 
@@ -175,13 +177,24 @@ impl Finder<'_, '_> {
         if is_plain && self.is_only_a_name(start, end, before) {
             return;
         }
-        if self.before.defined.contains(head) && !self.names.is_alias(head) {
+        let is_own = self.before.defined.contains(head) && self.names.defined.contains(head);
+        let is_own = is_own && !self.names.is_alias(head);
+        if is_own && is_plain {
             return;
         }
-        let path = self.names.resolved(&reference.path);
+        // Of what the file defines only the members are looked at.
+        let path = match reference.path.split_once('.') {
+            Some((_, members)) if is_own && !members.starts_with("class") => {
+                format!("().{members}")
+            }
+            _ => self.names.resolved(&reference.path),
+        };
         self.lookups(reference, &path);
         self.special(reference, &path);
-        let Some(reason) = judged(self.tree.language, &path) else {
+        let is_module = self.names.is_alias(head);
+        let Some(reason) = judged(self.tree.language, &path)
+            .or_else(|| judged_within(self.tree.language, &path, is_module))
+        else {
             return;
         };
         let (key, text) = self.call_key(reason, &path, reference);
@@ -237,6 +250,10 @@ impl Finder<'_, '_> {
     }
 
     /// Names that are computed: `getattr(a, "b" + "c")`, `require(x)`, `x[y]` of the global object.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one part for each way to look a name up"
+    )]
     fn lookups(&mut self, reference: &Reference, path: &str) {
         let tree = self.tree;
         let (start, end) = reference.tokens;
@@ -281,6 +298,24 @@ impl Finder<'_, '_> {
                 }
             }
         }
+        let looks_up = matches!(
+            path,
+            "getattr" | "setattr" | "delattr" | "builtins.getattr" | "builtins.setattr"
+        );
+        if tree.language == Language::Python && looks_up && !is_call {
+            self.add(Reflection, path.to_owned(), reference.line, path);
+        }
+        if tree.language == Language::Python
+            && is_call
+            && matches!(path, "vars" | "locals")
+            && tree.first_argument(end).is_empty()
+            && tree
+                .tokens
+                .get(tree.closing(end) + 1)
+                .is_some_and(|t| t.is("[") || t.is("."))
+        {
+            self.add(Reflection, path.to_owned(), reference.line, path);
+        }
         if tree.language == Language::Python && (path == "vars" || path.contains(".__dict__")) {
             let target = if path == "vars" {
                 tree.first_argument(end).iter().map(|t| t.text).collect()
@@ -323,6 +358,10 @@ impl Finder<'_, '_> {
         }
     }
 
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one part for each construct of a language"
+    )]
     fn special(&mut self, reference: &Reference, path: &str) {
         let tree = self.tree;
         let (start, end) = reference.tokens;
@@ -341,6 +380,27 @@ impl Finder<'_, '_> {
                 let is_member = path.starts_with("os.environ.") && is_set(end);
                 if path == "os.environ" && (is_item || deletes) || is_member {
                     self.add(Environment, path.to_owned(), line, &reference.path);
+                }
+                let is_text = last == "format" || last == "format_map";
+                if is_text && start > 0 && formats_attributes(&tree.tokens[start]) {
+                    let text = joined(&tree.tokens[start..end]);
+                    self.add(Reflection, "format".to_owned(), line, &text);
+                }
+                let head = reference.path.split('.').next().unwrap_or_default();
+                let is_patched = reference.path.contains('.')
+                    && is_set(end)
+                    && self.names.is_module(head)
+                    && PATCHED_MODULES
+                        .split_ascii_whitespace()
+                        .any(|module| path.split('.').next() == Some(module));
+                if is_patched {
+                    self.add(Reflection, format!("{path} ="), line, &reference.path);
+                }
+                let runs_query =
+                    matches!(last, "execute" | "executemany" | "executescript" | "raw");
+                if runs_query && is_put_together(argument) {
+                    let text = format!("{last}({}", joined(argument));
+                    self.add(Evaluation, text.clone(), line, &text);
                 }
                 if matches!(path, "operator.attrgetter" | "operator.methodcaller") {
                     let folded = tree.folded(end + 1);
@@ -384,6 +444,28 @@ impl Finder<'_, '_> {
                 } else if path.starts_with("process.env.") && is_set(end) {
                     self.add(Environment, path.to_owned(), line, &reference.path);
                 }
+                let builtin = ["Object", "Array", "Function", "String", "Promise"];
+                let prototype = path
+                    .split_once(".prototype")
+                    .is_some_and(|(owner, _)| builtin.contains(&owner));
+                if prototype && is_set(end) || path == "__proto__" {
+                    self.add(Reflection, path.to_owned(), line, &reference.path);
+                }
+                let loads = matches!(path, "module.require" | "require.main.require")
+                    || last == "getBuiltinModule"
+                    || last == "createRequire";
+                if loads && let Some((module, _)) = tree.folded(end + 1) {
+                    let module = super::names::module_path(&module);
+                    let reason = judged(tree.language, &module).unwrap_or(Reflection);
+                    self.add(reason, format!("import {module}"), line, &module);
+                } else if loads {
+                    self.add(Reflection, path.to_owned(), line, &reference.path);
+                }
+                let runs_query = matches!(last, "query" | "execute" | "raw" | "$queryRawUnsafe");
+                if runs_query && is_put_together(argument) {
+                    let text = format!("{last}({}", joined(argument));
+                    self.add(Evaluation, text.clone(), line, &text);
+                }
                 // A computed `constructor` leads to the compiler.
                 let is_own = path.starts_with("this.") || path.starts_with("super.");
                 let is_called = next.is_some_and(|t| t.is("(")) && !is_own;
@@ -395,6 +477,27 @@ impl Finder<'_, '_> {
                 }
             }
             Language::Java => {
+                let of_class = ["class", "getClass"].iter().any(|word| {
+                    tree.tokens[start.saturating_sub(3)..end]
+                        .iter()
+                        .any(|t| t.is(word))
+                });
+                let lists = matches!(
+                    last,
+                    "getMethods"
+                        | "getConstructors"
+                        | "getFields"
+                        | "getConstructor"
+                        | "getEnclosingMethod"
+                );
+                if lists && of_class {
+                    self.add(Reflection, last.to_owned(), line, &reference.path);
+                }
+                let runs_query = matches!(last, "executeQuery" | "executeUpdate" | "execute");
+                if runs_query && is_put_together(argument) {
+                    let text = format!("{last}({}", joined(argument));
+                    self.add(Evaluation, text.clone(), line, &text);
+                }
                 if matches!(
                     last,
                     "getMethod" | "getMethods" | "getField" | "getConstructor"
@@ -453,6 +556,24 @@ impl Finder<'_, '_> {
                 (Language::Rust, "path") if idx >= 2 && tree.tokens[idx - 2].is("#") => {
                     self.add(ForeignCode, "#[path]".to_owned(), token.line, "#[path]");
                 }
+                (Language::Rust, "env" | "option_env" | "naked_asm" | "llvm_asm")
+                    if follows(&["!"]) =>
+                {
+                    let text = format!("{}!", token.text);
+                    self.add(ForeignCode, text.clone(), token.line, &text);
+                }
+                (
+                    Language::Rust,
+                    "used" | "ctor" | "dtor" | "global_allocator" | "panic_handler" | "feature",
+                ) if idx >= 2 && (tree.tokens[idx - 2].is("#") || tree.tokens[idx - 2].is("!")) => {
+                    let text = format!("#[{}]", token.text);
+                    self.add(ForeignCode, text.clone(), token.line, &text);
+                }
+                (Language::JavaScript | Language::TypeScript | Language::Tsx, "with")
+                    if follows(&["("]) && idx > 0 && !tree.tokens[idx - 1].is(".") =>
+                {
+                    self.add(Reflection, "with".to_owned(), token.line, "with (");
+                }
                 (Language::Python, "shell")
                     if follows(&["="])
                         && !tree.tokens.get(idx + 2).is_some_and(|t| t.is("False")) =>
@@ -460,6 +581,54 @@ impl Finder<'_, '_> {
                     self.add(Process, "shell=".to_owned(), token.line, "shell=True");
                 }
                 _ => {}
+            }
+        }
+    }
+
+    /// Paths that macros put together from their arguments: `std::$a::$b`.
+    fn built_paths(&mut self) {
+        if self.tree.language != Language::Rust {
+            return;
+        }
+        for trio in self.tree.tokens.windows(3) {
+            let is_built = trio[0].is("::")
+                && trio[1].text.starts_with('$')
+                && trio[1].text != "$crate"
+                && !(trio[1].is("$") && trio[2].is("crate"));
+            if is_built {
+                self.add(Reflection, "::$".to_owned(), trio[0].line, &joined(trio));
+            }
+        }
+    }
+
+    /// Strings that a browser or a template runs.
+    fn addresses(&mut self) {
+        for (idx, token) in self.tree.tokens.iter().enumerate() {
+            let text = match &token.kind {
+                Kind::Text(value) => value.as_str(),
+                Kind::Template => token.text.trim_start_matches(['f', '"', '\'', '`']),
+                _ => continue,
+            };
+            let plain: String = text
+                .chars()
+                .take(40)
+                .filter(|c| !c.is_whitespace() && !c.is_control())
+                .flat_map(char::to_lowercase)
+                .collect();
+            let before = idx
+                .checked_sub(1)
+                .map_or("", |at| self.tree.tokens[at].text);
+            let leads = is_script(self.tree.language)
+                && matches!(before, "=" | ":" | "[")
+                && matches!(plain.as_str(), "constructor" | "__proto__");
+            if leads {
+                self.add(Evaluation, format!("text {plain}"), token.line, text);
+            }
+            if plain.starts_with("javascript:")
+                || plain.starts_with("vbscript:")
+                || plain.starts_with("data:text/html")
+            {
+                self.add(Evaluation, plain.clone(), token.line, text);
             }
         }
     }
@@ -473,6 +642,12 @@ impl Finder<'_, '_> {
                 "//export ",
                 "//go:embed",
                 "//go:generate",
+                "//go:wasm",
+                "//go:nosplit",
+                "//go:norace",
+                "//go:noescape",
+                "//go:uintptr",
+                "//go:nocheckptr",
             ];
             if self.tree.language == Language::Go
                 && is_linkage.iter().any(|start| comment.starts_with(start))
@@ -482,36 +657,46 @@ impl Finder<'_, '_> {
             }
         }
     }
-
-    /// Addresses in strings: each host is known or new.
-    fn hosts(&mut self) {
-        for idx in 0..self.tree.tokens.len() {
-            if self.tree.is_continued(idx) {
-                continue;
-            }
-            let Some((value, _)) = self.tree.folded(idx) else {
-                continue;
-            };
-            if let Some(host) = host_of(&value) {
-                let line = self.tree.tokens[idx].line;
-                self.add(Network, format!("host {host}"), line, &value);
-            }
-        }
-    }
 }
 
-/// The host of an absolute address.
-pub(super) fn host_of(value: &str) -> Option<&str> {
-    let (scheme, rest) = value.trim().split_once("://")?;
-    let is_scheme = !scheme.is_empty()
-        && scheme.len() < 12
-        && scheme
+/// Modules whose functions everything rests on.
+const PATCHED_MODULES: &str = "os sys builtins json time datetime ssl hmac hashlib logging random secrets socket subprocess \
+     re shutil tempfile threading urllib http requests yaml pickle io pathlib math decimal";
+
+/// `"{0.__class__}"`: a format that reads attributes of the language's own.
+fn formats_attributes(token: &Token<'_>) -> bool {
+    token.value().is_some_and(|value| {
+        value
+            .split('{')
+            .skip(1)
+            .filter_map(|part| part.split('}').next())
+            .any(|field| field.contains(".__") || field.contains("[__"))
+    })
+}
+
+/// A query whose text is computed: with `+` or `%`, or with values inside.
+fn is_put_together(argument: &[Token<'_>]) -> bool {
+    let is_query = argument.iter().take(200).any(|token| {
+        let text = token.value().unwrap_or(token.text);
+        let start: String = text
+            .trim_start_matches(['f', 'r', 'b', '"', '\'', '`', ' ', '\n'])
             .chars()
-            .all(|c| c.is_ascii_alphanumeric() || c == '+');
-    let host = rest
-        .split(['/', '?', '#', ' '])
-        .next()?
-        .rsplit('@')
-        .next()?;
-    (is_scheme && !host.is_empty() && !host.starts_with(['{', '$', '%'])).then_some(host)
+            .take(8)
+            .flat_map(char::to_lowercase)
+            .collect();
+        matches!(token.kind, Kind::Text(_) | Kind::Template)
+            && [
+                "select ", "insert ", "update ", "delete ", "replace ", "drop ", "alter ", "with ",
+            ]
+            .iter()
+            .any(|verb| start.starts_with(verb))
+    });
+    is_query
+        && argument.iter().take(200).any(|token| {
+            token.kind == Kind::Template || token.is("%") || token.is("format") || token.is("+")
+        })
+        && argument
+            .iter()
+            .take(200)
+            .any(|token| token.is_word() || token.kind == Kind::Template)
 }

@@ -3,8 +3,8 @@
 
 use super::RefusalReason::Secret;
 use super::fact::{Fact, Sense};
-use super::structures::name_words;
 use super::token::FlatTree;
+use super::words::name_words;
 
 /// Prefixes of issued credentials, and how many characters of a token follow at least.
 const PREFIXES: &[(&str, usize)] = &[
@@ -66,7 +66,13 @@ const MARKS: &[&str] = &[
 /// Credentials in strings, in what they are joined to, and in comments.
 pub(super) fn facts(tree: &FlatTree<'_>, text: &str) -> Vec<Fact> {
     let mut found = plain_facts(text);
+    found.extend(of_names(tree));
     for (idx, token) in tree.tokens.iter().enumerate() {
+        if (token.is("[") || token.is("("))
+            && let Some(value) = listed(tree, idx)
+        {
+            found.push(fact(&value, token.line));
+        }
         if tree.is_continued(idx) {
             continue;
         }
@@ -88,11 +94,110 @@ pub(super) fn facts(tree: &FlatTree<'_>, text: &str) -> Vec<Fact> {
             Some((_, Some(name))) if before(1).is_some_and(|t| t.is("=")) => name.text,
             _ => name,
         };
-        if is_credential(&value) || is_given && is_password(name, &value) || is_random(&value) {
+        if hides_credential(&value)
+            || is_credential(&value)
+            || is_given && is_password(name, &value)
+            || is_random(&value)
+        {
             found.push(fact(&value, token.line));
         }
     }
     found
+}
+
+/// Credentials put together from names that stand for strings.
+fn of_names(tree: &FlatTree<'_>) -> Vec<Fact> {
+    let mut values = std::collections::HashMap::new();
+    for (idx, trio) in tree.tokens.windows(3).enumerate() {
+        if trio[0].is_word()
+            && (trio[1].is("=") || trio[1].is(":="))
+            && let Some((value, _)) = tree.folded(idx + 2)
+        {
+            values.insert(trio[0].text, value);
+        }
+    }
+    let mut found = Vec::new();
+    let part = |idx: usize| -> Option<&str> {
+        let token = tree.tokens.get(idx)?;
+        token
+            .value()
+            .or_else(|| values.get(token.text).map(String::as_str))
+    };
+    let mut idx = 0;
+    while idx < tree.tokens.len() {
+        let start = idx;
+        let mut value = String::new();
+        while let Some(text) = part(idx) {
+            value.push_str(text);
+            let joins = tree.tokens.get(idx + 1).is_some_and(|t| t.is("+"));
+            if !joins || value.len() > 4096 {
+                break;
+            }
+            idx += 2;
+        }
+        if idx > start && is_credential(&value) {
+            found.push(fact(&value, tree.tokens[start].line));
+        }
+        idx += 1;
+    }
+    found
+}
+
+/// The credential that stands in a list of strings side by side.
+fn listed(tree: &FlatTree<'_>, open: usize) -> Option<String> {
+    let end = tree.closing(open).min(open + 64);
+    let inside = tree.tokens.get(open + 1..end)?;
+    let parts: Vec<&str> = inside
+        .iter()
+        .filter_map(super::token::Token::value)
+        .collect();
+    let only_texts = inside.iter().all(|t| t.value().is_some() || t.is(","));
+    let value = parts.concat();
+    (only_texts && parts.len() > 1 && is_credential(&value)).then_some(value)
+}
+
+/// A credential written backwards, in base64 or in hexadecimal digits.
+fn hides_credential(value: &str) -> bool {
+    if !(16..=4096).contains(&value.len()) || !value.is_ascii() {
+        return false;
+    }
+    let reversed: String = value.chars().rev().collect();
+    is_credential(&reversed)
+        || [base64(value), hexadecimal(value)]
+            .into_iter()
+            .flatten()
+            .filter_map(|bytes| String::from_utf8(bytes).ok())
+            .any(|text| is_credential(&text))
+}
+
+fn base64(value: &str) -> Option<Vec<u8>> {
+    let (mut bytes, mut bits, mut n) = (Vec::new(), 0_u32, 0);
+    for b in value.trim_end_matches('=').bytes() {
+        let six = match b {
+            b'A'..=b'Z' => b - b'A',
+            b'a'..=b'z' => b - b'a' + 26,
+            b'0'..=b'9' => b - b'0' + 52,
+            b'+' | b'-' => 62,
+            b'/' | b'_' => 63,
+            _ => return None,
+        };
+        bits = bits << 6 & 0xff_ffff | u32::from(six);
+        n += 6;
+        if n >= 8 {
+            n -= 8;
+            bytes.push(u8::try_from(bits >> n & 0xff).ok()?);
+        }
+    }
+    Some(bytes)
+}
+
+fn hexadecimal(value: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u32>> = value.chars().map(|c| c.to_digit(16)).collect();
+    let pairs = digits?;
+    pairs
+        .chunks(2)
+        .map(|pair| u8::try_from(pair[0] * 16 + pair.get(1).copied().unwrap_or(0)).ok())
+        .collect()
 }
 
 /// Credentials that are known by themselves, anywhere in the text.

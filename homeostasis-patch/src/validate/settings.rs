@@ -5,11 +5,11 @@ use super::RefusalReason::{
     UnverifiedTls, WildcardHost,
 };
 use super::fact::{Fact, Sense};
-use super::secrets;
-use super::structures::name_words;
 use super::time_limits::is_time_limit;
 use super::token::{FlatTree, Kind, Token, line_starts};
 use super::validation::Flag;
+use super::words::name_words;
+use super::{hosts, secrets};
 use crate::edit::{self, Datum, Node};
 
 /// What must not be false.
@@ -308,6 +308,9 @@ fn scalar_facts(path: &str, name: &str, datum: &Datum, line: usize, found: &mut 
         && let Some(fact) = secrets::of_setting(name, value, line)
     {
         found.push(fact);
+    }
+    if let Setting::Text(value) = value {
+        found.extend(hosts::of_setting(path, value, line));
     }
     if is_time_limit(name) {
         found.push(Fact::new(

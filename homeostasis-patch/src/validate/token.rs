@@ -133,6 +133,41 @@ impl<'t> FlatTree<'t> {
         }
     }
 
+    /// Whether a definition that begins at a token stands in no other one.
+    pub(super) fn is_outermost(&self, token: usize) -> bool {
+        let mut at = self.tokens.get(token).and_then(|token| token.node);
+        let mut n_definitions = 0;
+        while let Some(idx) = at {
+            let kind = self.nodes[idx].kind;
+            let defines = is_function(kind)
+                || kind.contains("class")
+                || matches!(
+                    kind,
+                    "struct_item"
+                        | "enum_item"
+                        | "impl_item"
+                        | "trait_item"
+                        | "mod_item"
+                        | "lambda"
+                        | "arrow_function"
+                        | "closure_expression"
+                        | "type_spec"
+                );
+            n_definitions += usize::from(defines && kind != "class_body");
+            if n_definitions > 1 {
+                return false;
+            }
+            at = self.nodes[idx].parent;
+        }
+        true
+    }
+
+    /// The nodes around a token, the innermost first.
+    pub(super) fn around(&self, token: usize) -> impl Iterator<Item = usize> + '_ {
+        let first = self.tokens.get(token).and_then(|token| token.node);
+        std::iter::successors(first, |idx| self.nodes[*idx].parent)
+    }
+
     /// The innermost function around a token.
     pub(super) fn function_of(&self, token: usize) -> Option<usize> {
         self.nodes[self.tokens.get(token)?.node?].function
@@ -176,6 +211,14 @@ impl<'t> FlatTree<'t> {
 
     /// The first argument after the opening bracket (or comma) at `open`.
     pub(super) fn first_argument(&self, open: usize) -> &[Token<'t>] {
+        let starts = self
+            .tokens
+            .get(open)
+            .is_some_and(|t| t.opens() || t.is(","));
+        if !starts {
+            // Elsewhere the next comma may be far away.
+            return &[];
+        }
         let start = (open + 1).min(self.tokens.len());
         let mut at = start;
         while let Some(token) = self.tokens.get(at) {
@@ -467,10 +510,30 @@ fn unescaped(body: &str) -> String {
                 value.push('\t');
                 continue;
             }
-            'r' | '0' | 'b' | 'f' => {
+            'r' | 'b' | 'f' => {
                 value.push(' ');
                 continue;
             }
+            '0'..='7' => {
+                // Up to three octal digits; one alone ends a text.
+                let n = rest
+                    .bytes()
+                    .take(2)
+                    .take_while(|b| (b'0'..=b'7').contains(b))
+                    .count();
+                let digits = format!("{c}{}", &rest[..n]);
+                rest = &rest[n..];
+                let code = u32::from_str_radix(&digits, 8).unwrap_or(0);
+                value.push(char::from_u32(code).filter(|c| *c != '\0').unwrap_or(' '));
+                continue;
+            }
+            'N' if rest.starts_with('{') => {
+                let end = rest.find('}').unwrap_or(rest.len() - 1);
+                value.push(named_character(&rest[1..end.max(1)]));
+                rest = &rest[end + 1..];
+                continue;
+            }
+            '\n' => continue,
             other => {
                 value.push(other);
                 continue;
@@ -495,6 +558,26 @@ fn unescaped(body: &str) -> String {
     }
     value.push_str(rest);
     value
+}
+
+/// Of Unicode's names those of the letters and signs that names of programs are made of.
+fn named_character(name: &str) -> char {
+    let name = name.to_ascii_lowercase();
+    let letter = |text: &str| text.chars().next().filter(|_| text.len() == 1);
+    if let Some(c) = name.strip_prefix("latin small letter ").and_then(letter) {
+        return c;
+    }
+    if let Some(c) = name.strip_prefix("latin capital letter ").and_then(letter) {
+        return c.to_ascii_uppercase();
+    }
+    match name.as_str() {
+        "low line" => '_',
+        "full stop" => '.',
+        "solidus" => '/',
+        "colon" => ':',
+        "hyphen-minus" => '-',
+        _ => '\u{fffd}',
+    }
 }
 
 #[cfg(test)]
@@ -534,6 +617,7 @@ mod tests {
             ("'''x'''", "x"),
             ("`raw`", "raw"),
             ("b'ab'", "ab"),
+            (r#""\163\x79\N{LATIN SMALL LETTER S}\0z""#, "sys z"),
             ("\"\"", ""),
             ("\"", ""),
         ] {

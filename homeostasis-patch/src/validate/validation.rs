@@ -81,6 +81,13 @@ pub enum Flag {
     DynamicName,
     /// A setting about time limits: 1 point.
     TimeLimit,
+    /// A setting names another host of a domain it named before, or of the inner network: 3 points.
+    NewHost,
+    /// A credential goes into the text of an error or a log: 3 points.
+    Disclosure,
+    /// More time or memory: a limit on tries taken away, an endless loop, a long sleep, a huge
+    /// allocation, a pattern that backtracks: 3 points.
+    ResourceUse,
 }
 
 impl Flag {
@@ -97,7 +104,10 @@ impl Flag {
             | Self::WrappingArithmetic
             | Self::PoisonIgnored
             | Self::PublicSignature
-            | Self::NearDanger => 3,
+            | Self::NearDanger
+            | Self::NewHost
+            | Self::Disclosure
+            | Self::ResourceUse => 3,
         }
     }
 }
@@ -119,6 +129,9 @@ impl fmt::Display for Flag {
             Self::ChangedCheck => "changed_check",
             Self::DynamicName => "dynamic_name",
             Self::TimeLimit => "time_limit",
+            Self::NewHost => "new_host",
+            Self::Disclosure => "disclosure",
+            Self::ResourceUse => "resource_use",
         })
     }
 }

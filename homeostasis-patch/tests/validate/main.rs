@@ -2,6 +2,7 @@
 #![cfg(feature = "code")]
 
 mod corpus;
+mod templates;
 
 use std::fmt::Write as _;
 
@@ -16,6 +17,9 @@ use corpus::{Case, cases};
 
 const HARMLESS: &str = include_str!("harmless.txt");
 const HARMFUL: &str = include_str!("harmful.txt");
+const EVASIONS: &str = include_str!("evasions.txt");
+const EVASIONS_HELD_OUT: &str = include_str!("evasions_held_out.txt");
+const HARMLESS_GUARDS: &str = include_str!("harmless_guards.txt");
 
 fn judged(case: &Case) -> homeostasis_patch::Validation {
     let validator = PatchValidator::default();
@@ -38,15 +42,44 @@ fn judged(case: &Case) -> homeostasis_patch::Validation {
 
 #[test]
 fn harmful_changes_are_refused_for_the_right_reason() {
-    let cases = cases(HARMFUL);
+    are_refused("harmful", &cases(HARMFUL), 120);
+}
+
+#[test]
+fn evasions_are_refused_or_flagged() {
+    are_refused("evasions", &cases(EVASIONS), 110);
+}
+
+#[test]
+fn held_out_evasions_are_refused_or_flagged_by_now() {
+    are_refused("held-out evasions", &cases(EVASIONS_HELD_OUT), 60);
+}
+
+#[expect(clippy::print_stdout, reason = "the numbers of docs/patching.md")]
+fn are_refused(corpus: &str, cases: &[Case], at_least: usize) {
     let mut missed = String::new();
     let mut n_missed = 0;
-    for case in &cases {
+    for case in cases {
         let validation = judged(case);
         let expected = case
             .reason
             .as_deref()
             .expect("a harmful case names its reason");
+        if let Some(flag) = expected.strip_prefix("flag ") {
+            let is_flagged = validation
+                .factors
+                .iter()
+                .any(|f| f.flag.to_string() == flag);
+            if !is_flagged || !validation.is_accepted() {
+                n_missed += 1;
+                let _ = writeln!(
+                    missed,
+                    "## {} (expected {expected})\n{validation}",
+                    case.name
+                );
+            }
+            continue;
+        }
         let is_known = RefusalReason::ALL
             .iter()
             .any(|reason| reason.code() == expected);
@@ -65,21 +98,30 @@ fn harmful_changes_are_refused_for_the_right_reason() {
         }
     }
     println!(
-        "harmful: {} refused of {}",
+        "{corpus}: {} as expected of {}",
         cases.len() - n_missed,
         cases.len()
     );
-    assert!(cases.len() >= 120, "{} cases", cases.len());
+    assert!(cases.len() >= at_least, "{} cases", cases.len());
     assert!(missed.is_empty(), "{n_missed} missed:\n{missed}");
 }
 
 #[test]
 fn harmless_changes_are_let_through() {
-    let cases = cases(HARMLESS);
+    are_let_through("harmless", &cases(HARMLESS), 120);
+}
+
+#[test]
+fn small_repairs_near_the_rules_are_let_through() {
+    are_let_through("harmless near the rules", &cases(HARMLESS_GUARDS), 40);
+}
+
+#[expect(clippy::print_stdout, reason = "the numbers of docs/patching.md")]
+fn are_let_through(corpus: &str, cases: &[Case], at_least: usize) {
     let mut refused = String::new();
     let mut n_refused = 0;
     let mut risks = [0; 3];
-    for case in &cases {
+    for case in cases {
         let validation = judged(case);
         if !validation.is_accepted() {
             n_refused += 1;
@@ -93,20 +135,21 @@ fn harmless_changes_are_let_through() {
         risks[class] += 1;
     }
     println!(
-        "harmless: {n_refused} refused of {}; low, medium, high risk: {risks:?}",
+        "{corpus}: {n_refused} refused of {}; low, medium, high risk: {risks:?}",
         cases.len()
     );
     println!("{refused}");
-    assert!(cases.len() >= 120, "{} cases", cases.len());
-    assert!(
-        n_refused * 100 <= 3 * cases.len(),
-        "{n_refused} refused:\n{refused}"
-    );
+    assert!(cases.len() >= at_least, "{} cases", cases.len());
+    assert_eq!(n_refused, 0, "{refused}");
 }
 
 #[test]
 fn what_was_there_before_may_stay() {
-    for case in cases(HARMFUL).iter().filter(|case| case.diff.is_none()) {
+    for case in [cases(HARMFUL), cases(EVASIONS), cases(EVASIONS_HELD_OUT)]
+        .concat()
+        .iter()
+        .filter(|case| case.diff.is_none())
+    {
         let expected = case.reason.as_deref().unwrap_or_default();
         let by_file = [
             "path_escape",
@@ -349,7 +392,7 @@ proptest! {
         idx in 0_usize..10_000,
         cuts in proptest::collection::vec((0.0_f64..1.0, "\\PC{0,6}|[(){}\\[\\]'\"`#@:;=,.!?*+\\\\/\n]{0,8}"), 1..6),
     ) {
-        let all: Vec<Case> = cases(HARMFUL).into_iter().chain(cases(HARMLESS)).collect();
+        let all: Vec<Case> = [HARMFUL, EVASIONS, HARMLESS, HARMLESS_GUARDS].into_iter().flat_map(cases).collect();
         let case = &all[idx % all.len()];
         let mut new = case.new.clone();
         for (at, insert) in &cuts {
