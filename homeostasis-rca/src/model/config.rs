@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use homeostasis_core::document::duration_text;
 use homeostasis_core::port::ChatBudget;
 use homeostasis_core::record::Category;
 use homeostasis_core::{ConfigError, Violation, Violations};
@@ -42,7 +43,7 @@ pub struct ModelConfig {
     pub max_tokens: u32,
     /// How long one attempt may take, such as `20s`; 100 ms to 5 min; default 20 s. All attempts share
     /// what the analyzer's own deadline leaves.
-    #[serde(default = "patience", with = "super::duration_text")]
+    #[serde(default = "patience", with = "duration_text")]
     pub timeout: Duration,
     /// How often an attempt that may help is repeated; at most 3; default 1.
     #[serde(default = "once")]

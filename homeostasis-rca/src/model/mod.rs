@@ -2,7 +2,6 @@
 
 mod answer;
 mod config;
-mod duration_text;
 mod prompt;
 
 use std::sync::Arc;
