@@ -11,6 +11,8 @@ mod file_patch_error;
 mod hand_over;
 #[cfg(feature = "code")]
 mod language;
+#[cfg(feature = "model-patcher")]
+mod model;
 #[cfg(any(feature = "code", all(feature = "sandbox", target_os = "linux")))]
 mod patch_checks;
 mod project_file;
@@ -41,6 +43,8 @@ pub use hand_over::{PatchFolder, Receipt, RolledBack, Session, SessionFile};
 pub use hand_over::{SessionState, Settled};
 #[cfg(feature = "code")]
 pub use language::Language;
+#[cfg(feature = "model-patcher")]
+pub use model::{ModelPatcher, ModelPatcherConfig};
 #[cfg(feature = "code")]
 pub use propose::{
     Dropped, Proposal, Proposer, SourceTree, TemplatePatcher, TemplateRefusal, TemplateSet,

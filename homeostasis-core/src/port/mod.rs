@@ -4,6 +4,7 @@ mod approvals;
 mod arms;
 mod audit;
 mod authz;
+mod chat;
 mod coordinator;
 mod enrich;
 mod http;
@@ -28,6 +29,7 @@ pub use audit::{
 pub use authz::{
     AccessGrant, AccessRequest, Authorizer, NotAuthorized, Permission, Principal, Role, RoleTable,
 };
+pub use chat::{ChatBudget, ChatModel, FromChat, chat_content};
 pub use coordinator::{CoordinateError, Coordinator, FencingToken, Lease, LocalCoordinator};
 pub use enrich::Enricher;
 pub use http::{HttpClient, HttpError, HttpRequest, HttpResponse, NoHttp};

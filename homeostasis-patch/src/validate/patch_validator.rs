@@ -77,6 +77,11 @@ impl PatchValidator {
         &self.config
     }
 
+    /// Why no patch may touch the file `path` (relative to the project), if so.
+    pub fn protection(&self, path: &str) -> Option<String> {
+        protected::protection(path, &self.config)
+    }
+
     /// Judges the change of the file `path` (relative to the project) from `old` to `new`.
     pub fn validate(&self, path: &str, old: &str, new: &str) -> Validation {
         let mut judge = Judge::new(path);

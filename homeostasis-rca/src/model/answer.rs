@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use homeostasis_core::Target;
-use homeostasis_core::port::Redactor;
+use homeostasis_core::port::{Redactor, chat_content};
 use homeostasis_core::record::{Finding, Proof, Role};
 use homeostasis_core::stage::AnalyzeError;
 use serde::Deserialize;
@@ -17,21 +17,6 @@ const MAX_WHY: usize = 300;
 
 /// Proofs of one finding.
 const MAX_PROOFS: usize = 8;
-
-#[derive(Debug, Deserialize)]
-struct Completion {
-    choices: Vec<Choice>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Choice {
-    message: Message,
-}
-
-#[derive(Debug, Deserialize)]
-struct Message {
-    content: String,
-}
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -64,11 +49,7 @@ pub(super) fn read(
     body: &[u8],
     redactor: &dyn Redactor,
 ) -> Result<Vec<Finding>, AnalyzeError> {
-    let completion: Completion = serde_json::from_slice(body)
-        .map_err(|error| AnalyzeError::invalid("the completion", error.to_string()))?;
-    let choice = completion.choices.into_iter().next();
-    let choice = choice.ok_or_else(|| AnalyzeError::invalid("choices", "none, expected one"))?;
-    let answer: Answer = serde_json::from_str(choice.message.content.trim())
+    let answer: Answer = serde_json::from_str(chat_content(body)?.trim())
         .map_err(|error| AnalyzeError::invalid("the model's answer", error.to_string()))?;
     let mut known = BTreeSet::new();
     let mut findings = Vec::new();
