@@ -43,7 +43,8 @@ pub use hand_over::{SessionState, Settled};
 pub use language::Language;
 #[cfg(feature = "code")]
 pub use propose::{
-    Dropped, Proposal, Proposer, SourceTree, TemplatePatcher, TemplateRefusal, TemplateSet,
+    Dropped, Proposal, ProposalBudget, Proposer, SourceTree, TemplatePatcher, TemplateRefusal,
+    TemplateSet,
 };
 pub use rebase::{Fit, Rebased, rebase};
 #[cfg(feature = "code")]

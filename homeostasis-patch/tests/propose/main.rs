@@ -6,6 +6,8 @@ mod normalized;
 mod properties;
 mod python;
 mod rust;
+#[cfg(all(feature = "sandbox", target_os = "linux"))]
+mod services;
 mod stage;
 
 use std::fs;
