@@ -123,14 +123,16 @@ impl Service {
             let _ = writeln!(story, "{reason}");
         }
         for (nth, candidate) in proposal.candidates.iter().take(N_TRIED).enumerate() {
-            let judged = validator.validate_candidate(candidate, &self.source);
-            let said = if judged.is_accepted() {
-                let candidates = std::slice::from_ref(candidate);
-                let report = trial.check(&context(), candidates, &self.project()).await;
-                report.unwrap().refused
-            } else {
-                Some(judged.to_string())
-            };
+            let candidates = std::slice::from_ref(candidate);
+            let (cx, root) = (context(), self.project());
+            let mut said = validator
+                .check(&cx, candidates, &root)
+                .await
+                .unwrap()
+                .refused;
+            if said.is_none() {
+                said = trial.check(&cx, candidates, &root).await.unwrap().refused;
+            }
             let Some(said) = said else {
                 return Ok((nth + 1, candidate.template.clone()));
             };
