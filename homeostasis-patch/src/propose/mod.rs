@@ -4,6 +4,7 @@ mod branch;
 mod budget;
 mod caught;
 mod coded;
+mod declared;
 mod donor;
 mod draft;
 mod grammar;

@@ -1,4 +1,4 @@
-//! Whether what stands in a statement is evaluated whenever the statement is.
+//! Which statement a node stands in, and whether it is evaluated whenever the statement is.
 
 use super::grammar::BLOCKS;
 use crate::syntax::SyntaxNode;
@@ -103,6 +103,30 @@ fn is_conditional(parent: &SyntaxNode<'_>, node: &SyntaxNode<'_>) -> bool {
         }
         kind => BARRIERS.contains(&kind),
     }
+}
+
+/// The name that a `with` gives to its only item, and the bytes of its head without the colon.
+pub(crate) fn with_head<'t>(
+    node: &SyntaxNode<'t>,
+) -> Option<(SyntaxNode<'t>, std::ops::Range<usize>)> {
+    let named = node
+        .parent()
+        .filter(|parent| parent.kind() == "as_pattern")?;
+    let target = named.field("alias")?;
+    let item = named.parent().filter(|it| it.kind() == "with_item")?;
+    let clause = item.parent().filter(|it| it.kind() == "with_clause")?;
+    let statement = clause.parent().filter(|it| it.kind() == "with_statement")?;
+    let n_items = clause
+        .children()
+        .filter(|child| child.kind() == "with_item")
+        .count();
+    let is_plain = n_items == 1
+        && clause.text().starts_with(named.text().as_ref())
+        && statement.text().starts_with("with ")
+        && target
+            .child(0)
+            .is_none_or(|name| name.kind() == "identifier");
+    is_plain.then(|| (target, statement.range().start..clause.range().end))
 }
 
 #[cfg(test)]

@@ -10,10 +10,11 @@ use homeostasis_core::signal::ErrorEvent;
 use regex::Regex;
 
 use super::caught::{caught, is_alone};
+use super::declared::{is_parameter, is_signed};
 use super::donor::{exits, failure, value_for};
 use super::draft::{Draft, Drafts};
 use super::grammar::{function_of, has_call, is_compound, is_in_loop, return_type};
-use super::reach::statement_of;
+use super::reach::{statement_of, with_head};
 use super::render::{Binding, Bindings, STATEMENT, fill, lay_out, variables};
 use super::repeatable::is_repeatable;
 use super::site::Site;
@@ -390,75 +391,17 @@ fn holds(site: &Site<'_>, node: &Match<'_>, needed: Requirement) -> bool {
             outer.rsplit("::").next() == Some(what)
         })
     };
+    let bound = |name: &str| node.get_env().get_match(name);
     match needed {
         Requirement::ReturnsResult => returns("Result"),
         Requirement::ReturnsOption => returns("Option"),
         Requirement::InLoop => is_in_loop(node),
         Requirement::InFunction => function().is_some(),
-        Requirement::NoParameter => !is_parameter(site, node, "M"),
-        Requirement::Unsigned => ["A", "B"].iter().all(|name| !is_signed(site, node, name)),
+        Requirement::NoParameter => bound("M").is_none_or(|it| !is_parameter(site, it)),
+        Requirement::Unsigned => ["A", "B"]
+            .iter()
+            .all(|name| bound(name).is_none_or(|it| !is_signed(site, it))),
     }
-}
-
-/// Whether what a metavariable stands for is a parameter of the function around it, by name.
-fn is_parameter(site: &Site<'_>, found: &Match<'_>, name: &str) -> bool {
-    let Some(bound) = found.get_env().get_match(name) else {
-        return false;
-    };
-    let text = site.text_of(bound);
-    let parameters = function_of(found).and_then(|function| function.field("parameters"));
-    parameters.is_some_and(|all| {
-        all.dfs()
-            .any(|node| node.kind() == "identifier" && site.text_of(&node) == text)
-    })
-}
-
-/// Whether what a metavariable stands for is declared in its function as a signed number or a
-/// fraction, or is a literal below zero.
-fn is_signed(site: &Site<'_>, found: &Match<'_>, name: &str) -> bool {
-    let signed = [
-        "i8", "i16", "i32", "i64", "i128", "isize", "f32", "f64", "int", "int8", "int16", "int32",
-        "int64", "long", "short", "double", "float", "float32", "float64",
-    ];
-    let Some(bound) = found.get_env().get_match(name) else {
-        return false;
-    };
-    let text = site.text_of(bound);
-    let Some(function) = function_of(found) else {
-        return text.starts_with('-');
-    };
-    let is_declared = function.dfs().any(|node| {
-        let said = node.field("type");
-        let named = node.field("pattern").or_else(|| node.field("name"));
-        let (Some(said), Some(named)) = (said, named) else {
-            return false;
-        };
-        let said = site.text_of(&said).trim_start_matches(['&', '*']);
-        signed.contains(&said) && site.text_of(&named) == text
-    });
-    is_declared || text.starts_with('-')
-}
-
-/// The name that a `with` gives to its only item, and the bytes of its head without the colon.
-fn with_head<'t>(node: &SyntaxNode<'t>) -> Option<(SyntaxNode<'t>, std::ops::Range<usize>)> {
-    let named = node
-        .parent()
-        .filter(|parent| parent.kind() == "as_pattern")?;
-    let target = named.field("alias")?;
-    let item = named.parent().filter(|it| it.kind() == "with_item")?;
-    let clause = item.parent().filter(|it| it.kind() == "with_clause")?;
-    let statement = clause.parent().filter(|it| it.kind() == "with_statement")?;
-    let n_items = clause
-        .children()
-        .filter(|child| child.kind() == "with_item")
-        .count();
-    let is_plain = n_items == 1
-        && clause.text().starts_with(named.text().as_ref())
-        && statement.text().starts_with("with ")
-        && target
-            .child(0)
-            .is_none_or(|name| name.kind() == "identifier");
-    is_plain.then(|| (target, statement.range().start..clause.range().end))
 }
 
 /// Whether a node is written to: the left side of an assignment, or deleted.
