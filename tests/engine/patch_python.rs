@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use homeostasis::core::policy::Policy;
-use homeostasis::core::port::MemoryStore;
-use homeostasis::core::record::{PatchCandidate, PatchKind, Resolution, VerdictKind};
+use homeostasis::core::port::{MemoryStore, Store};
+use homeostasis::core::record::{PatchCandidate, PatchKind, Resolution, RiskLevel, VerdictKind};
 use homeostasis::core::signal::{ErrorEvent, Level as LogLevel, LogRecord};
 use homeostasis::core::stage::{PatchCheck, PatchError, PatchReport};
 use homeostasis::core::testing::engine::{self, Scratch};
@@ -72,10 +72,10 @@ impl PatchCheck for Held {
         root: &Path,
     ) -> Result<PatchReport, PatchError> {
         let (running, over) = std::sync::mpsc::channel::<()>();
-        let waiting = tokio::task::spawn_blocking(move || drop(over.recv()));
+        let waiting = tokio::task::spawn_blocking(move || over.recv().is_err());
         let report = self.0.check(cx, patches, root).await;
         drop(running);
-        waiting.await.unwrap();
+        assert!(waiting.await.unwrap(), "nothing is ever sent");
         report
     }
 }
@@ -207,11 +207,13 @@ async fn a_service_of_python_is_patched_tried_in_the_sandbox_handed_over_and_ver
     };
     policy.pre_approved.insert("apply_patch".to_owned());
     policy.patches.kinds.insert(PatchKind::Code);
+    policy.patches.max_risk = RiskLevel::Medium;
+    let store = Arc::new(MemoryStore::default());
     let healer = world
         .without_doctor()
         .settings(settings)
         .policy(policy)
-        .store(Arc::new(MemoryStore::default()))
+        .store(Arc::clone(&store) as Arc<_>)
         .patching(patching)
         .start()
         .await
@@ -226,7 +228,8 @@ async fn a_service_of_python_is_patched_tried_in_the_sandbox_handed_over_and_ver
     healer.shutdown().await;
 
     let [document] = &documents[..] else {
-        panic!("{documents:#?}")
+        let story = store.read(ended.incident).await.unwrap();
+        panic!("{documents:#?} {story:#?}")
     };
     assert!(
         matches!(document.resolution, Some(Resolution::Healed { .. })),
