@@ -93,6 +93,9 @@ pub mod _documentation {
     #[cfg(all(feature = "tower", feature = "haproxy"))]
     #[doc = include_str!("../docs/how-to/shift-traffic.md")]
     pub mod shift_traffic {}
+    #[cfg(all(feature = "code", feature = "sandbox", target_os = "linux"))]
+    #[doc = include_str!("../docs/patching.md")]
+    pub mod patching {}
     #[doc = include_str!("../docs/how-to/roll-out.md")]
     pub mod roll_out {}
     #[doc = include_str!("../docs/how-to/webhooks.md")]

@@ -47,7 +47,8 @@ pub use language::Language;
 pub use model::{ModelPatcher, ModelPatcherConfig};
 #[cfg(feature = "code")]
 pub use propose::{
-    Dropped, Proposal, Proposer, SourceTree, TemplatePatcher, TemplateRefusal, TemplateSet,
+    Dropped, Proposal, ProposalBudget, Proposer, SourceTree, TemplatePatcher, TemplateRefusal,
+    TemplateSet,
 };
 pub use rebase::{Fit, Rebased, rebase};
 #[cfg(feature = "code")]

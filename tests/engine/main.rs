@@ -20,6 +20,8 @@ mod models;
 mod operator;
 #[cfg(feature = "store")]
 mod patch_kills;
+#[cfg(all(feature = "code", feature = "sandbox", target_os = "linux"))]
+mod patch_python;
 mod patching;
 mod playbooks;
 mod plugins;

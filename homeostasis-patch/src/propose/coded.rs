@@ -11,6 +11,12 @@ use crate::syntax::SyntaxNode;
 /// The most letters that a mistyped name may differ by.
 const MAX_DISTANCE: usize = 2;
 
+/// Whether a template in code is for the error of a site.
+pub(crate) fn knows(site: &Site<'_>) -> bool {
+    let kind = site.error.kind.rsplit('.').next().unwrap_or_default();
+    site.language == Language::Python && matches!(kind, "NameError" | "UnboundLocalError")
+}
+
 /// What the templates in code make of a site.
 pub(crate) fn drafts(site: &Site<'_>) -> Drafts {
     let mut drafts = Drafts::default();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::branch::{Branch, branch_of, denies, means_success, speaks_of_permission};
 use super::grammar::{function_of, is_in_loop, return_type, returns};
 use super::site::Site;
 use crate::Language;
@@ -25,7 +26,11 @@ pub(crate) fn exits(site: &Site<'_>, node: &SyntaxNode<'_>) -> Vec<Exit> {
     };
     let mut found = Vec::new();
     let function = function_of(node);
-    if is_in_loop(node) {
+    // The round that is skipped may be the one that says no.
+    let is_strict = function
+        .as_ref()
+        .is_some_and(|f| decides_permission(site, f));
+    if is_in_loop(node) && !is_strict {
         found.push(Exit {
             statement: format!("continue{end}"),
             words: "this round of the loop is skipped".to_owned(),
@@ -42,6 +47,9 @@ pub(crate) fn exits(site: &Site<'_>, node: &SyntaxNode<'_>) -> Vec<Exit> {
         return found;
     }
     for (value, weight, origin) in values(site, &function) {
+        if is_strict && !denies(site.language, &value) {
+            continue;
+        }
         let statement = format!("return {value}").trim_end().to_owned() + end;
         if found.iter().all(|exit| exit.statement != statement) {
             let value = if value.is_empty() { "nothing" } else { &value };
@@ -66,7 +74,7 @@ pub(crate) fn failure(site: &Site<'_>, node: &SyntaxNode<'_>) -> Option<String> 
     };
     let sibling = donors(site, &function)
         .into_iter()
-        .find_map(|(value, _)| inside(&value));
+        .find_map(|donor| inside(&donor.value));
     sibling.or_else(|| invented_error(&declared))
 }
 
@@ -83,13 +91,24 @@ fn invented_error(declared: &str) -> Option<String> {
     }
 }
 
+/// Whether a function says by its name, or that of its class, that it decides who may do what.
+fn decides_permission(site: &Site<'_>, function: &SyntaxNode<'_>) -> bool {
+    let name = function.field("name");
+    speaks_of_permission(name.as_ref().map_or("", |name| site.text_of(name)))
+}
+
 /// The values of `return` that a guard may use: siblings', then those the type suggests.
 fn values(site: &Site<'_>, function: &SyntaxNode<'_>) -> Vec<(String, f64, &'static str)> {
     let mut found: Vec<_> = donors(site, function)
         .into_iter()
-        .map(|(value, n)| {
-            let weight = if n > 1 { 1.0 } else { 0.98 };
-            (value, weight, ", as it does elsewhere")
+        .map(|donor| {
+            let weight = match donor.branch {
+                Branch::Failure => 1.0,
+                Branch::Condition => 0.97,
+                Branch::End => 0.9,
+            };
+            let weight = if donor.n > 1 { weight } else { weight * 0.98 };
+            (donor.value, weight, ", as it does elsewhere")
         })
         .collect();
     let declared = return_type(site.language, function);
@@ -134,9 +153,19 @@ fn values(site: &Site<'_>, function: &SyntaxNode<'_>) -> Vec<(String, f64, &'sta
     found
 }
 
-/// What other returns of the function return, the most frequent first, of values that mean the
-/// same everywhere in it.
-fn donors(site: &Site<'_>, function: &SyntaxNode<'_>) -> Vec<(String, usize)> {
+/// A value that a function returns elsewhere.
+struct Donor {
+    value: String,
+    /// How often it is returned.
+    n: usize,
+    /// What it answers, where it answers the most alike.
+    branch: Branch,
+}
+
+/// What other returns of the function return, of values that mean the same everywhere in it: those
+/// that answer an error or an absence first, then the most frequent. What says that something went
+/// well is among them only where it answers an absence.
+fn donors(site: &Site<'_>, function: &SyntaxNode<'_>) -> Vec<Donor> {
     let parameters: Vec<String> = function
         .field("parameters")
         .map(|all| {
@@ -146,30 +175,40 @@ fn donors(site: &Site<'_>, function: &SyntaxNode<'_>) -> Vec<(String, usize)> {
                 .collect()
         })
         .unwrap_or_default();
-    let mut counted: BTreeMap<String, (usize, usize)> = BTreeMap::new();
-    let nodes = returns(function);
-    let mut values: Vec<Option<SyntaxNode<'_>>> = nodes;
+    let mut counted: BTreeMap<String, (Branch, usize, usize)> = BTreeMap::new();
+    let mut values = returns(function);
     if site.language == Language::Rust {
         let tails = function.dfs().filter(|node| {
             let text = site.text_of(node);
             node.kind() == "call_expression" && text.starts_with("Err(")
                 || node.kind() == "identifier" && text == "None"
         });
-        values.extend(tails.map(Some));
+        values.extend(tails.map(|tail| (tail.clone(), Some(tail))));
     }
-    for (place, value) in values.iter().enumerate() {
+    let declared = return_type(site.language, function);
+    for (place, (statement, value)) in values.iter().enumerate() {
         let text = match value {
             None => String::new(),
             Some(node) if is_constant(site, node, &parameters) => site.text_of(node).to_owned(),
             Some(_) => continue,
         };
+        let branch = branch_of(site, statement);
+        let is_good = means_success(site.language, &text, declared.as_deref());
+        if is_good && branch != Branch::Failure {
+            continue;
+        }
         if !text.contains('\n') && text.len() <= 120 {
-            counted.entry(text).or_insert((0, place)).0 += 1;
+            let known = counted.entry(text).or_insert((branch, 0, place));
+            known.0 = known.0.min(branch);
+            known.1 += 1;
         }
     }
     let mut ranked: Vec<_> = counted.into_iter().collect();
-    ranked.sort_by_key(|(_, (n, place))| (std::cmp::Reverse(*n), *place));
-    ranked.into_iter().map(|(text, (n, _))| (text, n)).collect()
+    ranked.sort_by_key(|(_, (branch, n, place))| (*branch, std::cmp::Reverse(*n), *place));
+    ranked
+        .into_iter()
+        .map(|(value, (branch, n, _))| Donor { value, n, branch })
+        .collect()
 }
 
 /// Whether a value is made of literals, constants, constructors and parameters alone.
@@ -277,6 +316,7 @@ fn python_default(
         return (value.to_owned(), 0.85, ", which is of its type");
     }
     let values = returns(function);
+    let values: Vec<_> = values.into_iter().map(|(_, value)| value).collect();
     if values.is_empty() || values.iter().all(Option::is_none) {
         return (String::new(), 0.85, "");
     }
@@ -302,7 +342,7 @@ fn python_default(
             "list" | "list_comprehension" => "[]",
             "dictionary" | "dictionary_comprehension" => "{}",
             "string" | "concatenated_string" => "\"\"",
-            "comparison_operator" | "not_operator" => "False",
+            "comparison_operator" | "not_operator" | "true" | "false" => "False",
             "binary_operator" if name.contains('/') => "0.0",
             "call" if name.starts_with("float(") => "0.0",
             "binary_operator" => "0",
@@ -424,6 +464,43 @@ mod tests {
             statements(Language::Go, go, "g(a)"),
             ["return 0, errors.New(\"big\")"]
         );
+    }
+
+    #[test]
+    fn what_answers_an_absence_comes_first_and_success_is_no_way_out() {
+        let python = "def save(a, db):\n    x = g(a)\n    if a > 3:\n        return 'late'\n    if a > 4:\n        return 'late'\n    if not a:\n        return 'empty'\n    db.put(x)\n    return True\n";
+        assert_eq!(
+            statements(Language::Python, python, "g(a)"),
+            ["return 'empty'", "return 'late'", "return \"\""]
+        );
+        let rust = "fn f(a: u8) -> Result<(), E> {\n    let x = g(a);\n    if a == 9 {\n        return Ok(());\n    }\n    if a == 0 {\n        return Err(E::Zero);\n    }\n    h(x)\n}\n";
+        assert_eq!(
+            statements(Language::Rust, rust, "g(a)"),
+            ["return Err(E::Zero);"]
+        );
+        let go = "package p\n\nfunc f(a int) error {\n\tx := g(a)\n\tif a > 9 {\n\t\treturn nil\n\t}\n\tif a == 0 {\n\t\treturn ErrZero\n\t}\n\treturn nil\n}\n";
+        assert_eq!(statements(Language::Go, go, "g(a)"), ["return ErrZero"]);
+        let status = "def post(body):\n    order = g(body)\n    if order['kind'] == 'ping':\n        return 200\n    if body is None:\n        return 400\n    return 200\n";
+        assert_eq!(
+            statements(Language::Python, status, "g(body)"),
+            ["return 400", "return None"]
+        );
+    }
+
+    #[test]
+    fn functions_of_permission_only_say_no() {
+        let python = "def may_edit(user, page):\n    role = g(user)\n    if page is None:\n        return True\n    for rule in page.rules:\n        if h(rule):\n            return False\n    return role == 'editor'\n";
+        assert_eq!(
+            statements(Language::Python, python, "g(user)"),
+            ["return False"]
+        );
+        assert_eq!(
+            statements(Language::Python, python, "h(rule)"),
+            ["return False"],
+            "no rule is skipped"
+        );
+        let raising = "def authorize(user):\n    role = g(user)\n    if role != 'admin':\n        raise Denied()\n";
+        assert!(statements(Language::Python, raising, "g(user)").is_empty());
     }
 
     #[test]

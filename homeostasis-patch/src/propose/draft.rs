@@ -43,6 +43,9 @@ pub(crate) struct Drafts {
     pub(crate) made: Vec<Draft>,
     /// Would have evaluated twice what must be evaluated once.
     pub(crate) n_twice: usize,
+    /// Would have asked in front of a statement what the statement asks under a condition, or
+    /// caught errors of more than what failed.
+    pub(crate) n_unsound: usize,
     /// Less confidence than the template asks for.
     pub(crate) n_doubtful: usize,
 }

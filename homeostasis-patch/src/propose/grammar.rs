@@ -37,7 +37,7 @@ const LOOPS: [&str; 10] = [
 ];
 
 /// What holds statements.
-const BLOCKS: [&str; 11] = [
+pub(crate) const BLOCKS: [&str; 11] = [
     "block",
     "module",
     "program",
@@ -50,50 +50,6 @@ const BLOCKS: [&str; 11] = [
     "switch_block_statement_group",
     "class_body",
 ];
-
-/// What evaluates its parts under conditions or names of its own, so that nothing of them can be
-/// asked in front of the statement around.
-const BARRIERS: [&str; 22] = [
-    "closure_expression",
-    "match_arm",
-    "while_expression",
-    "let_chain",
-    "else_clause",
-    "lambda",
-    "list_comprehension",
-    "set_comprehension",
-    "dictionary_comprehension",
-    "generator_expression",
-    "elif_clause",
-    "while_statement",
-    "case_clause",
-    "arrow_function",
-    "do_statement",
-    "for_clause",
-    "lambda_expression",
-    "ternary_expression",
-    "conditional_expression",
-    "communication_case",
-    "macro_definition",
-    "default_parameter",
-];
-
-/// The statement around a node, if what the node is made of can be asked in front of it.
-pub(crate) fn statement_of<'a>(node: &SyntaxNode<'a>) -> Option<SyntaxNode<'a>> {
-    let mut node = node.clone();
-    loop {
-        let parent = node.parent()?;
-        let kind = parent.kind();
-        if BLOCKS.contains(&kind.as_ref()) {
-            return Some(node);
-        }
-        let is_else_if = kind == "if_statement" && node.kind() == "if_statement";
-        if is_else_if || BARRIERS.contains(&kind.as_ref()) {
-            return None;
-        }
-        node = parent;
-    }
-}
 
 /// The function around a node.
 pub(crate) fn function_of<'a>(node: &SyntaxNode<'a>) -> Option<SyntaxNode<'a>> {
@@ -133,9 +89,11 @@ pub(crate) fn return_type(language: Language, function: &SyntaxNode<'_>) -> Opti
     Some(text.trim_start_matches(':').trim().to_owned())
 }
 
-/// The values that a function returns, as nodes; `None` where nothing is. Not those of functions
-/// inside.
-pub(crate) fn returns<'a>(function: &SyntaxNode<'a>) -> Vec<Option<SyntaxNode<'a>>> {
+/// The returns of a function, each with its value, which is `None` where nothing is returned. Not
+/// those of functions inside.
+pub(crate) fn returns<'a>(
+    function: &SyntaxNode<'a>,
+) -> Vec<(SyntaxNode<'a>, Option<SyntaxNode<'a>>)> {
     let mut found = Vec::new();
     let mut open: Vec<SyntaxNode<'a>> = function.children().collect();
     open.reverse();
@@ -147,7 +105,7 @@ pub(crate) fn returns<'a>(function: &SyntaxNode<'a>) -> Vec<Option<SyntaxNode<'a
             node.kind().as_ref(),
             "return_statement" | "return_expression"
         ) {
-            found.push(node.children().find(SyntaxNode::is_named));
+            found.push((node.clone(), node.children().find(SyntaxNode::is_named)));
         }
         let at = open.len();
         open.extend(node.children());
@@ -186,30 +144,21 @@ pub(crate) fn is_compound(node: &SyntaxNode<'_>) -> bool {
 
 /// Whether a node calls something.
 pub(crate) fn has_call(node: &SyntaxNode<'_>) -> bool {
-    node.dfs().any(|node| {
-        matches!(
-            node.kind().as_ref(),
-            "call"
-                | "call_expression"
-                | "method_invocation"
-                | "await"
-                | "await_expression"
-                | "macro_invocation"
-                | "update_expression"
-                | "new_expression"
-                | "object_creation_expression"
-        )
-    })
+    node.dfs().any(|node| is_call(&node))
 }
 
-/// Whether a node calls something that takes, moves on or writes, by its name.
-pub(crate) fn has_effect(text: &str) -> bool {
-    [
-        "next", "nth(", "pop", "drain(", "accept(", "acquire(", "charge", "withdraw", "random",
-        "get()", "read", "recv(", "take(", "remove(", "push", "insert(", "send(", "shift(",
-        "write", "execute(", "commit(", "post(", "delete(", "fetch", "save(", "create", "await ",
-        ".await", "yield", "++", "--", ":=", "poll(", "swap(", "replace(", "<-",
-    ]
-    .iter()
-    .any(|call| text.contains(call))
+/// Whether a node itself is a call, or counts as one.
+pub(crate) fn is_call(node: &SyntaxNode<'_>) -> bool {
+    matches!(
+        node.kind().as_ref(),
+        "call"
+            | "call_expression"
+            | "method_invocation"
+            | "await"
+            | "await_expression"
+            | "macro_invocation"
+            | "update_expression"
+            | "new_expression"
+            | "object_creation_expression"
+    )
 }

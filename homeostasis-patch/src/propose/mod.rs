@@ -1,17 +1,24 @@
 //! From an error to proposed changes of code.
 
+mod branch;
+mod budget;
+mod caught;
 mod coded;
+mod declared;
 mod donor;
 mod draft;
 mod grammar;
 mod patcher;
 mod proposer;
+mod reach;
 mod render;
+mod repeatable;
 mod site;
 mod source_tree;
 mod template;
 mod template_set;
 
+pub use budget::ProposalBudget;
 pub use patcher::TemplatePatcher;
 pub use proposer::{Dropped, Proposal, Proposer, TemplateRefusal};
 pub use source_tree::SourceTree;

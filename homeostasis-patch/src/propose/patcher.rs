@@ -36,9 +36,14 @@ impl TemplatePatcher {
 
     /// A patcher with these templates.
     pub fn new(templates: TemplateSet) -> Self {
-        Self {
-            proposer: Proposer::new(templates),
-        }
+        Self::from(Proposer::new(templates))
+    }
+}
+
+impl From<Proposer> for TemplatePatcher {
+    /// A patcher with the templates and the budget of this proposer.
+    fn from(proposer: Proposer) -> Self {
+        Self { proposer }
     }
 }
 
@@ -67,13 +72,21 @@ impl Patcher for TemplatePatcher {
             if cx.remaining() == Some(Duration::ZERO) {
                 return Err(PatchError::Timeout { during: during() });
             }
-            let proposal = self.proposer.propose(&tree, error);
+            let clock = cx.clock().as_ref();
+            let proposal = self.proposer.propose_timed(&tree, error, clock);
             for refusal in &proposal.refusals {
                 let (template, reason) = (&refusal.template, &refusal.reason);
                 tracing::info!(patcher = Proposer::NAME, %template, %reason, "nothing is proposed");
             }
             for reason in &proposal.unread {
                 tracing::warn!(patcher = Proposer::NAME, %reason, "a source was not read");
+            }
+            if let Some(ended) = &proposal.ended {
+                tracing::warn!(patcher = Proposer::NAME, %ended, "not everything was looked at");
+            }
+            if let (Some(reason), []) = (&proposal.reason, &proposal.refusals[..]) {
+                let kind = &error.kind;
+                tracing::info!(patcher = Proposer::NAME, %kind, %reason, "nothing is proposed");
             }
             for made in proposal.candidates {
                 let is_same = |c: &PatchCandidate| (&c.path, &c.diff) == (&made.path, &made.diff);

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use homeostasis_core::Confidence;
 use homeostasis_core::record::{PatchCandidate, PatchKind};
 use homeostasis_core::signal::{ErrorEvent, Frame};
+use homeostasis_core::{Clock, Confidence, ConfigError};
 
+use super::budget::{Meter, ProposalBudget};
 use super::coded;
 use super::draft::{Draft, Drafts};
 use super::site::Site;
@@ -19,9 +20,6 @@ const MAX_CANDIDATES: usize = 20;
 
 /// The most candidates of one template, so that one does not push out the others.
 const MAX_OF_ONE: usize = 4;
-
-/// The most frames that are looked at.
-const MAX_FRAMES: usize = 16;
 
 /// What is left of the confidence from one frame to its caller.
 const CALLER: f64 = 0.8;
@@ -38,6 +36,10 @@ pub struct Proposal {
     pub dropped: Dropped,
     /// Files that frames name and that could not be read, with the reason.
     pub unread: Vec<String>,
+    /// Which part of the [`ProposalBudget`] ended, and where; `None` if everything was looked at.
+    pub ended: Option<String>,
+    /// Why there are no candidates, in a sentence; `None` if there are.
+    pub reason: Option<String>,
 }
 
 /// Why nothing is proposed.
@@ -58,6 +60,9 @@ pub struct Dropped {
     pub unparsable: usize,
     /// It would have evaluated twice what has an effect.
     pub evaluates_twice: usize,
+    /// It would have asked in front of a statement what the statement evaluates under a condition, or
+    /// caught the errors of more than what failed.
+    pub unsound: usize,
     /// Less confidence than the template asks for.
     pub doubtful: usize,
     /// The same change came of something better, or nothing changed.
@@ -90,6 +95,7 @@ pub struct Dropped {
 #[derive(Debug, Clone)]
 pub struct Proposer {
     templates: Arc<TemplateSet>,
+    budget: ProposalBudget,
 }
 
 impl Proposer {
@@ -100,20 +106,59 @@ impl Proposer {
     pub fn new(templates: TemplateSet) -> Self {
         Self {
             templates: Arc::new(templates),
+            budget: ProposalBudget::default(),
         }
     }
 
+    /// The same proposer with another budget for each error.
+    ///
+    /// # Errors
+    /// Everything in the budget that is out of range.
+    pub fn within(self, budget: ProposalBudget) -> Result<Self, ConfigError> {
+        budget.validate()?;
+        Ok(Self { budget, ..self })
+    }
+
     /// Proposes; reads the files of the frames and writes nothing. Files that cannot be read are
-    /// named in [`Proposal::unread`]. Takes time linear in the sizes of at most 16 files for each
-    /// pattern of their language.
+    /// named in [`Proposal::unread`]. Takes time linear in the sizes of the files for each pattern of
+    /// their language, bounded by the [`ProposalBudget`] but for its time, which needs a clock.
     pub fn propose(&self, tree: &SourceTree, error: &ErrorEvent) -> Proposal {
-        let mut proposal = Proposal::default();
-        let mut ranked: Vec<(f64, PatchCandidate)> = Vec::new();
+        self.propose_metered(tree, error, Meter::new(&self.budget, None))
+    }
+
+    /// Proposes as [`propose`](Self::propose) does, and no longer than the budget says by `clock`.
+    pub fn propose_timed(
+        &self,
+        tree: &SourceTree,
+        error: &ErrorEvent,
+        clock: &dyn Clock,
+    ) -> Proposal {
+        self.propose_metered(tree, error, Meter::new(&self.budget, Some(clock)))
+    }
+
+    fn propose_metered(&self, tree: &SourceTree, error: &ErrorEvent, meter: Meter<'_>) -> Proposal {
+        let mut search = Search {
+            templates: &self.templates,
+            meter,
+            proposal: Proposal::default(),
+            ranked: Vec::new(),
+            n_sites: 0,
+            languages: Vec::new(),
+            is_known: false,
+        };
         let root = error.root();
-        self.of_error(tree, error, 1.0, &mut proposal, &mut ranked);
+        search.of_error(tree, error, 1.0);
         if !std::ptr::eq(root, error) {
-            self.of_error(tree, root, 0.98, &mut proposal, &mut ranked);
+            search.of_error(tree, root, 0.98);
         }
+        let silence = search.silence(error);
+        let Search {
+            meter,
+            mut proposal,
+            mut ranked,
+            ..
+        } = search;
+        proposal.ended = meter.ended();
         ranked.sort_by(|(a, _), (b, _)| b.total_cmp(a));
         for (_, candidate) in ranked {
             let is_same =
@@ -131,23 +176,66 @@ impl Proposer {
                 proposal.candidates.push(candidate);
             }
         }
+        if proposal.candidates.is_empty() {
+            proposal.reason = Some(silence);
+        }
         proposal
     }
+}
 
-    fn of_error(
-        &self,
-        tree: &SourceTree,
-        error: &ErrorEvent,
-        weight: f64,
-        proposal: &mut Proposal,
-        ranked: &mut Vec<(f64, PatchCandidate)>,
-    ) {
+/// What is found for an error, and what it has cost.
+struct Search<'a> {
+    templates: &'a TemplateSet,
+    meter: Meter<'a>,
+    proposal: Proposal,
+    ranked: Vec<(f64, PatchCandidate)>,
+    /// How many places in the project were looked at.
+    n_sites: usize,
+    languages: Vec<Language>,
+    /// Whether a template is for such an error.
+    is_known: bool,
+}
+
+impl Search<'_> {
+    /// Why there is nothing, should there be nothing.
+    fn silence(&self, error: &ErrorEvent) -> String {
+        let proposal = &self.proposal;
+        let kind = &error.root().kind;
+        if !proposal.refusals.is_empty() {
+            let reasons: Vec<&str> = proposal.refusals.iter().map(|it| &*it.reason).collect();
+            return reasons.join("; ");
+        }
+        if let Some(ended) = self.meter.what_ended() {
+            return ended.to_owned();
+        }
+        if self.n_sites == 0 {
+            let n = error.frames.len();
+            return proposal.unread.first().map_or_else(
+                || format!("none of the {n} frames of {kind} lies in a source of the project"),
+                |unread| format!("no source of {kind} could be read: {unread}"),
+            );
+        }
+        if !self.is_known {
+            let languages: Vec<String> = self.languages.iter().map(ToString::to_string).collect();
+            return format!("no template of {} knows {kind}", languages.join(" or "));
+        }
+        let n = self.n_sites;
+        let dropped = &proposal.dropped;
+        let n_dropped = dropped.unparsable
+            + dropped.evaluates_twice
+            + dropped.unsound
+            + dropped.doubtful
+            + dropped.repeated;
+        format!(
+            "what templates know for {kind} fits none of the {n} places where it passed; \
+             {n_dropped} changes were dropped"
+        )
+    }
+
+    fn of_error(&mut self, tree: &SourceTree, error: &ErrorEvent, weight: f64) {
         let mut seen: Vec<&Frame> = Vec::new();
         let mut weight = weight;
         for frame in &error.frames {
-            if seen.len() == MAX_FRAMES {
-                break;
-            }
             let is_seen = |f: &&Frame| (&f.file, f.line) == (&frame.file, frame.line);
             if frame.line == 0 || seen.iter().any(is_seen) {
                 continue;
@@ -161,56 +249,91 @@ impl Proposer {
             seen.push(frame);
             match tree.read(&path) {
                 Ok(text) => {
-                    let place = (path.as_str(), language, text.as_str());
-                    self.of_frame(place, error, frame, weight, proposal, ranked);
+                    let place = format!("{path}:{}", frame.line);
+                    if !self.meter.takes_frame(&place, text.len()) {
+                        return;
+                    }
+                    self.of_frame((&path, language, &text), error, frame, weight);
                 }
-                Err(error) => proposal.unread.push(error.to_string()),
+                Err(error) => self.proposal.unread.push(error.to_string()),
             }
             weight *= CALLER;
         }
     }
 
     fn of_frame(
-        &self,
+        &mut self,
         (path, language, text): (&str, Language, &str),
         error: &ErrorEvent,
         frame: &Frame,
         weight: f64,
-        proposal: &mut Proposal,
-        ranked: &mut Vec<(f64, PatchCandidate)>,
     ) {
         let Some(site) = Site::new(language, text, error, frame.line, frame.column) else {
             let line = frame.line;
-            proposal.unread.push(format!(
+            self.proposal.unread.push(format!(
                 "{path}: has no line {line}, expected the file that ran"
             ));
             return;
         };
-        let mut all: Vec<Drafts> = Vec::new();
-        for template in self.templates.of(language) {
-            if let (Some(reason), Some(_)) = (&template.refusal, template.treats(error)) {
+        let place = format!("{path}:{}", frame.line);
+        let n_nodes = site.root().dfs().count();
+        if !self.meter.takes_nodes(&place, n_nodes) {
+            return;
+        }
+        self.n_sites += 1;
+        if !self.languages.contains(&language) {
+            self.languages.push(language);
+        }
+        let templates = self.templates;
+        for template in templates.of(language) {
+            if template.treats(error).is_none() {
+                continue;
+            }
+            self.is_known = true;
+            if !self.meter.has_time(&place) {
+                return;
+            }
+            if let Some(reason) = &template.refusal {
                 let refusal = TemplateRefusal {
                     template: template.id.clone(),
                     reason: reason.clone(),
                 };
-                if !proposal.refusals.contains(&refusal) {
-                    proposal.refusals.push(refusal);
+                if !self.proposal.refusals.contains(&refusal) {
+                    self.proposal.refusals.push(refusal);
                 }
                 continue;
             }
-            all.push(template.drafts(&site));
+            self.keep(
+                template.drafts(&site),
+                (path, language, text),
+                &place,
+                weight,
+            );
         }
-        all.push(coded::drafts(&site));
-        for drafts in all {
-            proposal.dropped.evaluates_twice += drafts.n_twice;
-            proposal.dropped.doubtful += drafts.n_doubtful;
-            for draft in drafts.made {
-                let confidence = draft.confidence * weight;
-                match candidate(path, language, text, draft, confidence) {
-                    Ok(made) => ranked.push((confidence, made)),
-                    Err(NotKept::Unparsable) => proposal.dropped.unparsable += 1,
-                    Err(NotKept::Same) => proposal.dropped.repeated += 1,
-                }
+        self.is_known |= coded::knows(&site);
+        self.keep(coded::drafts(&site), (path, language, text), &place, weight);
+    }
+
+    fn keep(
+        &mut self,
+        drafts: Drafts,
+        (path, language, text): (&str, Language, &str),
+        place: &str,
+        weight: f64,
+    ) {
+        let dropped = &mut self.proposal.dropped;
+        dropped.evaluates_twice += drafts.n_twice;
+        dropped.unsound += drafts.n_unsound;
+        dropped.doubtful += drafts.n_doubtful;
+        for draft in drafts.made {
+            if !self.meter.takes_change(place) {
+                return;
+            }
+            let confidence = draft.confidence * weight;
+            match candidate(path, language, text, draft, confidence) {
+                Ok(made) => self.ranked.push((confidence, made)),
+                Err(NotKept::Unparsable) => self.proposal.dropped.unparsable += 1,
+                Err(NotKept::Same) => self.proposal.dropped.repeated += 1,
             }
         }
     }

@@ -10,6 +10,8 @@ pub(crate) struct Binding {
     pub(crate) is_compound: bool,
     /// Calls something.
     pub(crate) calls: bool,
+    /// Not proven to be the same, and without effects, when it is evaluated again.
+    pub(crate) is_once: bool,
 }
 
 impl Binding {

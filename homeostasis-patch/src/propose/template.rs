@@ -9,12 +9,14 @@ use homeostasis_core::record::RiskLevel;
 use homeostasis_core::signal::ErrorEvent;
 use regex::Regex;
 
+use super::caught::{caught, is_alone};
+use super::declared::{is_parameter, is_signed};
 use super::donor::{exits, failure, value_for};
 use super::draft::{Draft, Drafts};
-use super::grammar::{
-    function_of, has_call, has_effect, is_compound, is_in_loop, return_type, statement_of,
-};
+use super::grammar::{function_of, has_call, is_compound, is_in_loop, return_type};
+use super::reach::{statement_of, with_head};
 use super::render::{Binding, Bindings, STATEMENT, fill, lay_out, variables};
+use super::repeatable::is_repeatable;
 use super::site::Site;
 use crate::Language;
 use crate::syntax::SyntaxNode;
@@ -30,13 +32,19 @@ pub(crate) enum Requirement {
     InLoop,
     /// The match stands in a function.
     InFunction,
+    /// What `$M` stands for is no parameter, which the caller would not see anew.
+    NoParameter,
+    /// Neither `$A` nor `$B` is declared to be a number that may be less than zero.
+    Unsigned,
 }
 
-pub(crate) const REQUIREMENTS: [(&str, Requirement); 4] = [
+pub(crate) const REQUIREMENTS: [(&str, Requirement); 6] = [
     ("returns_result", Requirement::ReturnsResult),
     ("returns_option", Requirement::ReturnsOption),
     ("in_loop", Requirement::InLoop),
     ("in_function", Requirement::InFunction),
+    ("no_parameter", Requirement::NoParameter),
+    ("unsigned", Requirement::Unsigned),
 ];
 
 /// What a fix replaces.
@@ -46,11 +54,14 @@ pub(crate) enum Replaces {
     Expression,
     /// The statement around it, which the fix may keep as `$STATEMENT`.
     Statement,
+    /// The head of the `with` of Python around it, which gives it the name `$NAME`.
+    WithHead,
 }
 
-pub(crate) const REPLACES: [(&str, Replaces); 2] = [
+pub(crate) const REPLACES: [(&str, Replaces); 3] = [
     ("expression", Replaces::Expression),
     ("statement", Replaces::Statement),
+    ("with_head", Replaces::WithHead),
 ];
 
 /// A template of one language.
@@ -169,7 +180,7 @@ impl Template {
                 .requires
                 .iter()
                 .all(|&needed| holds(site, found, needed))
-            && (self.replaces == Replaces::Statement || !is_written(found))
+            && (self.replaces != Replaces::Expression || !is_written(found))
     }
 
     fn draft(
@@ -188,10 +199,25 @@ impl Template {
             Replaces::Expression => node.range(),
             Replaces::Statement => {
                 let Some(statement) = statement_of(node) else {
+                    drafts.n_unsound += 1;
                     return;
                 };
+                if let Some(caught) = caught(&self.fix) {
+                    let parts = self.parts(found);
+                    if !is_alone(caught, &statement, node, &parts) {
+                        drafts.n_unsound += 1;
+                        return;
+                    }
+                }
                 bindings.insert(STATEMENT.to_owned(), Binding::of(site.text_of(&statement)));
                 statement.range()
+            }
+            Replaces::WithHead => {
+                let Some((name, head)) = with_head(node) else {
+                    return;
+                };
+                bindings.insert("NAME".to_owned(), Binding::of(site.text_of(&name)));
+                head
             }
         };
         let (mut calls, mut is_twice) = (false, false);
@@ -200,9 +226,9 @@ impl Template {
             // The whole statement, and the whole match, hold what else is bound.
             let within = |whole: &str| needs(whole) && *name != whole;
             let again = n_uses > 1 || within(STATEMENT) || within("MATCH");
-            if let Some(bound) = bindings.get(*name).filter(|bound| again && bound.calls) {
-                calls = true;
-                is_twice |= has_effect(&bound.text);
+            if let Some(bound) = bindings.get(*name).filter(|_| again) {
+                calls |= bound.calls;
+                is_twice |= bound.is_once;
             }
         }
         if is_twice {
@@ -231,6 +257,18 @@ impl Template {
         }
     }
 
+    /// What the metavariables of a match stand for.
+    fn parts<'t>(&self, found: &Match<'t>) -> Vec<SyntaxNode<'t>> {
+        let env = found.get_env();
+        let names = self.patterns.iter().flat_map(Pattern::defined_vars);
+        names
+            .flat_map(|name| match env.get_match(name) {
+                Some(node) => vec![node.clone()],
+                None => env.get_multiple_matches(name),
+            })
+            .collect()
+    }
+
     fn bindings(
         &self,
         site: &Site<'_>,
@@ -253,6 +291,7 @@ impl Template {
                 let range = first.range().start..last.range().end;
                 Binding {
                     calls: nodes.iter().any(has_call),
+                    is_once: !nodes.iter().all(is_repeatable),
                     ..Binding::of(site.text.get(range).unwrap_or_default())
                 }
             };
@@ -276,7 +315,7 @@ impl Template {
         }
         let new = match self.replaces {
             Replaces::Expression => fill(self.fix.trim_end(), bindings, true),
-            Replaces::Statement => {
+            Replaces::Statement | Replaces::WithHead => {
                 let Some(indent) = site.indent_at(replaced.start) else {
                     return;
                 };
@@ -308,6 +347,7 @@ fn binding_of(site: &Site<'_>, node: &SyntaxNode<'_>) -> Binding {
         text: site.text_of(node).to_owned(),
         is_compound: is_compound(node),
         calls: has_call(node),
+        is_once: !is_repeatable(node),
     }
 }
 
@@ -342,7 +382,7 @@ fn agrees(site: &Site<'_>, node: &SyntaxNode<'_>, said: &str) -> bool {
     !(is_field || is_literal) || bare(site.text_of(node)) == bare(said)
 }
 
-fn holds(site: &Site<'_>, node: &SyntaxNode<'_>, needed: Requirement) -> bool {
+fn holds(site: &Site<'_>, node: &Match<'_>, needed: Requirement) -> bool {
     let function = || function_of(node);
     let returns = |what: &str| {
         let declared = function().and_then(|function| return_type(site.language, &function));
@@ -351,11 +391,16 @@ fn holds(site: &Site<'_>, node: &SyntaxNode<'_>, needed: Requirement) -> bool {
             outer.rsplit("::").next() == Some(what)
         })
     };
+    let bound = |name: &str| node.get_env().get_match(name);
     match needed {
         Requirement::ReturnsResult => returns("Result"),
         Requirement::ReturnsOption => returns("Option"),
         Requirement::InLoop => is_in_loop(node),
         Requirement::InFunction => function().is_some(),
+        Requirement::NoParameter => bound("M").is_none_or(|it| !is_parameter(site, it)),
+        Requirement::Unsigned => ["A", "B"]
+            .iter()
+            .all(|name| bound(name).is_none_or(|it| !is_signed(site, it))),
     }
 }
 

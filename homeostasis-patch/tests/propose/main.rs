@@ -2,10 +2,14 @@
 // Helpers of tests are tests, which the lint cannot see.
 #![allow(clippy::unwrap_used)]
 
+mod budgets;
 mod normalized;
 mod properties;
 mod python;
 mod rust;
+#[cfg(all(feature = "sandbox", target_os = "linux"))]
+mod services;
+mod soundness;
 mod stage;
 
 use std::fs;

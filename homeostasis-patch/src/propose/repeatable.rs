@@ -1,0 +1,221 @@
+//! Whether an expression may be evaluated twice, proven by its syntax.
+//!
+//! Names, literals, attributes and subscripts of these are, and what operators make of them.
+//! Of calls only those are that the standard libraries define to look and not to touch.
+//! Attributes and subscripts that a class computes with effects are not seen.
+
+use crate::syntax::SyntaxNode;
+
+/// Made of their parts, each of which must be repeatable; or without parts.
+const COMPOSITES: [&str; 40] = [
+    "identifier",
+    "field_identifier",
+    "property_identifier",
+    "type_identifier",
+    "package_identifier",
+    "scoped_identifier",
+    "self",
+    "this",
+    "crate",
+    "super",
+    "attribute",
+    "member_expression",
+    "selector_expression",
+    "field_expression",
+    "field_access",
+    "subscript",
+    "subscript_expression",
+    "index_expression",
+    "array_access",
+    "slice",
+    "slice_expression",
+    "range_expression",
+    "parenthesized_expression",
+    "unary_operator",
+    "not_operator",
+    "binary_operator",
+    "binary_expression",
+    "boolean_operator",
+    "comparison_operator",
+    "reference_expression",
+    "type_cast_expression",
+    "primitive_type",
+    "tuple",
+    "tuple_expression",
+    "argument_list",
+    "arguments",
+    "optional_chain",
+    "none",
+    "nil",
+    "mutable_specifier",
+];
+
+/// Functions that look at their argument and consume nothing of it.
+const FUNCTIONS: [&str; 7] = ["len", "cap", "abs", "str", "bool", "isinstance", "type"];
+
+/// Methods of the standard libraries that look at their receiver and change nothing.
+const METHODS: [&str; 52] = [
+    "len",
+    "is_empty",
+    "is_some",
+    "is_none",
+    "is_ok",
+    "is_err",
+    "as_ref",
+    "as_str",
+    "as_bytes",
+    "as_slice",
+    "as_deref",
+    "to_string",
+    "to_owned",
+    "clone",
+    "iter",
+    "chars",
+    "char_indices",
+    "bytes",
+    "count",
+    "first",
+    "last",
+    "capacity",
+    "abs",
+    "min",
+    "max",
+    "borrow",
+    "start",
+    "end",
+    "saturating_sub",
+    "wrapping_sub",
+    "trim",
+    "strip",
+    "lstrip",
+    "rstrip",
+    "lower",
+    "upper",
+    "title",
+    "startswith",
+    "endswith",
+    "starts_with",
+    "ends_with",
+    "contains",
+    "contains_key",
+    "keys",
+    "values",
+    "items",
+    "size",
+    "length",
+    "isEmpty",
+    "toString",
+    "toLowerCase",
+    "unwrap",
+];
+
+/// Whether evaluating the node again gives the same and does nothing.
+pub(crate) fn is_repeatable(node: &SyntaxNode<'_>) -> bool {
+    let kind = node.kind();
+    if !node.is_named() {
+        // Channels of Go are received from by an operator, and counters counted up.
+        return !matches!(node.text().as_ref(), "<-" | "++" | "--" | "await" | "yield");
+    }
+    if node.children().next().is_none() {
+        let is_plain = COMPOSITES.contains(&kind.as_ref()) || is_literal(&kind);
+        return is_plain;
+    }
+    let is_call = matches!(
+        kind.as_ref(),
+        "call" | "call_expression" | "method_invocation"
+    );
+    if is_call {
+        return is_looking(node) && node.children().all(|part| is_repeatable(&part));
+    }
+    let is_known = COMPOSITES.contains(&kind.as_ref())
+        || is_literal(&kind)
+        || matches!(kind.as_ref(), "unary_expression" | "interpolation");
+    is_known && node.children().all(|part| is_repeatable(&part))
+}
+
+fn is_literal(kind: &str) -> bool {
+    let parts = ["string", "literal", "integer", "float", "number", "escape"];
+    parts.iter().any(|part| kind.contains(part))
+        || matches!(kind, "true" | "false" | "null" | "undefined")
+}
+
+/// Whether a call is one of those that look and do not touch.
+fn is_looking(call: &SyntaxNode<'_>) -> bool {
+    let function = call.field("function").or_else(|| call.field("name"));
+    let Some(function) = function else {
+        return false;
+    };
+    let text = function.text().into_owned();
+    if function.kind() == "identifier" && call.field("object").is_none() {
+        return FUNCTIONS.contains(&text.as_str());
+    }
+    let name = text.rsplit('.').next().unwrap_or_default();
+    // A queue's `get` takes no key; a mapping's changes nothing.
+    let has_key = || {
+        let arguments = call.field("arguments");
+        let first = arguments
+            .as_ref()
+            .and_then(|all| all.children().find(SyntaxNode::is_named));
+        first.is_some_and(|first| first.kind().contains("string") || first.kind() == "identifier")
+    };
+    METHODS.contains(&name) || name == "get" && has_key()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Language;
+    use crate::syntax::Syntax;
+
+    fn repeats(language: Language, text: &str, expression: &str) -> bool {
+        let syntax = Syntax::parse(language, text);
+        let root = syntax.root();
+        // The innermost: a list of one expression has the same text.
+        let node = root.dfs().filter(|node| node.text() == expression).last();
+        is_repeatable(&node.unwrap())
+    }
+
+    #[test]
+    fn names_attributes_literals_and_subscripts_are_repeated_and_calls_are_not() {
+        for (expression, expected) in [
+            ("a.b", true),
+            ("a['k'][0]", true),
+            ("a[i + 1]", true),
+            ("len(a) - 1", true),
+            ("o.get('tax')", true),
+            ("q.get()", false),
+            ("q.get(True)", false),
+            ("enqueue(a)", false),
+            ("a[g()]", false),
+            ("f'{h()}'", false),
+            ("next(a)", false),
+            ("(n := n + 1)", false),
+            ("[x for x in a]", false),
+            ("transfer(a).balance", false),
+        ] {
+            let text = format!("def f(a, i):\n    x = {expression}\n");
+            let found = repeats(Language::Python, &text, expression);
+            assert_eq!(found, expected, "{expression}");
+        }
+    }
+
+    #[test]
+    fn receiving_counting_and_user_functions_are_not_repeated() {
+        let go = "package p\n\nfunc f() {\n\tx := a[<-c]\n\ty := u.Name\n\tz := u.Load()\n}\n";
+        assert!(!repeats(Language::Go, go, "a[<-c]"));
+        assert!(repeats(Language::Go, go, "u.Name"));
+        assert!(!repeats(Language::Go, go, "u.Load()"));
+        let js = "x = a[i++]; y = a?.b.c; z = a[await g()];\n";
+        assert!(!repeats(Language::JavaScript, js, "a[i++]"));
+        assert!(repeats(Language::JavaScript, js, "a?.b.c"));
+        assert!(!repeats(Language::JavaScript, js, "a[await g()]"));
+        let java = "class A { void f() { x = a[i].b; y = q.take(); z = s.length(); } }\n";
+        assert!(repeats(Language::Java, java, "a[i].b"));
+        assert!(!repeats(Language::Java, java, "q.take()"));
+        assert!(repeats(Language::Java, java, "s.length()"));
+        let rust = "fn f() { let x = v.len() - 1; let y = q.pop(); let z = next_id(); }\n";
+        assert!(repeats(Language::Rust, rust, "v.len() - 1"));
+        assert!(!repeats(Language::Rust, rust, "q.pop()"));
+        assert!(!repeats(Language::Rust, rust, "next_id()"));
+    }
+}

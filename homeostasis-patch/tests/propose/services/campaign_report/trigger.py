@@ -1,0 +1,3 @@
+import service
+
+service.report([{"campaign": "phone", "type": "order", "cents": 99}])

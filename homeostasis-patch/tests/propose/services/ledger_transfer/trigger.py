@@ -1,0 +1,3 @@
+import service
+
+service.Ledger({"ada": 1000}).fee("ada", 90, 10)

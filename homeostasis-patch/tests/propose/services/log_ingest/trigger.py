@@ -1,0 +1,3 @@
+import service
+
+service.ingest(b"ERROR Ger\xe4t brennt\n")

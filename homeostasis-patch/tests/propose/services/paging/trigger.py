@@ -1,0 +1,3 @@
+import service
+
+service.page([], None, 10)

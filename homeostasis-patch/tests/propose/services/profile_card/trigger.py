@@ -1,0 +1,3 @@
+import service
+
+service.card(service.Customer("Cy Dee"))

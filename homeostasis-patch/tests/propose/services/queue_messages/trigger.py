@@ -1,0 +1,3 @@
+import service
+
+service.Consumer(print).consume(["<xml/>"])

@@ -1,0 +1,4 @@
+import service
+
+table = service.load([("de", "letter", "100")])
+table.rate("ch", 300)

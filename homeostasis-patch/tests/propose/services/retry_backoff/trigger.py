@@ -1,0 +1,3 @@
+import service
+
+service.Backoff().delay(3000)

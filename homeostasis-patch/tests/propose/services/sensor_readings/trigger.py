@@ -1,0 +1,3 @@
+import service
+
+service.summary(["cellar;7.5", "cellar;n/a"])

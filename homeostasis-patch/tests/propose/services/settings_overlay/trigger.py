@@ -1,0 +1,3 @@
+import service
+
+service.settings("no-such-folder/local.json")

@@ -1,0 +1,3 @@
+import service
+
+service.allocate([service.Warehouse("north", {"tea": 1})], [(1, {"tea": 9})])

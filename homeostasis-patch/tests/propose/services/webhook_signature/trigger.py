@@ -1,0 +1,3 @@
+import service
+
+service.receive("s", "t=100,v1=00,", "{}", 120)
