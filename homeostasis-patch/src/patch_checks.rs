@@ -94,7 +94,10 @@ impl PatchCheck for crate::trial::Trial {
             } else {
                 ""
             };
-            format!("{}: {:?} in {n_runs} runs{cached}", test.name, test.result)
+            match &test.timing {
+                Some(timing) => format!("{}: {:?}: {timing}", test.name, test.result),
+                None => format!("{}: {:?} in {n_runs} runs{cached}", test.name, test.result),
+            }
         });
         Ok(PatchReport::passed(notes))
     }

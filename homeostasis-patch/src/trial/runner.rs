@@ -4,16 +4,18 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::task::Poll;
 
 use homeostasis_core::record::PatchCandidate;
-use homeostasis_core::{Context, Digest};
+use homeostasis_core::{Context, Digest, Violation, Violations};
 
 use super::cache::Cache;
 use super::coverage::{self, Coverage};
 use super::error::TrialError;
 use super::plan::{Level, TrialFile, TrialPlan, TrialTest};
 use super::report::{Attempt, TestOutcome, TestResult, TrialReport, TrialVerdict};
+use super::timing::{Timing, TimingJudge};
 use crate::apply_candidate;
 use crate::sandbox::{CopyConfig, Ending, ProjectCopy, Sandbox, SandboxReport, on_thread};
 
@@ -35,6 +37,7 @@ pub struct Trial {
     place: PathBuf,
     copy: CopyConfig,
     cache: Cache,
+    judge: Option<Arc<dyn TimingJudge>>,
 }
 
 impl Trial {
@@ -55,7 +58,15 @@ impl Trial {
             place: place.into(),
             copy,
             cache: Cache::default(),
+            judge: None,
         })
+    }
+
+    /// The same with who compares timings; tests of the level performance need one.
+    #[must_use]
+    pub fn with_timing_judge(mut self, judge: impl TimingJudge + 'static) -> Self {
+        self.judge = Some(Arc::new(judge));
+        self
     }
 
     /// The tests.
@@ -66,6 +77,7 @@ impl Trial {
     /// Tries `candidate` on the project at `project`.
     ///
     /// # Errors
+    /// - [`TrialError::Config`]: a test is of the level performance, and there is no judge of timings.
     /// - [`TrialError::Patch`]: the candidate was made for another text.
     /// - [`TrialError::Sandbox`], [`TrialError::File`]: nothing could be tested.
     /// - [`TrialError::ProjectChanged`], [`TrialError::Cancelled`].
@@ -78,6 +90,7 @@ impl Trial {
         project: &Path,
         candidate: &PatchCandidate,
     ) -> Result<TrialReport, TrialError> {
+        self.require_judge()?;
         let mut report = TrialReport {
             candidate: candidate.hash(),
             tree: None,
@@ -108,7 +121,11 @@ impl Trial {
                 report.after.extend(skipped);
                 continue;
             }
-            let outcomes = self.level(cx, &copy, patched, level).await?;
+            let outcomes = if level == Level::Performance {
+                self.performance(cx, project, candidate, tree).await?
+            } else {
+                self.level(cx, &copy, patched, level).await?
+            };
             reasons.extend(outcomes.iter().filter_map(refuses));
             report.after.extend(outcomes);
         }
@@ -120,6 +137,55 @@ impl Trial {
             report.verdict = TrialVerdict::Refused(reasons);
         }
         Ok(report)
+    }
+
+    fn require_judge(&self) -> Result<(), TrialError> {
+        let timed = |test: &TrialTest| test.level == Level::Performance;
+        let Some(index) = self.plan.tests.iter().position(timed) else {
+            return Ok(());
+        };
+        if self.judge.is_some() {
+            return Ok(());
+        }
+        let violation = Violation::new(
+            format!("trial.tests[{index}].level"),
+            Level::Performance,
+            "another level, or a trial with a judge of timings",
+        );
+        let mut violations = Violations::new();
+        violations.push(violation);
+        violations.into_result(()).map_err(TrialError::Config)
+    }
+
+    /// Times the programs of the level performance one after the other, on two copies nothing ran on
+    /// before. Timings are never taken from an earlier trial: the machine was another one then.
+    async fn performance(
+        &self,
+        cx: &Context,
+        project: &Path,
+        candidate: &PatchCandidate,
+        tree: Digest,
+    ) -> Result<Vec<TestOutcome>, TrialError> {
+        let Some(judge) = &self.judge else {
+            return Ok(Vec::new());
+        };
+        let (before, now) = self.prepare(project, None).await?;
+        if now != tree {
+            return Err(TrialError::ProjectChanged);
+        }
+        let (after, _) = self.prepare(project, Some((candidate, tree))).await?;
+        let timing = Timing {
+            cx,
+            sandbox: &self.sandbox,
+            judge: &**judge,
+            before: &before,
+            after: &after,
+        };
+        let mut outcomes = Vec::new();
+        for test in self.of_level(Level::Performance) {
+            outcomes.push(timing.outcome(test).await?);
+        }
+        Ok(outcomes)
     }
 
     fn of_level(&self, level: Level) -> impl Iterator<Item = &TrialTest> {
@@ -230,6 +296,7 @@ impl Trial {
             attempts,
             output,
             layers,
+            timing: None,
             cached: false,
         };
         // A bound may be that of the context or of a busy machine, and a flaky test says nothing twice.
@@ -283,10 +350,13 @@ fn refuses(outcome: &TestOutcome) -> Option<String> {
     let TestOutcome { name, level, .. } = outcome;
     match outcome.result {
         _ if !outcome.required => None,
-        TestResult::Passed | TestResult::NotRun(_) => None,
+        TestResult::Passed | TestResult::NotRun(_) | TestResult::Undecided(_) => None,
         TestResult::Flaky => Some(format!("{level} test {name} is flaky and proves nothing")),
         TestResult::Failed => {
             let ending = outcome.attempts.last()?.ending;
+            if let Some(timing) = outcome.timing.as_ref().filter(|_| ending.success()) {
+                return Some(format!("{level} test {name} is too slow: {timing}"));
+            }
             Some(format!("{level} test {name} fails: {ending}"))
         }
     }
@@ -301,12 +371,13 @@ fn not_run(test: &TrialTest, why: &str) -> TestOutcome {
         attempts: Vec::new(),
         output: String::new(),
         layers: crate::sandbox::Layers::default(),
+        timing: None,
         cached: false,
     }
 }
 
 /// The last bytes of `text`, whole characters.
-fn tail(text: &str) -> String {
+pub(super) fn tail(text: &str) -> String {
     let mut from = text.len().saturating_sub(OUTPUT);
     while !text.is_char_boundary(from) {
         from += 1;

@@ -132,6 +132,36 @@ async fn time_deadline_and_cancellation_end_it_with_all_it_started() {
 }
 
 #[tokio::test]
+async fn the_cpu_time_of_all_processes_is_reported_and_waiting_costs_none() {
+    for way in WAYS {
+        let Some(house) = House::new(way) else { return };
+        let copy = house.copy();
+        let code = r"
+def work():
+    end = time.process_time() + 0.3
+    while time.process_time() < end:
+        pass
+if os.fork() == 0:
+    if os.fork() == 0:
+        work()
+        os._exit(0)
+    os.wait()
+    work()
+    os._exit(0)
+os.wait()
+time.sleep(1.5)
+";
+        let command = house.python(code, "", Limits::testing());
+        let report = house.sandbox.run(&context(), &copy, &command).await;
+        let report = report.unwrap();
+        assert!(report.ending.success(), "{report:?}");
+        let cpu = report.cpu.as_millis();
+        assert!((600..1300).contains(&cpu), "{way:?}: {cpu} ms");
+        assert!(report.took.as_millis() >= 1500);
+    }
+}
+
+#[tokio::test]
 async fn at_most_as_many_as_configured_run_at_once() {
     let config = SandboxConfig {
         parallel: 1,
