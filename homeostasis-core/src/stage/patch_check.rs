@@ -1,5 +1,6 @@
 //! Checks of patches: what a patch must pass before it touches anything that runs.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -41,6 +42,26 @@ impl PatchReport {
     }
 }
 
+/// What it means that a patch passed a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum PatchProof {
+    /// Its text was judged: it brings no new danger and takes no protection away.
+    Validated,
+    /// It ran: the fault shows without it and not with it, and the tests of the service pass.
+    Tested,
+}
+
+impl fmt::Display for PatchProof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Validated => "validated",
+            Self::Tested => "tested",
+        })
+    }
+}
+
 /// Looks at patches before they are applied: a validator, tests on a copy in a sandbox.
 ///
 /// # Guarantees
@@ -67,6 +88,21 @@ pub trait PatchCheck: fmt::Debug + Send + Sync {
         patches: &[PatchCandidate],
         root: &Path,
     ) -> Result<PatchReport, PatchError>;
+
+    /// What passing it proves. What is not proven of a patch of what runs, people must approve; so a
+    /// check that claims too much lets patches through that nobody looked at. Default nothing.
+    fn proves(&self) -> BTreeSet<PatchProof> {
+        BTreeSet::new()
+    }
+
+    /// Removes what a killed life of this program left behind; called once when the engine starts, before
+    /// anything is checked. It touches nothing of a process that lives. Default: there is nothing.
+    ///
+    /// # Errors
+    /// If something may still be there; the engine says so and starts all the same.
+    async fn recover(&self) -> Result<(), PatchError> {
+        Ok(())
+    }
 }
 
 const _: fn(&dyn PatchCheck) = |_| {};
@@ -84,5 +120,13 @@ impl<T: PatchCheck + ?Sized> PatchCheck for Arc<T> {
         root: &Path,
     ) -> Result<PatchReport, PatchError> {
         (**self).check(cx, patches, root).await
+    }
+
+    fn proves(&self) -> BTreeSet<PatchProof> {
+        (**self).proves()
+    }
+
+    async fn recover(&self) -> Result<(), PatchError> {
+        (**self).recover().await
     }
 }

@@ -435,7 +435,9 @@ impl Job {
                 let now = usage(folder);
                 // A large tree is measured less often, a twentieth of the time at most.
                 measure_at = Instant::now() + DISK_TICK.max(measuring.elapsed() * 20);
-                if now.bytes.saturating_sub(before.bytes) <= limits.disk_bytes
+                // What lies too deep to be measured may be of any size.
+                if !now.too_deep
+                    && now.bytes.saturating_sub(before.bytes) <= limits.disk_bytes
                     && now.files.saturating_sub(before.files) <= MAX_NEW_FILES
                 {
                     continue;

@@ -15,6 +15,8 @@ mod regression;
 mod report;
 mod runner;
 mod timing;
+mod trigger_source;
+mod v8_coverage;
 
 pub use coverage::Coverage;
 pub use error::TrialError;
@@ -25,3 +27,4 @@ pub use runner::Trial;
 pub use timing::{
     Measure, TimingConfig, TimingJudge, TimingJudgment, TimingOutcome, TimingPair, TimingVerdict,
 };
+pub use trigger_source::{LoggedFailure, TriggerSource};

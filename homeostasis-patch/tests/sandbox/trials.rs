@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use homeostasis::PairedTimings;
 use homeostasis_core::Digest;
 use homeostasis_core::record::{PatchCandidate, PatchKind};
+use homeostasis_core::testing::engine;
 use homeostasis_patch::UnifiedDiff;
 use homeostasis_patch::sandbox::{CopyConfig, Ending, SandboxCommand};
 use homeostasis_patch::trial::{
@@ -111,6 +112,37 @@ async fn a_patch_that_mends_is_accepted_and_one_that_breaks_is_refused() {
     let again = tried(&house, &trial, WRONG).await;
     assert!(again.after[1].cached);
     assert_eq!(again.verdict, report.verdict);
+}
+
+#[tokio::test]
+async fn the_changed_lines_of_a_script_that_ran_are_told_where_node_is() {
+    let Some(node) = engine::find("node", &["/usr/bin", "/usr/local/bin"]) else {
+        return;
+    };
+    let Some(house) = house() else { return };
+    let (old, new) = (
+        "exports.price = (item) => {\n  return item.price.net * 2;\n};\n",
+        "exports.price = (item) => {\n  if (item.price === undefined) {\n    return 0;\n  }\n  if (item.gift) {\n    return 1;\n  }\n  return item.price.net * 2;\n};\n",
+    );
+    fs::write(house.path("project/shop.js"), old).unwrap();
+    let node = node.display().to_string();
+    let code = "require('./shop.js').price({})";
+    let show = SandboxCommand::new([&*node, "-e", code]);
+    let trigger = TrialTest::new("trigger", Level::Trigger, show).showing("TypeError");
+    let plan = TrialPlan {
+        tests: vec![trigger],
+        coverage: true,
+        ..TrialPlan::default()
+    };
+    let diff = UnifiedDiff::between("shop.js", Some(old), Some(new), 3).unwrap();
+    let base = Digest::of_bytes(old.as_bytes());
+    let candidate = PatchCandidate::new("test", PatchKind::Code, "shop.js", base, diff.to_string());
+    let trial = trial(&house, plan);
+    let report = trial.test(&context(), &house.path("project"), &candidate);
+    let report = report.await.unwrap();
+    assert!(report.is_accepted(), "{report:#?}");
+    let (ran, missed) = ([2, 3].into(), [5, 6].into());
+    assert_eq!(report.coverage, Coverage::Measured { ran, missed });
 }
 
 #[tokio::test]
