@@ -138,8 +138,8 @@ async fn the_changed_lines_of_a_script_that_ran_are_told_where_node_is() {
     let base = Digest::of_bytes(old.as_bytes());
     let candidate = PatchCandidate::new("test", PatchKind::Code, "shop.js", base, diff.to_string());
     let trial = trial(&house, plan);
-    let report = trial.test(&context(), &house.path("project"), &candidate);
-    let report = report.await.unwrap();
+    let (cx, project) = (context(), house.path("project"));
+    let report = trial.test(&cx, &project, &candidate).await.unwrap();
     assert!(report.is_accepted(), "{report:#?}");
     let (ran, missed) = ([2, 3].into(), [5, 6].into());
     assert_eq!(report.coverage, Coverage::Measured { ran, missed });
