@@ -1,6 +1,6 @@
 //! What Node.js says of the code that ran, if told where to by `NODE_V8_COVERAGE`.
 //!
-//! Source of the format: the Chrome DevTools Protocol, domain Profiler, type `ScriptCoverage`.
+//! Source of the format: the protocol of the developer tools of Chrome, domain Profiler, type `ScriptCoverage`.
 
 use std::collections::BTreeSet;
 
