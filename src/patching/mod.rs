@@ -150,7 +150,7 @@ impl Patching {
         if self.checks.is_empty() {
             return Some("no check looks at it".to_owned());
         }
-        let proven: BTreeSet<_> = self.checks.iter().flat_map(|it| it.proves()).collect();
+        let proven: BTreeSet<_> = self.checks.iter().flat_map(PatchCheck::proves).collect();
         let all = BTreeSet::from([PatchProof::Validated, PatchProof::Tested]);
         let needed = self.lifting.get(&kind).unwrap_or(&all);
         let missing: Vec<_> = needed

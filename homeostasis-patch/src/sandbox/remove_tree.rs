@@ -156,7 +156,7 @@ mod tests {
         }
         symlink(&victim, path.join("link")).unwrap();
         let locked = path.join(".removed-7/inner");
-        fs::set_permissions(&locked, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).unwrap();
         remove_tree(&path).unwrap();
         assert!(!path.exists());
         assert_eq!(fs::read_to_string(victim.join("secret")).unwrap(), "x");
