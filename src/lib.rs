@@ -8,6 +8,13 @@ mod clock;
 mod config;
 mod engine;
 mod furnished;
+#[cfg(all(
+    feature = "sandbox",
+    feature = "patch",
+    feature = "verify",
+    target_os = "linux"
+))]
+mod paired_timings;
 #[cfg(all(feature = "patch", feature = "remediate"))]
 mod patching;
 #[cfg(feature = "remediate")]
@@ -33,6 +40,13 @@ pub use engine::{
 
 #[cfg(feature = "remediate")]
 pub use engine::RollOutError;
+#[cfg(all(
+    feature = "sandbox",
+    feature = "patch",
+    feature = "verify",
+    target_os = "linux"
+))]
+pub use paired_timings::PairedTimings;
 #[cfg(all(feature = "patch", feature = "remediate"))]
 pub use patching::{HealingEvent, HealingVerdict, PATCHES, PatchedFile, Patching};
 #[cfg(feature = "remediate")]

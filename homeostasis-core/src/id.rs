@@ -215,6 +215,12 @@ impl IdempotencyKey {
         Self(format!("{run}/{step_idx}/undo"))
     }
 
+    /// The key of part `part_idx` of what this is the key of: `run/step/part`.
+    #[must_use]
+    pub fn part(&self, part_idx: usize) -> Self {
+        Self(format!("{self}/{part_idx}"))
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0

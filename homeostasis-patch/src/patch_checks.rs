@@ -1,5 +1,6 @@
 //! The validator and the trial as checks that patches pass before they are handed over.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use async_trait::async_trait;
@@ -7,7 +8,10 @@ use homeostasis_core::Context;
 use homeostasis_core::record::PatchCandidate;
 #[cfg(feature = "code")]
 use homeostasis_core::record::RiskLevel;
-use homeostasis_core::stage::{PatchCheck, PatchError, PatchReport};
+use homeostasis_core::stage::{PatchCheck, PatchError, PatchProof, PatchReport};
+
+#[cfg(all(feature = "sandbox", target_os = "linux"))]
+use crate::trial::{Level, TrialTest, TrialVerdict};
 
 /// Refuses what the validator refuses, and what is more dangerous than its patcher said: the gate
 /// decided by that.
@@ -60,6 +64,10 @@ impl PatchCheck for crate::PatchValidator {
     ) -> Result<Option<RiskLevel>, PatchError> {
         Ok(Some(validated(self, patch, root)?.risk))
     }
+
+    fn proves(&self) -> BTreeSet<PatchProof> {
+        [PatchProof::Validated].into()
+    }
 }
 
 #[cfg(feature = "code")]
@@ -94,8 +102,6 @@ impl PatchCheck for crate::trial::Trial {
         patches: &[PatchCandidate],
         root: &Path,
     ) -> Result<PatchReport, PatchError> {
-        use crate::trial::TrialVerdict;
-
         let [patch] = patches else {
             let detail = format!("{} patches, expected one", patches.len());
             return Err(PatchError::invalid("a trial", detail));
@@ -109,6 +115,14 @@ impl PatchCheck for crate::trial::Trial {
         if let TrialVerdict::Refused(reasons) = &report.verdict {
             return Ok(PatchReport::refused(reasons.join("; ")));
         }
+        let held = report.after.first().map(|test| {
+            let layers = test
+                .layers
+                .in_force
+                .iter()
+                .map(|held| held.layer.to_string());
+            format!("held by {}", layers.collect::<Vec<_>>().join(", "))
+        });
         let notes = report.after.iter().map(|test| {
             let n_runs = test.attempts.len();
             let cached = if test.cached {
@@ -116,8 +130,32 @@ impl PatchCheck for crate::trial::Trial {
             } else {
                 ""
             };
-            format!("{}: {:?} in {n_runs} runs{cached}", test.name, test.result)
+            match &test.timing {
+                Some(timing) => format!("{}: {:?}: {timing}", test.name, test.result),
+                None => format!("{}: {:?} in {n_runs} runs{cached}", test.name, test.result),
+            }
         });
-        Ok(PatchReport::passed(notes))
+        Ok(PatchReport::passed(notes.chain(held)))
+    }
+
+    /// Tested, if something besides the triggers and timings must pass: what only makes the fault go
+    /// away proves nothing of what the service is for.
+    fn proves(&self) -> BTreeSet<PatchProof> {
+        let of_service = |level| !matches!(level, Level::Trigger | Level::Performance);
+        let must_pass = |test: &TrialTest| test.required && of_service(test.level);
+        let tested = self.plan().tests.iter().any(must_pass);
+        tested.then_some(PatchProof::Tested).into_iter().collect()
+    }
+
+    async fn recover(&self) -> Result<(), PatchError> {
+        let swept = self.sweep().await.map_err(|error| PatchError::Failed {
+            what: "removing the copies of killed trials".to_owned(),
+            kind: error.kind(),
+            source: Some(error.into()),
+        })?;
+        if swept > 0 {
+            tracing::info!(swept, "copies of killed trials were removed");
+        }
+        Ok(())
     }
 }

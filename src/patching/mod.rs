@@ -4,13 +4,14 @@ mod apply_patch;
 mod healing_event;
 mod remediator;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use homeostasis_core::record::{EffectClass, RiskLevel, VerificationSpec};
-use homeostasis_core::stage::{PatchCheck, Patcher};
+use homeostasis_core::record::{EffectClass, PatchKind, RiskLevel, VerificationSpec};
+use homeostasis_core::stage::{PatchCheck, PatchProof, Patcher};
 use homeostasis_core::{Violation, Violations};
 use homeostasis_patch::HandOver;
 use homeostasis_remediate::action::ActionRegistry;
@@ -37,8 +38,10 @@ const MAX_TEST_TIME: Duration = Duration::from_secs(23 * 3600);
 /// when the verdict is bad.
 /// The approval covers every candidate of the plan by its text.
 ///
-/// Without a check only the best candidate is in the plan, and people must approve it if it goes
-/// to what runs.
+/// Without a check only the best candidate is in the plan.
+/// A patch that goes to what runs needs the approval of people, unless its checks prove what
+/// [`lifts_approval`](Patching::lifts_approval) asks for: of code that it was validated and tested, of
+/// configuration that it was tested.
 /// Where the patch goes to people (a branch, a file), nothing is taken back: the proposal stays.
 ///
 /// # Examples
@@ -69,6 +72,7 @@ pub struct Patching {
     max_candidates: usize,
     test_time: Duration,
     verification: VerificationSpec,
+    lifting: BTreeMap<PatchKind, BTreeSet<PatchProof>>,
 }
 
 impl Patching {
@@ -84,6 +88,13 @@ impl Patching {
             max_candidates: 5,
             test_time: Duration::from_secs(10 * 60),
             verification: VerificationSpec::default(),
+            lifting: BTreeMap::from([
+                (PatchKind::Configuration, [PatchProof::Tested].into()),
+                (
+                    PatchKind::Code,
+                    [PatchProof::Validated, PatchProof::Tested].into(),
+                ),
+            ]),
         }
     }
 
@@ -116,6 +127,38 @@ impl Patching {
     pub fn max_candidates(mut self, n_candidates: usize) -> Self {
         self.max_candidates = n_candidates;
         self
+    }
+
+    /// What the checks must prove of patches of `kind` so that one that goes to what runs needs no
+    /// approval for being unproven; the policy may ask for one all the same. Default for configuration
+    /// that it is tested, for code that it is validated and tested.
+    ///
+    /// A check says itself what it [proves](PatchCheck::proves). What a patcher wants reviewed, and what
+    /// no check looked at, always needs approval.
+    /// **Warning:** with no proofs, any check at all lifts it.
+    pub fn lifts_approval(
+        mut self,
+        kind: PatchKind,
+        proofs: impl IntoIterator<Item = PatchProof>,
+    ) -> Self {
+        self.lifting.insert(kind, proofs.into_iter().collect());
+        self
+    }
+
+    /// What the checks leave unproven of patches of `kind`, in words; `None` if it needs no approval.
+    fn unproven(&self, kind: PatchKind) -> Option<String> {
+        if self.checks.is_empty() {
+            return Some("no check looks at it".to_owned());
+        }
+        let proven: BTreeSet<_> = self.checks.iter().flat_map(PatchCheck::proves).collect();
+        let all = BTreeSet::from([PatchProof::Validated, PatchProof::Tested]);
+        let needed = self.lifting.get(&kind).unwrap_or(&all);
+        let missing: Vec<_> = needed
+            .difference(&proven)
+            .map(ToString::to_string)
+            .collect();
+        let said = format!("no check shows it to be {}", missing.join(" and "));
+        (!missing.is_empty()).then_some(said)
     }
 
     /// How long the checks of all candidates of a plan may take, 1 s to 23 h. Default 10 min.

@@ -14,7 +14,8 @@ use homeostasis_core::record::{
 };
 use homeostasis_core::signal::ErrorEvent;
 use homeostasis_core::stage::{
-    ExecuteError, PatchError, PatchRequest, PlanError, PlanRequest, Remediator, RunLog, Selection,
+    ExecuteError, PatchCheck, PatchError, PatchRequest, PlanError, PlanRequest, Remediator, RunLog,
+    Selection,
 };
 use homeostasis_core::{Context, Incident, PlanId, Target, Timestamp, Violations, async_trait};
 use homeostasis_patch::{ChangeSet, Format, HandOver};
@@ -47,14 +48,27 @@ pub(crate) struct PatchRemediator {
 
 /// Settles what an earlier life was killed in.
 #[derive(Debug)]
-pub(crate) struct Recovery(Arc<dyn HandOver>);
+pub(crate) struct Recovery {
+    way: Arc<dyn HandOver>,
+    checks: Vec<Arc<dyn PatchCheck>>,
+}
 
 impl Recovery {
     /// Does it; what people must settle is logged. Each hand-over tries it again, and is refused
     /// where it cannot be done.
     pub(crate) async fn run(self) {
+        for check in &self.checks {
+            if let Err(error) = check.recover().await {
+                let why = error.report().to_string();
+                tracing::warn!(
+                    check = check.name(),
+                    why,
+                    "something may be left of a killed life"
+                );
+            }
+        }
         let work = move || {
-            let way = self.0;
+            let way = self.way;
             match way.recover() {
                 Ok(open) => {
                     for what in open {
@@ -105,7 +119,10 @@ impl PatchRemediator {
 
     /// What settles what an earlier life was killed in.
     pub(crate) fn recovery(&self) -> Recovery {
-        Recovery(Arc::clone(&self.patching.way))
+        Recovery {
+            way: Arc::clone(&self.patching.way),
+            checks: self.patching.checks.clone(),
+        }
     }
 
     /// Why a candidate is not worth a plan.
@@ -235,8 +252,8 @@ impl PatchRemediator {
         plan.radius = blast_radius(&targets, cx.topology(), Reach::default());
         // What people read before it counts, a branch or a file, needs nobody's word before it is made.
         let wants_review = candidates.iter().any(|candidate| candidate.requires_review);
-        let is_unproven = self.patching.checks.is_empty() || wants_review;
-        plan.require_approval = is_unproven && self.patching.way.is_live();
+        let needs_people = wants_review || self.patching.unproven(kind).is_some();
+        plan.require_approval = needs_people && self.patching.way.is_live();
         plan.verification = self.patching.verification.clone();
         // Behind playbooks whose cause fits: those act sooner, a patch lasts longer.
         plan.fitness = best.map_or(0.0, |best| best.confidence.get() / 4.0);
@@ -390,7 +407,12 @@ impl Remediator for PatchRemediator {
             }
             let plan = self.plan_of(cx, request, cause, &chosen);
             for candidate in &chosen {
-                let why = format!("it treats {} of {}", cause.cause, cause.target);
+                let mut why = format!("it treats {} of {}", cause.cause, cause.target);
+                let unproven = self.patching.unproven(kind);
+                if let Some(unproven) = unproven.filter(|_| self.patching.way.is_live()) {
+                    why.push_str("; people must approve it: ");
+                    why.push_str(&unproven);
+                }
                 considered.push(Candidate::weighed(name_of(candidate), plan.fitness, why));
             }
             plans.push(plan);

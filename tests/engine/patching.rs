@@ -16,7 +16,9 @@ use homeostasis::core::record::{
     VerdictKind,
 };
 use homeostasis::core::signal::{ErrorEvent, Level, LogRecord};
-use homeostasis::core::stage::{PatchCheck, PatchError, PatchReport, PatchRequest, Patcher};
+use homeostasis::core::stage::{
+    PatchCheck, PatchError, PatchProof, PatchReport, PatchRequest, Patcher,
+};
 use homeostasis::core::testing::engine::Scratch;
 use homeostasis::core::testing::store::{CrashPoint, CrashStore};
 use homeostasis::core::{Clock, Confidence, Context, Target, async_trait};
@@ -39,11 +41,27 @@ remedies:
 ";
 
 /// Says what it is told to of each candidate, by the result.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Check {
     takes: Duration,
     refuses: BTreeSet<&'static str>,
     asked: Arc<AtomicU32>,
+    recovered: Arc<AtomicU32>,
+    proves: BTreeSet<PatchProof>,
+    notes: Vec<String>,
+}
+
+impl Default for Check {
+    fn default() -> Self {
+        Self {
+            takes: Duration::ZERO,
+            refuses: BTreeSet::new(),
+            asked: Arc::default(),
+            recovered: Arc::default(),
+            proves: [PatchProof::Validated, PatchProof::Tested].into(),
+            notes: vec!["12 of 12 tests passed".to_owned()],
+        }
+    }
 }
 
 #[async_trait]
@@ -66,8 +84,17 @@ impl PatchCheck for Check {
             .map_err(|error| PatchError::permanent("applying it to a copy", error))?;
         Ok(match self.refuses.get(result.as_str()) {
             Some(_) => PatchReport::refused("test_checkout failed"),
-            None => PatchReport::passed(["12 of 12 tests passed".to_owned()]),
+            None => PatchReport::passed(self.notes.clone()),
         })
+    }
+
+    fn proves(&self) -> BTreeSet<PatchProof> {
+        self.proves.clone()
+    }
+
+    async fn recover(&self) -> Result<(), PatchError> {
+        self.recovered.fetch_add(1, Ordering::SeqCst);
+        Err(PatchError::invalid("the folder", "not there"))
     }
 }
 
@@ -180,6 +207,7 @@ impl Shop {
                 takes: self.takes,
                 refuses: self.refuses.clone(),
                 asked: Arc::clone(&self.asked),
+                ..Check::default()
             })
             .then("restart_shop", Map::new())
     }
@@ -482,6 +510,118 @@ impl PatchCheck for Judge {
     }
 }
 
+/// Whether a low-risk patch of `kind` went to the live tree without anybody's approval.
+async fn goes_unapproved(
+    kind: PatchKind,
+    proves: &[PatchProof],
+    with: impl FnOnce(Patching) -> Patching,
+) -> bool {
+    let shop = Shop::new();
+    let patching = Patching::new(shop.folder.join("root"), shop.tree())
+        .patcher(Texts(kind, RiskLevel::Low, &[NEW]))
+        .check(Check {
+            proves: proves.iter().copied().collect(),
+            ..Check::default()
+        });
+    let mut policy = Policy {
+        min_interval: Duration::ZERO,
+        ..Policy::default()
+    };
+    policy.patches.kinds.insert(PatchKind::Code);
+    policy.pre_approved = ["apply_patch"].map(str::to_owned).into();
+    let builder = shop.builder(with(patching)).policy(policy);
+    let healer = builder.start().await.unwrap();
+    let mut events = healer.subscribe();
+    shop.run(&healer);
+    let gated = until(&healer, &mut events, is("gated")).await;
+    let asked = format!("{gated:?}").contains("NeedsApproval");
+    if !asked {
+        until(&healer, &mut events, is("closed")).await;
+    }
+    healer.shutdown().await;
+    let planned = shop.store.read(gated.incident).await.unwrap();
+    let said = format!("{planned:?}").contains("people must approve it: no check shows it to be");
+    assert_eq!(said, asked, "who must approve learns why");
+    assert_eq!(shop.text() == NEW, !asked);
+    !asked
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_proofs_that_are_asked_for_lift_the_approval_of_a_live_patch() {
+    use PatchProof::{Tested, Validated};
+    let as_it_is = |patching: Patching| patching;
+    for proves in [&[][..], &[Validated], &[Tested]] {
+        assert!(!goes_unapproved(PatchKind::Code, proves, as_it_is).await);
+    }
+    assert!(goes_unapproved(PatchKind::Code, &[Validated, Tested], as_it_is).await);
+    let configuration = PatchKind::Configuration;
+    assert!(!goes_unapproved(configuration, &[Validated], as_it_is).await);
+    assert!(goes_unapproved(configuration, &[Tested], as_it_is).await);
+
+    let tests_do = |patching: Patching| patching.lifts_approval(PatchKind::Code, [Tested]);
+    assert!(goes_unapproved(PatchKind::Code, &[Tested], tests_do).await);
+    let anything_does = |patching: Patching| patching.lifts_approval(PatchKind::Code, []);
+    assert!(goes_unapproved(PatchKind::Code, &[], anything_does).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn checks_clear_away_what_a_killed_life_left_before_anything_starts() {
+    let shop = Shop::new();
+    let recovered = Arc::<AtomicU32>::default();
+    let check = Check {
+        recovered: Arc::clone(&recovered),
+        ..Check::default()
+    };
+    let builder = shop.builder(shop.configured().check(check));
+    // It says that it failed, which stops nothing.
+    let healer = builder.start().await.unwrap();
+    assert_eq!(recovered.load(Ordering::SeqCst), 1);
+    healer.shutdown().await;
+    assert_eq!(recovered.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_of_any_length_is_cut_and_the_receipt_kept() {
+    let shop = Shop::new();
+    let talkative = Check {
+        notes: vec!["é".repeat(40_000); 3],
+        ..Check::default()
+    };
+    let patching = shop.configured().check(talkative);
+    let (_, documents) = shop.story(shop.builder(patching), "closed").await;
+    let receipt = documents[0].handed_over.as_ref().unwrap();
+    assert_eq!(receipt.place, shop.tree().sessions().unwrap()[0].id);
+    assert_eq!(documents[0].files.len(), 1);
+    let last = documents[0].tests.last().unwrap();
+    assert!(last.ends_with("bytes more)"), "{last}");
+}
+
+/// Fails each time it is done for the second time, and counts.
+#[derive(Debug)]
+struct Stumbles(ActionSpec, Arc<AtomicU32>);
+
+#[async_trait]
+impl Action for Stumbles {
+    fn name(&self) -> &str {
+        "warm_up"
+    }
+
+    fn spec(&self) -> &ActionSpec {
+        &self.0
+    }
+
+    async fn perform(&self, _: &Context, call: &ActionCall<'_>) -> Result<Value, ActionError> {
+        let n_before = self.1.fetch_add(1, Ordering::SeqCst);
+        if n_before == 1 {
+            return Err(ActionError::transient("warming up", "not now"));
+        }
+        if n_before > 1 {
+            assert!(call.key.as_str().ends_with("/undo/1"), "{}", call.key);
+        }
+        Ok(Value::Null)
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_gate_decides_by_the_highest_of_the_patchers_risk_and_what_the_checks_find() {
     let shop = Shop::new();
@@ -512,6 +652,34 @@ async fn the_gate_decides_by_the_highest_of_the_patchers_risk_and_what_the_check
         said.contains("its risk is medium, at most low is wanted"),
         "{said}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_follows_a_removal_is_done_once_although_a_later_part_fails_and_is_tried_again() {
+    let shop = Shop::new();
+    *shop.healthy.lock().unwrap() = "something else";
+    let spec = ActionSpec::new("a test")
+        .with_effect(EffectClass::Idempotent)
+        .with_risk(RiskLevel::Low)
+        .with_inverse(Inverse::Nothing);
+    let warmed = Arc::<AtomicU32>::default();
+    let mut policy = Policy {
+        min_interval: Duration::ZERO,
+        ..Policy::default()
+    };
+    policy.pre_approved = ["apply_patch", "restart_shop", "warm_up"]
+        .map(str::to_owned)
+        .into();
+    let builder = shop
+        .builder(shop.configured().then("warm_up", Map::new()))
+        .policy(policy)
+        .action(Stumbles(spec, Arc::clone(&warmed)));
+    let (_, documents) = shop.story(builder, "escalated").await;
+    assert_eq!(documents[0].taken_back, Some(Outcome::Completed));
+    assert_eq!(shop.text(), OLD);
+    // After the patch; after its removal, where it failed at first and was tried again.
+    assert_eq!(warmed.load(Ordering::SeqCst), 3);
+    assert_eq!(shop.restarts.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test(start_paused = true)]

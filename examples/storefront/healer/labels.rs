@@ -16,7 +16,7 @@ use homeostasis::{Builder, Homeostasis, Patching, SystemClock};
 use serde_json::Map;
 
 use super::hiding::HidingPatcher;
-use super::replay::Replay;
+use super::replay::replay;
 use super::swap::SwapWorker;
 use super::target;
 use crate::BoxError;
@@ -93,7 +93,7 @@ impl<'a> Labels<'a> {
             .patcher(HidingPatcher)
             .patcher(TemplatePatcher::built_in()?)
             .check(PatchValidator::default())
-            .check(Replay::new(spec, log)?)
+            .check(replay(spec, log)?)
             .then(SwapWorker::NAME, Map::new())
             .max_risk(RiskLevel::Medium)
             .verified_by(watch);

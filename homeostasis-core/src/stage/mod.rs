@@ -17,7 +17,7 @@ pub use canary::{CanaryAnalysis, CanaryAnalyst, CanaryError};
 pub use detector::{DetectError, Detector, ModelPart, ModelRest, ModelSnapshot};
 pub use fuser::{Fuser, StrongestFinding};
 pub use kernel::{KernelScore, SeriesDetector};
-pub use patch_check::{PatchCheck, PatchReport};
+pub use patch_check::{PatchCheck, PatchProof, PatchReport};
 pub use patcher::{PatchError, PatchRequest, Patcher};
 pub use remediator::{ExecuteError, PlanError, PlanRequest, Remediator, Selection};
 pub use row::{RowDetector, RowScore, Rows};

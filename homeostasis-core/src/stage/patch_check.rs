@@ -1,5 +1,6 @@
 //! Checks of patches: what a patch must pass before it touches anything that runs.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -38,6 +39,26 @@ impl PatchReport {
             refused: Some(reason.into()),
             notes: Vec::new(),
         }
+    }
+}
+
+/// What it means that a patch passed a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum PatchProof {
+    /// Its text was judged: it brings no new danger and takes no protection away.
+    Validated,
+    /// It ran: the fault shows without it and not with it, and the tests of the service pass.
+    Tested,
+}
+
+impl fmt::Display for PatchProof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Validated => "validated",
+            Self::Tested => "tested",
+        })
     }
 }
 
@@ -82,6 +103,21 @@ pub trait PatchCheck: fmt::Debug + Send + Sync {
         let _ = (cx, patch, root);
         Ok(None)
     }
+
+    /// What passing it proves. What is not proven of a patch of what runs, people must approve; so a
+    /// check that claims too much lets patches through that nobody looked at. Default nothing.
+    fn proves(&self) -> BTreeSet<PatchProof> {
+        BTreeSet::new()
+    }
+
+    /// Removes what a killed life of this program left behind; called once when the engine starts, before
+    /// anything is checked. It touches nothing of a process that lives. Default: there is nothing.
+    ///
+    /// # Errors
+    /// If something may still be there; the engine says so and starts all the same.
+    async fn recover(&self) -> Result<(), PatchError> {
+        Ok(())
+    }
 }
 
 const _: fn(&dyn PatchCheck) = |_| {};
@@ -108,5 +144,13 @@ impl<T: PatchCheck + ?Sized> PatchCheck for Arc<T> {
         root: &Path,
     ) -> Result<Option<RiskLevel>, PatchError> {
         (**self).risk(cx, patch, root).await
+    }
+
+    fn proves(&self) -> BTreeSet<PatchProof> {
+        (**self).proves()
+    }
+
+    async fn recover(&self) -> Result<(), PatchError> {
+        (**self).recover().await
     }
 }

@@ -33,9 +33,10 @@ pub(super) const ETC: [&str; 12] = [
 ];
 
 /// Namespaces that every call makes, and what dies with us.
-const WALLS: [&str; 13] = [
+const WALLS: [&str; 14] = [
     "--unshare-user",
     "--unshare-pid",
+    "--as-pid-1",
     "--unshare-net",
     "--unshare-ipc",
     "--unshare-uts",

@@ -29,13 +29,13 @@ pub enum SandboxError {
         root: String,
         /// What the configuration allows.
         limit: u64,
-        /// `bytes` or `files`.
+        /// `bytes`, `files` or `folders within each other`.
         unit: &'static str,
     },
     /// A file or folder could not be read or written.
     #[error("{what} {}", .path.display())]
     File {
-        /// What was tried: `copy`, `read`, `create`.
+        /// What was tried: `copy`, `read`, `create`, `digest`.
         what: &'static str,
         /// Where.
         path: PathBuf,

@@ -15,9 +15,16 @@ use super::process_tree::members;
 /// How long a sandbox may take to be made, on however busy a machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Becomes the program only when told. `bwrap` binds its life to ours some time after it began, so a
+/// Starts the program only when told, and waits for it. `bwrap` binds its life to ours some time after it began, so a
 /// program must not begin before, or it could outlive a service that was killed meanwhile.
-pub(super) const GATE: &str = r#"echo ready >&0; read go && exec "$@" < /dev/null"#;
+///
+/// As the first process of the namespace it buries orphans, and as a child that `bwrap` waits for it
+/// makes their CPU time ours to read. What it says itself of a program killed by a signal goes nowhere.
+pub(super) const GATE: &str = concat!(
+    "echo ready >&0; read go || exit; ",
+    "exec 3>&2 2>/dev/null </dev/null; ",
+    r#""$@" 2>&3 3>&-; exit $?"#,
+);
 
 /// Waits until the program stands at the gate and lets it through; nobody comes if `bwrap` failed.
 pub(super) fn open_gate(mut gate: UnixStream) -> io::Result<()> {

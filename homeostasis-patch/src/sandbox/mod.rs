@@ -18,6 +18,7 @@ mod layer;
 mod output;
 mod process_tree;
 mod project_copy;
+mod remove_tree;
 mod report;
 mod run;
 mod runner;

@@ -13,9 +13,13 @@ use homeostasis_core::{Digest, Violation, Violations};
 use serde::{Deserialize, Serialize};
 
 use super::error::SandboxError;
+use super::remove_tree::remove_tree;
 
 /// How the folder of a copy is called, before its number.
 const PREFIX: &str = "homeostasis-sandbox-";
+
+/// How many folders may lie within each other in what is copied or digested.
+const MAX_DEPTH: usize = 128;
 
 /// The home folder of programs in namespaces.
 pub(super) const HOME: &str = "/home/sandbox";
@@ -110,7 +114,8 @@ impl ProjectCopy {
     ///
     /// # Errors
     /// - [`SandboxError::Config`]: a name of the configuration has several components, or `source` is `/`.
-    /// - [`SandboxError::TooLarge`]: more bytes or files than allowed.
+    /// - [`SandboxError::TooLarge`]: more bytes or files than allowed, or more than 128 folders within
+    ///   each other.
     /// - [`SandboxError::File`]: something could not be read or written.
     ///
     /// Nothing is left behind on an error.
@@ -136,7 +141,7 @@ impl ProjectCopy {
             bytes: 0,
             files: 0,
         };
-        copying.folder(&source, &folder.tree(), true)?;
+        copying.folder(&source, &folder.tree(), 0)?;
         let (left_out, bytes) = (copying.left_out, copying.bytes);
         let read_only = config
             .read_only
@@ -176,10 +181,10 @@ impl ProjectCopy {
     /// One digest of the paths, kinds, execute permissions and contents below the top, as they are now.
     ///
     /// # Errors
-    /// Something could not be read.
+    /// Something could not be read, or more than 128 folders lie within each other.
     pub fn digest(&self) -> Result<Digest, SandboxError> {
         let mut digest = Digest::of_bytes(b"homeostasis tree 1");
-        chain_folder(&self.path(), "", &mut digest)?;
+        chain_folder(&self.path(), "", &mut digest, MAX_DEPTH)?;
         Ok(digest)
     }
 
@@ -318,29 +323,6 @@ fn open_lock(path: &Path, create: bool) -> io::Result<File> {
         .open(path)
 }
 
-/// Removes a folder with all below it, also what its owner made unreadable; follows no link.
-fn remove_tree(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(_) => {
-            unlock_folders(path)?;
-            fs::remove_dir_all(path)
-        }
-        done => done,
-    }
-}
-
-fn unlock_folders(path: &Path) -> io::Result<()> {
-    if !fs::symlink_metadata(path)?.is_dir() {
-        return Ok(());
-    }
-    fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
-    for entry in fs::read_dir(path)? {
-        unlock_folders(&entry?.path())?;
-    }
-    Ok(())
-}
-
 struct Copying<'a> {
     source: &'a Path,
     config: &'a CopyConfig,
@@ -350,7 +332,15 @@ struct Copying<'a> {
 }
 
 impl Copying<'_> {
-    fn folder(&mut self, from: &Path, to: &Path, at_top: bool) -> Result<(), SandboxError> {
+    fn folder(&mut self, from: &Path, to: &Path, depth: usize) -> Result<(), SandboxError> {
+        let at_top = depth == 0;
+        if depth > MAX_DEPTH {
+            return Err(SandboxError::TooLarge {
+                root: self.source.display().to_string(),
+                limit: u64::try_from(MAX_DEPTH).unwrap_or(u64::MAX),
+                unit: "folders within each other",
+            });
+        }
         for entry in fs::read_dir(from).map_err(SandboxError::file("read", from))? {
             let entry = entry.map_err(SandboxError::file("read", from))?;
             let path = entry.path();
@@ -368,7 +358,7 @@ impl Copying<'_> {
             let (kind, copy) = (meta.file_type(), to.join(name));
             if kind.is_dir() {
                 fs::create_dir(&copy).map_err(SandboxError::file("create", &copy))?;
-                self.folder(&path, &copy, false)?;
+                self.folder(&path, &copy, depth + 1)?;
                 fs::set_permissions(&copy, writable(&meta, 0o700))
                     .map_err(SandboxError::file("create", &copy))?;
             } else if kind.is_symlink() {
@@ -446,7 +436,12 @@ fn writable(meta: &fs::Metadata, at_least: u32) -> fs::Permissions {
     fs::Permissions::from_mode(meta.mode() & 0o777 | at_least)
 }
 
-fn chain_folder(folder: &Path, prefix: &str, digest: &mut Digest) -> Result<(), SandboxError> {
+fn chain_folder(
+    folder: &Path,
+    prefix: &str,
+    digest: &mut Digest,
+    levels: usize,
+) -> Result<(), SandboxError> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).map_err(SandboxError::file("read", folder))? {
         let entry = entry.map_err(SandboxError::file("read", folder))?;
@@ -464,7 +459,11 @@ fn chain_folder(folder: &Path, prefix: &str, digest: &mut Digest) -> Result<(), 
         };
         if kind.is_dir() {
             entry(b'd', b"");
-            chain_folder(&path, &relative, digest)?;
+            let Some(levels) = levels.checked_sub(1) else {
+                let error = io::Error::other("more folders within each other than were copied");
+                return Err(SandboxError::file("digest", path)(error));
+            };
+            chain_folder(&path, &relative, digest, levels)?;
         } else if kind.is_symlink() {
             let target = fs::read_link(&path).map_err(SandboxError::file("read", &path))?;
             entry(b'l', target.as_os_str().as_encoded_bytes());

@@ -71,6 +71,10 @@ pub struct SandboxReport {
     /// How long it ran.
     #[serde(with = "duration_text")]
     pub took: Duration,
+    /// The CPU time of all its processes, user and system, with what the sandbox itself needed to start
+    /// it (some milliseconds). A process that nobody waited for does not count.
+    #[serde(default, with = "duration_text")]
+    pub cpu: Duration,
     /// The end of what it wrote to standard output and error, in the order written; at most 64 KiB.
     ///
     /// Bytes that are no UTF-8 became U+FFFD.

@@ -17,6 +17,7 @@ use command_fds::{CommandFdExt, FdMapping};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
+use wait4::Wait4;
 
 use super::bubblewrap;
 use super::cgroup::Cgroup;
@@ -123,6 +124,7 @@ impl Job {
         Ok(SandboxReport {
             ending,
             took,
+            cpu: ended.cpu,
             output,
             output_bytes,
             layers,
@@ -237,6 +239,7 @@ impl Job {
                 _cgroup: cgroup.ok(),
                 _guard: guard,
             },
+            is_waited_for: false,
         };
         open_gate(ours).map_err(SandboxError::start("wait for the sandbox"))?;
         Ok(running)
@@ -285,6 +288,7 @@ impl Job {
             output: Output::of(reader).map_err(SandboxError::start("read the output"))?,
             child,
             hold: Hold::Group(guard),
+            is_waited_for: false,
         })
     }
 
@@ -431,7 +435,9 @@ impl Job {
                 let now = usage(folder);
                 // A large tree is measured less often, a twentieth of the time at most.
                 measure_at = Instant::now() + DISK_TICK.max(measuring.elapsed() * 20);
-                if now.bytes.saturating_sub(before.bytes) <= limits.disk_bytes
+                // What lies too deep to be measured may be of any size.
+                if !now.too_deep
+                    && now.bytes.saturating_sub(before.bytes) <= limits.disk_bytes
                     && now.files.saturating_sub(before.files) <= MAX_NEW_FILES
                 {
                     continue;
@@ -457,6 +463,8 @@ struct Running {
     pidfd: OwnedFd,
     output: Output,
     hold: Hold,
+    /// The child's number may name another process by now, which `child` does not know.
+    is_waited_for: bool,
 }
 
 /// What holds all processes together.
@@ -475,6 +483,8 @@ enum Hold {
 
 struct Ended {
     status: ExitStatus,
+    /// User and system time of it and of all it waited for.
+    cpu: Duration,
     /// Whether the program itself was started.
     ran: bool,
 }
@@ -483,30 +493,35 @@ impl Running {
     /// Kills what is left and waits until nothing is.
     fn end(&mut self, kill: bool) -> Result<Ended, SandboxError> {
         match &mut self.hold {
-            Hold::Namespaces { init, status, .. } => {
+            Hold::Namespaces {
+                init, status: said, ..
+            } => {
                 if let Some(init) = init.as_ref().filter(|_| kill) {
                     let _ = pidfd_send_signal(init, Signal::KILL);
                 }
                 if (kill && init.is_none()) || !ended_within(&self.pidfd, BURIAL) {
                     let _ = self.child.kill();
                 }
-                let code = wait(&mut self.child)?;
+                let (status, cpu) = wait(&mut self.child)?;
+                self.is_waited_for = true;
                 if let Some(init) = init {
                     if !ended_within(&*init, Duration::ZERO) {
                         let _ = pidfd_send_signal(&*init, Signal::KILL);
                     }
                     ended_within(&*init, BURIAL);
                 }
-                let ran = status
+                let ran = said
                     .lines()
                     .map_while(Result::ok)
                     .any(|line| line.contains("\"exit-code\""));
-                Ok(Ended { status: code, ran })
+                Ok(Ended { status, cpu, ran })
             }
             Hold::Group(guard) => {
                 guard.kill();
-                let status = wait(&mut self.child)?;
-                Ok(Ended { status, ran: true })
+                let (status, cpu) = wait(&mut self.child)?;
+                self.is_waited_for = true;
+                let ran = true;
+                Ok(Ended { status, cpu, ran })
             }
         }
     }
@@ -515,17 +530,22 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         // Only an error on the way leaves something to do.
-        if matches!(self.child.try_wait(), Ok(None)) {
+        if !self.is_waited_for && matches!(self.child.try_wait(), Ok(None)) {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
     }
 }
 
-fn wait(child: &mut Child) -> Result<ExitStatus, SandboxError> {
-    child
-        .wait()
-        .map_err(SandboxError::start("wait for the program"))
+/// How it ended, and the CPU time of it and of all it waited for.
+fn wait(child: &mut Child) -> Result<(ExitStatus, Duration), SandboxError> {
+    loop {
+        match child.wait4() {
+            Ok(ended) => return Ok((ended.status, ended.rusage.utime + ended.rusage.stime)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(SandboxError::start("wait for the program")(error)),
+        }
+    }
 }
 
 fn open(pid: u32) -> Result<OwnedFd, SandboxError> {

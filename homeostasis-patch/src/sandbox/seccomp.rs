@@ -2,8 +2,10 @@
 //!
 //! It takes away what tests of a service never need and escapes do: reaching into other processes, mounts,
 //! namespaces, keys, kernel programs, the clock.
-//! A refused call answers with `EPERM`, and `clone3`, whose flags a filter cannot read, with `ENOSYS`, so
-//! that callers fall back to `clone`.
+//! A refused call answers with `EPERM`; `clone3`, whose flags a filter cannot read, and memory files, which
+//! nobody counts, answer with `ENOSYS`, so that callers fall back to `clone` and to files.
+//! Without namespaces nobody may change modes, owners, times and attributes of files, also of the copy:
+//! landlock does not hold these calls, and a filter sees no paths.
 
 use std::collections::BTreeMap;
 
@@ -89,7 +91,49 @@ const REFUSED_IN_GROUP: &[i64] = &[
     libc::SYS_msgctl,
     libc::SYS_mq_open,
     libc::SYS_mq_unlink,
+    // What files are besides their content.
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    libc::SYS_fchown,
+    libc::SYS_fchownat,
+    libc::SYS_utimensat,
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_fremovexattr,
+    SYS_FCHMODAT2,
+    SYS_SETXATTRAT,
+    SYS_REMOVEXATTRAT,
+    SYS_FILE_SETATTR,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chmod,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chown,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_lchown,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_utime,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_utimes,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_futimesat,
 ];
+
+// Numbers that are the same on every architecture, and too new for some headers.
+const SYS_MEMFD_SECRET: i64 = 447;
+const SYS_FCHMODAT2: i64 = 452;
+const SYS_SETXATTRAT: i64 = 463;
+const SYS_REMOVEXATTRAT: i64 = 466;
+const SYS_FILE_SETATTR: i64 = 469;
+
+/// Calls the kernel is said not to know.
+const UNKNOWN: [i64; 3] = [libc::SYS_clone3, libc::SYS_memfd_create, SYS_MEMFD_SECRET];
+
+/// How large a piece of System V memory may be, in bytes. It lives on when nobody maps it, and there may be
+/// 4096 of them.
+const SHARED_BYTES: u64 = 4096;
 
 /// Flags of `clone` that make namespaces: mounts, cgroup, host name, System V, users, processes, network.
 const NEW_NAMESPACES: [u64; 7] = [
@@ -126,8 +170,8 @@ pub(super) fn programs(filtered: Filtered) -> Result<[BpfProgram; 2], String> {
     if cfg!(target_arch = "x86_64") {
         refused.splice(0..0, REFUSE_X32);
     }
-    let clone3 = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
-    Ok([refused, refuse(clone3, libc::ENOSYS)?])
+    let unknown = UNKNOWN.map(|call| (call, Vec::new()));
+    Ok([refused, refuse(unknown.into(), libc::ENOSYS)?])
 }
 
 /// The bytes `bwrap` reads.
@@ -177,14 +221,24 @@ fn rules(filtered: Filtered) -> Result<BTreeMap<i64, Vec<SeccompRule>>, String> 
         .collect();
     rules.insert(libc::SYS_clone, namespaces?);
     // Typing into a terminal: TIOCSTI, TIOCLINUX.
-    let terminal = [0x5412, 0x541c].map(|request| rule(&[(1, Eq, request)]));
-    let terminal: Result<_, String> = terminal.into_iter().collect();
-    rules.insert(libc::SYS_ioctl, terminal?);
+    let mut requests = vec![0x5412, 0x541c];
+    if matches!(filtered, Filtered::InGroup(_)) {
+        // Attributes of files: FS_IOC_SETFLAGS in both sizes, FS_IOC_FSSETXATTR.
+        requests.extend([0x4008_6602, 0x4004_6602, 0x401c_5820]);
+    }
+    let requests = requests
+        .into_iter()
+        .map(|request| rule(&[(1, Eq, request)]));
+    let requests: Result<_, String> = requests.collect();
+    rules.insert(libc::SYS_ioctl, requests?);
     match filtered {
         Filtered::InNamespaces => {
             // Others than local, IPv4, IPv6 and netlink may leave the namespace or the beaten track.
             let families = [1, 2, 10, 16].map(|family| (0, Ne, family));
             rules.insert(libc::SYS_socket, vec![rule(&families)?]);
+            let large = (1, SeccompCmpArgLen::Qword, SeccompCmpOp::Gt, SHARED_BYTES);
+            rules.insert(libc::SYS_shmget, vec![sized_rule(&[large])?]);
+            rules.insert(libc::SYS_msgget, Vec::new());
         }
         Filtered::InGroup(group) => {
             rules.extend(REFUSED_IN_GROUP.iter().map(|call| (*call, Vec::new())));
@@ -199,12 +253,22 @@ fn rules(filtered: Filtered) -> Result<BTreeMap<i64, Vec<SeccompRule>>, String> 
     Ok(rules)
 }
 
-/// All of `conditions`: the index of the argument, how it compares, with what.
+/// All of `conditions`: the index of the argument, how its lower half compares, with what.
 fn rule(conditions: &[(u8, SeccompCmpOp, u64)]) -> Result<SeccompRule, String> {
+    let sized: Vec<_> = conditions
+        .iter()
+        .map(|(index, how, value)| (*index, SeccompCmpArgLen::Dword, how.clone(), *value))
+        .collect();
+    sized_rule(&sized)
+}
+
+fn sized_rule(
+    conditions: &[(u8, SeccompCmpArgLen, SeccompCmpOp, u64)],
+) -> Result<SeccompRule, String> {
     let conditions: Result<Vec<_>, _> = conditions
         .iter()
-        .map(|(index, how, value)| {
-            SeccompCondition::new(*index, SeccompCmpArgLen::Dword, how.clone(), *value)
+        .map(|(index, size, how, value)| {
+            SeccompCondition::new(*index, size.clone(), how.clone(), *value)
         })
         .collect();
     conditions
@@ -219,10 +283,10 @@ mod tests {
     #[test]
     fn a_filter_is_whole_instructions_below_the_bound_of_the_kernel() {
         for filtered in [Filtered::InNamespaces, Filtered::InGroup(7)] {
-            let [refused, clone3] = programs(filtered).unwrap();
+            let [refused, unknown] = programs(filtered).unwrap();
             assert_eq!(bytes(&refused).len(), refused.len() * 8);
             assert!(refused.len() > REFUSED.len() && refused.len() < 4096);
-            assert!(clone3.len() < 20);
+            assert!(unknown.len() > UNKNOWN.len() && unknown.len() < 40);
             // The second instruction of the x32 guard jumps over the refusal only.
             let guard = bytes(&refused)[8..16].to_vec();
             assert_eq!(guard[..4], [0x35, 0, 0, 1]);

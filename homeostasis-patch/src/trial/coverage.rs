@@ -2,14 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::{fs, io};
 
 use homeostasis_core::Context;
 use homeostasis_core::record::PatchCandidate;
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Level, TrialPlan};
+use super::v8_coverage::V8Coverage;
 use crate::project_file::ProjectFile;
-use crate::sandbox::{ProjectCopy, Sandbox};
+use crate::sandbox::{ProjectCopy, Sandbox, SandboxCommand};
 use crate::{FileDiff, LineKind, UnifiedDiff};
 
 /// Which of the changed lines ran.
@@ -56,6 +58,87 @@ threading.settrace(trace)
 sys.settrace(trace)
 "#;
 
+/// How many reports of processes are read.
+const MAX_REPORTS: usize = 256;
+
+/// What tells which lines ran.
+#[derive(Debug, Clone, Copy)]
+enum Tracer {
+    /// One written into the copy, that Python imports by itself.
+    Python,
+    /// The one of Node.js.
+    V8,
+}
+
+impl Tracer {
+    fn of(path: &str) -> Option<Self> {
+        let extension = Path::new(path).extension()?;
+        match extension.to_str()? {
+            "py" => Some(Self::Python),
+            "js" | "mjs" | "cjs" => Some(Self::V8),
+            _ => None,
+        }
+    }
+
+    /// Puts it into the folder it works in.
+    fn prepare(self, folder: &Path) -> io::Result<()> {
+        fs::create_dir(folder)?;
+        match self {
+            Self::Python => fs::write(folder.join("sitecustomize.py"), TRACER),
+            Self::V8 => Ok(()),
+        }
+    }
+
+    /// Tells the programs of `command` about it: its `folder` and the `traced` file, as they see them.
+    fn instruct(self, command: &mut SandboxCommand, folder: String, traced: &str) {
+        let variables = &mut command.variables;
+        match self {
+            Self::Python => {
+                let search = match variables.get("PYTHONPATH") {
+                    Some(present) => format!("{folder}:{present}"),
+                    None => folder,
+                };
+                variables.insert("PYTHONPATH".to_owned(), search);
+                variables.insert("HOMEOSTASIS_COVERAGE".to_owned(), traced.to_owned());
+            }
+            Self::V8 => {
+                variables.insert("NODE_V8_COVERAGE".to_owned(), folder);
+            }
+        }
+    }
+
+    /// What it found of the lines `added` to the file at `path`, which programs saw as `traced`.
+    fn judge(
+        self,
+        added: &BTreeSet<u64>,
+        copy: &ProjectCopy,
+        path: &str,
+        traced: &str,
+    ) -> Option<Coverage> {
+        let root = copy.path();
+        match self {
+            Self::Python => {
+                let hits = ProjectFile::read(&root, &format!("{FOLDER}/hits")).ok()?;
+                Some(judge(added, hits.text()))
+            }
+            Self::V8 => {
+                let source = ProjectFile::read(&root, path).ok()?;
+                let mut coverage = V8Coverage::of(source.text());
+                let entries = fs::read_dir(root.join(FOLDER)).ok()?;
+                for entry in entries.filter_map(Result::ok).take(MAX_REPORTS) {
+                    let name = entry.file_name();
+                    let Some(name) = name.to_str() else { continue };
+                    if let Ok(report) = ProjectFile::read(&root, &format!("{FOLDER}/{name}")) {
+                        coverage.add(report.text(), traced);
+                    }
+                }
+                let (ran, missed) = coverage.judge(added)?;
+                Some(Coverage::Measured { ran, missed })
+            }
+        }
+    }
+}
+
 /// Runs the triggers and related tests once more with a tracer, on a copy that is not used afterwards.
 ///
 /// What the tests do with the tracer is theirs: this informs people, and decides nothing.
@@ -67,19 +150,13 @@ pub(super) async fn measure(
     candidate: &PatchCandidate,
 ) -> Coverage {
     let not = |why: &str| Coverage::NotMeasured(why.to_owned());
-    if Path::new(&candidate.path)
-        .extension()
-        .is_none_or(|extension| extension != "py")
-    {
-        return not("only Python has a tracer of its own");
-    }
+    let Some(tracer) = Tracer::of(&candidate.path) else {
+        return not("only Python and Node.js have a tracer of their own");
+    };
     let Ok(added) = added_lines(&candidate.diff) else {
         return not("the diff cannot be read");
     };
-    let folder = copy.path().join(FOLDER);
-    let written = std::fs::create_dir(&folder)
-        .and_then(|()| std::fs::write(folder.join("sitecustomize.py"), TRACER));
-    if let Err(error) = written {
+    if let Err(error) = tracer.prepare(&copy.path().join(FOLDER)) {
         return Coverage::NotMeasured(format!("the tracer could not be written: {error}"));
     }
     let project = sandbox.place_of(copy);
@@ -90,22 +167,14 @@ pub(super) async fn measure(
         .filter(|test| test.level <= Level::Related)
     {
         let mut command = test.command.clone();
-        let mut search = project.join(FOLDER).display().to_string();
-        if let Some(present) = command.variables.get("PYTHONPATH") {
-            search = format!("{search}:{present}");
-        }
-        command.variables.insert("PYTHONPATH".to_owned(), search);
-        command
-            .variables
-            .insert("HOMEOSTASIS_COVERAGE".to_owned(), traced.clone());
+        let folder = project.join(FOLDER).display().to_string();
+        tracer.instruct(&mut command, folder, &traced);
         if let Err(error) = sandbox.run(cx, copy, &command).await {
             return Coverage::NotMeasured(error.to_string());
         }
     }
-    match ProjectFile::read(&copy.path(), &format!("{FOLDER}/hits")) {
-        Ok(file) => judge(&added, file.text()),
-        Err(_) => not("no traced process came to its end"),
-    }
+    let found = tracer.judge(&added, copy, &candidate.path, &traced);
+    found.unwrap_or_else(|| not("no traced process that used the file came to its end"))
 }
 
 /// What the lines of the tracer say of `added`.

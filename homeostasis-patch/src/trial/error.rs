@@ -1,5 +1,6 @@
 //! Why a trial came to no verdict.
 
+use homeostasis_core::stage::PatchError;
 use homeostasis_core::{ConfigError, ErrorKind};
 
 use crate::FilePatchError;
@@ -33,6 +34,9 @@ pub enum TrialError {
         #[source]
         source: std::io::Error,
     },
+    /// The source of the triggers could not say them.
+    #[error("the triggers of the trial are not known")]
+    Trigger(#[source] PatchError),
     /// The project was changed while it was copied for the second time.
     #[error("the project changed during the trial")]
     ProjectChanged,
@@ -48,6 +52,7 @@ impl TrialError {
             Self::Config(_) => ErrorKind::Permanent,
             Self::Sandbox { source, .. } => source.kind(),
             Self::Patch(source) => source.kind(),
+            Self::Trigger(source) => source.kind(),
             Self::File { .. } => ErrorKind::Transient,
             Self::ProjectChanged => ErrorKind::Conflict,
             Self::Cancelled => ErrorKind::Cancelled,

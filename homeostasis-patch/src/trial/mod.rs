@@ -4,6 +4,7 @@
 //! A [`TrialPlan`] is data: tests with their level.
 //! The tests of a level run side by side, the levels one after the other, cheap before dear; after a level
 //! with a required failure nothing dearer is run.
+//! What a patch costs is measured last: a [`TimingJudge`] compares timings with it and without it.
 //! [`Trial`] runs it; [`TrialReport`] says what came of each and whether the patch may be handed over.
 
 mod cache;
@@ -13,6 +14,9 @@ mod plan;
 mod regression;
 mod report;
 mod runner;
+mod timing;
+mod trigger_source;
+mod v8_coverage;
 
 pub use coverage::Coverage;
 pub use error::TrialError;
@@ -20,3 +24,7 @@ pub use plan::{Level, TrialFile, TrialPlan, TrialTest};
 pub use regression::{CannotGenerate, FailingCall, RegressionTest};
 pub use report::{Attempt, TestOutcome, TestResult, TrialReport, TrialVerdict};
 pub use runner::Trial;
+pub use timing::{
+    Measure, TimingConfig, TimingJudge, TimingJudgment, TimingOutcome, TimingPair, TimingVerdict,
+};
+pub use trigger_source::{LoggedFailure, TriggerSource};

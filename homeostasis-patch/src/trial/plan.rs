@@ -6,6 +6,7 @@ use std::fmt;
 use homeostasis_core::{ConfigError, Violation, Violations};
 use serde::{Deserialize, Serialize};
 
+use super::timing::TimingConfig;
 use crate::sandbox::SandboxCommand;
 
 /// How far a test reaches; cheaper ones come first.
@@ -22,6 +23,8 @@ pub enum Level {
     Integration,
     /// Tests of the whole service.
     System,
+    /// A program that is timed with the patch and without it, turn by turn.
+    Performance,
 }
 
 impl fmt::Display for Level {
@@ -32,12 +35,13 @@ impl fmt::Display for Level {
             Self::Unit => "unit",
             Self::Integration => "integration",
             Self::System => "system",
+            Self::Performance => "performance",
         })
     }
 }
 
 /// One test: a program that passes if it ends with status 0.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrialTest {
     /// What it is called; unique in its plan.
@@ -59,6 +63,10 @@ pub struct TrialTest {
     /// default nothing. Without, any failure counts as the fault.
     #[serde(default)]
     pub shows: Option<String>,
+    /// For the level performance, how its timings are compared; default [`TimingConfig::default`].
+    /// Others have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timing: Option<TimingConfig>,
 }
 
 impl TrialTest {
@@ -71,7 +79,20 @@ impl TrialTest {
             required: true,
             attempts: three(),
             shows: None,
+            timing: None,
         }
+    }
+
+    /// A required comparison of what `command` takes with the patch and without it.
+    pub fn performance(name: impl Into<String>, command: SandboxCommand) -> Self {
+        Self::new(name, Level::Performance, command)
+    }
+
+    /// The same compared as `timing` says.
+    #[must_use]
+    pub fn timed(mut self, timing: TimingConfig) -> Self {
+        self.timing = Some(timing);
+        self
     }
 
     /// The same trigger, whose output must contain `text` on the project as it is.
@@ -104,7 +125,7 @@ pub struct TrialFile {
 }
 
 /// Which tests a patch must pass.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrialPlan {
     /// The tests, in any order; one trigger at least.
@@ -118,10 +139,11 @@ pub struct TrialPlan {
 
 impl TrialPlan {
     /// # Errors
-    /// Everything that is out of range, at once.
-    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+    /// Everything that is out of range, at once; no trigger is an error only where they are not
+    /// `given_later`.
+    pub(super) fn validate(&self, given_later: bool) -> Result<(), ConfigError> {
         let mut violations = Violations::new();
-        if !self.tests.iter().any(|test| test.level == Level::Trigger) {
+        if !given_later && !self.tests.iter().any(|test| test.level == Level::Trigger) {
             violations.push(Violation::new(
                 "trial.tests",
                 format!("{} tests", self.tests.len()),
@@ -152,6 +174,15 @@ impl TrialPlan {
                     "a program and its arguments",
                 ));
             }
+            match &test.timing {
+                Some(_) if test.level != Level::Performance => violations.push(Violation::new(
+                    format!("{place}.timing"),
+                    format!("one of level {}", test.level),
+                    "none, or the level performance",
+                )),
+                Some(timing) => timing.check(&format!("{place}.timing"), &mut violations),
+                None => {}
+            }
             let limits = test.command.limits.violations();
             let limits = limits.iter().cloned();
             violations.merge(limits.map(|found| found.under(&format!("{place}.command"))));
@@ -179,7 +210,7 @@ mod tests {
                          {"name":"a","level":"unit","command":{"argv":["x"],"limits":{"tasks":1}}}]}"#,
         )
         .unwrap();
-        let error = plan.validate().unwrap_err();
+        let error = plan.validate(false).unwrap_err();
         let places: Vec<&str> = error.violations().iter().map(|v| v.path.as_str()).collect();
         assert_eq!(
             places,

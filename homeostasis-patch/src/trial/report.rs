@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::coverage::Coverage;
 use super::plan::Level;
+use super::timing::TimingOutcome;
 use crate::sandbox::{Ending, Layers};
 
 /// What came of one test.
@@ -21,6 +22,8 @@ pub enum TestResult {
     Failed,
     /// It failed and passed on the same content: it proves nothing.
     Flaky,
+    /// Its timings came to no verdict, and why; it refuses nothing.
+    Undecided(String),
     /// It was not run, and why.
     NotRun(String),
 }
@@ -36,7 +39,7 @@ pub struct Attempt {
 }
 
 /// What came of one test, run by run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TestOutcome {
     /// The test.
     pub name: String,
@@ -52,6 +55,9 @@ pub struct TestOutcome {
     pub output: String,
     /// What held it, in its last run.
     pub layers: Layers,
+    /// How its timings compare, if it is of the level performance and was timed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timing: Option<TimingOutcome>,
     /// Whether this is the outcome of an earlier trial of the same content.
     pub cached: bool,
 }

@@ -4,18 +4,21 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::task::Poll;
 
 use homeostasis_core::record::PatchCandidate;
-use homeostasis_core::{Context, Digest};
+use homeostasis_core::{Context, Digest, Violation, Violations};
 
 use super::cache::Cache;
 use super::coverage::{self, Coverage};
 use super::error::TrialError;
 use super::plan::{Level, TrialFile, TrialPlan, TrialTest};
 use super::report::{Attempt, TestOutcome, TestResult, TrialReport, TrialVerdict};
+use super::timing::{Timing, TimingJudge};
+use super::trigger_source::TriggerSource;
 use crate::apply_candidate;
-use crate::sandbox::{CopyConfig, Ending, ProjectCopy, Sandbox, SandboxReport, on_thread};
+use crate::sandbox::{CopyConfig, Ending, ProjectCopy, Sandbox, SandboxReport, on_thread, sweep};
 
 /// How much of an output a report keeps, in bytes.
 const OUTPUT: usize = 8 * 1024;
@@ -35,6 +38,8 @@ pub struct Trial {
     place: PathBuf,
     copy: CopyConfig,
     cache: Cache,
+    judge: Option<Arc<dyn TimingJudge>>,
+    source: Option<Arc<dyn TriggerSource>>,
 }
 
 impl Trial {
@@ -48,17 +53,68 @@ impl Trial {
         place: impl Into<PathBuf>,
         copy: CopyConfig,
     ) -> Result<Self, TrialError> {
-        plan.validate().map_err(TrialError::Config)?;
+        Self::made(sandbox, plan, place.into(), copy, None)
+    }
+
+    /// The same, whose triggers are those of `plan`, if it has any, and those that `source` gives when a
+    /// patch is tested.
+    ///
+    /// # Errors
+    /// [`TrialError::Config`]: everything in the plan that is out of range.
+    pub fn triggered_by(
+        source: impl TriggerSource + 'static,
+        sandbox: Sandbox,
+        plan: TrialPlan,
+        place: impl Into<PathBuf>,
+        copy: CopyConfig,
+    ) -> Result<Self, TrialError> {
+        Self::made(sandbox, plan, place.into(), copy, Some(Arc::new(source)))
+    }
+
+    fn made(
+        sandbox: Sandbox,
+        plan: TrialPlan,
+        place: PathBuf,
+        copy: CopyConfig,
+        source: Option<Arc<dyn TriggerSource>>,
+    ) -> Result<Self, TrialError> {
+        plan.validate(source.is_some())
+            .map_err(TrialError::Config)?;
         Ok(Self {
             sandbox,
             plan,
-            place: place.into(),
+            place,
             copy,
             cache: Cache::default(),
+            judge: None,
+            source,
         })
     }
 
-    /// The tests.
+    /// Removes the copies that processes which were killed left in the folder of this trial; gives how many.
+    ///
+    /// Those of living processes are locked and stay. The engine calls it when it starts.
+    ///
+    /// # Errors
+    /// [`TrialError::Sandbox`]: the folder cannot be read. One that does not exist holds nothing.
+    pub async fn sweep(&self) -> Result<usize, TrialError> {
+        let place = self.place.clone();
+        let swept = on_thread(move || match place.try_exists() {
+            Ok(false) => Ok(0),
+            _ => sweep(&place).map(|removed| removed.len()),
+        });
+        let swept = swept.await.and_then(|swept| swept);
+        swept.map_err(TrialError::sandbox("the sweep"))
+    }
+
+    /// The same with who compares timings; tests of the level performance need one.
+    #[must_use]
+    pub fn with_timing_judge(mut self, judge: impl TimingJudge + 'static) -> Self {
+        self.judge = Some(Arc::new(judge));
+        self
+    }
+
+    /// The tests, without those of a source.
     pub fn plan(&self) -> &TrialPlan {
         &self.plan
     }
@@ -66,6 +122,8 @@ impl Trial {
     /// Tries `candidate` on the project at `project`.
     ///
     /// # Errors
+    /// - [`TrialError::Config`]: a test is of the level performance, and there is no judge of timings.
+    /// - [`TrialError::Trigger`]: the source of triggers gave no answer.
     /// - [`TrialError::Patch`]: the candidate was made for another text.
     /// - [`TrialError::Sandbox`], [`TrialError::File`]: nothing could be tested.
     /// - [`TrialError::ProjectChanged`], [`TrialError::Cancelled`].
@@ -78,6 +136,8 @@ impl Trial {
         project: &Path,
         candidate: &PatchCandidate,
     ) -> Result<TrialReport, TrialError> {
+        let plan = &self.plan_of(cx, project).await?;
+        self.require_judge(plan)?;
         let mut report = TrialReport {
             candidate: candidate.hash(),
             tree: None,
@@ -86,10 +146,16 @@ impl Trial {
             after: Vec::new(),
             coverage: Coverage::NotMeasured("not asked for".to_owned()),
         };
+        if of_level(plan, Level::Trigger).next().is_none() {
+            let unknown = "no trigger is known, so nothing shows the fault".to_owned();
+            report.verdict = TrialVerdict::Refused(vec![unknown]);
+            return Ok(report);
+        }
         let (copy, tree) = self.prepare(project, None).await?;
-        report.before = self.level(cx, &copy, tree, Level::Trigger).await?;
+        let triggers = of_level(plan, Level::Trigger);
+        report.before = self.run_all(cx, &copy, tree, triggers).await?;
         drop(copy);
-        let triggers = self.of_level(Level::Trigger);
+        let triggers = of_level(plan, Level::Trigger);
         let mut reasons: Vec<String> = triggers
             .zip(&report.before)
             .filter_map(|(test, outcome)| does_not_reproduce(test, outcome))
@@ -101,20 +167,24 @@ impl Trial {
 
         let (copy, patched) = self.prepare(project, Some((candidate, tree))).await?;
         report.tree = Some(patched);
-        let levels: BTreeSet<Level> = self.plan.tests.iter().map(|test| test.level).collect();
+        let levels: BTreeSet<Level> = plan.tests.iter().map(|test| test.level).collect();
         for level in levels {
             if !reasons.is_empty() {
-                let skipped = self.of_level(level).map(|test| not_run(test, &reasons[0]));
+                let skipped = of_level(plan, level).map(|test| not_run(test, &reasons[0]));
                 report.after.extend(skipped);
                 continue;
             }
-            let outcomes = self.level(cx, &copy, patched, level).await?;
+            let outcomes = if level == Level::Performance {
+                self.performance(cx, project, candidate, tree, plan).await?
+            } else {
+                self.run_all(cx, &copy, patched, of_level(plan, level))
+                    .await?
+            };
             reasons.extend(outcomes.iter().filter_map(refuses));
             report.after.extend(outcomes);
         }
-        if self.plan.coverage && reasons.is_empty() {
-            report.coverage =
-                coverage::measure(cx, &self.sandbox, &self.plan, &copy, candidate).await;
+        if plan.coverage && reasons.is_empty() {
+            report.coverage = coverage::measure(cx, &self.sandbox, plan, &copy, candidate).await;
         }
         if !reasons.is_empty() {
             report.verdict = TrialVerdict::Refused(reasons);
@@ -122,11 +192,68 @@ impl Trial {
         Ok(report)
     }
 
-    fn of_level(&self, level: Level) -> impl Iterator<Item = &TrialTest> {
-        self.plan
-            .tests
-            .iter()
-            .filter(move |test| test.level == level)
+    /// The plan with the triggers that are known now.
+    async fn plan_of(&self, cx: &Context, project: &Path) -> Result<TrialPlan, TrialError> {
+        let mut plan = self.plan.clone();
+        if let Some(source) = &self.source {
+            let triggers = source.triggers(cx, project).await;
+            for mut trigger in triggers.map_err(TrialError::Trigger)? {
+                trigger.level = Level::Trigger;
+                plan.tests.push(trigger);
+            }
+            plan.validate(true).map_err(TrialError::Config)?;
+        }
+        Ok(plan)
+    }
+
+    fn require_judge(&self, plan: &TrialPlan) -> Result<(), TrialError> {
+        let timed = |test: &TrialTest| test.level == Level::Performance;
+        let Some(index) = plan.tests.iter().position(timed) else {
+            return Ok(());
+        };
+        if self.judge.is_some() {
+            return Ok(());
+        }
+        let violation = Violation::new(
+            format!("trial.tests[{index}].level"),
+            Level::Performance,
+            "another level, or a trial with a judge of timings",
+        );
+        let mut violations = Violations::new();
+        violations.push(violation);
+        violations.into_result(()).map_err(TrialError::Config)
+    }
+
+    /// Times the programs of the level performance one after the other, on two copies nothing ran on
+    /// before. Timings are never taken from an earlier trial: the machine was another one then.
+    async fn performance(
+        &self,
+        cx: &Context,
+        project: &Path,
+        candidate: &PatchCandidate,
+        tree: Digest,
+        plan: &TrialPlan,
+    ) -> Result<Vec<TestOutcome>, TrialError> {
+        let Some(judge) = &self.judge else {
+            return Ok(Vec::new());
+        };
+        let (before, now) = self.prepare(project, None).await?;
+        if now != tree {
+            return Err(TrialError::ProjectChanged);
+        }
+        let (after, _) = self.prepare(project, Some((candidate, tree))).await?;
+        let timing = Timing {
+            cx,
+            sandbox: &self.sandbox,
+            judge: &**judge,
+            before: &before,
+            after: &after,
+        };
+        let mut outcomes = Vec::new();
+        for test in of_level(plan, Level::Performance) {
+            outcomes.push(timing.outcome(test).await?);
+        }
+        Ok(outcomes)
     }
 
     /// A copy with the files of the plan, and with the patch if the copy before it had the given digest.
@@ -160,18 +287,16 @@ impl Trial {
         prepared.await.map_err(TrialError::sandbox("the copy"))?
     }
 
-    /// The tests of a level, side by side as far as the sandbox lets them.
-    async fn level(
+    /// Tests of a level, side by side as far as the sandbox lets them.
+    async fn run_all<'a>(
         &self,
         cx: &Context,
         copy: &ProjectCopy,
         tree: Digest,
-        level: Level,
+        tests: impl Iterator<Item = &'a TrialTest>,
     ) -> Result<Vec<TestOutcome>, TrialError> {
-        let tests = self
-            .of_level(level)
-            .map(|test| self.outcome(cx, copy, tree, test));
-        all(tests).await.into_iter().collect()
+        let outcomes = tests.map(|test| self.outcome(cx, copy, tree, test));
+        all(outcomes).await.into_iter().collect()
     }
 
     async fn outcome(
@@ -230,6 +355,7 @@ impl Trial {
             attempts,
             output,
             layers,
+            timing: None,
             cached: false,
         };
         // A bound may be that of the context or of a busy machine, and a flaky test says nothing twice.
@@ -239,6 +365,10 @@ impl Trial {
         }
         Ok(outcome)
     }
+}
+
+fn of_level(plan: &TrialPlan, level: Level) -> impl Iterator<Item = &TrialTest> {
+    plan.tests.iter().filter(move |test| test.level == level)
 }
 
 /// Why this trigger, on the project as it is, shows no fault.
@@ -283,10 +413,13 @@ fn refuses(outcome: &TestOutcome) -> Option<String> {
     let TestOutcome { name, level, .. } = outcome;
     match outcome.result {
         _ if !outcome.required => None,
-        TestResult::Passed | TestResult::NotRun(_) => None,
+        TestResult::Passed | TestResult::NotRun(_) | TestResult::Undecided(_) => None,
         TestResult::Flaky => Some(format!("{level} test {name} is flaky and proves nothing")),
         TestResult::Failed => {
             let ending = outcome.attempts.last()?.ending;
+            if let Some(timing) = outcome.timing.as_ref().filter(|_| ending.success()) {
+                return Some(format!("{level} test {name} is too slow: {timing}"));
+            }
             Some(format!("{level} test {name} fails: {ending}"))
         }
     }
@@ -301,12 +434,13 @@ fn not_run(test: &TrialTest, why: &str) -> TestOutcome {
         attempts: Vec::new(),
         output: String::new(),
         layers: crate::sandbox::Layers::default(),
+        timing: None,
         cached: false,
     }
 }
 
 /// The last bytes of `text`, whole characters.
-fn tail(text: &str) -> String {
+pub(super) fn tail(text: &str) -> String {
     let mut from = text.len().saturating_sub(OUTPUT);
     while !text.is_char_boundary(from) {
         from += 1;

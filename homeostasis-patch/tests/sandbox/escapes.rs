@@ -213,7 +213,10 @@ os.rmdir("package")
 os.symlink(victim, "package")
 refused("through a link", lambda: open("package/secret").read())
 refused("through a link", lambda: open("package/new", "w"))
-os.chmod(".", 0)
+try:
+    os.chmod(".", 0)
+except PermissionError as error:
+    print("without namespaces:", error)
 print("contained")
 "#;
         let command = house.python(code, "", limits());
@@ -232,6 +235,100 @@ print("contained")
             house.path("victim/secret").is_file(),
             "links are not followed"
         );
+    }
+}
+
+#[tokio::test]
+async fn escape_by_changing_what_files_are_besides_their_content_is_refused() {
+    use std::os::unix::fs::MetadataExt;
+    for way in WAYS {
+        let Some(house) = House::new(way) else { return };
+        let code = r#"
+path, me = victim + "/secret", os.getuid()
+for path in (path, victim):
+    refused("chmod", lambda: os.chmod(path, 0))
+    refused("utime", lambda: os.utime(path, (0, 0)))
+    refused("chown", lambda: os.chown(path, me, os.getgid()))
+    refused("lchown", lambda: os.lchown(path, me, os.getgid()))
+    refused("setxattr", lambda: os.setxattr(path, "user.x", b"1"))
+    refused("removexattr", lambda: os.removexattr(path, "user.x"))
+    refused("fchmodat2", lambda: call(452, -100, path.encode(), 0, 0))
+    refused("setxattrat", lambda: call(463, -100, path.encode(), 0, b"user.x", 0, 0))
+# A descriptor is no way around: what the system shows may be opened for reading.
+system = os.open("/usr/bin", os.O_RDONLY)
+refused("fchmod", lambda: os.fchmod(system, 0o755))
+refused("futime", lambda: os.utime(system))
+refused("fchown", lambda: os.fchown(system, -1, -1) if more == "group" else os.fchown(system, 1, 1))
+print("contained")
+"#;
+        let more = if way == Way::Group { "group" } else { "" };
+        let secret = house.path("victim/secret");
+        let looks = || {
+            let meta = fs::metadata(&secret).unwrap();
+            let folder = fs::metadata(house.path("victim")).unwrap();
+            (
+                meta.mode(),
+                meta.mtime(),
+                meta.uid(),
+                folder.mode(),
+                folder.ctime(),
+            )
+        };
+        let before = looks();
+        house.contained(code, more).await;
+        assert_eq!(looks(), before);
+    }
+}
+
+#[tokio::test]
+async fn escape_by_memory_that_nobody_maps_is_refused() {
+    for way in WAYS {
+        let Some(house) = House::new(way) else { return };
+        let code = r#"
+refused("memory file", lambda: os.memfd_create("x"))
+refused("secret memory", lambda: call(447, 0))
+libc.shmat.restype = ctypes.c_void_p
+def keep():
+    identity = libc.shmget(0, ctypes.c_size_t(64 << 20), 0o1600)
+    if identity < 0:
+        raise OSError(ctypes.get_errno(), "shmget")
+    at = libc.shmat(identity, None, 0)
+    ctypes.memset(at, 1, 64 << 20)
+    libc.shmdt(ctypes.c_void_p(at))
+    return "64 MiB held by nobody"
+refused("System V memory", keep)
+def queue():
+    if libc.msgget(0, 0o1600) < 0:
+        raise OSError(ctypes.get_errno(), "msgget")
+refused("System V messages", queue)
+print("contained")
+"#;
+        house.contained(code, "").await;
+    }
+}
+
+#[tokio::test]
+async fn escape_into_folders_deeper_than_any_path_is_stopped_and_removed() {
+    for way in WAYS {
+        let Some(house) = House::new(way) else { return };
+        let code = r#"
+name = "d" * 200
+for _ in range(3000):
+    os.mkdir(name)
+    os.chdir(name)
+for i in range(200):
+    with open(f"file{i}", "wb") as f:
+        f.write(b"x" * (1 << 20))
+    time.sleep(0.02)
+time.sleep(20)
+"#;
+        let roomy = Limits {
+            disk_bytes: 2 * 1024 * MIB,
+            ..limits()
+        };
+        // What is written lies where no path reaches, so the depth itself is the bound.
+        let report = house.attack(code, "", roomy).await;
+        assert_eq!(report.ending, Ending::Stopped(Bound::Disk), "{report:?}");
     }
 }
 

@@ -5,11 +5,14 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use homeostasis_core::stage::PatchCheck;
 use homeostasis_core::{Cancellation, ErrorKind};
 use homeostasis_patch::sandbox::{
-    Bound, Ending, Environment, Layer, Limits, Sandbox, SandboxCommand, SandboxConfig,
+    Bound, CopyConfig, Ending, Environment, Layer, Limits, Sandbox, SandboxCommand, SandboxConfig,
     SandboxError, sweep,
 };
+
+use homeostasis_patch::trial::{Level, Trial, TrialPlan, TrialTest};
 
 use crate::house::{House, PYTHON, WAYS, Way, context, processes};
 
@@ -67,7 +70,7 @@ async fn nothing_runs_without_the_minimum() {
         ..SandboxConfig::default()
     };
     let strict = Sandbox::new(strict).unwrap();
-    let command = SandboxCommand::new(["/usr/bin/touch", "ran"]);
+    let command = SandboxCommand::new(["/bin/sh", "-c", ": > ran"]);
     let copy = house.copy();
     let refused = strict.run(&context(), &copy, &command).await.unwrap_err();
     assert!(
@@ -128,6 +131,36 @@ async fn time_deadline_and_cancellation_end_it_with_all_it_started() {
         until(|| processes(&house.token).is_empty());
         drop(copy);
         until(|| fs::read_dir(house.path("place")).unwrap().count() == 0);
+    }
+}
+
+#[tokio::test]
+async fn the_cpu_time_of_all_processes_is_reported_and_waiting_costs_none() {
+    for way in WAYS {
+        let Some(house) = House::new(way) else { return };
+        let copy = house.copy();
+        let code = r"
+def work():
+    end = time.process_time() + 0.3
+    while time.process_time() < end:
+        pass
+if os.fork() == 0:
+    if os.fork() == 0:
+        work()
+        os._exit(0)
+    os.wait()
+    work()
+    os._exit(0)
+os.wait()
+time.sleep(1.5)
+";
+        let command = house.python(code, "", Limits::testing());
+        let report = house.sandbox.run(&context(), &copy, &command).await;
+        let report = report.unwrap();
+        assert!(report.ending.success(), "{report:?}");
+        let cpu = report.cpu.as_millis();
+        assert!((600..1300).contains(&cpu), "{way:?}: {cpu} ms");
+        assert!(report.took.as_millis() >= 1500);
     }
 }
 
@@ -257,9 +290,7 @@ async fn a_killed_service_leaves_no_process_and_a_sweep_no_folder() {
         return;
     }
     for way in WAYS {
-        if House::new(way).is_none() {
-            return;
-        }
+        let Some(house) = House::new(way) else { return };
         let home = tempfile::tempdir().unwrap();
         let said = home.path().join("said");
         let mut service = Command::new(std::env::current_exe().unwrap())
@@ -291,7 +322,17 @@ async fn a_killed_service_leaves_no_process_and_a_sweep_no_folder() {
         service.kill().unwrap();
         service.wait().unwrap();
         until(|| processes(&token).is_empty());
-        assert_eq!(sweep(&place).unwrap().len(), 1);
+        // What the engine does when the next life begins.
+        assert_eq!(fs::read_dir(&place).unwrap().count(), 2);
+        let show = TrialTest::new("show", Level::Trigger, SandboxCommand::new(["false"]));
+        let plan = TrialPlan {
+            tests: vec![show],
+            ..TrialPlan::default()
+        };
+        let copy = CopyConfig::default();
+        let trial = Trial::new(house.sandbox.clone(), plan, &place, copy).unwrap();
+        assert!(trial.proves().is_empty(), "a trigger alone tests nothing");
+        trial.recover().await.unwrap();
         assert_eq!(fs::read_dir(&place).unwrap().count(), 0);
     }
 }

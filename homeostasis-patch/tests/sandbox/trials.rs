@@ -1,14 +1,18 @@
 //! Patches of a small service, tried.
 
 use std::fs;
+use std::sync::{Arc, Mutex};
 
+use homeostasis::PairedTimings;
 use homeostasis_core::Digest;
 use homeostasis_core::record::{PatchCandidate, PatchKind};
+use homeostasis_core::testing::engine;
 use homeostasis_patch::UnifiedDiff;
 use homeostasis_patch::sandbox::{CopyConfig, Ending, SandboxCommand};
 use homeostasis_patch::trial::{
-    Coverage, FailingCall, Level, RegressionTest, TestResult, Trial, TrialError, TrialPlan,
-    TrialReport, TrialTest, TrialVerdict,
+    Coverage, FailingCall, Level, Measure, RegressionTest, TestResult, TimingConfig, TimingJudge,
+    TimingJudgment, TimingPair, TimingVerdict, Trial, TrialError, TrialPlan, TrialReport,
+    TrialTest, TrialVerdict,
 };
 
 use crate::house::{House, PYTHON, Way, context};
@@ -108,6 +112,37 @@ async fn a_patch_that_mends_is_accepted_and_one_that_breaks_is_refused() {
     let again = tried(&house, &trial, WRONG).await;
     assert!(again.after[1].cached);
     assert_eq!(again.verdict, report.verdict);
+}
+
+#[tokio::test]
+async fn the_changed_lines_of_a_script_that_ran_are_told_where_node_is() {
+    let Some(node) = engine::find("node", &["/usr/bin", "/usr/local/bin"]) else {
+        return;
+    };
+    let Some(house) = house() else { return };
+    let (old, new) = (
+        "exports.price = (item) => {\n  return item.price.net * 2;\n};\n",
+        "exports.price = (item) => {\n  if (item.price === undefined) {\n    return 0;\n  }\n  if (item.gift) {\n    return 1;\n  }\n  return item.price.net * 2;\n};\n",
+    );
+    fs::write(house.path("project/shop.js"), old).unwrap();
+    let node = node.display().to_string();
+    let code = "require('./shop.js').price({})";
+    let show = SandboxCommand::new([&*node, "-e", code]);
+    let trigger = TrialTest::new("trigger", Level::Trigger, show).showing("TypeError");
+    let plan = TrialPlan {
+        tests: vec![trigger],
+        coverage: true,
+        ..TrialPlan::default()
+    };
+    let diff = UnifiedDiff::between("shop.js", Some(old), Some(new), 3).unwrap();
+    let base = Digest::of_bytes(old.as_bytes());
+    let candidate = PatchCandidate::new("test", PatchKind::Code, "shop.js", base, diff.to_string());
+    let trial = trial(&house, plan);
+    let (cx, project) = (context(), house.path("project"));
+    let report = trial.test(&cx, &project, &candidate).await.unwrap();
+    assert!(report.is_accepted(), "{report:#?}");
+    let (ran, missed) = ([2, 3].into(), [5, 6].into());
+    assert_eq!(report.coverage, Coverage::Measured { ran, missed });
 }
 
 #[tokio::test]
@@ -239,4 +274,139 @@ async fn a_candidate_for_another_text_and_a_bad_plan_are_errors() {
         CopyConfig::default(),
     );
     assert!(matches!(none.unwrap_err(), TrialError::Config(_)));
+}
+
+/// A program whose time is that of `shop.price`, some 200 ms of it with the text of the project.
+const BENCHMARK: &str = "import shop\nfor _ in range(160): shop.price({'price': 2})";
+const SLOW_FAULTY: &str =
+    "def price(item):\n    sum(range(200_000))\n    return item['price'] * 2\n";
+
+fn slow_house() -> Option<House> {
+    let house = house()?;
+    fs::write(house.path("project/shop.py"), SLOW_FAULTY).unwrap();
+    Some(house)
+}
+
+/// The fault mended by a function that counts to `work`.
+fn mended_with(work: &str) -> PatchCandidate {
+    let new =
+        format!("def price(item):\n    sum(range({work}))\n    return item.get('price', 0) * 2\n");
+    let diff = UnifiedDiff::between("shop.py", Some(SLOW_FAULTY), Some(&new), 3).unwrap();
+    let base = Digest::of_bytes(SLOW_FAULTY.as_bytes());
+    PatchCandidate::new("test", PatchKind::Code, "shop.py", base, diff.to_string())
+}
+
+fn timed_plan() -> TrialPlan {
+    // Slower by half is enough for the test, and a busy machine does not look so.
+    let timing = TimingConfig {
+        max_impact: 0.5,
+        ..TimingConfig::default()
+    };
+    let benchmark = TrialTest::performance("prices", python(BENCHMARK)).timed(timing);
+    TrialPlan {
+        tests: vec![benchmark, unit(), trigger(SHOWS)],
+        ..TrialPlan::default()
+    }
+}
+
+#[tokio::test]
+async fn a_patch_that_makes_a_program_twice_as_slow_is_refused_and_an_equal_one_is_not() {
+    let Some(house) = slow_house() else { return };
+    let trial = trial(&house, timed_plan()).with_timing_judge(PairedTimings::default());
+    let (cx, project) = (context(), house.path("project"));
+
+    let equal = mended_with("200_000");
+    let report = trial.test(&cx, &project, &equal).await.unwrap();
+    assert!(report.is_accepted(), "{report:#?}");
+    let timed = &report.after[2];
+    assert_eq!(timed.result, TestResult::Passed, "{timed:#?}");
+    let timing = timed.timing.as_ref().unwrap();
+    assert_eq!(timing.judgment.verdict, TimingVerdict::Within);
+    assert!(timing.pairs >= 8 && timing.before.as_millis() >= 100);
+    assert_eq!(timed.attempts.len(), 1 + timing.pairs as usize);
+
+    let slow = mended_with("440_000");
+    let report = trial.test(&cx, &project, &slow).await.unwrap();
+    let said = reason(&report);
+    assert!(
+        said.starts_with("performance test prices is too slow: CPU time +"),
+        "{said}"
+    );
+    let timing = report.after[2].timing.as_ref().unwrap();
+    assert!(timing.judgment.at_least.unwrap() > 0.5, "{timing}");
+    assert!(!report.after[2].cached, "timings are taken anew");
+    assert_eq!(fs::read_dir(house.path("place")).unwrap().count(), 0);
+}
+
+/// Says the same of all timings, and notes how many pairs it was shown.
+#[derive(Debug, Clone)]
+struct Judge(TimingVerdict, Arc<Mutex<Vec<usize>>>);
+
+impl TimingJudge for Judge {
+    fn judge(&self, pairs: &[TimingPair], _: f64) -> TimingJudgment {
+        assert!(pairs.iter().all(|pair| !pair.before.is_zero()));
+        self.1.lock().unwrap().push(pairs.len());
+        TimingJudgment {
+            impact: None,
+            at_least: None,
+            at_most: None,
+            verdict: self.0,
+        }
+    }
+}
+
+#[tokio::test]
+async fn timings_that_do_not_tell_are_said_and_a_program_that_fails_is_refused() {
+    let Some(house) = slow_house() else { return };
+    let (cx, project) = (context(), house.path("project"));
+    let candidate = mended_with("200_000");
+    let judge = |verdict| Judge(verdict, Arc::default());
+    let plan = |code: &str| {
+        let mut plan = timed_plan();
+        plan.tests[0].command = python(code);
+        let timing = plan.tests[0].timing.as_mut().unwrap();
+        (timing.max_pairs, timing.warm_up) = (5, 2);
+        timing.measure = Measure::WallTime;
+        plan
+    };
+    let unsure = judge(TimingVerdict::Unsure);
+    let unsure_trial = trial(&house, plan(BENCHMARK)).with_timing_judge(unsure.clone());
+    let report = unsure_trial.test(&cx, &project, &candidate).await.unwrap();
+    assert!(report.is_accepted());
+    let TestResult::Undecided(why) = &report.after[2].result else {
+        panic!("{report:#?}")
+    };
+    assert!(why.contains("do not tell: wall time unknown"), "{why}");
+    assert_eq!(*unsure.1.lock().unwrap(), [1, 2, 3, 4, 5], "two warmed up");
+
+    // Too slow, but not required.
+    let mut optional = plan(BENCHMARK);
+    optional.tests[0].required = false;
+    let over = judge(TimingVerdict::Over);
+    let over_trial = trial(&house, optional).with_timing_judge(over.clone());
+    let report = over_trial.test(&cx, &project, &candidate).await.unwrap();
+    assert!(report.is_accepted() && report.after[2].result == TestResult::Failed);
+    assert_eq!(*over.1.lock().unwrap(), [1], "no pair after the verdict");
+
+    let fails_after = "import shop, sys; sys.exit('get' in open('shop.py').read())";
+    let failing = trial(&house, plan(fails_after)).with_timing_judge(judge(TimingVerdict::Within));
+    let report = failing.test(&cx, &project, &candidate).await.unwrap();
+    assert_eq!(
+        reason(&report),
+        "performance test prices fails: exited with status 1"
+    );
+    let fails_before = "import shop, sys; sys.exit('get' not in open('shop.py').read())";
+    let failing = trial(&house, plan(fails_before)).with_timing_judge(judge(TimingVerdict::Within));
+    let report = failing.test(&cx, &project, &candidate).await.unwrap();
+    let TestResult::Undecided(why) = &report.after[2].result else {
+        panic!("{report:#?}")
+    };
+    assert!(why.contains("does not run without the patch"), "{why}");
+
+    let unjudged = trial(&house, timed_plan());
+    let error = unjudged.test(&cx, &project, &candidate).await;
+    let TrialError::Config(error) = error.unwrap_err() else {
+        panic!("there is no judge")
+    };
+    assert_eq!(error.violations()[0].path, "trial.tests[0].level");
 }
