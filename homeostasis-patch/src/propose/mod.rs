@@ -1,12 +1,14 @@
 //! From an error to proposed changes of code.
 
 mod coded;
+mod condition;
 mod donor;
 mod draft;
 mod grammar;
 mod patcher;
 mod proposer;
 mod render;
+mod rust_exit;
 mod site;
 mod source_tree;
 mod template;

@@ -6,12 +6,16 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use homeostasis::core::signal::ErrorEvent;
+use homeostasis::patch::sandbox::Ending;
 
 /// Folders of a case that are not copied.
 const LEFT_OUT: [&str; 3] = [".git", "target", "__pycache__"];
 
 /// The trigger of a case in Python.
 pub(super) const PYTHON_TRIGGER: &str = "trigger.py";
+
+/// What a healed trigger prints, where it does not end well.
+const EXPECTED: &str = "expected.txt";
 
 /// The language of a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,9 +47,19 @@ pub(super) struct Case {
     pub(super) name: String,
     pub(super) kind: Kind,
     folder: PathBuf,
+    /// Lines that a healed trigger prints which does not end well.
+    expected: Option<String>,
 }
 
 impl Case {
+    /// Whether the trigger did what it does once the fault is gone.
+    pub(super) fn is_healed(&self, ending: Ending, output: &str) -> bool {
+        match &self.expected {
+            None => ending.success(),
+            Some(lines) => lines.lines().all(|line| output.contains(line)),
+        }
+    }
+
     /// Copies the case below `work`. Files that are there with the same content keep their times, so
     /// that nothing is compiled twice.
     pub(super) fn copy_to(&self, work: &Path) -> Result<PathBuf, Box<dyn Error>> {
@@ -97,7 +111,20 @@ pub(super) fn find(
             continue;
         }
         let name = name.to_owned();
-        cases.push(Case { name, kind, folder });
+        let expected = match fs::read_to_string(folder.join(EXPECTED)) {
+            Ok(lines) if lines.trim().is_empty() => {
+                let file = folder.join(EXPECTED);
+                return Err(format!("{}: empty, expected lines", file.display()).into());
+            }
+            Ok(lines) => Some(lines),
+            Err(_) => None,
+        };
+        cases.push(Case {
+            name,
+            kind,
+            folder,
+            expected,
+        });
     }
     cases.sort_by(|a, b| a.name.cmp(&b.name));
     if cases.is_empty() {
