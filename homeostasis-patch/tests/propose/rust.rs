@@ -104,7 +104,7 @@ fn main() {
 fn main() {
     assert!(is_utc(\"UTC+1\"));
     assert!(!is_utc(\"ab\"));
-    X
+    assert!(!is_utc(\"\u{e9}\u{e9}\"));
 }
 ",
     ),
