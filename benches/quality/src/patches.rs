@@ -217,7 +217,7 @@ impl Healer {
         keep(options, &case.name, "failure.txt", &printed)?;
         let tests_before = programs.tests(case, &copy)?;
         let Some(proposed) = self.propose(case, &copy, &printed) else {
-            outcome.kind = "no error was read".to_owned();
+            "no error was read".clone_into(&mut outcome.kind);
             return Ok(outcome);
         };
         outcome.kind = format!(
