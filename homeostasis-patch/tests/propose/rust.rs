@@ -109,14 +109,13 @@ fn main() {
 ",
     ),
     (
-        "the least value without its sign",
-        "fn power(exponent: i32) -> usize {
-    let at = exponent.abs() as usize;
-    at % 7
+        "the least value with the other sign",
+        "fn flipped(n: i32) -> Option<i32> {
+    Some(-n)
 }
 fn main() {
-    assert_eq!(power(-3), 3);
-    assert_eq!(power(i32::MIN), 2_147_483_648 % 7);
+    assert_eq!(flipped(-3), Some(3));
+    assert_eq!(flipped(i32::MIN), None);
 }
 ",
     ),
