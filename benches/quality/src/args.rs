@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::flags::Flags;
-use crate::{canary, crash, errors, logs, multivariate, nab, rca, univariate};
+use crate::{canary, crash, errors, logs, multivariate, nab, patches, rca, univariate};
 
 /// What the command says of itself.
 pub(crate) const HELP: &str = "\
@@ -50,11 +50,13 @@ suites
   errors            how well the shipped rules name the category of errors, and how many a second
     --data DIR        JSON lines of id, language, text and category: DIR/*.jsonl
     --verbose         says every row that is wrong on standard error
-
-patches arrives with the stage it measures";
-
-/// Suites of the plan that arrive later, with what they wait for.
-const LATER: &[(&str, &str)] = &[("patches", "the code patchers and the sandbox")];
+  patches           how often templates answer an error with a patch after which its trigger passes
+    --cases DIR       DIR/<case>: a package of cargo whose program is the trigger, or a folder with trigger.py
+    --language NAME   rust or python (default both)
+    --only NAME       one case
+    --keep OUT        writes every diff, and what failed, to OUT/<case>
+    --work DIR        keeps copies and builds there for the next run
+    --tries N         candidates that are tried, 1 to 20 (default 5)";
 
 /// The first argument of the process that `crash` kills. It is not for people.
 pub(crate) const CRASH_CHILD: &str = "__crash-child";
@@ -99,6 +101,8 @@ pub(crate) enum Suite {
     Errors(errors::Options),
     /// Who is the cause of labelled incidents.
     Rca(rca::Options),
+    /// How often patches of code make a trigger pass.
+    Patches(patches::Options),
 }
 
 /// What was asked for.
@@ -195,16 +199,39 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, S
                 onset_shift: shift.unwrap_or(0),
             })
         }
+        "patches" => Suite::Patches(patches(args)?),
         other => {
-            return Err(match LATER.iter().find(|(name, _)| *name == other) {
-                Some((name, what)) => {
-                    format!("suite {name:?} is not there yet: it arrives with {what}")
-                }
-                None => format!("suite {other:?}, expected one of those listed\n\n{HELP}"),
-            });
+            return Err(format!(
+                "suite {other:?}, expected one of those listed\n\n{HELP}"
+            ));
         }
     };
     Ok(Command::Suite(suite))
+}
+
+fn patches(args: impl Iterator<Item = String>) -> Result<patches::Options, String> {
+    let with_value = [
+        "--cases",
+        "--language",
+        "--only",
+        "--keep",
+        "--work",
+        "--tries",
+    ];
+    let flags = Flags::read(args, &with_value, &[])?;
+    let most = patches::MOST_TRIES;
+    let expected = format!("a whole number, 1 to {most}");
+    let cases = flags.value("--cases", "a folder", |_| true)?;
+    Ok(patches::Options {
+        cases: cases.ok_or("--cases is missing, expected a folder")?,
+        language: flags.value("--language", patches::Kind::NAMES, |_| true)?,
+        only: flags.value("--only", "the name of a case", |_| true)?,
+        keep: flags.value("--keep", "a folder", |_| true)?,
+        work: flags.value("--work", "a folder", |_| true)?,
+        tries: flags
+            .value("--tries", &expected, |n| (1..=most).contains(n))?
+            .unwrap_or(patches::DEFAULT_TRIES),
+    })
 }
 
 fn canary(args: impl Iterator<Item = String>) -> Result<canary::Options, String> {
@@ -308,6 +335,33 @@ mod tests {
                 .unwrap_err()
                 .contains("1 to 100000")
         );
+    }
+
+    #[test]
+    fn patches_need_cases_and_take_bounded_tries() {
+        let suite = patches::Options {
+            cases: "in".into(),
+            language: Some(patches::Kind::Rust),
+            only: Some("a".to_owned()),
+            keep: None,
+            work: None,
+            tries: 5,
+        };
+        let args = [
+            "patches",
+            "--cases",
+            "in",
+            "--language",
+            "rust",
+            "--only",
+            "a",
+        ];
+        assert_eq!(read(&args), Ok(Command::Suite(Suite::Patches(suite))));
+        assert!(read(&args[..1]).unwrap_err().contains("--cases"));
+        let many = ["patches", "--cases", "in", "--tries", "21"];
+        assert!(read(&many).unwrap_err().contains("1 to 20"));
+        let other = ["patches", "--cases", "in", "--language", "go"];
+        assert!(read(&other).unwrap_err().contains("rust or python"));
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod logs;
 mod multivariate;
 mod nab;
 mod overhead;
+mod patches;
 mod rca;
 mod redaction;
 mod score;
@@ -68,6 +69,9 @@ fn main() -> ExitCode {
         Ok(Command::Suite(Suite::Canary(options))) => canary::run(options),
         Ok(Command::Suite(Suite::Errors(options))) => {
             errors::run(&options).map(|report| (report, true))
+        }
+        Ok(Command::Suite(Suite::Patches(options))) => {
+            patches::run(&options).map(|report| (report, true))
         }
         Ok(Command::Suite(Suite::Context)) => context::run().map(|report| (report, true)),
         Ok(Command::Suite(Suite::Logs(options))) => {

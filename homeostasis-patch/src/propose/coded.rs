@@ -2,6 +2,7 @@
 
 use homeostasis_core::record::RiskLevel;
 
+use super::condition;
 use super::draft::{Draft, Drafts};
 use super::grammar::function_of;
 use super::site::Site;
@@ -20,6 +21,9 @@ pub(crate) fn knows(site: &Site<'_>) -> bool {
 /// What the templates in code make of a site.
 pub(crate) fn drafts(site: &Site<'_>) -> Drafts {
     let mut drafts = Drafts::default();
+    if site.language == Language::Rust && site.error.kind == "panic" {
+        drafts.made = condition::drafts(site);
+    }
     if site.language != Language::Python {
         return drafts;
     }

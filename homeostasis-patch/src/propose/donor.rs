@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::branch::{Branch, branch_of, denies, means_success, speaks_of_permission};
 use super::grammar::{function_of, is_in_loop, return_type, returns};
+use super::rust_exit;
 use super::site::Site;
 use crate::Language;
 use crate::syntax::SyntaxNode;
@@ -59,6 +60,10 @@ pub(crate) fn exits(site: &Site<'_>, node: &SyntaxNode<'_>) -> Vec<Exit> {
                 weight,
             });
         }
+    }
+    if site.language == Language::Rust {
+        found.extend(rust_exit::as_far_as_built(site, &function, node));
+        found.extend(rust_exit::handed_back(site, &function));
     }
     found
 }
@@ -256,12 +261,14 @@ fn constructs(call: &str) -> bool {
 }
 
 fn rust_default(declared: &str) -> Option<(String, f64, &'static str)> {
-    let value = match declared {
+    let declared = &rust_exit::without_lifetime(declared);
+    let value = match declared.as_str() {
         "()" => "",
+        "Self" | "&Self" | "&mut Self" => "self",
         "bool" => "false",
         "f32" | "f64" => "0.0",
         "String" => "String::new()",
-        "&str" | "&'static str" => "\"\"",
+        "&str" => "\"\"",
         "char" => "'\\0'",
         "u8" | "u16" | "u32" | "u64" | "u128" | "usize" | "i8" | "i16" | "i32" | "i64" | "i128"
         | "isize" => "0",
@@ -277,6 +284,7 @@ fn rust_default(declared: &str) -> Option<(String, f64, &'static str)> {
             return Some((format!("Err({error}{into})"), 0.8, ""));
         }
         _ if declared.starts_with("&[") => "&[]",
+        _ if declared.starts_with("&mut [") => "&mut []",
         _ if declared.starts_with('&') || declared.starts_with("impl ") || declared == "!" => {
             return None;
         }

@@ -42,7 +42,13 @@ impl<'a> Site<'a> {
         let at = usize::try_from(column)
             .ok()
             .and_then(|column| content.char_indices().nth(column.checked_sub(1)?))
-            .map(|(offset, _)| start + offset);
+            .map(|(offset, _)| start + offset)
+            .map(|at| {
+                // Rust counts from the parentheses around an operation.
+                let is_open = |c: char| c == '(' || c.is_whitespace();
+                let rest = text.get(at..).unwrap_or_default();
+                at + (rest.len() - rest.trim_start_matches(is_open).len())
+            });
         let mut syntax = Syntax::parse(language, text);
         if language == Language::Rust {
             syntax = with_open_macros(syntax, text, start..start + content.len());
@@ -175,6 +181,16 @@ mod tests {
             .unwrap();
         assert_eq!(site.text_of(&found), "v[9]");
         assert!((site.fit(&found) - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_column_of_an_operation_is_that_of_its_parentheses() {
+        let text = "fn f(a: u8) -> u8 {\n    g(((1 / a)))\n}\n";
+        let error = ErrorEvent::default();
+        let site = Site::new(Language::Rust, text, &error, 2, 7).unwrap();
+        let root = site.root();
+        let found = root.dfs().find(|node| site.text_of(node) == "1 / a");
+        assert!((site.fit(&found.unwrap()) - 1.0).abs() < 1e-9);
     }
 
     #[test]

@@ -371,6 +371,14 @@ fn backtracks(pattern: &str) -> bool {
                     let inside = &chars[start + 1..at];
                     // A separator that must stand there keeps the parts apart.
                     let last = inside.iter().rposition(|c| !matches!(c, '?' | ')'));
+                    // A repetition in braces is told by where they open: `x{2,}`.
+                    let last = last.map(|last| match inside[last] {
+                        '}' => inside[..last]
+                            .iter()
+                            .rposition(|c| *c == '{')
+                            .unwrap_or(last),
+                        _ => last,
+                    });
                     let ends_repeated = last.is_some_and(|last| repeats(start + 1 + last));
                     let optional_end = inside.last() == Some(&'?')
                         && inside.iter().any(|c| matches!(c, '+' | '*'));

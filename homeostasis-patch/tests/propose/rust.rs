@@ -5,7 +5,7 @@ use homeostasis_core::testing::engine;
 use super::*;
 
 /// Name, source and what it must print when healed. Each checks itself beyond the failing call.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 10] = [
     (
         "an index beyond the end",
         "fn at(v: &[i32], i: usize) -> Option<i32> {
@@ -96,6 +96,59 @@ fn main() {
 }
 ",
     ),
+    (
+        "a part of a condition",
+        "fn is_utc(s: &str) -> bool {
+    s.len() >= 3 && s[..3].eq_ignore_ascii_case(\"utc\")
+}
+fn main() {
+    assert!(is_utc(\"UTC+1\"));
+    assert!(!is_utc(\"ab\"));
+    assert!(!is_utc(\"\u{e9}\u{e9}\"));
+}
+",
+    ),
+    (
+        "the least value with the other sign",
+        "fn flipped(n: i32) -> Option<i32> {
+    Some(-n)
+}
+fn main() {
+    assert_eq!(flipped(-3), Some(3));
+    assert_eq!(flipped(i32::MIN), None);
+}
+",
+    ),
+    (
+        "a step of nothing",
+        "fn ticks(total: usize, step: usize) -> Vec<usize> {
+    let mut out = Vec::new();
+    for n in 0..(total / step) {
+        out.push(n * step);
+    }
+    out
+}
+fn main() {
+    assert_eq!(ticks(4, 2), [0, 2]);
+    assert_eq!(ticks(0, 0), [0; 0]);
+}
+",
+    ),
+    (
+        "one element that is not known",
+        "fn prices(names: &[&str]) -> Vec<u32> {
+    names
+        .iter()
+        .map(|name| [(\"a\", 1), (\"b\", 2)].iter().find(|p| p.0 == *name).expect(\"known\"))
+        .map(|price| price.1)
+        .collect()
+}
+fn main() {
+    assert_eq!(prices(&[\"a\", \"b\"]), [1, 2]);
+    assert_eq!(prices(&[\"x\", \"b\"]), [2]);
+}
+",
+    ),
 ];
 
 /// The panic that a program printed.
@@ -171,4 +224,21 @@ fn rust_programs_are_healed_within_five_candidates() {
         );
         eprintln!("{name}: candidate {}", healed.unwrap() + 1);
     }
+}
+
+#[test]
+fn the_template_of_the_guide_is_read_and_proven() {
+    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/patching.md");
+    let guide = fs::read_to_string(guide).unwrap();
+    let (_, rest) = guide.split_once("let text = r#\"").unwrap();
+    let (text, _) = rest.split_once("\"#;").unwrap();
+    let read = |text: &str| {
+        TemplateSet::built_in()
+            .unwrap()
+            .with_document("guide", text)
+    };
+    assert!(read(text).unwrap().ids().contains(&"shop/rate-clamped"));
+    let wrong = text.replace("clamp(0.0, 1.0))\\n", "abs())\\n");
+    let refused = read(&wrong).unwrap_err().to_string();
+    assert!(refused.contains("shop/rate-clamped"), "{refused}");
 }

@@ -107,6 +107,13 @@ pub(super) fn parse(lines: &[&str], project: &Project) -> Option<ErrorEvent> {
             event
                 .frames
                 .extend(arrow.and_then(|text| position(text, "", project)));
+            // Programs print `error: …` for their users, too: a panic below is what went wrong.
+            let has_panic = below
+                .iter()
+                .any(|line| PANIC.is_match(line) || OLD_PANIC.is_match(line));
+            if event.frames.is_empty() && has_panic {
+                continue;
+            }
             return Some(event);
         }
     }

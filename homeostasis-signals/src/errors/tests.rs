@@ -34,6 +34,19 @@ fn outline(error: &ErrorEvent) -> String {
     )
 }
 
+#[test]
+fn a_panic_below_a_line_for_users_is_the_error() {
+    let text = "error: the argument '-c' cannot be used with '-a'\n\nthread 'main' (7) panicked at src/command.rs:35:64:\nan argument that is unknown\nnote: run with `RUST_BACKTRACE=1`";
+    let found = outline(&parsed(text));
+    assert_eq!(
+        found,
+        "panic: an argument that is unknown @ src/command.rs:35"
+    );
+    let alone = "error: the argument '-c' cannot be used with '-a'";
+    let of_rust = ErrorNormalizer::default().parse(alone);
+    assert!(of_rust.is_none_or(|error| error.kind == "error"));
+}
+
 const PYTHON_GROUP: &str = r#"  + Exception Group Traceback (most recent call last):
   |   File "/srv/app/a.py", line 20, in <module>
   |     raise ExceptionGroup("two", [a, b])

@@ -1,0 +1,227 @@
+//! Rust: a condition that asks for what is not there does not hold.
+//!
+//! Where the place that panicked is part of a condition, the question that failed is put in front of
+//! the part that asks, so that the condition keeps its meaning for all else:
+//! `n > 0 && f(&s[..n])` becomes `n > 0 && s.get(..n).is_some() && f(&s[..n])`.
+
+use homeostasis_core::record::RiskLevel;
+
+use super::draft::Draft;
+use super::site::Site;
+use crate::syntax::SyntaxNode;
+
+/// Calls that may be made twice.
+const REPEATABLE: [&str; 12] = [
+    "len", "first", "last", "as_ref", "as_bytes", "as_str", "get", "abs", "clone", "peek",
+    "is_empty", "start",
+];
+
+/// Candidates for the smallest part of a condition that holds what panicked.
+pub(super) fn drafts(site: &Site<'_>) -> Vec<Draft> {
+    let root = site.root();
+    let mut asked: Vec<(f64, SyntaxNode<'_>, String)> = root
+        .dfs()
+        .filter_map(|node| {
+            let fit = site.fit(&node);
+            let question = (fit > 0.0).then(|| question(site, &node)).flatten()?;
+            Some((fit, node, question))
+        })
+        .collect();
+    asked
+        .sort_by(|(a, x, _), (b, y, _)| b.total_cmp(a).then(x.range().len().cmp(&y.range().len())));
+    let Some((fit, node, question)) = asked.first() else {
+        return Vec::new();
+    };
+    let Some((part, is_alternative)) = part_of_condition(node) else {
+        return Vec::new();
+    };
+    if calls_twice(question) {
+        return Vec::new();
+    }
+    let text = site.text_of(&part);
+    let holds_or = part.kind() == "binary_expression" && operator(&part) == "||";
+    let text = if holds_or {
+        format!("({text})")
+    } else {
+        text.to_owned()
+    };
+    let new = format!("{question} && {text}");
+    let new = if is_alternative {
+        format!("({new})")
+    } else {
+        new
+    };
+    vec![Draft {
+        template: "rust/condition-guard".to_owned(),
+        edits: vec![(part.range(), new)],
+        imports: Vec::new(),
+        explanation: "a condition that asks for what is not there does not hold".to_owned(),
+        behaviour: format!(
+            "where not `{question}`, which panicked, this part of the condition does not hold; \
+             no input that worked before behaves otherwise"
+        ),
+        confidence: 0.9 * fit,
+        risk: RiskLevel::Medium,
+        requires_review: false,
+    }]
+}
+
+/// What must hold so that a node does not panic as the error says.
+fn question(site: &Site<'_>, node: &SyntaxNode<'_>) -> Option<String> {
+    let said = site.error.message.as_str();
+    match node.kind().as_ref() {
+        "index_expression" => {
+            let mut parts = node.children().filter(SyntaxNode::is_named);
+            let (value, index) = (parts.next()?, parts.next()?);
+            let (value, place) = (site.text_of(&value), site.text_of(&index));
+            let is_range = index.kind() == "range_expression";
+            let is_slice = ["range", "char boundary", "out of bounds of", "slic"]
+                .iter()
+                .any(|part| said.contains(part));
+            if is_range && is_slice {
+                Some(format!("{value}.get({place}).is_some()"))
+            } else if !is_range && said.starts_with("index out of bounds") {
+                Some(format!("{} < {value}.len()", closed(&index, place)))
+            } else {
+                None
+            }
+        }
+        "binary_expression" => {
+            let (left, right) = (node.field("left")?, node.field("right")?);
+            let by_zero =
+                said.contains("attempt to divide by zero") || said.contains("divisor of zero");
+            match operator(node).as_str() {
+                "/" | "%" if by_zero => {
+                    Some(format!("{} != 0", closed(&right, site.text_of(&right))))
+                }
+                "-" if said.starts_with("attempt to subtract with overflow") => Some(format!(
+                    "{} >= {}",
+                    closed(&left, site.text_of(&left)),
+                    closed(&right, site.text_of(&right))
+                )),
+                _ => None,
+            }
+        }
+        "call_expression" => {
+            let text = site.text_of(node);
+            let value = text.strip_suffix(".unwrap()")?;
+            if said.starts_with("called `Option::unwrap()`") {
+                Some(format!("{value}.is_some()"))
+            } else if said.starts_with("called `Result::unwrap()`") {
+                Some(format!("{value}.is_ok()"))
+            } else {
+                None
+            }
+        }
+        _ => None,
+    }
+}
+
+/// In parentheses what a comparison would tear apart, and casts, whose `<` would open a type.
+fn closed(node: &SyntaxNode<'_>, text: &str) -> String {
+    let is_loose = matches!(
+        node.kind().as_ref(),
+        "type_cast_expression" | "binary_expression" | "unary_expression" | "closure_expression"
+    );
+    if is_loose {
+        format!("({text})")
+    } else {
+        text.to_owned()
+    }
+}
+
+/// The part of a condition that a node belongs to, and whether it is an operand of `||`.
+fn part_of_condition<'a>(node: &SyntaxNode<'a>) -> Option<(SyntaxNode<'a>, bool)> {
+    let mut below = node.clone();
+    loop {
+        let parent = below.parent()?;
+        let is_field = |name: &str| {
+            let field = parent.field(name);
+            field.is_some_and(|field| field.range() == below.range())
+        };
+        match parent.kind().as_ref() {
+            "binary_expression" => match operator(&parent).as_str() {
+                "&&" => return Some((below, false)),
+                "||" => return Some((below, true)),
+                _ => {}
+            },
+            "if_expression" | "while_expression" if is_field("condition") => {
+                return Some((below, false));
+            }
+            "match_pattern" if is_field("condition") => return Some((below, false)),
+            "let_condition" | "let_chain" | "block" | "closure_expression" | "match_arm"
+            | "macro_invocation" | "function_item" => return None,
+            _ => {}
+        }
+        below = parent;
+    }
+}
+
+fn operator(node: &SyntaxNode<'_>) -> String {
+    node.field("operator")
+        .map_or(String::new(), |operator| operator.text().into_owned())
+}
+
+/// Whether a question calls something that is not known to be repeatable.
+fn calls_twice(question: &str) -> bool {
+    let mut rest = question;
+    while let Some(at) = rest.find('(') {
+        let before = rest.get(..at).unwrap_or_default();
+        let start = before
+            .rfind(|c: char| !(c.is_alphanumeric() || c == '_'))
+            .map_or(0, |end| end + 1);
+        let name = before.get(start..).unwrap_or_default();
+        let is_ours = ["is_some", "is_ok", ""].contains(&name);
+        if !is_ours && !REPEATABLE.contains(&name) {
+            return true;
+        }
+        rest = rest.get(at + 1..).unwrap_or_default();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use homeostasis_core::signal::ErrorEvent;
+
+    use super::*;
+    use crate::Language;
+
+    fn made(message: &str, condition: &str, at: &str) -> Option<String> {
+        let text = format!("fn f(v: &[u8], s: &str, i: usize) {{\n    {condition}\n}}\n");
+        let column = condition.find(at).unwrap() + 5;
+        let error = ErrorEvent::new("rust", "panic", message);
+        let column = u32::try_from(column).unwrap();
+        let site = Site::new(Language::Rust, &text, &error, 2, column).unwrap();
+        let drafts = drafts(&site);
+        let new = drafts.first()?.apply(&text)?;
+        Some(new.lines().nth(1)?.trim().to_owned())
+    }
+
+    const INDEX: &str = "index out of bounds: the len is 0 but the index is 0";
+    const CHARACTER: &str = "end byte index 1 is not a char boundary";
+
+    #[test]
+    fn the_question_stands_in_front_of_the_part_that_asks() {
+        let found = made(CHARACTER, "if i > 0 && is(&s[..i], 1) { g(); }", "s[..i]");
+        let expected = "if i > 0 && s.get(..i).is_some() && is(&s[..i], 1) { g(); }";
+        assert_eq!(found.as_deref(), Some(expected));
+        let found = made(INDEX, "let a = i == v.len() || v[i] == b'x';", "v[i]");
+        let expected = "let a = i == v.len() || (i < v.len() && v[i] == b'x');";
+        assert_eq!(found.as_deref(), Some(expected));
+        let found = made(INDEX, "while !is(v[i as usize]) { g(); }", "v[i");
+        let expected = "while (i as usize) < v.len() && !is(v[i as usize]) { g(); }";
+        assert_eq!(found.as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn what_is_no_condition_or_may_not_be_asked_twice_is_left() {
+        assert_eq!(made(INDEX, "let a = v[i];", "v[i]"), None);
+        assert_eq!(made(INDEX, "if v[next()] == 1 { g(); }", "v[n"), None);
+        assert_eq!(
+            made("assertion failed", "if v[i] == 1 { g(); }", "v[i]"),
+            None
+        );
+        assert_eq!(made(INDEX, "if g(|x| v[x]) { g(); }", "v[x]"), None);
+    }
+}

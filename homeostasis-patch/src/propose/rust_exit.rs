@@ -1,0 +1,117 @@
+//! Ways out of functions of Rust beside what they return elsewhere.
+
+use super::donor::Exit;
+use super::grammar::statement_of;
+use super::site::Site;
+use crate::syntax::SyntaxNode;
+
+/// `return out;` where the function ends with `out`, which it began before the place: what it has
+/// come to so far.
+pub(super) fn as_far_as_built(
+    site: &Site<'_>,
+    function: &SyntaxNode<'_>,
+    node: &SyntaxNode<'_>,
+) -> Option<Exit> {
+    let body = function.field("body")?;
+    let is_statement = |node: &SyntaxNode<'_>| node.is_named() && !node.kind().contains("comment");
+    let statements: Vec<_> = body.children().filter(is_statement).collect();
+    let last = statements
+        .last()
+        .filter(|last| last.kind() == "identifier")?;
+    let name = site.text_of(last);
+    let place = statement_of(node)?.range().start;
+    let is_begun = statements.iter().any(|statement| {
+        statement.kind() == "let_declaration"
+            && statement.range().end <= place
+            && statement.field("value").is_some()
+            && statement
+                .field("pattern")
+                .is_some_and(|pattern| site.text_of(&pattern) == name)
+    });
+    is_begun.then(|| Exit {
+        statement: format!("return {name};"),
+        words: format!("the function returns `{name}` as far as it has come"),
+        weight: 0.95,
+    })
+}
+
+/// `return Ok(given);` where the function gives a parameter back unchanged elsewhere.
+pub(super) fn handed_back(site: &Site<'_>, function: &SyntaxNode<'_>) -> Option<Exit> {
+    let parameters: Vec<&str> = function
+        .field("parameters")?
+        .children()
+        .filter_map(|parameter| Some(site.text_of(&parameter.field("pattern")?)))
+        .collect();
+    let given = function.dfs().find_map(|node| {
+        let is_end = node
+            .parent()
+            .is_some_and(|parent| matches!(parent.kind().as_ref(), "block" | "return_expression"));
+        let text = site.text_of(&node);
+        let inner = ["Ok(", "Some("]
+            .iter()
+            .find_map(|open| text.strip_prefix(open)?.strip_suffix(')'))?;
+        let is_it = is_end && node.kind() == "call_expression" && parameters.contains(&inner);
+        is_it.then_some(text)
+    })?;
+    Some(Exit {
+        statement: format!("return {given};"),
+        words: format!("the function returns {given}, as it does where nothing is to be done"),
+        weight: 0.9,
+    })
+}
+
+/// `&'a str` as `&str`: for a value of its own, how long it lives does not matter.
+pub(super) fn without_lifetime(declared: &str) -> String {
+    let Some(rest) = declared.strip_prefix("&'") else {
+        return declared.to_owned();
+    };
+    let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_'));
+    let rest = end.and_then(|end| rest.get(end..)).unwrap_or_default();
+    format!("&{}", rest.trim_start())
+}
+
+#[cfg(test)]
+mod tests {
+    use homeostasis_core::signal::ErrorEvent;
+
+    use super::*;
+    use crate::Language;
+    use crate::propose::donor::exits;
+
+    fn statements(text: &str, at: &str) -> Vec<String> {
+        let line = text[..text.find(at).unwrap()].matches('\n').count() + 1;
+        let error = ErrorEvent::default();
+        let site = Site::new(
+            Language::Rust,
+            text,
+            &error,
+            u32::try_from(line).unwrap(),
+            0,
+        );
+        let site = site.unwrap();
+        let root = site.root();
+        let node = root.dfs().find(|node| site.text_of(node) == at).unwrap();
+        let found = exits(&site, &node);
+        found.into_iter().map(|exit| exit.statement).collect()
+    }
+
+    #[test]
+    fn what_was_begun_before_the_place_is_returned_as_it_is() {
+        let begun = "fn f(n: u8) -> Out {\n    let mut out = Out::new();\n    g(n);\n    out\n}\n";
+        assert!(statements(begun, "g(n)").contains(&"return out;".to_owned()));
+        let later = "fn f(n: u8) -> Out {\n    g(n);\n    let out = Out::new();\n    out\n}\n";
+        assert!(!statements(later, "g(n)").contains(&"return out;".to_owned()));
+    }
+
+    #[test]
+    fn a_chain_goes_on_with_itself_and_lifetimes_do_not_matter() {
+        let chain =
+            "impl P {\n    fn f(&mut self) -> &mut Self {\n        g(1);\n        self\n    }\n}\n";
+        assert_eq!(statements(chain, "g(1)"), ["return self;"]);
+        let text = "fn f<'a>(s: &'a str) -> &'a str {\n    g(s);\n    h(s)\n}\n";
+        assert_eq!(statements(text, "g(s)"), ["return \"\";"]);
+        let given = "fn f(a: T, n: u8) -> Result<T, E> {\n    let d = g(n);\n    if d == 0 {\n        Ok(a)\n    } else {\n        Ok(h(a, d))\n    }\n}\n";
+        assert_eq!(statements(given, "g(n)"), ["return Ok(a);"]);
+        assert_eq!(without_lifetime("&'static mut [u8]"), "&mut [u8]");
+    }
+}
