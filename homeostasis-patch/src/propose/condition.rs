@@ -7,14 +7,9 @@
 use homeostasis_core::record::RiskLevel;
 
 use super::draft::Draft;
+use super::repeatable::is_repeatable;
 use super::site::Site;
 use crate::syntax::SyntaxNode;
-
-/// Calls that may be made twice.
-const REPEATABLE: [&str; 12] = [
-    "len", "first", "last", "as_ref", "as_bytes", "as_str", "get", "abs", "clone", "peek",
-    "is_empty", "start",
-];
 
 /// Candidates for the smallest part of a condition that holds what panicked.
 pub(super) fn drafts(site: &Site<'_>) -> Vec<Draft> {
@@ -35,7 +30,8 @@ pub(super) fn drafts(site: &Site<'_>) -> Vec<Draft> {
     let Some((part, is_alternative)) = part_of_condition(node) else {
         return Vec::new();
     };
-    if calls_twice(question) {
+    // It is asked, and then done.
+    if !is_repeatable(node) {
         return Vec::new();
     }
     let text = site.text_of(&part);
@@ -160,24 +156,6 @@ fn part_of_condition<'a>(node: &SyntaxNode<'a>) -> Option<(SyntaxNode<'a>, bool)
 fn operator(node: &SyntaxNode<'_>) -> String {
     node.field("operator")
         .map_or(String::new(), |operator| operator.text().into_owned())
-}
-
-/// Whether a question calls something that is not known to be repeatable.
-fn calls_twice(question: &str) -> bool {
-    let mut rest = question;
-    while let Some(at) = rest.find('(') {
-        let before = rest.get(..at).unwrap_or_default();
-        let start = before
-            .rfind(|c: char| !(c.is_alphanumeric() || c == '_'))
-            .map_or(0, |end| end + 1);
-        let name = before.get(start..).unwrap_or_default();
-        let is_ours = ["is_some", "is_ok", ""].contains(&name);
-        if !is_ours && !REPEATABLE.contains(&name) {
-            return true;
-        }
-        rest = rest.get(at + 1..).unwrap_or_default();
-    }
-    false
 }
 
 #[cfg(test)]

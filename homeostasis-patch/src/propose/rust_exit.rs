@@ -1,7 +1,7 @@
 //! Ways out of functions of Rust beside what they return elsewhere.
 
 use super::donor::Exit;
-use super::grammar::statement_of;
+use super::reach::statement_of;
 use super::site::Site;
 use crate::syntax::SyntaxNode;
 
