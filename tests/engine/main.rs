@@ -5,6 +5,8 @@
 mod closing;
 mod detection;
 mod distrust;
+#[cfg(feature = "code")]
+mod error_to_patch;
 mod escalation;
 mod evidence;
 mod gating;

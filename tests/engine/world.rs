@@ -184,7 +184,7 @@ pub(crate) async fn names(store: &dyn Store, id: IncidentId) -> Vec<&'static str
 }
 
 #[derive(Debug)]
-struct IllnessDetector;
+pub(crate) struct IllnessDetector;
 
 #[async_trait]
 impl Detector for IllnessDetector {

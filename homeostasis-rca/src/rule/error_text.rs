@@ -55,6 +55,29 @@ pub struct ErrorLine {
     text: String,
     kind: (usize, usize),
     message: usize,
+    place: Place,
+}
+
+/// Whose code an error came from, as the frames of its structure tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) enum Place {
+    /// Nobody knows, or the code of others alone.
+    #[default]
+    Unknown,
+    /// Code of others that code of the project called.
+    Called,
+    /// Code of the project itself.
+    Own,
+}
+
+impl Place {
+    fn of(error: &ErrorEvent) -> Self {
+        match error.frames.first() {
+            Some(innermost) if innermost.in_project => Self::Own,
+            _ if error.innermost_in_project().is_some() => Self::Called,
+            _ => Self::Unknown,
+        }
+    }
 }
 
 impl ErrorLine {
@@ -81,6 +104,7 @@ impl ErrorLine {
         Self {
             kind: (start, start + kind),
             message: if kind == 0 { 0 } else { start + message },
+            place: Place::Unknown,
             text,
         }
     }
@@ -97,8 +121,19 @@ impl ErrorLine {
         Self {
             kind: (0, kind.len()),
             message: start,
+            place: Place::Unknown,
             text,
         }
+    }
+
+    /// The same of an error that came from there.
+    fn from(self, place: Place) -> Self {
+        Self { place, ..self }
+    }
+
+    /// Whose code it came from.
+    pub(super) fn place(&self) -> Place {
+        self.place
     }
 
     /// All of it.
@@ -223,10 +258,10 @@ impl ErrorText {
                 parts(&error.message).flat_map(|part| ends(part.lines().filter(is_said).collect()));
             let first = lines.next().unwrap_or_default();
             if !(error.kind.is_empty() && first.is_empty()) {
-                self.push(ErrorLine::of_parts(&error.kind, first));
+                self.push(ErrorLine::of_parts(&error.kind, first).from(Place::of(error)));
             }
             for line in lines {
-                self.push(ErrorLine::of_text(line));
+                self.push(ErrorLine::of_text(line).from(Place::of(error)));
             }
             let room = (2 * MAX_FRAMES).saturating_sub(self.frames.len());
             let frames = error.frames.iter().take(room);

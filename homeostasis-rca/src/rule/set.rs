@@ -8,6 +8,7 @@ use homeostasis_core::{ConfigError, Violations};
 
 use super::anchor::Anchor;
 use super::document::{self, Trust};
+use super::error_text::{ErrorLine, Place};
 use super::prefilter::Prefilter;
 use super::{ErrorText, Rule, shipped};
 
@@ -310,6 +311,12 @@ impl RuleMatch<'_, '_> {
     /// The rule's place in [`RuleSet::rules`].
     pub(super) fn place(&self) -> usize {
         self.place
+    }
+
+    /// Whose code the line's error came from.
+    pub(super) fn raised(&self) -> Place {
+        let line = self.text.line(self.line_idx);
+        line.map(ErrorLine::place).unwrap_or_default()
     }
 }
 
