@@ -46,7 +46,8 @@ const MIN_PAST_SECONDS: f64 = 10.0;
 ///
 /// Where the structured error of a line has frames, and its rule says that the code, or data that
 /// the code did not expect, is at fault, the place speaks, too: 2 nats if the innermost frame is
-/// code of the project, 1 if only a frame further out is, in the measure in which the line is new.
+/// code of the project, 1 if only a frame further out is, in the measure in which the line is new,
+/// divided by one more than the times it was seen before the onset.
 /// It does not where another line of the service has a cause outside of the code, such as a full
 /// disk or a refused connection: of that an exception may be the effect.
 ///
@@ -224,8 +225,10 @@ fn own_code(rule: &Rule, tally: &Tally, nats: f64) -> f64 {
         Place::Called if speaks => 0.5,
         _ => return 0.0,
     };
-    // A line that is as new as it can be counts as much as its rule.
-    OWN_CODE_NATS * share * (nats / rule.nats()).min(1.0)
+    // A line that is as new as it can be counts as much as its rule. How much of the past was watched
+    // is not known for sure, so each time that it was seen there counts besides.
+    let seen_before = 1.0 + f64::from(tally.n_before);
+    OWN_CODE_NATS * share * (nats / rule.nats()).min(1.0) / seen_before
 }
 
 /// The metrics of a target, each looked up once however many records ask for it.
