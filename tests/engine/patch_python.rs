@@ -4,6 +4,7 @@
 //!
 //! The service is a real program: it is ill as long as running it fails.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -14,7 +15,7 @@ use homeostasis::core::policy::Policy;
 use homeostasis::core::port::{MemoryStore, Store};
 use homeostasis::core::record::{PatchCandidate, PatchKind, Resolution, RiskLevel, VerdictKind};
 use homeostasis::core::signal::{ErrorEvent, Level as LogLevel, LogRecord};
-use homeostasis::core::stage::{PatchCheck, PatchError, PatchReport};
+use homeostasis::core::stage::{PatchCheck, PatchError, PatchProof, PatchReport};
 use homeostasis::core::testing::engine::{self, Scratch};
 use homeostasis::core::{Context, async_trait};
 use homeostasis::patch::sandbox::{CopyConfig, Layer, Sandbox, SandboxCommand, SandboxConfig};
@@ -63,6 +64,10 @@ struct Held(Trial);
 impl PatchCheck for Held {
     fn name(&self) -> &str {
         "trial"
+    }
+
+    fn proves(&self) -> BTreeSet<PatchProof> {
+        self.0.proves()
     }
 
     async fn check(
