@@ -102,7 +102,7 @@ fn without_user(url: &str) -> String {
 /// # Examples
 /// ```
 /// # use std::sync::Arc;
-/// /// use homeostasis::core::port::{ChatBudget, ChatModel, HttpError, NoHttp};
+/// use homeostasis::core::port::{ChatBudget, ChatModel, HttpError, NoHttp};
 /// use homeostasis::core::Context;
 /// # fn main() {}
 /// # async fn ask(cx: &Context) -> Result<(), HttpError> {
