@@ -5,17 +5,17 @@ use std::fmt;
 
 mod limits;
 mod people;
+mod tenures;
 mod values;
 
 use homeostasis::core::cycle::{Phase, replay};
 use homeostasis::core::policy::{Answer, Policy};
-use homeostasis::core::port::FencingToken;
 use homeostasis::core::record::{
-    EffectClass, EventKind, HealEvent, Inverse, Outcome, Resolution, StepOutcome, StepPhase,
-    StepState,
+    EffectClass, EventKind, HealEvent, Inverse, Resolution, StepOutcome, StepPhase, StepState,
 };
 use homeostasis::core::{Digest, IdempotencyKey, Incident, IncidentId, RunId, Timestamp};
 
+use self::tenures::Tenures;
 use super::protocol::Ack;
 use super::world::{EffectRecord, Fate, Told};
 
@@ -160,7 +160,7 @@ pub(crate) fn examine(evidence: &Evidence<'_>) -> Findings {
         }
     }
     let mut incidents = Vec::new();
-    let mut spans: BTreeMap<String, BTreeMap<RunId, Span>> = BTreeMap::new();
+    let mut tenures = Tenures::default();
     for (id, events) in evidence.journal {
         match replay(events) {
             Ok(Some(incident)) => {
@@ -175,16 +175,14 @@ pub(crate) fn examine(evidence: &Evidence<'_>) -> Findings {
                 ));
                 unfinished(&incident, &mut found);
                 order_of_steps(events, &mut found);
-                note_spans(&incident, events, &mut spans);
+                tenures.note(&incident, events);
                 incidents.push((incident, events));
             }
             Ok(None) => found.add(Fault::Lost, format!("{id} is known and has no events")),
             Err(error) => found.add(Fault::Illegal, error.to_string()),
         }
     }
-    for (service, runs) in spans {
-        one_at_a_time(&service, &runs, &mut found);
-    }
+    tenures.examine(&mut found);
     limits::remembered(evidence, &incidents, &mut found);
     found
 }
@@ -407,104 +405,6 @@ fn order_of_steps(events: &[HealEvent], found: &mut Findings) {
                     "{}: step {} began out of order (seq {})",
                     event.incident, intent.key, event.seq
                 ),
-            );
-        }
-    }
-}
-
-/// When a run could touch its service, and with which leases.
-#[derive(Debug)]
-struct Span {
-    incident: IncidentId,
-    from: Timestamp,
-    to: Timestamp,
-    tokens: Vec<(Timestamp, FencingToken)>,
-}
-
-fn note_spans(
-    incident: &Incident,
-    events: &[HealEvent],
-    spans: &mut BTreeMap<String, BTreeMap<RunId, Span>>,
-) {
-    for event in events {
-        let (run, token) = match &event.kind {
-            EventKind::RunOpened { run, token, .. } | EventKind::RunResumed { run, token } => {
-                (*run, Some(*token))
-            }
-            // It was stopped before it did anything more: its lease may be another's already.
-            EventKind::RunEnded {
-                outcome: Outcome::Halted { .. },
-                ..
-            }
-            | EventKind::UndoEnded {
-                outcome: Outcome::Halted { .. },
-                ..
-            } => continue,
-            EventKind::StepIntended { run, .. }
-            | EventKind::StepEnded { run, .. }
-            | EventKind::RunEnded { run, .. }
-            | EventKind::Verified { run, .. }
-            | EventKind::UndoEnded { run, .. } => (*run, None),
-            _ => continue,
-        };
-        let Some(plan) = incident
-            .run(run)
-            .and_then(|state| incident.plan(state.plan))
-        else {
-            continue;
-        };
-        let span = spans
-            .entry(plan.target.service_name().to_owned())
-            .or_default()
-            .entry(run)
-            .or_insert_with(|| Span {
-                incident: incident.id,
-                from: event.at,
-                to: event.at,
-                tokens: Vec::new(),
-            });
-        span.from = span.from.min(event.at);
-        span.to = span.to.max(event.at);
-        span.tokens.extend(token.map(|token| (event.at, token)));
-    }
-}
-
-/// Runs on one service do not overlap, and each lease is newer than the one before.
-fn one_at_a_time(service: &str, runs: &BTreeMap<RunId, Span>, found: &mut Findings) {
-    let mut ordered: Vec<_> = runs.iter().collect();
-    ordered.sort_by_key(|(_, span)| (span.from, span.to));
-    let mut latest: Option<(&RunId, &Span)> = None;
-    for (run, span) in &ordered {
-        if let Some((other, earlier)) = latest
-            && span.from < earlier.to
-        {
-            found.add(
-                Fault::Doubled,
-                format!(
-                    "{run} of {} and {other} of {} ran on {service} at once",
-                    span.incident, earlier.incident
-                ),
-            );
-        }
-        if latest.is_none_or(|(_, earlier)| span.to > earlier.to) {
-            latest = Some((run, span));
-        }
-    }
-    let mut tokens: Vec<_> = ordered
-        .iter()
-        .flat_map(|(run, span)| {
-            span.tokens
-                .iter()
-                .map(move |(at, token)| (*at, *token, run))
-        })
-        .collect();
-    tokens.sort();
-    for pair in tokens.windows(2) {
-        let ((_, before, _), (at, after, run)) = (pair[0], pair[1]);
-        if after <= before {
-            found.add(
-                Fault::Illegal,
-                format!("{run} on {service} got lease {after} at {at}, after lease {before}"),
             );
         }
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use homeostasis::core::policy::{GateDecision, GateRecord, Limit, LimitScope};
+use homeostasis::core::port::FencingToken;
 use homeostasis::core::record::{
     Anomaly, BlastRadius, Diagnosis, Outcome, Plan, PlanStep, SCHEMA_VERSION, Severity, StepIntent,
     Subject, Verdict, VerdictKind,

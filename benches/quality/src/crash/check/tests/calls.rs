@@ -218,3 +218,64 @@ fn a_run_that_was_overtaken_while_people_were_asked_and_goes_no_further_is_not_d
     let found = story(Outcome::Completed);
     assert_eq!(found.count(Fault::Doubled), 1, "{:?}", found.violations);
 }
+
+/// People were asked in the middle of a run, another run came and went on the same service, and
+/// then the first was taken up again.
+fn taken_up_again_after_another(answered: HandOverAnswer, acts_on: bool) -> Findings {
+    let mut case = handed_over();
+    case.happen(the_run(), 1, 1);
+    let next = Case::healed(2, RunId::from_u128(8), 2, 200);
+    let id = incident_id(1);
+    case.push_at(
+        id,
+        Timestamp::from_secs(300),
+        EventKind::HandOverAnswered {
+            run: the_run(),
+            step_idx: 1,
+            question: 0,
+            answer: answered,
+            by: "ada".to_owned(),
+            reason: "looked".to_owned(),
+        },
+    );
+    case.push(EventKind::RunResumed {
+        run: the_run(),
+        token: FencingToken::new(3),
+    });
+    if acts_on {
+        case.intend(the_run(), 1, 2);
+        case.push(EventKind::StepEnded {
+            run: the_run(),
+            step_idx: 1,
+            phase: StepPhase::Do,
+            outcome: StepOutcome::Done {
+                output: Value::Null,
+            },
+        });
+    }
+    case.push(EventKind::RunEnded {
+        run: the_run(),
+        outcome: Outcome::Completed,
+    });
+    examine_all(vec![case, next])
+}
+
+#[test]
+fn a_run_that_was_overtaken_and_has_nothing_left_to_do_may_be_brought_to_its_end() {
+    for answered in [HandOverAnswer::Skip, HandOverAnswer::MarkDone] {
+        let found = taken_up_again_after_another(answered, false);
+        assert_eq!(found.count(Fault::Doubled), 0, "{:?}", found.violations);
+    }
+}
+
+#[test]
+fn a_run_that_was_overtaken_and_acts_on_is_doubled_although_the_lease_was_its_own() {
+    let found = taken_up_again_after_another(HandOverAnswer::Resume, true);
+    assert_eq!(found.count(Fault::Doubled), 1, "{:?}", found.violations);
+    assert!(
+        found
+            .violations
+            .iter()
+            .any(|it| it.what.contains("in turn"))
+    );
+}
