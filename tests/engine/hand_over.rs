@@ -8,7 +8,7 @@ use homeostasis::core::record::{EventKind, HandOver, HandOverAnswer, HealEvent, 
 use homeostasis::core::testing::store::{CrashPoint, CrashStore};
 use homeostasis::{EngineError, EngineSettings, Homeostasis};
 
-use crate::world::{World, is, pass, until};
+use crate::world::{World, closes, is, pass, until};
 
 fn no_grace() -> EngineSettings {
     let mut settings = EngineSettings::default();
@@ -203,8 +203,7 @@ async fn a_kill_between_answer_and_effect_loses_neither_and_repeats_nothing() {
                     .unwrap();
             }
             world.cured_by_hand("a");
-            pass(&healer, 300).await;
-            let incident = healer.incident(id).await.unwrap();
+            let incident = closes(&healer, id, 300).await;
             assert!(incident.is_closed(), "{story}: {:?}", incident.phase);
             assert!(incident.runs[0].outcome.is_some(), "{story}");
             let cures = world.cures("a") - before;

@@ -168,6 +168,18 @@ pub(crate) async fn pass(healer: &Homeostasis, secs: u64) {
     healer.clock().sleep(Duration::from_secs(secs)).await;
 }
 
+/// Waits for the end of an incident, at most so long; time that nothing needs costs as much as any.
+pub(crate) async fn closes(healer: &Homeostasis, id: IncidentId, within_secs: u64) -> Incident {
+    for _ in 0..within_secs {
+        let incident = healer.incident(id).await.unwrap();
+        if incident.is_closed() {
+            return incident;
+        }
+        pass(healer, 1).await;
+    }
+    healer.incident(id).await.unwrap()
+}
+
 pub(crate) fn is(name: &'static str) -> impl Fn(&HealEvent) -> bool {
     move |event| event.kind.name() == name
 }

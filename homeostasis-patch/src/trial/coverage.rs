@@ -8,10 +8,12 @@ use homeostasis_core::Context;
 use homeostasis_core::record::PatchCandidate;
 use serde::{Deserialize, Serialize};
 
+use super::go_coverage::{GoCoverage, name_in_profiles};
 use super::plan::{Level, TrialPlan};
+use super::rust_coverage;
 use super::v8_coverage::V8Coverage;
 use crate::project_file::ProjectFile;
-use crate::sandbox::{ProjectCopy, Sandbox, SandboxCommand};
+use crate::sandbox::{Ending, ProjectCopy, Sandbox, SandboxCommand};
 use crate::{FileDiff, LineKind, UnifiedDiff};
 
 /// Which of the changed lines ran.
@@ -68,6 +70,10 @@ enum Tracer {
     Python,
     /// The one of Node.js.
     V8,
+    /// That of `go test`.
+    Go,
+    /// That of the compiler of Rust.
+    Rust,
 }
 
 impl Tracer {
@@ -76,6 +82,8 @@ impl Tracer {
         match extension.to_str()? {
             "py" => Some(Self::Python),
             "js" | "mjs" | "cjs" => Some(Self::V8),
+            "go" => Some(Self::Go),
+            "rs" => Some(Self::Rust),
             _ => None,
         }
     }
@@ -85,26 +93,48 @@ impl Tracer {
         fs::create_dir(folder)?;
         match self {
             Self::Python => fs::write(folder.join("sitecustomize.py"), TRACER),
-            Self::V8 => Ok(()),
+            Self::V8 | Self::Go => Ok(()),
+            Self::Rust => rust_coverage::prepare(folder),
         }
     }
 
-    /// Tells the programs of `command` about it: its `folder` and the `traced` file, as they see them.
-    fn instruct(self, command: &mut SandboxCommand, folder: String, traced: &str) {
+    /// Tells the programs of `command`, the `nth` that is run, about it: its `folder` and the `traced`
+    /// file, as they see them.
+    fn instruct(self, command: &mut SandboxCommand, nth: usize, folder: &str, traced: &str) {
         let variables = &mut command.variables;
         match self {
             Self::Python => {
                 let search = match variables.get("PYTHONPATH") {
                     Some(present) => format!("{folder}:{present}"),
-                    None => folder,
+                    None => folder.to_owned(),
                 };
                 variables.insert("PYTHONPATH".to_owned(), search);
                 variables.insert("HOMEOSTASIS_COVERAGE".to_owned(), traced.to_owned());
             }
             Self::V8 => {
-                variables.insert("NODE_V8_COVERAGE".to_owned(), folder);
+                variables.insert("NODE_V8_COVERAGE".to_owned(), folder.to_owned());
+            }
+            Self::Go => {
+                // A profile replaces the one before it; commands other than `go test` pass it over.
+                let ours = format!("-coverpkg=./... -coverprofile={folder}/{nth}");
+                let flags = variables.entry("GOFLAGS".to_owned()).or_default();
+                *flags = format!("{flags} {ours}").trim_start().to_owned();
+            }
+            Self::Rust => {
+                let place = |name: &str| format!("{folder}/{name}");
+                let wrapper = place(rust_coverage::WRAPPER);
+                variables.insert("RUSTC_WORKSPACE_WRAPPER".to_owned(), wrapper);
+                let profiles = place(rust_coverage::PROFILES);
+                variables.insert("LLVM_PROFILE_FILE".to_owned(), profiles);
             }
         }
+    }
+
+    /// What is to be run at the end, so that what it found can be read.
+    fn summary(self, folder: &str, traced: &str) -> Option<SandboxCommand> {
+        let Self::Rust = self else { return None };
+        let program = format!("{folder}/{}", rust_coverage::SUMMARY);
+        Some(SandboxCommand::new([program, traced.to_owned()]))
     }
 
     /// What it found of the lines `added` to the file at `path`, which programs saw as `traced`.
@@ -116,7 +146,7 @@ impl Tracer {
         traced: &str,
     ) -> Option<Coverage> {
         let root = copy.path();
-        match self {
+        let judged = match self {
             Self::Python => {
                 let hits = ProjectFile::read(&root, &format!("{FOLDER}/hits")).ok()?;
                 Some(judge(added, hits.text()))
@@ -124,19 +154,38 @@ impl Tracer {
             Self::V8 => {
                 let source = ProjectFile::read(&root, path).ok()?;
                 let mut coverage = V8Coverage::of(source.text());
-                let entries = fs::read_dir(root.join(FOLDER)).ok()?;
-                for entry in entries.filter_map(Result::ok).take(MAX_REPORTS) {
-                    let name = entry.file_name();
-                    let Some(name) = name.to_str() else { continue };
-                    if let Ok(report) = ProjectFile::read(&root, &format!("{FOLDER}/{name}")) {
-                        coverage.add(report.text(), traced);
-                    }
-                }
-                let (ran, missed) = coverage.judge(added)?;
-                Some(Coverage::Measured { ran, missed })
+                each_report(&root, |report| coverage.add(report, traced))?;
+                coverage.judge(added)
             }
+            Self::Go => {
+                let source = ProjectFile::read(&root, path).ok()?;
+                let name = name_in_profiles(&root, path)?;
+                let mut coverage = GoCoverage::of(source.text(), name);
+                each_report(&root, |profile| coverage.add(profile))?;
+                coverage.judge(added)
+            }
+            Self::Rust => {
+                let source = ProjectFile::read(&root, path).ok()?;
+                let told = format!("{FOLDER}/{}", rust_coverage::TRACEFILE);
+                let told = ProjectFile::read(&root, &told).ok()?;
+                rust_coverage::judge(told.text(), traced, source.text(), added)
+            }
+        };
+        judged.map(|(ran, missed)| Coverage::Measured { ran, missed })
+    }
+}
+
+/// Tells what each traced program wrote; `None` if the folder cannot be read.
+fn each_report(root: &Path, mut tell: impl FnMut(&str)) -> Option<()> {
+    let entries = fs::read_dir(root.join(FOLDER)).ok()?;
+    for entry in entries.filter_map(Result::ok).take(MAX_REPORTS) {
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { continue };
+        if let Ok(report) = ProjectFile::read(root, &format!("{FOLDER}/{name}")) {
+            tell(report.text());
         }
     }
+    Some(())
 }
 
 /// Runs the triggers and related tests once more with a tracer, on a copy that is not used afterwards.
@@ -151,7 +200,7 @@ pub(super) async fn measure(
 ) -> Coverage {
     let not = |why: &str| Coverage::NotMeasured(why.to_owned());
     let Some(tracer) = Tracer::of(&candidate.path) else {
-        return not("only Python and Node.js have a tracer of their own");
+        return not("it is known of Rust, Python, JavaScript and Go only which lines ran");
     };
     let Ok(added) = added_lines(&candidate.diff) else {
         return not("the diff cannot be read");
@@ -161,16 +210,22 @@ pub(super) async fn measure(
     }
     let project = sandbox.place_of(copy);
     let traced = project.join(&candidate.path).display().to_string();
-    for test in plan
-        .tests
-        .iter()
-        .filter(|test| test.level <= Level::Related)
-    {
+    let folder = project.join(FOLDER).display().to_string();
+    let traced_tests = plan.tests.iter().filter(|it| it.level <= Level::Related);
+    for (nth, test) in traced_tests.enumerate() {
         let mut command = test.command.clone();
-        let folder = project.join(FOLDER).display().to_string();
-        tracer.instruct(&mut command, folder, &traced);
+        tracer.instruct(&mut command, nth, &folder, &traced);
         if let Err(error) = sandbox.run(cx, copy, &command).await {
             return Coverage::NotMeasured(error.to_string());
+        }
+    }
+    if let Some(summary) = tracer.summary(&folder, &traced) {
+        match sandbox.run(cx, copy, &summary).await.map(|it| it.ending) {
+            Ok(Ending::Exited(rust_coverage::NO_TOOLS)) => {
+                return not("the toolchain in the sandbox has no component llvm-tools");
+            }
+            Ok(_) => {}
+            Err(error) => return Coverage::NotMeasured(error.to_string()),
         }
     }
     let found = tracer.judge(&added, copy, &candidate.path, &traced);
@@ -178,18 +233,17 @@ pub(super) async fn measure(
 }
 
 /// What the lines of the tracer say of `added`.
-fn judge(added: &BTreeSet<u64>, hits: &str) -> Coverage {
+fn judge(added: &BTreeSet<u64>, hits: &str) -> (BTreeSet<u64>, BTreeSet<u64>) {
     let told = |mark: char| -> BTreeSet<u64> {
         hits.lines()
             .filter_map(|line| line.strip_prefix(mark)?.parse().ok())
             .collect()
     };
     let (hit, runnable) = (told('+'), told('?'));
-    let (ran, missed) = added
+    added
         .iter()
         .filter(|line| runnable.contains(line))
-        .partition(|line| hit.contains(line));
-    Coverage::Measured { ran, missed }
+        .partition(|line| hit.contains(line))
 }
 
 /// The numbers in the new text of the lines a diff adds.
@@ -220,11 +274,7 @@ mod tests {
         let diff = "--- a/x.py\n+++ b/x.py\n@@ -3,3 +3,4 @@\n a\n-b\n+c\n+d\n e\n";
         assert_eq!(added_lines(diff).unwrap(), BTreeSet::from([4, 5]));
         let judged = judge(&BTreeSet::from([4, 5, 6]), "+4\n+1\n?1\n?4\n?5\nnoise\n");
-        let (ran, missed) = (BTreeSet::from([4]), BTreeSet::from([5]));
-        assert_eq!(
-            judged,
-            Coverage::Measured { ran, missed },
-            "line 6 cannot run"
-        );
+        let expected = (BTreeSet::from([4]), BTreeSet::from([5]));
+        assert_eq!(judged, expected, "line 6 cannot run");
     }
 }

@@ -10,10 +10,12 @@
 mod cache;
 mod coverage;
 mod error;
+mod go_coverage;
 mod plan;
 mod regression;
 mod report;
 mod runner;
+mod rust_coverage;
 mod timing;
 mod trigger_source;
 mod v8_coverage;

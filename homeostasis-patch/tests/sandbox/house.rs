@@ -66,6 +66,23 @@ impl House {
         })
     }
 
+    /// One in which the toolchain that runs the tests is shown, read-only.
+    pub(crate) fn with_toolchain() -> Option<Self> {
+        // Set by cargo for the tests it runs: the real program in its toolchain.
+        let Some(cargo) = std::env::var_os("CARGO").map(PathBuf::from) else {
+            engine::missing("the tests were not started by cargo");
+            return None;
+        };
+        let bin = cargo.parent().unwrap();
+        let path = format!("{}:/usr/local/bin:/usr/bin:/bin", bin.display());
+        let config = SandboxConfig {
+            variables: [("PATH".to_owned(), path)].into(),
+            read_only: vec![bin.parent().unwrap().to_owned()],
+            ..SandboxConfig::default()
+        };
+        Self::with(Way::Namespaces, config)
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.outer.path().join(name)
     }

@@ -350,23 +350,7 @@ fn until(mut holds: impl FnMut() -> bool) {
 
 #[tokio::test]
 async fn a_crate_is_tested_offline_with_a_toolchain_shown_read_only() {
-    // Set by cargo for the tests it runs: the real program in its toolchain.
-    let Some(cargo) = std::env::var_os("CARGO").map(std::path::PathBuf::from) else {
-        homeostasis_core::testing::engine::missing("the tests were not started by cargo");
-        return;
-    };
-    let bin = cargo.parent().unwrap();
-    let toolchain = bin.parent().unwrap().to_owned();
-    let config = SandboxConfig {
-        variables: [(
-            "PATH".to_owned(),
-            format!("{}:/usr/local/bin:/usr/bin:/bin", bin.display()),
-        )]
-        .into(),
-        read_only: vec![toolchain],
-        ..SandboxConfig::default()
-    };
-    let Some(house) = House::with(Way::Namespaces, config) else {
+    let Some(house) = House::with_toolchain() else {
         return;
     };
     let manifest =

@@ -1,6 +1,7 @@
 //! Patches of a small service, tried.
 
 use std::fs;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use homeostasis::PairedTimings;
@@ -141,6 +142,103 @@ async fn the_changed_lines_of_a_script_that_ran_are_told_where_node_is() {
     let (cx, project) = (context(), house.path("project"));
     let report = trial.test(&cx, &project, &candidate).await.unwrap();
     assert!(report.is_accepted(), "{report:#?}");
+    let (ran, missed) = ([2, 3].into(), [5, 6].into());
+    assert_eq!(report.coverage, Coverage::Measured { ran, missed });
+}
+
+#[tokio::test]
+async fn the_changed_lines_of_a_package_that_ran_are_told_where_go_is() {
+    let Some(go) = engine::find("go", &["/usr/bin", "/usr/local/go/bin"]) else {
+        return;
+    };
+    let Some(house) = house() else { return };
+    let (old, new) = (
+        "package shop\n\ntype Item struct{ Price *int }\n\nfunc Price(item Item) int {\n\treturn *item.Price * 2\n}\n",
+        "package shop\n\ntype Item struct{ Price *int }\n\nfunc Price(item Item) int {\n\tif item.Price == nil {\n\t\treturn 0\n\t}\n\treturn *item.Price * 2\n}\n",
+    );
+    let test = "package shop\n\nimport \"testing\"\n\nfunc TestMissing(t *testing.T) {\n\tif Price(Item{}) != 0 {\n\t\tt.Fail()\n\t}\n}\n";
+    let path = "pricing/shop.go";
+    fs::create_dir(house.path("project/pricing")).unwrap();
+    fs::write(
+        house.path("project/go.mod"),
+        "module example.com/shop\n\ngo 1.18\n",
+    )
+    .unwrap();
+    fs::write(house.path("project").join(path), old).unwrap();
+    fs::write(house.path("project/pricing/shop_test.go"), test).unwrap();
+    let go = go.display().to_string();
+    let mut show = SandboxCommand::new([&*go, "test", "-count=1", "./..."]);
+    for (name, value) in [
+        ("GOCACHE", "/tmp/go-cache"),
+        ("GOPATH", "/tmp/go"),
+        ("GOFLAGS", "-mod=mod"),
+    ] {
+        show.variables.insert(name.to_owned(), value.to_owned());
+    }
+    let trigger = TrialTest::new("trigger", Level::Trigger, show).showing("nil pointer");
+    let plan = TrialPlan {
+        tests: vec![trigger],
+        coverage: true,
+        ..TrialPlan::default()
+    };
+    let diff = UnifiedDiff::between(path, Some(old), Some(new), 3).unwrap();
+    let base = Digest::of_bytes(old.as_bytes());
+    let candidate = PatchCandidate::new("test", PatchKind::Code, path, base, diff.to_string());
+    let trial = trial(&house, plan);
+    let (cx, project) = (context(), house.path("project"));
+    let report = trial.test(&cx, &project, &candidate).await.unwrap();
+    assert!(report.is_accepted(), "{report:#?}");
+    // The trigger takes the new branch; the line it leads past was there before.
+    let (ran, missed) = ([6, 7].into(), [].into());
+    assert_eq!(report.coverage, Coverage::Measured { ran, missed });
+}
+
+#[tokio::test]
+async fn the_changed_lines_of_a_crate_that_ran_are_told_where_llvm_tools_are() {
+    let Some(house) = House::with_toolchain() else {
+        return;
+    };
+    let old = "pub fn price(prices: &[u32], n: usize) -> u32 {\n    prices[n] * 2\n}\n";
+    let new = "pub fn price(prices: &[u32], n: usize) -> u32 {\n    if n >= prices.len() {\n        return 0;\n    }\n    if prices[n] == 7 {\n        return 1;\n    }\n    prices[n] * 2\n}\n";
+    let manifest =
+        "[package]\nname = \"shop\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n";
+    let test = "#[test]\nfn none() {\n    assert_eq!(shop::price(&[], 0), 0);\n}\n";
+    let path = "src/lib.rs";
+    for (name, text) in [
+        ("Cargo.toml", manifest),
+        (path, old),
+        ("tests/price.rs", test),
+    ] {
+        let place = house.path("project").join(name);
+        fs::create_dir_all(place.parent().unwrap()).unwrap();
+        fs::write(place, text).unwrap();
+    }
+    let show = SandboxCommand::new(["cargo", "test", "--offline", "--test", "price"]);
+    let trigger = TrialTest::new("trigger", Level::Trigger, show).showing("index out of bounds");
+    let plan = TrialPlan {
+        tests: vec![trigger],
+        coverage: true,
+        ..TrialPlan::default()
+    };
+    let diff = UnifiedDiff::between(path, Some(old), Some(new), 3).unwrap();
+    let base = Digest::of_bytes(old.as_bytes());
+    let candidate = PatchCandidate::new("test", PatchKind::Code, path, base, diff.to_string());
+    let trial = trial(&house, plan);
+    let (cx, project) = (context(), house.path("project"));
+    let report = trial.test(&cx, &project, &candidate).await.unwrap();
+    assert!(report.is_accepted(), "{report:#?}");
+    let toolchain = PathBuf::from(std::env::var_os("CARGO").unwrap());
+    let has_tools = fs::read_dir(toolchain.join("../../lib/rustlib"))
+        .unwrap()
+        .any(|host| host.unwrap().path().join("bin/llvm-cov").exists());
+    if !has_tools {
+        engine::missing("the component llvm-tools of this toolchain is not installed");
+        let Coverage::NotMeasured(why) = report.coverage else {
+            panic!("{report:#?}");
+        };
+        assert!(why.contains("llvm-tools"), "{why}");
+        return;
+    }
     let (ran, missed) = ([2, 3].into(), [5, 6].into());
     assert_eq!(report.coverage, Coverage::Measured { ran, missed });
 }
