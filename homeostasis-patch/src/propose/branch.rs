@@ -183,6 +183,76 @@ pub(crate) fn speaks_of_permission(name: &str) -> bool {
         || has(&proofs) && (has(&judges) || begins(&asks))
 }
 
+/// Whether a text has a word for what is refused or went wrong, such as `is_revoked`, `Denied`,
+/// `on_error`.
+pub(crate) fn speaks_of_refusal(text: &str) -> bool {
+    let mut words: Vec<String> = Vec::new();
+    let letters: Vec<char> = text.chars().collect();
+    for (idx, &c) in letters.iter().enumerate() {
+        if !c.is_alphabetic() {
+            continue;
+        }
+        let before = idx.checked_sub(1).and_then(|before| letters.get(before));
+        let before = before.filter(|before| before.is_alphabetic());
+        let after = letters.get(idx + 1);
+        // At the hump of `isRevoked`, and at that of `HTTPError`.
+        let is_hump = c.is_uppercase()
+            && (before.is_some_and(|it| !it.is_uppercase())
+                || after.is_some_and(|it| it.is_lowercase()));
+        if before.is_none() || is_hump {
+            words.push(String::new());
+        }
+        if let Some(word) = words.last_mut() {
+            word.extend(c.to_lowercase());
+        }
+    }
+    let whole = [
+        "bad",
+        "wrong",
+        "illegal",
+        "err",
+        "errs",
+        "error",
+        "errors",
+        "errorf",
+        "blocked",
+        "banned",
+        "deny",
+        "denied",
+        "denies",
+        "forged",
+        "warn",
+        "warning",
+        "bail",
+        "abort",
+        "missing",
+        "stale",
+        "untrusted",
+    ];
+    let begins = [
+        "invalid",
+        "revok",
+        "expir",
+        "forbid",
+        "blacklist",
+        "reject",
+        "refus",
+        "malform",
+        "corrupt",
+        "tamper",
+        "mismatch",
+        "fail",
+        "disallow",
+        "unauth",
+        "suspicious",
+        "malicious",
+        "violat",
+    ];
+    words.iter().any(|word| {
+        whole.contains(&word.as_str()) || begins.iter().any(|part| word.starts_with(part))
+    })
+}
+
 /// Whether a value is what a function of permissions may answer where it does not know: no.
 pub(crate) fn denies(language: Language, value: &str) -> bool {
     let value = value.trim();
@@ -250,6 +320,25 @@ mod tests {
             "role_names",
         ] {
             assert!(!speaks_of_permission(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn words_for_refusal_are_found_in_names() {
+        for text in [
+            "is_revoked",
+            "isRevoked",
+            "Status::DENIED",
+            "'invalid'",
+            "on_err",
+            "HTTPError",
+        ] {
+            assert!(speaks_of_refusal(text), "{text}");
+        }
+        for text in [
+            "badge", "terror", "block", "is_known", "ferry", "valid", "Ok(3)",
+        ] {
+            assert!(!speaks_of_refusal(text), "{text}");
         }
     }
 
