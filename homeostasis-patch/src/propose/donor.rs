@@ -140,7 +140,9 @@ pub(super) fn decides_permission(site: &Site<'_>, function: &SyntaxNode<'_>) -> 
     let mut function = function.clone();
     loop {
         if let Some(name) = name_of(&function) {
-            return speaks_of_permission(site.text_of(&name));
+            // Of `exports.mayEdit` the last part.
+            let name = site.text_of(&name).rsplit('.').next();
+            return name.is_some_and(speaks_of_permission);
         }
         match function_of(&function) {
             Some(around) => function = around,
