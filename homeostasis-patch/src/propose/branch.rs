@@ -142,7 +142,7 @@ pub(crate) fn means_success(language: Language, value: &str, returned: Option<&s
 /// Whether the name of a function says that it decides about permission or proof: by a verb of
 /// permission, or by what proves it together with a verb of judging (`parse_token` only reads).
 pub(crate) fn speaks_of_permission(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
+    let name = words_of(name).join("_");
     let has = |parts: &[&str]| parts.iter().any(|part| name.contains(part));
     let begins = |parts: &[&str]| parts.iter().any(|part| name.starts_with(part));
     let decides = [
@@ -181,6 +181,82 @@ pub(crate) fn speaks_of_permission(name: &str) -> bool {
         || begins(&["may_", "can_", "auth_"])
         || name == "auth"
         || has(&proofs) && (has(&judges) || begins(&asks))
+}
+
+/// Whether a text has a word for what is refused or went wrong, such as `is_revoked`, `Denied`,
+/// `on_error`.
+pub(crate) fn speaks_of_refusal(text: &str) -> bool {
+    let words = words_of(text);
+    let whole = [
+        "bad",
+        "wrong",
+        "illegal",
+        "err",
+        "errs",
+        "error",
+        "errors",
+        "errorf",
+        "blocked",
+        "banned",
+        "deny",
+        "denied",
+        "denies",
+        "forged",
+        "warn",
+        "warning",
+        "bail",
+        "abort",
+        "missing",
+        "stale",
+        "untrusted",
+    ];
+    let begins = [
+        "invalid",
+        "revok",
+        "expir",
+        "forbid",
+        "blacklist",
+        "reject",
+        "refus",
+        "malform",
+        "corrupt",
+        "tamper",
+        "mismatch",
+        "fail",
+        "disallow",
+        "unauth",
+        "suspicious",
+        "malicious",
+        "violat",
+    ];
+    words.iter().any(|word| {
+        whole.contains(&word.as_str()) || begins.iter().any(|part| word.starts_with(part))
+    })
+}
+
+/// The words of a text, in small letters: of `is_revoked`, `isRevoked` and `HTTPError` two each.
+fn words_of(text: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    let letters: Vec<char> = text.chars().collect();
+    for (idx, &c) in letters.iter().enumerate() {
+        if !c.is_alphabetic() {
+            continue;
+        }
+        let before = idx.checked_sub(1).and_then(|before| letters.get(before));
+        let before = before.filter(|before| before.is_alphabetic());
+        let after = letters.get(idx + 1);
+        // At the hump of `isRevoked`, and at that of `HTTPError`.
+        let is_hump = c.is_uppercase()
+            && (before.is_some_and(|it| !it.is_uppercase())
+                || after.is_some_and(|it| it.is_lowercase()));
+        if before.is_none() || is_hump {
+            words.push(String::new());
+        }
+        if let Some(word) = words.last_mut() {
+            word.extend(c.to_lowercase());
+        }
+    }
+    words
 }
 
 /// Whether a value is what a function of permissions may answer where it does not know: no.
@@ -235,6 +311,8 @@ mod tests {
             "is_allowed",
             "authorize",
             "may_edit",
+            "mayEdit",
+            "CanDelete",
             "check_token",
             "hasRole",
             "verifySignature",
@@ -245,11 +323,32 @@ mod tests {
             "parse_signature",
             "load_tokens",
             "price",
+            "canvas",
+            "mayor",
             "check_stock",
             "is_empty",
             "role_names",
         ] {
             assert!(!speaks_of_permission(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn words_for_refusal_are_found_in_names() {
+        for text in [
+            "is_revoked",
+            "isRevoked",
+            "Status::DENIED",
+            "'invalid'",
+            "on_err",
+            "HTTPError",
+        ] {
+            assert!(speaks_of_refusal(text), "{text}");
+        }
+        for text in [
+            "badge", "terror", "block", "is_known", "ferry", "valid", "Ok(3)",
+        ] {
+            assert!(!speaks_of_refusal(text), "{text}");
         }
     }
 

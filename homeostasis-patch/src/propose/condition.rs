@@ -1,20 +1,26 @@
-//! Rust: a condition that asks for what is not there does not hold.
+//! Rust: a condition that asks for what is not there gets the answer that lets nothing pass.
 //!
 //! Where the place that panicked is part of a condition, the question that failed is put in front of
 //! the part that asks, so that the condition keeps its meaning for all else:
-//! `n > 0 && f(&s[..n])` becomes `n > 0 && s.get(..n).is_some() && f(&s[..n])`.
+//! `n > 0 && f(&s[..n])` becomes `n > 0 && s.get(..n).is_some() && f(&s[..n])`, and where the branch
+//! refuses, `!f(&s[..n])` becomes `s.get(..n).is_none() || !f(&s[..n])`.
 
 use homeostasis_core::record::RiskLevel;
 
+use super::branch::{speaks_of_permission, speaks_of_refusal};
+use super::donor::decides_permission;
 use super::draft::Draft;
+use super::grammar::{function_of, is_function};
+use super::refusal::{Decision, End};
 use super::repeatable::is_repeatable;
 use super::site::Site;
 use crate::syntax::SyntaxNode;
 
-/// Candidates for the smallest part of a condition that holds what panicked.
+/// Candidates for the smallest part of a condition that holds what panicked; none where it is not
+/// known which answer lets nothing pass.
 pub(super) fn drafts(site: &Site<'_>) -> Vec<Draft> {
     let root = site.root();
-    let mut asked: Vec<(f64, SyntaxNode<'_>, String)> = root
+    let mut asked: Vec<(f64, SyntaxNode<'_>, Question)> = root
         .dfs()
         .filter_map(|node| {
             let fit = site.fit(&node);
@@ -27,34 +33,46 @@ pub(super) fn drafts(site: &Site<'_>) -> Vec<Draft> {
     let Some((fit, node, question)) = asked.first() else {
         return Vec::new();
     };
-    let Some((part, is_alternative)) = part_of_condition(node) else {
+    let Some((part, joined)) = part_of_condition(node) else {
         return Vec::new();
     };
     // It is asked, and then done.
-    if !is_repeatable(node) {
+    if !is_repeatable(site.language, node) {
         return Vec::new();
     }
+    let Some(answer) = answer(site, node, &part) else {
+        return Vec::new();
+    };
     let text = site.text_of(&part);
-    let holds_or = part.kind() == "binary_expression" && operator(&part) == "||";
-    let text = if holds_or {
-        format!("({text})")
+    let (new, asks, outcome) = if answer {
+        (
+            format!("{} || {text}", question.fails),
+            &question.fails,
+            "this part of the condition holds, as where it refuses",
+        )
     } else {
-        text.to_owned()
+        let holds_or = part.kind() == "binary_expression" && operator(&part) == "||";
+        let text = if holds_or {
+            format!("({text})")
+        } else {
+            text.to_owned()
+        };
+        (
+            format!("{} && {text}", question.holds),
+            &question.fails,
+            "this part of the condition does not hold",
+        )
     };
-    let new = format!("{question} && {text}");
-    let new = if is_alternative {
-        format!("({new})")
-    } else {
-        new
-    };
+    // `a && b || c` reads otherwise than it was meant, or is refused by the compiler's lints.
+    let is_torn = joined.is_some_and(|joined| joined == if answer { "&&" } else { "||" });
+    let new = if is_torn { format!("({new})") } else { new };
     vec![Draft {
         template: "rust/condition-guard".to_owned(),
         edits: vec![(part.range(), new)],
         imports: Vec::new(),
-        explanation: "a condition that asks for what is not there does not hold".to_owned(),
+        explanation: "a condition that asks for what is not there lets nothing pass".to_owned(),
         behaviour: format!(
-            "where not `{question}`, which panicked, this part of the condition does not hold; \
-             no input that worked before behaves otherwise"
+            "where `{asks}`, which panicked, {outcome}; no input that worked before behaves otherwise"
         ),
         confidence: 0.9 * fit,
         risk: RiskLevel::Medium,
@@ -62,8 +80,136 @@ pub(super) fn drafts(site: &Site<'_>) -> Vec<Draft> {
     }]
 }
 
+/// What can be asked instead of panicking, both ways.
+struct Question {
+    holds: String,
+    fails: String,
+}
+
+impl Question {
+    fn new(holds: String, fails: String) -> Self {
+        Self { holds, fails }
+    }
+}
+
+/// The answer that a part of a condition must give where it cannot be asked, so that nothing passes
+/// that was not checked; `None` if that is not known, or if the words of the part say otherwise.
+fn answer(site: &Site<'_>, node: &SyntaxNode<'_>, part: &SyntaxNode<'_>) -> Option<bool> {
+    let (asked, is_negated) = asked_of(site, node, part);
+    let by_place = answer_of_place(site, part, is_negated)?;
+    // Of what is bad yes, of what is permitted no.
+    let by_words = if speaks_of_refusal(&asked) {
+        Some(!is_negated)
+    } else if speaks_of_permission(&asked) {
+        Some(is_negated)
+    } else {
+        None
+    };
+    by_words
+        .is_none_or(|answer| answer == by_place)
+        .then_some(by_place)
+}
+
+/// What is asked of a node within a part of a condition, by name, and whether its answer is turned
+/// around.
+fn asked_of(site: &Site<'_>, node: &SyntaxNode<'_>, part: &SyntaxNode<'_>) -> (String, bool) {
+    let (mut name, mut is_negated) = (String::new(), false);
+    let mut below = node.clone();
+    while below.range() != part.range() {
+        let Some(parent) = below.parent() else {
+            break;
+        };
+        below = parent;
+        let text = site.text_of(&below);
+        if below.kind() == "call_expression" {
+            let function = below.field("function");
+            let text = function.map_or("", |function| site.text_of(&function));
+            let last = text.rsplit(['.', ':']).next().unwrap_or_default();
+            name = format!("{last} {name}");
+            is_negated = false;
+        } else if below.kind() == "unary_expression" && text.starts_with('!') {
+            is_negated = !is_negated;
+        }
+    }
+    (name.trim().to_owned(), is_negated)
+}
+
+/// The answer that the place of a part asks for.
+fn answer_of_place(site: &Site<'_>, part: &SyntaxNode<'_>, is_negated: bool) -> Option<bool> {
+    let is_strict = function_of(part).is_some_and(|f| decides_permission(site, &f));
+    let mut answer_is_turned = false;
+    let mut below = part.clone();
+    let no_of = |name: &str| speaks_of_refusal(name);
+    let wanted = loop {
+        let parent = below.parent()?;
+        let is_field = |name: &str| {
+            let field = parent.field(name);
+            field.is_some_and(|field| field.range() == below.range())
+        };
+        match parent.kind().as_ref() {
+            "parenthesized_expression" | "return_expression" => {}
+            "unary_expression" if site.text_of(&parent).starts_with('!') => {
+                answer_is_turned = !answer_is_turned;
+            }
+            "binary_expression" if matches!(operator(&parent).as_str(), "&&" | "||") => {}
+            "if_expression" | "while_expression" | "match_pattern" if is_field("condition") => {
+                let is_negated = is_negated != answer_is_turned;
+                break answer_of(&Decision::of(site, &parent)?, is_negated, is_strict)?;
+            }
+            // `Ok(a && b)`, and what fails with the answer.
+            "arguments" => {
+                let call = parent.parent()?;
+                let function = call.field("function")?;
+                match site.text_of(&function) {
+                    "Ok" | "Some" => {}
+                    "ensure" | "ensure!" => break false,
+                    _ => return None,
+                }
+                below = call;
+                continue;
+            }
+            "let_declaration" => {
+                let name = parent.field("pattern")?;
+                break no_of(site.text_of(&name));
+            }
+            "assignment_expression" if is_field("right") => {
+                let name = parent.field("left")?;
+                break no_of(site.text_of(&name));
+            }
+            "field_initializer" => {
+                let name = parent.field("field").or_else(|| parent.field("name"))?;
+                break no_of(site.text_of(&name));
+            }
+            "closure_expression" => break false,
+            "block" | "match_arm" | "expression_statement" => {
+                let function = parent.ancestors().find(is_function)?;
+                let name = function.field("name");
+                break name.is_some_and(|name| no_of(site.text_of(&name)));
+            }
+            _ => return None,
+        }
+        below = parent;
+    };
+    Some(wanted != answer_is_turned)
+}
+
+/// The answer of a whole condition that lets nothing pass.
+fn answer_of(decision: &Decision<'_>, is_negated: bool, is_strict: bool) -> Option<bool> {
+    if let Some(refuses) = decision.refuses_when() {
+        return Some(refuses);
+    }
+    match (decision.holds, decision.fails) {
+        (End::Unclear, _) | (_, Some(End::Unclear)) => None,
+        (End::Refuses | End::Gives, None | Some(End::Refuses)) => Some(false),
+        // `while !is_space(v[i])` ends where there is nothing more.
+        _ if decision.is_loop => (!is_strict).then_some(false),
+        // `if !is_good(…) { g() } else { h() }`: either may be what was to be kept from.
+        _ => (!is_negated && !is_strict).then_some(false),
+    }
+}
+
 /// What must hold so that a node does not panic as the error says.
-fn question(site: &Site<'_>, node: &SyntaxNode<'_>) -> Option<String> {
+fn question(site: &Site<'_>, node: &SyntaxNode<'_>) -> Option<Question> {
     let said = site.error.message.as_str();
     match node.kind().as_ref() {
         "index_expression" => {
@@ -75,9 +221,17 @@ fn question(site: &Site<'_>, node: &SyntaxNode<'_>) -> Option<String> {
                 .iter()
                 .any(|part| said.contains(part));
             if is_range && is_slice {
-                Some(format!("{value}.get({place}).is_some()"))
+                let found = format!("{value}.get({place})");
+                Some(Question::new(
+                    format!("{found}.is_some()"),
+                    format!("{found}.is_none()"),
+                ))
             } else if !is_range && said.starts_with("index out of bounds") {
-                Some(format!("{} < {value}.len()", closed(&index, place)))
+                let place = closed(&index, place);
+                Some(Question::new(
+                    format!("{place} < {value}.len()"),
+                    format!("{place} >= {value}.len()"),
+                ))
             } else {
                 None
             }
@@ -88,13 +242,23 @@ fn question(site: &Site<'_>, node: &SyntaxNode<'_>) -> Option<String> {
                 said.contains("attempt to divide by zero") || said.contains("divisor of zero");
             match operator(node).as_str() {
                 "/" | "%" if by_zero => {
-                    Some(format!("{} != 0", closed(&right, site.text_of(&right))))
+                    let right = closed(&right, site.text_of(&right));
+                    Some(Question::new(
+                        format!("{right} != 0"),
+                        format!("{right} == 0"),
+                    ))
                 }
-                "-" if said.starts_with("attempt to subtract with overflow") => Some(format!(
-                    "{} >= {}",
-                    closed(&left, site.text_of(&left)),
-                    closed(&right, site.text_of(&right))
-                )),
+                // A literal without a type has no methods; signed numbers may be less than zero.
+                "-" if said.starts_with("attempt to subtract with overflow")
+                    && left.kind() != "integer_literal" =>
+                {
+                    let left = closed(&left, site.text_of(&left));
+                    let found = format!("{left}.checked_sub({})", site.text_of(&right));
+                    Some(Question::new(
+                        format!("{found}.is_some()"),
+                        format!("{found}.is_none()"),
+                    ))
+                }
                 _ => None,
             }
         }
@@ -102,9 +266,15 @@ fn question(site: &Site<'_>, node: &SyntaxNode<'_>) -> Option<String> {
             let text = site.text_of(node);
             let value = text.strip_suffix(".unwrap()")?;
             if said.starts_with("called `Option::unwrap()`") {
-                Some(format!("{value}.is_some()"))
+                Some(Question::new(
+                    format!("{value}.is_some()"),
+                    format!("{value}.is_none()"),
+                ))
             } else if said.starts_with("called `Result::unwrap()`") {
-                Some(format!("{value}.is_ok()"))
+                Some(Question::new(
+                    format!("{value}.is_ok()"),
+                    format!("{value}.is_err()"),
+                ))
             } else {
                 None
             }
@@ -126,8 +296,8 @@ fn closed(node: &SyntaxNode<'_>, text: &str) -> String {
     }
 }
 
-/// The part of a condition that a node belongs to, and whether it is an operand of `||`.
-fn part_of_condition<'a>(node: &SyntaxNode<'a>) -> Option<(SyntaxNode<'a>, bool)> {
+/// The part of a condition that a node belongs to, and the `&&` or `||` that it is an operand of.
+fn part_of_condition<'a>(node: &SyntaxNode<'a>) -> Option<(SyntaxNode<'a>, Option<&'static str>)> {
     let mut below = node.clone();
     loop {
         let parent = below.parent()?;
@@ -137,14 +307,14 @@ fn part_of_condition<'a>(node: &SyntaxNode<'a>) -> Option<(SyntaxNode<'a>, bool)
         };
         match parent.kind().as_ref() {
             "binary_expression" => match operator(&parent).as_str() {
-                "&&" => return Some((below, false)),
-                "||" => return Some((below, true)),
+                "&&" => return Some((below, Some("&&"))),
+                "||" => return Some((below, Some("||"))),
                 _ => {}
             },
             "if_expression" | "while_expression" if is_field("condition") => {
-                return Some((below, false));
+                return Some((below, None));
             }
-            "match_pattern" if is_field("condition") => return Some((below, false)),
+            "match_pattern" if is_field("condition") => return Some((below, None)),
             "let_condition" | "let_chain" | "block" | "closure_expression" | "match_arm"
             | "macro_invocation" | "function_item" => return None,
             _ => {}
@@ -190,6 +360,77 @@ mod tests {
         let found = made(INDEX, "while !is(v[i as usize]) { g(); }", "v[i");
         let expected = "while (i as usize) < v.len() && !is(v[i as usize]) { g(); }";
         assert_eq!(found.as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn what_cannot_be_checked_is_refused() {
+        let range = "range end index 16 out of range for slice of length 3";
+        for (condition, at, expected) in [
+            (
+                "if !mac_ok(&s[..16]) { return Err(Bad); }",
+                "s[..16]",
+                Some("if s.get(..16).is_none() || !mac_ok(&s[..16]) { return Err(Bad); }"),
+            ),
+            (
+                "if strict && !mac_ok(&s[..16]) { return false; }",
+                "s[..16]",
+                Some("if strict && (s.get(..16).is_none() || !mac_ok(&s[..16])) { return false; }"),
+            ),
+            (
+                "if !(strict && mac_ok(&s[..16])) { return false; }",
+                "s[..16]",
+                Some("if !(strict && s.get(..16).is_some() && mac_ok(&s[..16])) { return false; }"),
+            ),
+            (
+                "for t in all { if is_bad(&s[..16]) { continue; } take(t); }",
+                "s[..16]",
+                Some(
+                    "for t in all { if s.get(..16).is_none() || is_bad(&s[..16]) { continue; } take(t); }",
+                ),
+            ),
+            (
+                "if mac_ok(&s[..16]) { take(s); } else { panic!(\"forged\"); }",
+                "s[..16]",
+                Some(
+                    "if s.get(..16).is_some() && mac_ok(&s[..16]) { take(s); } else { panic!(\"forged\"); }",
+                ),
+            ),
+            (
+                "if is_admin(&s[..16]) { return Ok(true); }",
+                "s[..16]",
+                Some("if s.get(..16).is_some() && is_admin(&s[..16]) { return Ok(true); }"),
+            ),
+            // Not known, or the words and the branch disagree.
+            ("if !mac_ok(&s[..16]) { count(1); }", "s[..16]", None),
+            ("if is_revoked(&s[..16]) { note(s); }", "s[..16]", None),
+            (
+                "while !verified(&s[..16]) { ask_again(); }",
+                "s[..16]",
+                None,
+            ),
+            ("if known(&s[..16]) { break; }", "s[..16]", None),
+            ("let bad = strict && g(a && is(&s[..16]));", "s[..16]", None),
+            (
+                "let is_invalid = strict && starts(&s[..16]);",
+                "s[..16]",
+                Some("let is_invalid = strict && (s.get(..16).is_none() || starts(&s[..16]));"),
+            ),
+        ] {
+            assert_eq!(
+                made(range, condition, at).as_deref(),
+                expected,
+                "{condition}"
+            );
+        }
+    }
+
+    #[test]
+    fn signed_numbers_may_be_less_than_each_other() {
+        let said = "attempt to subtract with overflow";
+        let found = made(said, "if i - n > 3 { g(); }", "i - n");
+        let expected = "if i.checked_sub(n).is_some() && i - n > 3 { g(); }";
+        assert_eq!(found.as_deref(), Some(expected));
+        assert_eq!(made(said, "if 1 - i > 3 { g(); }", "1 - i"), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::branch::{Branch, branch_of, denies, means_success, speaks_of_permission};
 use super::grammar::{function_of, is_in_loop, return_type, returns};
+use super::refusal::{Decision, is_no};
 use super::rust_exit;
 use super::site::Site;
 use crate::Language;
@@ -61,11 +62,48 @@ pub(crate) fn exits(site: &Site<'_>, node: &SyntaxNode<'_>) -> Vec<Exit> {
             });
         }
     }
-    if site.language == Language::Rust {
+    if site.language == Language::Rust && !is_strict {
         found.extend(rust_exit::as_far_as_built(site, &function, node));
         found.extend(rust_exit::handed_back(site, &function));
     }
+    if let Some(decision) = Decision::around(site, node).filter(|it| it.refuses_when().is_some()) {
+        let own = decision.exit(site, node);
+        keep_refusing(site, &function, own, end, &mut found);
+    }
     found
+}
+
+/// In front of a condition that refuses, only ways out that refuse: those of the condition itself
+/// before others.
+fn keep_refusing(
+    site: &Site<'_>,
+    function: &SyntaxNode<'_>,
+    own: Option<String>,
+    end: &str,
+    found: &mut Vec<Exit>,
+) {
+    let declared = return_type(site.language, function);
+    // Where nothing is ever returned, to return is to pass.
+    let gives = declared.is_some() || returns(function).iter().any(|(_, value)| value.is_some());
+    found.retain(|exit| {
+        let bare = exit.statement.trim_end_matches(';');
+        let value = bare.strip_prefix("return ");
+        own.as_deref() == Some(bare)
+            || gives && value.is_some_and(|it| is_no(site.language, it, declared.as_deref()))
+    });
+    let Some(own) = own else {
+        return;
+    };
+    let statement = format!("{own}{end}");
+    if found.iter().all(|exit| exit.statement != statement) {
+        let words = format!("`{own}` follows, as where the condition refuses");
+        let exit = Exit {
+            statement,
+            words,
+            weight: 1.0,
+        };
+        found.insert(0, exit);
+    }
 }
 
 /// The error value that the function around a node fails with: of `Err(…)` in Rust.
@@ -96,10 +134,50 @@ fn invented_error(declared: &str) -> Option<String> {
     }
 }
 
-/// Whether a function says by its name, or that of its class, that it decides who may do what.
-fn decides_permission(site: &Site<'_>, function: &SyntaxNode<'_>) -> bool {
-    let name = function.field("name");
-    speaks_of_permission(name.as_ref().map_or("", |name| site.text_of(name)))
+/// Whether a function says by its name that it decides who may do what. One without a name has that of
+/// what it is bound to (`const mayEdit = (user) => …`), or is a part of the function around it.
+pub(super) fn decides_permission(site: &Site<'_>, function: &SyntaxNode<'_>) -> bool {
+    let mut function = function.clone();
+    loop {
+        if let Some(name) = name_of(&function) {
+            // Of `exports.mayEdit` the last part.
+            let name = site.text_of(&name).rsplit('.').next();
+            return name.is_some_and(speaks_of_permission);
+        }
+        match function_of(&function) {
+            Some(around) => function = around,
+            None => return false,
+        }
+    }
+}
+
+/// The name of a function, or of what a function without a name is bound to.
+fn name_of<'a>(function: &SyntaxNode<'a>) -> Option<SyntaxNode<'a>> {
+    if let Some(name) = function.field("name") {
+        return Some(name);
+    }
+    let mut bound = function.parent()?;
+    while matches!(
+        bound.kind().as_ref(),
+        "parenthesized_expression" | "expression_list" | "literal_element" | "as_expression"
+    ) {
+        bound = bound.parent()?;
+    }
+    let fields: &[&str] = match bound.kind().as_ref() {
+        "variable_declarator" | "var_spec" => &["name"],
+        "pair" | "keyed_element" => &["key"],
+        "field_definition" | "public_field_definition" => &["property", "name"],
+        "assignment_expression"
+        | "assignment"
+        | "short_var_declaration"
+        | "assignment_statement" => &["left"],
+        "let_declaration" => &["pattern"],
+        _ => return None,
+    };
+    fields
+        .iter()
+        .find_map(|field| bound.field(field))
+        .or_else(|| bound.children().find(SyntaxNode::is_named))
 }
 
 /// The values of `return` that a guard may use: siblings', then those the type suggests.

@@ -4,6 +4,7 @@
 //! Of calls only those are that the standard libraries define to look and not to touch.
 //! Attributes and subscripts that a class computes with effects are not seen.
 
+use crate::Language;
 use crate::syntax::SyntaxNode;
 
 /// Made of their parts, each of which must be repeatable; or without parts.
@@ -51,66 +52,113 @@ const COMPOSITES: [&str; 40] = [
 ];
 
 /// Functions that look at their argument and consume nothing of it.
-const FUNCTIONS: [&str; 7] = ["len", "cap", "abs", "str", "bool", "isinstance", "type"];
+const fn functions(language: Language) -> &'static [&'static str] {
+    match language {
+        Language::Python => &["len", "abs", "str", "bool", "isinstance", "type"],
+        Language::Go => &["len", "cap"],
+        Language::JavaScript | Language::TypeScript | Language::Tsx => {
+            &["String", "Number", "Boolean", "isNaN"]
+        }
+        Language::Rust | Language::Java => &[],
+    }
+}
 
-/// Methods of the standard libraries that look at their receiver and change nothing.
-const METHODS: [&str; 52] = [
-    "len",
-    "is_empty",
-    "is_some",
-    "is_none",
-    "is_ok",
-    "is_err",
-    "as_ref",
-    "as_str",
-    "as_bytes",
-    "as_slice",
-    "as_deref",
-    "to_string",
-    "to_owned",
-    "clone",
-    "iter",
-    "chars",
-    "char_indices",
-    "bytes",
-    "count",
-    "first",
-    "last",
-    "capacity",
-    "abs",
-    "min",
-    "max",
-    "borrow",
-    "start",
-    "end",
-    "saturating_sub",
-    "wrapping_sub",
-    "trim",
-    "strip",
-    "lstrip",
-    "rstrip",
-    "lower",
-    "upper",
-    "title",
-    "startswith",
-    "endswith",
-    "starts_with",
-    "ends_with",
-    "contains",
-    "contains_key",
-    "keys",
-    "values",
-    "items",
-    "size",
-    "length",
-    "isEmpty",
-    "toString",
-    "toLowerCase",
-    "unwrap",
-];
+/// Methods of the standard library that look at their receiver and change nothing, and whose names
+/// are not used for what acts, as `start` and `count` are.
+const fn methods(language: Language) -> &'static [&'static str] {
+    match language {
+        Language::Rust => &[
+            "len",
+            "is_empty",
+            "is_some",
+            "is_none",
+            "is_ok",
+            "is_err",
+            "as_ref",
+            "as_str",
+            "as_bytes",
+            "as_slice",
+            "as_deref",
+            "to_string",
+            "to_owned",
+            "clone",
+            "iter",
+            "chars",
+            "char_indices",
+            "bytes",
+            "first",
+            "last",
+            "capacity",
+            "abs",
+            "min",
+            "max",
+            "borrow",
+            "saturating_sub",
+            "wrapping_sub",
+            "trim",
+            "starts_with",
+            "ends_with",
+            "contains",
+            "contains_key",
+            "keys",
+            "values",
+            "unwrap",
+        ],
+        Language::Python => &[
+            "strip",
+            "lstrip",
+            "rstrip",
+            "lower",
+            "upper",
+            "title",
+            "casefold",
+            "startswith",
+            "endswith",
+            "isdigit",
+            "keys",
+            "values",
+            "items",
+        ],
+        Language::JavaScript | Language::TypeScript | Language::Tsx => &[
+            "toString",
+            "toLowerCase",
+            "toUpperCase",
+            "trim",
+            "startsWith",
+            "endsWith",
+            "includes",
+            "indexOf",
+            "charAt",
+            "charCodeAt",
+            "isArray",
+            "hasOwnProperty",
+        ],
+        Language::Go => &["Len"],
+        Language::Java => &[
+            "length",
+            "size",
+            "isEmpty",
+            "toString",
+            "toLowerCase",
+            "toUpperCase",
+            "trim",
+            "strip",
+            "startsWith",
+            "endsWith",
+            "contains",
+            "containsKey",
+            "equals",
+            "charAt",
+            "indexOf",
+            "keySet",
+            "values",
+            "entrySet",
+        ],
+    }
+}
 
 /// Whether evaluating the node again gives the same and does nothing.
-pub(crate) fn is_repeatable(node: &SyntaxNode<'_>) -> bool {
+pub(crate) fn is_repeatable(language: Language, node: &SyntaxNode<'_>) -> bool {
     let kind = node.kind();
     if !node.is_named() {
         // Channels of Go are received from by an operator, and counters counted up.
@@ -125,12 +173,13 @@ pub(crate) fn is_repeatable(node: &SyntaxNode<'_>) -> bool {
         "call" | "call_expression" | "method_invocation"
     );
     if is_call {
-        return is_looking(node) && node.children().all(|part| is_repeatable(&part));
+        return is_looking(language, node)
+            && node.children().all(|part| is_repeatable(language, &part));
     }
     let is_known = COMPOSITES.contains(&kind.as_ref())
         || is_literal(&kind)
         || matches!(kind.as_ref(), "unary_expression" | "interpolation");
-    is_known && node.children().all(|part| is_repeatable(&part))
+    is_known && node.children().all(|part| is_repeatable(language, &part))
 }
 
 fn is_literal(kind: &str) -> bool {
@@ -140,31 +189,47 @@ fn is_literal(kind: &str) -> bool {
 }
 
 /// Whether a call is one of those that look and do not touch.
-fn is_looking(call: &SyntaxNode<'_>) -> bool {
+fn is_looking(language: Language, call: &SyntaxNode<'_>) -> bool {
     let function = call.field("function").or_else(|| call.field("name"));
     let Some(function) = function else {
         return false;
     };
     let text = function.text().into_owned();
     if function.kind() == "identifier" && call.field("object").is_none() {
-        return FUNCTIONS.contains(&text.as_str());
+        return functions(language).contains(&text.as_str());
     }
     let name = text.rsplit('.').next().unwrap_or_default();
-    // A queue's `get` takes no key; a mapping's changes nothing.
-    let has_key = || {
-        let arguments = call.field("arguments");
-        let first = arguments
-            .as_ref()
-            .and_then(|all| all.children().find(SyntaxNode::is_named));
-        first.is_some_and(|first| first.kind().contains("string") || first.kind() == "identifier")
-    };
-    METHODS.contains(&name) || name == "get" && has_key()
+    if name != "get" {
+        return methods(language).contains(&name);
+    }
+    // A mapping's `get` changes nothing; that of a queue takes a switch, that of a client an address.
+    match language {
+        Language::Rust => true,
+        Language::Go => false,
+        _ => has_word_as_key(call),
+    }
+}
+
+/// Whether the first argument of a call is a text that is one word, or a number.
+fn has_word_as_key(call: &SyntaxNode<'_>) -> bool {
+    let arguments = call.field("arguments");
+    let first = arguments
+        .as_ref()
+        .and_then(|all| all.children().find(SyntaxNode::is_named));
+    first.is_some_and(|first| {
+        let text = first.text();
+        let word = text.trim_matches(['"', '\'']);
+        let is_word = !word.is_empty()
+            && word
+                .chars()
+                .all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'));
+        is_word && (first.kind().contains("string") || first.kind().contains("integer"))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Language;
     use crate::syntax::Syntax;
 
     fn repeats(language: Language, text: &str, expression: &str) -> bool {
@@ -172,7 +237,7 @@ mod tests {
         let root = syntax.root();
         // The innermost: a list of one expression has the same text.
         let node = root.dfs().filter(|node| node.text() == expression).last();
-        is_repeatable(&node.unwrap())
+        is_repeatable(language, &node.unwrap())
     }
 
     #[test]
@@ -185,6 +250,14 @@ mod tests {
             ("o.get('tax')", true),
             ("q.get()", false),
             ("q.get(True)", false),
+            ("q.get(block)", false),
+            ("requests.get(url)", false),
+            ("requests.get('https://a.b/c')", false),
+            ("thread.start()", false),
+            ("orders.count()", false),
+            ("orders.first()", false),
+            ("pool.size()", false),
+            ("a.strip()", true),
             ("enqueue(a)", false),
             ("a[g()]", false),
             ("f'{h()}'", false),
@@ -217,5 +290,27 @@ mod tests {
         assert!(repeats(Language::Rust, rust, "v.len() - 1"));
         assert!(!repeats(Language::Rust, rust, "q.pop()"));
         assert!(!repeats(Language::Rust, rust, "next_id()"));
+    }
+
+    #[test]
+    fn a_name_that_looks_in_one_language_may_act_in_another() {
+        let js = "x = a.items(); y = a.trim(); z = axios.get(url); w = m.get('k');\n";
+        assert!(!repeats(Language::JavaScript, js, "a.items()"));
+        assert!(repeats(Language::JavaScript, js, "a.trim()"));
+        assert!(!repeats(Language::JavaScript, js, "axios.get(url)"));
+        assert!(repeats(Language::JavaScript, js, "m.get('k')"));
+        let go = "package p\n\nfunc f() {\n\tx := b.Len()\n\ty := c.keys()\n\tz := len(b)\n\tw := str(b)\n}\n";
+        assert!(repeats(Language::Go, go, "b.Len()"));
+        assert!(!repeats(Language::Go, go, "c.keys()"));
+        assert!(repeats(Language::Go, go, "len(b)"));
+        assert!(!repeats(Language::Go, go, "str(b)"));
+        let java = "class A { void f() { x = a.start(); y = s.get(); z = r.unwrap(); } }\n";
+        for call in ["a.start()", "s.get()", "r.unwrap()"] {
+            assert!(!repeats(Language::Java, java, call), "{call}");
+        }
+        let rust = "fn f() { let x = t.start(); let y = v.get(i); let z = c.count(); }\n";
+        assert!(!repeats(Language::Rust, rust, "t.start()"));
+        assert!(repeats(Language::Rust, rust, "v.get(i)"));
+        assert!(!repeats(Language::Rust, rust, "c.count()"));
     }
 }

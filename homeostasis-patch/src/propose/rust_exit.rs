@@ -1,6 +1,8 @@
 //! Ways out of functions of Rust beside what they return elsewhere.
 
+use super::branch::means_success;
 use super::donor::Exit;
+use super::grammar::return_type;
 use super::reach::statement_of;
 use super::site::Site;
 use crate::syntax::SyntaxNode;
@@ -20,29 +22,40 @@ pub(super) fn as_far_as_built(
         .filter(|last| last.kind() == "identifier")?;
     let name = site.text_of(last);
     let place = statement_of(node)?.range().start;
-    let is_begun = statements.iter().any(|statement| {
-        statement.kind() == "let_declaration"
+    let begun = statements.iter().find_map(|statement| {
+        let is_it = statement.kind() == "let_declaration"
             && statement.range().end <= place
-            && statement.field("value").is_some()
             && statement
                 .field("pattern")
-                .is_some_and(|pattern| site.text_of(&pattern) == name)
-    });
-    is_begun.then(|| Exit {
+                .is_some_and(|pattern| site.text_of(&pattern).trim_start_matches("mut ") == name);
+        is_it.then(|| statement.field("value")).flatten()
+    })?;
+    // What only says how it went says so too early.
+    let declared = return_type(site.language, function)?;
+    let begun = site.text_of(&begun);
+    let only_reports = matches!(declared.as_str(), "bool" | "()")
+        || declared.contains("Result<(),")
+        || declared.contains("Result<()>")
+        || declared.contains("Result<bool");
+    let is_no = begun == "false" || begun.starts_with("Err(") || begun == "None";
+    let says_well =
+        means_success(site.language, begun, None) || means_success(site.language, name, None);
+    (is_no || !only_reports && !says_well).then(|| Exit {
         statement: format!("return {name};"),
         words: format!("the function returns `{name}` as far as it has come"),
         weight: 0.95,
     })
 }
 
-/// `return Ok(given);` where the function gives a parameter back unchanged elsewhere.
+/// `return Ok(given);` where the function gives a parameter back unchanged elsewhere, and something
+/// else where it has done its work: what only checks a parameter gives back nothing else.
 pub(super) fn handed_back(site: &Site<'_>, function: &SyntaxNode<'_>) -> Option<Exit> {
     let parameters: Vec<&str> = function
         .field("parameters")?
         .children()
         .filter_map(|parameter| Some(site.text_of(&parameter.field("pattern")?)))
         .collect();
-    let given = function.dfs().find_map(|node| {
+    let ends = function.dfs().filter_map(|node| {
         let is_end = node
             .parent()
             .is_some_and(|parent| matches!(parent.kind().as_ref(), "block" | "return_expression"));
@@ -50,9 +63,16 @@ pub(super) fn handed_back(site: &Site<'_>, function: &SyntaxNode<'_>) -> Option<
         let inner = ["Ok(", "Some("]
             .iter()
             .find_map(|open| text.strip_prefix(open)?.strip_suffix(')'))?;
-        let is_it = is_end && node.kind() == "call_expression" && parameters.contains(&inner);
-        is_it.then_some(text)
-    })?;
+        (is_end && node.kind() == "call_expression").then_some((text, inner))
+    });
+    let ends: Vec<_> = ends.collect();
+    let is_given = |inner: &&str| parameters.contains(inner);
+    let (given, _) = ends.iter().find(|(_, inner)| is_given(inner))?;
+    let works =
+        |(_, inner): &(&str, &str)| !is_given(inner) && !matches!(*inner, "()" | "true" | "false");
+    if !ends.iter().any(works) {
+        return None;
+    }
     Some(Exit {
         statement: format!("return {given};"),
         words: format!("the function returns {given}, as it does where nothing is to be done"),
@@ -101,6 +121,28 @@ mod tests {
         assert!(statements(begun, "g(n)").contains(&"return out;".to_owned()));
         let later = "fn f(n: u8) -> Out {\n    g(n);\n    let out = Out::new();\n    out\n}\n";
         assert!(!statements(later, "g(n)").contains(&"return out;".to_owned()));
+    }
+
+    #[test]
+    fn what_only_says_that_it_went_well_is_no_way_out() {
+        for begun in ["true", "is_long(n)", "State::Accepted"] {
+            let text = format!(
+                "fn f(n: u8) -> bool {{\n    let mut fine = {begun};\n    g(n);\n    fine\n}}\n"
+            );
+            assert!(
+                !statements(&text, "g(n)").contains(&"return fine;".to_owned()),
+                "{begun}"
+            );
+        }
+        let state =
+            "fn f(n: u8) -> State {\n    let mut s = State::Accepted;\n    g(n);\n    s\n}\n";
+        assert!(!statements(state, "g(n)").contains(&"return s;".to_owned()));
+        let no = "fn f(n: u8) -> bool {\n    let mut fine = false;\n    g(n);\n    fine\n}\n";
+        assert!(statements(no, "g(n)").contains(&"return fine;".to_owned()));
+        let strict = "fn may_edit(n: u8) -> Roles {\n    let mut out = Roles::new();\n    g(n);\n    out\n}\n";
+        assert!(statements(strict, "g(n)").is_empty());
+        let checked = "fn f(tag: T, n: u8) -> Result<T, E> {\n    g(n);\n    if n == 3 {\n        return Err(E::Three);\n    }\n    Ok(tag)\n}\n";
+        assert_eq!(statements(checked, "g(n)"), ["return Err(E::Three);"]);
     }
 
     #[test]

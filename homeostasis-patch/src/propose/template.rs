@@ -13,6 +13,7 @@ use super::caught::{caught, is_alone};
 use super::declared::{is_parameter, is_signed};
 use super::donor::{exits, failure, value_for};
 use super::draft::{Draft, Drafts};
+use super::fallback::is_refused_still;
 use super::grammar::{function_of, has_call, is_compound, is_in_loop, return_type};
 use super::reach::{statement_of, with_head};
 use super::render::{Binding, Bindings, STATEMENT, fill, lay_out, variables};
@@ -82,6 +83,8 @@ pub(crate) struct Template {
     pub(crate) requires: Vec<Requirement>,
     pub(crate) replaces: Replaces,
     pub(crate) fix: String,
+    /// What an expression is where it failed before; `$MATCH` if it is the right answer there, too.
+    pub(crate) otherwise: Option<String>,
     pub(crate) imports: Vec<String>,
     /// What it does for which inputs, in words with metavariables.
     pub(crate) behaviour: String,
@@ -245,6 +248,10 @@ impl Template {
         if needs("VALUE") {
             bindings.insert("VALUE".to_owned(), Binding::of(value_for(site, node)));
         }
+        if self.replaces == Replaces::Expression && !self.passes_no_check(site, node, &bindings) {
+            drafts.n_unsound += 1;
+            return;
+        }
         if !needs("EXIT") {
             self.finish(site, replaced, &bindings, confidence, drafts);
             return;
@@ -254,6 +261,19 @@ impl Template {
             bindings.insert("LEAVES".to_owned(), Binding::of(exit.words));
             let confidence = confidence * exit.weight;
             self.finish(site, replaced.clone(), &bindings, confidence, drafts);
+        }
+    }
+
+    /// Whether what stands in for a missing value leaves a condition that refuses with its no.
+    fn passes_no_check(&self, site: &Site<'_>, node: &SyntaxNode<'_>, bound: &Bindings) -> bool {
+        // `?` hands the failure on.
+        let fix = self.fix.trim_end();
+        let hands_on =
+            site.language == Language::Rust && (fix.ends_with('?') || fix.contains("?."));
+        let otherwise = self.otherwise.as_deref();
+        hands_on || otherwise == Some("$MATCH") || {
+            let value = otherwise.map(|text| fill(text, bound, false));
+            is_refused_still(site, node, value.as_deref())
         }
     }
 
@@ -291,7 +311,7 @@ impl Template {
                 let range = first.range().start..last.range().end;
                 Binding {
                     calls: nodes.iter().any(has_call),
-                    is_once: !nodes.iter().all(is_repeatable),
+                    is_once: !nodes.iter().all(|it| is_repeatable(site.language, it)),
                     ..Binding::of(site.text.get(range).unwrap_or_default())
                 }
             };
@@ -347,7 +367,7 @@ fn binding_of(site: &Site<'_>, node: &SyntaxNode<'_>) -> Binding {
         text: site.text_of(node).to_owned(),
         is_compound: is_compound(node),
         calls: has_call(node),
-        is_once: !is_repeatable(node),
+        is_once: !is_repeatable(site.language, node),
     }
 }
 

@@ -62,6 +62,9 @@ const LANGUAGES: [(&str, Language); 7] = [
 ///   `$STATEMENT` (the statement as it stands), `$EXIT` (a way out: one candidate each), `$FAIL`
 ///   (the error value of the function), `$VALUE` (a value that fits there, Python only).
 ///   It is indented by four spaces; the file's own way is taken over.
+/// - `otherwise`: what a fix that is an expression comes to where it failed before (`0`, `$VALUE`),
+///   or `$MATCH` if it is right there, too. In a condition that refuses, such a fix is proposed only
+///   if that is known and the condition still refuses.
 /// - `imports`, `parameters` (texts for metavariables, see [`TemplateSet::with_parameter`]).
 /// - `behaviour`: what changes for which inputs, with metavariables and `$LEAVES` for `$EXIT`.
 /// - `risk` (default `medium`), `confidence` (0 to 1), `threshold` (default 0.1: drafts of less
@@ -189,6 +192,7 @@ fn template(d: &mut Fields<'_>, languages: &[Language]) -> Option<Vec<Template>>
     let requires = d.default("requires", list(one_of(&REQUIREMENTS)), Vec::new());
     let replaces = d.default("replaces", one_of(&REPLACES), Replaces::Expression);
     let fix = d.default("fix", string(), String::new());
+    let otherwise = d.optional("otherwise", non_empty_string());
     let imports = d.default("imports", words(), Vec::new());
     let behaviour = d.default("behaviour", string(), String::new());
     let parameters = d.default("parameters", map_of(string()), BTreeMap::new());
@@ -254,6 +258,7 @@ fn template(d: &mut Fields<'_>, languages: &[Language]) -> Option<Vec<Template>>
         requires: requires?,
         replaces: replaces?,
         fix,
+        otherwise: otherwise?,
         imports: imports?,
         behaviour,
         parameters: parameters?,

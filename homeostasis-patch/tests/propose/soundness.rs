@@ -157,3 +157,114 @@ fn literals_are_not_asked_whether_they_are_nothing() {
         "{lines:?}"
     );
 }
+
+#[test]
+fn what_cannot_be_checked_does_not_pass_the_check() {
+    let range = "panic: range end index 16 out of range for slice of length 3";
+    let rust = "fn open(tag: &[u8], key: &Key) -> Result<Vec<u8>, Bad> {\n    if !mac_ok(&tag[..16], key) {\n        return Err(Bad::Tag);\n    }\n    Ok(decrypt(tag))\n}\n";
+    let lines = added("a.rs", rust, range, "tag[..16]");
+    let expected = "if tag.get(..16).is_none() || !mac_ok(&tag[..16], key) {";
+    assert!(lines.contains(&expected.to_owned()), "{lines:?}");
+    assert!(
+        !lines.iter().any(|line| line.contains("is_some() &&")),
+        "{lines:?}"
+    );
+    for invented in ["unwrap_or", "min("] {
+        let is_there = lines.iter().any(|line| line.contains(invented));
+        assert!(!is_there, "{lines:?}");
+    }
+
+    let python = "def admit(user, page):\n    if user.role == 'banned':\n        raise Denied('no')\n    page.show()\n";
+    let lines = added("a.py", python, NONE, "user.role");
+    assert!(
+        lines.contains(&"raise Denied('no')".to_owned()),
+        "the same way out: {lines:?}"
+    );
+    assert!(!lines.contains(&"return".to_owned()), "{lines:?}");
+    let is_let_pass = |line: &String| line.contains("if user is not None else None) == 'banned'");
+    assert!(!lines.iter().any(is_let_pass), "{lines:?}");
+
+    let key = "KeyError: 'state'";
+    let python = "def take(order):\n    if order['state'] == 'void':\n        return None\n    return book(order)\n";
+    let lines = added("a.py", python, key, "order['state']");
+    assert!(
+        !lines.iter().any(|line| line.contains(".get('state'")),
+        "{lines:?}"
+    );
+    let open = python.replace("== 'void'", "!= 'paid'");
+    let lines = added("a.py", &open, key, "order['state']");
+    let refused = "if order.get('state', None) != 'paid':";
+    assert!(lines.contains(&refused.to_owned()), "{lines:?}");
+
+    let read = "TypeError: Cannot read properties of null (reading 'role')";
+    let js = "function admit(user) {\n  if (user.role === 'banned') {\n    throw new Denied();\n  }\n  return show();\n}\n";
+    let lines = added("a.js", js, read, "user.role");
+    assert!(
+        !lines.iter().any(|line| line.contains("user?.role")),
+        "{lines:?}"
+    );
+    assert!(
+        lines.contains(&"throw new Denied();".to_owned()),
+        "{lines:?}"
+    );
+
+    let go = "package p\n\nfunc Admit(u *User) error {\n\tif u.Role == banned {\n\t\treturn ErrBanned\n\t}\n\treturn show()\n}\n";
+    let nil = "panic: runtime error: invalid memory address or nil pointer dereference";
+    let lines = added("a.go", go, nil, "u.Role");
+    assert!(lines.contains(&"return ErrBanned".to_owned()), "{lines:?}");
+
+    let java = "class A {\n  void admit(User user) {\n    if (user.role().equals(banned)) {\n      throw new Denied();\n    }\n    show();\n  }\n}\n";
+    let null = "java.lang.NullPointerException: Cannot invoke \"String.equals(Object)\" because the return value is null";
+    let lines = added("a.java", java, null, "user.role");
+    assert!(!lines.contains(&"return;".to_owned()), "{lines:?}");
+    assert!(
+        !lines.iter().any(|line| line.contains("Objects.equals")),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn functions_of_permission_without_a_name_of_their_own_only_say_no() {
+    let read = "TypeError: Cannot read properties of null (reading 'role')";
+    for head in [
+        "const mayEdit = (user, page) => {",
+        "exports.mayEdit = function (user, page) {",
+        "const rules = { mayEdit: (user, page) => {",
+        "class Rules { mayEdit = (user, page) => {",
+        "function mayEdit(user, page) { return page.rules.every((rule) => {",
+    ] {
+        let tail = match head {
+            it if it.starts_with("const rules") => "} };",
+            it if it.starts_with("class") => "}; }",
+            it if it.starts_with("function") => "}); }",
+            _ => "};",
+        };
+        let source = format!(
+            "{head}\n  if (page === 3) {{\n    return 'edit';\n  }}\n  const role = user.role;\n  return page.has(role);\n{tail}\n"
+        );
+        let lines = added("a.js", &source, read, "user.role");
+        assert!(
+            !lines.contains(&"return 'edit';".to_owned()),
+            "{head}: {lines:?}"
+        );
+        let open = source.replace("mayEdit", "modeOf");
+        let lines = added("a.js", &open, read, "user.role");
+        assert!(
+            lines.contains(&"return 'edit';".to_owned()),
+            "{head}: {lines:?}"
+        );
+    }
+}
+
+#[test]
+fn signed_numbers_in_a_condition_are_asked_by_what_overflows() {
+    let rust = "fn f(a: i64, b: i64) {\n    if a - b > 3 {\n        g();\n    }\n}\n";
+    let error = "panic: attempt to subtract with overflow";
+    let lines = added("a.rs", rust, error, "a - b");
+    let expected = "if a.checked_sub(b).is_some() && a - b > 3 {";
+    assert!(lines.contains(&expected.to_owned()), "{lines:?}");
+    assert!(
+        !lines.iter().any(|line| line.contains("a >= b")),
+        "{lines:?}"
+    );
+}
