@@ -89,7 +89,9 @@ impl Assignments {
         for (idx, node) in tree.nodes.iter().enumerate() {
             let is_update = matches!(
                 node.kind,
-                "augmented_assignment" | "augmented_assignment_expression" | "compound_assignment_expr"
+                "augmented_assignment"
+                    | "augmented_assignment_expression"
+                    | "compound_assignment_expr"
             );
             let assigns = is_update
                 || matches!(
@@ -138,7 +140,9 @@ fn read(tree: &FlatTree<'_>, idx: usize, is_update: bool, found: &mut Vec<Assign
     let is_sign = |token: &Token<'_>| match token.text {
         "=" | ":=" => true,
         "==" | "!=" | "<=" | ">=" | "=>" => false,
-        sign => sign.len() > 1 && sign.ends_with('=') && !token.is_word() && token.value().is_none(),
+        sign => {
+            sign.len() > 1 && sign.ends_with('=') && !token.is_word() && token.value().is_none()
+        }
     };
     let Some(sign) = outside(tokens, is_sign) else {
         return;
@@ -232,18 +236,50 @@ mod tests {
             (Language::Python, "a = 1\n", vec![("a", "1")]),
             (Language::Python, "a.b.c = d\n", vec![("a . b . c", "d")]),
             (Language::Python, "a['k'] = d\n", vec![("a [ 'k' ]", "d")]),
-            (Language::Python, "a, b = b, a\n", vec![("a", "b"), ("b", "a")]),
-            (Language::Python, "a, b = f(1, 2)\n", vec![("a", "f ( 1 , 2 )"), ("b", "f ( 1 , 2 )")]),
+            (
+                Language::Python,
+                "a, b = b, a\n",
+                vec![("a", "b"), ("b", "a")],
+            ),
+            (
+                Language::Python,
+                "a, b = f(1, 2)\n",
+                vec![("a", "f ( 1 , 2 )"), ("b", "f ( 1 , 2 )")],
+            ),
             (Language::Python, "a: int = 1\n", vec![("a", "1")]),
             (Language::Python, "a -= 1\n", vec![("a", "1")]),
             (Language::Python, "f(a=1)\n", vec![]),
-            (Language::JavaScript, "[a, b] = [b, a];", vec![("a", "b"), ("b", "a")]),
+            (
+                Language::JavaScript,
+                "[a, b] = [b, a];",
+                vec![("a", "b"), ("b", "a")],
+            ),
             (Language::JavaScript, "a.b = 1;", vec![("a . b", "1")]),
-            (Language::Rust, "fn f() { let (a, b) = (b, a); }", vec![("a", "b"), ("b", "a")]),
-            (Language::Rust, "fn f() { let mut a: u8 = 1; }", vec![("a", "1")]),
-            (Language::Rust, "fn f() { *a = 1; a += 2; }", vec![("a", "1"), ("a", "2")]),
-            (Language::Go, "package a\nfunc f() { a, b := b, a }\n", vec![("a", "b"), ("b", "a")]),
-            (Language::Java, "class A { void f() { int a = 1; this.b = 2; } }", vec![("a", "1"), ("this . b", "2")]),
+            (
+                Language::Rust,
+                "fn f() { let (a, b) = (b, a); }",
+                vec![("a", "b"), ("b", "a")],
+            ),
+            (
+                Language::Rust,
+                "fn f() { let mut a: u8 = 1; }",
+                vec![("a", "1")],
+            ),
+            (
+                Language::Rust,
+                "fn f() { *a = 1; a += 2; }",
+                vec![("a", "1"), ("a", "2")],
+            ),
+            (
+                Language::Go,
+                "package a\nfunc f() { a, b := b, a }\n",
+                vec![("a", "b"), ("b", "a")],
+            ),
+            (
+                Language::Java,
+                "class A { void f() { int a = 1; this.b = 2; } }",
+                vec![("a", "1"), ("this . b", "2")],
+            ),
         ] {
             let expected: Vec<_> = expected
                 .into_iter()

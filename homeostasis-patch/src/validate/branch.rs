@@ -63,7 +63,9 @@ pub(super) fn parts(tree: &FlatTree<'_>, idx: usize) -> Option<Parts> {
             range.1 -= 1;
         }
         // Of `if x := f(); x > 1` the last part.
-        let part = tree.tokens[range.0..range.1].iter().rposition(|t| t.is(";"));
+        let part = tree.tokens[range.0..range.1]
+            .iter()
+            .rposition(|t| t.is(";"));
         range.0 += part.map_or(0, |at| at + 1);
         (range, start + head.len())
     } else {
@@ -182,7 +184,11 @@ impl Branches {
         let n = tree.tokens.len();
         let mut next = vec![n; n + 1];
         for idx in (0..n).rev() {
-            next[idx] = if is_quiet(&tree.tokens[idx]) { next[idx + 1] } else { idx };
+            next[idx] = if is_quiet(&tree.tokens[idx]) {
+                next[idx + 1]
+            } else {
+                idx
+            };
         }
         Self {
             all: (0..tree.nodes.len()).map(branch).collect(),

@@ -222,7 +222,11 @@ impl Formula {
                     std::mem::swap(&mut left, &mut right);
                 }
                 let relation = atom.relation;
-                Self::Atom(Atom { left, relation, right })
+                Self::Atom(Atom {
+                    left,
+                    relation,
+                    right,
+                })
             }
         }
     }
@@ -336,11 +340,19 @@ fn links(variables: &BTreeMap<(String, String), usize>) -> Vec<Link> {
             .flatten();
         if let Some(truth) = value.and_then(|name| truth_of(name)) {
             let (compared, is_length) = (*compared, false);
-            found.push(Link { compared, truth, is_length });
+            found.push(Link {
+                compared,
+                truth,
+                is_length,
+            });
         }
         if let Some(truth) = length.and_then(truth_of) {
             let (compared, is_length) = (*compared, true);
-            found.push(Link { compared, truth, is_length });
+            found.push(Link {
+                compared,
+                truth,
+                is_length,
+            });
         }
     }
     found
@@ -388,7 +400,13 @@ fn chosen<'a, 't>(
         let sign = outside(tokens, "if")?;
         let other = sign + outside(&tokens[sign..], "else")?;
         let is_whole = sign > 0 && !tokens[0].is("lambda");
-        return is_whole.then(|| (&tokens[sign + 1..other], &tokens[..sign], &tokens[other + 1..]));
+        return is_whole.then(|| {
+            (
+                &tokens[sign + 1..other],
+                &tokens[..sign],
+                &tokens[other + 1..],
+            )
+        });
     }
     if !has_sequences(language) && language != Language::Java {
         return None;
@@ -427,20 +445,18 @@ fn outside(tokens: &[Token<'_>], text: &str) -> Option<usize> {
 }
 
 fn parsed(tokens: &[Token<'_>], language: Language, depth: usize) -> Formula {
-    let whole = tokens;
     let tokens = unwrapped(tokens);
     if depth < MAX_DEPTH {
-        let parts = split(tokens, &[","]);
-        let has_comma = outside(tokens, ",").is_some();
         if has_sequences(language) {
-            if let [_, .., last] = parts.as_slice() {
+            if let [_, .., last] = split(tokens, &[","]).as_slice() {
                 return parsed(last, language, depth + 1);
             }
-        } else if has_comma && language == Language::Python && outside(tokens, "lambda").is_none() {
+        } else if language == Language::Python
+            && outside(tokens, ",").is_some()
+            && outside(tokens, "lambda").is_none()
+        {
             // A tuple with anything in it holds.
             return Formula::All(Vec::new());
-        } else if has_comma {
-            return Formula::Atom(Atom::holds(joined(whole)));
         }
         if let Some((condition, one, other)) = chosen(tokens, language) {
             let condition = parsed(condition, language, depth + 1);
@@ -685,7 +701,14 @@ mod tests {
 
     #[test]
     fn constants_are_seen_in_any_part() {
-        for text in ["(a, b)", "a and (b, c)", "True", "a and (not True)", "a or 1 == 1", "x == x"] {
+        for text in [
+            "(a, b)",
+            "a and (b, c)",
+            "True",
+            "a and (not True)",
+            "a or 1 == 1",
+            "x == x",
+        ] {
             assert!(formula(text).has_constant(), "{text}");
         }
         for text in ["a == 1", "a is None", "x != x", "len(xs) == 0"] {

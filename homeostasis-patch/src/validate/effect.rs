@@ -183,7 +183,10 @@ impl<'a, 't> Order<'a, 't> {
     pub(super) fn keeps_effect(&self, old: usize, new: usize) -> bool {
         let names = |(tree, effects): &(&FlatTree<'t>, Effects<'t>), idx: usize| {
             let calls = effects.within(tree.nodes[idx].tokens);
-            calls.iter().map(|(_, name)| *name).collect::<std::collections::BTreeSet<_>>()
+            calls
+                .iter()
+                .map(|(_, name)| *name)
+                .collect::<std::collections::BTreeSet<_>>()
         };
         !names(&self.old, old).is_disjoint(&names(&self.new, new))
     }

@@ -42,8 +42,6 @@ pub(super) struct Guard {
     pub(super) words: Vec<String>,
     /// The same once each, with those of the conditions around it.
     pub(super) all_words: BTreeSet<String>,
-    /// The first names of its paths.
-    pub(super) heads: Vec<String>,
     /// The first names of values, not of calls, with those around it.
     pub(super) values: BTreeSet<String>,
     pub(super) condition: String,
@@ -126,7 +124,11 @@ impl Guard {
 }
 
 /// All guards, in order.
-pub(super) fn guards(tree: &FlatTree<'_>, branches: &Branches, effects: &Effects<'_>) -> Vec<Guard> {
+pub(super) fn guards(
+    tree: &FlatTree<'_>,
+    branches: &Branches,
+    effects: &Effects<'_>,
+) -> Vec<Guard> {
     let mut found = Vec::new();
     for idx in 0..tree.nodes.len() {
         let (parts, is_answer) = match branches.get(idx) {
@@ -203,7 +205,10 @@ fn guard(
     };
     let formula = match branches.get(idx) {
         Some(branch) => branch.formula.clone(),
-        None => Formula::of_value(&condition[..condition.len().min(MAX_PART + 1)], tree.language),
+        None => Formula::of_value(
+            &condition[..condition.len().min(MAX_PART + 1)],
+            tree.language,
+        ),
     };
     let leaves = matches!(consequence, Consequence::Error | Consequence::Leave);
     let grants = consequence == Consequence::Leave && answers_call(body) && asks(&formula);
@@ -232,21 +237,25 @@ fn guard(
         Consequence::Body => in_body,
         Consequence::Answer => false,
     };
-    let (mut heads, mut values) = (Vec::new(), BTreeSet::new());
+    let mut values = BTreeSet::new();
     for (at, token) in condition.iter().enumerate().take(MAX_PART) {
         let is_member = at > 0 && (condition[at - 1].is(".") || condition[at - 1].is("?."));
-        if token.is_word() && !is_member {
-            heads.push(token.text.to_owned());
-            if !condition.get(at + 1).is_some_and(|t| t.is("(")) {
-                values.insert(token.text.to_owned());
-            }
+        let is_call = condition.get(at + 1).is_some_and(|t| t.is("("));
+        if token.is_word() && !is_member && !is_call {
+            values.insert(token.text.to_owned());
         }
     }
     let words = words_of(condition);
     let around_words = around.words.iter().flat_map(|word| name_words(word));
     let all_words = words.iter().cloned().chain(around_words).collect();
     values.extend(around.words);
-    let sides = |formula: &Formula| formula.atoms().into_iter().map(Atom::sides).collect::<Vec<_>>();
+    let sides = |formula: &Formula| {
+        formula
+            .atoms()
+            .into_iter()
+            .map(Atom::sides)
+            .collect::<Vec<_>>()
+    };
     Guard {
         function: function.map(|f| function_name(tree, f)).unwrap_or_default(),
         function_idx: function,
@@ -257,7 +266,6 @@ fn guard(
         consequence,
         words,
         all_words,
-        heads,
         values,
         condition: short(parts.condition),
         body: short(parts.body),

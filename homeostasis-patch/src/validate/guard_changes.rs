@@ -468,3 +468,68 @@ fn check_calls<'t>(tree: &FlatTree<'t>) -> Vec<(String, &'t str, Place)> {
         .take(MAX_GUARDS)
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Language;
+    use crate::syntax::Syntax;
+
+    /// The differences and steps of a change of one line, the `moved`th.
+    fn steps(old: &str, new: &str, moved: &[usize], max: usize) -> (Vec<Difference>, usize) {
+        let (old_syntax, new_syntax) = (
+            Syntax::parse(Language::Python, old),
+            Syntax::parse(Language::Python, new),
+        );
+        let changed = ChangedLines {
+            old: moved.to_vec(),
+            new: moved.to_vec(),
+        };
+        counted(
+            &FlatTree::new(&old_syntax, old),
+            &FlatTree::new(&new_syntax, new),
+            &changed,
+            max,
+        )
+    }
+
+    /// A function with `n` guards that raise, each before an effect of another name, and one more
+    /// effect before or behind the first of them.
+    fn hostile(n: usize, is_early: bool) -> String {
+        let mut text = String::from("def f(x):\n");
+        let purge = "    purge(x)\n";
+        text.push_str(if is_early { purge } else { "    x = x\n" });
+        for idx in 0..n {
+            text.push_str(&format!(
+                "    if x > {idx}:\n        raise E(x)\n    send_{idx}(x)\n"
+            ));
+        }
+        text.push_str(if is_early { "    x = x\n" } else { purge });
+        text
+    }
+
+    #[test]
+    fn work_grows_with_the_text_and_what_changed() {
+        let n_steps = |n: usize| {
+            let moved = [2, 3 * n + 3];
+            let (found, n_steps) = steps(&hostile(n, false), &hostile(n, true), &moved, usize::MAX);
+            let is_refused = found
+                .iter()
+                .any(|one| one.fact.sense == Sense::Forbidden(RemovedCheck));
+            assert!(is_refused, "{n} guards: {found:?}");
+            n_steps
+        };
+        let (small, large) = (n_steps(400), n_steps(1_600));
+        assert!(large <= 5 * small, "{small} steps, then {large}");
+    }
+
+    #[test]
+    fn text_that_needs_too_much_work_is_refused() {
+        let (found, n_steps) = steps(&hostile(200, false), &hostile(200, true), &[2, 603], 100);
+        assert!(n_steps <= 1_000, "{n_steps} steps");
+        let too_large = found
+            .iter()
+            .any(|one| one.fact.sense == Sense::Forbidden(TooLarge));
+        assert!(too_large, "{found:?}");
+    }
+}

@@ -1,7 +1,7 @@
 //! Whether a guard that reads differently lets more pass.
 
-use super::condition::{Atom, Formula, Relation, is_literal};
 use super::branch::LOOP;
+use super::condition::{Atom, Formula, Relation, is_literal};
 use super::guard::{Consequence, Guard};
 use super::identity::names_identity;
 use super::words::name_words;
@@ -108,8 +108,7 @@ pub(super) fn softened(was: &Guard, now: &Guard) -> Option<Change> {
     if was.consequence != Consequence::Error || now.consequence != Consequence::Leave {
         return None;
     }
-    let is_weaker =
-        was.is_identity() || was.before_effect || was.is_validation() || now.succeeds;
+    let is_weaker = was.is_identity() || was.before_effect || was.is_validation() || now.succeeds;
     Some(if is_weaker {
         Change::Weaker
     } else {
@@ -378,14 +377,21 @@ fn argument(tokens: &[&str], open: usize) -> (Option<usize>, usize) {
 fn is_one_slip(one: &str, two: &str) -> bool {
     let (a, b): (Vec<char>, Vec<char>) = (one.chars().collect(), two.chars().collect());
     let is_name = |name: &[char]| {
-        name.len() >= 3 && name.iter().all(|c| c.is_alphanumeric() || *c == '_') && !name[0].is_numeric()
+        name.len() >= 3
+            && name.iter().all(|c| c.is_alphanumeric() || *c == '_')
+            && !name[0].is_numeric()
     };
     if !is_name(&a) || !is_name(&b) {
         return false;
     }
     let n_head = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
     let (a, b) = (&a[n_head..], &b[n_head..]);
-    let n_tail = a.iter().rev().zip(b.iter().rev()).take_while(|(a, b)| a == b).count();
+    let n_tail = a
+        .iter()
+        .rev()
+        .zip(b.iter().rev())
+        .take_while(|(a, b)| a == b)
+        .count();
     let (a, b) = (&a[..a.len() - n_tail], &b[..b.len() - n_tail]);
     match (a, b) {
         ([], []) => false,
@@ -416,11 +422,22 @@ mod tests {
 
     #[test]
     fn one_slip_of_the_pen_is_known() {
-        for (one, two) in [("LIMT", "LIMIT"), ("limiit", "limit"), ("lmiit", "limit"), ("limlt", "limit")] {
+        for (one, two) in [
+            ("LIMT", "LIMIT"),
+            ("limiit", "limit"),
+            ("lmiit", "limit"),
+            ("limlt", "limit"),
+        ] {
             assert!(is_one_slip(one, two), "{one}");
             assert!(is_one_slip(two, one), "{two}");
         }
-        for (one, two) in [("min", "max"), ("a", "b"), ("10", "100"), ("limit", "limit"), ("max_a", "max_bcd")] {
+        for (one, two) in [
+            ("min", "max"),
+            ("a", "b"),
+            ("10", "100"),
+            ("limit", "limit"),
+            ("max_a", "max_bcd"),
+        ] {
             assert!(!is_one_slip(one, two), "{one}");
         }
     }

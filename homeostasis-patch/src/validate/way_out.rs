@@ -12,12 +12,7 @@ const MAX_DEPTH: usize = 8;
 
 /// How the tokens of `range`, the body of the node `idx`, leave the function on every path. What is
 /// left only under a further condition is not left.
-pub(super) fn way_out(
-    tree: &FlatTree<'_>,
-    idx: usize,
-    range: Range,
-    depth: usize,
-) -> Consequence {
+pub(super) fn way_out(tree: &FlatTree<'_>, idx: usize, range: Range, depth: usize) -> Consequence {
     let end = range.1.min(range.0 + MAX_PART).min(tree.tokens.len());
     let body = tree.tokens.get(range.0..end).unwrap_or_default();
     // The way out stands at the end, behind whatever else is done.
