@@ -27,7 +27,7 @@ pub(super) fn facts(tree: &FlatTree<'_>, names: &Names, references: &[Reference]
             let sense = Sense::Required(RemovedCheck);
             found.push(Fact::new(sense, last, line, &reference.path));
             let condition = arguments(tree, end, if compares(last) { 2 } else { 1 });
-            if is_tautology(condition, last) {
+            if is_tautology(condition, last, tree.language) {
                 let text = format!("{}({}", reference.path, joined(condition));
                 found.push(Fact::new(
                     Sense::Forbidden(RemovedCheck),
@@ -96,7 +96,7 @@ fn compares(last: &str) -> bool {
 }
 
 /// It cannot fail: the same on both sides, or nothing but literals.
-fn is_tautology(condition: &[Token<'_>], last: &str) -> bool {
+fn is_tautology(condition: &[Token<'_>], last: &str, language: Language) -> bool {
     if condition.is_empty() || condition.len() > 300 {
         return false;
     }
@@ -110,7 +110,7 @@ fn is_tautology(condition: &[Token<'_>], last: &str) -> bool {
         );
         return !is_message
             && !last.starts_with("to")
-            && (is_literal(&text) || Formula::of(first).has_constant());
+            && (is_literal(&text) || Formula::of(first, language).has_constant());
     }
     let (left, right) = (joined(first), joined(second));
     let differs = last.to_ascii_lowercase().contains("not") || last.ends_with("_ne");
@@ -178,7 +178,7 @@ fn statement(tree: &FlatTree<'_>, idx: usize, found: &mut Vec<Fact>) {
         push(Sense::Required(RemovedCheck), "in every build".to_owned());
     }
     push(Sense::Kept(Flag::ChangedCheck), joined(condition));
-    if is_tautology(condition, name) {
+    if is_tautology(condition, name, tree.language) {
         push(Sense::Forbidden(RemovedCheck), "tautology".to_owned());
     }
 }

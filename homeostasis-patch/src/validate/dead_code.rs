@@ -5,6 +5,7 @@ use super::condition::Formula;
 use super::fact::{Fact, Sense};
 use super::identity::is_authorization;
 use super::token::{FlatTree, Token, joined};
+use crate::Language;
 
 /// What switches off a check without taking it away.
 pub(super) fn facts(tree: &FlatTree<'_>) -> Vec<Fact> {
@@ -19,7 +20,7 @@ pub(super) fn facts(tree: &FlatTree<'_>) -> Vec<Fact> {
             }
         } else if is_condition_holder(node.kind) {
             let header = header(tree, idx);
-            if let Some(constant) = constant_part(header) {
+            if let Some(constant) = constant_part(header, tree.language) {
                 let is_identity = |t: &Token<'_>| t.is_word() && is_authorization(t.text);
                 let reason = if header.iter().any(is_identity) {
                     RemovedAuthorization
@@ -83,7 +84,7 @@ pub(super) fn header<'a, 't>(tree: &'a FlatTree<'t>, idx: usize) -> &'a [Token<'
 }
 
 /// `true ||`, `if false`, `and False`: the part of a condition that decides it alone.
-fn constant_part(header: &[Token<'_>]) -> Option<String> {
+fn constant_part(header: &[Token<'_>], language: Language) -> Option<String> {
     let is_constant = |t: &Token<'_>| {
         matches!(
             t.text,
@@ -104,7 +105,7 @@ fn constant_part(header: &[Token<'_>]) -> Option<String> {
     let is_statement = header.first().is_some_and(|t| t.is("if") || t.is("elif"));
     if is_statement && !header.iter().any(|t| t.is("let") || t.is(";")) {
         let end = header.len() - usize::from(header.last().is_some_and(|t| t.is(":")));
-        if end > 1 && header.len() < 300 && Formula::of(&header[1..end]).has_constant() {
+        if end > 1 && header.len() < 300 && Formula::of(&header[1..end], language).has_constant() {
             return Some(joined(&header[1..end]));
         }
     }

@@ -2,63 +2,131 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::RefusalReason::{self, RemovedAuthorization, RemovedCheck, SkippedTest};
+use super::RefusalReason::{self, RemovedAuthorization, RemovedCheck, SkippedTest, TooLarge};
 use super::TextSide;
-use super::condition::{Atom, Formula, Relation, is_literal};
+use super::assignment::{Assignment, Assignments, mentions};
+use super::branch::Branches;
+use super::condition::{Formula, is_literal};
+use super::effect::{Effects, Order, Place};
 use super::fact::{ChangedLines, Difference, Fact, Sense};
-use super::guard::{Consequence, Guard, effects, guards, is_permission};
-use super::identity::is_authorization;
-use super::token::{FlatTree, is_function, joined};
+use super::guard::{Consequence, Guard, function_name, guards, is_permission};
+use super::identity::{is_authorization, names_identity};
+use super::strictness::{Change, compared, softened};
+use super::token::{FlatTree, is_function};
 use super::validation::Flag;
+use super::words::name_words;
 
 /// So many guards of a text are compared at most; the first that differ count.
 const MAX_GUARDS: usize = 200;
+
+/// So many comparisons of one thing with another are made at most; of a text that needs more the
+/// change is refused.
+const MAX_STEPS: usize = 4_000_000;
 
 pub(super) fn differences(
     old: &FlatTree<'_>,
     new: &FlatTree<'_>,
     changed: &ChangedLines,
 ) -> Vec<Difference> {
-    let (old_guards, new_guards) = (guards(old), guards(new));
-    let mut found = Found(Vec::new());
-    let (same, gone, come) = matched(&old_guards, &new_guards, changed);
-    let mut come = come;
-    for guard in &gone {
-        match partner(guard, &come) {
+    counted(old, new, changed, MAX_STEPS).0
+}
+
+/// The differences, and how many steps they took.
+fn counted<'t>(
+    old: &FlatTree<'t>,
+    new: &FlatTree<'t>,
+    changed: &ChangedLines,
+    max_steps: usize,
+) -> (Vec<Difference>, usize) {
+    let of = |tree: &FlatTree<'t>| guards(tree, &Branches::of(tree), &Effects::of(tree));
+    let (old_guards, new_guards) = (of(old), of(new));
+    let mut found = Found {
+        all: Vec::new(),
+        steps: Steps {
+            n: 0,
+            max: max_steps,
+        },
+        order: Order::new(old, new, changed),
+        names: Names::of(old),
+        functions: (functions(old), functions(new)),
+        new,
+        changed,
+    };
+    let Sorted {
+        same,
+        gone,
+        mut come,
+    } = matched(&old_guards, &new_guards, changed);
+    for guard in gone {
+        match found.partner(guard, &come) {
             Some(at) => {
                 let now = come.remove(at);
                 found.compared(guard, now);
             }
-            None => found.gone(guard, old, new),
+            None => found.gone(guard),
         }
     }
     for guard in come {
-        found.come(guard, &new_guards, new);
+        found.come(guard, &new_guards);
     }
     for (was, now) in &same {
-        found.later(was, now, old, new);
-        found.reassigned(was, now, old, new, changed);
+        if let Some(change) = softened(was, now) {
+            found.changed(change, was, now);
+        }
+        found.later(was, now);
     }
-    found.calls_later(old, new);
-    found.0
+    found.reassigned(&same, &Assignments::of(old), &Assignments::of(new));
+    found.calls_later(old);
+    if found.steps.is_spent() {
+        let text = format!("guards after {max_steps} comparisons");
+        let fact = Fact::new(Sense::Forbidden(TooLarge), "guards", 0, &text);
+        let side = TextSide::New;
+        found.all.push(Difference { fact, side });
+    }
+    (found.all, found.steps.n)
 }
 
-type Sorted<'a> = (Vec<(&'a Guard, &'a Guard)>, Vec<&'a Guard>, Vec<&'a Guard>);
-
 /// Which guards stayed as they are, which are gone, and which came.
+struct Sorted<'a> {
+    same: Vec<(&'a Guard, &'a Guard)>,
+    gone: Vec<&'a Guard>,
+    come: Vec<&'a Guard>,
+}
+
 fn matched<'a>(old: &'a [Guard], new: &'a [Guard], changed: &ChangedLines) -> Sorted<'a> {
+    let answers = |guard: &Guard| guard.consequence == Consequence::Answer;
     let mut known: BTreeMap<(&str, &Formula, bool), Vec<&Guard>> = BTreeMap::new();
-    let key = |guard: &'a Guard| {
-        let answers = guard.consequence == Consequence::Answer;
-        (guard.function.as_str(), &guard.permits, answers)
-    };
     for guard in new.iter().rev() {
-        known.entry(key(guard)).or_default().push(guard);
+        let key = (guard.function.as_str(), &guard.permits, answers(guard));
+        known.entry(key).or_default().push(guard);
     }
-    let (mut same, mut gone) = (Vec::new(), Vec::new());
+    let (mut same, mut left) = (Vec::new(), Vec::new());
     let mut used = BTreeSet::new();
     for guard in old {
-        match known.get_mut(&key(guard)).and_then(Vec::pop) {
+        let key = (guard.function.as_str(), &guard.permits, answers(guard));
+        match known.get_mut(&key).and_then(Vec::pop) {
+            Some(now) => {
+                used.insert(now.at);
+                same.push((guard, now));
+            }
+            None => left.push(guard),
+        }
+    }
+    // A condition around a guard that changed is judged by itself, unless what the guard is about
+    // cannot be taken back: the guard is the same if it stands as deep.
+    let mut inner: BTreeMap<(&str, &Formula, usize), Vec<&Guard>> = BTreeMap::new();
+    for guard in new.iter().rev().filter(|guard| !used.contains(&guard.at)) {
+        if guard.n_around > 0 && !answers(guard) {
+            let key = (guard.function.as_str(), &guard.own, guard.n_around);
+            inner.entry(key).or_default().push(guard);
+        }
+    }
+    let mut gone = Vec::new();
+    for guard in left {
+        let key = (guard.function.as_str(), &guard.own, guard.n_around);
+        let may_match = !guard.is_identity() && !guard.before_effect;
+        let now = may_match.then(|| inner.get_mut(&key).and_then(Vec::pop));
+        match now.flatten() {
             Some(now) => {
                 used.insert(now.at);
                 same.push((guard, now));
@@ -75,36 +143,77 @@ fn matched<'a>(old: &'a [Guard], new: &'a [Guard], changed: &ChangedLines) -> So
     gone.sort_by_key(|guard| changed.old.binary_search(&guard.line).is_err());
     gone.truncate(MAX_GUARDS);
     come.truncate(MAX_GUARDS);
-    (same, gone, come)
+    Sorted { same, gone, come }
 }
 
-/// The new guard that took the place of one that is gone.
-fn partner(guard: &Guard, come: &[&Guard]) -> Option<usize> {
-    let score = |other: &Guard| {
-        let is_answer = |g: &Guard| g.consequence == Consequence::Answer;
-        if other.function != guard.function || is_answer(guard) != is_answer(other) {
-            return 0;
+/// How much was done of how much may be.
+#[derive(Debug)]
+struct Steps {
+    n: usize,
+    max: usize,
+}
+
+impl Steps {
+    /// Whether the work may go on.
+    fn spend(&mut self, n: usize) -> bool {
+        self.n = self.n.saturating_add(n);
+        !self.is_spent()
+    }
+
+    fn is_spent(&self) -> bool {
+        self.n > self.max
+    }
+}
+
+/// How often each name stands in a text.
+struct Names<'t>(BTreeMap<&'t str, usize>);
+
+impl<'t> Names<'t> {
+    fn of(tree: &FlatTree<'t>) -> Self {
+        let mut found = BTreeMap::new();
+        for token in tree.tokens.iter().filter(|t| t.is_word()) {
+            *found.entry(token.text).or_default() += 1;
         }
-        let shared = guard
-            .words
-            .iter()
-            .filter(|word| other.words.contains(word))
-            .count();
-        let same_body = !guard.body.is_empty() && other.body == guard.body;
-        shared + 8 * usize::from(same_body)
-    };
-    let best = come
-        .iter()
-        .enumerate()
-        .map(|(idx, other)| (score(other), std::cmp::Reverse(idx)));
-    best.max()
-        .filter(|(score, _)| *score > 0)
-        .map(|(_, idx)| idx.0)
+        Self(found)
+    }
+
+    fn n(&self, name: &str) -> usize {
+        self.0.get(name).copied().unwrap_or(0)
+    }
 }
 
-struct Found(Vec<Difference>);
+/// The first function of each name.
+type Functions = BTreeMap<String, usize>;
 
-impl Found {
+fn functions(tree: &FlatTree<'_>) -> Functions {
+    let mut found = Functions::new();
+    for (idx, node) in tree.nodes.iter().enumerate() {
+        if is_function(node.kind) {
+            found.entry(function_name(tree, idx)).or_insert(idx);
+        }
+    }
+    found
+}
+
+struct Found<'a, 't> {
+    all: Vec<Difference>,
+    steps: Steps,
+    order: Order<'a, 't>,
+    names: Names<'t>,
+    functions: (Functions, Functions),
+    new: &'a FlatTree<'t>,
+    changed: &'a ChangedLines,
+}
+
+fn reason_of(guard: &Guard) -> RefusalReason {
+    if guard.is_identity() {
+        RemovedAuthorization
+    } else {
+        RemovedCheck
+    }
+}
+
+impl Found<'_, '_> {
     fn refuse(&mut self, reason: RefusalReason, guard: &Guard, side: TextSide) {
         self.push(Sense::Forbidden(reason), guard, side);
     }
@@ -115,90 +224,52 @@ impl Found {
 
     fn push(&mut self, sense: Sense, guard: &Guard, side: TextSide) {
         let fact = Fact::new(sense, "guard", guard.line, &guard.condition);
-        self.0.push(Difference { fact, side });
+        self.all.push(Difference { fact, side });
+    }
+
+    /// The new guard that took the place of one that is gone.
+    fn partner(&mut self, guard: &Guard, come: &[&Guard]) -> Option<usize> {
+        let mut best = None;
+        for (idx, other) in come.iter().enumerate() {
+            if !self.steps.spend(1) {
+                break;
+            }
+            let is_answer = |g: &Guard| g.consequence == Consequence::Answer;
+            if other.function != guard.function || is_answer(guard) != is_answer(other) {
+                continue;
+            }
+            self.steps.spend(guard.all_words.len());
+            let shared = guard.all_words.intersection(&other.all_words).count();
+            let same_body = !guard.body.is_empty() && other.body == guard.body;
+            let score = shared + 8 * usize::from(same_body);
+            let leaves = usize::from(other.consequence == guard.consequence);
+            let score = if score > 0 { 2 * score + leaves } else { 0 };
+            if score > best.map_or(0, |(best, _)| best) {
+                best = Some((score, idx));
+            }
+        }
+        best.map(|(_, idx)| idx)
     }
 
     /// A guard that reads differently.
     fn compared(&mut self, was: &Guard, now: &Guard) {
-        let reason = if was.is_identity() {
-            RemovedAuthorization
-        } else {
-            RemovedCheck
+        let change = {
+            let is_known = |name: &str| self.names.n(name) > 0;
+            let is_once = |name: &str| self.names.n(name) == 1;
+            compared(was, now, &is_known, &is_once)
         };
-        let forth = was.permits.implies(&now.permits).unwrap_or(false);
-        let back = now.permits.implies(&was.permits).unwrap_or(false);
-        if forth && back {
-            return;
-        }
-        let opposite = was.permits.negated();
-        let is_inverted = now.permits.implies(&opposite) == Some(true)
-            && opposite.implies(&now.permits) == Some(true);
-        if is_inverted {
-            let swaps = was.consequence == Consequence::Body
-                && body_of(&was.otherwise) == body_of(&now.body)
-                && body_of(&was.body) == body_of(&now.otherwise);
-            if swaps {
-                return;
-            }
-        }
-        let matters =
-            was.is_identity() || was.consequence == Consequence::Error || was.before_effect;
-        let refused = if is_inverted {
-            matters
-        } else if forth {
-            self.is_weakening(was, now, matters)
-        } else if back {
-            false
-        } else {
-            loses_identity(was, now)
-                || was.is_identity() && grants_more(was, now)
-                || matters && raises_limit(was, now)
-        };
-        if refused {
-            self.refuse(reason, now, TextSide::New);
-        } else {
-            self.flag(now, TextSide::New);
+        self.changed(change, was, now);
+    }
+
+    fn changed(&mut self, change: Change, was: &Guard, now: &Guard) {
+        match change {
+            Change::Same => {}
+            Change::Doubtful => self.flag(now, TextSide::New),
+            Change::Weaker => self.refuse(reason_of(was), now, TextSide::New),
         }
     }
 
-    /// The new guard lets more pass than the old one.
-    #[expect(clippy::unused_self, reason = "reads like its siblings")]
-    fn is_weakening(&self, was: &Guard, now: &Guard, matters: bool) -> bool {
-        let pairs = |guard: &Guard| -> Vec<(String, String)> {
-            let mut pairs: Vec<_> = guard
-                .permits
-                .atoms()
-                .iter()
-                .map(|atom| sides(atom))
-                .collect();
-            pairs.sort();
-            pairs.dedup();
-            pairs
-        };
-        let (before, after) = (pairs(was), pairs(now));
-        let added: Vec<&Atom> = now
-            .permits
-            .atoms()
-            .into_iter()
-            .filter(|atom| !before.contains(&sides(atom)))
-            .collect();
-        if !added.is_empty() {
-            // Something else passes, too.
-            if was.is_identity() {
-                return true;
-            }
-            let leaves = was.consequence != Consequence::Body;
-            let is_harmless = added.iter().all(|atom| is_presence(atom, was));
-            return was.before_effect && (!is_harmless || !leaves);
-        }
-        if before == after && only_strictness(&was.permits, &now.permits) {
-            // One value more or less at the edge.
-            return matters && (was.is_identity() || was.is_limit());
-        }
-        matters
-    }
-
-    fn gone(&mut self, guard: &Guard, old: &FlatTree<'_>, new: &FlatTree<'_>) {
+    fn gone(&mut self, guard: &Guard) {
         if guard.consequence == Consequence::Answer {
             // What it answered: the function may be gone, or written anew.
             self.flag(guard, TextSide::Old);
@@ -206,22 +277,10 @@ impl Found {
         }
         let leaves = guard.consequence != Consequence::Body;
         let keeps_effect = || {
-            let range = |tree: &FlatTree<'_>, name: &str| {
-                let function = functions(tree).into_iter().find(|(known, _)| known == name);
-                function.map(|(_, range)| range)
-            };
-            let names = |tree: &FlatTree<'_>| -> Vec<String> {
-                range(tree, &guard.function)
-                    .map(|range| {
-                        effects(tree, range)
-                            .into_iter()
-                            .map(|(_, name)| name)
-                            .collect()
-                    })
-                    .unwrap_or_default()
-            };
-            let left = names(new);
-            names(old).iter().any(|name| left.contains(name))
+            let old = self.functions.0.get(&guard.function);
+            let new = self.functions.1.get(&guard.function);
+            old.zip(new)
+                .is_some_and(|(old, new)| self.order.keeps_effect(*old, *new))
         };
         if guard.is_identity() && (leaves || guard.before_effect) {
             self.refuse(RemovedAuthorization, guard, TextSide::Old);
@@ -233,7 +292,7 @@ impl Found {
     }
 
     /// A guard that was not there: one that succeeds passes by what follows it.
-    fn come(&mut self, guard: &Guard, all: &[Guard], tree: &FlatTree<'_>) {
+    fn come(&mut self, guard: &Guard, all: &[Guard]) {
         let side = TextSide::New;
         if guard.consequence == Consequence::Answer {
             if guard.permits.is_true() {
@@ -252,8 +311,11 @@ impl Found {
             self.refuse(SkippedTest, guard, side);
         }
         let succeeds_for = is_permission(&guard.function) && guard.body.contains("return");
-        let end = tree.nodes[function].tokens.1;
-        let checks = tree.tokens[guard.at..end]
+        let end = self.new.nodes[function].tokens.1;
+        if !self.steps.spend(end - guard.at + all.len()) {
+            return;
+        }
+        let checks = self.new.tokens[guard.at..end]
             .windows(2)
             .skip(1)
             .any(|pair| pair[0].is_word() && pair[1].is("(") && is_authorization(pair[0].text));
@@ -274,303 +336,200 @@ impl Found {
     }
 
     /// A guard that stays, with an effect before it that came after it.
-    fn later(&mut self, was: &Guard, now: &Guard, old: &FlatTree<'_>, new: &FlatTree<'_>) {
+    fn later(&mut self, was: &Guard, now: &Guard) {
         let leaves =
             |guard: &Guard| matches!(guard.consequence, Consequence::Error | Consequence::Leave);
-        if !leaves(was) || !leaves(now) || !was.before_effect {
+        if !leaves(was) || !leaves(now) || !was.before_effect || self.steps.is_spent() {
             return;
         }
-        if is_later(
-            (old, was.at, was.function_idx),
-            (new, now.at, now.function_idx),
-        ) {
-            let reason = if was.is_identity() {
-                RemovedAuthorization
-            } else {
-                RemovedCheck
-            };
-            self.refuse(reason, now, TextSide::New);
+        let (is_later, n) = self.order.is_later(Place::from(was), Place::from(now));
+        self.steps.spend(n);
+        if is_later {
+            self.refuse(reason_of(was), now, TextSide::New);
         }
     }
 
     /// Calls of checks, with an effect before them that came after them.
-    fn calls_later(&mut self, old: &FlatTree<'_>, new: &FlatTree<'_>) {
-        let calls = |tree: &FlatTree<'_>| -> Vec<(String, String, usize, Option<usize>)> {
-            let pairs = tree.tokens.windows(2).enumerate();
-            pairs
-                .filter(|(_, pair)| {
-                    pair[0].is_word()
-                        && pair[1].is("(")
-                        && (is_authorization(pair[0].text) || pair[0].text.starts_with("validate"))
-                })
-                .filter_map(|(at, pair)| {
-                    let function = tree.function_of(at);
-                    let name = super::guard::function_name(tree, function?);
-                    (name != pair[0].text).then(|| (name, pair[0].text.to_owned(), at, function))
-                })
-                .take(MAX_GUARDS)
-                .collect()
-        };
-        let now = calls(new);
-        for (function, name, at, idx) in calls(old) {
-            let mut same = now
-                .iter()
-                .filter(|call| call.0 == function && call.1 == name);
-            let (Some(call), None) = (same.next(), same.next()) else {
+    fn calls_later(&mut self, old: &FlatTree<'_>) {
+        let mut now: BTreeMap<(String, &str), Vec<Place>> = BTreeMap::new();
+        for (function, name, place) in check_calls(self.new) {
+            now.entry((function, name)).or_default().push(place);
+        }
+        for (function, name, was) in check_calls(old) {
+            let Some([place]) = now.get(&(function, name)).map(Vec::as_slice) else {
                 continue;
             };
-            if is_later((old, at, idx), (new, call.2, call.3)) {
-                let token = &new.tokens[call.2];
-                let fact = Fact::new(
-                    Sense::Forbidden(RemovedAuthorization),
-                    "later",
-                    token.line,
-                    token.text,
-                );
+            if self.steps.is_spent() {
+                break;
+            }
+            let (is_later, n) = self.order.is_later(was, *place);
+            self.steps.spend(n);
+            if is_later {
+                let sense = Sense::Forbidden(RemovedAuthorization);
+                let fact = Fact::new(sense, "later", place.line, name);
                 let side = TextSide::New;
-                self.0.push(Difference { fact, side });
+                self.all.push(Difference { fact, side });
             }
         }
     }
 
     /// What a guard looks at is given another value just before it.
-    fn reassigned(
-        &mut self,
-        was: &Guard,
-        now: &Guard,
-        old: &FlatTree<'_>,
-        new: &FlatTree<'_>,
-        changed: &ChangedLines,
-    ) {
-        let matters =
-            was.is_identity() || was.consequence == Consequence::Error || was.before_effect;
-        if !matters || was.consequence == Consequence::Answer {
-            return;
+    fn reassigned(&mut self, same: &[(&Guard, &Guard)], old: &Assignments, new: &Assignments) {
+        let mut by_function: BTreeMap<usize, Vec<(&Guard, &Guard)>> = BTreeMap::new();
+        for (was, now) in same {
+            let matters =
+                was.is_identity() || was.consequence == Consequence::Error || was.before_effect;
+            if let (true, Some(_), Some(function)) = (
+                matters && was.consequence != Consequence::Answer,
+                was.function_idx,
+                now.function_idx,
+            ) {
+                by_function.entry(function).or_default().push((was, now));
+            }
         }
-        let (Some(was_in), Some(now_in)) = (was.function_idx, now.function_idx) else {
-            return;
-        };
-        let start = new.nodes[now_in].tokens.0;
-        let touches = changed
-            .new
-            .iter()
-            .any(|line| (new.nodes[now_in].line..=now.line).contains(line));
-        if !touches {
-            return;
-        }
-        let before = assignments(old, (old.nodes[was_in].tokens.0, was.at));
-        let after = assignments(new, (start, now.at));
-        for (name, value, line) in &after {
-            if !now.heads.contains(name)
-                || changed.new.binary_search(line).is_err()
-                || before
-                    .iter()
-                    .any(|known| known.0 == *name && known.1 == *value)
-                || value.split(' ').any(|word| word == name)
-            {
+        for one in &new.all {
+            if self.changed.new.binary_search(&one.line).is_err() {
                 continue;
             }
-            let n = |list: &[(String, String, usize)]| list.iter().filter(|a| a.0 == *name).count();
-            let is_more = n(&after) > n(&before);
-            let written = is_literal(value) || value.parse::<f64>().is_ok();
-            if was.is_identity() && (is_more || written) {
-                self.refuse(RemovedAuthorization, now, TextSide::New);
-            } else if written {
-                self.refuse(RemovedCheck, now, TextSide::New);
-            } else {
-                self.flag(now, TextSide::New);
+            let guards = one.function.and_then(|idx| by_function.get(&idx));
+            for (was, now) in guards.into_iter().flatten() {
+                if one.at >= now.at {
+                    continue;
+                }
+                if !self.steps.spend(1 + now.condition.len() / 16) {
+                    return;
+                }
+                if !looks_at(now, &one.target) {
+                    continue;
+                }
+                let mut n_before = 0;
+                let mut is_known = false;
+                for known in old.before(was.function_idx, &one.target, was.at) {
+                    n_before += 1;
+                    is_known |= known.value == one.value && known.is_update == one.is_update;
+                }
+                let n_after = new.before(now.function_idx, &one.target, now.at).count();
+                self.steps.spend(n_before + n_after);
+                if !is_known {
+                    self.assigned(one, was, now, n_after > n_before);
+                }
             }
+        }
+    }
+
+    /// One value that came before a guard that looks at it.
+    fn assigned(&mut self, one: &Assignment, was: &Guard, now: &Guard, is_more: bool) {
+        let written = is_literal(&one.value) || one.value.parse::<f64>().is_ok();
+        let normalizes = one.only_normalizes();
+        let is_of_itself = one.is_of_itself();
+        if was.is_identity() && !normalizes && (is_more || written) {
+            self.refuse(RemovedAuthorization, now, TextSide::New);
+        } else if written && !is_of_itself {
+            self.refuse(RemovedCheck, now, TextSide::New);
+        } else if !normalizes || was.is_identity() {
+            self.flag(now, TextSide::New);
         }
     }
 }
 
-/// Without braces and semicolons around it.
-fn body_of(text: &str) -> &str {
-    text.trim_start_matches("else ")
-        .trim_matches(|c: char| c.is_whitespace() || matches!(c, '{' | '}' | ':' | ';'))
-}
-
-fn sides(atom: &Atom) -> (String, String) {
-    let (a, b) = (atom.left.clone(), atom.right.clone());
-    if a <= b { (a, b) } else { (b, a) }
-}
-
-/// The same but for `<` and `<=`.
-fn only_strictness(was: &Formula, now: &Formula) -> bool {
-    was.lenient() == now.lenient()
-}
-
-/// The test of a value for being there, or of an index for being inside.
-fn is_presence(atom: &Atom, of: &Guard) -> bool {
-    let none = |text: &str| {
-        matches!(
-            text,
-            "None" | "null" | "nil" | "undefined" | "0" | "\"\"" | "''"
-        )
-    };
-    let counts =
-        |text: &str| text.contains("len") || text.contains("length") || text.contains("size");
-    match atom.relation {
-        Relation::Equal | Relation::Unequal => none(&atom.left) || none(&atom.right),
-        Relation::Less | Relation::LessOrEqual => {
-            counts(&atom.left) || counts(&atom.right) || none(&atom.left) || none(&atom.right)
-        }
-        Relation::Holds | Relation::Fails => {
-            let name = atom.left.split(" . ").next().unwrap_or_default();
-            atom.left.starts_with("isinstance")
-                || atom.left.contains("is_empty")
-                || !name.contains(' ')
-                    && of.heads.iter().any(|head| head == name)
-                    && name == atom.left
-                || atom.left.contains(" in ")
-        }
+/// The guard reads what is assigned, or, of a permission, something of its owner.
+fn looks_at(guard: &Guard, target: &str) -> bool {
+    if mentions(&guard.condition, target) {
+        return true;
     }
-}
-
-/// A word about permission is no longer asked about.
-fn loses_identity(was: &Guard, now: &Guard) -> bool {
-    let n = |guard: &Guard| {
-        let words = guard.words.iter();
-        words
-            .filter(|word| super::identity::names_identity(word))
-            .count()
-    };
-    n(was) > n(now) || was.consequence == Consequence::Answer && now.permits.is_true()
-}
-
-/// More values are let in, a comparison is turned around, or what was denied by default is granted.
-fn grants_more(was: &Guard, now: &Guard) -> bool {
-    let n = |guard: &Guard, is: &dyn Fn(&str) -> bool| {
-        guard.condition.split(' ').filter(|word| is(word)).count()
-    };
-    let is_true = |word: &str| matches!(word, "True" | "true");
-    let is_text = |word: &str| word.starts_with(['"', '\'']);
-    let is_all = |word: &str| matches!(word, "all" | "every");
-    let is_any = |word: &str| matches!(word, "any" | "some");
-    let lists = was.condition.contains('[')
-        || was.words.iter().any(|word| word == "in")
-        || was.condition.contains(" in ");
-    let about_people = was
-        .body
-        .split(' ')
-        .chain(was.condition.split(' '))
-        .any(|word| {
-            super::words::name_words(word).iter().any(|word| {
-                matches!(
-                    word.as_str(),
-                    "role"
-                        | "roles"
-                        | "admin"
-                        | "admins"
-                        | "user"
-                        | "users"
-                        | "permission"
-                        | "permissions"
-                        | "owner"
-                        | "owners"
-                        | "group"
-                        | "groups"
-                        | "scope"
-                        | "scopes"
-                )
-            })
-        });
-    let opposite = |a: Relation, b: Relation| {
-        matches!(
-            (a, b),
-            (Relation::Equal, Relation::Unequal)
-                | (Relation::Unequal, Relation::Equal)
-                | (Relation::Holds, Relation::Fails)
-                | (Relation::Fails, Relation::Holds)
-        )
-    };
-    let turned = was.permits.atoms().iter().any(|a| {
-        now.permits.atoms().iter().any(|b| {
-            let shares = [&b.left, &b.right].into_iter().any(|side| {
-                !side.is_empty() && !is_literal(side) && (*side == a.left || *side == a.right)
-            });
-            shares && opposite(a.relation, b.relation)
-        })
-    });
-    turned
-        || n(now, &is_true) > n(was, &is_true)
-        || n(was, &is_all) > n(now, &is_all) && n(now, &is_any) > n(was, &is_any)
-        || lists && about_people && n(now, &is_text) > n(was, &is_text)
-}
-
-/// A number that bounds something is ten times as large, or more.
-fn raises_limit(was: &Guard, now: &Guard) -> bool {
-    let numbers = |guard: &Guard| -> Vec<(String, f64)> {
-        let atoms = guard.permits.atoms();
-        let found = atoms.iter().filter_map(|atom| {
-            let number = |text: &str| text.replace('_', "").parse::<f64>().ok();
-            match (number(&atom.left), number(&atom.right)) {
-                (Some(value), None) => Some((atom.right.clone(), value)),
-                (None, Some(value)) => Some((atom.left.clone(), value)),
-                _ => None,
-            }
-        });
-        found.collect()
-    };
-    let now = numbers(now);
-    numbers(was).iter().any(|(name, value)| {
-        now.iter().any(|(other, more)| {
-            other == name && value.abs() > 0.0 && more.abs() >= 10.0 * value.abs()
-        })
-    })
-}
-
-type Place<'a, 't> = (&'a FlatTree<'t>, usize, Option<usize>);
-
-/// An effect that came after the place in the old text comes before it in the new one.
-fn is_later(old: Place<'_, '_>, new: Place<'_, '_>) -> bool {
-    let around = |(tree, at, function): Place<'_, '_>| -> Option<(Vec<String>, Vec<String>)> {
-        let (start, end) = tree.nodes[function?].tokens;
-        let end = end.min(start + 8000);
-        let names = |range: (usize, usize)| -> Vec<String> {
-            effects(tree, range)
-                .into_iter()
-                .map(|(_, name)| name)
-                .collect()
-        };
-        let at = at.clamp(start, end);
-        Some((names((start, at)), names((at, end))))
-    };
-    let (Some(was), Some(now)) = (around(old), around(new)) else {
+    let Some((owner, member)) = target.rsplit_once(" . ") else {
         return false;
     };
-    let n = |list: &[String], name: &String| list.iter().filter(|known| *known == name).count();
-    now.0
-        .iter()
-        .any(|name| n(&now.0, name) > n(&was.0, name) && n(&was.1, name) > n(&now.1, name))
+    guard.is_identity()
+        && mentions(&guard.condition, owner)
+        && name_words(member).iter().any(|word| names_identity(word))
 }
 
-fn functions(tree: &FlatTree<'_>) -> Vec<(String, (usize, usize))> {
-    let nodes = tree.nodes.iter().enumerate();
-    nodes
-        .filter(|(_, node)| is_function(node.kind))
-        .map(|(idx, node)| (super::guard::function_name(tree, idx), node.tokens))
+/// Calls of checks outside of their own definitions: the function they stand in, their name and
+/// place. The first of them.
+fn check_calls<'t>(tree: &FlatTree<'t>) -> Vec<(String, &'t str, Place)> {
+    let pairs = tree.tokens.windows(2).enumerate();
+    pairs
+        .filter(|(_, pair)| {
+            pair[0].is_word()
+                && pair[1].is("(")
+                && (is_authorization(pair[0].text) || pair[0].text.starts_with("validate"))
+        })
+        .filter_map(|(at, pair)| {
+            let function = tree.function_of(at);
+            let name = function_name(tree, function?);
+            let place = Place {
+                at,
+                line: pair[0].line,
+                function,
+            };
+            (name != pair[0].text).then_some((name, pair[0].text, place))
+        })
+        .take(MAX_GUARDS)
         .collect()
 }
 
-/// `name = value`: the name, the value and the line.
-fn assignments(tree: &FlatTree<'_>, range: (usize, usize)) -> Vec<(String, String, usize)> {
-    let tokens = &tree.tokens[range.0..range.1.max(range.0)];
-    let mut found = Vec::new();
-    for (idx, pair) in tokens.windows(2).enumerate().take(8000) {
-        let is_sign = pair[1].is("=") || pair[1].is(":=");
-        let before = idx.checked_sub(1).map_or("", |at| tokens[at].text);
-        if !pair[0].is_word() || !is_sign || matches!(before, "." | "(" | ",") {
-            continue;
-        }
-        let line = pair[0].line;
-        let value: Vec<_> = tokens[idx + 2..]
-            .iter()
-            .take(64)
-            .take_while(|t| t.line == line && !t.is(";"))
-            .cloned()
-            .collect();
-        found.push((pair[0].text.to_owned(), joined(&value), line));
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Language;
+    use crate::syntax::Syntax;
+
+    /// The differences and steps of a change of one line, the `moved`th.
+    fn steps(old: &str, new: &str, moved: &[usize], max: usize) -> (Vec<Difference>, usize) {
+        let (old_syntax, new_syntax) = (
+            Syntax::parse(Language::Python, old),
+            Syntax::parse(Language::Python, new),
+        );
+        let changed = ChangedLines {
+            old: moved.to_vec(),
+            new: moved.to_vec(),
+        };
+        counted(
+            &FlatTree::new(&old_syntax, old),
+            &FlatTree::new(&new_syntax, new),
+            &changed,
+            max,
+        )
     }
-    found
+
+    /// A function with `n` guards that raise, each before an effect of another name, and one more
+    /// effect before or behind the first of them.
+    fn hostile(n: usize, is_early: bool) -> String {
+        let mut text = String::from("def f(x):\n");
+        let purge = "    purge(x)\n";
+        text.push_str(if is_early { purge } else { "    x = x\n" });
+        for idx in 0..n {
+            text.push_str(&format!(
+                "    if x > {idx}:\n        raise E(x)\n    send_{idx}(x)\n"
+            ));
+        }
+        text.push_str(if is_early { "    x = x\n" } else { purge });
+        text
+    }
+
+    #[test]
+    fn work_grows_with_the_text_and_what_changed() {
+        let n_steps = |n: usize| {
+            let moved = [2, 3 * n + 3];
+            let (found, n_steps) = steps(&hostile(n, false), &hostile(n, true), &moved, usize::MAX);
+            let is_refused = found
+                .iter()
+                .any(|one| one.fact.sense == Sense::Forbidden(RemovedCheck));
+            assert!(is_refused, "{n} guards: {found:?}");
+            n_steps
+        };
+        let (small, large) = (n_steps(400), n_steps(1_600));
+        assert!(large <= 5 * small, "{small} steps, then {large}");
+    }
+
+    #[test]
+    fn text_that_needs_too_much_work_is_refused() {
+        let (found, n_steps) = steps(&hostile(200, false), &hostile(200, true), &[2, 603], 100);
+        assert!(n_steps <= 1_000, "{n_steps} steps");
+        let too_large = found
+            .iter()
+            .any(|one| one.fact.sense == Sense::Forbidden(TooLarge));
+        assert!(too_large, "{found:?}");
+    }
 }

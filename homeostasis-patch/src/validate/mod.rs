@@ -5,11 +5,14 @@
 //! what is new and dangerous or gone and protective is refused.
 
 mod assertions;
+mod assignment;
+mod branch;
 mod characters;
 mod condition;
 mod config;
 mod danger;
 mod dead_code;
+mod effect;
 mod errors;
 mod fact;
 mod flags;
@@ -28,10 +31,12 @@ mod references;
 mod resources;
 mod secrets;
 mod settings;
+mod strictness;
 mod test_cases;
 mod time_limits;
 mod token;
 mod validation;
+mod way_out;
 mod words;
 
 pub use config::ValidatorConfig;

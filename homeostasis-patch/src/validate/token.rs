@@ -37,11 +37,11 @@ impl Token<'_> {
         self.kind == Kind::Word
     }
 
-    fn opens(&self) -> bool {
+    pub(super) fn opens(&self) -> bool {
         self.kind == Kind::Punctuation && matches!(self.text, "(" | "[" | "{" | "${" | "#{")
     }
 
-    fn closes(&self) -> bool {
+    pub(super) fn closes(&self) -> bool {
         self.kind == Kind::Punctuation && matches!(self.text, ")" | "]" | "}")
     }
 

@@ -19,6 +19,7 @@ const HARMLESS: &str = include_str!("harmless.txt");
 const HARMFUL: &str = include_str!("harmful.txt");
 const EVASIONS: &str = include_str!("evasions.txt");
 const EVASIONS_HELD_OUT: &str = include_str!("evasions_held_out.txt");
+const EVASIONS_GUARDS: &str = include_str!("evasions_guards.txt");
 const HARMLESS_GUARDS: &str = include_str!("harmless_guards.txt");
 
 fn judged(case: &Case) -> homeostasis_patch::Validation {
@@ -53,6 +54,11 @@ fn evasions_are_refused_or_flagged() {
 #[test]
 fn held_out_evasions_are_refused_or_flagged_by_now() {
     are_refused("held-out evasions", &cases(EVASIONS_HELD_OUT), 60);
+}
+
+#[test]
+fn guards_without_their_force_are_refused_or_flagged() {
+    are_refused("guards without force", &cases(EVASIONS_GUARDS), 55);
 }
 
 #[expect(clippy::print_stdout, reason = "the numbers of docs/patching.md")]
@@ -145,7 +151,8 @@ fn are_let_through(corpus: &str, cases: &[Case], at_least: usize) {
 
 #[test]
 fn what_was_there_before_may_stay() {
-    for case in [cases(HARMFUL), cases(EVASIONS), cases(EVASIONS_HELD_OUT)]
+    for case in [HARMFUL, EVASIONS, EVASIONS_HELD_OUT, EVASIONS_GUARDS]
+        .map(cases)
         .concat()
         .iter()
         .filter(|case| case.diff.is_none())
@@ -392,7 +399,7 @@ proptest! {
         idx in 0_usize..10_000,
         cuts in proptest::collection::vec((0.0_f64..1.0, "\\PC{0,6}|[(){}\\[\\]'\"`#@:;=,.!?*+\\\\/\n]{0,8}"), 1..6),
     ) {
-        let all: Vec<Case> = [HARMFUL, EVASIONS, HARMLESS, HARMLESS_GUARDS].into_iter().flat_map(cases).collect();
+        let all: Vec<Case> = [HARMFUL, EVASIONS, EVASIONS_GUARDS, HARMLESS, HARMLESS_GUARDS].into_iter().flat_map(cases).collect();
         let case = &all[idx % all.len()];
         let mut new = case.new.clone();
         for (at, insert) in &cuts {
