@@ -21,7 +21,8 @@ use homeostasis::core::stage::{
     Remediator, RunLog, Verifier, VerifyError, VerifyRequest,
 };
 use homeostasis::core::{
-    Context, IdempotencyKey, IncidentId, Mode, PlanId, ServiceFacts, Target, Timestamp, async_trait,
+    Context, IdempotencyKey, Incident, IncidentId, Mode, PlanId, ServiceFacts, Target, Timestamp,
+    async_trait,
 };
 use homeostasis::{Builder, EngineSettings, Events, Homeostasis, SimulatedClock};
 
