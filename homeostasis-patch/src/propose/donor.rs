@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::branch::{Branch, branch_of, denies, means_success, speaks_of_permission};
+use super::branch::{Branch, branch_of, denies, means_success};
 use super::grammar::{function_of, is_in_loop, return_type, returns};
+use super::permission::decides_permission;
 use super::refusal::{Decision, is_no};
 use super::rust_exit;
 use super::site::Site;
@@ -132,52 +133,6 @@ fn invented_error(declared: &str) -> Option<String> {
         "&'static str" => Some("\"a value is missing\"".to_owned()),
         _ => None,
     }
-}
-
-/// Whether a function says by its name that it decides who may do what. One without a name has that of
-/// what it is bound to (`const mayEdit = (user) => …`), or is a part of the function around it.
-pub(super) fn decides_permission(site: &Site<'_>, function: &SyntaxNode<'_>) -> bool {
-    let mut function = function.clone();
-    loop {
-        if let Some(name) = name_of(&function) {
-            // Of `exports.mayEdit` the last part.
-            let name = site.text_of(&name).rsplit('.').next();
-            return name.is_some_and(speaks_of_permission);
-        }
-        match function_of(&function) {
-            Some(around) => function = around,
-            None => return false,
-        }
-    }
-}
-
-/// The name of a function, or of what a function without a name is bound to.
-fn name_of<'a>(function: &SyntaxNode<'a>) -> Option<SyntaxNode<'a>> {
-    if let Some(name) = function.field("name") {
-        return Some(name);
-    }
-    let mut bound = function.parent()?;
-    while matches!(
-        bound.kind().as_ref(),
-        "parenthesized_expression" | "expression_list" | "literal_element" | "as_expression"
-    ) {
-        bound = bound.parent()?;
-    }
-    let fields: &[&str] = match bound.kind().as_ref() {
-        "variable_declarator" | "var_spec" => &["name"],
-        "pair" | "keyed_element" => &["key"],
-        "field_definition" | "public_field_definition" => &["property", "name"],
-        "assignment_expression"
-        | "assignment"
-        | "short_var_declaration"
-        | "assignment_statement" => &["left"],
-        "let_declaration" => &["pattern"],
-        _ => return None,
-    };
-    fields
-        .iter()
-        .find_map(|field| bound.field(field))
-        .or_else(|| bound.children().find(SyntaxNode::is_named))
 }
 
 /// The values of `return` that a guard may use: siblings', then those the type suggests.

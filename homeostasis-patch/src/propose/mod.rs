@@ -1,5 +1,6 @@
 //! From an error to proposed changes of code.
 
+mod answer;
 mod branch;
 mod budget;
 mod caught;
@@ -11,6 +12,7 @@ mod draft;
 mod fallback;
 mod grammar;
 mod patcher;
+mod permission;
 mod proposer;
 mod reach;
 mod refusal;
