@@ -198,8 +198,18 @@ fn outside(tokens: &[Token<'_>], is: impl Fn(&Token<'_>) -> bool) -> Option<usiz
 fn unbracketed<'a, 't>(tokens: &'a [Token<'t>]) -> &'a [Token<'t>] {
     match tokens {
         [first, inner @ .., last] if first.opens() && last.closes() => {
-            let is_one = outside(tokens, |t| t.closes()) == Some(tokens.len() - 1);
-            if is_one { inner } else { tokens }
+            // The first bracket closes at the end, not before.
+            let mut depth = 0_usize;
+            let close = tokens.iter().position(|token| {
+                depth += usize::from(token.opens());
+                depth -= usize::from(token.closes() && depth > 0);
+                depth == 0
+            });
+            if close == Some(tokens.len() - 1) {
+                inner
+            } else {
+                tokens
+            }
         }
         _ => tokens,
     }

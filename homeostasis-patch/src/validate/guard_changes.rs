@@ -500,9 +500,8 @@ mod tests {
         let purge = "    purge(x)\n";
         text.push_str(if is_early { purge } else { "    x = x\n" });
         for idx in 0..n {
-            text.push_str(&format!(
-                "    if x > {idx}:\n        raise E(x)\n    send_{idx}(x)\n"
-            ));
+            let guard = format!("    if x > {idx}:\n        raise E(x)\n    send_{idx}(x)\n");
+            text.push_str(&guard);
         }
         text.push_str(if is_early { "    x = x\n" } else { purge });
         text

@@ -394,8 +394,7 @@ fn is_one_slip(one: &str, two: &str) -> bool {
         .count();
     let (a, b) = (&a[..a.len() - n_tail], &b[..b.len() - n_tail]);
     match (a, b) {
-        ([], []) => false,
-        ([], [_]) | ([_], []) | ([_], [_]) => true,
+        ([] | [_], [_]) | ([_], []) => true,
         ([a, b], [c, d]) => a == d && b == c,
         _ => false,
     }
