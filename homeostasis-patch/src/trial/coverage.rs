@@ -118,7 +118,11 @@ impl Tracer {
                 // A profile replaces the one before it; commands other than `go test` pass it over.
                 let ours = format!("-coverpkg=./... -coverprofile={folder}/{nth}");
                 let flags = variables.entry("GOFLAGS".to_owned()).or_default();
-                *flags = format!("{flags} {ours}").trim_start().to_owned();
+                *flags = if flags.is_empty() {
+                    ours
+                } else {
+                    format!("{flags} {ours}")
+                };
             }
             Self::Rust => {
                 let place = |name: &str| format!("{folder}/{name}");
