@@ -123,7 +123,14 @@ mod tests {
             (read.parent, read.group, read.threads, read.resident_pages),
             (1, 5, 3, 99)
         );
-        assert_eq!(stat(&text.replace(" S ", " Z ")), None);
+    }
+
+    #[test]
+    fn the_dead_are_no_members_and_a_first_thread_that_ended_is() {
+        let text = "7 (a) Z 1 5 5 0 -1 0 0 0 0 0 0 0 0 0 20 0 3 0 4242 0 0 0";
+        assert_eq!(stat(text).map(|read| read.threads), Some(3));
+        assert_eq!(stat(&text.replace(" 20 0 3 0 ", " 20 0 1 0 ")), None);
+        assert_eq!(stat(&text.replace(" Z ", " X ")), None);
     }
 
     #[test]

@@ -158,7 +158,7 @@ mod tests {
 
     use homeostasis_core::signal::Level as LogLevel;
     use homeostasis_core::testing::RecordedObservations;
-    use homeostasis_core::{Clock, ManualClock, Timestamp};
+    use homeostasis_core::{Clock, IncidentId, ManualClock, Rng, Timestamp};
 
     use super::*;
     use crate::sandbox::SandboxCommand;
@@ -217,6 +217,25 @@ mod tests {
         assert_eq!(test.command.argv, argv);
         // What the log says is text, also if it looks like a placeholder.
         assert_eq!(test.command.variables["M"], "'{fields.path}'!");
+    }
+
+    /// An approval may take longer than a service logs.
+    #[tokio::test]
+    async fn the_failures_of_an_incident_count_however_long_ago_it_began() {
+        let at = |seconds_ago| Timestamp::from_secs(i64::try_from(NOW - seconds_ago).unwrap());
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(at(0)));
+        let mut rng = Rng::from_seed(1);
+        let began = IncidentId::new(at(3600), &mut rng);
+        for (seconds_ago, found) in [(3661, 0), (3659, 1), (3000, 1)] {
+            let logs = failure(seconds_ago, "shop", Some("/a"));
+            let world = RecordedObservations::new().with_log(logs);
+            let cx = Context::new(Arc::clone(&clock), 1).observing(Arc::new(world));
+            let none = source().triggers(&cx, Path::new("/")).await.unwrap();
+            assert_eq!(none, [], "no incident, too long ago");
+            let cx = cx.for_incident(began);
+            let triggers = source().triggers(&cx, Path::new("/")).await.unwrap();
+            assert_eq!(triggers.len(), found, "{seconds_ago} s ago");
+        }
     }
 
     #[tokio::test]
