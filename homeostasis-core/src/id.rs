@@ -43,6 +43,12 @@ macro_rules! id {
                 Self(millis | chance)
             }
 
+            /// When it was made, to the millisecond.
+            pub fn made_at(self) -> Timestamp {
+                // 48 bits always fit.
+                Timestamp::from_millis(i64::try_from(self.0 >> 80).unwrap_or(i64::MAX))
+            }
+
             /// The raw bits.
             pub fn as_u128(self) -> u128 {
                 self.0

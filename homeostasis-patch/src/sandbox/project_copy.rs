@@ -21,6 +21,9 @@ const PREFIX: &str = "homeostasis-sandbox-";
 /// How many folders may lie within each other in what is copied or digested.
 const MAX_DEPTH: usize = 128;
 
+/// What may be added to a copy for it to have a digest, in bytes.
+const ADDED_BYTES: u64 = 64 * 1024 * 1024;
+
 /// The home folder of programs in namespaces.
 pub(super) const HOME: &str = "/home/sandbox";
 
@@ -102,6 +105,7 @@ impl CopyConfig {
 pub struct ProjectCopy {
     folder: Arc<Folder>,
     source: PathBuf,
+    config: Arc<CopyConfig>,
     read_only: Vec<String>,
     left_out: Vec<String>,
     bytes: u64,
@@ -152,6 +156,7 @@ impl ProjectCopy {
         Ok(Self {
             folder: Arc::new(folder),
             source,
+            config: Arc::new(config.clone()),
             read_only,
             left_out,
             bytes,
@@ -180,12 +185,22 @@ impl ProjectCopy {
 
     /// One digest of the paths, kinds, execute permissions and contents below the top, as they are now.
     ///
+    /// What [`CopyConfig`] leaves out does not count, also where a program made it in the copy: what
+    /// compilers and interpreters keep there is made of the rest.
+    ///
     /// # Errors
-    /// Something could not be read, or more than 128 folders lie within each other.
+    /// - Something could not be read.
+    /// - [`SandboxError::TooLarge`]: more than 128 folders lie within each other, or there is 64 MiB more
+    ///   than may be copied.
     pub fn digest(&self) -> Result<Digest, SandboxError> {
-        let mut digest = Digest::of_bytes(b"homeostasis tree 1");
-        chain_folder(&self.path(), "", &mut digest, MAX_DEPTH)?;
-        Ok(digest)
+        let mut chaining = Chaining {
+            config: &self.config,
+            source: &self.source,
+            digest: Digest::of_bytes(b"homeostasis tree 1"),
+            bytes: 0,
+        };
+        chaining.folder(&self.path(), "", MAX_DEPTH)?;
+        Ok(chaining.digest)
     }
 
     /// The folders of the project shown read-only in their place.
@@ -220,15 +235,27 @@ pub fn sweep(place: &Path) -> Result<Vec<PathBuf>, SandboxError> {
         let Ok(lock) = open_lock(&entry.path(), false) else {
             continue;
         };
-        if lock.try_lock().is_ok() {
-            let folder = place.join(folder);
-            if remove_tree(&folder).is_ok() {
-                let _ = fs::remove_file(entry.path());
-                removed.push(folder);
-            }
+        let folder = place.join(folder);
+        if remove_dead(&lock, &entry.path(), &folder) {
+            removed.push(folder);
         }
     }
     Ok(removed)
+}
+
+/// Removes `folder` and its lock if nobody holds the lock, which was opened at `lock_path`; says whether.
+fn remove_dead(lock: &File, lock_path: &Path, folder: &Path) -> bool {
+    // Another sweep may have removed it since it was opened, and a process of the same number have taken
+    // its name: then this is the lock of nothing.
+    let is_dead = lock.try_lock().is_ok() && still_names(lock_path, lock);
+    // The lock goes last, and while it is held: what was not removed is found again.
+    is_dead && remove_tree(folder).is_ok() && fs::remove_file(lock_path).is_ok()
+}
+
+/// Whether `path` is still the name of the open file.
+fn still_names(path: &Path, file: &File) -> bool {
+    let (ours, there) = (file.metadata(), fs::symlink_metadata(path));
+    matches!((ours, there), (Ok(a), Ok(b)) if (a.dev(), a.ino()) == (b.dev(), b.ino()))
 }
 
 /// The folder of one copy with its locked file beside it.
@@ -255,9 +282,7 @@ impl Folder {
             lock.lock()
                 .map_err(SandboxError::file("lock", &lock_path))?;
             // A sweep may have come between creation and lock, and removed the file.
-            let (ours, there) = (lock.metadata(), fs::symlink_metadata(&lock_path));
-            if !matches!((ours, there), (Ok(a), Ok(b)) if (a.dev(), a.ino()) == (b.dev(), b.ino()))
-            {
+            if !still_names(&lock_path, &lock) {
                 continue;
             }
             let folder = Self {
@@ -436,46 +461,71 @@ fn writable(meta: &fs::Metadata, at_least: u32) -> fs::Permissions {
     fs::Permissions::from_mode(meta.mode() & 0o777 | at_least)
 }
 
-fn chain_folder(
-    folder: &Path,
-    prefix: &str,
-    digest: &mut Digest,
-    levels: usize,
-) -> Result<(), SandboxError> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder).map_err(SandboxError::file("read", folder))? {
-        let entry = entry.map_err(SandboxError::file("read", folder))?;
-        names.push(entry.file_name());
+/// A digest on its way through a copy.
+struct Chaining<'a> {
+    config: &'a CopyConfig,
+    source: &'a Path,
+    digest: Digest,
+    bytes: u64,
+}
+
+impl Chaining<'_> {
+    fn folder(&mut self, folder: &Path, prefix: &str, levels: usize) -> Result<(), SandboxError> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(folder).map_err(SandboxError::file("read", folder))? {
+            let entry = entry.map_err(SandboxError::file("read", folder))?;
+            names.push(entry.file_name());
+        }
+        names.sort();
+        let at_top = prefix.is_empty();
+        for name in names {
+            if name
+                .to_str()
+                .is_some_and(|name| self.config.leaves_out(name, at_top))
+            {
+                continue;
+            }
+            let path = folder.join(&name);
+            let meta = fs::symlink_metadata(&path).map_err(SandboxError::file("read", &path))?;
+            let kind = meta.file_type();
+            let relative = format!("{prefix}/{}", name.display());
+            if kind.is_dir() {
+                self.entry(&relative, b'd', b"");
+                let levels = levels
+                    .checked_sub(1)
+                    .ok_or_else(|| self.too_large(MAX_DEPTH as u64, "folders within each other"))?;
+                self.folder(&path, &relative, levels)?;
+            } else if kind.is_symlink() {
+                let target = fs::read_link(&path).map_err(SandboxError::file("read", &path))?;
+                self.entry(&relative, b'l', target.as_os_str().as_encoded_bytes());
+            } else if kind.is_file() {
+                let limit = self.config.max_bytes.saturating_add(ADDED_BYTES);
+                self.bytes = self.bytes.saturating_add(meta.len());
+                if self.bytes > limit {
+                    return Err(self.too_large(limit, "bytes"));
+                }
+                let content = fs::read(&path).map_err(SandboxError::file("read", &path))?;
+                let executable = meta.mode() & 0o100 != 0;
+                self.entry(&relative, if executable { b'x' } else { b'f' }, &content);
+            } else {
+                self.entry(&relative, b'?', b"");
+            }
+        }
+        Ok(())
     }
-    names.sort();
-    for name in names {
-        let path = folder.join(&name);
-        let meta = fs::symlink_metadata(&path).map_err(SandboxError::file("read", &path))?;
-        let kind = meta.file_type();
-        let relative = format!("{prefix}/{}", name.display());
-        let mut entry = |kind: u8, content: &[u8]| {
-            let named = digest.chain(relative.as_bytes()).chain(&[kind]);
-            *digest = named.chain(Digest::of_bytes(content).as_bytes());
-        };
-        if kind.is_dir() {
-            entry(b'd', b"");
-            let Some(levels) = levels.checked_sub(1) else {
-                let error = io::Error::other("more folders within each other than were copied");
-                return Err(SandboxError::file("digest", path)(error));
-            };
-            chain_folder(&path, &relative, digest, levels)?;
-        } else if kind.is_symlink() {
-            let target = fs::read_link(&path).map_err(SandboxError::file("read", &path))?;
-            entry(b'l', target.as_os_str().as_encoded_bytes());
-        } else if kind.is_file() {
-            let content = fs::read(&path).map_err(SandboxError::file("read", &path))?;
-            let executable = meta.mode() & 0o100 != 0;
-            entry(if executable { b'x' } else { b'f' }, &content);
-        } else {
-            entry(b'?', b"");
+
+    fn entry(&mut self, relative: &str, kind: u8, content: &[u8]) {
+        let named = self.digest.chain(relative.as_bytes()).chain(&[kind]);
+        self.digest = named.chain(Digest::of_bytes(content).as_bytes());
+    }
+
+    fn too_large(&self, limit: u64, unit: &'static str) -> SandboxError {
+        SandboxError::TooLarge {
+            root: self.source.display().to_string(),
+            limit,
+            unit,
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -545,6 +595,30 @@ mod tests {
         assert_eq!(fs::read_dir(&place).unwrap().count(), 4);
     }
 
+    /// In containers every process has the same number, and so have the names of its copies.
+    #[test]
+    fn a_sweep_that_was_overtaken_leaves_the_copy_of_who_took_the_name() {
+        let (_outer, _project, place) = project();
+        let (folder, lock_path) = (place.join("copy"), place.join("copy.lock"));
+        let make = || {
+            fs::create_dir(&folder).unwrap();
+            open_lock(&lock_path, true).unwrap()
+        };
+        drop(make());
+        let opened = open_lock(&lock_path, false).unwrap();
+        // Meanwhile another sweep, and a new owner.
+        fs::remove_dir(&folder).unwrap();
+        fs::remove_file(&lock_path).unwrap();
+        let living = make();
+        living.lock().unwrap();
+        assert!(!remove_dead(&opened, &lock_path, &folder));
+        assert!(folder.is_dir() && lock_path.is_file());
+        drop(living);
+        let opened = open_lock(&lock_path, false).unwrap();
+        assert!(remove_dead(&opened, &lock_path, &folder));
+        assert!(!folder.exists() && !lock_path.exists());
+    }
+
     #[test]
     fn a_project_beyond_the_bounds_is_refused_and_leaves_nothing() {
         let (_outer, project, place) = project();
@@ -593,7 +667,16 @@ mod tests {
         assert_ne!(changed, before);
         fs::write(&script, "#!/bin/sh\nexit").unwrap();
         assert_ne!(two.digest().unwrap(), changed);
+        for made in ["__pycache__", "src/__pycache__", "target", "node_modules"] {
+            fs::create_dir(one.path().join(made)).unwrap();
+            fs::write(one.path().join(made).join("cache"), "made").unwrap();
+        }
+        assert_eq!(one.digest().unwrap(), before, "what is left out");
         fs::rename(one.path().join("run.sh"), one.path().join("ran.sh")).unwrap();
         assert_ne!(one.digest().unwrap(), before);
+        let huge = File::create(one.path().join("huge")).unwrap();
+        huge.set_len(1 << 40).unwrap();
+        let error = one.digest().unwrap_err();
+        assert!(error.to_string().contains("bytes"), "{error}");
     }
 }

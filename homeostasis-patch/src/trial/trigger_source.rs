@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use homeostasis_core::signal::{ErrorEvent, LogRecord};
 use homeostasis_core::stage::PatchError;
-use homeostasis_core::{Context, Target};
+use homeostasis_core::{Context, IncidentId, Target};
 
 use super::plan::{Level, TrialTest};
 
@@ -68,8 +68,8 @@ pub struct LoggedFailure {
 }
 
 impl LoggedFailure {
-    /// `template` filled from the records of the last five minutes, whoever wrote them; its level becomes
-    /// trigger.
+    /// `template` filled from the records since five minutes before the incident was opened, whoever
+    /// wrote them; its level becomes trigger.
     pub fn new(template: TrialTest) -> Self {
         Self {
             template: TrialTest {
@@ -88,7 +88,9 @@ impl LoggedFailure {
         self
     }
 
-    /// Only from records that are not older than `look_back`.
+    /// Only from records that are not older than `look_back` before the incident was opened, or, where
+    /// the context is about none, before the test. How long records are kept is the host's to say: a patch
+    /// that was approved later than that has no trigger, and is refused.
     #[must_use]
     pub fn within(mut self, look_back: Duration) -> Self {
         self.look_back = look_back;
@@ -123,7 +125,9 @@ impl LoggedFailure {
 impl TriggerSource for LoggedFailure {
     async fn triggers(&self, cx: &Context, _: &Path) -> Result<Vec<TrialTest>, PatchError> {
         let now = cx.now();
-        let from = now - self.look_back;
+        // The incident's id is made when it is opened.
+        let began = cx.incident().map_or(now, IncidentId::made_at);
+        let from = began.min(now) - self.look_back;
         let records = cx.observations().logs(self.target.as_ref(), from, now);
         let last = records.iter().rev().find_map(|record| self.filled(record));
         Ok(last.into_iter().collect())

@@ -238,11 +238,11 @@ async fn a_trigger_that_ends_at_a_bound_reproduces_only_what_it_shows() {
     let slow = "import time, shop\ntry: shop.price({})\nexcept KeyError as error: print('KeyError:', error, flush=True); time.sleep(1000)";
     let loud =
         "import shop\ntry: shop.price({})\nexcept KeyError:\n    while True: print('x' * 1000)";
-    let killed = "import os, shop\ntry: shop.price({})\nexcept KeyError: os.kill(os.getpid(), 25)";
+    let killed = "import os, shop\ntry: shop.price({})\nexcept KeyError: os.kill(os.getpid(), 24)";
     for (code, ending) in [
         (slow, "stopped: out of time"),
         (loud, "stopped: too much output"),
-        (killed, "exited with status 153"),
+        (killed, "exited with status 152"),
     ] {
         let mut bounded = trigger(code);
         (bounded.shows, bounded.attempts) = (None, 1);
