@@ -248,6 +248,7 @@ mod tests {
         let mut rng = Rng::from_seed(1);
         let early = IncidentId::new(Timestamp::from_millis(1_000), &mut rng);
         let late = IncidentId::new(Timestamp::from_millis(1_001), &mut rng);
+        assert_eq!(late.made_at(), Timestamp::from_millis(1_001));
         assert!(early < late);
         assert_eq!(early.to_string().parse::<IncidentId>().unwrap(), early);
         assert!(early.to_string().parse::<RunId>().is_err());

@@ -1,31 +1,20 @@
 //! A copy of a project: what a program may write on instead of the project.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::unix::fs::{
-    DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink,
-};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use homeostasis_core::{Digest, Violation, Violations};
 use serde::{Deserialize, Serialize};
 
+use super::copy_folder::Folder;
 use super::error::SandboxError;
-use super::remove_tree::remove_tree;
-
-/// How the folder of a copy is called, before its number.
-const PREFIX: &str = "homeostasis-sandbox-";
+use super::tree_digest::Chaining;
 
 /// How many folders may lie within each other in what is copied or digested.
-const MAX_DEPTH: usize = 128;
-
-/// What may be added to a copy for it to have a digest, in bytes.
-const ADDED_BYTES: u64 = 64 * 1024 * 1024;
-
-/// The home folder of programs in namespaces.
-pub(super) const HOME: &str = "/home/sandbox";
+pub(super) const MAX_DEPTH: usize = 128;
 
 /// What of a project is copied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,7 +73,7 @@ impl CopyConfig {
         violations
     }
 
-    fn leaves_out(&self, name: &str, at_top: bool) -> bool {
+    pub(super) fn leaves_out(&self, name: &str, at_top: bool) -> bool {
         let anywhere = self.leave_out.iter().any(|out| out == name);
         let top = |out: &String| out.strip_prefix('/') == Some(name);
         anywhere
@@ -214,140 +203,6 @@ impl ProjectCopy {
     }
 }
 
-/// Removes the copies below `place` that dead processes left, and gives their folders.
-///
-/// A copy whose owner lives, in whatever container, is locked and stays.
-/// What cannot be removed is tried again next time.
-///
-/// # Errors
-/// `place` cannot be read.
-pub fn sweep(place: &Path) -> Result<Vec<PathBuf>, SandboxError> {
-    let entries = fs::read_dir(place).map_err(SandboxError::file("read", place))?;
-    let mut removed = Vec::new();
-    for entry in entries.filter_map(Result::ok) {
-        let name = entry.file_name();
-        let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else {
-            continue;
-        };
-        let Some(folder) = name.strip_suffix(".lock") else {
-            continue;
-        };
-        let Ok(lock) = open_lock(&entry.path(), false) else {
-            continue;
-        };
-        let folder = place.join(folder);
-        if remove_dead(&lock, &entry.path(), &folder) {
-            removed.push(folder);
-        }
-    }
-    Ok(removed)
-}
-
-/// Removes `folder` and its lock if nobody holds the lock, which was opened at `lock_path`; says whether.
-fn remove_dead(lock: &File, lock_path: &Path, folder: &Path) -> bool {
-    // Another sweep may have removed it since it was opened, and a process of the same number have taken
-    // its name: then this is the lock of nothing.
-    let is_dead = lock.try_lock().is_ok() && still_names(lock_path, lock);
-    // The lock goes last, and while it is held: what was not removed is found again.
-    is_dead && remove_tree(folder).is_ok() && fs::remove_file(lock_path).is_ok()
-}
-
-/// Whether `path` is still the name of the open file.
-fn still_names(path: &Path, file: &File) -> bool {
-    let (ours, there) = (file.metadata(), fs::symlink_metadata(path));
-    matches!((ours, there), (Ok(a), Ok(b)) if (a.dev(), a.ino()) == (b.dev(), b.ino()))
-}
-
-/// The folder of one copy with its locked file beside it.
-#[derive(Debug)]
-struct Folder {
-    path: PathBuf,
-    lock_path: PathBuf,
-    _lock: File,
-}
-
-impl Folder {
-    fn new(place: &Path) -> Result<Self, SandboxError> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        loop {
-            let number = NEXT.fetch_add(1, Ordering::Relaxed);
-            let name = format!("{PREFIX}{}-{number}", std::process::id());
-            let lock_path = place.join(format!("{name}.lock"));
-            let lock = match open_lock(&lock_path, true) {
-                Ok(lock) => lock,
-                // One of a dead process of the same number, which a sweep will remove.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-                Err(error) => return Err(SandboxError::file("create", lock_path)(error)),
-            };
-            lock.lock()
-                .map_err(SandboxError::file("lock", &lock_path))?;
-            // A sweep may have come between creation and lock, and removed the file.
-            if !still_names(&lock_path, &lock) {
-                continue;
-            }
-            let folder = Self {
-                path: place.join(name),
-                lock_path,
-                _lock: lock,
-            };
-            for path in [folder.path.clone(), folder.tree()] {
-                fs::DirBuilder::new()
-                    .mode(0o700)
-                    .create(&path)
-                    .map_err(SandboxError::file("create", path))?;
-            }
-            folder.write_users()?;
-            return Ok(folder);
-        }
-    }
-
-    fn tree(&self) -> PathBuf {
-        self.path.join("tree")
-    }
-
-    /// Who exists inside: the account we run as, under a name that tells nothing, and this machine.
-    fn write_users(&self) -> Result<(), SandboxError> {
-        let (user, group) = (rustix::process::getuid(), rustix::process::getgid());
-        let (user, group) = (user.as_raw(), group.as_raw());
-        let files = [
-            (
-                "passwd",
-                format!("sandbox:x:{user}:{group}::{HOME}:/bin/sh\n"),
-            ),
-            ("group", format!("sandbox:x:{group}:\n")),
-            ("hosts", "127.0.0.1 localhost\n::1 localhost\n".to_owned()),
-        ];
-        for (name, text) in files {
-            let path = self.path.join(name);
-            fs::write(&path, text).map_err(SandboxError::file("create", path))?;
-        }
-        let scratch = self.path.join("scratch");
-        fs::create_dir(&scratch).map_err(SandboxError::file("create", scratch))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        match remove_tree(&self.path) {
-            Ok(()) => drop(fs::remove_file(&self.lock_path)),
-            Err(error) => tracing::warn!(
-                folder = %self.path.display(),
-                %error,
-                "a copy of a project was not removed; the next sweep tries again"
-            ),
-        }
-    }
-}
-
-fn open_lock(path: &Path, create: bool) -> io::Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .create_new(create)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(path)
-}
-
 struct Copying<'a> {
     source: &'a Path,
     config: &'a CopyConfig,
@@ -461,75 +316,9 @@ fn writable(meta: &fs::Metadata, at_least: u32) -> fs::Permissions {
     fs::Permissions::from_mode(meta.mode() & 0o777 | at_least)
 }
 
-/// A digest on its way through a copy.
-struct Chaining<'a> {
-    config: &'a CopyConfig,
-    source: &'a Path,
-    digest: Digest,
-    bytes: u64,
-}
-
-impl Chaining<'_> {
-    fn folder(&mut self, folder: &Path, prefix: &str, levels: usize) -> Result<(), SandboxError> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(folder).map_err(SandboxError::file("read", folder))? {
-            let entry = entry.map_err(SandboxError::file("read", folder))?;
-            names.push(entry.file_name());
-        }
-        names.sort();
-        let at_top = prefix.is_empty();
-        for name in names {
-            if name
-                .to_str()
-                .is_some_and(|name| self.config.leaves_out(name, at_top))
-            {
-                continue;
-            }
-            let path = folder.join(&name);
-            let meta = fs::symlink_metadata(&path).map_err(SandboxError::file("read", &path))?;
-            let kind = meta.file_type();
-            let relative = format!("{prefix}/{}", name.display());
-            if kind.is_dir() {
-                self.entry(&relative, b'd', b"");
-                let levels = levels
-                    .checked_sub(1)
-                    .ok_or_else(|| self.too_large(MAX_DEPTH as u64, "folders within each other"))?;
-                self.folder(&path, &relative, levels)?;
-            } else if kind.is_symlink() {
-                let target = fs::read_link(&path).map_err(SandboxError::file("read", &path))?;
-                self.entry(&relative, b'l', target.as_os_str().as_encoded_bytes());
-            } else if kind.is_file() {
-                let limit = self.config.max_bytes.saturating_add(ADDED_BYTES);
-                self.bytes = self.bytes.saturating_add(meta.len());
-                if self.bytes > limit {
-                    return Err(self.too_large(limit, "bytes"));
-                }
-                let content = fs::read(&path).map_err(SandboxError::file("read", &path))?;
-                let executable = meta.mode() & 0o100 != 0;
-                self.entry(&relative, if executable { b'x' } else { b'f' }, &content);
-            } else {
-                self.entry(&relative, b'?', b"");
-            }
-        }
-        Ok(())
-    }
-
-    fn entry(&mut self, relative: &str, kind: u8, content: &[u8]) {
-        let named = self.digest.chain(relative.as_bytes()).chain(&[kind]);
-        self.digest = named.chain(Digest::of_bytes(content).as_bytes());
-    }
-
-    fn too_large(&self, limit: u64, unit: &'static str) -> SandboxError {
-        SandboxError::TooLarge {
-            root: self.source.display().to_string(),
-            limit,
-            unit,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::copy_folder::sweep;
     use super::*;
 
     fn project() -> (tempfile::TempDir, PathBuf, PathBuf) {
@@ -595,30 +384,6 @@ mod tests {
         assert_eq!(fs::read_dir(&place).unwrap().count(), 4);
     }
 
-    /// In containers every process has the same number, and so have the names of its copies.
-    #[test]
-    fn a_sweep_that_was_overtaken_leaves_the_copy_of_who_took_the_name() {
-        let (_outer, _project, place) = project();
-        let (folder, lock_path) = (place.join("copy"), place.join("copy.lock"));
-        let make = || {
-            fs::create_dir(&folder).unwrap();
-            open_lock(&lock_path, true).unwrap()
-        };
-        drop(make());
-        let opened = open_lock(&lock_path, false).unwrap();
-        // Meanwhile another sweep, and a new owner.
-        fs::remove_dir(&folder).unwrap();
-        fs::remove_file(&lock_path).unwrap();
-        let living = make();
-        living.lock().unwrap();
-        assert!(!remove_dead(&opened, &lock_path, &folder));
-        assert!(folder.is_dir() && lock_path.is_file());
-        drop(living);
-        let opened = open_lock(&lock_path, false).unwrap();
-        assert!(remove_dead(&opened, &lock_path, &folder));
-        assert!(!folder.exists() && !lock_path.exists());
-    }
-
     #[test]
     fn a_project_beyond_the_bounds_is_refused_and_leaves_nothing() {
         let (_outer, project, place) = project();
@@ -674,7 +439,7 @@ mod tests {
         assert_eq!(one.digest().unwrap(), before, "what is left out");
         fs::rename(one.path().join("run.sh"), one.path().join("ran.sh")).unwrap();
         assert_ne!(one.digest().unwrap(), before);
-        let huge = File::create(one.path().join("huge")).unwrap();
+        let huge = fs::File::create(one.path().join("huge")).unwrap();
         huge.set_len(1 << 40).unwrap();
         let error = one.digest().unwrap_err();
         assert!(error.to_string().contains("bytes"), "{error}");
