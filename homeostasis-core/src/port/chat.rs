@@ -350,31 +350,3 @@ impl FromChat for HttpError {
         (self.kind(), self.report().to_string())
     }
 }
-
-/// The answer of a chat completions endpoint, as far as it is read.
-#[derive(Debug, serde::Deserialize)]
-struct Completion {
-    choices: Vec<Choice>,
-}
-
-#[derive(Debug, serde::Deserialize)]
-struct Choice {
-    message: Message,
-}
-
-#[derive(Debug, serde::Deserialize)]
-struct Message {
-    content: String,
-}
-
-/// What the model said in the first choice of a completion, as the response brought it.
-///
-/// # Errors
-/// [`HttpError::Invalid`]: it is no completion, or has no choice.
-pub fn chat_content(body: &[u8]) -> Result<String, HttpError> {
-    let completion: Completion = serde_json::from_slice(body)
-        .map_err(|error| HttpError::invalid("the completion", error.to_string()))?;
-    let choice = completion.choices.into_iter().next();
-    let choice = choice.ok_or_else(|| HttpError::invalid("choices", "none, expected one"))?;
-    Ok(choice.message.content)
-}

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use homeostasis_core::Digest;
-use homeostasis_core::port::Redactor;
+use homeostasis_core::port::{Redactor, chat_request};
 use homeostasis_core::signal::ErrorEvent;
 use serde_json::json;
 
@@ -138,17 +138,7 @@ impl Prompt {
                 },
                 "files": excerpts,
             });
-            json!({
-                "model": config.model,
-                "temperature": 0,
-                "max_tokens": config.max_tokens,
-                "response_format": {"type": "json_object"},
-                "messages": [
-                    {"role": "system", "content": SYSTEM},
-                    {"role": "user", "content": user.to_string()},
-                ],
-            })
-            .to_string()
+            chat_request(&config.model, config.max_tokens, SYSTEM, &user)
         };
         let mut written = body(&files);
         // The outermost files matter least.
