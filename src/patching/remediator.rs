@@ -363,7 +363,7 @@ fn join(known: &mut PatchCandidate, other: PatchCandidate) {
         if said.is_empty() {
             said.clone_from(added);
         } else if !said.contains(added.as_str()) && fits {
-            said.push_str(&format!("; {} says: {added}", other.patcher));
+            said.extend(["; ", &other.patcher, " says: ", added]);
         }
     }
     if known.template.is_empty() {

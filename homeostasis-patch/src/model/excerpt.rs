@@ -30,7 +30,7 @@ pub(super) fn excerpts(
     let whole = |range: (usize, usize)| {
         let mut touched = pieces.iter().filter(|piece| touches(piece, range));
         let first = touched.next()?;
-        Some((first.from, touched.last().unwrap_or(first).to))
+        Some((first.from, touched.next_back().unwrap_or(first).to))
     };
     let mut ranges: Vec<(usize, usize)> = around
         .iter()
