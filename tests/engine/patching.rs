@@ -676,7 +676,7 @@ impl Patcher for Says {
         let texts = Texts(PatchKind::Configuration, self.risk, &[NEW]);
         let mut proposed = texts.propose(cx, request).await?;
         for patch in &mut proposed {
-            patch.patcher = self.name.to_owned();
+            self.name.clone_into(&mut patch.patcher);
             patch.explanation = format!("{} says so", self.name);
             patch.requires_review = self.wants_review;
         }
