@@ -43,6 +43,12 @@ macro_rules! id {
                 Self(millis | chance)
             }
 
+            /// When it was made, to the millisecond.
+            pub fn made_at(self) -> Timestamp {
+                // 48 bits always fit.
+                Timestamp::from_millis(i64::try_from(self.0 >> 80).unwrap_or(i64::MAX))
+            }
+
             /// The raw bits.
             pub fn as_u128(self) -> u128 {
                 self.0
@@ -242,6 +248,7 @@ mod tests {
         let mut rng = Rng::from_seed(1);
         let early = IncidentId::new(Timestamp::from_millis(1_000), &mut rng);
         let late = IncidentId::new(Timestamp::from_millis(1_001), &mut rng);
+        assert_eq!(late.made_at(), Timestamp::from_millis(1_001));
         assert!(early < late);
         assert_eq!(early.to_string().parse::<IncidentId>().unwrap(), early);
         assert!(early.to_string().parse::<RunId>().is_err());

@@ -29,6 +29,9 @@ use super::{PATCHES, Patching};
 /// The longest diff that goes into a plan, in bytes: plans are journaled.
 const MAX_DIFF_BYTES: usize = 64 * 1024;
 
+/// How much is kept of what several patchers say of one change, in bytes.
+const MAX_SAID_BYTES: usize = 4096;
+
 /// How many kinds of errors patchers are told.
 const MAX_ERRORS: usize = 16;
 
@@ -163,13 +166,13 @@ impl PatchRemediator {
         Ok(())
     }
 
-    /// What every patcher proposes, best first, and what was passed over.
+    /// What every patcher proposes, each text once, best first, and what was passed over.
     async fn candidates(
         &self,
         cx: &Context,
         request: PatchRequest<'_>,
     ) -> (Vec<PatchCandidate>, Vec<Candidate>) {
-        let mut found: Vec<PatchCandidate> = Vec::new();
+        let mut proposals: Vec<PatchCandidate> = Vec::new();
         let mut passed_over = Vec::new();
         for patcher in &self.patching.patchers {
             let proposed = match patcher.propose(cx, request).await {
@@ -181,19 +184,25 @@ impl PatchRemediator {
                     continue;
                 }
             };
-            for mut candidate in proposed {
-                if found.iter().any(|known| known.diff == candidate.diff) {
-                    continue;
+            for candidate in proposed {
+                let mut known = proposals.iter_mut();
+                match known.find(|known| is_same_change(known, &candidate)) {
+                    Some(known) => join(known, candidate),
+                    None => proposals.push(candidate),
                 }
-                if let Err(error) = self.raise_risk(cx, &mut candidate).await {
-                    let why = error.report().to_string();
-                    passed_over.push(Candidate::passed_over(name_of(&candidate), why));
-                    continue;
-                }
-                match self.objection_to(&candidate) {
-                    None => found.push(candidate),
-                    Some(why) => passed_over.push(Candidate::passed_over(name_of(&candidate), why)),
-                }
+            }
+        }
+        // Only now is known what all of them say of a text.
+        let mut found = Vec::new();
+        for mut candidate in proposals {
+            if let Err(error) = self.raise_risk(cx, &mut candidate).await {
+                let why = error.report().to_string();
+                passed_over.push(Candidate::passed_over(name_of(&candidate), why));
+                continue;
+            }
+            match self.objection_to(&candidate) {
+                None => found.push(candidate),
+                Some(why) => passed_over.push(Candidate::passed_over(name_of(&candidate), why)),
             }
         }
         // The sort is stable: within a patcher its own order counts among equals.
@@ -331,6 +340,35 @@ fn following(action: &dyn Action, mut args: Map<String, Value>, target: &Target)
     step.timeout = spec.default_timeout.saturating_add(step.watches);
     step.args = args;
     step
+}
+
+/// Whether both make the same text of the same text.
+fn is_same_change(one: &PatchCandidate, other: &PatchCandidate) -> bool {
+    (&one.path, &one.base, &one.diff) == (&other.path, &other.base, &other.diff)
+}
+
+/// Makes one candidate of two of the same change: the worst that is said of it counts, and the reasons of
+/// both are kept. It stays that of whoever proposed it first, and is as sure as the surer of them.
+fn join(known: &mut PatchCandidate, other: PatchCandidate) {
+    known.risk = known.risk.max(other.risk);
+    known.requires_review |= other.requires_review;
+    // Code is what more is asked of.
+    known.kind = known.kind.max(other.kind);
+    known.confidence = known.confidence.max(other.confidence);
+    for (said, added) in [
+        (&mut known.explanation, &other.explanation),
+        (&mut known.behaviour, &other.behaviour),
+    ] {
+        let fits = said.len() + added.len() <= MAX_SAID_BYTES;
+        if said.is_empty() {
+            said.clone_from(added);
+        } else if !said.contains(added.as_str()) && fits {
+            said.extend(["; ", &other.patcher, " says: ", added]);
+        }
+    }
+    if known.template.is_empty() {
+        known.template = other.template;
+    }
 }
 
 fn name_of(candidate: &PatchCandidate) -> String {

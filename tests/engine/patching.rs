@@ -654,6 +654,88 @@ async fn the_gate_decides_by_the_highest_of_the_patchers_risk_and_what_the_check
     );
 }
 
+/// Proposes the text that mends, of this risk, and says why.
+#[derive(Debug, Clone, Copy)]
+struct Says {
+    name: &'static str,
+    risk: RiskLevel,
+    wants_review: bool,
+}
+
+#[async_trait]
+impl Patcher for Says {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    async fn propose(
+        &self,
+        cx: &Context,
+        request: PatchRequest<'_>,
+    ) -> Result<Vec<PatchCandidate>, PatchError> {
+        let texts = Texts(PatchKind::Configuration, self.risk, &[NEW]);
+        let mut proposed = texts.propose(cx, request).await?;
+        for patch in &mut proposed {
+            self.name.clone_into(&mut patch.patcher);
+            patch.explanation = format!("{} says so", self.name);
+            patch.requires_review = self.wants_review;
+        }
+        Ok(proposed)
+    }
+}
+
+/// Of equal diffs only what the first patcher said counted.
+#[tokio::test(start_paused = true)]
+async fn of_patchers_that_propose_the_same_the_most_careful_counts() {
+    let says = |name, risk, wants_review| Says {
+        name,
+        risk,
+        wants_review,
+    };
+    let bold = says("bold", RiskLevel::Low, false);
+    let careful = says("careful", RiskLevel::Medium, true);
+    for (one, other) in [(bold, careful), (careful, bold)] {
+        let shop = Shop::new();
+        let builder = shop.builder(shop.patching().patcher(one).patcher(other));
+        let healer = builder.start().await.unwrap();
+        let mut events = healer.subscribe();
+        shop.run(&healer);
+        let gated = until(&healer, &mut events, is("gated")).await;
+        healer.shutdown().await;
+        assert!(format!("{gated:?}").contains("NeedsApproval"), "{gated:?}");
+        let events = shop.store.read(gated.incident).await.unwrap();
+        let plans = events.iter().find_map(|event| match &event.kind {
+            EventKind::Planned { plans, .. } => Some(plans),
+            _ => None,
+        });
+        let [plan] = &plans.unwrap()[..] else {
+            panic!("{plans:?}")
+        };
+        assert!(plan.require_approval);
+        assert_eq!(plan.patches[0].risk, RiskLevel::Medium);
+        let proposals = plan.steps[0].args["proposals"].as_array().unwrap();
+        assert_eq!(proposals.len(), 1, "one text is one candidate");
+        let told = proposals[0].to_string();
+        assert!(
+            told.contains("bold says so") && told.contains("careful says so"),
+            "{told}"
+        );
+    }
+    // What one of them finds too dangerous is passed over, whoever comes first.
+    let grave = says("grave", RiskLevel::High, false);
+    for (one, other) in [(bold, grave), (grave, bold)] {
+        let shop = Shop::new();
+        let builder = shop.builder(shop.patching().patcher(one).patcher(other));
+        let (events, _) = shop.story(builder, "escalated").await;
+        assert_eq!(shop.text(), OLD);
+        let said = format!("{events:?}");
+        assert!(
+            said.contains("its risk is high, at most medium is wanted"),
+            "{said}"
+        );
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_follows_a_removal_is_done_once_although_a_later_part_fails_and_is_tried_again() {
     let shop = Shop::new();

@@ -96,7 +96,8 @@ fn without_user(url: &str) -> String {
 /// read as.
 ///
 /// The same question is asked once: what its answer was read as is remembered (the last 64), so that a
-/// stage keeps its contract within a process.
+/// stage keeps its contract within a process. A question is the body of its request, and, where that shows
+/// a part of something, the digest of the whole ([`ask_about`](Self::ask_about)).
 /// A question that failed is not asked again for five minutes: it is the same error until then.
 ///
 /// # Examples
@@ -156,17 +157,48 @@ impl<T: Clone> ChatModel<T> {
         self
     }
 
-    /// What `read` makes of the answer to `body`; `None` if the budget of the hour is spent.
+    /// What `read` makes of the answer to `body`; `None` if the budget of the hour was spent before the
+    /// first attempt.
+    ///
+    /// What `read` makes must rest on `body` and the answer alone, for the same `body` is not asked again;
+    /// see [`ask_about`](Self::ask_about).
     ///
     /// # Errors
-    /// No answer came, or one with an error status, or `read` refused it.
+    /// No answer came, or one with an error status, or `read` refused it. If the budget is spent after an
+    /// attempt that failed, what that one failed with.
     pub async fn ask<E: FromChat>(
         &self,
         cx: &Context,
         body: &str,
         read: impl FnOnce(&[u8]) -> Result<T, E>,
     ) -> Result<Option<T>, E> {
-        let question = Digest::of_bytes(body.as_bytes());
+        self.ask_for(Digest::of_bytes(body.as_bytes()), cx, body, read)
+            .await
+    }
+
+    /// The same for a question about something of which `body` shows a part: `whole` is the digest of all
+    /// that `read` rests on. Of another whole the same `body` is another question.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub async fn ask_about<E: FromChat>(
+        &self,
+        cx: &Context,
+        body: &str,
+        whole: Digest,
+        read: impl FnOnce(&[u8]) -> Result<T, E>,
+    ) -> Result<Option<T>, E> {
+        self.ask_for(whole.chain(body.as_bytes()), cx, body, read)
+            .await
+    }
+
+    async fn ask_for<E: FromChat>(
+        &self,
+        question: Digest,
+        cx: &Context,
+        body: &str,
+        read: impl FnOnce(&[u8]) -> Result<T, E>,
+    ) -> Result<Option<T>, E> {
         if let Some(known) = self.remembered(&question, cx.now()) {
             return known.map(Some).map_err(E::from);
         }
@@ -180,16 +212,20 @@ impl<T: Clone> ChatModel<T> {
     }
 
     async fn attempts(&self, cx: &Context, body: &str) -> Result<Option<Vec<u8>>, HttpError> {
+        if !self.may_ask(cx.now()) {
+            return Ok(None);
+        }
         let mut left = self.budget.retries;
         loop {
-            if !self.may_ask(cx.now()) {
-                return Ok(None);
-            }
+            let answer = self.send(cx, body, left + 1).await;
             let may_wait = || cx.remaining().is_none_or(|left| left > BACKOFF * 2);
-            match self.send(cx, body, left + 1).await {
+            match answer {
                 Err(error) if error.kind() == ErrorKind::Transient && left > 0 && may_wait() => {
                     left -= 1;
                     cx.clock().sleep(BACKOFF).await;
+                    if !self.may_ask(cx.now()) {
+                        return Err(error);
+                    }
                 }
                 answer => return answer.map(Some),
             }
@@ -313,32 +349,4 @@ impl FromChat for HttpError {
     fn told(&self) -> (ErrorKind, String) {
         (self.kind(), self.report().to_string())
     }
-}
-
-/// The answer of a chat completions endpoint, as far as it is read.
-#[derive(Debug, serde::Deserialize)]
-struct Completion {
-    choices: Vec<Choice>,
-}
-
-#[derive(Debug, serde::Deserialize)]
-struct Choice {
-    message: Message,
-}
-
-#[derive(Debug, serde::Deserialize)]
-struct Message {
-    content: String,
-}
-
-/// What the model said in the first choice of a completion, as the response brought it.
-///
-/// # Errors
-/// [`HttpError::Invalid`]: it is no completion, or has no choice.
-pub fn chat_content(body: &[u8]) -> Result<String, HttpError> {
-    let completion: Completion = serde_json::from_slice(body)
-        .map_err(|error| HttpError::invalid("the completion", error.to_string()))?;
-    let choice = completion.choices.into_iter().next();
-    let choice = choice.ok_or_else(|| HttpError::invalid("choices", "none, expected one"))?;
-    Ok(choice.message.content)
 }

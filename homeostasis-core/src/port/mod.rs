@@ -5,6 +5,7 @@ mod arms;
 mod audit;
 mod authz;
 mod chat;
+mod chat_completion;
 mod coordinator;
 mod enrich;
 mod http;
@@ -29,7 +30,8 @@ pub use audit::{
 pub use authz::{
     AccessGrant, AccessRequest, Authorizer, NotAuthorized, Permission, Principal, Role, RoleTable,
 };
-pub use chat::{ChatBudget, ChatModel, FromChat, chat_content};
+pub use chat::{ChatBudget, ChatModel, FromChat};
+pub use chat_completion::{chat_content, chat_request};
 pub use coordinator::{CoordinateError, Coordinator, FencingToken, Lease, LocalCoordinator};
 pub use enrich::Enricher;
 pub use http::{HttpClient, HttpError, HttpRequest, HttpResponse, NoHttp};

@@ -2,6 +2,7 @@
 
 mod answer;
 mod config;
+mod excerpt;
 mod prompt;
 
 use std::sync::Arc;
@@ -26,7 +27,7 @@ use crate::validate::PatchValidator;
 ///
 /// - It sees the most frequent error that has a frame in the project, and of the files of its frames the lines
 ///   around them: files of a known language, never protected ones, bounded in number and bytes,
-///   redacted once more, and as JSON strings, so that what a message or a comment says stands where data
+///   redacted as whole files, and as JSON strings, so that what a message or a comment says stands where data
 ///   stands. [`ModelPatcher::question`] shows what would be sent.
 /// - Its answer must be JSON of exactly the form asked for: in a file it was shown, lines as they
 ///   were shown, which stand there once, and what is to stand in their place. What was redacted is
@@ -39,7 +40,7 @@ use crate::validate::PatchValidator;
 /// - Requests, attempts, bytes, tokens and time are bounded. Over the budget it is silent; an answer
 ///   that breaks the form, is too large or too late is an error and names the patcher.
 ///
-/// The same question is asked once: see [`ChatModel`].
+/// The same question about the same files is asked once: see [`ChatModel`].
 ///
 /// # Examples
 /// Templates first, the model for what they know nothing about:
@@ -148,7 +149,10 @@ impl Patcher for ModelPatcher {
             return Ok(Vec::new());
         };
         let read = |body: &[u8]| answer::read(self, &prompt, body);
-        let candidates = self.model.ask(cx, prompt.body(), read).await?;
+        let candidates = self
+            .model
+            .ask_about(cx, prompt.body(), prompt.sources(), read)
+            .await?;
         if candidates.is_none() {
             tracing::info!(patcher = Self::NAME, "not asked: its budget is spent");
         }

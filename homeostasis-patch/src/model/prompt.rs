@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use homeostasis_core::port::Redactor;
+use homeostasis_core::Digest;
+use homeostasis_core::port::{Redactor, chat_request};
 use homeostasis_core::signal::ErrorEvent;
-use serde::Serialize;
 use serde_json::json;
 
 use super::config::ModelPatcherConfig;
+use super::excerpt::{Excerpt, excerpts};
 use crate::language::Language;
 use crate::propose::SourceTree;
 use crate::validate::PatchValidator;
@@ -26,13 +27,6 @@ one of its excerpts, copied exactly, that stand in the file once, \"new\": the l
 place, \"behaviour\": one sentence, what the program does then for which inputs, \"why\": one sentence}]}, the \
 best first. Mend the cause with few lines in the style of the file; keep what callers get for good inputs. \
 Never swallow the error, weaken a check, or change tests. An empty list is a good answer.";
-
-/// Consecutive lines of a file.
-#[derive(Debug, Clone, Serialize)]
-struct Excerpt {
-    from_line: usize,
-    text: String,
-}
 
 /// A file as it is shown, and as it stands.
 #[derive(Debug, Clone)]
@@ -144,17 +138,7 @@ impl Prompt {
                 },
                 "files": excerpts,
             });
-            json!({
-                "model": config.model,
-                "temperature": 0,
-                "max_tokens": config.max_tokens,
-                "response_format": {"type": "json_object"},
-                "messages": [
-                    {"role": "system", "content": SYSTEM},
-                    {"role": "user", "content": user.to_string()},
-                ],
-            })
-            .to_string()
+            chat_request(&config.model, config.max_tokens, SYSTEM, &user)
         };
         let mut written = body(&files);
         // The outermost files matter least.
@@ -176,6 +160,13 @@ impl Prompt {
     pub(super) fn body(&self) -> &str {
         &self.body
     }
+
+    /// One digest of the files as they stand, of which excerpts are shown: proposals are bound to them.
+    pub(super) fn sources(&self) -> Digest {
+        let files = self.files.values();
+        let files: Vec<_> = files.map(|file| (&file.path, &file.source)).collect();
+        Digest::of(&files)
+    }
 }
 
 fn id(idx: usize) -> String {
@@ -184,29 +175,4 @@ fn id(idx: usize) -> String {
 
 fn may_be_shown(path: &str, validator: &PatchValidator) -> bool {
     Language::from_path(path.as_ref()).is_some() && validator.protection(path).is_none()
-}
-
-/// The lines around those (1-based), each once, redacted.
-fn excerpts(source: &str, around: &[usize], n: usize, redactor: &dyn Redactor) -> Vec<Excerpt> {
-    let lines: Vec<&str> = source.lines().collect();
-    let mut ranges: Vec<(usize, usize)> = around
-        .iter()
-        .map(|line| (line.saturating_sub(n + 1), (line + n).min(lines.len())))
-        .filter(|(from, to)| from < to)
-        .collect();
-    ranges.sort_unstable();
-    let mut merged: Vec<(usize, usize)> = Vec::new();
-    for (from, to) in ranges {
-        match merged.last_mut() {
-            Some(last) if from <= last.1 => last.1 = last.1.max(to),
-            _ => merged.push((from, to)),
-        }
-    }
-    merged
-        .into_iter()
-        .map(|(from, to)| Excerpt {
-            from_line: from + 1,
-            text: redactor.text(&lines[from..to].join("\n")).into_owned(),
-        })
-        .collect()
 }

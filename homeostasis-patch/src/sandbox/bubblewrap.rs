@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::config::SandboxConfig;
-use super::project_copy::{HOME, ProjectCopy};
+use super::copy_folder::HOME;
+use super::project_copy::ProjectCopy;
 
 /// Where `bwrap` is looked for.
 const PLACES: [&str; 3] = ["/usr/bin/bwrap", "/usr/local/bin/bwrap", "/bin/bwrap"];

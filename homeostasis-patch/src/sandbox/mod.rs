@@ -11,6 +11,7 @@
 mod bubblewrap;
 mod cgroup;
 mod config;
+mod copy_folder;
 mod environment;
 mod error;
 mod guard;
@@ -23,14 +24,16 @@ mod report;
 mod run;
 mod runner;
 mod seccomp;
+mod tree_digest;
 mod usage;
 mod walls;
 
 pub use config::{Limits, SandboxConfig};
+pub use copy_folder::sweep;
 pub use environment::{Difference, Environment};
 pub use error::SandboxError;
 pub use layer::{InForce, Layer, Layers, NotInForce};
-pub use project_copy::{CopyConfig, ProjectCopy, sweep};
+pub use project_copy::{CopyConfig, ProjectCopy};
 pub use report::{Bound, Ending, SandboxReport};
 pub use run::SandboxCommand;
 pub use runner::Sandbox;

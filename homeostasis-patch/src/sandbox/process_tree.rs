@@ -23,7 +23,7 @@ struct Stat {
     resident_pages: u64,
 }
 
-/// The living processes below `root` and of its process group, `root` left out.
+/// The living processes, also those of which only later threads live, below `root` and of its process group, `root` left out.
 ///
 /// Reads the whole process table.
 pub(super) fn members(root: u32) -> Vec<u32> {
@@ -84,22 +84,45 @@ fn table() -> BTreeMap<u32, Stat> {
         .filter_map(|entry| {
             let pid: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
             let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-            Some((pid, stat(&text)?))
+            let mut stat = stat(&text)?;
+            if stat.resident_pages == 0 {
+                // The memory of a process whose first thread ended is told by the others only.
+                stat.resident_pages = resident_pages_of_threads(pid);
+            }
+            Some((pid, stat))
         })
         .collect()
+}
+
+/// What any living thread of the process says; they share their memory.
+fn resident_pages_of_threads(pid: u32) -> u64 {
+    let threads = fs::read_dir(format!("/proc/{pid}/task"));
+    let threads = threads.into_iter().flatten().filter_map(Result::ok);
+    let told = threads.filter_map(|thread| {
+        let text = fs::read_to_string(thread.path().join("stat")).ok()?;
+        Some(stat(&text)?.resident_pages)
+    });
+    told.max().unwrap_or(0)
 }
 
 /// `None` for a dead process that nobody waited for.
 fn stat(text: &str) -> Option<Stat> {
     // The name before them may itself hold blanks and parentheses.
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_ascii_whitespace().collect();
-    if matches!(*fields.first()?, "Z" | "X") {
+    let threads = fields.get(17)?.parse().ok()?;
+    // A first thread that ended is a zombie as long as others of its process live.
+    let is_dead = match *fields.first()? {
+        "Z" => threads <= 1,
+        "X" => true,
+        _ => false,
+    };
+    if is_dead {
         return None;
     }
     Some(Stat {
         parent: fields.get(1)?.parse().ok()?,
         group: fields.get(2)?.parse().ok()?,
-        threads: fields.get(17)?.parse().ok()?,
+        threads,
         resident_pages: fields.get(21)?.parse().ok()?,
     })
 }
@@ -123,7 +146,14 @@ mod tests {
             (read.parent, read.group, read.threads, read.resident_pages),
             (1, 5, 3, 99)
         );
-        assert_eq!(stat(&text.replace(" S ", " Z ")), None);
+    }
+
+    #[test]
+    fn the_dead_are_no_members_and_a_first_thread_that_ended_is() {
+        let text = "7 (a) Z 1 5 5 0 -1 0 0 0 0 0 0 0 0 0 20 0 3 0 4242 0 0 0";
+        assert_eq!(stat(text).map(|read| read.threads), Some(3));
+        assert_eq!(stat(&text.replace(" 20 0 3 0 ", " 20 0 1 0 ")), None);
+        assert_eq!(stat(&text.replace(" Z ", " X ")), None);
     }
 
     #[test]

@@ -1,28 +1,20 @@
 //! A copy of a project: what a program may write on instead of the project.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::unix::fs::{
-    DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink,
-};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use homeostasis_core::{Digest, Violation, Violations};
 use serde::{Deserialize, Serialize};
 
+use super::copy_folder::Folder;
 use super::error::SandboxError;
-use super::remove_tree::remove_tree;
-
-/// How the folder of a copy is called, before its number.
-const PREFIX: &str = "homeostasis-sandbox-";
+use super::tree_digest::Chaining;
 
 /// How many folders may lie within each other in what is copied or digested.
-const MAX_DEPTH: usize = 128;
-
-/// The home folder of programs in namespaces.
-pub(super) const HOME: &str = "/home/sandbox";
+pub(super) const MAX_DEPTH: usize = 128;
 
 /// What of a project is copied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,7 +73,7 @@ impl CopyConfig {
         violations
     }
 
-    fn leaves_out(&self, name: &str, at_top: bool) -> bool {
+    pub(super) fn leaves_out(&self, name: &str, at_top: bool) -> bool {
         let anywhere = self.leave_out.iter().any(|out| out == name);
         let top = |out: &String| out.strip_prefix('/') == Some(name);
         anywhere
@@ -102,6 +94,7 @@ impl CopyConfig {
 pub struct ProjectCopy {
     folder: Arc<Folder>,
     source: PathBuf,
+    config: Arc<CopyConfig>,
     read_only: Vec<String>,
     left_out: Vec<String>,
     bytes: u64,
@@ -152,6 +145,7 @@ impl ProjectCopy {
         Ok(Self {
             folder: Arc::new(folder),
             source,
+            config: Arc::new(config.clone()),
             read_only,
             left_out,
             bytes,
@@ -180,12 +174,22 @@ impl ProjectCopy {
 
     /// One digest of the paths, kinds, execute permissions and contents below the top, as they are now.
     ///
+    /// What [`CopyConfig`] leaves out does not count, also where a program made it in the copy: what
+    /// compilers and interpreters keep there is made of the rest.
+    ///
     /// # Errors
-    /// Something could not be read, or more than 128 folders lie within each other.
+    /// - Something could not be read.
+    /// - [`SandboxError::TooLarge`]: more than 128 folders lie within each other, or there is 64 MiB more
+    ///   than may be copied.
     pub fn digest(&self) -> Result<Digest, SandboxError> {
-        let mut digest = Digest::of_bytes(b"homeostasis tree 1");
-        chain_folder(&self.path(), "", &mut digest, MAX_DEPTH)?;
-        Ok(digest)
+        let mut chaining = Chaining {
+            config: &self.config,
+            source: &self.source,
+            digest: Digest::of_bytes(b"homeostasis tree 1"),
+            bytes: 0,
+        };
+        chaining.folder(&self.path(), "", MAX_DEPTH)?;
+        Ok(chaining.digest)
     }
 
     /// The folders of the project shown read-only in their place.
@@ -197,130 +201,6 @@ impl ProjectCopy {
     pub(super) fn beside(&self) -> &Path {
         &self.folder.path
     }
-}
-
-/// Removes the copies below `place` that dead processes left, and gives their folders.
-///
-/// A copy whose owner lives, in whatever container, is locked and stays.
-/// What cannot be removed is tried again next time.
-///
-/// # Errors
-/// `place` cannot be read.
-pub fn sweep(place: &Path) -> Result<Vec<PathBuf>, SandboxError> {
-    let entries = fs::read_dir(place).map_err(SandboxError::file("read", place))?;
-    let mut removed = Vec::new();
-    for entry in entries.filter_map(Result::ok) {
-        let name = entry.file_name();
-        let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else {
-            continue;
-        };
-        let Some(folder) = name.strip_suffix(".lock") else {
-            continue;
-        };
-        let Ok(lock) = open_lock(&entry.path(), false) else {
-            continue;
-        };
-        if lock.try_lock().is_ok() {
-            let folder = place.join(folder);
-            if remove_tree(&folder).is_ok() {
-                let _ = fs::remove_file(entry.path());
-                removed.push(folder);
-            }
-        }
-    }
-    Ok(removed)
-}
-
-/// The folder of one copy with its locked file beside it.
-#[derive(Debug)]
-struct Folder {
-    path: PathBuf,
-    lock_path: PathBuf,
-    _lock: File,
-}
-
-impl Folder {
-    fn new(place: &Path) -> Result<Self, SandboxError> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        loop {
-            let number = NEXT.fetch_add(1, Ordering::Relaxed);
-            let name = format!("{PREFIX}{}-{number}", std::process::id());
-            let lock_path = place.join(format!("{name}.lock"));
-            let lock = match open_lock(&lock_path, true) {
-                Ok(lock) => lock,
-                // One of a dead process of the same number, which a sweep will remove.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-                Err(error) => return Err(SandboxError::file("create", lock_path)(error)),
-            };
-            lock.lock()
-                .map_err(SandboxError::file("lock", &lock_path))?;
-            // A sweep may have come between creation and lock, and removed the file.
-            let (ours, there) = (lock.metadata(), fs::symlink_metadata(&lock_path));
-            if !matches!((ours, there), (Ok(a), Ok(b)) if (a.dev(), a.ino()) == (b.dev(), b.ino()))
-            {
-                continue;
-            }
-            let folder = Self {
-                path: place.join(name),
-                lock_path,
-                _lock: lock,
-            };
-            for path in [folder.path.clone(), folder.tree()] {
-                fs::DirBuilder::new()
-                    .mode(0o700)
-                    .create(&path)
-                    .map_err(SandboxError::file("create", path))?;
-            }
-            folder.write_users()?;
-            return Ok(folder);
-        }
-    }
-
-    fn tree(&self) -> PathBuf {
-        self.path.join("tree")
-    }
-
-    /// Who exists inside: the account we run as, under a name that tells nothing, and this machine.
-    fn write_users(&self) -> Result<(), SandboxError> {
-        let (user, group) = (rustix::process::getuid(), rustix::process::getgid());
-        let (user, group) = (user.as_raw(), group.as_raw());
-        let files = [
-            (
-                "passwd",
-                format!("sandbox:x:{user}:{group}::{HOME}:/bin/sh\n"),
-            ),
-            ("group", format!("sandbox:x:{group}:\n")),
-            ("hosts", "127.0.0.1 localhost\n::1 localhost\n".to_owned()),
-        ];
-        for (name, text) in files {
-            let path = self.path.join(name);
-            fs::write(&path, text).map_err(SandboxError::file("create", path))?;
-        }
-        let scratch = self.path.join("scratch");
-        fs::create_dir(&scratch).map_err(SandboxError::file("create", scratch))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        match remove_tree(&self.path) {
-            Ok(()) => drop(fs::remove_file(&self.lock_path)),
-            Err(error) => tracing::warn!(
-                folder = %self.path.display(),
-                %error,
-                "a copy of a project was not removed; the next sweep tries again"
-            ),
-        }
-    }
-}
-
-fn open_lock(path: &Path, create: bool) -> io::Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .create_new(create)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(path)
 }
 
 struct Copying<'a> {
@@ -436,50 +316,9 @@ fn writable(meta: &fs::Metadata, at_least: u32) -> fs::Permissions {
     fs::Permissions::from_mode(meta.mode() & 0o777 | at_least)
 }
 
-fn chain_folder(
-    folder: &Path,
-    prefix: &str,
-    digest: &mut Digest,
-    levels: usize,
-) -> Result<(), SandboxError> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder).map_err(SandboxError::file("read", folder))? {
-        let entry = entry.map_err(SandboxError::file("read", folder))?;
-        names.push(entry.file_name());
-    }
-    names.sort();
-    for name in names {
-        let path = folder.join(&name);
-        let meta = fs::symlink_metadata(&path).map_err(SandboxError::file("read", &path))?;
-        let kind = meta.file_type();
-        let relative = format!("{prefix}/{}", name.display());
-        let mut entry = |kind: u8, content: &[u8]| {
-            let named = digest.chain(relative.as_bytes()).chain(&[kind]);
-            *digest = named.chain(Digest::of_bytes(content).as_bytes());
-        };
-        if kind.is_dir() {
-            entry(b'd', b"");
-            let Some(levels) = levels.checked_sub(1) else {
-                let error = io::Error::other("more folders within each other than were copied");
-                return Err(SandboxError::file("digest", path)(error));
-            };
-            chain_folder(&path, &relative, digest, levels)?;
-        } else if kind.is_symlink() {
-            let target = fs::read_link(&path).map_err(SandboxError::file("read", &path))?;
-            entry(b'l', target.as_os_str().as_encoded_bytes());
-        } else if kind.is_file() {
-            let content = fs::read(&path).map_err(SandboxError::file("read", &path))?;
-            let executable = meta.mode() & 0o100 != 0;
-            entry(if executable { b'x' } else { b'f' }, &content);
-        } else {
-            entry(b'?', b"");
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::copy_folder::sweep;
     use super::*;
 
     fn project() -> (tempfile::TempDir, PathBuf, PathBuf) {
@@ -593,7 +432,16 @@ mod tests {
         assert_ne!(changed, before);
         fs::write(&script, "#!/bin/sh\nexit").unwrap();
         assert_ne!(two.digest().unwrap(), changed);
+        for made in ["__pycache__", "src/__pycache__", "target", "node_modules"] {
+            fs::create_dir(one.path().join(made)).unwrap();
+            fs::write(one.path().join(made).join("cache"), "made").unwrap();
+        }
+        assert_eq!(one.digest().unwrap(), before, "what is left out");
         fs::rename(one.path().join("run.sh"), one.path().join("ran.sh")).unwrap();
         assert_ne!(one.digest().unwrap(), before);
+        let huge = fs::File::create(one.path().join("huge")).unwrap();
+        huge.set_len(1 << 40).unwrap();
+        let error = one.digest().unwrap_err();
+        assert!(error.to_string().contains("bytes"), "{error}");
     }
 }

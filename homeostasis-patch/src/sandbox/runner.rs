@@ -11,10 +11,11 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::bubblewrap;
 use super::config::{Limits, SandboxConfig};
+use super::copy_folder::HOME;
 use super::environment::{Environment, machine_time_zone};
 use super::error::SandboxError;
 use super::layer::{Layer, NotInForce};
-use super::project_copy::{HOME, ProjectCopy};
+use super::project_copy::ProjectCopy;
 use super::report::{Ending, SandboxReport};
 use super::run::{Job, SandboxCommand};
 

@@ -6,6 +6,8 @@
 //! nobody counts, answer with `ENOSYS`, so that callers fall back to `clone` and to files.
 //! Without namespaces nobody may change modes, owners, times and attributes of files, also of the copy:
 //! landlock does not hold these calls, and a filter sees no paths.
+//! The same goes for cutting files by path, or by opening them for reading, which landlock holds only from
+//! Linux 6.2 on; what was opened for writing may be cut.
 
 use std::collections::BTreeMap;
 
@@ -71,6 +73,10 @@ const REFUSED: &[i64] = &[
     libc::SYS_adjtimex,
     libc::SYS_sethostname,
     libc::SYS_setdomainname,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_iopl,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_ioperm,
 ];
 
 /// Calls that reach what namespaces would hide: sockets, objects of the same user, other sessions.
@@ -91,6 +97,8 @@ const REFUSED_IN_GROUP: &[i64] = &[
     libc::SYS_msgctl,
     libc::SYS_mq_open,
     libc::SYS_mq_unlink,
+    // Cutting files that are not open for writing.
+    libc::SYS_truncate,
     // What files are besides their content.
     libc::SYS_fchmod,
     libc::SYS_fchmodat,
@@ -129,7 +137,24 @@ const SYS_REMOVEXATTRAT: i64 = 466;
 const SYS_FILE_SETATTR: i64 = 469;
 
 /// Calls the kernel is said not to know.
-const UNKNOWN: [i64; 3] = [libc::SYS_clone3, libc::SYS_memfd_create, SYS_MEMFD_SECRET];
+const UNKNOWN: &[i64] = &[libc::SYS_clone3, libc::SYS_memfd_create, SYS_MEMFD_SECRET];
+
+/// The same without namespaces: its flags are where a filter cannot read them.
+const UNKNOWN_IN_GROUP: &[i64] = &[libc::SYS_openat2];
+
+/// Calls that make files: which argument is the kind and mode.
+const MAKES_FILE: &[(i64, u8)] = &[
+    (libc::SYS_mknodat, 2),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_mknod, 1),
+];
+
+/// Calls that open files: which argument holds the flags. `creat` opens for writing.
+const OPENS_FILE: &[(i64, u8)] = &[
+    (libc::SYS_openat, 2),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_open, 1),
+];
 
 /// How large a piece of System V memory may be, in bytes. It lives on when nobody maps it, and there may be
 /// 4096 of them.
@@ -170,8 +195,13 @@ pub(super) fn programs(filtered: Filtered) -> Result<[BpfProgram; 2], String> {
     if cfg!(target_arch = "x86_64") {
         refused.splice(0..0, REFUSE_X32);
     }
-    let unknown = UNKNOWN.map(|call| (call, Vec::new()));
-    Ok([refused, refuse(unknown.into(), libc::ENOSYS)?])
+    let besides = match filtered {
+        Filtered::InNamespaces => &[][..],
+        Filtered::InGroup(_) => UNKNOWN_IN_GROUP,
+    };
+    let unknown = UNKNOWN.iter().chain(besides);
+    let unknown = unknown.map(|call| (*call, Vec::new())).collect();
+    Ok([refused, refuse(unknown, libc::ENOSYS)?])
 }
 
 /// The bytes `bwrap` reads.
@@ -231,6 +261,12 @@ fn rules(filtered: Filtered) -> Result<BTreeMap<i64, Vec<SeccompRule>>, String> 
         .map(|request| rule(&[(1, Eq, request)]));
     let requests: Result<_, String> = requests.collect();
     rules.insert(libc::SYS_ioctl, requests?);
+    for (call, mode) in MAKES_FILE {
+        // Character and block devices.
+        let kinds = [0o020_000, 0o060_000];
+        let devices = kinds.map(|kind| rule(&[(*mode, MaskedEq(0o170_000), kind)]));
+        rules.insert(*call, devices.into_iter().collect::<Result<_, _>>()?);
+    }
     match filtered {
         Filtered::InNamespaces => {
             // Others than local, IPv4, IPv6 and netlink may leave the namespace or the beaten track.
@@ -242,6 +278,12 @@ fn rules(filtered: Filtered) -> Result<BTreeMap<i64, Vec<SeccompRule>>, String> 
         }
         Filtered::InGroup(group) => {
             rules.extend(REFUSED_IN_GROUP.iter().map(|call| (*call, Vec::new())));
+            for (call, flags) in OPENS_FILE {
+                // To be cut, and for reading or nothing at all.
+                let (mask, cut) = (0o1003, 0o1000);
+                let ways = [cut, cut | 3].map(|way| rule(&[(*flags, MaskedEq(mask), way)]));
+                rules.insert(*call, ways.into_iter().collect::<Result<_, _>>()?);
+            }
             let leaves = rule(&[(1, Ne, u64::from(group))])?;
             rules.insert(libc::SYS_setpgid, vec![leaves]);
             let of_another = rule(&[(0, Ne, 0)])?;
@@ -287,6 +329,13 @@ mod tests {
             assert_eq!(bytes(&refused).len(), refused.len() * 8);
             assert!(refused.len() > REFUSED.len() && refused.len() < 4096);
             assert!(unknown.len() > UNKNOWN.len() && unknown.len() < 40);
+            let rules = rules(filtered).unwrap();
+            let refused_always = |call| rules.get(&call).is_some_and(Vec::is_empty);
+            #[cfg(target_arch = "x86_64")]
+            assert!(refused_always(libc::SYS_iopl) && refused_always(libc::SYS_ioperm));
+            let in_group = filtered == Filtered::InGroup(7);
+            assert_eq!(refused_always(libc::SYS_truncate), in_group);
+            assert!(!refused_always(libc::SYS_mknodat) && !refused_always(libc::SYS_openat));
             // The second instruction of the x32 guard jumps over the refusal only.
             let guard = bytes(&refused)[8..16].to_vec();
             assert_eq!(guard[..4], [0x35, 0, 0, 1]);

@@ -37,11 +37,15 @@ pub(super) fn scopes() -> Result<String, String> {
     }
 }
 
-/// Leaves the system and `readable` to be read, `writable` and some devices to be written, nothing else;
+/// Leaves the system and `readable` to be read, `writable` (but for new devices) and some devices to be
+/// written, nothing else;
 /// and takes TCP, signals and abstract sockets away where the kernel can.
 pub(super) fn files(readable: &[PathBuf], writable: &[PathBuf]) -> Result<String, String> {
     let all = AccessFs::from_all(ABI::V6);
     let read = AccessFs::from_read(ABI::V6);
+    // Nobody makes a way to the disk, whatever capabilities it has.
+    let devices: BitFlags<AccessFs> = AccessFs::MakeBlock | AccessFs::MakeChar;
+    let write = all & !devices;
     let system = SYSTEM.iter().chain(&ETC).map(Path::new);
     let device: BitFlags<AccessFs> = AccessFs::ReadFile | AccessFs::WriteFile;
     let ruleset = || -> Result<_, RulesetError> {
@@ -52,7 +56,7 @@ pub(super) fn files(readable: &[PathBuf], writable: &[PathBuf]) -> Result<String
             .create()?
             .add_rules(path_beneath_rules(system, read))?
             .add_rules(path_beneath_rules(readable, read))?
-            .add_rules(path_beneath_rules(writable, all))?
+            .add_rules(path_beneath_rules(writable, write))?
             .add_rules(path_beneath_rules(DEVICES, device))?
             .restrict_self()
     };

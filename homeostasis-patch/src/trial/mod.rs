@@ -4,6 +4,7 @@
 //! A [`TrialPlan`] is data: tests with their level.
 //! The tests of a level run side by side, the levels one after the other, cheap before dear; after a level
 //! with a required failure nothing dearer is run.
+//! A level whose tests changed their copy leaves the next one another copy.
 //! What a patch costs is measured last: a [`TimingJudge`] compares timings with it and without it.
 //! [`Trial`] runs it; [`TrialReport`] says what came of each and whether the patch may be handed over.
 
@@ -12,11 +13,13 @@ mod coverage;
 mod error;
 mod go_coverage;
 mod plan;
+mod reasons;
 mod regression;
 mod report;
 mod runner;
 mod rust_coverage;
 mod timing;
+mod tree;
 mod trigger_source;
 mod v8_coverage;
 

@@ -55,12 +55,13 @@ pub struct TrialTest {
     pub required: bool,
     /// How often it is run to tell a failure from a flaky test; default 3, 1 to 10.
     ///
-    /// A trigger is always run so often, the others until they pass. The runs share the copy: a test that
-    /// leaves behind what makes its next run fail is flaky too.
+    /// A trigger is always run so often, the others until they pass. The runs share the copy with those of
+    /// the other tests of the level: a test that leaves behind what makes its next run fail is flaky too.
     #[serde(default = "three")]
     pub attempts: u8,
-    /// For a trigger, what its output must contain on the project as it is, such as `KeyError: 'price'`;
-    /// default nothing. Without, any failure counts as the fault.
+    /// For a trigger, what the last 64 KiB of its output must contain on the project as it is, in every
+    /// attempt, such as `KeyError: 'price'`; default nothing. Without, any failure counts as the fault, but
+    /// for an end at a bound (time, memory, output): a busy machine may be why.
     #[serde(default)]
     pub shows: Option<String>,
     /// For the level performance, how its timings are compared; default [`TimingConfig::default`].

@@ -36,6 +36,9 @@ pub struct Attempt {
     /// How long it took.
     #[serde(with = "duration_text")]
     pub took: Duration,
+    /// Whether it showed what its test [must show](super::TrialTest::shows); `None` if that is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown: Option<bool>,
 }
 
 /// What came of one test, run by run.

@@ -1,8 +1,6 @@
 //! Runs a plan for a candidate.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::Poll;
@@ -13,12 +11,13 @@ use homeostasis_core::{Context, Digest, Violation, Violations};
 use super::cache::Cache;
 use super::coverage::{self, Coverage};
 use super::error::TrialError;
-use super::plan::{Level, TrialFile, TrialPlan, TrialTest};
+use super::plan::{Level, TrialPlan, TrialTest};
+use super::reasons::{does_not_reproduce, not_run, refuses};
 use super::report::{Attempt, TestOutcome, TestResult, TrialReport, TrialVerdict};
 use super::timing::{Timing, TimingJudge};
+use super::tree::{Tree, TreeMaker};
 use super::trigger_source::TriggerSource;
-use crate::apply_candidate;
-use crate::sandbox::{CopyConfig, Ending, ProjectCopy, Sandbox, SandboxReport, on_thread, sweep};
+use crate::sandbox::{CopyConfig, Ending, Sandbox, SandboxReport, on_thread, sweep};
 
 /// How much of an output a report keeps, in bytes.
 const OUTPUT: usize = 8 * 1024;
@@ -27,10 +26,12 @@ const OUTPUT: usize = 8 * 1024;
 ///
 /// # Guarantees
 /// - The project itself is only read; every test runs in the sandbox on a copy that is removed afterwards.
-/// - A patch is accepted only if each trigger failed on the project as it is, in every attempt and with
-///   what it must show, and passed with the patch in every attempt; and if each required test passed.
+/// - A patch is accepted only if each trigger failed on the project as it is, in every attempt by itself or
+///   with what it must show, and passed with the patch in every attempt; and if each required test passed.
+/// - What tests of one level change in their copy, later levels do not see: they get another one. What the
+///   copy leaves out of the project, such as the folder of builds, stays.
 /// - An outcome is taken from an earlier trial only for the same content of the project (what its copy
-///   leaves out does not count), the same test and the same sandbox.
+///   leaves out does not count), the same test and the same sandbox, and if no test changed that content.
 #[derive(Debug)]
 pub struct Trial {
     sandbox: Sandbox,
@@ -151,10 +152,12 @@ impl Trial {
             report.verdict = TrialVerdict::Refused(vec![unknown]);
             return Ok(report);
         }
-        let (copy, tree) = self.prepare(project, None).await?;
+        let maker = self.maker(project);
+        let mut tree = maker.make(None).await?;
+        let before = tree.content;
         let triggers = of_level(plan, Level::Trigger);
-        report.before = self.run_all(cx, &copy, tree, triggers).await?;
-        drop(copy);
+        report.before = self.run_all(cx, &mut tree, triggers).await?;
+        drop(tree);
         let triggers = of_level(plan, Level::Trigger);
         let mut reasons: Vec<String> = triggers
             .zip(&report.before)
@@ -165,8 +168,9 @@ impl Trial {
             return Ok(report);
         }
 
-        let (copy, patched) = self.prepare(project, Some((candidate, tree))).await?;
-        report.tree = Some(patched);
+        let patch = Some((candidate, before));
+        let mut tree = maker.make(patch).await?;
+        report.tree = Some(tree.content);
         let levels: BTreeSet<Level> = plan.tests.iter().map(|test| test.level).collect();
         for level in levels {
             if !reasons.is_empty() {
@@ -175,21 +179,32 @@ impl Trial {
                 continue;
             }
             let outcomes = if level == Level::Performance {
-                self.performance(cx, project, candidate, tree, plan).await?
+                self.performance(cx, maker, candidate, before, plan).await?
             } else {
-                self.run_all(cx, &copy, patched, of_level(plan, level))
-                    .await?
+                tree = maker.renew(tree, patch).await?;
+                self.run_all(cx, &mut tree, of_level(plan, level)).await?
             };
             reasons.extend(outcomes.iter().filter_map(refuses));
             report.after.extend(outcomes);
         }
         if plan.coverage && reasons.is_empty() {
-            report.coverage = coverage::measure(cx, &self.sandbox, plan, &copy, candidate).await;
+            tree = maker.renew(tree, patch).await?;
+            report.coverage =
+                coverage::measure(cx, &self.sandbox, plan, &tree.copy, candidate).await;
         }
         if !reasons.is_empty() {
             report.verdict = TrialVerdict::Refused(reasons);
         }
         Ok(report)
+    }
+
+    fn maker<'a>(&'a self, project: &'a Path) -> TreeMaker<'a> {
+        TreeMaker {
+            project,
+            place: &self.place,
+            config: &self.copy,
+            files: &self.plan.files,
+        }
     }
 
     /// The plan with the triggers that are known now.
@@ -224,109 +239,100 @@ impl Trial {
         violations.into_result(()).map_err(TrialError::Config)
     }
 
-    /// Times the programs of the level performance one after the other, on two copies nothing ran on
-    /// before. Timings are never taken from an earlier trial: the machine was another one then.
+    /// Times the programs of the level performance one after the other, on two copies nothing else ran
+    /// on. Timings are never taken from an earlier trial: the machine was another one then.
     async fn performance(
         &self,
         cx: &Context,
-        project: &Path,
+        maker: TreeMaker<'_>,
         candidate: &PatchCandidate,
-        tree: Digest,
+        content: Digest,
         plan: &TrialPlan,
     ) -> Result<Vec<TestOutcome>, TrialError> {
         let Some(judge) = &self.judge else {
             return Ok(Vec::new());
         };
-        let (before, now) = self.prepare(project, None).await?;
-        if now != tree {
+        let patch = Some((candidate, content));
+        let mut before = maker.make(None).await?;
+        if before.content != content {
             return Err(TrialError::ProjectChanged);
         }
-        let (after, _) = self.prepare(project, Some((candidate, tree))).await?;
-        let timing = Timing {
-            cx,
-            sandbox: &self.sandbox,
-            judge: &**judge,
-            before: &before,
-            after: &after,
-        };
+        let mut after = maker.make(patch).await?;
         let mut outcomes = Vec::new();
         for test in of_level(plan, Level::Performance) {
+            before = maker.renew(before, None).await?;
+            after = maker.renew(after, patch).await?;
+            let timing = Timing {
+                cx,
+                sandbox: &self.sandbox,
+                judge: &**judge,
+                before: &before.copy,
+                after: &after.copy,
+            };
             outcomes.push(timing.outcome(test).await?);
         }
         Ok(outcomes)
     }
 
-    /// A copy with the files of the plan, and with the patch if the copy before it had the given digest.
-    async fn prepare(
-        &self,
-        project: &Path,
-        patch: Option<(&PatchCandidate, Digest)>,
-    ) -> Result<(ProjectCopy, Digest), TrialError> {
-        let (project, place) = (project.to_owned(), self.place.clone());
-        let (config, files) = (self.copy.clone(), self.plan.files.clone());
-        let patch = patch.map(|(candidate, before)| (candidate.clone(), before));
-        let prepared = on_thread(move || {
-            let failed = || TrialError::sandbox("the copy");
-            let copy = ProjectCopy::make(&project, &place, &config).map_err(failed())?;
-            for file in &files {
-                write_new(&copy.path(), file).map_err(|source| TrialError::File {
-                    path: file.path.clone(),
-                    source,
-                })?;
-            }
-            let mut digest = copy.digest().map_err(failed())?;
-            if let Some((candidate, before)) = patch {
-                if digest != before {
-                    return Err(TrialError::ProjectChanged);
-                }
-                apply_candidate(&candidate, &copy.path(), None).map_err(TrialError::Patch)?;
-                digest = copy.digest().map_err(failed())?;
-            }
-            Ok((copy, digest))
-        });
-        prepared.await.map_err(TrialError::sandbox("the copy"))?
-    }
-
     /// Tests of a level, side by side as far as the sandbox lets them.
+    ///
+    /// They share the copy: what one of them changes, the others may see, so that then nobody's outcome
+    /// is kept.
     async fn run_all<'a>(
         &self,
         cx: &Context,
-        copy: &ProjectCopy,
-        tree: Digest,
+        tree: &mut Tree,
         tests: impl Iterator<Item = &'a TrialTest>,
     ) -> Result<Vec<TestOutcome>, TrialError> {
-        let outcomes = tests.map(|test| self.outcome(cx, copy, tree, test));
-        all(outcomes).await.into_iter().collect()
+        let keyed = tests.map(|test| (self.key(tree.content, test), test));
+        let keyed: Vec<_> = keyed.collect();
+        let shared = &*tree;
+        let outcomes = keyed.iter().map(|(key, test)| async move {
+            match self.cache.get(key) {
+                Some(outcome) => Ok(outcome),
+                None => self.outcome(cx, shared, test).await,
+            }
+        });
+        let outcomes: Result<Vec<_>, _> = all(outcomes).await.into_iter().collect();
+        let outcomes = outcomes?;
+        let new = keyed.iter().zip(&outcomes);
+        let new: Vec<_> = new
+            .filter(|(_, outcome)| speaks_for_itself(outcome))
+            .collect();
+        if !new.is_empty() && tree.is_as_made().await {
+            for ((key, _), outcome) in new {
+                self.cache.put(*key, outcome.clone());
+            }
+        }
+        Ok(outcomes)
+    }
+
+    /// What an outcome is kept under.
+    fn key(&self, content: Digest, test: &TrialTest) -> Digest {
+        let sandbox = (self.sandbox.config(), self.sandbox.has_namespaces());
+        Digest::of(&(content, test, sandbox.0, sandbox.1))
     }
 
     async fn outcome(
         &self,
         cx: &Context,
-        copy: &ProjectCopy,
-        tree: Digest,
+        tree: &Tree,
         test: &TrialTest,
     ) -> Result<TestOutcome, TrialError> {
-        let key = Digest::of(&(
-            tree,
-            test,
-            self.sandbox.config(),
-            self.sandbox.has_namespaces(),
-        ));
-        if let Some(outcome) = self.cache.get(&key) {
-            return Ok(outcome);
-        }
         let mut attempts = Vec::new();
         let mut telling: Option<SandboxReport> = None;
         for _ in 0..test.attempts {
-            let report = self.sandbox.run(cx, copy, &test.command).await;
+            let report = self.sandbox.run(cx, &tree.copy, &test.command).await;
             let report = report.map_err(TrialError::sandbox(&test.name))?;
             if report.ending == Ending::Cancelled {
                 return Err(TrialError::Cancelled);
             }
             let passed = report.ending.success();
+            let shows = test.shows.as_deref();
             attempts.push(Attempt {
                 ending: report.ending,
                 took: report.took,
+                shown: shows.map(|text| report.output.contains(text)),
             });
             if !passed || telling.as_ref().is_none_or(|last| last.ending.success()) {
                 telling = Some(report);
@@ -347,7 +353,7 @@ impl Trial {
         let (output, layers) = telling
             .map(|report| (tail(&report.output), report.layers))
             .unwrap_or_default();
-        let outcome = TestOutcome {
+        Ok(TestOutcome {
             name: test.name.clone(),
             level: test.level,
             required: test.is_required(),
@@ -357,86 +363,20 @@ impl Trial {
             layers,
             timing: None,
             cached: false,
-        };
-        // A bound may be that of the context or of a busy machine, and a flaky test says nothing twice.
-        let by_itself = |attempt: &Attempt| matches!(attempt.ending, Ending::Exited(_));
-        if outcome.result != TestResult::Flaky && outcome.attempts.iter().all(by_itself) {
-            self.cache.put(key, outcome.clone());
-        }
-        Ok(outcome)
+        })
     }
+}
+
+/// Whether the outcome is new and one of the content alone: a bound may be that of the context or of a busy
+/// machine, and a flaky test says nothing twice.
+fn speaks_for_itself(outcome: &TestOutcome) -> bool {
+    let by_itself = |attempt: &Attempt| matches!(attempt.ending, Ending::Exited(_));
+    let is_flaky = outcome.result == TestResult::Flaky;
+    !outcome.cached && !is_flaky && outcome.attempts.iter().all(by_itself)
 }
 
 fn of_level(plan: &TrialPlan, level: Level) -> impl Iterator<Item = &TrialTest> {
     plan.tests.iter().filter(move |test| test.level == level)
-}
-
-/// Why this trigger, on the project as it is, shows no fault.
-fn does_not_reproduce(test: &TrialTest, outcome: &TestOutcome) -> Option<String> {
-    let name = &outcome.name;
-    let failures = outcome
-        .attempts
-        .iter()
-        .filter(|attempt| !attempt.ending.success())
-        .count();
-    match &outcome.result {
-        TestResult::Failed => {}
-        TestResult::Flaky => {
-            return Some(format!(
-                "the trigger {name} is flaky: without the patch it failed {failures} of {} times",
-                outcome.attempts.len()
-            ));
-        }
-        _ => {
-            return Some(format!(
-                "the trigger does not reproduce: {name} passes without the patch"
-            ));
-        }
-    }
-    if let Some(Ending::Exited(status @ (126 | 127))) = outcome.attempts.first().map(|a| a.ending) {
-        return Some(format!(
-            "the trigger {name} cannot be run: status {status}: {}",
-            outcome.output.trim()
-        ));
-    }
-    let expected = test
-        .shows
-        .as_deref()
-        .filter(|text| !outcome.output.contains(text))?;
-    Some(format!(
-        "the trigger does not reproduce: {name} fails without the patch, but does not show {expected:?}"
-    ))
-}
-
-/// Why this outcome, with the patch, refuses it.
-fn refuses(outcome: &TestOutcome) -> Option<String> {
-    let TestOutcome { name, level, .. } = outcome;
-    match outcome.result {
-        _ if !outcome.required => None,
-        TestResult::Passed | TestResult::NotRun(_) | TestResult::Undecided(_) => None,
-        TestResult::Flaky => Some(format!("{level} test {name} is flaky and proves nothing")),
-        TestResult::Failed => {
-            let ending = outcome.attempts.last()?.ending;
-            if let Some(timing) = outcome.timing.as_ref().filter(|_| ending.success()) {
-                return Some(format!("{level} test {name} is too slow: {timing}"));
-            }
-            Some(format!("{level} test {name} fails: {ending}"))
-        }
-    }
-}
-
-fn not_run(test: &TrialTest, why: &str) -> TestOutcome {
-    TestOutcome {
-        name: test.name.clone(),
-        level: test.level,
-        required: test.is_required(),
-        result: TestResult::NotRun(why.to_owned()),
-        attempts: Vec::new(),
-        output: String::new(),
-        layers: crate::sandbox::Layers::default(),
-        timing: None,
-        cached: false,
-    }
 }
 
 /// The last bytes of `text`, whole characters.
@@ -446,29 +386,6 @@ pub(super) fn tail(text: &str) -> String {
         from += 1;
     }
     text[from..].to_owned()
-}
-
-/// Writes a file that is not there yet, below `root` and through no link; the copy is ours, and nothing ran
-/// on it yet.
-fn write_new(root: &Path, file: &TrialFile) -> std::io::Result<()> {
-    use std::io::{Error, ErrorKind};
-    let plain = |part| matches!(part, std::path::Component::Normal(_));
-    if file.path.is_empty() || !Path::new(&file.path).components().all(plain) {
-        return Err(Error::new(
-            ErrorKind::InvalidInput,
-            "expected a path below the project",
-        ));
-    }
-    let path = root.join(&file.path);
-    let folder = path.parent().unwrap_or(root);
-    fs::create_dir_all(folder)?;
-    if !fs::canonicalize(folder)?.starts_with(fs::canonicalize(root)?) {
-        return Err(Error::new(
-            ErrorKind::InvalidInput,
-            "a link leads out of the project",
-        ));
-    }
-    fs::File::create_new(path)?.write_all(file.text.as_bytes())
 }
 
 /// Drives all futures together and gives their values in order.

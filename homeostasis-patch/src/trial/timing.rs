@@ -274,6 +274,7 @@ impl Timing<'_> {
                 outcome.attempts.push(Attempt {
                     ending: report.ending,
                     took: report.took,
+                    shown: None,
                 });
             }
             if !report.ending.success() {

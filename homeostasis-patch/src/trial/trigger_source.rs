@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use homeostasis_core::signal::{ErrorEvent, LogRecord};
 use homeostasis_core::stage::PatchError;
-use homeostasis_core::{Context, Target};
+use homeostasis_core::{Context, IncidentId, Target};
 
 use super::plan::{Level, TrialTest};
 
@@ -68,8 +68,8 @@ pub struct LoggedFailure {
 }
 
 impl LoggedFailure {
-    /// `template` filled from the records of the last five minutes, whoever wrote them; its level becomes
-    /// trigger.
+    /// `template` filled from the records since five minutes before the incident was opened, whoever
+    /// wrote them; its level becomes trigger.
     pub fn new(template: TrialTest) -> Self {
         Self {
             template: TrialTest {
@@ -88,7 +88,9 @@ impl LoggedFailure {
         self
     }
 
-    /// Only from records that are not older than `look_back`.
+    /// Only from records that are not older than `look_back` before the incident was opened, or, where
+    /// the context is about none, before the test. How long records are kept is the host's to say: a patch
+    /// that was approved later than that has no trigger, and is refused.
     #[must_use]
     pub fn within(mut self, look_back: Duration) -> Self {
         self.look_back = look_back;
@@ -123,7 +125,9 @@ impl LoggedFailure {
 impl TriggerSource for LoggedFailure {
     async fn triggers(&self, cx: &Context, _: &Path) -> Result<Vec<TrialTest>, PatchError> {
         let now = cx.now();
-        let from = now - self.look_back;
+        // The incident's id is made when it is opened.
+        let began = cx.incident().map_or(now, IncidentId::made_at);
+        let from = began.min(now) - self.look_back;
         let records = cx.observations().logs(self.target.as_ref(), from, now);
         let last = records.iter().rev().find_map(|record| self.filled(record));
         Ok(last.into_iter().collect())
@@ -158,7 +162,7 @@ mod tests {
 
     use homeostasis_core::signal::Level as LogLevel;
     use homeostasis_core::testing::RecordedObservations;
-    use homeostasis_core::{Clock, ManualClock, Timestamp};
+    use homeostasis_core::{Clock, IncidentId, ManualClock, Rng, Timestamp};
 
     use super::*;
     use crate::sandbox::SandboxCommand;
@@ -217,6 +221,25 @@ mod tests {
         assert_eq!(test.command.argv, argv);
         // What the log says is text, also if it looks like a placeholder.
         assert_eq!(test.command.variables["M"], "'{fields.path}'!");
+    }
+
+    /// An approval may take longer than a service logs.
+    #[tokio::test]
+    async fn the_failures_of_an_incident_count_however_long_ago_it_began() {
+        let at = |seconds_ago| Timestamp::from_secs(i64::try_from(NOW - seconds_ago).unwrap());
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(at(0)));
+        let mut rng = Rng::from_seed(1);
+        let began = IncidentId::new(at(3600), &mut rng);
+        for (seconds_ago, found) in [(3661, 0), (3659, 1), (3000, 1)] {
+            let logs = failure(seconds_ago, "shop", Some("/a"));
+            let world = RecordedObservations::new().with_log(logs);
+            let cx = Context::new(Arc::clone(&clock), 1).observing(Arc::new(world));
+            let none = source().triggers(&cx, Path::new("/")).await.unwrap();
+            assert_eq!(none, [], "no incident, too long ago");
+            let cx = cx.for_incident(began);
+            let triggers = source().triggers(&cx, Path::new("/")).await.unwrap();
+            assert_eq!(triggers.len(), found, "{seconds_ago} s ago");
+        }
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@
 
 mod server;
 
+use std::borrow::Cow;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,11 +15,12 @@ use std::time::Duration;
 
 use homeostasis::SystemClock;
 use homeostasis::signals::HyperClient;
+use homeostasis_core::port::Redactor;
 use homeostasis_core::record::{Diagnosis, PatchCandidate, RiskLevel};
 use homeostasis_core::signal::{ErrorEvent, Frame};
 use homeostasis_core::stage::{PatchCheck, PatchError, PatchRequest, Patcher};
 use homeostasis_core::testing::{MaskRedactor, patcher};
-use homeostasis_core::{Clock, Context, ErrorKind, Incident, Secret};
+use homeostasis_core::{Clock, Context, Digest, ErrorKind, Incident, Secret};
 use homeostasis_patch::{
     ModelPatcher, ModelPatcherConfig, PatchValidator, TemplatePatcher, apply_candidate,
 };
@@ -266,6 +268,100 @@ async fn the_same_is_asked_once_and_no_more_than_the_budget_allows() {
         "over the budget"
     );
     assert_eq!(seen.lock().unwrap().len(), 1);
+}
+
+/// What was remembered was made for another text, and fitted nowhere.
+#[tokio::test]
+async fn a_change_of_what_was_not_shown_is_asked_about_again() {
+    let root = project();
+    let cart = root.path().join("cart.py");
+    fs::write(&cart, format!("{CART}{}", "# and so on\n".repeat(100))).unwrap();
+    let (url, seen) = start(vec![proposing(&[patch("f1", MEAN, GUARDED)])]).await;
+    let asked = model(&url, |config| config.context_lines = 5);
+    ask(&asked, root.path()).await.unwrap();
+    let longer = fs::read_to_string(&cart).unwrap() + "MORE = 1\n";
+    fs::write(&cart, &longer).unwrap();
+    let made = ask(&asked, root.path()).await.unwrap();
+    assert_eq!(made[0].base, Digest::of_bytes(longer.as_bytes()));
+    apply_candidate(&made[0], root.path(), None).unwrap();
+    let text = fs::read_to_string(&cart).unwrap();
+    assert_eq!(text, longer.replace(MEAN, GUARDED));
+    assert_eq!(seen.lock().unwrap().len(), 2);
+}
+
+/// Knows a key by where it begins and ends.
+#[derive(Debug)]
+struct KeyRedactor;
+
+impl Redactor for KeyRedactor {
+    fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let (begin, end) = ("-----BEGIN KEY-----", "-----END KEY-----");
+        let Some((before, rest)) = text.split_once(begin) else {
+            return Cow::Borrowed(text);
+        };
+        let after = rest.split_once(end).map_or("", |(_, after)| after);
+        Cow::Owned(format!("{before}[redacted:key]{}", self.text(after)))
+    }
+
+    fn field<'a>(&self, _: &str, value: &'a str) -> Cow<'a, str> {
+        self.text(value)
+    }
+}
+
+/// The middle of a key does not look like one.
+#[tokio::test]
+async fn what_is_cut_out_of_a_secret_is_not_shown() {
+    let root = project();
+    let key = |n: usize| {
+        let lines: Vec<String> = (0..n).map(|idx| format!("MIIsecret{idx}")).collect();
+        format!(
+            "-----BEGIN KEY-----\n{}\n-----END KEY-----",
+            lines.join("\n")
+        )
+    };
+    // Frames in the midst of the first key, and between the two.
+    let text = format!(
+        "KEY = '''\n{}\n'''\n\n\ndef mean(lines):\n{MEAN}\n\n\nOLD = '''{}'''\nend = 1\n",
+        key(40),
+        key(30)
+    );
+    fs::write(root.path().join("cart.py"), &text).unwrap();
+    let line = |wanted: &str| {
+        let idx = text.lines().position(|line| line == wanted).unwrap();
+        u32::try_from(idx + 1).unwrap()
+    };
+    let mut error = error();
+    error.frames = ["MIIsecret20", MEAN, "end = 1"]
+        .map(|wanted| frame("cart.py", line(wanted)))
+        .into();
+    let (url, seen) = start(vec![proposing(&[patch("f1", MEAN, GUARDED)])]).await;
+    let mut config = ModelPatcherConfig::new(url, "coder");
+    config.context_lines = 6;
+    let http = Arc::new(HyperClient::new(Arc::new(SystemClock)));
+    let asked = ModelPatcher::new(config, http, Arc::new(KeyRedactor)).unwrap();
+    let (incident, diagnosis, errors) = (incident(), diagnosis(), [error]);
+    let request = PatchRequest::new(&incident, &diagnosis, root.path()).with_errors(&errors);
+    let made = asked.propose(&context(), request).await.unwrap();
+    let asked = seen.lock().unwrap()[0].clone();
+    assert!(!asked.contains("MIIsecret"), "{asked}");
+    let body: Value = serde_json::from_str(asked.split_once("\r\n\r\n").unwrap().1).unwrap();
+    let user = body["messages"][1]["content"].as_str().unwrap();
+    let user: Value = serde_json::from_str(user).unwrap();
+    let excerpts = user["files"][0]["excerpts"].as_array().unwrap();
+    let shown: Vec<&str> = excerpts
+        .iter()
+        .map(|it| it["text"].as_str().unwrap())
+        .collect();
+    // A secret is one line, however often it is cut into; the lines around it follow on it.
+    let around = format!(
+        "[redacted:key]\n'''\n\n\ndef mean(lines):\n{MEAN}\n\n\nOLD = '''[redacted:key]'''\nend = 1"
+    );
+    assert_eq!(shown, [around]);
+    assert_eq!(excerpts[0]["from_line"], 2);
+    assert_eq!(made.len(), 1);
+    apply_candidate(&made[0], root.path(), None).unwrap();
+    let mended = fs::read_to_string(root.path().join("cart.py")).unwrap();
+    assert_eq!(mended, text.replace(MEAN, GUARDED));
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::Duration;
 
@@ -332,6 +333,89 @@ time.sleep(20)
     }
 }
 
+/// Landlock knows of truncation from Linux 6.2 on only: without namespaces the filter must refuse it by
+/// path, also that of a file that is opened for reading.
+#[tokio::test]
+async fn escape_by_truncating_what_may_only_be_read_is_refused() {
+    for way in WAYS {
+        let shown = tempfile::tempdir().unwrap();
+        let file = shown.path().join("library");
+        fs::write(&file, "code").unwrap();
+        fs::set_permissions(shown.path(), PermissionsExt::from_mode(0o777)).unwrap();
+        fs::set_permissions(&file, PermissionsExt::from_mode(0o666)).unwrap();
+        let config = SandboxConfig {
+            read_only: vec![shown.path().to_owned()],
+            ..SandboxConfig::default()
+        };
+        let Some(house) = House::with(way, config) else {
+            return;
+        };
+        let code = r#"
+path, group = more.rsplit(" ", 1)
+assert open(path).read() == "code"
+for path in [path] + (["app.py"] if group == "Group" else []):
+    refused("truncate " + path, lambda: os.truncate(path, 1))
+    for mode in (os.O_RDONLY, 3):
+        refused("open to truncate " + path, lambda: os.open(path, mode | os.O_TRUNC))
+        refused("open to truncate " + path, lambda: call(257, -100, path.encode(), mode | os.O_TRUNC, 0))
+# What a test does.
+os.ftruncate(os.open("app.py", os.O_WRONLY), 3)
+open("app.py", "w").write("VALUE = 2\n")
+print("contained")
+"#;
+        house
+            .contained(code, &format!("{} {way:?}", file.display()))
+            .await;
+        assert_eq!(fs::read_to_string(&file).unwrap(), "code");
+    }
+}
+
+#[tokio::test]
+async fn escape_by_making_devices_is_refused_and_pipes_are_made() {
+    for way in WAYS {
+        let Some(house) = House::new(way) else { return };
+        // Device 0:0 is one that needs no privilege.
+        let code = r#"
+for number in (os.makedev(0, 0), os.makedev(1, 1), os.makedev(252, 0)):
+    for kind in (0o020000, 0o060000):
+        refused("device", lambda: os.mknod("device", kind | 0o600, number))
+        refused("device", lambda: call(133, b"device", kind | 0o600, number))
+os.mkfifo("pipe")
+os.mknod("plain", 0o100600)
+print("contained")
+"#;
+        house.contained(code, "").await;
+    }
+}
+
+/// A process whose first thread ended is a zombie to the process table, and lives.
+#[tokio::test]
+async fn escape_behind_a_first_thread_that_ended_is_counted_and_ended() {
+    for way in WAYS {
+        let Some(house) = House::new(way) else { return };
+        let code = r#"
+import platform, threading
+leave = {"x86_64": 60, "aarch64": 93}[platform.machine()]
+def eat():
+    held = b'x' * (48 << 20)
+    print("holds", len(held), flush=True)
+    time.sleep(1000)
+for _ in range(4):
+    if os.fork() == 0:
+        threading.Thread(target=eat).start()
+        call(leave, 0)
+for _ in range(4):
+    os.wait()
+"#;
+        let short = Limits {
+            time: Duration::from_secs(10),
+            ..limits()
+        };
+        let report = house.attack(code, "", short).await;
+        assert_eq!(report.ending, Ending::Stopped(Bound::Memory), "{report:?}");
+    }
+}
+
 #[tokio::test]
 async fn escape_to_processes_outside_is_refused() {
     for way in WAYS {
@@ -379,6 +463,8 @@ refused("perf", lambda: call(298, b"\0" * 128, 0, -1, -1, 0))
 refused("clone3", lambda: call(435, b"\0" * 88, 88))
 refused("second numbering", lambda: call(39 | 0x40000000))
 refused("hostname", lambda: call(170, b"x", 1))
+refused("iopl", lambda: call(172, 0))
+refused("ioperm", lambda: call(173, 0x80, 1, 0))
 refused("clock", lambda: time.clock_settime(time.CLOCK_REALTIME, 0))
 refused("become root again", lambda: os.setuid(0) if os.getuid() else os.setuid(1))
 print("contained")

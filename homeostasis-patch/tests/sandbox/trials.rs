@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use homeostasis::PairedTimings;
 use homeostasis_core::Digest;
@@ -277,6 +278,136 @@ async fn a_trigger_that_shows_nothing_refuses_the_patch() {
         reason(&report).contains("cannot be run: status 127"),
         "{report:#?}"
     );
+}
+
+/// Without the patch the first attempt does the one, the others do the other.
+fn at_first(first: &str, then: &str) -> String {
+    format!(
+        "import os, sys, shop\nif os.path.exists('seen'):\n    {then}\nelse:\n    open('seen', 'w').close()\n    {first}"
+    )
+}
+
+/// The reviewers found that the first and the last attempt alone were looked at, and only the end of what
+/// they wrote.
+#[tokio::test]
+async fn every_attempt_of_a_trigger_must_show_the_fault() {
+    let Some(house) = house() else { return };
+    let (faulty, says) = ("shop.price({})", "print(\"KeyError: 'price'\")");
+    for (first, then, expected) in [
+        (
+            "sys.exit('other')",
+            faulty,
+            "attempt 1 of 3 of trigger fails without the patch, but does not show \"KeyError: 'price'\"",
+        ),
+        (faulty, "sys.exit('other')", "attempt 2 of 3"),
+        (
+            faulty,
+            &*format!("{says}; sys.exit(127)"),
+            "cannot be run: status 127",
+        ),
+        (
+            faulty,
+            &*format!("{says}; sys.exit(126)"),
+            "cannot be run: status 126",
+        ),
+    ] {
+        let plan = TrialPlan {
+            tests: vec![trigger(&at_first(first, then)), unit()],
+            ..TrialPlan::default()
+        };
+        let report = tried(&house, &trial(&house, plan), MENDED).await;
+        assert!(reason(&report).contains(expected), "{report:#?}");
+        assert!(report.after.is_empty() && report.tree.is_none());
+    }
+    // More follows than is kept for people.
+    let long = "import shop, sys\ntry: shop.price({})\nexcept KeyError as error: print('KeyError:', error); print('x' * 20_000); sys.exit(1)";
+    let plan = TrialPlan {
+        tests: vec![trigger(long), unit()],
+        ..TrialPlan::default()
+    };
+    let report = tried(&house, &trial(&house, plan), MENDED).await;
+    assert!(report.is_accepted(), "{report:#?}");
+}
+
+/// A busy machine stops a slow test, too: only what it shows says that this is the fault.
+#[tokio::test]
+async fn a_trigger_that_ends_at_a_bound_reproduces_only_what_it_shows() {
+    let Some(house) = house() else { return };
+    let slow = "import time, shop\ntry: shop.price({})\nexcept KeyError as error: print('KeyError:', error, flush=True); time.sleep(1000)";
+    let loud =
+        "import shop\ntry: shop.price({})\nexcept KeyError:\n    while True: print('x' * 1000)";
+    let killed = "import os, shop\ntry: shop.price({})\nexcept KeyError: os.kill(os.getpid(), 24)";
+    for (code, ending) in [
+        (slow, "stopped: out of time"),
+        (loud, "stopped: too much output"),
+        (killed, "exited with status 152"),
+    ] {
+        let mut bounded = trigger(code);
+        (bounded.shows, bounded.attempts) = (None, 1);
+        bounded.command.limits.time = Duration::from_secs(2);
+        bounded.command.limits.output_bytes = 64 * 1024;
+        let plan = TrialPlan {
+            tests: vec![bounded, unit()],
+            ..TrialPlan::default()
+        };
+        let report = tried(&house, &trial(&house, plan), MENDED).await;
+        let said = reason(&report);
+        assert!(said.starts_with("the trigger does not reproduce"), "{said}");
+        assert!(said.contains(ending), "{said}");
+        assert!(report.after.is_empty());
+    }
+    let mut hangs = trigger(slow);
+    hangs.attempts = 1;
+    hangs.command.limits.time = Duration::from_secs(2);
+    let plan = TrialPlan {
+        tests: vec![hangs, unit()],
+        ..TrialPlan::default()
+    };
+    let report = tried(&house, &trial(&house, plan), MENDED).await;
+    assert!(report.is_accepted(), "{report:#?}");
+}
+
+/// The levels shared one copy, and outcomes were kept as those of the clean one.
+#[tokio::test]
+async fn what_a_test_leaves_in_the_copy_no_later_level_sees_and_nothing_of_it_is_kept() {
+    let Some(house) = house() else { return };
+    let leaves = format!("open('left', 'w').close()\n{SHOWS}");
+    let clean = "import os, sys; sys.exit(os.path.exists('left'))";
+    let also_leaves = TrialTest::new(
+        "related",
+        Level::Related,
+        python("import shop, sys, os; sys.exit(os.path.exists('left')); "),
+    );
+    let breaks = "open('shop.py', 'w').write('def price(item): return 4')";
+    let tests = vec![
+        trigger(&leaves),
+        also_leaves,
+        TrialTest::new("breaks", Level::Related, python(breaks)),
+        TrialTest::new("unit", Level::Unit, python(clean)),
+        TrialTest::new(
+            "integration",
+            Level::Integration,
+            python("import shop; assert shop.price({'price': 7}) == 14"),
+        ),
+    ];
+    let plan = TrialPlan {
+        tests,
+        coverage: true,
+        ..TrialPlan::default()
+    };
+    let trial = trial(&house, plan);
+    for _ in 0..2 {
+        let report = tried(&house, &trial, MENDED).await;
+        assert!(report.is_accepted(), "{report:#?}");
+        assert!(matches!(report.coverage, Coverage::Measured { .. }));
+        assert!(!report.before[0].cached && !report.after[0].cached);
+        let related = report.after.iter().filter(|it| it.level == Level::Related);
+        assert!(related.clone().count() == 2 && related.clone().all(|it| !it.cached));
+    }
+    // What ran on the content it was asked about is kept; bytecode that Python writes is no content.
+    let report = tried(&house, &trial, MENDED).await;
+    let kept = |name: &str| report.after.iter().any(|it| it.name == name && it.cached);
+    assert!(kept("unit") && kept("integration"), "{report:#?}");
 }
 
 #[tokio::test]

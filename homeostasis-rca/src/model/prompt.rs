@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use homeostasis_core::port::Redactor;
+use homeostasis_core::port::{Redactor, chat_request};
 use homeostasis_core::signal::{HealthState, Level, LogRecord};
 use homeostasis_core::stage::Evidence;
 use homeostasis_core::{Target, Timestamp};
@@ -115,17 +115,7 @@ impl Prompt {
         let body = |pieces: &[Piece]| {
             let causes: Vec<&String> = config.causes.keys().collect();
             let user = json!({"targets": targets, "causes": causes, "evidence": pieces});
-            json!({
-                "model": config.model,
-                "temperature": 0,
-                "max_tokens": config.max_tokens,
-                "response_format": {"type": "json_object"},
-                "messages": [
-                    {"role": "system", "content": SYSTEM},
-                    {"role": "user", "content": user.to_string()},
-                ],
-            })
-            .to_string()
+            chat_request(&config.model, config.max_tokens, SYSTEM, &user)
         };
         let mut written = body(&pieces);
         while written.len() > config.max_question_bytes && !pieces.is_empty() {
