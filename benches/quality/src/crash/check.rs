@@ -13,7 +13,7 @@ use homeostasis::core::policy::{Answer, Policy};
 use homeostasis::core::record::{
     EffectClass, EventKind, HealEvent, Inverse, Resolution, StepOutcome, StepPhase, StepState,
 };
-use homeostasis::core::{Digest, IdempotencyKey, Incident, IncidentId, RunId, Timestamp};
+use homeostasis::core::{Digest, IdempotencyKey, Incident, IncidentId, RunId};
 
 use self::tenures::Tenures;
 use super::protocol::Ack;

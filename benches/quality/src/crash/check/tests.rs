@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use homeostasis::core::Timestamp;
 use homeostasis::core::policy::{GateDecision, GateRecord, Limit, LimitScope};
 use homeostasis::core::port::FencingToken;
 use homeostasis::core::record::{
