@@ -203,7 +203,8 @@ impl Branches {
     /// What a node stands under, within its function. What encloses everything up to the end of the
     /// function does not count: where it fails, nothing is done that the check would guard.
     /// Neither does a branch whose alternatives leave the function.
-    pub(super) fn around(&self, tree: &FlatTree<'_>, idx: usize) -> Surroundings {
+    /// A check that ends only its turn of a loop guards nothing outside of it (`ends_turn`).
+    pub(super) fn around(&self, tree: &FlatTree<'_>, idx: usize, ends_turn: bool) -> Surroundings {
         let node = &tree.nodes[idx];
         let at = node.tokens.0;
         let function = tree.function_of(at);
@@ -246,9 +247,17 @@ impl Branches {
             let is_loop = ["for_", "while_", "enhanced_for"]
                 .iter()
                 .any(|start| outer.kind.starts_with(start));
+            if is_loop && ends_turn {
+                break;
+            }
             let is_handler = matches!(outer.kind, "except_clause" | "catch_clause");
             let is_arm = is_arm(outer.kind) && !other_arms_leave(tree, parent);
-            if (is_loop || is_handler || is_arm) && !is_last(outer.tokens.1) {
+            // The handlers beside this one are not run after it.
+            let end = match outer.parent {
+                Some(whole) if is_handler => tree.nodes[whole].tokens.1,
+                _ => outer.tokens.1,
+            };
+            if (is_loop || is_handler || is_arm) && !is_last(end) {
                 let text = match (is_loop, is_arm) {
                     (true, _) => LOOP,
                     (_, true) => "(in a case)",

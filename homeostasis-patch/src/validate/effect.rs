@@ -111,7 +111,9 @@ pub(super) struct Order<'a, 't> {
     old: (&'a FlatTree<'t>, Effects<'t>),
     new: (&'a FlatTree<'t>, Effects<'t>),
     changed: &'a ChangedLines,
-    functions: BTreeMap<(usize, usize), BTreeMap<&'t str, Calls>>,
+    /// By both functions: the calls of each name, those with one on a changed line first, and how
+    /// many these are.
+    functions: BTreeMap<(usize, usize), (Vec<Calls>, usize)>,
 }
 
 impl<'a, 't> Order<'a, 't> {
@@ -141,16 +143,18 @@ impl<'a, 't> Order<'a, 't> {
         if !self.functions.contains_key(&(old, new)) {
             let calls = self.calls(old, new);
             n_steps += calls.len();
-            self.functions.insert((old, new), calls);
+            let (mut touched, others): (Vec<_>, Vec<_>) =
+                calls.into_values().partition(|call| call.is_touched);
+            let n_touched = touched.len();
+            touched.extend(others);
+            self.functions.insert((old, new), (touched, n_touched));
         }
-        let Some(calls) = self.functions.get(&(old, new)) else {
+        let Some((calls, n_touched)) = self.functions.get(&(old, new)) else {
             return (false, n_steps);
         };
-        for call in calls.values() {
+        let n_asked = if has_moved { calls.len() } else { *n_touched };
+        for call in calls.iter().take(n_asked) {
             n_steps += 1;
-            if !has_moved && !call.is_touched {
-                continue;
-            }
             let before = |places: &[usize], at: usize| places.partition_point(|place| *place < at);
             let (n_was, n_now) = (before(&call.old, was.at), before(&call.new, now.at));
             if n_now > n_was && call.old.len() - n_was > call.new.len() - n_now {

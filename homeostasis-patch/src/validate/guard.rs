@@ -215,7 +215,7 @@ fn guard(
     let refuses = leaves && !grants;
     // Only what leaves is read with what surrounds it: of anything else the outer guard tells.
     let around = if refuses {
-        branches.around(tree, idx)
+        branches.around(tree, idx, ends_turn(body))
     } else {
         super::branch::Surroundings::default()
     };
@@ -276,6 +276,15 @@ fn guard(
         at: node.tokens.0,
         line: node.line,
     }
+}
+
+/// The body leaves a loop, or its turn, and never the function.
+fn ends_turn(body: &[Token<'_>]) -> bool {
+    let has = |words: &[&str]| {
+        let mut tokens = body.iter().take(MAX_PART);
+        tokens.any(|t| t.is_word() && words.contains(&t.text))
+    };
+    has(&["continue", "break"]) && !has(&["return", "raise", "throw", "panic", "bail", "abort"])
 }
 
 /// The condition asks for a permission, not for its absence.

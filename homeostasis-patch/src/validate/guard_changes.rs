@@ -497,13 +497,13 @@ mod tests {
     /// effect before or behind the first of them.
     fn hostile(n: usize, is_early: bool) -> String {
         let mut text = String::from("def f(x):\n");
-        let purge = "    purge(x)\n";
-        text.push_str(if is_early { purge } else { "    x = x\n" });
+        let wipe = "    wipe(x)\n";
+        text.push_str(if is_early { wipe } else { "    x = x\n" });
         for idx in 0..n {
             let guard = format!("    if x > {idx}:\n        raise E(x)\n    send_{idx}(x)\n");
             text.push_str(&guard);
         }
-        text.push_str(if is_early { "    x = x\n" } else { purge });
+        text.push_str(if is_early { "    x = x\n" } else { wipe });
         text
     }
 
