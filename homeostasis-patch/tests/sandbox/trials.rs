@@ -116,6 +116,28 @@ async fn a_patch_that_mends_is_accepted_and_one_that_breaks_is_refused() {
     assert_eq!(again.verdict, report.verdict);
 }
 
+/// Which of the lines that `texts`, the old and the new, differ in ran in a trial that accepts them.
+async fn covered(
+    house: &House,
+    trigger: TrialTest,
+    path: &str,
+    (old, new): (&str, &str),
+) -> Coverage {
+    let plan = TrialPlan {
+        tests: vec![trigger],
+        coverage: true,
+        ..TrialPlan::default()
+    };
+    let diff = UnifiedDiff::between(path, Some(old), Some(new), 3).unwrap();
+    let base = Digest::of_bytes(old.as_bytes());
+    let candidate = PatchCandidate::new("test", PatchKind::Code, path, base, diff.to_string());
+    let (cx, project) = (context(), house.path("project"));
+    let report = trial(house, plan).test(&cx, &project, &candidate).await;
+    let report = report.unwrap();
+    assert!(report.is_accepted(), "{report:#?}");
+    report.coverage
+}
+
 #[tokio::test]
 async fn the_changed_lines_of_a_script_that_ran_are_told_where_node_is() {
     let Some(node) = engine::find("node", &["/usr/bin", "/usr/local/bin"]) else {
@@ -131,20 +153,9 @@ async fn the_changed_lines_of_a_script_that_ran_are_told_where_node_is() {
     let code = "require('./shop.js').price({})";
     let show = SandboxCommand::new([&*node, "-e", code]);
     let trigger = TrialTest::new("trigger", Level::Trigger, show).showing("TypeError");
-    let plan = TrialPlan {
-        tests: vec![trigger],
-        coverage: true,
-        ..TrialPlan::default()
-    };
-    let diff = UnifiedDiff::between("shop.js", Some(old), Some(new), 3).unwrap();
-    let base = Digest::of_bytes(old.as_bytes());
-    let candidate = PatchCandidate::new("test", PatchKind::Code, "shop.js", base, diff.to_string());
-    let trial = trial(&house, plan);
-    let (cx, project) = (context(), house.path("project"));
-    let report = trial.test(&cx, &project, &candidate).await.unwrap();
-    assert!(report.is_accepted(), "{report:#?}");
+    let coverage = covered(&house, trigger, "shop.js", (old, new)).await;
     let (ran, missed) = ([2, 3].into(), [5, 6].into());
-    assert_eq!(report.coverage, Coverage::Measured { ran, missed });
+    assert_eq!(coverage, Coverage::Measured { ran, missed });
 }
 
 #[tokio::test]
@@ -177,21 +188,10 @@ async fn the_changed_lines_of_a_package_that_ran_are_told_where_go_is() {
         show.variables.insert(name.to_owned(), value.to_owned());
     }
     let trigger = TrialTest::new("trigger", Level::Trigger, show).showing("nil pointer");
-    let plan = TrialPlan {
-        tests: vec![trigger],
-        coverage: true,
-        ..TrialPlan::default()
-    };
-    let diff = UnifiedDiff::between(path, Some(old), Some(new), 3).unwrap();
-    let base = Digest::of_bytes(old.as_bytes());
-    let candidate = PatchCandidate::new("test", PatchKind::Code, path, base, diff.to_string());
-    let trial = trial(&house, plan);
-    let (cx, project) = (context(), house.path("project"));
-    let report = trial.test(&cx, &project, &candidate).await.unwrap();
-    assert!(report.is_accepted(), "{report:#?}");
+    let coverage = covered(&house, trigger, path, (old, new)).await;
     // The trigger takes the new branch; the line it leads past was there before.
     let (ran, missed) = ([6, 7].into(), [].into());
-    assert_eq!(report.coverage, Coverage::Measured { ran, missed });
+    assert_eq!(coverage, Coverage::Measured { ran, missed });
 }
 
 #[tokio::test]
@@ -216,32 +216,21 @@ async fn the_changed_lines_of_a_crate_that_ran_are_told_where_llvm_tools_are() {
     }
     let show = SandboxCommand::new(["cargo", "test", "--offline", "--test", "price"]);
     let trigger = TrialTest::new("trigger", Level::Trigger, show).showing("index out of bounds");
-    let plan = TrialPlan {
-        tests: vec![trigger],
-        coverage: true,
-        ..TrialPlan::default()
-    };
-    let diff = UnifiedDiff::between(path, Some(old), Some(new), 3).unwrap();
-    let base = Digest::of_bytes(old.as_bytes());
-    let candidate = PatchCandidate::new("test", PatchKind::Code, path, base, diff.to_string());
-    let trial = trial(&house, plan);
-    let (cx, project) = (context(), house.path("project"));
-    let report = trial.test(&cx, &project, &candidate).await.unwrap();
-    assert!(report.is_accepted(), "{report:#?}");
+    let coverage = covered(&house, trigger, path, (old, new)).await;
     let toolchain = PathBuf::from(std::env::var_os("CARGO").unwrap());
-    let has_tools = fs::read_dir(toolchain.join("../../lib/rustlib"))
+    let has_tools = fs::read_dir(toolchain.ancestors().nth(2).unwrap().join("lib/rustlib"))
         .unwrap()
         .any(|host| host.unwrap().path().join("bin/llvm-cov").exists());
     if !has_tools {
         engine::missing("the component llvm-tools of this toolchain is not installed");
-        let Coverage::NotMeasured(why) = report.coverage else {
-            panic!("{report:#?}");
-        };
-        assert!(why.contains("llvm-tools"), "{why}");
+        assert!(
+            matches!(&coverage, Coverage::NotMeasured(why) if why.contains("llvm-tools")),
+            "{coverage:?}"
+        );
         return;
     }
     let (ran, missed) = ([2, 3].into(), [5, 6].into());
-    assert_eq!(report.coverage, Coverage::Measured { ran, missed });
+    assert_eq!(coverage, Coverage::Measured { ran, missed });
 }
 
 #[tokio::test]
