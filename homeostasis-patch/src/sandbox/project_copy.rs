@@ -89,7 +89,7 @@ impl CopyConfig {
 /// pipes and devices are left out and named.
 /// Names that are not UTF-8 are refused, for no report could name them.
 ///
-/// The folder is locked while this value lives, so [`sweep`] removes those of dead processes only.
+/// The folder is locked while this value lives, so [`sweep`](super::sweep) removes those of dead processes only.
 #[derive(Debug, Clone)]
 pub struct ProjectCopy {
     folder: Arc<Folder>,
