@@ -9,6 +9,7 @@ mod assignment;
 mod branch;
 mod characters;
 mod condition;
+mod condition_parser;
 mod config;
 mod danger;
 mod dead_code;
