@@ -250,7 +250,10 @@ async fn a_setting_that_would_cost_keys_is_refused_and_other_letters_are_the_sam
 
 #[tokio::test]
 async fn keys_of_all_slots_of_a_cluster_are_deleted() {
-    let Some(server) = Server::start(&["--cluster-enabled", "yes"]) else {
+    // Left to itself it takes its own port plus 10,000, which the system may have given away.
+    let bus = free_port().to_string();
+    let cluster = ["--cluster-enabled", "yes", "--cluster-port", &bus];
+    let Some(server) = Server::start(&cluster) else {
         return;
     };
     server.run::<()>(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
