@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use homeostasis::core::policy::Policy;
 use homeostasis::core::port::{ArmMeter, MemoryArms, MemoryRouter, TrafficRouter, Weights};
 use homeostasis::core::record::EffectClass;
+use homeostasis::core::testing::engine::free_port;
 use homeostasis::core::{Clock, IncidentId, Mode, Rng, ServiceFacts, Target};
 use homeostasis::remediate::action::{
     ActionError, ActionSpec, AwaitCanary, AwaitDrained, CallFunction, ProcessSpec,
@@ -78,12 +79,6 @@ async fn ask(port: u16) -> std::io::Result<u16> {
     status.ok_or_else(|| std::io::Error::other(format!("no status in {answer:?}")))
 }
 
-/// A port that is free now.
-async fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap().port()
-}
-
 /// The host of both workers: the only way to them is through its router.
 #[derive(Debug)]
 struct Host {
@@ -103,7 +98,7 @@ impl Host {
         let supervisor = ProcessSupervisor::new(Arc::new(SystemClock));
         let mut ports = BTreeMap::new();
         for (slot, answer) in [("blue", "200 OK"), ("green", new_answer)] {
-            let port = free_port().await;
+            let port = free_port();
             let program = std::env::current_exe().unwrap();
             let program = program.to_str().unwrap();
             let argv = [program, "--exact", "hot_swap::worker", "--nocapture"];
