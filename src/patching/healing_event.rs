@@ -2,8 +2,8 @@
 
 use homeostasis_core::cycle::Phase;
 use homeostasis_core::record::{
-    Outcome, PatchCandidate, PatchKind, Plan, Resolution, RiskLevel, RunState, Severity,
-    StepOutcome, StepState, VerdictKind,
+    Outcome, PatchCandidate, PatchKind, Plan, RecoveryStrategy, Resolution, RiskLevel, RunState,
+    Severity, StepOutcome, StepState, VerdictKind,
 };
 use homeostasis_core::{Confidence, Digest, Incident, IncidentId, RunId, Target, Timestamp};
 use homeostasis_patch::Receipt;
@@ -26,6 +26,12 @@ pub struct PatchedFile {
     pub patcher: String,
     /// What it changes for which inputs.
     pub explanation: String,
+    /// What the program does after it for which inputs; empty if nobody says.
+    #[serde(default)]
+    pub behaviour: String,
+    /// How it goes on where it failed before, if somebody says.
+    #[serde(default)]
+    pub recovery: Option<RecoveryStrategy>,
     /// How sure the patcher was.
     pub confidence: Confidence,
     /// How dangerous it is.
@@ -181,6 +187,8 @@ impl PatchedFile {
             kind: patch.kind,
             patcher: patch.patcher.clone(),
             explanation: patch.explanation.clone(),
+            behaviour: patch.behaviour.clone(),
+            recovery: patch.recovery,
             confidence: patch.confidence,
             risk: patch.risk,
             diff: patch.diff.clone(),

@@ -10,7 +10,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use homeostasis_core::record::{EffectClass, PatchKind, RiskLevel, VerificationSpec};
+use homeostasis_core::record::{
+    EffectClass, PatchCandidate, PatchKind, RecoveryStrategy, RiskLevel, VerificationSpec,
+};
 use homeostasis_core::stage::{PatchCheck, PatchProof, Patcher};
 use homeostasis_core::{Violation, Violations};
 use homeostasis_patch::HandOver;
@@ -73,6 +75,7 @@ pub struct Patching {
     test_time: Duration,
     verification: VerificationSpec,
     lifting: BTreeMap<PatchKind, BTreeSet<PatchProof>>,
+    reviewed: BTreeSet<RecoveryStrategy>,
 }
 
 impl Patching {
@@ -95,6 +98,7 @@ impl Patching {
                     [PatchProof::Validated, PatchProof::Tested].into(),
                 ),
             ]),
+            reviewed: BTreeSet::new(),
         }
     }
 
@@ -143,6 +147,34 @@ impl Patching {
     ) -> Self {
         self.lifting.insert(kind, proofs.into_iter().collect());
         self
+    }
+
+    /// After which patches of code people are asked, where they go to what runs: those with which the
+    /// program goes on so where it failed before, and those of which nobody says how it does. Default none.
+    ///
+    /// ```
+    /// use homeostasis::Patching;
+    /// use homeostasis::core::record::RecoveryStrategy;
+    /// use homeostasis::patch::LiveTree;
+    ///
+    /// let tree = LiveTree::new("/srv/shop", "/var/lib/shop/patches");
+    /// // No value stands in for another one, and nothing is left out, without somebody's word.
+    /// let patching = Patching::new("/srv/shop", tree)
+    ///     .reviews([RecoveryStrategy::Substitute, RecoveryStrategy::Skip]);
+    /// # drop(patching);
+    /// ```
+    pub fn reviews(mut self, recoveries: impl IntoIterator<Item = RecoveryStrategy>) -> Self {
+        self.reviewed = recoveries.into_iter().collect();
+        self
+    }
+
+    /// Whether people must see a candidate first, by what it says itself.
+    fn wants_review(&self, candidate: &PatchCandidate) -> bool {
+        let is_reviewed = match candidate.recovery {
+            Some(recovery) => self.reviewed.contains(&recovery),
+            None => !self.reviewed.is_empty(),
+        };
+        candidate.requires_review || candidate.kind == PatchKind::Code && is_reviewed
     }
 
     /// What the checks leave unproven of patches of `kind`, in words; `None` if it needs no approval.
@@ -220,5 +252,44 @@ impl fmt::Debug for Patching {
             .field("patchers", &self.patchers)
             .field("checks", &self.checks)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use homeostasis_core::Digest;
+    use homeostasis_patch::LiveTree;
+
+    use super::*;
+
+    #[test]
+    fn patches_that_recover_as_is_reviewed_ask_people_and_so_do_those_that_do_not_say() {
+        let patching = || Patching::new("/srv/shop", LiveTree::new("/srv/shop", "/srv/kept"));
+        let candidate = |kind, recovery| {
+            let base = Digest::of_bytes(b"x");
+            let mut made = PatchCandidate::new("p", kind, "a.py", base, "d");
+            made.recovery = recovery;
+            made
+        };
+        let (free, careful) = (
+            patching(),
+            patching().reviews([RecoveryStrategy::Substitute, RecoveryStrategy::Skip]),
+        );
+        for (recovery, is_asked) in [
+            (Some(RecoveryStrategy::Substitute), true),
+            (Some(RecoveryStrategy::Skip), true),
+            (Some(RecoveryStrategy::Propagate), false),
+            (Some(RecoveryStrategy::Correct), false),
+            (None, true),
+        ] {
+            let code = candidate(PatchKind::Code, recovery);
+            assert_eq!(careful.wants_review(&code), is_asked, "{recovery:?}");
+            assert!(!free.wants_review(&code), "{recovery:?}");
+            let settings = candidate(PatchKind::Configuration, recovery);
+            assert!(!careful.wants_review(&settings), "{recovery:?}");
+        }
+        let mut asks = candidate(PatchKind::Configuration, None);
+        asks.requires_review = true;
+        assert!(free.wants_review(&asks));
     }
 }

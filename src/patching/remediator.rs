@@ -260,7 +260,8 @@ impl PatchRemediator {
         let targets: Vec<_> = plan.steps.iter().map(|step| step.target.clone()).collect();
         plan.radius = blast_radius(&targets, cx.topology(), Reach::default());
         // What people read before it counts, a branch or a file, needs nobody's word before it is made.
-        let wants_review = candidates.iter().any(|candidate| candidate.requires_review);
+        let mut all = candidates.iter();
+        let wants_review = all.any(|candidate| self.patching.wants_review(candidate));
         let needs_people = wants_review || self.patching.unproven(kind).is_some();
         plan.require_approval = needs_people && self.patching.way.is_live();
         plan.verification = self.patching.verification.clone();
@@ -352,6 +353,8 @@ fn is_same_change(one: &PatchCandidate, other: &PatchCandidate) -> bool {
 fn join(known: &mut PatchCandidate, other: PatchCandidate) {
     known.risk = known.risk.max(other.risk);
     known.requires_review |= other.requires_review;
+    // Who does not say it may know something worse.
+    known.recovery = known.recovery.zip(other.recovery).map(|(a, b)| a.max(b));
     // Code is what more is asked of.
     known.kind = known.kind.max(other.kind);
     known.confidence = known.confidence.max(other.confidence);

@@ -13,6 +13,7 @@ mod hand_over;
 mod latencies;
 pub(crate) mod patch;
 mod plan;
+mod recovery_strategy;
 mod redact;
 mod run;
 mod scenario;
@@ -33,6 +34,7 @@ pub use hand_over::{AnsweredHandOver, HandOver, HandOverAnswer, RunCancellation}
 pub use latencies::Latencies;
 pub use patch::{PatchCandidate, PatchKind};
 pub use plan::{EffectClass, Inverse, Plan, PlanPatch, PlanStep, PlaybookRef, Retry, RiskLevel};
+pub use recovery_strategy::RecoveryStrategy;
 pub use run::{Outcome, RunState, StepIntent, StepOutcome, StepPhase, StepState, UndoPolicy};
 pub use scenario::{Expected, Scenario, ScenarioCall, ScenarioStep};
 pub use severity::{BlastRadius, RadiusLevel, Severity};

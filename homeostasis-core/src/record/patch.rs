@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
-use crate::record::RiskLevel;
+use crate::record::{RecoveryStrategy, RiskLevel};
 use crate::unit::Confidence;
 
 /// What a patch changes.
@@ -61,6 +61,9 @@ pub struct PatchCandidate {
     /// What the program does after the change for which inputs, in words; may be empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub behaviour: String,
+    /// How the program goes on where it failed before; `None` if nobody says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<RecoveryStrategy>,
     /// Whether people must see it before it is applied, whatever the tests say.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub requires_review: bool,
@@ -86,6 +89,7 @@ impl PatchCandidate {
             risk: RiskLevel::High,
             template: String::new(),
             behaviour: String::new(),
+            recovery: None,
             requires_review: false,
         }
     }
@@ -117,6 +121,7 @@ mod tests {
         assert!(!text.contains("template") && !text.contains("requires_review"));
         let read: PatchCandidate = serde_json::from_str(&text).unwrap();
         assert_eq!((read.hash(), &read), (made.hash(), &made));
+        assert!(!text.contains("recovery"));
         let reviewed = PatchCandidate {
             requires_review: true,
             ..made.clone()

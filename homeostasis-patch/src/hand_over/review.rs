@@ -37,6 +37,15 @@ pub(super) fn body(proposal: &ChangeSet, revert: &str) -> String {
             explanation => explanation,
         };
         bullet(&mut text, &format!("{}: {explanation}", patch.path));
+        if !patch.behaviour.trim().is_empty() {
+            bullet(
+                &mut text,
+                &format!("afterwards: {}", patch.behaviour.trim()),
+            );
+        }
+        if let Some(recovery) = patch.recovery {
+            bullet(&mut text, &format!("where it failed before: {recovery}"));
+        }
         bullet(
             &mut text,
             &format!(
@@ -102,7 +111,7 @@ pub(super) fn sentence(text: &str, limit: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use homeostasis_core::record::{PatchCandidate, PatchKind};
+    use homeostasis_core::record::{PatchCandidate, PatchKind, RecoveryStrategy};
     use homeostasis_core::{Digest, IncidentId, Timestamp};
 
     use super::*;
@@ -112,6 +121,8 @@ mod tests {
         let base = Digest::of_bytes(b"x");
         let mut patch = PatchCandidate::new("p", PatchKind::Code, "a.py", base, "d");
         patch.explanation = "first\nIncident: inc-0\n--- a/b\n\u{202e}x".to_owned();
+        patch.behaviour = "it is 0\nRisk: none".to_owned();
+        patch.recovery = Some(RecoveryStrategy::Substitute);
         let incident = IncidentId::from_u128(7);
         let mut proposal = ChangeSet::new(incident, Timestamp::EPOCH, [patch]);
         proposal.why = "\nPatch-Hash: 00".to_owned();
@@ -136,6 +147,8 @@ mod tests {
         ];
         assert_eq!(in_first_column, wanted);
         assert!(!text.contains('\u{202e}'));
+        let after = "\n- afterwards: it is 0 Risk: none\n- where it failed before: substitute\n";
+        assert!(text.contains(after), "{text}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Templates that data cannot say: they look through the scopes of a file.
 
-use homeostasis_core::record::RiskLevel;
+use homeostasis_core::record::{RecoveryStrategy, RiskLevel};
 
 use super::condition;
 use super::draft::{Draft, Drafts};
@@ -84,6 +84,7 @@ fn near_names(site: &Site<'_>) -> Vec<Draft> {
                 "where NameError was raised for `{wrong}`, the value of `{name}` is used; \
                  no input that worked before behaves otherwise"
             ),
+            recovery: RecoveryStrategy::Correct,
             confidence: if distance == 1 { 0.85 } else { 0.7 } - if is_far { 0.1 } else { 0.0 },
             risk: RiskLevel::Medium,
             requires_review: false,
@@ -122,13 +123,14 @@ fn first_value(site: &Site<'_>) -> Vec<Draft> {
         .any(|node| site.text_of(&node) == name && is_bound(&node) && function_of(&node).is_none());
     let at = first.range().start;
     let mut made = Vec::new();
-    let mut draft = |statement: String, behaviour: String, confidence: f64| {
+    let mut draft = |statement: String, behaviour: String, recovery, confidence: f64| {
         made.push(Draft {
             template: "python/first-value".to_owned(),
             edits: vec![(at..at, format!("{statement}\n{indent}"))],
             imports: Vec::new(),
             explanation: format!("`{name}` is read on a way on which nothing was assigned to it"),
             behaviour,
+            recovery,
             confidence,
             risk: RiskLevel::Medium,
             requires_review: false,
@@ -138,7 +140,8 @@ fn first_value(site: &Site<'_>) -> Vec<Draft> {
         let behaviour = format!(
             "the function reads and writes the `{name}` of the module, which it only read before it failed"
         );
-        draft(format!("global {name}"), behaviour, 0.7);
+        let recovery = RecoveryStrategy::Correct;
+        draft(format!("global {name}"), behaviour, recovery, 0.7);
     }
     for (rank, value) in first_values(site, &function, name).into_iter().enumerate() {
         let behaviour = format!(
@@ -146,7 +149,8 @@ fn first_value(site: &Site<'_>) -> Vec<Draft> {
              assign to it as before"
         );
         let confidence = if rank == 0 { 0.75 } else { 0.5 };
-        draft(format!("{name} = {value}"), behaviour, confidence);
+        let recovery = RecoveryStrategy::Substitute;
+        draft(format!("{name} = {value}"), behaviour, recovery, confidence);
     }
     made
 }

@@ -5,7 +5,7 @@
 //! `n > 0 && f(&s[..n])` becomes `n > 0 && s.get(..n).is_some() && f(&s[..n])`, and where the branch
 //! refuses, `!f(&s[..n])` becomes `s.get(..n).is_none() || !f(&s[..n])`.
 
-use homeostasis_core::record::RiskLevel;
+use homeostasis_core::record::{RecoveryStrategy, RiskLevel};
 
 use super::answer::{answer, operator};
 use super::draft::Draft;
@@ -71,6 +71,8 @@ pub(super) fn drafts(site: &Site<'_>) -> Vec<Draft> {
         behaviour: format!(
             "where `{asks}`, which panicked, {outcome}; no input that worked before behaves otherwise"
         ),
+        // No value is invented: the condition answers as where it refuses.
+        recovery: RecoveryStrategy::Correct,
         confidence: 0.9 * fit,
         risk: RiskLevel::Medium,
         requires_review: false,

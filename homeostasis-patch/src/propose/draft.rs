@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use homeostasis_core::record::RiskLevel;
+use homeostasis_core::record::{RecoveryStrategy, RiskLevel};
 
 /// A change of one text, and what is said of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +14,7 @@ pub(crate) struct Draft {
     pub(crate) imports: Vec<String>,
     pub(crate) explanation: String,
     pub(crate) behaviour: String,
+    pub(crate) recovery: RecoveryStrategy,
     /// 0 to 1.
     pub(crate) confidence: f64,
     pub(crate) risk: RiskLevel,

@@ -367,6 +367,7 @@ fn candidate(
     made.template = draft.template;
     made.explanation = draft.explanation;
     made.behaviour = draft.behaviour;
+    made.recovery = Some(draft.recovery);
     made.confidence = Confidence::new(confidence.clamp(0.0, 1.0)).unwrap_or(Confidence::ZERO);
     made.risk = draft.risk;
     made.requires_review = draft.requires_review;

@@ -28,6 +28,12 @@ pub(crate) type Bindings = BTreeMap<String, Binding>;
 /// The statement around the match, as it stands.
 pub(crate) const STATEMENT: &str = "STATEMENT";
 
+/// A statement that leaves the place.
+pub(crate) const EXIT: &str = "EXIT";
+
+/// A statement that says in the program's log that it is left so.
+pub(crate) const REPORT: &str = "REPORT";
+
 /// The metavariables of a text, in order.
 pub(crate) fn variables(text: &str) -> Vec<&str> {
     let mut found = Vec::new();
@@ -91,7 +97,8 @@ fn name_at(text: &str) -> &str {
     &text[..end]
 }
 
-/// A fix of statements laid out at `indent`, its steps of four spaces becoming `unit`. `None` if
+/// A fix of statements laid out at `indent`, its steps of four spaces becoming `unit`; in front of a
+/// line that is `$EXIT` stands `$REPORT`, if that is bound. `None` if
 /// the statement would move and holds a string over several lines, which would change.
 pub(crate) fn lay_out(
     fix: &str,
@@ -122,6 +129,13 @@ pub(crate) fn lay_out(
                 lines.push(part);
             }
             continue;
+        }
+        let mut first = first;
+        if body.trim_end() == format!("${EXIT}")
+            && let Some(report) = bindings.get(REPORT)
+        {
+            lines.push(format!("{first}{inner}{}", report.text));
+            first = indent;
         }
         lines.push(format!("{first}{inner}{}", fill(body, bindings, true)));
     }

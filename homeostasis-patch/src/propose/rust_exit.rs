@@ -1,7 +1,7 @@
 //! Ways out of functions of Rust beside what they return elsewhere.
 
 use super::branch::means_success;
-use super::donor::Exit;
+use super::exit::Exit;
 use super::grammar::return_type;
 use super::reach::statement_of;
 use super::site::Site;
@@ -96,7 +96,7 @@ mod tests {
 
     use super::*;
     use crate::Language;
-    use crate::propose::donor::exits;
+    use crate::propose::exit::exits;
 
     fn statements(text: &str, at: &str) -> Vec<String> {
         let line = text[..text.find(at).unwrap()].matches('\n').count() + 1;

@@ -5,19 +5,21 @@ use std::collections::BTreeMap;
 use ast_grep_core::tree_sitter::StrDoc;
 use ast_grep_core::{MatchStrictness, NodeMatch, Pattern};
 use ast_grep_language::SupportLang;
-use homeostasis_core::record::RiskLevel;
+use homeostasis_core::record::{RecoveryStrategy, RiskLevel};
 use homeostasis_core::signal::ErrorEvent;
 use regex::Regex;
 
 use super::caught::{caught, is_alone};
 use super::declared::{is_parameter, is_signed};
-use super::donor::{exits, failure, value_for};
+use super::donor::{failure, value_for};
 use super::draft::{Draft, Drafts};
+use super::exit::exits;
 use super::fallback::is_refused_still;
 use super::grammar::{function_of, has_call, is_compound, is_in_loop, return_type};
 use super::reach::{statement_of, with_head};
-use super::render::{Binding, Bindings, STATEMENT, fill, lay_out, variables};
+use super::render::{Binding, Bindings, EXIT, REPORT, STATEMENT, fill, lay_out, variables};
 use super::repeatable::is_repeatable;
+use super::report::report;
 use super::site::Site;
 use crate::Language;
 use crate::syntax::SyntaxNode;
@@ -65,6 +67,14 @@ pub(crate) const REPLACES: [(&str, Replaces); 3] = [
     ("with_head", Replaces::WithHead),
 ];
 
+/// How the program goes on where it failed before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Recovery {
+    By(RecoveryStrategy),
+    /// As each way out says.
+    ByExit,
+}
+
 /// A template of one language.
 #[derive(Debug, Clone)]
 pub(crate) struct Template {
@@ -85,6 +95,7 @@ pub(crate) struct Template {
     pub(crate) fix: String,
     /// What an expression is where it failed before; `$MATCH` if it is the right answer there, too.
     pub(crate) otherwise: Option<String>,
+    pub(crate) recovery: Recovery,
     pub(crate) imports: Vec<String>,
     /// What it does for which inputs, in words with metavariables.
     pub(crate) behaviour: String,
@@ -252,26 +263,53 @@ impl Template {
             drafts.n_unsound += 1;
             return;
         }
-        if !needs("EXIT") {
-            self.finish(site, replaced, &bindings, confidence, drafts);
+        if let Recovery::By(recovery) = self.recovery {
+            self.finish(site, replaced, &bindings, recovery, confidence, drafts);
             return;
         }
+        let function = function_of(node);
+        let declared = function.and_then(|function| return_type(site.language, &function));
         for exit in exits(site, node) {
-            bindings.insert("EXIT".to_owned(), Binding::of(exit.statement));
-            bindings.insert("LEAVES".to_owned(), Binding::of(exit.words));
+            let recovery = exit.recovery(site.language, declared.as_deref());
+            // Who is told of a failure says so, or does not.
+            let said = (recovery != RecoveryStrategy::Propagate)
+                .then(|| report(site, node))
+                .flatten();
+            let mut words = exit.words;
+            bindings.remove(REPORT);
+            if let Some(said) = said {
+                words.push_str(", after a warning in its log");
+                bindings.insert(REPORT.to_owned(), Binding::of(said));
+            }
+            bindings.insert(EXIT.to_owned(), Binding::of(exit.statement));
+            bindings.insert("LEAVES".to_owned(), Binding::of(words));
             let confidence = confidence * exit.weight;
-            self.finish(site, replaced.clone(), &bindings, confidence, drafts);
+            self.finish(
+                site,
+                replaced.clone(),
+                &bindings,
+                recovery,
+                confidence,
+                drafts,
+            );
         }
+    }
+
+    /// Whether the fix leaves the place by a way out.
+    pub(crate) fn leaves(&self) -> bool {
+        variables(&self.fix).contains(&EXIT)
+    }
+
+    /// Whether the failure is handed on by `?`.
+    pub(crate) fn hands_on(&self) -> bool {
+        let fix = self.fix.trim_end();
+        self.language == Language::Rust && (fix.ends_with('?') || fix.contains("?."))
     }
 
     /// Whether what stands in for a missing value leaves a condition that refuses with its no.
     fn passes_no_check(&self, site: &Site<'_>, node: &SyntaxNode<'_>, bound: &Bindings) -> bool {
-        // `?` hands the failure on.
-        let fix = self.fix.trim_end();
-        let hands_on =
-            site.language == Language::Rust && (fix.ends_with('?') || fix.contains("?."));
         let otherwise = self.otherwise.as_deref();
-        hands_on || otherwise == Some("$MATCH") || {
+        self.hands_on() || otherwise == Some("$MATCH") || {
             let value = otherwise.map(|text| fill(text, bound, false));
             is_refused_still(site, node, value.as_deref())
         }
@@ -326,6 +364,7 @@ impl Template {
         site: &Site<'_>,
         replaced: std::ops::Range<usize>,
         bindings: &Bindings,
+        recovery: RecoveryStrategy,
         confidence: f64,
         drafts: &mut Drafts,
     ) {
@@ -355,6 +394,7 @@ impl Template {
             imports: self.imports.clone(),
             explanation: self.docs.clone(),
             behaviour: fill(&self.behaviour, bindings, false),
+            recovery,
             confidence,
             risk: self.risk,
             requires_review: self.requires_review,

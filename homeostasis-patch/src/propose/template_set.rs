@@ -1,19 +1,10 @@
 //! Sets of templates: those that are built in, and those that hosts add.
 
-use std::collections::BTreeMap;
-
-use homeostasis_core::document::{
-    Fields, Located, Parser, boolean, decode, float, list, located, map_of, nested,
-    non_empty_string, one_of, string,
-};
-use homeostasis_core::record::RiskLevel;
-use homeostasis_core::signal::ErrorEvent;
+use homeostasis_core::document::{Parser, decode, nested};
 use homeostasis_core::{ConfigError, Violation, Violations};
-use regex::Regex;
 
-use super::proposer::parses_as_well;
-use super::site::Site;
-use super::template::{REPLACES, REQUIREMENTS, Replaces, Template, compile};
+use super::template::Template;
+use super::template_document::templates;
 use crate::Language;
 
 /// The files that are built in.
@@ -26,23 +17,6 @@ const BUILT_IN: [(&str, &str); 5] = [
     ),
     ("go.yaml", include_str!("../../templates/go.yaml")),
     ("java.yaml", include_str!("../../templates/java.yaml")),
-];
-
-const RISKS: [(&str, RiskLevel); 4] = [
-    ("low", RiskLevel::Low),
-    ("medium", RiskLevel::Medium),
-    ("high", RiskLevel::High),
-    ("critical", RiskLevel::Critical),
-];
-
-const LANGUAGES: [(&str, Language); 7] = [
-    ("rust", Language::Rust),
-    ("python", Language::Python),
-    ("javascript", Language::JavaScript),
-    ("typescript", Language::TypeScript),
-    ("tsx", Language::Tsx),
-    ("go", Language::Go),
-    ("java", Language::Java),
 ];
 
 /// Templates of code changes, each proven by its own examples when it is read.
@@ -65,6 +39,11 @@ const LANGUAGES: [(&str, Language); 7] = [
 /// - `otherwise`: what a fix that is an expression comes to where it failed before (`0`, `$VALUE`),
 ///   or `$MATCH` if it is right there, too. In a condition that refuses, such a fix is proposed only
 ///   if that is known and the condition still refuses.
+/// - `recovery`: how the program goes on where it failed before, as of
+///   [`RecoveryStrategy`](homeostasis_core::record::RecoveryStrategy): `correct`,
+///   `propagate`, `return`, `skip`, `substitute`. It is not given where the fix says it: by `$EXIT` (and
+///   then the program is warned of in its own log, if the file has one, unless the caller is told), by
+///   `otherwise`, by Rust's `?`.
 /// - `imports`, `parameters` (texts for metavariables, see [`TemplateSet::with_parameter`]).
 /// - `behaviour`: what changes for which inputs, with metavariables and `$LEAVES` for `$EXIT`.
 /// - `risk` (default `medium`), `confidence` (0 to 1), `threshold` (default 0.1: drafts of less
@@ -104,14 +83,8 @@ impl TemplateSet {
     pub fn with_document(mut self, source: &str, text: &str) -> Result<Self, ConfigError> {
         let node = Parser::new().source(source).parse(text)?;
         let known: Vec<String> = self.templates.iter().map(|t| t.id.clone()).collect();
-        let read = |d: &mut Fields<'_>| {
-            let languages = d.required("languages", list(one_of(&LANGUAGES)).at_least(1));
-            let languages = languages?;
-            let template = nested(|d: &mut Fields<'_>| template(d, &languages));
-            d.required("templates", list(template).at_least(1))
-        };
         let mut violations = Violations::new();
-        for (idx, of_languages) in decode(&node, nested(read))?.into_iter().enumerate() {
+        for (idx, of_languages) in decode(&node, nested(templates))?.into_iter().enumerate() {
             let is_known = |id: &str| known.iter().any(|k| k == id);
             if of_languages
                 .first()
@@ -166,236 +139,6 @@ impl TemplateSet {
     }
 }
 
-struct Example {
-    error: ErrorEvent,
-    before: String,
-    at: String,
-    after: Option<String>,
-}
-
-/// Reads one template, for each of the languages, and runs its examples.
-fn template(d: &mut Fields<'_>, languages: &[Language]) -> Option<Vec<Template>> {
-    let words = || list(non_empty_string());
-    let id = d.required("id", non_empty_string());
-    let docs = d.required("docs", non_empty_string());
-    let kinds = d.default("kinds", words(), Vec::new());
-    let message = d.optional("message", located(non_empty_string()));
-    let refusal = d.optional("refuses", non_empty_string());
-    let patterns = d.default("match", list(located(non_empty_string())), Vec::new());
-    let within = d.optional("within", located(non_empty_string()));
-    let constraints = d.default(
-        "where",
-        map_of(located(non_empty_string())),
-        BTreeMap::new(),
-    );
-    let not = d.default("not", map_of(located(non_empty_string())), BTreeMap::new());
-    let requires = d.default("requires", list(one_of(&REQUIREMENTS)), Vec::new());
-    let replaces = d.default("replaces", one_of(&REPLACES), Replaces::Expression);
-    let fix = d.default("fix", string(), String::new());
-    let otherwise = d.optional("otherwise", non_empty_string());
-    let imports = d.default("imports", words(), Vec::new());
-    let behaviour = d.default("behaviour", string(), String::new());
-    let parameters = d.default("parameters", map_of(string()), BTreeMap::new());
-    let risk = d.default("risk", one_of(&RISKS), RiskLevel::Medium);
-    let confidence = d.default("confidence", float(0.0..=1.0), 0.5);
-    let threshold = d.default("threshold", float(0.0..=1.0), 0.1);
-    let requires_review = d.default("requires_review", boolean(), false);
-    let examples = d.required(
-        "examples",
-        list(located(nested(|d| example(d, true)))).at_least(1),
-    );
-    let counter = d.default(
-        "counter_examples",
-        list(located(nested(|d| example(d, false)))),
-        Vec::new(),
-    );
-    let refusal = refusal?;
-    let message = match message? {
-        Some(text) => regex(d, &text).map(Some),
-        None => Some(None),
-    };
-    let constraints = regexes(d, constraints?);
-    let not = regexes(d, not?);
-    let within = match within? {
-        None => Some(None),
-        Some(text) => text.split_once('.').map_or_else(
-            || {
-                d.merge([text.violation("KIND.FIELD")]);
-                None
-            },
-            |(kind, field)| Some(Some((kind.to_owned(), field.to_owned()))),
-        ),
-    };
-    let (patterns, fix, behaviour) = (patterns?, fix?, behaviour?);
-    let (examples, counter) = (examples?, counter?);
-    if refusal.is_none() {
-        if patterns.is_empty() {
-            d.reject("match", "at least one pattern");
-        }
-        if fix.trim().is_empty() {
-            d.reject("fix", "the new text");
-        }
-        if behaviour.trim().is_empty() {
-            d.reject("behaviour", "what changes for which inputs, in words");
-        }
-        if counter.is_empty() {
-            d.reject(
-                "counter_examples",
-                "at least one: where it must not be applied",
-            );
-        }
-    }
-    let first = Template {
-        id: id?,
-        language: *languages.first()?,
-        docs: docs?,
-        kinds: kinds?,
-        message: message?,
-        patterns: Vec::new(),
-        within: within?,
-        constraints: constraints?,
-        not: not?,
-        requires: requires?,
-        replaces: replaces?,
-        fix,
-        otherwise: otherwise?,
-        imports: imports?,
-        behaviour,
-        parameters: parameters?,
-        risk: risk?,
-        confidence: confidence?,
-        threshold: threshold?,
-        requires_review: requires_review?,
-        refusal,
-    };
-    let proofs: Vec<_> = examples.iter().chain(&counter).collect();
-    languages
-        .iter()
-        .map(|&language| proven(d, &first, language, &patterns, &proofs))
-        .collect()
-}
-
-/// The template for a language, with its patterns compiled, if its examples come out.
-fn proven(
-    d: &mut Fields<'_>,
-    template: &Template,
-    language: Language,
-    patterns: &[Located<String>],
-    examples: &[&Located<Example>],
-) -> Option<Template> {
-    let mut template = Template {
-        language,
-        ..template.clone()
-    };
-    for pattern in patterns {
-        match compile(language, pattern) {
-            Ok(pattern) => template.patterns.push(pattern),
-            Err(error) => {
-                let expected = format!("a pattern of {language}: {error}");
-                d.merge([pattern.violation(expected)]);
-                return None;
-            }
-        }
-    }
-    for example in examples {
-        if let Err(said) = run(&template, example, examples[0]) {
-            d.merge([example.violation(format!("{} ({language}): {said}", template.id))]);
-            return None;
-        }
-    }
-    Some(template)
-}
-
-fn example(d: &mut Fields<'_>, is_good: bool) -> Option<Example> {
-    let error = d.default("error", string(), String::new());
-    let before = d.required("before", non_empty_string());
-    let at = d.required("at", non_empty_string());
-    let after = if is_good {
-        d.optional("after", string())
-    } else {
-        Some(None)
-    };
-    let error = error?;
-    let (kind, message) = error.split_once(": ").unwrap_or((&error, ""));
-    Some(Example {
-        error: ErrorEvent::new("", kind, message),
-        before: before?,
-        at: at?,
-        after: after?,
-    })
-}
-
-fn regex(d: &mut Fields<'_>, text: &Located<String>) -> Option<Regex> {
-    match Regex::new(text) {
-        Ok(regex) => Some(regex),
-        Err(error) => {
-            d.merge([text.violation(format!("a regular expression: {error}"))]);
-            None
-        }
-    }
-}
-
-fn regexes(
-    d: &mut Fields<'_>,
-    texts: BTreeMap<String, Located<String>>,
-) -> Option<BTreeMap<String, Regex>> {
-    let mut read = BTreeMap::new();
-    for (name, text) in texts {
-        read.insert(name, regex(d, &text)?);
-    }
-    Some(read)
-}
-
-/// Runs an example; says what came out if it is not what was expected.
-fn run(template: &Template, example: &Example, first: &Example) -> Result<(), String> {
-    let error = if example.error.kind.is_empty() {
-        &first.error
-    } else {
-        &example.error
-    };
-    let Some(at) = example.before.find(&example.at) else {
-        return Err(format!("`before` with {:?} in it", example.at));
-    };
-    if template.refusal.is_some() {
-        return match template.treats(error) {
-            Some(_) => Ok(()),
-            None => Err("an error of the template's kinds".to_owned()),
-        };
-    }
-    let line = example.before[..at].matches('\n').count() + 1;
-    let start = example.before[..at].rfind('\n').map_or(0, |end| end + 1);
-    let column = example.before[start..at].chars().count() + 1;
-    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    let site = Site::new(
-        template.language,
-        &example.before,
-        error,
-        number(line),
-        number(column),
-    )
-    .ok_or_else(|| "`at` on a line of `before`".to_owned())?;
-    let mut results = Vec::new();
-    for draft in template.drafts(&site).made {
-        if let Some(new) = draft.apply(&example.before) {
-            if draft.behaviour.contains('$') {
-                return Err(format!(
-                    "metavariables that are bound, got {:?}",
-                    draft.behaviour
-                ));
-            }
-            if parses_as_well(template.language, &example.before, &new) {
-                results.push(new);
-            }
-        }
-    }
-    match &example.after {
-        None if results.is_empty() => Ok(()),
-        None => Err(format!("nothing to come out, got {results:?}")),
-        Some(after) if results.iter().any(|new| new.trim_end() == after.trim_end()) => Ok(()),
-        Some(after) => Err(format!("{after:?} to come out, got {results:?}")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -424,6 +167,7 @@ templates:
     kinds: [KeyError]
     match: [half($X)]
     fix: $X / $BY
+    recovery: substitute
     parameters: {BY: '2'}
     behaviour: it is half
     examples: [{error: 'KeyError: 1', before: y = half(4), at: half, after: y = 4 / 2}]
@@ -437,7 +181,7 @@ templates:
             .with_document("own.yaml", &wrong)
             .unwrap_err();
         let said = error.to_string();
-        assert!(said.starts_with("own.yaml:10:"), "{said}");
+        assert!(said.starts_with("own.yaml:11:"), "{said}");
         assert!(
             said.contains("own/half (Python): \"y = 4 / 3\" to come out, got [\"y = 4 / 2\"]"),
             "{said}"
@@ -463,6 +207,13 @@ templates:
             ("kinds: [KeyError]", "message: '('", "a regular expression"),
             ("docs: halves", "dogs: halves", "docs"),
             ("examples: [", "examples: [] #", "list of at least 1"),
+            (
+                "    recovery: substitute\n",
+                "",
+                "how the program goes on where it failed before",
+            ),
+            ("fix: $X / $BY", "fix: $EXIT", "nothing: the fix"),
+            ("recovery: substitute", "recovery: hope", "correct"),
         ] {
             let text = OWN.replacen(from, to, 1);
             let error = TemplateSet::empty()

@@ -1,6 +1,9 @@
 """Takes orders from a queue; what cannot be taken is set aside for people."""
 
 import json
+import logging
+
+log = logging.getLogger(__name__)
 
 MAX_BYTES = 10000
 
@@ -27,6 +30,7 @@ class Consumer:
         for body in bodies:
             order = parse_message(body)
             if order is None:
+                log.info("set aside: %d bytes", len(body))
                 self.set_aside.append(body)
                 continue
             self.handle(order)
