@@ -226,3 +226,24 @@ async fn what_only_swallows_the_error_of_a_service_is_refused() {
         assert!(is_right, "{entry:?}: {found:#?}\n{new}");
     }
 }
+
+/// Else a healed service would look as if it still failed.
+#[test]
+fn what_a_patch_tells_in_the_log_is_no_error_of_the_kind_that_it_avoids() {
+    let normalizer = ErrorNormalizer::new(&ErrorNormalizerConfig::default()).unwrap();
+    for kind in ["KeyError", "panic", "TypeError", "NullPointerException"] {
+        let said = format!("price: {kind} avoided");
+        for line in [
+            said.clone(),
+            format!("WARNING:service:{said}"),
+            format!("2026-01-02 03:04:05,678 WARNING service {said}"),
+            format!("2026-01-02T03:04:05.678Z  WARN shop::cart: {said}"),
+            format!("2026/01/02 03:04:05 {said}"),
+            format!("2026/01/02 03:04:05 WARN {said}"),
+            format!("03:04:05.678 [main] WARN com.shop.Cart - {said}"),
+        ] {
+            let parsed = normalizer.parse(&line);
+            assert!(parsed.is_none(), "{line}: {parsed:?}");
+        }
+    }
+}
