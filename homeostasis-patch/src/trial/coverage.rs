@@ -81,7 +81,7 @@ impl Tracer {
         let extension = Path::new(path).extension()?;
         match extension.to_str()? {
             "py" => Some(Self::Python),
-            "js" | "mjs" | "cjs" => Some(Self::V8),
+            "js" | "mjs" | "cjs" | "jsx" | "ts" | "mts" | "cts" | "tsx" => Some(Self::V8),
             "go" => Some(Self::Go),
             "rs" => Some(Self::Rust),
             _ => None,
@@ -204,7 +204,9 @@ pub(super) async fn measure(
 ) -> Coverage {
     let not = |why: &str| Coverage::NotMeasured(why.to_owned());
     let Some(tracer) = Tracer::of(&candidate.path) else {
-        return not("it is known of Rust, Python, JavaScript and Go only which lines ran");
+        return not(
+            "it is known of Rust, Python, JavaScript, TypeScript and Go only which lines ran",
+        );
     };
     let Ok(added) = added_lines(&candidate.diff) else {
         return not("the diff cannot be read");

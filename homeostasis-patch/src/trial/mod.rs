@@ -18,6 +18,7 @@ mod regression;
 mod report;
 mod runner;
 mod rust_coverage;
+mod source_map;
 mod timing;
 mod tree;
 mod trigger_source;

@@ -1,15 +1,25 @@
 //! What Node.js says of the code that ran, if told where to by `NODE_V8_COVERAGE`.
 //!
-//! Source of the format: the protocol of the developer tools of Chrome, domain Profiler, type `ScriptCoverage`.
+//! A script is the file itself, or was made of it and has a source map.
+//!
+//! Sources of the formats: the protocol of the developer tools of Chrome, domain Profiler, type
+//! `ScriptCoverage`; the manual of Node.js, section "`NODE_V8_COVERAGE=dir`", with its source map cache.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use serde::Deserialize;
+use serde_json::Value;
+
+use super::source_map::SourceMap;
 
 /// What one process says.
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 struct Report {
     result: Vec<Script>,
+    /// By the URL of the script.
+    #[serde(default)]
+    source_map_cache: BTreeMap<String, CachedMap>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -32,12 +42,24 @@ struct Range {
     count: u64,
 }
 
+/// The source map of a script, and how long the lines of the script are without their ends.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct CachedMap {
+    #[serde(default)]
+    line_lengths: Vec<usize>,
+    #[serde(default)]
+    data: Value,
+}
+
 /// Which units of one file ran, in whatever process.
 #[derive(Debug)]
 pub(super) struct V8Coverage<'a> {
     source: &'a str,
-    ran: Vec<bool>,
-    was_loaded: bool,
+    /// By unit of the file, if scripts were the file itself.
+    ran: Option<Vec<bool>>,
+    /// By line and unit in it, both counted from 0, where scripts were made of the file.
+    made_ran: BTreeMap<(usize, usize), bool>,
 }
 
 impl<'a> V8Coverage<'a> {
@@ -45,8 +67,8 @@ impl<'a> V8Coverage<'a> {
     pub(super) fn of(source: &'a str) -> Self {
         Self {
             source,
-            ran: vec![false; source.encode_utf16().count()],
-            was_loaded: false,
+            ran: None,
+            made_ran: BTreeMap::new(),
         }
     }
 
@@ -55,54 +77,155 @@ impl<'a> V8Coverage<'a> {
         let Ok(report) = serde_json::from_str::<Report>(report) else {
             return;
         };
-        let of_file = |script: &&Script| {
-            let encoded = script.url.strip_prefix("file://");
+        let is_file = |url: &str| {
+            let encoded = url.strip_prefix("file://");
             encoded.and_then(decoded).as_deref() == Some(path)
         };
-        for script in report.result.iter().filter(of_file) {
-            let mut ranges: Vec<&Range> = script.functions.iter().flat_map(|f| &f.ranges).collect();
-            // The outer ones first, so that the inner ones are painted over them.
-            ranges.sort_by_key(|range| (range.start_offset, usize::MAX - range.end_offset));
-            let mut counts = vec![false; self.ran.len()];
-            for range in ranges {
-                let end = range.end_offset.min(counts.len());
-                if let Some(units) = counts.get_mut(range.start_offset..end) {
-                    units.fill(range.count > 0);
-                }
+        for script in &report.result {
+            let cached = report.source_map_cache.get(&script.url);
+            let map = cached.and_then(|it| SourceMap::deserialize(&it.data).ok());
+            if let (Some(cached), Some(map)) = (cached, map) {
+                self.add_made(script, &cached.line_lengths, &map, is_file);
+            } else if is_file(&script.url) {
+                self.add_itself(script);
             }
-            for (ran, now) in self.ran.iter_mut().zip(counts) {
-                *ran |= now;
+        }
+    }
+
+    /// Adds a script that is the file itself.
+    fn add_itself(&mut self, script: &Script) {
+        let n_units = self.source.encode_utf16().count();
+        // What was changed when it was loaded, without telling how, has other places.
+        if script.n_units() != n_units {
+            return;
+        }
+        let ran = self.ran.get_or_insert_with(|| vec![false; n_units]);
+        let stretches = script.stretches();
+        let ends = stretches.iter().skip(1).map(|next| next.0);
+        for (&(start, now), end) in stretches.iter().zip(ends) {
+            if let Some(units) = ran.get_mut(start..end).filter(|_| now) {
+                units.fill(true);
             }
-            self.was_loaded = true;
+        }
+    }
+
+    /// Adds a script that was made of the file, and of others.
+    fn add_made(
+        &mut self,
+        script: &Script,
+        line_lengths: &[usize],
+        map: &SourceMap,
+        is_file: impl Fn(&str) -> bool,
+    ) {
+        let (segments, n_units) = (map.segments_of(is_file), script.n_units());
+        let stretches = script.stretches();
+        let begins: Vec<usize> = line_lengths
+            .iter()
+            .scan(0_usize, |next, length| {
+                let begin = *next;
+                *next = next.saturating_add(*length).saturating_add(1);
+                Some(begin)
+            })
+            .collect();
+        for segment in segments {
+            let (line, column) = segment.made;
+            let unit = begins.get(line).and_then(|it| it.checked_add(column));
+            let Some(unit) = unit.filter(|&unit| unit < n_units) else {
+                continue;
+            };
+            let after = stretches.partition_point(|(start, _)| *start <= unit);
+            let now = after.checked_sub(1).and_then(|at| stretches.get(at));
+            *self.made_ran.entry(segment.of).or_default() |= now.is_some_and(|it| it.1);
         }
     }
 
     /// Of `lines`, counted from 1, those that ran as a whole and those of which something did not;
     /// `None` if no process loaded the file. Lines without a letter or digit, and comments that take
-    /// whole lines, are neither.
+    /// whole lines, are neither; nor is what no script was made of, such as types.
     pub(super) fn judge(&self, lines: &BTreeSet<u64>) -> Option<(BTreeSet<u64>, BTreeSet<u64>)> {
-        if !self.was_loaded {
+        if self.ran.is_none() && self.made_ran.is_empty() {
             return None;
         }
         let (mut ran, mut missed) = (BTreeSet::new(), BTreeSet::new());
         let mut unit = 0;
-        for (number, line) in (1..).zip(self.source.split_inclusive('\n')) {
+        for (idx, line) in self.source.split_inclusive('\n').enumerate() {
             let start = unit;
             unit += line.encode_utf16().count();
+            let number = u64::try_from(idx).unwrap_or(u64::MAX).saturating_add(1);
             let code = line.trim_start();
             let is_comment = ["//", "/*", "*"].iter().any(|mark| code.starts_with(mark));
             if !lines.contains(&number) || is_comment || !code.contains(char::is_alphanumeric) {
                 continue;
             }
-            let mut at = start;
-            let all_ran = line.chars().all(|c| {
-                let covered = !c.is_alphanumeric() || self.ran.get(at) == Some(&true);
+            let mut at = 0;
+            let mut parts = Vec::new();
+            for c in line.chars() {
+                if c.is_alphanumeric() {
+                    parts.extend(self.has_run((idx, at), start + at));
+                }
                 at += c.len_utf16();
-                covered
-            });
+            }
+            if parts.is_empty() {
+                continue;
+            }
+            let all_ran = parts.iter().all(|&part| part);
             if all_ran { &mut ran } else { &mut missed }.insert(number);
         }
         Some((ran, missed))
+    }
+
+    /// Whether a unit of the file ran in any process, if that is known.
+    fn has_run(&self, place: (usize, usize), unit: usize) -> Option<bool> {
+        let itself = self.ran.as_ref().and_then(|ran| ran.get(unit)).copied();
+        let made = self.made_ran.get(&place).copied();
+        match (itself, made) {
+            (Some(itself), Some(made)) => Some(itself || made),
+            (known, None) | (None, known) => known,
+        }
+    }
+}
+
+impl Script {
+    fn ranges(&self) -> impl Iterator<Item = &Range> {
+        self.functions.iter().flat_map(|function| &function.ranges)
+    }
+
+    /// How long it is: a function around all others is told of, too.
+    fn n_units(&self) -> usize {
+        let ends = self.ranges().map(|range| range.end_offset);
+        ends.max().unwrap_or(0)
+    }
+
+    /// Where something else begins to hold, in order, and whether it ran from there on.
+    fn stretches(&self) -> Vec<(usize, bool)> {
+        let mut ranges: Vec<&Range> = self
+            .ranges()
+            .filter(|range| range.start_offset < range.end_offset)
+            .collect();
+        // Of those around a unit the last one counts: the innermost.
+        ranges.sort_by_key(|range| (range.start_offset, usize::MAX - range.end_offset));
+        let edges = ranges
+            .iter()
+            .flat_map(|it| [it.start_offset, it.end_offset]);
+        let edges: BTreeSet<usize> = edges.collect();
+        let mut begun = ranges.iter().enumerate().peekable();
+        let mut open = BinaryHeap::new();
+        let mut stretches = Vec::with_capacity(edges.len());
+        for edge in edges {
+            while let Some((idx, _)) = begun.next_if(|(_, range)| range.start_offset <= edge) {
+                open.push(idx);
+            }
+            let of = |idx: usize| ranges.get(idx);
+            while open
+                .peek()
+                .is_some_and(|&idx| of(idx).is_some_and(|it| it.end_offset <= edge))
+            {
+                open.pop();
+            }
+            let inner = open.peek().and_then(|&idx| of(idx));
+            stretches.push((edge, inner.is_some_and(|range| range.count > 0)));
+        }
+        stretches
     }
 }
 
@@ -181,5 +304,73 @@ mod tests {
         let wild = r#"{"startOffset":7,"endOffset":3,"count":0},{"startOffset":99999,"endOffset":999999,"count":0}"#;
         coverage.add(&report("file:///p/a%20b.js", wild), "/p/a b.js");
         assert_eq!(decoded("/a%2"), None);
+    }
+
+    #[test]
+    fn what_was_changed_when_it_was_loaded_is_not_measured() {
+        let mut coverage = V8Coverage::of(SOURCE);
+        let longer = r#"{"startOffset":0,"endOffset":4000,"count":1}"#;
+        coverage.add(&report("file:///p/a.js", longer), "/p/a.js");
+        assert_eq!(coverage.judge(&(1..=9).collect()), None);
+    }
+
+    /// `tsc` made `dist/shop.js` of it, as here.
+    const TYPED: &str = "interface Item {\n    price?: number;\n}\n\nexport function price(item: Item): number {\n    if (item.price === undefined) {\n        return 0;\n    }\n    return item.price * 2;\n}\n";
+    const LENGTHS: &str = "[13,62,22,22,35,17,5,26,1,32]";
+    const MAPPINGS: &str = ";;AAIA,sBAKC;AALD,SAAgB,KAAK,CAAC,IAAU;IAC5B,IAAI,IAAI,CAAC,KAAK,KAAK,SAAS,EAAE,CAAC;QAC3B,OAAO,CAAC,CAAC;IACb,CAAC;IACD,OAAO,IAAI,CAAC,KAAK,GAAG,CAAC,CAAC;AAC1B,CAAC";
+
+    fn typed(source: &str, missed: &str) -> String {
+        format!(
+            r#"{{"result":[{{"url":"file:///p/dist/shop.js","functions":[{{"ranges":[{{"startOffset":0,"endOffset":244,"count":1}}{missed}]}}]}}],
+            "source-map-cache":{{"file:///p/dist/shop.js":{{"lineLengths":{LENGTHS},"data":{{"version":3,"sources":["{source}"],"mappings":"{MAPPINGS}"}}}}}}}}"#
+        )
+    }
+
+    #[test]
+    fn lines_of_what_a_script_was_made_of_are_told_by_its_map() {
+        let all: BTreeSet<u64> = (1..=11).collect();
+        let of = |reports: &[String]| {
+            let mut coverage = V8Coverage::of(TYPED);
+            for report in reports {
+                coverage.add(report, "/p/src/shop.ts");
+            }
+            coverage.judge(&all)
+        };
+        let source = "file:///p/src/shop.ts";
+        // The guard is not taken: from its brace to the brace that ends it.
+        let without = typed(source, r#",{"startOffset":157,"endOffset":182,"count":0}"#);
+        let (ran, missed) = of(std::slice::from_ref(&without)).unwrap();
+        assert_eq!(
+            (ran, missed),
+            ([5, 6, 9].into(), [7].into()),
+            "types are neither"
+        );
+        let (ran, missed) = of(&[without, typed(source, "")]).unwrap();
+        assert_eq!((ran, missed), ([5, 6, 7, 9].into(), [].into()));
+        assert_eq!(of(&[typed("file:///p/src/other.ts", "")]), None);
+    }
+
+    #[test]
+    fn ranges_beside_each_other_and_many_within_each_other_are_painted_once() {
+        let range = |start, end, count| Range {
+            start_offset: start,
+            end_offset: end,
+            count,
+        };
+        let mut ranges = vec![range(0, 400_000, 1), range(5, 5, 0), range(9, 7, 0)];
+        for depth in 1..100_000 {
+            ranges.push(range(
+                depth,
+                400_000 - depth,
+                u64::try_from(depth % 2).unwrap(),
+            ));
+        }
+        let script = Script {
+            url: String::new(),
+            functions: vec![Function { ranges }],
+        };
+        let stretches = script.stretches();
+        assert_eq!(stretches[..3], [(0, true), (1, true), (2, false)]);
+        assert_eq!(stretches.last(), Some(&(400_000, false)));
     }
 }

@@ -10,7 +10,7 @@ use homeostasis_core::Digest;
 use homeostasis_core::record::{PatchCandidate, PatchKind};
 use homeostasis_core::testing::engine;
 use homeostasis_patch::UnifiedDiff;
-use homeostasis_patch::sandbox::{CopyConfig, Ending, SandboxCommand};
+use homeostasis_patch::sandbox::{CopyConfig, Ending, SandboxCommand, SandboxConfig};
 use homeostasis_patch::trial::{
     Coverage, FailingCall, Level, Measure, RegressionTest, TestResult, TimingConfig, TimingJudge,
     TimingJudgment, TimingPair, TimingVerdict, Trial, TrialError, TrialPlan, TrialReport,
@@ -155,6 +155,54 @@ async fn the_changed_lines_of_a_script_that_ran_are_told_where_node_is() {
     let trigger = TrialTest::new("trigger", Level::Trigger, show).showing("TypeError");
     let coverage = covered(&house, trigger, "shop.js", (old, new)).await;
     let (ran, missed) = ([2, 3].into(), [5, 6].into());
+    assert_eq!(coverage, Coverage::Measured { ran, missed });
+}
+
+/// The compiler of the npm package `typescript`, below the folder `HOMEOSTASIS_NODE_PATH`.
+fn typescript() -> Option<PathBuf> {
+    let folder = std::env::var_os("HOMEOSTASIS_NODE_PATH").map(PathBuf::from);
+    let found = folder.map(|folder| folder.join("typescript"));
+    let found = found.filter(|folder| folder.join("lib/tsc.js").is_file());
+    if found.is_none() {
+        engine::missing("HOMEOSTASIS_NODE_PATH holds no npm package typescript");
+    }
+    found
+}
+
+#[tokio::test]
+async fn the_changed_lines_of_what_a_script_was_made_of_are_told_where_node_is() {
+    let Some(node) = engine::find("node", &["/usr/bin", "/usr/local/bin"]) else {
+        return;
+    };
+    let Some(typescript) = typescript() else {
+        return;
+    };
+    let config = SandboxConfig {
+        read_only: vec![typescript.clone()],
+        ..SandboxConfig::default()
+    };
+    let Some(house) = House::with(Way::Namespaces, config) else {
+        return;
+    };
+    let (old, new) = (
+        "interface Item {\n  price?: { net: number };\n}\n\nexport function price(item: Item): number {\n  return item.price!.net * 2;\n}\n",
+        "interface Item {\n  price?: { net: number };\n  gift?: boolean;\n}\n\nexport function price(item: Item): number {\n  if (item.price === undefined) {\n    return 0;\n  }\n  if (item.gift) {\n    return 1;\n  }\n  return item.price!.net * 2;\n}\n",
+    );
+    let path = "src/shop.ts";
+    fs::create_dir(house.path("project/src")).unwrap();
+    fs::write(house.path("project").join(path), old).unwrap();
+    // Made anew for each run, as tests of packages do.
+    let (node, compiler) = (node.display(), typescript.join("lib/tsc.js"));
+    let make = format!(
+        "{node} {} --sourceMap --strict --module commonjs --target es2020 --outDir dist {path}",
+        compiler.display()
+    );
+    let run = format!("{node} -e \"require('./dist/shop.js').price({{}})\"");
+    let show = SandboxCommand::new(["sh", "-c", &format!("{make} && {run}")]);
+    let trigger = TrialTest::new("trigger", Level::Trigger, show).showing("TypeError");
+    let coverage = covered(&house, trigger, path, (old, new)).await;
+    // The member that was added to the type cannot run.
+    let (ran, missed) = ([7, 8].into(), [10, 11].into());
     assert_eq!(coverage, Coverage::Measured { ran, missed });
 }
 
