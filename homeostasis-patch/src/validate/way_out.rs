@@ -112,20 +112,7 @@ pub(super) fn yields_value(body: &[Token<'_>]) -> bool {
                     | "Vec"
                     | "String"
             );
-            let refuses = name_words(t.text).iter().any(|word| {
-                matches!(
-                    word.as_str(),
-                    "forbidden"
-                        | "denied"
-                        | "unauthorized"
-                        | "redirect"
-                        | "abort"
-                        | "error"
-                        | "err"
-                        | "empty"
-                        | "response"
-                )
-            });
+            let refuses = speaks_of(t, &["err", "empty", "response"]);
             !is_empty && !refuses
         })
 }
@@ -134,26 +121,25 @@ pub(super) fn yields_value(body: &[Token<'_>]) -> bool {
 pub(super) fn answers_call(body: &[Token<'_>]) -> bool {
     let at = body.iter().take(MAX_PART).position(|t| t.is("return"));
     at.is_some_and(|at| {
-        let value: Vec<_> = body[at..].iter().take(MAX_PART).collect();
+        let mut value = body[at..].iter().take(MAX_PART);
         answers_success(body)
-            || value.iter().any(|t| t.is("("))
-                && !value.iter().any(|t| {
-                    let words = name_words(t.text);
-                    words.iter().any(|w| {
-                        matches!(
-                            w.as_str(),
-                            "forbidden"
-                                | "denied"
-                                | "unauthorized"
-                                | "redirect"
-                                | "abort"
-                                | "error"
-                                | "401"
-                                | "403"
-                        )
-                    })
-                })
+            || value.clone().any(|t| t.is("(")) && !value.any(|t| speaks_of(t, &["401", "403"]))
     })
+}
+
+/// Whether a name has a word that refuses, or one of `more`.
+fn speaks_of(token: &Token<'_>, more: &[&str]) -> bool {
+    let refusals = [
+        "forbidden",
+        "denied",
+        "unauthorized",
+        "redirect",
+        "abort",
+        "error",
+    ];
+    name_words(token.text)
+        .iter()
+        .any(|word| refusals.contains(&word.as_str()) || more.contains(&word.as_str()))
 }
 
 /// `return True`, `return Ok(())`, `return next()`
