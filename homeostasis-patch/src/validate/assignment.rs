@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::in_place;
 use super::token::{FlatTree, Token, joined};
 
 /// Of what is assigned so many tokens are read.
-const MAX_VALUE: usize = 64;
+pub(super) const MAX_VALUE: usize = 64;
 
 /// One value given to one name, attribute or entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +108,8 @@ impl Assignments {
                 );
             if assigns {
                 read(tree, idx, is_update, &mut all);
+            } else if matches!(node.kind, "call" | "call_expression") {
+                in_place::read(tree, idx, &mut all);
             }
         }
         all.sort_by_key(|one: &Assignment| one.at);
@@ -174,15 +177,31 @@ fn read(tree: &FlatTree<'_>, idx: usize, is_update: bool, found: &mut Vec<Assign
             at,
             line: first.line,
             function: tree.function_of(at),
-            target: joined(target),
+            target: plain(joined(target)),
             value: joined(&value[..value.len().min(MAX_VALUE)]),
             is_update,
         });
     }
 }
 
+/// A member of an object, however its table of members is named.
+fn plain(target: String) -> String {
+    let by_name = target.split_once(" . __dict__ [ ");
+    let by_call = || target.strip_prefix("vars ( ")?.split_once(" ) [ ");
+    let Some((owner, key)) = by_name.or_else(by_call) else {
+        return target;
+    };
+    let name = key
+        .strip_suffix(" ]")
+        .map(|key| key.trim_matches(['"', '\'']));
+    match name.filter(|name| !name.contains([' ', '"', '\''])) {
+        Some(name) => format!("{owner} . {name}"),
+        None => owner.to_owned(),
+    }
+}
+
 /// The first token outside of all brackets that is one.
-fn outside(tokens: &[Token<'_>], is: impl Fn(&Token<'_>) -> bool) -> Option<usize> {
+pub(super) fn outside(tokens: &[Token<'_>], is: impl Fn(&Token<'_>) -> bool) -> Option<usize> {
     let mut depth = 0_usize;
     tokens.iter().position(|token| {
         if token.opens() {
@@ -216,7 +235,7 @@ fn unbracketed<'a, 't>(tokens: &'a [Token<'t>]) -> &'a [Token<'t>] {
 }
 
 /// What commas part.
-fn parts<'a, 't>(tokens: &'a [Token<'t>]) -> Vec<&'a [Token<'t>]> {
+pub(super) fn parts<'a, 't>(tokens: &'a [Token<'t>]) -> Vec<&'a [Token<'t>]> {
     let mut rest = tokens;
     let mut found = Vec::new();
     while let Some(comma) = outside(rest, |t| t.is(",")) {

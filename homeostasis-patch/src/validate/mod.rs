@@ -22,6 +22,7 @@ mod guard_changes;
 mod handlers;
 mod hosts;
 mod identity;
+mod in_place;
 mod lints;
 mod logs;
 mod names;
