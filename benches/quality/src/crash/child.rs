@@ -208,7 +208,7 @@ pub(crate) fn policy() -> Policy {
         breaker: BreakerPolicy {
             consecutive_failures: 4,
             failure_ratio: Ratio::ONE,
-            cool_down: wall(200),
+            cool_down: wall(500),
             ..BreakerPolicy::default()
         },
         no_progress: 0,
