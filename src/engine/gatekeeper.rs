@@ -18,6 +18,7 @@ use homeostasis_core::record::{EventKind, Plan};
 use homeostasis_core::{Flags, Incident, Mode, RunId};
 use serde_json::json;
 
+use self::breaker::SeenBreaker;
 pub(crate) use self::breaker::{open_until, reset_breaker, settle};
 use self::facts::{Facts, counter, is_cause_known, last_change, peers, progress_counter};
 pub(crate) use self::facts::{NEW_KIND_WINDOW, seen_counter};
@@ -66,7 +67,8 @@ pub(crate) enum Readmission {
 ///
 /// The leases come first, and what decides is asked under them. No lock is held meanwhile: of two
 /// plans that are asked about at once, in one process or in two, only one commit finds the document
-/// [`ADMISSIONS`] as it was when its gate was asked; the other asks again. `is_due` says of the
+/// [`ADMISSIONS`] as it was when its gate was asked; the other asks again, and so does one whose breaker
+/// heard of another attempt meanwhile. `is_due` says of the
 /// incident as it is under the leases whether it is still to be acted on.
 pub(crate) async fn admit(
     shared: &Arc<Shared>,
@@ -148,6 +150,7 @@ async fn admit_under(
         }
         let known = shared.journal.store.document(ADMISSIONS).await?;
         let known = known.map_or(Version::NONE, |document| document.version);
+        let breaker = SeenBreaker::read(shared, plan).await?;
         let (record, clearance, switches) = ask(shared, &incident, plan, Purpose::Execute).await;
         let Some(clearance) = clearance else {
             withhold(shared, journal, plan, record).await?;
@@ -180,13 +183,15 @@ async fn admit_under(
             &incident,
             plan,
             (run, first, record),
-            known,
+            (known, breaker),
         )
         .await
         {
             Ok(()) => return Ok(Some(clearance.with_lease(run, first.clone()))),
             Err(JournalError::Store(StoreError::Conflict { what, .. }))
-                if what == ADMISSIONS || LastRuns::is_theirs(&what) => {}
+                if what == ADMISSIONS
+                    || LastRuns::is_theirs(&what)
+                    || SeenBreaker::is_theirs(&what, plan) => {}
             Err(error) => {
                 // The record says that it was granted: it did not begin.
                 audit_refusal(shared, plan, Purpose::Execute, &describe(&error)).await;
@@ -198,14 +203,14 @@ async fn admit_under(
 }
 
 /// The answer, the opened run and every counter it hits in one commit, if nobody was admitted since
-/// the admissions were `known`.
+/// the admissions were `known`, and no attempt of the plan's action ended since its `breaker` was seen.
 async fn open(
     shared: &Shared,
     journal: &IncidentJournal,
     incident: &Incident,
     plan: &Plan,
     (run, lease, record): (RunId, &Lease, GateRecord),
-    known: Version,
+    (known, breaker): (Version, Option<SeenBreaker>),
 ) -> Result<(), JournalError> {
     let gated = EventKind::Gated {
         plan: plan.id,
@@ -231,6 +236,9 @@ async fn open(
         let commit = counters.into_iter().fold(commit, hit);
         let commit = commit.put(ADMISSIONS, known, json!({ "last": run }));
         let commit = last_runs.note(run, plan, commit);
+        let commit = breaker
+            .into_iter()
+            .fold(commit, |commit, it| it.still(commit));
         commit.fenced(Some(lease.fence()))
     });
     committed.await.map(drop)

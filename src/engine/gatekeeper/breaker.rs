@@ -54,6 +54,40 @@ async fn known_breaker(
     Ok(Some((document.version, state)))
 }
 
+/// The breaker of a plan as the gate is told of it, so that no run begins that knew less.
+#[derive(Debug)]
+pub(super) struct SeenBreaker {
+    key: String,
+    version: Version,
+    value: Value,
+}
+
+impl SeenBreaker {
+    /// `None` if nothing ended yet.
+    pub(super) async fn read(shared: &Shared, plan: &Plan) -> Result<Option<Self>, StoreError> {
+        if plan.ordered_by.is_some() {
+            return Ok(None);
+        }
+        let key = breaker_key(plan);
+        let known = shared.journal.store.document(&key).await?;
+        Ok(known.map(|document| Self {
+            key,
+            version: document.version,
+            value: document.value,
+        }))
+    }
+
+    /// Whether a commit failed because an attempt ended in between.
+    pub(super) fn is_theirs(conflict: &str, plan: &Plan) -> bool {
+        conflict == breaker_key(plan)
+    }
+
+    /// `commit`, if no attempt ended since.
+    pub(super) fn still(self, commit: Commit) -> Commit {
+        commit.put(self.key, self.version, self.value)
+    }
+}
+
 /// Closes the breaker of an action and forgets its failures; `None` if nothing is known of it.
 /// Returns what it knew.
 pub(crate) async fn reset_breaker(
