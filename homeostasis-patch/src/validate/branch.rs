@@ -2,8 +2,8 @@
 
 use super::condition::Formula;
 use super::dead_code::{header, is_condition_holder};
-use super::guard::Consequence;
-use super::token::{FlatTree, Kind, Token, is_function};
+use super::guard::{Consequence, function_name, is_check};
+use super::token::{FlatTree, Kind, Token, defers, is_function};
 use super::way_out::way_out;
 use super::words::name_words;
 use crate::Language;
@@ -143,6 +143,14 @@ impl Surroundings {
         self.conditions.push(formula);
         self.words.extend(branch.words.iter().cloned());
     }
+
+    /// Adds what is no condition and may not hold all the same, once.
+    fn stand_in(&mut self, name: &str) {
+        let formula = Formula::named(name);
+        if !self.conditions.contains(&formula) {
+            self.conditions.push(formula);
+        }
+    }
 }
 
 /// The atom that stands for the turns of a loop.
@@ -209,7 +217,12 @@ impl Branches {
         let at = node.tokens.0;
         let function = tree.function_of(at);
         let function_end = function.map_or(tree.tokens.len(), |f| tree.nodes[f].tokens.1);
+        // Of a function that is a check its caller is what it guards.
+        let is_check = function.is_some_and(|f| is_check(&function_name(tree, f)));
         let is_last = |end: usize| {
+            if is_check {
+                return false;
+            }
             let next = self.next.get(end).copied().unwrap_or(usize::MAX);
             next >= function_end
         };
@@ -244,6 +257,14 @@ impl Branches {
                 }
                 continue;
             }
+            if outer.kind == "with_statement" && suppresses(tree, parent) {
+                found.stand_in("(where errors are suppressed)");
+                continue;
+            }
+            if defers(outer.kind) {
+                found.stand_in("(in a closure)");
+                continue;
+            }
             let is_loop = ["for_", "while_", "enhanced_for"]
                 .iter()
                 .any(|start| outer.kind.starts_with(start));
@@ -263,10 +284,7 @@ impl Branches {
                     (_, true) => "(in a case)",
                     _ => "(in a handler)",
                 };
-                let formula = Formula::named(text);
-                if !found.conditions.contains(&formula) {
-                    found.conditions.push(formula);
-                }
+                found.stand_in(text);
             }
         }
         if n_more > 0 {
@@ -275,6 +293,13 @@ impl Branches {
         }
         found
     }
+}
+
+/// `with suppress(…):`
+fn suppresses(tree: &FlatTree<'_>, idx: usize) -> bool {
+    let head = header(tree, idx).iter().take(MAX_PART);
+    let mut head = head.take_while(|t| !t.is(":"));
+    head.any(|t| t.is("suppress"))
 }
 
 /// One of the cases of a `match` or `switch`.

@@ -10,6 +10,10 @@ const MAX_DEPTH: usize = 24;
 /// Longer conditions are read as one atom.
 const MAX_TOKENS: usize = 300;
 
+/// A choice by a condition of more atoms is read as one atom: the condition stands in both ways, so that
+/// choices within each other would double it each time.
+const MAX_CHOSEN_BY: usize = 8;
+
 impl Formula {
     /// What a condition asks.
     pub(super) fn of(tokens: &[Token<'_>], language: Language) -> Self {
@@ -104,6 +108,9 @@ fn parsed(tokens: &[Token<'_>], language: Language, depth: usize) -> Formula {
         }
         if let Some((condition, one, other)) = chosen(tokens, language) {
             let condition = parsed(condition, language, depth + 1);
+            if condition.atoms().len() > MAX_CHOSEN_BY {
+                return atom(tokens);
+            }
             let (one, other) = (
                 parsed(one, language, depth + 1),
                 parsed(other, language, depth + 1),
@@ -302,4 +309,25 @@ fn split<'a, 't>(tokens: &'a [Token<'t>], signs: &[&str]) -> Vec<&'a [Token<'t>]
         parts.push(&tokens[start..]);
     }
     parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::token::FlatTree;
+    use super::*;
+    use crate::syntax::Syntax;
+
+    #[test]
+    fn choices_by_choices_do_not_double_what_is_read() {
+        for (language, open, close) in [
+            (Language::Python, "(b if ", " else c)"),
+            (Language::JavaScript, "(", " ? b : c)"),
+        ] {
+            let text = format!("{}a{}", open.repeat(40), close.repeat(40));
+            let syntax = Syntax::parse(language, &text);
+            let tree = FlatTree::new(&syntax, &text);
+            let formula = Formula::of(&tree.tokens, language);
+            assert!(formula.atoms().len() < 64, "{}", formula.atoms().len());
+        }
+    }
 }

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use super::fact::ChangedLines;
 use super::guard::Guard;
-use super::token::FlatTree;
+use super::token::{FlatTree, Token};
 use super::words::name_words;
+
+/// So far the end of the types of a call is looked for.
+const MAX_GENERICS: usize = 40;
 
 /// A name of something that cannot be taken back.
 pub(super) fn has_effect(name: &str) -> bool {
@@ -44,6 +47,40 @@ pub(super) fn has_effect(name: &str) -> bool {
     })
 }
 
+/// A name of something that changes what others see, where it is done to something: `os.remove`, `store.put`,
+/// `write_file`.
+fn may_have_effect(name: &str, is_member: bool) -> bool {
+    let words = name_words(name);
+    let is_verb = words.first().is_some_and(|verb| {
+        matches!(
+            verb.as_str(),
+            "remove"
+                | "rmtree"
+                | "rmdir"
+                | "write"
+                | "update"
+                | "insert"
+                | "drop"
+                | "move"
+                | "rename"
+                | "debit"
+                | "credit"
+                | "set"
+                | "put"
+                | "post"
+                | "create"
+                | "upload"
+                | "emit"
+                | "notify"
+                | "enqueue"
+                | "run"
+                | "reset"
+                | "close"
+        )
+    });
+    is_verb && (is_member || words.len() > 1)
+}
+
 /// All calls of a text that have an effect, in order: found once, asked often.
 #[derive(Debug)]
 pub(super) struct Effects<'t> {
@@ -51,19 +88,34 @@ pub(super) struct Effects<'t> {
 }
 
 impl<'t> Effects<'t> {
+    /// Calls of what cannot be taken back.
     pub(super) fn of(tree: &FlatTree<'t>) -> Self {
-        let pairs = tree.tokens.windows(2).enumerate();
-        let calls = pairs.filter(|(idx, pair)| {
-            // A definition is not a call.
-            let before = idx.checked_sub(1).map_or("", |at| tree.tokens[at].text);
-            pair[0].is_word()
-                && pair[1].is("(")
-                && !matches!(before, "def" | "fn" | "func" | "function")
-                && has_effect(pair[0].text)
-        });
         Self {
-            calls: calls.map(|(idx, pair)| (idx, pair[0].text)).collect(),
+            calls: calls(tree, |name, _| has_effect(name)),
         }
+    }
+
+    /// The same, and whatever else may change something: what it is called, or the member that is set.
+    fn possible(tree: &FlatTree<'t>) -> Self {
+        let mut found = calls(tree, |name, is_member| {
+            has_effect(name) || may_have_effect(name, is_member)
+        });
+        let is_set = |token: &Token<'_>| {
+            let text = token.text;
+            text == "=" || matches!(text, "+=" | "-=" | "*=" | "/=" | "|=" | "&=" | "%=")
+        };
+        let signs = tree.tokens.iter().enumerate();
+        found.extend(
+            signs
+                .filter(|(_, token)| is_set(token))
+                .filter_map(|(at, _)| {
+                    let name = tree.tokens.get(at.checked_sub(1)?)?;
+                    let dot = tree.tokens.get(at.checked_sub(2)?)?;
+                    (name.is_word() && dot.is(".")).then_some((at, name.text))
+                }),
+        );
+        found.sort_unstable();
+        Self { calls: found }
     }
 
     /// Those from one token to before another.
@@ -74,10 +126,45 @@ impl<'t> Effects<'t> {
     }
 }
 
-/// Where a check stands: its token, line and function.
+/// The calls whose name is one; it is told whether the call is one of a member.
+fn calls<'t>(tree: &FlatTree<'t>, is_one: impl Fn(&str, bool) -> bool) -> Vec<(usize, &'t str)> {
+    let named = tree.tokens.iter().enumerate().filter(|(idx, token)| {
+        let before = idx.checked_sub(1).map_or("", |at| tree.tokens[at].text);
+        // A definition is not a call.
+        token.is_word()
+            && !matches!(before, "def" | "fn" | "func" | "function")
+            && is_one(token.text, matches!(before, "." | "::" | "?."))
+            && is_called(&tree.tokens[idx + 1..])
+    });
+    named.map(|(idx, token)| (idx, token.text)).collect()
+}
+
+/// What follows a name calls it: `(`, `!(`, `::<T>(`, `<T>(`.
+fn is_called(rest: &[Token<'_>]) -> bool {
+    let skipped = usize::from(rest.first().is_some_and(|t| t.is("!") || t.is("::")));
+    let rest = rest.get(skipped..).unwrap_or_default();
+    if !rest.first().is_some_and(|t| t.is("<")) {
+        return rest.first().is_some_and(|t| t.is("("));
+    }
+    let mut depth = 0_usize;
+    let close = rest.iter().take(MAX_GENERICS).position(|token| {
+        depth += usize::from(token.is("<"));
+        let n_closed = match token.text {
+            ">" => 1,
+            ">>" => 2,
+            _ => 0,
+        };
+        depth = depth.saturating_sub(n_closed);
+        depth == 0
+    });
+    let after = close.and_then(|close| rest.get(close + 1));
+    after.is_some_and(|t| t.is("("))
+}
+
+/// Where a check stands: before which token its refusal ends, its line and function.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
-    pub(super) at: usize,
+    pub(super) end: usize,
     pub(super) line: usize,
     pub(super) function: Option<usize>,
 }
@@ -85,7 +172,7 @@ pub(super) struct Place {
 impl From<&Guard> for Place {
     fn from(guard: &Guard) -> Self {
         Self {
-            at: guard.at,
+            end: guard.body_end,
             line: guard.line,
             function: guard.function_idx,
         }
@@ -99,6 +186,18 @@ struct Calls {
     new: Vec<usize>,
     /// One of them is on a line that changed.
     is_touched: bool,
+    /// They cannot be taken back.
+    is_sure: bool,
+}
+
+/// What became of the effects that a check stands before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Moved {
+    Nothing,
+    /// There is one more in front of it.
+    Added,
+    /// What it stood before is done in front of it.
+    Guarded,
 }
 
 /// The effects of functions before and after a change, by name.
@@ -123,18 +222,18 @@ impl<'a, 't> Order<'a, 't> {
         changed: &'a ChangedLines,
     ) -> Self {
         Self {
-            old: (old, Effects::of(old)),
-            new: (new, Effects::of(new)),
+            old: (old, Effects::possible(old)),
+            new: (new, Effects::possible(new)),
             changed,
             functions: BTreeMap::new(),
         }
     }
 
-    /// Names with an effect that came after the place in the old text and come before it in the new
-    /// one, and how many names were looked at.
-    pub(super) fn is_later(&mut self, was: Place, now: Place) -> (bool, usize) {
+    /// What of the effects that came after the place in the old text comes before it in the new one, and how
+    /// many names were looked at.
+    pub(super) fn later(&mut self, was: Place, now: Place) -> (Moved, usize) {
         let (Some(old), Some(new)) = (was.function, now.function) else {
-            return (false, 1);
+            return (Moved::Nothing, 1);
         };
         let changed = self.changed;
         let has_moved = changed.old.binary_search(&was.line).is_ok()
@@ -150,18 +249,27 @@ impl<'a, 't> Order<'a, 't> {
             self.functions.insert((old, new), (touched, n_touched));
         }
         let Some((calls, n_touched)) = self.functions.get(&(old, new)) else {
-            return (false, n_steps);
+            return (Moved::Nothing, n_steps);
         };
         let n_asked = if has_moved { calls.len() } else { *n_touched };
+        let mut moved = Moved::Nothing;
         for call in calls.iter().take(n_asked) {
             n_steps += 1;
             let before = |places: &[usize], at: usize| places.partition_point(|place| *place < at);
-            let (n_was, n_now) = (before(&call.old, was.at), before(&call.new, now.at));
-            if n_now > n_was && call.old.len() - n_was > call.new.len() - n_now {
-                return (true, n_steps);
+            let (n_was, n_now) = (before(&call.old, was.end), before(&call.new, now.end));
+            if n_now <= n_was {
+                continue;
+            }
+            // What the check stands before is done in front of it, or where it refuses.
+            let (left, stays) = (call.old.len() - n_was, call.new.len() - n_now);
+            if stays < left || left > 0 && call.is_sure {
+                return (Moved::Guarded, n_steps);
+            }
+            if call.is_sure {
+                moved = Moved::Added;
             }
         }
-        (false, n_steps)
+        (moved, n_steps)
     }
 
     fn calls(&self, old: usize, new: usize) -> BTreeMap<&'t str, Calls> {
@@ -169,6 +277,7 @@ impl<'a, 't> Order<'a, 't> {
         let (tree, effects) = &self.old;
         for (at, name) in effects.within(tree.nodes[old].tokens) {
             let call = calls.entry(name).or_default();
+            call.is_sure = has_effect(name);
             call.old.push(*at);
             let line = tree.tokens[*at].line;
             call.is_touched |= self.changed.old.binary_search(&line).is_ok();
@@ -176,6 +285,7 @@ impl<'a, 't> Order<'a, 't> {
         let (tree, effects) = &self.new;
         for (at, name) in effects.within(tree.nodes[new].tokens) {
             let call = calls.entry(name).or_default();
+            call.is_sure = has_effect(name);
             call.new.push(*at);
             let line = tree.tokens[*at].line;
             call.is_touched |= self.changed.new.binary_search(&line).is_ok();
@@ -190,6 +300,7 @@ impl<'a, 't> Order<'a, 't> {
             calls
                 .iter()
                 .map(|(_, name)| *name)
+                .filter(|name| has_effect(name))
                 .collect::<std::collections::BTreeSet<_>>()
         };
         !names(&self.old, old).is_disjoint(&names(&self.new, new))

@@ -7,8 +7,14 @@ use super::condition::{Atom, Formula, Relation};
 use super::effect::Effects;
 use super::identity::{is_authorization, names_identity};
 use super::token::{FlatTree, Token, is_function, joined};
-use super::way_out::{answers_call, answers_success, way_out, yields_value};
+use super::way_out::{
+    answers_call, answers_success, forbids, speaks_of_refusal, way_out, yields_value,
+};
 use super::words::name_words;
+
+/// So many definitions within each other are named, and so much of the head of one.
+const MAX_PATH: usize = 8;
+const MAX_HEAD: usize = 24;
 
 /// What is done where a condition holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +33,8 @@ pub(super) enum Consequence {
 pub(super) struct Guard {
     /// The name of the function around it.
     pub(super) function: String,
+    /// The same with the names of what the function stands in.
+    pub(super) path: String,
     /// Index of that function's node, to tell functions of one name apart.
     pub(super) function_idx: Option<usize>,
     /// What lets the program go on to what is guarded, with the conditions around it.
@@ -54,8 +62,15 @@ pub(super) struct Guard {
     pub(super) succeeds: bool,
     /// It leaves with a value that is not empty and says no refusal.
     pub(super) yields: bool,
-    /// The index of its first token.
+    /// What is done if it holds speaks of a refusal.
+    pub(super) denies: bool,
+    /// It says that something is not permitted.
+    pub(super) forbids: bool,
+    /// It leaves with what is permitted.
+    pub(super) grants: bool,
+    /// The index of its first token, and before which one its body ends.
     pub(super) at: usize,
+    pub(super) body_end: usize,
     pub(super) line: usize,
 }
 
@@ -63,6 +78,7 @@ impl Guard {
     /// It is about who may do something.
     pub(super) fn is_identity(&self) -> bool {
         self.consequence == Consequence::Answer
+            || self.forbids
             || self.words.iter().any(|word| names_identity(word))
     }
 
@@ -87,22 +103,7 @@ impl Guard {
     /// It is what its function is for, or its error says that something is not permitted or not
     /// valid.
     pub(super) fn is_validation(&self) -> bool {
-        let function = name_words(&self.function);
-        let is_check = function.iter().any(|word| {
-            matches!(
-                word.as_str(),
-                "validate"
-                    | "check"
-                    | "verify"
-                    | "ensure"
-                    | "assert"
-                    | "require"
-                    | "enforce"
-                    | "valid"
-                    | "sanitize"
-            )
-        });
-        is_check
+        is_check(&self.function)
             || self.body.split(' ').flat_map(name_words).any(|word| {
                 matches!(
                     word.as_str(),
@@ -183,6 +184,24 @@ fn answer(tree: &FlatTree<'_>, idx: usize) -> Option<Parts> {
     })
 }
 
+/// The name of a function says that it checks something for its caller.
+pub(super) fn is_check(name: &str) -> bool {
+    name_words(name).iter().any(|word| {
+        matches!(
+            word.as_str(),
+            "validate"
+                | "check"
+                | "verify"
+                | "ensure"
+                | "assert"
+                | "require"
+                | "enforce"
+                | "valid"
+                | "sanitize"
+        )
+    })
+}
+
 /// A function whose answer permits something.
 pub(super) fn is_permission(name: &str) -> bool {
     is_authorization(name) || name_words(name).iter().any(|word| names_identity(word))
@@ -258,6 +277,7 @@ fn guard(
     };
     Guard {
         function: function.map(|f| function_name(tree, f)).unwrap_or_default(),
+        path: function.map(|f| path_of(tree, f)).unwrap_or_default(),
         function_idx: function,
         permits,
         own,
@@ -272,8 +292,12 @@ fn guard(
         otherwise: short(parts.otherwise),
         before_effect,
         yields: yields_value(body),
+        denies: speaks_of_refusal(body),
+        forbids: leaves && forbids(body),
+        grants,
         succeeds: in_body || answers_success(body),
         at: node.tokens.0,
+        body_end: parts.body.1.max(node.tokens.0),
         line: node.line,
     }
 }
@@ -322,4 +346,36 @@ pub(super) fn function_name(tree: &FlatTree<'_>, idx: usize) -> String {
             && !matches!(pair[0].text, "func" | "function" | "pub")
     });
     called.map_or_else(String::new, |pair| pair[0].text.to_owned())
+}
+
+/// The name of a function with those of the classes and functions around it.
+pub(super) fn path_of(tree: &FlatTree<'_>, idx: usize) -> String {
+    let above = std::iter::successors(Some(idx), |idx| tree.nodes[*idx].parent);
+    let mut names: Vec<String> = above
+        .filter_map(|idx| {
+            let node = &tree.nodes[idx];
+            if is_function(node.kind) {
+                return Some(function_name(tree, idx));
+            }
+            let is_class = matches!(
+                node.kind,
+                "class_definition"
+                    | "class_declaration"
+                    | "class"
+                    | "impl_item"
+                    | "trait_item"
+                    | "mod_item"
+                    | "interface_declaration"
+                    | "enum_declaration"
+                    | "record_declaration"
+            );
+            // Of `impl A for B {` all.
+            let head = tree.tokens_of(node).iter().take(MAX_HEAD);
+            let mut head = head.take_while(|t| !matches!(t.text, "{" | ":"));
+            is_class.then(|| joined(&head.by_ref().cloned().collect::<Vec<_>>()))
+        })
+        .take(MAX_PATH)
+        .collect();
+    names.reverse();
+    names.join("/")
 }

@@ -7,11 +7,11 @@ use super::TextSide;
 use super::assignment::{Assignment, Assignments, mentions};
 use super::branch::Branches;
 use super::condition::{Formula, is_literal};
-use super::effect::{Effects, Order, Place};
+use super::effect::{Effects, Moved, Order, Place};
 use super::fact::{ChangedLines, Difference, Fact, Sense};
-use super::guard::{Consequence, Guard, function_name, guards, is_permission};
+use super::guard::{Consequence, Guard, function_name, guards, is_permission, path_of};
 use super::identity::{is_authorization, names_identity};
-use super::strictness::{Change, compared, softened};
+use super::strictness::{Change, body_of, compared, softened};
 use super::token::{FlatTree, is_function};
 use super::validation::Flag;
 use super::words::name_words;
@@ -97,13 +97,13 @@ fn matched<'a>(old: &'a [Guard], new: &'a [Guard], changed: &ChangedLines) -> So
     let answers = |guard: &Guard| guard.consequence == Consequence::Answer;
     let mut known: BTreeMap<(&str, &Formula, bool), Vec<&Guard>> = BTreeMap::new();
     for guard in new.iter().rev() {
-        let key = (guard.function.as_str(), &guard.permits, answers(guard));
+        let key = (guard.path.as_str(), &guard.permits, answers(guard));
         known.entry(key).or_default().push(guard);
     }
     let (mut same, mut left) = (Vec::new(), Vec::new());
     let mut used = BTreeSet::new();
     for guard in old {
-        let key = (guard.function.as_str(), &guard.permits, answers(guard));
+        let key = (guard.path.as_str(), &guard.permits, answers(guard));
         match known.get_mut(&key).and_then(Vec::pop) {
             Some(now) => {
                 used.insert(now.at);
@@ -117,13 +117,13 @@ fn matched<'a>(old: &'a [Guard], new: &'a [Guard], changed: &ChangedLines) -> So
     let mut inner: BTreeMap<(&str, &Formula, usize), Vec<&Guard>> = BTreeMap::new();
     for guard in new.iter().rev().filter(|guard| !used.contains(&guard.at)) {
         if guard.n_around > 0 && !answers(guard) {
-            let key = (guard.function.as_str(), &guard.own, guard.n_around);
+            let key = (guard.path.as_str(), &guard.own, guard.n_around);
             inner.entry(key).or_default().push(guard);
         }
     }
     let mut gone = Vec::new();
     for guard in left {
-        let key = (guard.function.as_str(), &guard.own, guard.n_around);
+        let key = (guard.path.as_str(), &guard.own, guard.n_around);
         let may_match = !guard.is_identity() && !guard.before_effect;
         let now = may_match.then(|| inner.get_mut(&key).and_then(Vec::pop));
         match now.flatten() {
@@ -182,14 +182,14 @@ impl<'t> Names<'t> {
     }
 }
 
-/// The first function of each name.
+/// The first function of each path.
 type Functions = BTreeMap<String, usize>;
 
 fn functions(tree: &FlatTree<'_>) -> Functions {
     let mut found = Functions::new();
     for (idx, node) in tree.nodes.iter().enumerate() {
         if is_function(node.kind) {
-            found.entry(function_name(tree, idx)).or_insert(idx);
+            found.entry(path_of(tree, idx)).or_insert(idx);
         }
     }
     found
@@ -235,7 +235,7 @@ impl Found<'_, '_> {
                 break;
             }
             let is_answer = |g: &Guard| g.consequence == Consequence::Answer;
-            if other.function != guard.function || is_answer(guard) != is_answer(other) {
+            if other.path != guard.path || is_answer(guard) != is_answer(other) {
                 continue;
             }
             self.steps.spend(guard.all_words.len());
@@ -277,8 +277,8 @@ impl Found<'_, '_> {
         }
         let leaves = guard.consequence != Consequence::Body;
         let keeps_effect = || {
-            let old = self.functions.0.get(&guard.function);
-            let new = self.functions.1.get(&guard.function);
+            let old = self.functions.0.get(&guard.path);
+            let new = self.functions.1.get(&guard.path);
             old.zip(new)
                 .is_some_and(|(old, new)| self.order.keeps_effect(*old, *new))
         };
@@ -319,16 +319,25 @@ impl Found<'_, '_> {
             .windows(2)
             .skip(1)
             .any(|pair| pair[0].is_word() && pair[1].is("(") && is_authorization(pair[0].text));
+        let same_function = |other: &&Guard| other.function_idx == guard.function_idx;
         let identity_follows = || {
-            all.iter().any(|other| {
-                other.function_idx == guard.function_idx
-                    && other.at > guard.at
-                    && other.consequence == Consequence::Error
-                    && other.is_identity()
+            all.iter().filter(same_function).any(|other| {
+                let refuses = match other.consequence {
+                    Consequence::Error => true,
+                    Consequence::Leave => !other.grants && (other.denies || !other.yields),
+                    _ => false,
+                };
+                other.at > guard.at && other.is_identity() && refuses
             })
         };
+        // What only some are permitted, others get, too.
+        let permits_as = || {
+            let body = body_of(&guard.body);
+            let mut known = all.iter().filter(same_function);
+            known.any(|other| other.grants && other.at != guard.at && body_of(&other.body) == body)
+        };
         let passes = guard.succeeds || guard.yields && !succeeds_for;
-        if passes && (succeeds_for || checks || identity_follows()) {
+        if passes && (succeeds_for || checks || identity_follows() || permits_as()) {
             self.refuse(RemovedAuthorization, guard, side);
         } else if checks || succeeds_for {
             self.flag(guard, side);
@@ -339,13 +348,17 @@ impl Found<'_, '_> {
     fn later(&mut self, was: &Guard, now: &Guard) {
         let leaves =
             |guard: &Guard| matches!(guard.consequence, Consequence::Error | Consequence::Leave);
-        if !leaves(was) || !leaves(now) || !was.before_effect || self.steps.is_spent() {
+        let protects =
+            was.before_effect || was.is_identity() || was.consequence == Consequence::Error;
+        if !leaves(was) || !leaves(now) || !protects || self.steps.is_spent() {
             return;
         }
-        let (is_later, n) = self.order.is_later(Place::from(was), Place::from(now));
+        let (moved, n) = self.order.later(Place::from(was), Place::from(now));
         self.steps.spend(n);
-        if is_later {
-            self.refuse(reason_of(was), now, TextSide::New);
+        match moved {
+            Moved::Nothing => {}
+            Moved::Added => self.flag(now, TextSide::New),
+            Moved::Guarded => self.refuse(reason_of(was), now, TextSide::New),
         }
     }
 
@@ -362,9 +375,9 @@ impl Found<'_, '_> {
             if self.steps.is_spent() {
                 break;
             }
-            let (is_later, n) = self.order.is_later(was, *place);
+            let (moved, n) = self.order.later(was, *place);
             self.steps.spend(n);
-            if is_later {
+            if moved == Moved::Guarded {
                 let sense = Sense::Forbidden(RemovedAuthorization);
                 let fact = Fact::new(sense, "later", place.line, name);
                 let side = TextSide::New;
@@ -459,7 +472,7 @@ fn check_calls<'t>(tree: &FlatTree<'t>) -> Vec<(String, &'t str, Place)> {
             let function = tree.function_of(at);
             let name = function_name(tree, function?);
             let place = Place {
-                at,
+                end: at,
                 line: pair[0].line,
                 function,
             };

@@ -230,6 +230,8 @@ pub(super) fn names_identity(word: &str) -> bool {
             | "role"
             | "roles"
             | "owner"
+            | "owns"
+            | "staff"
             | "access"
     )
 }

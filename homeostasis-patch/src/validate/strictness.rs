@@ -105,6 +105,9 @@ fn is_weakening(was: &Guard, now: &Guard, matters: bool) -> bool {
 
 /// The way out of a guard that asks the same is no longer an error.
 pub(super) fn softened(was: &Guard, now: &Guard) -> Option<Change> {
+    if was.consequence == Consequence::Leave && now.consequence == Consequence::Leave {
+        return answered(was, now);
+    }
     if was.consequence != Consequence::Error || now.consequence != Consequence::Leave {
         return None;
     }
@@ -116,8 +119,22 @@ pub(super) fn softened(was: &Guard, now: &Guard) -> Option<Change> {
     })
 }
 
+/// Who is not permitted gets another answer.
+fn answered(was: &Guard, now: &Guard) -> Option<Change> {
+    if was.grants || !was.is_identity() || body_of(&was.body) == body_of(&now.body) {
+        return None;
+    }
+    let refused = was.denies || !was.yields;
+    let gives = (now.yields || now.succeeds || now.grants) && !now.denies;
+    Some(if refused && gives {
+        Change::Weaker
+    } else {
+        Change::Doubtful
+    })
+}
+
 /// Without braces and semicolons around it.
-fn body_of(text: &str) -> &str {
+pub(super) fn body_of(text: &str) -> &str {
     text.trim_start_matches("else ")
         .trim_matches(|c: char| c.is_whitespace() || matches!(c, '{' | '}' | ':' | ';'))
 }

@@ -442,6 +442,21 @@ pub(super) fn is_function(kind: &str) -> bool {
     )
 }
 
+/// What stands in such a node is done when it is called, if it is.
+pub(super) fn defers(kind: &str) -> bool {
+    matches!(
+        kind,
+        "closure_expression"
+            | "async_block"
+            | "lambda"
+            | "lambda_expression"
+            | "arrow_function"
+            | "function_expression"
+            | "generator_function"
+            | "func_literal"
+    )
+}
+
 fn is_string(kind: &str) -> bool {
     matches!(
         kind,

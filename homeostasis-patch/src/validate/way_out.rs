@@ -3,7 +3,7 @@
 use super::branch::{MAX_PART, Range, is_arm, parts};
 use super::dead_code::is_condition_holder;
 use super::guard::Consequence;
-use super::token::{FlatTree, Token, is_function};
+use super::token::{FlatTree, Token, defers, is_function};
 use super::words::name_words;
 use crate::Language;
 
@@ -76,10 +76,8 @@ fn nests(kind: &str) -> bool {
     is_condition_holder(kind)
         || is_function(kind)
         || is_arm(kind)
-        || matches!(
-            kind,
-            "except_clause" | "catch_clause" | "lambda" | "closure_expression" | "arrow_function"
-        )
+        || matches!(kind, "except_clause" | "catch_clause")
+        || defers(kind)
         || ["for_", "while_", "enhanced_for"]
             .iter()
             .any(|start| kind.starts_with(start))
@@ -125,6 +123,27 @@ pub(super) fn answers_call(body: &[Token<'_>]) -> bool {
         answers_success(body)
             || value.clone().any(|t| t.is("(")) && !value.any(|t| speaks_of(t, &["401", "403"]))
     })
+}
+
+/// It answers that something is not permitted.
+pub(super) fn forbids(body: &[Token<'_>]) -> bool {
+    let mut tokens = body.iter().take(MAX_PART);
+    tokens.any(|t| {
+        let is_status = matches!(t.text, "401" | "403");
+        is_status
+            || name_words(t.text).iter().any(|word| {
+                matches!(
+                    word.as_str(),
+                    "forbidden" | "unauthorized" | "unauthenticated"
+                )
+            })
+    })
+}
+
+/// It speaks of a refusal.
+pub(super) fn speaks_of_refusal(body: &[Token<'_>]) -> bool {
+    let mut tokens = body.iter().take(MAX_PART);
+    tokens.any(|t| speaks_of(t, &["401", "403", "denied", "refused"]))
 }
 
 /// Whether a name has a word that refuses, or one of `more`.
