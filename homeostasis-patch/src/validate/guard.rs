@@ -30,6 +30,10 @@ pub(super) enum Consequence {
 }
 
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says one thing of what is done, and any of them may go together"
+)]
 pub(super) struct Guard {
     /// The name of the function around it.
     pub(super) function: String,
