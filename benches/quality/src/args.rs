@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::flags::Flags;
-use crate::{canary, crash, errors, logs, multivariate, nab, patches, rca, univariate};
+use crate::{canary, crash, errors, logs, multivariate, nab, patches, rca, repairs, univariate};
 
 /// What the command says of itself.
 pub(crate) const HELP: &str = "\
@@ -56,7 +56,10 @@ suites
     --only NAME       one case
     --keep OUT        writes every diff, and what failed, to OUT/<case>
     --work DIR        keeps copies and builds there for the next run
-    --tries N         candidates that are tried, 1 to 20 (default 5)";
+    --tries N         candidates that are tried, 1 to 20 (default 5)
+  repairs           how often the validator of patches refuses what people committed as a fix
+    --repositories A,B  folders of git repositories
+    --max-lines N     the most lines that a change adds and removes, 1 to 1000 (default 20)";
 
 /// The first argument of the process that `crash` kills. It is not for people.
 pub(crate) const CRASH_CHILD: &str = "__crash-child";
@@ -103,6 +106,8 @@ pub(crate) enum Suite {
     Rca(rca::Options),
     /// How often patches of code make a trigger pass.
     Patches(patches::Options),
+    /// How often fixes of people are refused.
+    Repairs(repairs::Options),
 }
 
 /// What was asked for.
@@ -200,6 +205,7 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, S
             })
         }
         "patches" => Suite::Patches(patches(args)?),
+        "repairs" => Suite::Repairs(repairs(args)?),
         other => {
             return Err(format!(
                 "suite {other:?}, expected one of those listed\n\n{HELP}"
@@ -207,6 +213,21 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, S
         }
     };
     Ok(Command::Suite(suite))
+}
+
+fn repairs(args: impl Iterator<Item = String>) -> Result<repairs::Options, String> {
+    let flags = Flags::read(args, &["--repositories", "--max-lines"], &[])?;
+    let listed = flags.value("--repositories", "folders", |listed: &String| {
+        !listed.is_empty()
+    })?;
+    let listed = listed.ok_or("--repositories is missing, expected folders of git repositories")?;
+    let max_lines = flags.value("--max-lines", "a whole number, 1 to 1000", |n| {
+        (1..=1000).contains(n)
+    })?;
+    Ok(repairs::Options {
+        repositories: listed.split(',').map(PathBuf::from).collect(),
+        max_lines: max_lines.unwrap_or(repairs::DEFAULT_LINES),
+    })
 }
 
 fn patches(args: impl Iterator<Item = String>) -> Result<patches::Options, String> {
@@ -362,6 +383,19 @@ mod tests {
         assert!(read(&many).unwrap_err().contains("1 to 20"));
         let other = ["patches", "--cases", "in", "--language", "go"];
         assert!(read(&other).unwrap_err().contains("rust or python"));
+    }
+
+    #[test]
+    fn repairs_need_repositories() {
+        let suite = repairs::Options {
+            repositories: vec!["a".into(), "b/c".into()],
+            max_lines: 9,
+        };
+        let args = ["repairs", "--repositories", "a,b/c", "--max-lines", "9"];
+        assert_eq!(read(&args), Ok(Command::Suite(Suite::Repairs(suite))));
+        assert!(read(&args[..1]).unwrap_err().contains("--repositories"));
+        let none = ["repairs", "--repositories", "a", "--max-lines", "0"];
+        assert!(read(&none).unwrap_err().contains("1 to 1000"));
     }
 
     #[test]

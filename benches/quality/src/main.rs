@@ -23,6 +23,7 @@ mod overhead;
 mod patches;
 mod rca;
 mod redaction;
+mod repairs;
 mod score;
 mod series_file;
 mod univariate;
@@ -72,6 +73,9 @@ fn main() -> ExitCode {
         }
         Ok(Command::Suite(Suite::Patches(options))) => {
             patches::run(&options).map(|report| (report, true))
+        }
+        Ok(Command::Suite(Suite::Repairs(options))) => {
+            repairs::run(&options).map(|report| (report, true))
         }
         Ok(Command::Suite(Suite::Context)) => context::run().map(|report| (report, true)),
         Ok(Command::Suite(Suite::Logs(options))) => {
