@@ -111,7 +111,10 @@ fn is_case(validation: &Validation) -> bool {
     !validation.refusals.iter().any(|refusal| {
         matches!(
             refusal.reason,
-            RefusalReason::ProtectedFile | RefusalReason::TooLarge
+            RefusalReason::ProtectedFile
+                | RefusalReason::TooLarge
+                | RefusalReason::TooManyLines
+                | RefusalReason::TooManyHunks
         )
     })
 }

@@ -47,9 +47,9 @@ pub(super) fn has_effect(name: &str) -> bool {
     })
 }
 
-/// A name of something that changes what others see, where it is done to something: `os.remove`, `store.put`,
+/// A name of something that takes away or hands over, where it is done to something: `os.remove`, `store.write`,
 /// `write_file`.
-fn may_have_effect(name: &str, is_member: bool) -> bool {
+fn takes_away(name: &str, is_member: bool) -> bool {
     let words = name_words(name);
     let is_verb = words.first().is_some_and(|verb| {
         matches!(
@@ -58,24 +58,27 @@ fn may_have_effect(name: &str, is_member: bool) -> bool {
                 | "rmtree"
                 | "rmdir"
                 | "write"
-                | "update"
                 | "insert"
                 | "drop"
                 | "move"
                 | "rename"
                 | "debit"
                 | "credit"
-                | "set"
-                | "put"
                 | "post"
-                | "create"
                 | "upload"
-                | "emit"
-                | "notify"
                 | "enqueue"
-                | "run"
-                | "reset"
-                | "close"
+        )
+    });
+    is_verb && (is_member || words.len() > 1)
+}
+
+/// A name of something that changes what others see, where it is done to something: `row.set`, `user.update`.
+fn may_change(name: &str, is_member: bool) -> bool {
+    let words = name_words(name);
+    let is_verb = words.first().is_some_and(|verb| {
+        matches!(
+            verb.as_str(),
+            "update" | "set" | "put" | "create" | "emit" | "notify" | "run" | "reset" | "close"
         )
     });
     is_verb && (is_member || words.len() > 1)
@@ -98,7 +101,7 @@ impl<'t> Effects<'t> {
     /// The same, and whatever else may change something: what it is called, or the member that is set.
     fn possible(tree: &FlatTree<'t>) -> Self {
         let mut found = calls(tree, |name, is_member| {
-            has_effect(name) || may_have_effect(name, is_member)
+            has_effect(name) || takes_away(name, is_member) || may_change(name, is_member)
         });
         let is_set = |token: &Token<'_>| {
             let text = token.text;
@@ -188,15 +191,19 @@ struct Calls {
     is_touched: bool,
     /// They cannot be taken back.
     is_sure: bool,
+    /// They take away or hand over.
+    takes: bool,
 }
 
 /// What became of the effects that a check stands before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Moved {
     Nothing,
     /// There is one more in front of it.
     Added,
-    /// What it stood before is done in front of it.
+    /// What it stood before, and may change something, is done in front of it.
+    Shifted,
+    /// What it stood before, and cannot be taken back, is done in front of it.
     Guarded,
 }
 
@@ -262,11 +269,13 @@ impl<'a, 't> Order<'a, 't> {
             }
             // What the check stands before is done in front of it, or where it refuses.
             let (left, stays) = (call.old.len() - n_was, call.new.len() - n_now);
-            if stays < left || left > 0 && call.is_sure {
+            if left > 0 && (call.is_sure || stays < left && call.takes) {
                 return (Moved::Guarded, n_steps);
             }
-            if call.is_sure {
-                moved = Moved::Added;
+            if stays < left {
+                moved = Moved::Shifted;
+            } else if call.is_sure {
+                moved = moved.max(Moved::Added);
             }
         }
         (moved, n_steps)
@@ -278,6 +287,7 @@ impl<'a, 't> Order<'a, 't> {
         for (at, name) in effects.within(tree.nodes[old].tokens) {
             let call = calls.entry(name).or_default();
             call.is_sure = has_effect(name);
+            call.takes = call.is_sure || takes_away(name, true);
             call.old.push(*at);
             let line = tree.tokens[*at].line;
             call.is_touched |= self.changed.old.binary_search(&line).is_ok();
@@ -286,6 +296,7 @@ impl<'a, 't> Order<'a, 't> {
         for (at, name) in effects.within(tree.nodes[new].tokens) {
             let call = calls.entry(name).or_default();
             call.is_sure = has_effect(name);
+            call.takes = call.is_sure || takes_away(name, true);
             call.new.push(*at);
             let line = tree.tokens[*at].line;
             call.is_touched |= self.changed.new.binary_search(&line).is_ok();

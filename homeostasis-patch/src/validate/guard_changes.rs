@@ -358,7 +358,10 @@ impl Found<'_, '_> {
         match moved {
             Moved::Nothing => {}
             Moved::Added => self.flag(now, TextSide::New),
-            Moved::Guarded => self.refuse(reason_of(was), now, TextSide::New),
+            Moved::Shifted if !was.is_identity() && !was.is_limit() => {
+                self.flag(now, TextSide::New);
+            }
+            Moved::Shifted | Moved::Guarded => self.refuse(reason_of(was), now, TextSide::New),
         }
     }
 
