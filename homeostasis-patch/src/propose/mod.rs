@@ -12,6 +12,7 @@ mod draft;
 mod exit;
 mod fallback;
 mod grammar;
+mod mapping;
 mod patcher;
 mod permission;
 mod proposer;
