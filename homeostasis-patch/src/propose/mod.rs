@@ -6,6 +6,7 @@ mod budget;
 mod caught;
 mod coded;
 mod condition;
+mod constant;
 mod declared;
 mod donor;
 mod draft;
