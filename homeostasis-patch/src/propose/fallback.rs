@@ -1,5 +1,6 @@
 //! Whether a value that stands in for a missing one gets past a condition that refuses.
 
+use super::constant::{compared, is_truthy};
 use super::refusal::Decision;
 use super::site::Site;
 use crate::syntax::SyntaxNode;
@@ -28,14 +29,16 @@ fn answer(site: &Site<'_>, node: &SyntaxNode<'_>, value: &str) -> Option<bool> {
             .field("condition")
             .is_some_and(|field| field.range() == below.range());
         if is_whole && Decision::of(site, &parent).is_some() {
-            return truth.or_else(|| Some(is_truthy(value)));
+            return truth.or_else(|| is_truthy(site.language, value));
         }
-        let now = truth.unwrap_or_else(|| is_truthy(value));
+        let now = truth.or_else(|| is_truthy(site.language, value));
         match parent.kind().as_ref() {
             "parenthesized_expression" => {}
-            "not_operator" => truth = Some(!now),
-            "unary_expression" if site.text_of(&parent).starts_with('!') => truth = Some(!now),
-            "boolean_operator" => truth = Some(now),
+            "not_operator" => truth = Some(!now?),
+            "unary_expression" if site.text_of(&parent).starts_with('!') => {
+                truth = Some(!now?);
+            }
+            "boolean_operator" => truth = Some(now?),
             "binary_expression" | "comparison_operator" => {
                 let text = site.text_of(&parent);
                 let at = below.range();
@@ -43,80 +46,15 @@ fn answer(site: &Site<'_>, node: &SyntaxNode<'_>, value: &str) -> Option<bool> {
                 let after = text.get(at.end - parent.range().start..)?;
                 let operator = if before.is_empty() { after } else { before };
                 truth = match operator.trim() {
-                    it if it.starts_with("&&") || it.starts_with("||") => Some(now),
-                    it if it.ends_with("&&") || it.ends_with("||") => Some(now),
+                    it if it.starts_with("&&") || it.starts_with("||") => Some(now?),
+                    it if it.ends_with("&&") || it.ends_with("||") => Some(now?),
                     _ if truth.is_some() => return None,
-                    _ => Some(compared(value, before.trim(), after.trim())?),
+                    _ => Some(compared(site.language, value, before.trim(), after.trim())?),
                 };
             }
             _ => return None,
         }
         below = parent;
-    }
-}
-
-fn is_truthy(value: &str) -> bool {
-    !matches!(
-        value,
-        "None"
-            | "0"
-            | "0.0"
-            | "\"\""
-            | "''"
-            | "{}"
-            | "[]"
-            | "()"
-            | "False"
-            | "false"
-            | "null"
-            | "undefined"
-    )
-}
-
-fn is_nothing(value: &str) -> bool {
-    matches!(value, "None" | "null" | "undefined")
-}
-
-/// What a comparison of a value with what stands before or after it says.
-fn compared(value: &str, before: &str, after: &str) -> Option<bool> {
-    let operators = [
-        "not in", "is not", "===", "!==", "==", "!=", "<=", ">=", "<", ">", "in", "is",
-    ];
-    let (operator, other, is_left) = if before.is_empty() {
-        let operator = operators.iter().find(|it| after.starts_with(**it))?;
-        (*operator, after.get(operator.len()..)?.trim(), true)
-    } else {
-        let operator = operators.iter().find(|it| before.ends_with(**it))?;
-        let end = before.len() - operator.len();
-        (*operator, before.get(..end)?.trim(), false)
-    };
-    let is_literal = other.starts_with(['"', '\'', '-'])
-        || other.starts_with(|c: char| c.is_ascii_digit())
-        || is_nothing(other)
-        || matches!(other, "True" | "False" | "true" | "false");
-    let is_same = is_nothing(value) && is_nothing(other)
-        || other == value
-        || other.replace('\'', "\"") == value;
-    // A name may be the same.
-    let equal = || (is_literal || is_nothing(value)).then_some(is_same);
-    match operator {
-        "==" | "is" | "===" => equal(),
-        "!=" | "is not" | "!==" => equal().map(|it| !it),
-        "in" | "not in" if is_left && other.starts_with(['(', '[', '{']) => {
-            let is_in = other.contains(value);
-            Some(is_in == (operator == "in"))
-        }
-        "<" | "<=" | ">" | ">=" => {
-            let (a, b): (f64, f64) = (value.parse().ok()?, other.parse().ok()?);
-            let (a, b) = if is_left { (a, b) } else { (b, a) };
-            Some(match operator {
-                "<" => a < b,
-                "<=" => a <= b,
-                ">" => a > b,
-                _ => a >= b,
-            })
-        }
-        _ => None,
     }
 }
 
@@ -156,6 +94,28 @@ mod tests {
             ("not is_good(x.a)", "None", false),
             ("x.a + 1 == 1", "0", false),
             ("x.a == y", "0", false),
+            ("x.a in (10, 20)", "0", false),
+            ("x.a in (0, 20)", "0", true),
+            ("x.a in (0.0, 20)", "0", true),
+            ("x.a in (10, y)", "0", false),
+            ("x.a in ('a,0', 'b')", "0", false),
+            ("x.a in ('administrator')", "'admin'", false),
+            ("x.a not in [10, 20]", "0", true),
+            ("x.a not in [10, y]", "0", false),
+            ("x.a not in {0: 1}", "0", false),
+            ("x.a != 0.0", "0", false),
+            ("x.a == 0.0", "0", true),
+            ("x.a != False", "0", false),
+            ("x.a == False", "0", true),
+            ("x.a is not 0.0", "0", false),
+            ("x.a != y", "None", false),
+            ("1 < x.a < 3", "0", false),
+            ("x.a", "list()", false),
+            ("not x.a", "list()", true),
+            ("not x.a", "frozenset()", true),
+            ("x.a", "fallback", false),
+            ("not x.a", "fallback", false),
+            ("x.a", "1", true),
         ] {
             assert_eq!(
                 is_refused(condition, value),

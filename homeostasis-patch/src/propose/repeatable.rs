@@ -4,6 +4,7 @@
 //! Of calls only those are that the standard libraries define to look and not to touch.
 //! Attributes and subscripts that a class computes with effects are not seen.
 
+use super::mapping::is_mapping;
 use crate::Language;
 use crate::syntax::SyntaxNode;
 
@@ -87,7 +88,6 @@ const fn methods(language: Language) -> &'static [&'static str] {
             "char_indices",
             "bytes",
             "first",
-            "last",
             "capacity",
             "abs",
             "min",
@@ -202,15 +202,24 @@ fn is_looking(language: Language, call: &SyntaxNode<'_>) -> bool {
     if name != "get" {
         return methods(language).contains(&name);
     }
-    // A mapping's `get` changes nothing; that of a queue takes a switch, that of a client an address.
+    // A mapping's `get` changes nothing; that of a queue takes from it, that of a client sends.
     match language {
         Language::Rust => true,
         Language::Go => false,
-        _ => has_word_as_key(call),
+        _ => has_word_as_key(call) && is_of_mapping(language, call),
     }
 }
 
-/// Whether the first argument of a call is a text that is one word, or a number.
+/// Whether what `get` is called on is a mapping, by how its function uses it.
+fn is_of_mapping(language: Language, call: &SyntaxNode<'_>) -> bool {
+    let function = call.field("function");
+    let receiver = function
+        .as_ref()
+        .map_or_else(|| call.field("object"), |it| it.field("object"));
+    receiver.is_some_and(|receiver| is_mapping(language, &receiver))
+}
+
+/// Whether the first argument of a call is a text that is one word.
 fn has_word_as_key(call: &SyntaxNode<'_>) -> bool {
     let arguments = call.field("arguments");
     let first = arguments
@@ -223,7 +232,7 @@ fn has_word_as_key(call: &SyntaxNode<'_>) -> bool {
             && word
                 .chars()
                 .all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'));
-        is_word && (first.kind().contains("string") || first.kind().contains("integer"))
+        is_word && first.kind().contains("string")
     })
 }
 
@@ -247,7 +256,13 @@ mod tests {
             ("a['k'][0]", true),
             ("a[i + 1]", true),
             ("len(a) - 1", true),
-            ("o.get('tax')", true),
+            ("o.get('tax')", false),
+            ("d.get('tax')", true),
+            ("d.get(tax)", false),
+            ("q.get(1)", false),
+            ("d.get(1)", false),
+            ("client.get('status')", false),
+            ("make().get('status')", false),
             ("q.get()", false),
             ("q.get(True)", false),
             ("q.get(block)", false),
@@ -266,10 +281,48 @@ mod tests {
             ("[x for x in a]", false),
             ("transfer(a).balance", false),
         ] {
-            let text = format!("def f(a, i):\n    x = {expression}\n");
+            let text = format!("def f(a, i, d: dict):\n    x = {expression}\n");
             let found = repeats(Language::Python, &text, expression);
             assert_eq!(found, expected, "{expression}");
         }
+    }
+
+    #[test]
+    fn what_is_used_as_a_mapping_is_one() {
+        for (parameters, before, expected) in [
+            ("m", "y = m['k']", true),
+            ("m", "for k, v in m.items(): pass", true),
+            ("m", "y = list(m.keys())", true),
+            ("m", "y = 'k' in m", true),
+            ("m", "y = 'k' not in m", true),
+            ("m", "y = m in 'k'", false),
+            ("m", "y = isinstance(m, dict)", true),
+            ("m", "y = isinstance(m, Queue)", false),
+            ("", "m = {}", true),
+            ("", "m = dict(a=1)", true),
+            ("", "m = json.loads(text)", true),
+            ("", "m = requests.Session()", false),
+            ("", "m = {}\n    m = requests.Session()", false),
+            ("m: dict", "pass", true),
+            ("m: dict[str, int]", "pass", true),
+            ("m: typing.Mapping[str, int] | None", "pass", true),
+            ("m: Optional[Dict[str, int]] = None", "pass", true),
+            ("m: Session", "pass", false),
+            ("m: Queue[dict]", "pass", false),
+            ("m: dict | Session", "pass", false),
+            ("m", "def g(m): return m['k']", false),
+            ("m", "n['k'] = 1", false),
+        ] {
+            let text = format!("def f({parameters}):\n    {before}\n    x = m.get('job')\n");
+            let found = repeats(Language::Python, &text, "m.get('job')");
+            assert_eq!(found, expected, "{text}");
+        }
+        let text =
+            "class A:\n    def f(self):\n        self.m['a'] = 1\n        x = self.m.get('job')\n";
+        assert!(repeats(Language::Python, text, "self.m.get('job')"));
+        let java = "class A { void f(Map<String, B> m, Client c) { x = m.get(\"k\"); y = c.get(\"k\"); } }\n";
+        assert!(repeats(Language::Java, java, "m.get(\"k\")"));
+        assert!(!repeats(Language::Java, java, "c.get(\"k\")"));
     }
 
     #[test]
@@ -293,12 +346,20 @@ mod tests {
     }
 
     #[test]
+    fn an_iterator_is_not_run_to_its_end_twice() {
+        let rust = "fn f() { let x = lines.last(); let y = v.first(); }\n";
+        assert!(!repeats(Language::Rust, rust, "lines.last()"));
+        assert!(repeats(Language::Rust, rust, "v.first()"));
+    }
+
+    #[test]
     fn a_name_that_looks_in_one_language_may_act_in_another() {
-        let js = "x = a.items(); y = a.trim(); z = axios.get(url); w = m.get('k');\n";
+        let js = "const m = new Map();\nx = a.items(); y = a.trim(); z = axios.get(url); w = m.get('k'); v = axios.get('k');\n";
         assert!(!repeats(Language::JavaScript, js, "a.items()"));
         assert!(repeats(Language::JavaScript, js, "a.trim()"));
         assert!(!repeats(Language::JavaScript, js, "axios.get(url)"));
         assert!(repeats(Language::JavaScript, js, "m.get('k')"));
+        assert!(!repeats(Language::JavaScript, js, "axios.get('k')"));
         let go = "package p\n\nfunc f() {\n\tx := b.Len()\n\ty := c.keys()\n\tz := len(b)\n\tw := str(b)\n}\n";
         assert!(repeats(Language::Go, go, "b.Len()"));
         assert!(!repeats(Language::Go, go, "c.keys()"));

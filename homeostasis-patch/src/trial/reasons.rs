@@ -70,7 +70,7 @@ fn shows_nothing<'a>(test: &'a TrialTest, attempt: &Attempt) -> Option<Nothing<'
 }
 
 /// Whether a bound ended it, ours or one of the kernel; in namespaces a death by signal is a status.
-fn is_at_bound(ending: Ending) -> bool {
+pub(super) fn is_at_bound(ending: Ending) -> bool {
     match ending {
         Ending::Stopped(_) | Ending::Cancelled => true,
         Ending::Signaled(signal) => OF_BOUNDS.contains(&signal),

@@ -12,7 +12,7 @@ use super::cache::Cache;
 use super::coverage::{self, Coverage};
 use super::error::TrialError;
 use super::plan::{Level, TrialPlan, TrialTest};
-use super::reasons::{does_not_reproduce, not_run, refuses};
+use super::reasons::{does_not_reproduce, is_at_bound, not_run, refuses};
 use super::report::{Attempt, TestOutcome, TestResult, TrialReport, TrialVerdict};
 use super::timing::{Timing, TimingJudge};
 use super::tree::{Tree, TreeMaker};
@@ -370,7 +370,9 @@ impl Trial {
 /// Whether the outcome is new and one of the content alone: a bound may be that of the context or of a busy
 /// machine, and a flaky test says nothing twice.
 fn speaks_for_itself(outcome: &TestOutcome) -> bool {
-    let by_itself = |attempt: &Attempt| matches!(attempt.ending, Ending::Exited(_));
+    let by_itself = |attempt: &Attempt| {
+        matches!(attempt.ending, Ending::Exited(_)) && !is_at_bound(attempt.ending)
+    };
     let is_flaky = outcome.result == TestResult::Flaky;
     !outcome.cached && !is_flaky && outcome.attempts.iter().all(by_itself)
 }
@@ -407,4 +409,42 @@ async fn all<T>(futures: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T
         Poll::Ready(running.drain(..).filter_map(|(_, value)| value).collect())
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_may_have_ended_at_a_bound_is_not_kept() {
+        for (ending, expected) in [
+            (Ending::Exited(0), true),
+            (Ending::Exited(1), true),
+            (Ending::Exited(134), true),
+            (Ending::Exited(137), false),
+            (Ending::Exited(152), false),
+            (Ending::Exited(153), false),
+            (Ending::Signaled(9), false),
+        ] {
+            let attempt = |ending| Attempt {
+                ending,
+                took: Duration::from_millis(1),
+                shown: None,
+            };
+            let outcome = TestOutcome {
+                name: "unit".to_owned(),
+                level: Level::Unit,
+                required: true,
+                result: TestResult::Failed,
+                attempts: vec![attempt(Ending::Exited(1)), attempt(ending)],
+                output: String::new(),
+                layers: crate::sandbox::Layers::default(),
+                timing: None,
+                cached: false,
+            };
+            assert_eq!(speaks_for_itself(&outcome), expected, "{ending}");
+        }
+    }
 }

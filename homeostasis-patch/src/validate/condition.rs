@@ -3,7 +3,7 @@
 //! Negations are moved inward (De Morgan), comparisons are written one way round, and two formulas
 //! are compared by trying every outcome of their comparisons.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Formulas over more comparisons are not compared by their outcomes.
 const MAX_VARIABLES: usize = 8;
@@ -18,6 +18,9 @@ pub(super) enum Relation {
     LessOrEqual,
     Equal,
     Unequal,
+    /// `===`, where `==` converts its sides first.
+    Identical,
+    Distinct,
     /// Of the left side alone; the right is empty.
     Holds,
     Fails,
@@ -112,7 +115,10 @@ impl Formula {
                     let is_same = atom.left == atom.right
                         && matches!(
                             atom.relation,
-                            Relation::Equal | Relation::LessOrEqual | Relation::Less
+                            Relation::Equal
+                                | Relation::Identical
+                                | Relation::LessOrEqual
+                                | Relation::Less
                         );
                     let alone = matches!(atom.relation, Relation::Holds | Relation::Fails);
                     let both = is_literal(&atom.left) && (alone || is_literal(&atom.right));
@@ -140,10 +146,16 @@ impl Formula {
             return self.implies_by_shape(other, &mut n_steps).then_some(true);
         }
         let links = links(&variables);
-        // Each pair of values is less, equal or greater: digits of a number in base three.
-        let n_cases = 3_usize.checked_pow(u32::try_from(variables.len()).ok()?)?;
+        // Each pair of values is less, equal or greater: digits of a number in base three; and only
+        // where both kinds of equality are asked, equal by conversion.
+        let base = if mixes_equalities(self, other) {
+            4
+        } else {
+            3_usize
+        };
+        let n_cases = base.checked_pow(u32::try_from(variables.len()).ok()?)?;
         Some((0..n_cases).all(|case| {
-            let digit = |idx: usize| case / 3_usize.pow(u32::try_from(idx).unwrap_or(0)) % 3;
+            let digit = |idx: usize| case / base.pow(u32::try_from(idx).unwrap_or(0)) % base;
             if links.iter().any(|link| !link.is_possible(digit)) {
                 return true;
             }
@@ -179,7 +191,7 @@ impl Formula {
             }
             (Self::Atom(one), Self::Atom(two)) => {
                 (one.sides() == two.sides())
-                    && (0..3).all(|digit| !one.holds_at(digit) || two.holds_at(digit))
+                    && (0..4).all(|digit| !one.holds_at(digit) || two.holds_at(digit))
             }
         }
     }
@@ -230,6 +242,8 @@ impl Atom {
             Relation::LessOrEqual => Relation::Less,
             Relation::Equal => Relation::Unequal,
             Relation::Unequal => Relation::Equal,
+            Relation::Identical => Relation::Distinct,
+            Relation::Distinct => Relation::Identical,
             Relation::Holds => Relation::Fails,
             Relation::Fails => Relation::Holds,
         };
@@ -255,18 +269,34 @@ impl Atom {
         }
     }
 
-    /// At 0 the first of the pair is less, at 1 equal, at 2 greater; of one side alone 0 is false.
+    /// At 0 the first of the pair is less, at 1 equal, at 2 greater, at 3 equal only
+    /// once converted; of one side alone 0 is false.
     fn holds_at(&self, digit: usize) -> bool {
         let in_order = self.left <= self.right;
         match self.relation {
             Relation::Holds => digit != 0,
             Relation::Fails => digit == 0,
-            Relation::Equal => digit == 1,
-            Relation::Unequal => digit != 1,
+            Relation::Equal => matches!(digit, 1 | 3),
+            Relation::Unequal => !matches!(digit, 1 | 3),
+            Relation::Identical => digit == 1,
+            Relation::Distinct => digit != 1,
             Relation::Less => digit == if in_order { 0 } else { 2 },
             Relation::LessOrEqual => digit != if in_order { 2 } else { 0 },
         }
     }
+}
+
+/// The same two values are compared with `==` here and with `===` there.
+fn mixes_equalities(one: &Formula, two: &Formula) -> bool {
+    let (mut loose, mut strict) = (BTreeSet::new(), BTreeSet::new());
+    for atom in one.atoms().into_iter().chain(two.atoms()) {
+        match atom.relation {
+            Relation::Equal | Relation::Unequal => loose.insert(atom.sides()),
+            Relation::Identical | Relation::Distinct => strict.insert(atom.sides()),
+            _ => continue,
+        };
+    }
+    !loose.is_disjoint(&strict)
 }
 
 pub(super) fn is_literal(text: &str) -> bool {
@@ -294,7 +324,7 @@ impl Link {
             compared != 0 && is_true == (compared == 2)
         } else {
             // What is not there does not hold.
-            compared != 1 || !is_true
+            !matches!(compared, 1 | 3) || !is_true
         }
     }
 }
@@ -366,10 +396,43 @@ mod tests {
     use crate::validate::token::FlatTree;
 
     fn formula(text: &str) -> Formula {
+        formula_of(Language::Python, text)
+    }
+
+    fn formula_of(language: Language, text: &str) -> Formula {
         let text = format!("x = ({text})\n");
-        let syntax = Syntax::parse(Language::Python, &text);
+        let syntax = Syntax::parse(language, &text);
         let tree = FlatTree::new(&syntax, &text);
-        Formula::of(&tree.tokens[2..], Language::Python)
+        Formula::of(&tree.tokens[2..], language)
+    }
+
+    #[test]
+    fn equality_by_conversion_is_the_weaker_one() {
+        for (a, b, forth, back) in [
+            ("a === b", "a == b", true, false),
+            ("a === b", "b === a", true, true),
+            ("a != b", "a !== b", true, false),
+            ("!(a === b)", "a !== b", true, true),
+            ("a === b && c", "a == b && c", true, false),
+            ("a === b || a == b", "a == b", true, true),
+            ("a == null", "!a", true, false),
+            ("typeof a === 'string'", "typeof a == 'string'", true, true),
+        ] {
+            let of = |text| formula_of(Language::JavaScript, text);
+            let (a_formula, b_formula) = (of(a), of(b));
+            assert_eq!(a_formula.implies(&b_formula), Some(forth), "{a} => {b}");
+            assert_eq!(b_formula.implies(&a_formula), Some(back), "{b} => {a}");
+        }
+        let many = |sign: &str| {
+            let parts = (0..9).map(|n| format!("a{n} {sign} b{n}"));
+            formula_of(
+                Language::TypeScript,
+                &parts.collect::<Vec<_>>().join(" && "),
+            )
+        };
+        let (strict, loose) = (many("==="), many("=="));
+        assert_eq!(strict.implies(&loose), Some(true));
+        assert_ne!(loose.implies(&strict), Some(true));
     }
 
     #[test]

@@ -183,10 +183,19 @@ fn atom(tokens: &[Token<'_>]) -> Formula {
             ">=" => (right, Relation::LessOrEqual, left),
             "==" => (left, Relation::Equal, right),
             "!=" => (left, Relation::Unequal, right),
+            // A type is a text: there is nothing to convert.
+            "===" if is_type(&left, &right) => (left, Relation::Equal, right),
+            "!==" if is_type(&left, &right) => (left, Relation::Unequal, right),
+            "===" => (left, Relation::Identical, right),
+            "!==" => (left, Relation::Distinct, right),
             "in" => (format!("{left} in {right}"), Relation::Holds, String::new()),
             _ => (format!("{left} in {right}"), Relation::Fails, String::new()),
         };
-        let sorts = matches!(relation, Relation::Equal | Relation::Unequal) && left > right;
+        let is_equality = matches!(
+            relation,
+            Relation::Equal | Relation::Unequal | Relation::Identical | Relation::Distinct
+        );
+        let sorts = is_equality && left > right;
         let (left, right) = if sorts { (right, left) } else { (left, right) };
         return Formula::Atom(Atom {
             left,
@@ -217,6 +226,10 @@ fn atom(tokens: &[Token<'_>]) -> Formula {
     Formula::Atom(Atom::holds(text))
 }
 
+fn is_type(left: &str, right: &str) -> bool {
+    left.starts_with("typeof ") || right.starts_with("typeof ")
+}
+
 /// The one comparison outside of brackets: where, how many tokens, and its sign.
 fn comparison(tokens: &[Token<'_>]) -> Option<(usize, usize, &'static str)> {
     let mut found = None;
@@ -240,8 +253,10 @@ fn comparison(tokens: &[Token<'_>]) -> Option<(usize, usize, &'static str)> {
                     n = 2;
                     Some("!=")
                 }
-                "is" | "==" | "===" => Some("=="),
-                "is not" | "!=" | "!==" => Some("!="),
+                "is" | "==" => Some("=="),
+                "is not" | "!=" => Some("!="),
+                "===" => Some("==="),
+                "!==" => Some("!=="),
                 "not" if next("in") => {
                     n = 2;
                     Some("not in")

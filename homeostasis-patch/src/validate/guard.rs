@@ -334,22 +334,17 @@ fn asks(formula: &Formula) -> bool {
         .filter(|atom| about(&atom.left) || about(&atom.right))
         .peekable();
     asked.peek().is_some()
-        && asked.all(|atom| !matches!(atom.relation, Relation::Fails | Relation::Unequal))
+        && asked.all(|atom| {
+            !matches!(
+                atom.relation,
+                Relation::Fails | Relation::Unequal | Relation::Distinct
+            )
+        })
 }
 
 /// The name of a function's node.
 pub(super) fn function_name(tree: &FlatTree<'_>, idx: usize) -> String {
-    let node = &tree.nodes[idx];
-    if !is_function(node.kind) {
-        return String::new();
-    }
-    let tokens: &[Token<'_>] = tree.tokens_of(node);
-    let called = tokens.windows(2).take(60).find(|pair| {
-        pair[0].is_word()
-            && (pair[1].is("(") || pair[1].is("<"))
-            && !matches!(pair[0].text, "func" | "function" | "pub")
-    });
-    called.map_or_else(String::new, |pair| pair[0].text.to_owned())
+    tree.nodes[idx].name.unwrap_or_default().to_owned()
 }
 
 /// The name of a function with those of the classes and functions around it.

@@ -154,7 +154,9 @@ fn is_presence(atom: &Atom, of: &Guard) -> bool {
         return false;
     }
     match atom.relation {
-        Relation::Equal | Relation::Unequal => none(&atom.left) || none(&atom.right),
+        Relation::Equal | Relation::Unequal | Relation::Identical | Relation::Distinct => {
+            none(&atom.left) || none(&atom.right)
+        }
         Relation::Less | Relation::LessOrEqual => {
             counts(&atom.left) || counts(&atom.right) || none(&atom.left) || none(&atom.right)
         }
@@ -210,9 +212,13 @@ fn grants_more(was: &Guard, now: &Guard) -> bool {
     let opposite = |a: Relation, b: Relation| {
         matches!(
             (a, b),
-            (Relation::Equal, Relation::Unequal)
-                | (Relation::Unequal, Relation::Equal)
-                | (Relation::Holds, Relation::Fails)
+            (
+                Relation::Equal | Relation::Identical,
+                Relation::Unequal | Relation::Distinct
+            ) | (
+                Relation::Unequal | Relation::Distinct,
+                Relation::Equal | Relation::Identical
+            ) | (Relation::Holds, Relation::Fails)
                 | (Relation::Fails, Relation::Holds)
         )
     };

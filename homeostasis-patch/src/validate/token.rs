@@ -64,6 +64,8 @@ pub(super) struct FlatNode<'t> {
     pub(super) parent: Option<usize>,
     /// 1-based.
     pub(super) line: usize,
+    /// Its name, of a function.
+    pub(super) name: Option<&'t str>,
     /// The innermost function it is or lies in.
     function: Option<usize>,
 }
@@ -349,8 +351,15 @@ impl<'t> Builder<'t> {
         let mut above = parent;
         if node.is_named() {
             let idx = self.tree.nodes.len();
+            // Annotations, types and type parameters stand before it and look like calls.
+            let name = is_function(kind)
+                .then(|| node.field("name"))
+                .flatten()
+                .and_then(|name| self.text.get(name.range()))
+                .map(|name| name.strip_prefix("r#").unwrap_or(name));
             self.tree.nodes.push(FlatNode {
                 kind,
+                name,
                 tokens: (self.tree.tokens.len(), self.tree.tokens.len()),
                 end: idx + 1,
                 parent,
@@ -543,9 +552,10 @@ fn unescaped(body: &str) -> String {
                 continue;
             }
             'N' if rest.starts_with('{') => {
-                let end = rest.find('}').unwrap_or(rest.len() - 1);
-                value.push(named_character(&rest[1..end.max(1)]));
-                rest = &rest[end + 1..];
+                let named = rest.get(1..).and_then(|name| name.split_once('}'));
+                value.push(named.map_or('\u{fffd}', |(name, _)| named_character(name)));
+                // Without an end it is no name, and what follows is text.
+                rest = named.map_or(rest, |(_, after)| after);
                 continue;
             }
             '\n' => continue,
@@ -555,9 +565,9 @@ fn unescaped(body: &str) -> String {
             }
         };
         let code: &str = if let Some(braced) = rest.strip_prefix('{') {
-            let end = braced.find('}').unwrap_or(0);
-            rest = braced.get(end + 1..).unwrap_or_default();
-            &braced[..end]
+            let (code, after) = braced.split_once('}').unwrap_or(("", rest));
+            rest = after;
+            code
         } else {
             let n = rest
                 .bytes()
@@ -635,6 +645,12 @@ mod tests {
             (r#""\163\x79\N{LATIN SMALL LETTER S}\0z""#, "sys z"),
             ("\"\"", ""),
             ("\"", ""),
+            (r#""\N{é""#, "\u{fffd}{é"),
+            (r#""\N{""#, "\u{fffd}{"),
+            (r#""\N{é}é""#, "\u{fffd}é"),
+            (r#""\u{é""#, "\u{fffd}{é"),
+            (r#""\u{é}é""#, "\u{fffd}é"),
+            (r#""\x1é\u12é\7é""#, "\u{1}é\u{12}é\u{7}é"),
         ] {
             assert_eq!(string_value(literal), value, "{literal}");
         }

@@ -395,6 +395,20 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
     #[test]
+    fn no_escape_makes_it_panic(
+        path in r"a\.(py|js|ts|rs|go|java)",
+        text in r#"(\\N\{|\\u\{|\\x|\\u|\\U|\\[07]|[}{'"`a4é€\u{1f600}\n]){1,8}"#,
+    ) {
+        let validator = PatchValidator::default();
+        for quote in ["\"", "'", "`"] {
+            for close in ["", "}", quote] {
+                let new = format!("x = {quote}{text}{close}{quote}\n");
+                prop_assert_eq!(validator.validate(&path, "", &new).file, path.as_str());
+            }
+        }
+    }
+
+    #[test]
     fn no_text_makes_it_panic(
         idx in 0_usize..10_000,
         cuts in proptest::collection::vec((0.0_f64..1.0, "\\PC{0,6}|[(){}\\[\\]'\"`#@:;=,.!?*+\\\\/\n]{0,8}"), 1..6),
