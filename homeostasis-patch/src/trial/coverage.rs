@@ -21,6 +21,8 @@ use crate::{FileDiff, LineKind, UnifiedDiff};
 #[serde(rename_all = "snake_case")]
 pub enum Coverage {
     /// Lines of the patched file, counted from 1, that the patch added and that can run.
+    ///
+    /// A line ran if all of it did; of Rust and Python, whose tracers tell lines alone, if any part of it did.
     Measured {
         /// Those that ran.
         ran: BTreeSet<u64>,
