@@ -10,7 +10,8 @@ use serde_json::Value as Json;
 use crate::project_file::path_problem;
 use crate::{ConfigEdit, ConfigPath, Format};
 
-const RISKS: [(&str, RiskLevel); 4] = [
+/// How documents write a risk.
+pub(crate) const RISKS: [(&str, RiskLevel); 4] = [
     ("low", RiskLevel::Low),
     ("medium", RiskLevel::Medium),
     ("high", RiskLevel::High),

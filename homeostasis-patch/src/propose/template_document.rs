@@ -14,13 +14,7 @@ use super::proposer::parses_as_well;
 use super::site::Site;
 use super::template::{REPLACES, REQUIREMENTS, Recovery, Replaces, Template, compile};
 use crate::Language;
-
-const RISKS: [(&str, RiskLevel); 4] = [
-    ("low", RiskLevel::Low),
-    ("medium", RiskLevel::Medium),
-    ("high", RiskLevel::High),
-    ("critical", RiskLevel::Critical),
-];
+use crate::config_remedy::RISKS;
 
 const RECOVERIES: [(&str, RecoveryStrategy); 5] = [
     ("correct", RecoveryStrategy::Correct),
